@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# Every target does its own set-up: a private environment in .venv from the lock files, nothing else is touched.
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PLATFORMS ?= lnl bmg bmg2
+
+.PHONY: help
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+.PHONY: conformance
+conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platform; reports in reports/out
+	@$(BIN)/python -m pytest $(PLATFORMS:%=--platform %) $(ARGS)
+
+.PHONY: test
+test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests -n 2 $(ARGS)
+
+.PHONY: bench
+bench: $(VENV)/run.stamp ## the project's measures
+	$(BIN)/python -m benchmarks
+
+.PHONY: setup
+setup: $(VENV)/run.stamp $(VENV)/dev.stamp ## only the environment
+
+.PHONY: lock
+lock: ## newest releases into requirements/*.lock
+	$(PYTHON) -m venv $(VENV)-lock
+	$(VENV)-lock/bin/pip install -q pip-tools
+	cd requirements && for set in run dev; do ../$(VENV)-lock/bin/pip-compile -q --upgrade --generate-hashes \
+		--strip-extras --no-emit-index-url --no-emit-find-links --no-emit-options -o $$set.lock $$set.in || exit; done
+	rm -rf $(VENV)-lock
+
+$(VENV)/bin/pip:
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("svm-cts needs Python 3.11 or later, $(PYTHON) is %d.%d: make PYTHON=python3.11" % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "svm-cts: $(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
+
+$(VENV)/run.stamp: requirements/run.lock | $(VENV)/bin/pip
+	@echo "svm-cts: setting up $(VENV)"
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@ln -sf ../../svmcts $(BIN)/svmcts
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
+	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: clean
+clean: ## everything that these targets made
+	rm -rf $(VENV) reports/out benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
