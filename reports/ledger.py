@@ -1,0 +1,222 @@
+# SPDX-License-Identifier: MIT
+"""The ledger of documented behaviours: behaviours/<area>.yaml, read and checked.
+
+``Ledger.load()`` is for everybody: the plugin (are the ids of a test known?), the reports (which behaviours
+have no test, and why?) and the project's own tests. The format is told in behaviours/README.md.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+DIRECTORY = Path(__file__).resolve().parent.parent / "behaviours"
+VOCABULARY = "vocabulary"
+UNTESTED = "untested"
+
+_ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)+")
+_SINCE = re.compile(r"\d+\.\d+(\.\d+)?|never")
+_SOURCE = re.compile(
+    r"(drivers|include|Documentation|arch|kernel|lib|mm)/\S+:\S.*"
+    r"|Documentation/\S+|seed \d{3} \S.*|stable patch \".+\""
+)
+_REQUIRED = {"id", "title", "kind", "statement", "sources", "since"}
+_OPTIONAL = {"reason", "since_note", "observable", "needs", "landed_as"}
+
+# The C loader reads the whole ledger in about 30 ms; the Python one is for builds of PyYAML without libyaml.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class LedgerError(ValueError):
+    """The ledger is not well-formed; the message names file, entry and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """One documented behaviour, as written in behaviours/<area>.yaml."""
+
+    id: str
+    title: str
+    area: str
+    kind: str
+    """``must``, ``may`` or ``model-only``."""
+    statement: str
+    sources: tuple[str, ...]
+    since: str
+    """First kernel that behaves so (``6.15``), or ``never`` for what was announced and did not land."""
+    since_note: str | None
+    observable: tuple[str, ...]
+    needs: tuple[str, ...]
+    reason: str | None
+    """Why no program can see it; only, and always, for ``model-only``."""
+    landed_as: str | None
+    """How the landed code differs from the series that announced it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Untested:
+    """Why behaviours have no test, and when that will change."""
+
+    ids: tuple[str, ...]
+    reason: str
+    planned: str
+
+
+@dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """The words entries may use, each with its meaning."""
+
+    areas: Mapping[str, str]
+    kinds: Mapping[str, str]
+    needs: Mapping[str, str]
+    observable: Mapping[str, str]
+
+
+class Ledger(Mapping[str, Behaviour]):
+    """All behaviours by id, in the order of the vocabulary's areas and of the entries in each file."""
+
+    def __init__(
+        self, behaviours: Iterable[Behaviour], vocabulary: Vocabulary, untested: Iterable[Untested]
+    ) -> None:
+        self._behaviours: dict[str, Behaviour] = {}
+        for behaviour in behaviours:
+            if behaviour.id in self._behaviours:
+                raise LedgerError(
+                    f"behaviours/{behaviour.area}.yaml: {behaviour.id} is defined twice: rename one"
+                )
+            self._behaviours[behaviour.id] = behaviour
+        self.vocabulary = vocabulary
+        self.untested = tuple(untested)
+
+    @classmethod
+    def load(cls, directory: Path = DIRECTORY) -> Ledger:
+        """Read and check the ledger in ``directory``; raises LedgerError naming the entry and its fault."""
+        vocabulary = _vocabulary(directory)
+        known = {*vocabulary.areas, VOCABULARY, UNTESTED}
+        for path in sorted(directory.glob("*.yaml")):
+            if path.stem not in known:
+                raise LedgerError(f"{path}: {path.stem} is not an area of {VOCABULARY}.yaml: add it there")
+        behaviours = [
+            _behaviour(entry, area, vocabulary)
+            for area in vocabulary.areas
+            for entry in _sequence(directory / f"{area}.yaml")
+        ]
+        return cls(behaviours, vocabulary, [_untested(e) for e in _sequence(directory / f"{UNTESTED}.yaml")])
+
+    def __getitem__(self, identifier: str) -> Behaviour:
+        return self._behaviours[identifier]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._behaviours)
+
+    def __len__(self) -> int:
+        return len(self._behaviours)
+
+    def matching(self, pattern: str) -> list[Behaviour]:
+        """Behaviours whose id matches the glob ``pattern`` (``bind.cam.*``)."""
+        return [b for b in self.values() if fnmatch.fnmatchcase(b.id, pattern)]
+
+    def why_untested(self, identifier: str) -> str | None:
+        """The recorded reason why no test names ``identifier``, or None if there is none."""
+        behaviour = self.get(identifier)
+        if behaviour is not None and behaviour.reason:
+            return f"no program can see it: {behaviour.reason}"
+        for entry in self.untested:
+            if any(fnmatch.fnmatchcase(identifier, pattern) for pattern in entry.ids):
+                return f"{entry.reason} (planned: {entry.planned})"
+        return None
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), _LOADER)
+    except FileNotFoundError:
+        raise LedgerError(f"{path}: missing") from None
+    except yaml.YAMLError as error:
+        raise LedgerError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+
+
+def _sequence(path: Path) -> list[Any]:
+    entries = _read(path)
+    if not isinstance(entries, list):
+        raise LedgerError(f"{path}: has to be a list of entries")
+    return entries
+
+
+def _vocabulary(directory: Path) -> Vocabulary:
+    path = directory / f"{VOCABULARY}.yaml"
+    data = _read(path)
+    try:
+        return Vocabulary(**{key: {str(word): str(text) for word, text in data[key].items()} for key in data})
+    except (TypeError, AttributeError):
+        raise LedgerError(f"{path}: has to map areas, kinds, needs and observable to words") from None
+
+
+def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
+    where = f"behaviours/{area}.yaml: {entry.get('id', '?') if isinstance(entry, dict) else entry!r}"
+    if not isinstance(entry, dict):
+        raise LedgerError(f"{where}: has to be a mapping")
+    if missing := _REQUIRED - entry.keys():
+        raise LedgerError(f"{where}: lacks {', '.join(sorted(missing))}")
+    if unknown := entry.keys() - _REQUIRED - _OPTIONAL:
+        raise LedgerError(f"{where}: {', '.join(sorted(unknown))} is not a field of an entry")
+    for field in ("id", "title", "kind", "statement", "since", "reason", "since_note", "landed_as"):
+        if field in entry and not (isinstance(entry[field], str) and entry[field].strip()):
+            raise LedgerError(f"{where}: {field} has to be text (quote versions: '6.15')")
+    for field in ("sources", "observable", "needs"):
+        if not all(isinstance(item, str) for item in entry.get(field, [])):
+            raise LedgerError(f"{where}: {field} has to be a list of words")
+    _check_words(where, entry, vocabulary)
+    return Behaviour(
+        id=entry["id"],
+        title=entry["title"],
+        area=area,
+        kind=entry["kind"],
+        statement=entry["statement"],
+        sources=tuple(entry["sources"]),
+        since=entry["since"],
+        since_note=entry.get("since_note"),
+        observable=tuple(entry.get("observable", [])),
+        needs=tuple(entry.get("needs", [])),
+        reason=entry.get("reason"),
+        landed_as=entry.get("landed_as"),
+    )
+
+
+def _check_words(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> None:
+    if not _ID.fullmatch(entry["id"]):
+        raise LedgerError(f"{where}: an id is lower-case words joined by dots, as bind.cam.map-only")
+    if entry["kind"] not in vocabulary.kinds:
+        raise LedgerError(f"{where}: kind {entry['kind']!r} is not one of {', '.join(vocabulary.kinds)}")
+    for field, words in (("needs", vocabulary.needs), ("observable", vocabulary.observable)):
+        for word in entry.get(field, []):
+            if word not in words:
+                raise LedgerError(f"{where}: {field} {word!r} is not in vocabulary.yaml")
+    if not _SINCE.fullmatch(entry["since"]):
+        raise LedgerError(f"{where}: since {entry['since']!r} has to be a version ('6.15') or 'never'")
+    if not entry["sources"]:
+        raise LedgerError(f"{where}: needs at least one source")
+    for source in entry["sources"]:
+        if not _SOURCE.fullmatch(source):
+            raise LedgerError(
+                f'{where}: source {source!r} has to be file:function, seed NNN ... or stable patch "..."'
+            )
+    if (entry["kind"] == "model-only") != ("reason" in entry):
+        raise LedgerError(f"{where}: model-only, and nothing else, has a reason")
+    if entry["kind"] != "model-only" and not entry.get("observable"):
+        raise LedgerError(
+            f"{where}: says not how a program observes it: add observable, or make it model-only"
+        )
+
+
+def _untested(entry: Any) -> Untested:
+    where = f"behaviours/{UNTESTED}.yaml"
+    if not isinstance(entry, dict) or entry.keys() != {"ids", "reason", "planned"}:
+        raise LedgerError(f"{where}: an entry has exactly ids, reason and planned: {entry!r}")
+    return Untested(tuple(str(i) for i in entry["ids"]), str(entry["reason"]), str(entry["planned"]))
