@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: MIT
+"""The uAPI of xe and of the DRM core below it: structures, request numbers, flags, and calls with a transcript."""
+
+from ioctl.encoding import Direction, EncodingError, Request
+from ioctl.syscall import call
+
+__all__ = ["Direction", "EncodingError", "Request", "call"]

@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: MIT
+"""The C types that uAPI headers are written with, and bases for their structures.
+
+``__slots__`` in the bases and in every structure makes a misspelt field an AttributeError: a plain ctypes.Structure
+takes ``bind.flagz = 1`` without a word and the kernel never sees it.
+"""
+
+import ctypes
+
+u8 = ctypes.c_uint8
+u16 = ctypes.c_uint16
+u32 = ctypes.c_uint32
+u64 = ctypes.c_uint64
+s32 = ctypes.c_int32
+s64 = ctypes.c_int64
+char = ctypes.c_char
+# C pointers and size_t in the oldest DRM structures: the size of the machine's word, read as plain numbers.
+word = ctypes.c_size_t
+
+
+class Structure(ctypes.Structure):
+    """A C struct; AttributeError for a field that the header does not have."""
+
+    __slots__ = ()
+
+
+class Union(ctypes.Union):
+    """A C union; AttributeError for a field that the header does not have."""
+
+    __slots__ = ()
