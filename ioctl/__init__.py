@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The uAPI of xe and of the DRM core below it: structures, request numbers, flags, and calls with a transcript."""
+"""The uAPI of xe and of the DRM core below it: structures, requests, flags, and calls with a transcript."""
 
 from ioctl.encoding import Direction, EncodingError, Request
 from ioctl.syscall import call

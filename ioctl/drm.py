@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The DRM core's part of the uAPI (include/uapi/drm/drm.h): what a compute client of xe uses.
 
-Names, numbers and layouts are those of the header. Mode setting, authentication and the legacy requests are left out.
+Names, numbers and layouts are those of the header. Mode setting, authentication and the legacy requests are
+left out.
 """
 
 import os
@@ -30,7 +31,7 @@ def DRM_IOWR(name: str, nr: int, struct: type[Structure], since: str) -> Request
 
 
 class drm_version(Structure):
-    """Argument of DRM_IOCTL_VERSION: lengths are buffer sizes in, string lengths out; a NULL buffer asks for them."""
+    """Argument of DRM_IOCTL_VERSION: lengths are buffer sizes in and string lengths out."""
 
     __slots__ = ()
     _fields_ = (
@@ -294,7 +295,7 @@ DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED = 1 << 0
 
 
 class drm_syncobj_timeline_array(Structure):
-    """Argument of DRM_IOCTL_SYNCOBJ_QUERY, which writes the points, and _TIMELINE_SIGNAL, which reads them."""
+    """Argument of DRM_IOCTL_SYNCOBJ_QUERY, which writes points, and _TIMELINE_SIGNAL, which reads them."""
 
     __slots__ = ()
     _fields_ = (

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """Request numbers, built by python-ioctl with its traps closed.
 
-python-ioctl (the PyPI distribution ``ioctl``) has the import name of this package, so ``import ioctl`` can never reach
-it from here: its file is found through the installed distribution's metadata and loaded under another name.
+python-ioctl (the PyPI distribution ``ioctl``) has the import name of this package, so ``import ioctl`` can
+never reach it from here: its file is found through the installed distribution's metadata and loaded under
+another name.
 
-What python-ioctl 0.2.2 lets through and `encode` refuses: a size of 2**14 or more spills into the direction bits, a
-number above 255 spills into the type, and what it does check are ``assert`` statements, gone under ``python -O``.
+What python-ioctl 0.2.2 lets through and `encode` refuses: a size of 2**14 or more spills into the direction
+bits, a number above 255 spills into the type, and what it does check are ``assert`` statements, gone with
+``python -O``.
 """
 
 import ctypes
@@ -22,7 +24,7 @@ class EncodingError(ValueError):
 
 
 class Direction(enum.IntFlag):
-    """Who moves data, seen from the program: WRITE is data for the kernel, READ is data from it (asm/ioctl.h)."""
+    """Which way data goes: WRITE is data for the kernel, READ is data from it (asm-generic/ioctl.h)."""
 
     NONE = 0
     WRITE = 1
@@ -59,7 +61,7 @@ if os.uname().machine.startswith(OTHER_LAYOUTS):
 def encode(direction: Direction, kind: str, nr: int, size: int) -> int:
     """The request number for direction, type character, number in the type and size of the argument in bytes.
 
-    EncodingError when a part does not fit its field (Linux: include/uapi/asm-generic/ioctl.h), or when taking the
+    EncodingError when a part does not fit its field (include/uapi/asm-generic/ioctl.h), or when taking the
     number apart does not give the parts back.
     """
     if len(kind) != 1 or ord(kind) > _IOCTL.TYPEMASK:
@@ -93,9 +95,9 @@ def encode(direction: Direction, kind: str, nr: int, size: int) -> int:
 class Request:
     """One ioctl request: what `ioctl.call` is given next to the file descriptor and the argument.
 
-    ``struct`` is the type of the argument, or None for a request without one. ``size`` is the size the number carries,
-    in bytes: 0 for the requests of observation streams, which take an argument all the same. ``since`` is the kernel
-    that brought the request, "<=6.12" where only an upper bound is known.
+    ``struct`` is the type of the argument, or None for a request without one. ``size`` is the size that the
+    number carries, in bytes: 0 for the requests of observation streams, which take an argument all the same.
+    ``since`` is the kernel that brought the request, "<=6.12" where only an upper bound is known.
     """
 
     name: str

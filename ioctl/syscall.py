@@ -24,9 +24,10 @@ def _at_address(fd: int, request: Request, address: int) -> int:
 def call(fd: int, request: Request, arg: ctypes.Structure | int | None = None, *, retry: bool = False) -> int:
     """ioctl(2): the argument is changed in place, the result is what the kernel returned (0 or more).
 
-    ``arg`` is the request's structure, or a plain address for tests of bad pointers, or None for a request without an
-    argument. With ``retry`` EINTR and EAGAIN start the call again, as libdrm's drmIoctl does; without it they are
-    raised like any other error. OSError has the errno, and a message with its name, the request and the descriptor.
+    ``arg`` is the request's structure, or a plain address for tests of bad pointers, or None for a request
+    without an argument. With ``retry`` EINTR and EAGAIN start the call again, as libdrm's drmIoctl does;
+    without it they are raised like any other error. OSError has the errno, and a message with its name, the
+    request and the descriptor.
     """
     while True:
         try:

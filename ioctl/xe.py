@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The xe driver's uAPI, include/uapi/drm/xe_drm.h of Linux 7.3: every structure, number, flag and enum value.
 
-Names are those of the header, letter for letter, and come in its order. Unnamed unions stay unnamed: ``op.userptr``
-and ``op.obj_offset`` read as in C. A flexible array is an array of 0 elements at the right offset. ``pad`` and
-``reserved`` must be zero. User pointers are u64 numbers: take ``ctypes.addressof`` and keep the object alive.
+Names are those of the header, letter for letter, and come in its order. Unnamed unions stay unnamed:
+``op.userptr`` and ``op.obj_offset`` read as in C. A flexible array is an array of 0 elements at the right
+offset. ``pad`` and ``reserved`` must be zero. User pointers are u64 numbers: take ``ctypes.addressof`` and
+keep the object alive.
 
 `ioctl.history` knows the kernel that brought each name; ``svmcts abi`` compares this file with a header.
 """
