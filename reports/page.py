@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""index.html: the conformance matrix, behaviours by environments; one file, no network, no script needed.
+
+Rows are behaviours by area, columns environments. Each cell leads to what the tests said there; panels open
+and areas fold by HTML and CSS alone. The script adds the filter, the Escape key and copies replay commands.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from reports.ledger import Behaviour, Ledger
+from reports.stream import Outcome, Run
+from reports.verdict import Cell, Matrix, Row, failures
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+MAX_TEXT = 20_000
+"""Characters of one transcript or traceback that go into the page; results.jsonl has all of it."""
+MAX_TEXTS = 8_000_000
+"""Characters of all of them together: a run in which everything fails must still open in a browser."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How an outcome is shown: a sign that needs no colour, a word, and what it means."""
+
+    name: str
+    sign: str
+    word: str
+    meaning: str
+
+
+LOOKS = {
+    look.name: look
+    for look in (
+        Look("FAIL", "✗", "fail", "the documented behaviour did not hold"),
+        Look(
+            "ERROR",
+            "!",
+            "error",
+            "the test could not judge: a broken fixture, a dead worker, a test that did not act",
+        ),
+        Look("XPASS", "↑", "xpass", "expected to fail, and passed: remove the expectation"),
+        Look("NOTRUN", "…", "not run", "has a test that this run did not reach or did not select"),
+        Look("UNTESTED", "○", "untested", "claimed, but no test acted"),
+        Look("KNOWN", "≈", "known", "fails as recorded"),
+        Look("PASS", "✓", "pass", "exercised, and held"),
+        Look("NOT-CLAIMED", "⊘", "no claim", "the environment does not claim the capability"),
+    )
+}
+NOTHING = Look(
+    "NOTHING", "·", "unseen", "no program can see it: checked in the project's own tests, if at all"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    """One row as the template needs it: with a number that makes its anchors."""
+
+    number: int
+    behaviour: Behaviour
+    cells: tuple[Cell, ...]
+    bad: bool
+    acted: bool
+    """Whether any test said anything."""
+    why: str
+    """The common reason of all cells without a test; empty if they differ."""
+
+
+def page(run: Run, matrix: Matrix, ledger: Ledger) -> str:
+    """The whole document."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"look": _look, "clip": _Clip(), "seconds": _seconds, "identity": id}
+    style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    lines = _lines(matrix)
+    anchors = {line.behaviour.id: line.number for area in lines for line in area}
+    return environment.get_template("page.html").render(
+        run=run,
+        matrix=matrix,
+        areas=[
+            {
+                "name": name,
+                "title": title,
+                "lines": area,
+                "open": any(line.acted for line in area),
+                "scores": [matrix.score(column, name) for column in range(len(matrix.environments))],
+            }
+            for (name, title, _), area in zip(matrix.areas, lines, strict=True)
+        ],
+        scores=[matrix.score(column) for column in range(len(matrix.environments))],
+        failures=failures(run.results),
+        anchors=anchors,
+        columns={environment.name: column for column, environment in enumerate(matrix.environments)},
+        homes=_homes(lines),
+        looks=LOOKS,
+        bar_looks=sorted(LOOKS.values(), key=lambda look: look.name not in ("PASS", "KNOWN")),
+        all_looks=[*LOOKS.values(), NOTHING],
+        kinds=ledger.vocabulary.kinds,
+        observable=ledger.vocabulary.observable,
+        took=_took(run),
+        style=Markup(style),
+        script=Markup(script),
+        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _lines(matrix: Matrix) -> list[list[_Line]]:
+    number = 0
+    areas = []
+    for _, _, rows in matrix.areas:
+        lines = []
+        for row in rows:
+            lines.append(_line(number, row))
+            number += 1
+        areas.append(lines)
+    return areas
+
+
+def _line(number: int, row: Row) -> _Line:
+    reasons = {cell.why for cell in row.cells}
+    return _Line(
+        number=number,
+        behaviour=row.behaviour,
+        cells=row.cells,
+        bad=any(outcome.bad for outcome in row.outcomes),
+        acted=any(cell.results for cell in row.cells),
+        why=reasons.pop() if len(reasons) == 1 else "",
+    )
+
+
+def _homes(areas: list[list[_Line]]) -> dict[int, int]:
+    """For each result (by identity) the row that shows its long texts; its other rows refer to that one."""
+    homes: dict[int, int] = {}
+    for lines in areas:
+        for line in lines:
+            for cell in line.cells:
+                for result in cell.results:
+                    homes.setdefault(id(result), line.number)
+    return homes
+
+
+def _look(outcome: Outcome | None) -> Look:
+    return LOOKS[outcome.value] if outcome else NOTHING
+
+
+class _Clip:
+    """The text, or its start and end if it is too long for a page; nothing once the page is full."""
+
+    def __init__(self) -> None:
+        self._left = MAX_TEXTS
+
+    def __call__(self, text: str) -> str:
+        if self._left <= 0:
+            return "[left out: the page is full, results.jsonl has it]"
+        if len(text) > MAX_TEXT:
+            half = MAX_TEXT // 2
+            hidden = f"[... {len(text) - 2 * half} characters left out, results.jsonl has them ...]"
+            text = f"{text[:half]}\n{hidden}\n{text[-half:]}"
+        self._left -= len(text)
+        return text
+
+
+def _seconds(duration: float) -> str:
+    return f"{duration * 1e3:.1f} ms" if duration < 1 else f"{duration:.1f} s"
+
+
+def _took(run: Run) -> str:
+    """How long the run took, as far as the stream tells."""
+    try:
+        seconds = (datetime.fromisoformat(run.end) - datetime.fromisoformat(run.start)).total_seconds()
+    except (ValueError, TypeError):
+        return ""
+    return _seconds(seconds)

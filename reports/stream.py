@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: MIT
+"""Reader of the results stream (results.jsonl), the only source of every report.
+
+The stream is written line by line while a run goes on, so it may stop anywhere: a last line without its end,
+a test that began and has no result, no end event. All of that is read, and said; nothing of it is an
+exception. The fields are documented in reports/README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+SCHEMA = 1
+
+
+class Outcome(Enum):
+    """The eight verdicts of a test or a cell; the order is from worst to best."""
+
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    XPASS = "XPASS"
+    NOTRUN = "NOTRUN"
+    UNTESTED = "UNTESTED"
+    KNOWN = "KNOWN"
+    PASS = "PASS"
+    NOT_CLAIMED = "NOT-CLAIMED"
+
+    @property
+    def bad(self) -> bool:
+        """Whether somebody has to look: the kernel, the test or the waiver is wrong."""
+        return self in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
+
+    @property
+    def rank(self) -> int:
+        """Position from worst (0) to best."""
+        return _RANK[self]
+
+
+_RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The verdict of several tests together; one that is not claimed does not spoil one that passed."""
+    return min(outcomes, key=lambda outcome: outcome.rank)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One column: a machine, a backend, a platform and a kernel."""
+
+    name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """machine, backend, platform, level, kernel, python, header: those the stream gave, as text."""
+    capabilities: Mapping[str, bool | str] = field(default_factory=dict)
+    reductions: tuple[str, ...] = ()
+    devices: tuple[Mapping[str, str], ...] = ()
+
+    def lacks(self, capability: str) -> bool:
+        """Whether the environment says no to the capability; one it never heard of is not lacking."""
+        return self.capabilities.get(capability) is False
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One test in one environment."""
+
+    env: str
+    test: str
+    outcome: Outcome
+    area: str = ""
+    behaviours: tuple[str, ...] = ()
+    acts: Mapping[str, int] = field(default_factory=dict)
+    declared: tuple[str, ...] = ()
+    reason_code: str = ""
+    reason: str = ""
+    duration: float = 0.0
+    """Seconds."""
+    message: str = ""
+    longrepr: str = ""
+    transcript: str = ""
+    seed: str = ""
+    replay: str = ""
+
+    @property
+    def line(self) -> str:
+        """One line that says why the outcome is what it is; empty for a plain pass."""
+        return " ".join((self.message or self.reason or self.reason_code).split())
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Everything one stream says."""
+
+    path: Path
+    suite: Mapping[str, str]
+    seed: str
+    command: tuple[str, ...]
+    start: str
+    end: str
+    """Empty if the run did not finish."""
+    exit: int | None
+    environments: Mapping[str, Environment]
+    results: tuple[Result, ...]
+    problems: tuple[str, ...]
+    """What is odd about the stream itself, one line each."""
+
+
+def read(path: Path) -> Run:
+    """Read a results stream; raises OSError only if the file cannot be opened."""
+    reader = _Reader()
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for number, line in enumerate(stream, 1):
+            reader.line(number, line)
+    return reader.run(path)
+
+
+class _Reader:
+    def __init__(self) -> None:
+        self.head: dict[str, Any] = {}
+        self.tail: dict[str, Any] | None = None
+        self.environments: dict[str, Environment] = {}
+        self.results: list[Result] = []
+        self.running: dict[tuple[str, str], None] = {}
+        self.problems: list[str] = []
+        self.unknown: dict[str, int] = {}
+
+    def line(self, number: int, line: str) -> None:
+        if not line.strip():
+            return
+        try:
+            event = json.loads(line)
+        except ValueError:
+            what = "is not JSON" if line.endswith("\n") else "stops in the middle: the run was cut off"
+            self.problems.append(f"line {number} {what}")
+            return
+        if not isinstance(event, dict):
+            self.problems.append(f"line {number} is not an event")
+            return
+        event = _clean(event)
+        match event.get("event"):
+            case "run":
+                self._run(event)
+            case "environment":
+                self._environment(event)
+            case "start":
+                self.running[_text(event, "env"), _text(event, "test")] = None
+            case "result":
+                self._result(number, event)
+            case "end":
+                self.tail = event
+            case other:
+                self.unknown[str(other)] = self.unknown.get(str(other), 0) + 1
+
+    def _run(self, event: dict[str, Any]) -> None:
+        if event.get("schema", SCHEMA) != SCHEMA:
+            self.problems.append(f"the stream has schema {event['schema']}, this reader knows {SCHEMA}")
+        self.head = event
+
+    def _environment(self, event: dict[str, Any]) -> None:
+        name = _text(event, "env")
+        rest = {
+            k: v for k, v in event.items() if isinstance(v, str | int | float) and k not in ("event", "env")
+        }
+        self.environments[name] = Environment(
+            name=name,
+            fields={k: str(v) for k, v in rest.items()},
+            capabilities={
+                k: v if isinstance(v, bool) else str(v) for k, v in _mapping(event, "capabilities").items()
+            },
+            reductions=_words(event, "reductions"),
+            devices=tuple(
+                {str(k): str(v) for k, v in device.items()}
+                for device in _sequence(event, "devices")
+                if isinstance(device, dict)
+            ),
+        )
+
+    def _result(self, number: int, event: dict[str, Any]) -> None:
+        env, test = _text(event, "env"), _text(event, "test")
+        self.environments.setdefault(env, Environment(env))
+        self.running.pop((env, test), None)
+        message = _text(event, "message")
+        try:
+            outcome = Outcome(_text(event, "outcome"))
+        except ValueError:
+            self.problems.append(f"line {number}: unknown outcome {event.get('outcome')!r}, taken as ERROR")
+            outcome, message = Outcome.ERROR, f"unknown outcome {event.get('outcome')!r}; {message}"
+        reason = _mapping(event, "reason")
+        self.results.append(
+            Result(
+                env=env,
+                test=test,
+                outcome=outcome,
+                area=_text(event, "area") or area_of(test),
+                behaviours=_words(event, "behaviours"),
+                acts={k: v for k, v in _mapping(event, "acts").items() if isinstance(v, int)},
+                declared=_words(event, "declared"),
+                reason_code=_text(reason, "code"),
+                reason=_text(reason, "text"),
+                duration=_number(event, "duration"),
+                message=message,
+                longrepr=_text(event, "longrepr"),
+                transcript=_text(event, "transcript"),
+                seed=_text(event, "seed"),
+                replay=_text(event, "replay"),
+            )
+        )
+
+    def run(self, path: Path) -> Run:
+        for env, test in self.running:
+            self.environments.setdefault(env, Environment(env))
+            self.results.append(
+                Result(
+                    env,
+                    test,
+                    Outcome.ERROR,
+                    area_of(test),
+                    message="began and has no result: the run ended in it",
+                )
+            )
+        for kind, count in self.unknown.items():
+            self.problems.append(f"{count} events of unknown kind {kind!r} were passed over")
+        if not self.head:
+            self.problems.append("no run event: the start of the stream is missing")
+        tail = self.tail or {}
+        if self.tail is None:
+            self.problems.append("no end event: the run did not finish")
+        return Run(
+            path=path,
+            suite={str(k): str(v) for k, v in _mapping(self.head, "suite").items()},
+            seed=_text(self.head, "seed"),
+            command=_words(self.head, "command"),
+            start=_text(self.head, "start"),
+            end=_text(tail, "time"),
+            exit=tail["exit"] if isinstance(tail.get("exit"), int) else None,
+            environments=self.environments,
+            results=tuple(self.results),
+            problems=tuple(self.problems),
+        )
+
+
+def area_of(test: str) -> str:
+    """The area of a node id: the folder below suites/, else the first folder."""
+    parts = test.split("::", maxsplit=1)[0].split("/")
+    return parts[1] if len(parts) > 2 and parts[0] == "suites" else parts[0]
+
+
+# Control characters are shown, not obeyed, by terminals, browsers and XML readers alike; direction overrides
+# could make a name read as another; a lone surrogate cannot be written as UTF-8 at all.
+_HIDDEN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+_HIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def _clean(value: Any) -> Any:
+    """The same value with every string made safe to print."""
+    match value:
+        case str():
+            return _SURROGATE.sub("\ufffd", value.replace("\r\n", "\n").translate(_HIDDEN))
+        case list():
+            return [_clean(item) for item in value]
+        case dict():
+            return {_clean(key): _clean(item) for key, item in value.items()}
+    return value
+
+
+def _text(event: Mapping[str, Any], key: str) -> str:
+    value = event.get(key)
+    return "" if value is None else str(value)
+
+
+def _number(event: Mapping[str, Any], key: str) -> float:
+    value = event.get(key)
+    return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _mapping(event: Mapping[str, Any], key: str) -> dict[str, Any]:
+    value = event.get(key)
+    return value if isinstance(value, dict) else {}
+
+
+def _sequence(event: Mapping[str, Any], key: str) -> list[Any]:
+    value = event.get(key)
+    return value if isinstance(value, list) else []
+
+
+def _words(event: Mapping[str, Any], key: str) -> tuple[str, ...]:
+    return tuple(str(item) for item in _sequence(event, key))

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: MIT
+"""The summary a person reads at the end of a run: plain text for a terminal of 100 columns."""
+
+from __future__ import annotations
+
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from reports.stream import Outcome, Run
+from reports.verdict import Matrix, failures, tally
+
+WIDTH = 100
+MAX_FAILURES = 20
+"""More than these are a pattern, not a list to read in a terminal; the HTML report has all of them."""
+
+_PASSED = (Outcome.PASS,)
+_FAILED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
+_KNOWN = (Outcome.KNOWN,)
+_SKIPPED = (Outcome.NOT_CLAIMED, Outcome.UNTESTED, Outcome.NOTRUN)
+_COLUMNS = (("pass", _PASSED), ("fail", _FAILED), ("known", _KNOWN), ("skip", _SKIPPED))
+
+
+def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
+    """Counts by area and environment, reasons of skips, failures with their replay, totals, files."""
+    if not run.results:
+        parts = ["no test ran", *_problems(run)]
+    else:
+        parts = [*_table(run), *_skips(run), *_failures(run), *_reductions(run), *_problems(run)]
+    return "\n".join([_headline(run), "", *parts, *_behaviours(matrix), *_files(written), ""])
+
+
+def _headline(run: Run) -> str:
+    suite = " ".join(filter(None, ("svm-cts", run.suite.get("version"), _in_brackets(run.suite.get("git")))))
+    environments = len(run.environments)
+    return f"{suite}, seed {run.seed or '?'}, {environments} environment{'s' * (environments != 1)}"
+
+
+def _in_brackets(text: str | None) -> str | None:
+    return f"({text})" if text else None
+
+
+def _table(run: Run) -> list[str]:
+    """Tests by area (rows) and environment (groups of columns); groups that do not fit start a new table."""
+    counts = tally(run.results)
+    areas = list(dict.fromkeys(area for area, _ in counts))
+    first = max(len("total"), *(len(area) for area in areas)) + 2
+    columns = [c for c in _COLUMNS if c[0] != "known" or any(n[Outcome.KNOWN] for n in counts.values())]
+    group = max(6 * len(columns) + 2, *(len(name) + 3 for name in run.environments))
+    names = list(run.environments)
+    per_table = max(1, (WIDTH - first) // group)
+    lines: list[str] = []
+    for at in range(0, len(names), per_table):
+        part = names[at : at + per_table]
+        lines.append((" " * first + "".join(f"{name:>{group}}" for name in part)).rstrip())
+        heads = "".join(f"{name:>6}" for name, _ in columns)
+        lines.append(" " * first + "".join(f"{heads:>{group}}" for _ in part))
+        for area in areas:
+            cells = (_counts(counts.get((area, name), Counter()), columns) for name in part)
+            lines.append(f"{area:<{first}}" + "".join(f"{cell:>{group}}" for cell in cells))
+        totals = (
+            _counts(sum((counts.get((a, n), Counter()) for a in areas), Counter()), columns) for n in part
+        )
+        lines += [f"{'total':<{first}}" + "".join(f"{cell:>{group}}" for cell in totals), ""]
+    return lines
+
+
+def _counts(counts: Counter[Outcome], columns: Sequence[tuple[str, tuple[Outcome, ...]]]) -> str:
+    return "".join(f"{sum(counts[outcome] for outcome in outcomes) or '-':>6}" for _, outcomes in columns)
+
+
+def _skips(run: Run) -> list[str]:
+    """Each reason once, with the tests it cost in each environment."""
+    by_reason: dict[tuple[str, str], Counter[str]] = {}
+    for result in run.results:
+        if result.outcome in _SKIPPED:
+            code = result.reason_code or result.outcome.value
+            by_reason.setdefault((code, result.line), Counter())[result.env] += 1
+    lines = ["skipped"] if by_reason else []
+    for (code, text), environments in sorted(by_reason.items()):
+        where = ", ".join(f"{env} {number}" for env, number in environments.items())
+        lines += _wrapped(
+            f"{code}: {text.removeprefix(code).lstrip(': ') or 'no reason given'} ({where})", "  "
+        )
+    return [*lines, ""] if lines else []
+
+
+def _failures(run: Run) -> list[str]:
+    groups = failures(run.results)
+    lines = ["failures"] if groups else []
+    for group in groups[:MAX_FAILURES]:
+        first = group[0]
+        lines.append(f"  {first.outcome.value} {first.test}  [{', '.join(result.env for result in group)}]")
+        lines += _wrapped(first.line or "no message", "    ")
+        lines += [f"    {first.replay}"] if first.replay else []
+    if len(groups) > MAX_FAILURES:
+        lines.append(f"  and {len(groups) - MAX_FAILURES} more: see index.html")
+    return [*lines, ""] if lines else []
+
+
+def _reductions(run: Run) -> list[str]:
+    by_text: dict[str, list[str]] = {}
+    for environment in run.environments.values():
+        for text in environment.reductions:
+            by_text.setdefault(text, []).append(environment.name)
+    lines = ["reduced"] if by_text else []
+    for text, names in by_text.items():
+        lines += _wrapped(f"{' '.join(text.split())} ({', '.join(names)})", "  ")
+    return [*lines, ""] if lines else []
+
+
+def _problems(run: Run) -> list[str]:
+    return ["results stream", *(f"  {problem}" for problem in run.problems), ""] if run.problems else []
+
+
+def _behaviours(matrix: Matrix) -> list[str]:
+    lines = ["behaviours: passed / claimed / all"] if matrix.environments else []
+    width = max((len(environment.name) for environment in matrix.environments), default=0)
+    for column, environment in enumerate(matrix.environments):
+        score = matrix.score(column)
+        rest = ", ".join(
+            f"{score.counts[outcome]} {outcome.value.lower()}"
+            for outcome in Outcome
+            if score.counts[outcome] and outcome is not Outcome.PASS
+        )
+        lines.append(
+            f"  {environment.name:<{width}}  {score.passed} / {score.claimed} / {score.total}  ({rest})"
+        )
+    return [*lines, ""] if lines else []
+
+
+def _files(written: Iterable[Path]) -> list[str]:
+    return ["reports", *(f"  {_relative(path)}" for path in written)]
+
+
+def _relative(path: Path) -> Path:
+    try:
+        return path.resolve().relative_to(Path.cwd())
+    except ValueError:
+        return path
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent + "  ",
+        max_lines=3,
+        break_on_hyphens=False,
+    )

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""From results to verdicts: one cell for each behaviour and environment, and what they add up to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reports.ledger import Behaviour, Ledger
+from reports.stream import Environment, Outcome, Result, Run, worst
+
+UNLISTED = "not in the ledger"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one environment did about one behaviour."""
+
+    outcome: Outcome | None
+    """None where there is nothing to judge: no program can see the behaviour."""
+    why: str
+    """Why no test says anything; empty if one does."""
+    results: tuple[Result, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One behaviour over all environments, in the order of ``Matrix.environments``."""
+
+    behaviour: Behaviour
+    cells: tuple[Cell, ...]
+
+    @property
+    def outcomes(self) -> frozenset[Outcome]:
+        return frozenset(cell.outcome for cell in self.cells if cell.outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """Behaviours of one environment: never passed of run, always passed of claimed of all."""
+
+    passed: int
+    claimed: int
+    total: int
+    counts: Counter[Outcome]
+
+    def of(self, name: str) -> int:
+        """How many behaviours have the outcome of this name."""
+        return self.counts[Outcome(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Behaviours by environments."""
+
+    environments: tuple[Environment, ...]
+    areas: tuple[tuple[str, str, tuple[Row, ...]], ...]
+    """(area, its title, its rows); the last one may be of ids that the ledger does not have."""
+    loose: tuple[Result, ...]
+    """Results of tests that name no behaviour."""
+
+    def score(self, column: int, area: str | None = None) -> Score:
+        """The score of an environment, in one area or all."""
+        counts = Counter(
+            row.cells[column].outcome
+            for name, _, rows in self.areas
+            if area in (None, name)
+            for row in rows
+            if row.cells[column].outcome
+        )
+        counted = Counter({outcome: number for outcome, number in counts.items() if outcome})
+        total = counted.total()
+        return Score(counted[Outcome.PASS], total - counted[Outcome.NOT_CLAIMED], total, counted)
+
+
+def matrix(run: Run, ledger: Ledger) -> Matrix:
+    """Every behaviour of the ledger, and every id the results name beyond it, against every environment."""
+    by_cell: dict[tuple[str, str], list[Result]] = {}
+    for result in run.results:
+        for identifier in result.behaviours:
+            by_cell.setdefault((identifier, result.env), []).append(result)
+    environments = tuple(run.environments.values())
+    tested = {identifier for identifier, _ in by_cell}
+
+    def row(behaviour: Behaviour) -> Row:
+        return Row(
+            behaviour,
+            tuple(
+                _cell(
+                    behaviour, environment, by_cell.get((behaviour.id, environment.name), []), ledger, tested
+                )
+                for environment in environments
+            ),
+        )
+
+    areas: dict[str, list[Row]] = {area: [] for area in ledger.vocabulary.areas}
+    for behaviour in ledger.values():
+        areas[behaviour.area].append(row(behaviour))
+    titled = [(area, ledger.vocabulary.areas[area], tuple(rows)) for area, rows in areas.items() if rows]
+    if unlisted := [row(_unlisted(identifier)) for identifier in sorted(tested - ledger.keys())]:
+        titled.append((UNLISTED, "ids that tests name and behaviours/ does not have", tuple(unlisted)))
+    return Matrix(environments, tuple(titled), tuple(r for r in run.results if not r.behaviours))
+
+
+def _cell(
+    behaviour: Behaviour, environment: Environment, results: list[Result], ledger: Ledger, tested: set[str]
+) -> Cell:
+    if results:
+        return Cell(worst(result.outcome for result in results), "", tuple(results))
+    if behaviour.kind == "model-only":
+        return Cell(None, f"no program can see it: {behaviour.reason}")
+    if lacking := [need for need in behaviour.needs if environment.lacks(need)]:
+        return Cell(Outcome.NOT_CLAIMED, f"needs {', '.join(lacking)}, which the environment says it has not")
+    if behaviour.id not in tested and (why := ledger.why_untested(behaviour.id)):
+        return Cell(Outcome.UNTESTED, why)
+    return Cell(Outcome.NOTRUN, "its tests were not part of this run, or the run stopped before them")
+
+
+def _unlisted(identifier: str) -> Behaviour:
+    return Behaviour(
+        id=identifier,
+        title="",
+        area=UNLISTED,
+        kind="must",
+        statement="A test names this id, and behaviours/ has no such entry.",
+        sources=(),
+        since="",
+        since_note=None,
+        observable=(),
+        needs=(),
+        reason=None,
+        landed_as=None,
+    )
+
+
+def tally(results: Iterable[Result]) -> dict[tuple[str, str], Counter[Outcome]]:
+    """Tests by outcome for each (area, environment)."""
+    counts: dict[tuple[str, str], Counter[Outcome]] = {}
+    for result in results:
+        counts.setdefault((result.area, result.env), Counter())[result.outcome] += 1
+    return counts
+
+
+def failures(results: Iterable[Result]) -> list[list[Result]]:
+    """What somebody has to look at, worst first; a test that failed alike everywhere is one entry."""
+    groups: dict[tuple[Outcome, str, str], list[Result]] = {}
+    for result in results:
+        if result.outcome.bad:
+            groups.setdefault((result.outcome, result.test, result.line), []).append(result)
+    return sorted(groups.values(), key=lambda group: group[0].outcome.rank)
