@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: MIT
+"""GPU commands: built (Batch), read (decode) and carried out (Execution), each from one definition in
+gpu.commands.
+"""
+
+from gpu.address import Access, AddressSpace, GpuFault
+from gpu.batch import Batch
+from gpu.encoding import Command
+from gpu.execute import Engine, Execution, Ring
+from gpu.listing import Instruction, decode, listing
+from gpu.stop import Reason, Stop, Wait
+
+__all__ = [
+    "Access",
+    "AddressSpace",
+    "Batch",
+    "Command",
+    "Engine",
+    "Execution",
+    "GpuFault",
+    "Instruction",
+    "Reason",
+    "Ring",
+    "Stop",
+    "Wait",
+    "decode",
+    "listing",
+]

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""Why an Execution stops, and what it keeps of an instruction that is not complete."""
+
+import enum
+from dataclasses import dataclass
+
+from gpu.address import GpuFault
+from gpu.encoding import Command
+
+
+class Reason(enum.Enum):
+    """Why an Execution stopped."""
+
+    FINISHED = "finished"  #: the batch has ended, or the ring's head has reached its tail
+    BUDGET = "out of budget"
+    WAITING = "waiting for a semaphore"
+    FAULT = "page fault"
+    ILLEGAL = "illegal instruction"  #: the engine hangs; every further run stops the same way
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """What an MI_SEMAPHORE_WAIT waits for: that `value` of memory `compare` `data` becomes true.
+
+    `where` is "ppgtt", "ggtt" or "register"; `address` that of the dword, or the register's offset.
+    """
+
+    where: str
+    address: int
+    compare: str
+    data: int
+    value: int
+    poll: bool
+
+    def __str__(self) -> str:
+        return f"{self.where} {self.address:#x} is {self.value:#x}, must be {self.compare} {self.data:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why and where (`pc`, the address of the instruction to run next) an Execution stopped."""
+
+    reason: Reason
+    pc: int
+    text: str = ""
+    fault: GpuFault | None = None
+    wait: Wait | None = None
+
+    def __str__(self) -> str:
+        return f"{self.reason.value} at {self.pc:#x}" + (f": {self.text}" if self.text else "")
+
+
+class IllegalInstruction(Exception):  # noqa: N818 - becomes a Stop
+    """The instruction cannot be carried out; the engine hangs on it."""
+
+
+class Waiting(Exception):  # noqa: N818 - becomes a Stop
+    """The semaphore is not satisfied."""
+
+    def __init__(self, wait: Wait) -> None:
+        super().__init__(wait)
+        self.wait = wait
+
+
+class Exhausted(Exception):  # noqa: N818 - becomes a Stop
+    """The budget ran out within an instruction."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an instruction came: `done` bytes are stored, `pending` are read and follow them."""
+
+    command: Command
+    done: int = 0
+    pending: bytes = b""
