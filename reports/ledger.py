@@ -21,7 +21,7 @@ VOCABULARY = "vocabulary"
 UNTESTED = "untested"
 
 _ID = re.compile(r"[a-z0-9][a-z0-9-]*(\.[a-z0-9-]+)+")
-_SINCE = re.compile(r"\d+\.\d+(\.\d+)?|never")
+_SINCE = re.compile(r"\d+\.\d+(\.\d+)?")
 _SOURCE = re.compile(
     r"(drivers|include|Documentation|arch|kernel|lib|mm)/\S+:\S.*"
     r"|Documentation/\S+|seed \d{3} \S.*|stable patch \".+\""
@@ -49,7 +49,7 @@ class Behaviour:
     statement: str
     sources: tuple[str, ...]
     since: str
-    """First kernel that behaves so (``6.15``), or ``never`` for what was announced and did not land."""
+    """First kernel that behaves so: ``6.15``."""
     since_note: str | None
     observable: tuple[str, ...]
     needs: tuple[str, ...]
@@ -199,7 +199,7 @@ def _check_words(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> N
             if word not in words:
                 raise LedgerError(f"{where}: {field} {word!r} is not in vocabulary.yaml")
     if not _SINCE.fullmatch(entry["since"]):
-        raise LedgerError(f"{where}: since {entry['since']!r} has to be a version ('6.15') or 'never'")
+        raise LedgerError(f"{where}: since {entry['since']!r} has to be a version ('6.15')")
     if not entry["sources"]:
         raise LedgerError(f"{where}: needs at least one source")
     for source in entry["sources"]:

@@ -106,7 +106,7 @@ def page(run: Run, matrix: Matrix, ledger: Ledger) -> str:
         columns={environment.name: column for column, environment in enumerate(matrix.environments)},
         homes=_homes(lines),
         looks=LOOKS,
-        bar_looks=sorted(LOOKS.values(), key=lambda look: look.name not in ("PASS", "KNOWN")),
+        bar_looks=sorted(LOOKS.values(), key=lambda look: look.name != "PASS"),
         all_looks=[*LOOKS.values(), NOTHING],
         kinds=ledger.vocabulary.kinds,
         observable=ledger.vocabulary.observable,

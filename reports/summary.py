@@ -25,7 +25,7 @@ _COLUMNS = (("pass", _PASSED), ("fail", _FAILED), ("known", _KNOWN), ("skip", _S
 def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
     """Counts by area and environment, reasons of skips, failures with their replay, totals, files."""
     if not run.results:
-        parts = ["no test ran", *_problems(run)]
+        parts = ["no test ran", "", *_problems(run)]
     else:
         parts = [*_table(run), *_skips(run), *_failures(run), *_reductions(run), *_problems(run)]
     return "\n".join([_headline(run), "", *parts, *_behaviours(matrix), *_files(written), ""])
@@ -120,7 +120,7 @@ def _behaviours(matrix: Matrix) -> list[str]:
     for column, environment in enumerate(matrix.environments):
         score = matrix.score(column)
         rest = ", ".join(
-            f"{score.counts[outcome]} {outcome.value.lower()}"
+            f"{score.counts[outcome]} {outcome.value.lower().replace('notrun', 'not run')}"
             for outcome in Outcome
             if score.counts[outcome] and outcome is not Outcome.PASS
         )

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: MIT
+"""A ledger that does not change when the real one does."""
+
+import pytest
+
+from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
+
+
+def entry(
+    identifier: str, kind: str = "must", needs: tuple[str, ...] = (), reason: str | None = None
+) -> Behaviour:
+    area = identifier.partition(".")[0]
+    return Behaviour(
+        id=identifier,
+        title=f"title of {identifier}",
+        area=area,
+        kind=kind,
+        statement=f"Statement of {identifier}, quoted.",
+        sources=("drivers/gpu/drm/xe/xe_vm.c:xe_vm_bind_ioctl",),
+        since="6.15",
+        since_note=None,
+        observable=("errno",),
+        needs=needs,
+        reason=reason,
+        landed_as=None,
+    )
+
+
+@pytest.fixture
+def ledger() -> Ledger:
+    return Ledger(
+        [
+            entry("bind.one"),
+            entry("bind.two"),
+            entry("bind.three", kind="may"),
+            entry("fault.vram", needs=("vram",)),
+            entry("fault.later"),
+            entry("fault.inside", kind="model-only", reason="it is inside"),
+        ],
+        Vocabulary(
+            areas={"bind": "VM_BIND", "fault": "GPU page faults"},
+            kinds={"must": "m", "may": "n", "model-only": "o"},
+            needs={"vram": "device memory"},
+            observable={"errno": "errno"},
+        ),
+        [Untested(("fault.later",), "needs swap", "the swap suite")],
+    )

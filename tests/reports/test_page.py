@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+"""index.html: whole, self-contained, escaped, and not too large to open."""
+
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports import write_all
+from reports.ledger import Ledger
+from reports.page import LOOKS, MAX_TEXTS, page
+from reports.stream import Outcome, read
+from reports.verdict import matrix
+from tests.reports import streams
+from tests.reports.test_summary import mixed
+
+VOID = {"meta", "input", "wbr", "br", "link"}
+
+
+class Document(HTMLParser):
+    """What the page is made of; complains when elements do not nest."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    def attributes(self, name: str) -> list[str]:
+        return [value for _, attributes in self.tags if (value := attributes.get(name)) is not None]
+
+    def count(self, tag: str) -> int:
+        return sum(1 for name, _ in self.tags if name == tag)
+
+
+def render(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
+    run = read(streams.write(tmp_path / "r.jsonl", *events))
+    return page(run, matrix(run, ledger), ledger)
+
+
+def test_the_page_nests_and_every_link_has_its_target_in_it(tmp_path: Path, ledger: Ledger) -> None:
+    document = Document(render(tmp_path, ledger, *mixed()))
+    targets = document.attributes("id")
+    assert len(targets) == len(set(targets))
+    links = document.attributes("href")
+    assert links
+    assert {link for link in links if link != "#_"} <= {f"#{target}" for target in targets}
+
+
+def test_nothing_is_loaded_from_anywhere(tmp_path: Path, ledger: Ledger) -> None:
+    text = render(tmp_path, ledger, *mixed())
+    document = Document(text)
+    assert not document.attributes("src")
+    assert document.count("link") == 0
+    assert "url(" not in text
+    assert "@import" not in text
+    assert "default-src 'none'" in text
+
+
+def test_each_outcome_has_a_sign_of_its_own(tmp_path: Path, ledger: Ledger) -> None:
+    assert LOOKS.keys() == {outcome.value for outcome in Outcome}
+    assert len({look.sign for look in LOOKS.values()}) == len(LOOKS)
+    text = render(tmp_path, ledger, *mixed())
+    for name in ("FAIL", "UNTESTED", "NOTRUN", "PASS", "NOT-CLAIMED"):
+        assert f'<td class="{name}">' in text
+        assert LOOKS[name].sign in text
+
+
+def test_a_failing_cell_leads_to_test_message_statement_transcript_and_replay(
+    tmp_path: Path, ledger: Ledger
+) -> None:
+    document = Document(
+        render(
+            tmp_path,
+            ledger,
+            streams.run(),
+            streams.environment(),
+            streams.result(
+                "suites/bind/test_b.py::test_two",
+                "FAIL",
+                behaviours=["bind.two"],
+                message="expected EINVAL",
+                longrepr="E   assert",
+                transcript="ioctl(5, VM_BIND)",
+            ),
+            streams.end(),
+        )
+    )
+    text = "".join(document.texts)
+    for part in (
+        "suites/bind/test_b.py::test_two",
+        "expected EINVAL",
+        "Statement of bind.two, quoted.",
+        "E   assert",
+        "ioctl(5, VM_BIND)",
+        "pytest --platform bmg --seed 20831 'suites/bind/test_b.py::test_two'",
+    ):
+        assert part in text
+
+
+def test_a_behaviour_without_a_test_is_shown_with_its_reason(tmp_path: Path, ledger: Ledger) -> None:
+    text = render(tmp_path, ledger, *mixed())
+    assert "needs swap (planned: the swap suite)" in text
+    assert "no program can see it: it is inside" in text
+
+
+HOSTILE = (
+    "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&{{7*7}}{% raw %}</pre></style>"
+    "\x1b]0;x\x07\u202e日本\0"
+)
+
+
+def test_hostile_strings_stay_text_wherever_they_come_from(tmp_path: Path, ledger: Ledger) -> None:
+    text = render(
+        tmp_path,
+        ledger,
+        streams.run(command=["pytest", HOSTILE], seed=HOSTILE, suite={HOSTILE: HOSTILE}, start=HOSTILE),
+        streams.environment(
+            HOSTILE,
+            platform=HOSTILE,
+            kernel=HOSTILE,
+            capabilities={HOSTILE: HOSTILE, "vram": False},
+            reductions=[HOSTILE],
+            devices=[{HOSTILE: HOSTILE, "path": HOSTILE}],
+        ),
+        streams.result(
+            f"suites/x/{HOSTILE}",
+            "FAIL",
+            HOSTILE,
+            behaviours=[HOSTILE, "bind.one"],
+            area=HOSTILE,
+            message=HOSTILE,
+            longrepr=HOSTILE,
+            transcript=HOSTILE,
+            replay=HOSTILE,
+            reason={"code": HOSTILE, "text": HOSTILE},
+            acts={HOSTILE: 1},
+        ),
+        streams.result(f"suites/x/{HOSTILE}", "ERROR", HOSTILE, behaviours=[]),
+        {"event": HOSTILE},
+        streams.end(time=HOSTILE),
+    )
+    document = Document(text)
+    assert document.count("script") == 1
+    assert document.count("img") == 0
+    assert "49" not in text.split("<main>")[0]
+    assert not {character for character in text if ord(character) < 0x20} - {"\n", "\t"}
+    assert "\u202e" not in text
+    assert not [tag for tag, attributes in document.tags if any(name.startswith("on") for name in attributes)]
+
+
+def test_long_texts_are_clipped_and_said_once(tmp_path: Path, ledger: Ledger) -> None:
+    long = "beginning" + "x" * 100_000 + "ending"
+    failing = streams.result(outcome="FAIL", behaviours=["bind.one", "bind.two"], transcript=long)
+    text = render(tmp_path, ledger, streams.run(), failing, streams.end())
+    assert text.count("beginningxxx") == text.count("xxxending") == 1
+    assert "characters left out" in text
+    assert len(text) < 100_000
+
+
+def test_a_run_in_which_everything_fails_still_fits_a_browser(tmp_path: Path, ledger: Ledger) -> None:
+    flood = [
+        streams.result(
+            f"suites/bind/test_b.py::test_{n}", "FAIL", behaviours=["bind.one"], transcript="y" * 20_000
+        )
+        for n in range(600)
+    ]
+    text = render(tmp_path, ledger, streams.run(), *flood)
+    assert len(text) < MAX_TEXTS + 2_000_000
+    assert "the page is full" in text
+
+
+def test_the_whole_ledger_over_six_environments_is_complete_and_small(tmp_path: Path) -> None:
+    path = streams.write(tmp_path / "results.jsonl", *streams.whole_ledger(6))
+    said = write_all(path, tmp_path)
+    text = (tmp_path / "index.html").read_text(encoding="utf-8")
+    document = Document(text)
+    ledger = Ledger.load()
+    assert document.count("tr") == len(ledger) + len({b.area for b in ledger.values()})
+    assert document.count("td") == 6 * len(ledger)
+    assert len(text) < 6_000_000
+    assert f"{tmp_path / 'index.html'}" in said
+
+
+def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
+    said = write_all(streams.write(tmp_path / "results.jsonl"), tmp_path / "out")
+    assert "no test ran" in said
+    assert "No test ran." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium to open the page with")
+def test_a_browser_runs_our_script_and_no_other(tmp_path: Path, ledger: Ledger) -> None:
+    assert CHROMIUM
+    path = tmp_path / "index.html"
+    hostile = streams.result(HOSTILE, "FAIL", HOSTILE, message="<script>document.title = 'owned'</script>")
+    path.write_text(render(tmp_path, ledger, streams.run(), hostile, streams.end()), encoding="utf-8")
+    flags = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--no-first-run",
+        "--disable-background-networking",
+    ]
+    flags += [
+        "--disable-quic",
+        "--disable-component-update",
+        "--disable-sync",
+        f"--user-data-dir={tmp_path / 'profile'}",
+    ]
+    done = subprocess.run(
+        [CHROMIUM, *flags, "--dump-dom", path.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert '<div class="tools">' in done.stdout, "the script did not run: is its hash in the policy right?"
+    assert "<title>GPU SVM conformance" in done.stdout
+    assert Document(done.stdout.replace("<!DOCTYPE html>", "")).count("script") == 1

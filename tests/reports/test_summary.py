@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""The summary in the terminal."""
+
+from pathlib import Path
+from typing import Any
+
+from reports.ledger import Ledger
+from reports.stream import read
+from reports.summary import MAX_FAILURES, WIDTH, summary
+from reports.verdict import matrix
+from tests.reports import streams
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+def text(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
+    run = read(streams.write(tmp_path / "r.jsonl", *events))
+    return summary(run, matrix(run, ledger), [Path("reports/out/index.html")])
+
+
+def mixed() -> list[dict[str, Any] | str]:
+    """Every outcome, two environments, a reason that two environments share, a failure that both have."""
+    vram = {"code": "NEEDS:vram", "text": "no VRAM region in MEM_REGIONS"}
+    return [
+        streams.run(),
+        streams.environment("mock/lnl", reductions=["no userfaultfd: CPU faults are polled, run as root"]),
+        streams.environment("mock/bmg"),
+        streams.result("suites/bind/test_b.py::test_one", "PASS", "mock/lnl", behaviours=["bind.one"]),
+        streams.result("suites/bind/test_b.py::test_one", "PASS", "mock/bmg", behaviours=["bind.one"]),
+        *(
+            streams.result(
+                "suites/bind/test_b.py::test_two",
+                "FAIL",
+                env,
+                behaviours=["bind.two"],
+                message="expected EINVAL,\n got 0",
+            )
+            for env in ("mock/lnl", "mock/bmg")
+        ),
+        streams.result(
+            "suites/fault/test_f.py::test_v",
+            "NOT-CLAIMED",
+            "mock/lnl",
+            behaviours=["fault.vram"],
+            reason=vram,
+        ),
+        streams.result(
+            "suites/fault/test_f.py::test_w",
+            "NOT-CLAIMED",
+            "mock/lnl",
+            behaviours=["fault.vram"],
+            reason=vram,
+        ),
+        streams.result("suites/fault/test_f.py::test_v", "KNOWN", "mock/bmg", behaviours=["fault.vram"]),
+        streams.result(
+            "suites/fault/test_f.py::test_w",
+            "UNTESTED",
+            "mock/bmg",
+            behaviours=["fault.vram"],
+            reason={"code": "CANNOT:swap", "text": "the kernel did not swap in 5 s"},
+        ),
+        streams.result("suites/fault/test_f.py::test_x", "XPASS", "mock/bmg", behaviours=[]),
+        streams.result(
+            "suites/fault/test_f.py::test_y",
+            "ERROR",
+            "mock/bmg",
+            behaviours=[],
+            message="worker gw1 died (signal 11)",
+        ),
+        streams.end(exit=1),
+    ]
+
+
+def test_the_summary_of_every_outcome_is_as_recorded(tmp_path: Path, ledger: Ledger) -> None:
+    assert text(tmp_path, ledger, *mixed()) == (GOLDEN / "mixed.txt").read_text(encoding="utf-8")
+
+
+def test_the_summary_of_a_run_that_was_cut_off_is_as_recorded(tmp_path: Path, ledger: Ledger) -> None:
+    cut = [
+        streams.run(),
+        streams.environment("mock/bmg"),
+        streams.result(behaviours=["bind.one"]),
+        {"event": "start", "env": "mock/bmg", "test": "suites/fault/test_f.py::test_v"},
+        '{"event": "resu',
+    ]
+    assert text(tmp_path, ledger, *cut) == (GOLDEN / "cut.txt").read_text(encoding="utf-8")
+
+
+def test_the_summary_of_an_empty_run_is_as_recorded(tmp_path: Path, ledger: Ledger) -> None:
+    empty = text(tmp_path, ledger, streams.run(), streams.environment(), streams.end(exit=5))
+    assert empty == (GOLDEN / "empty.txt").read_text(encoding="utf-8")
+
+
+def test_lines_fit_the_terminal_for_many_environments(tmp_path: Path, ledger: Ledger) -> None:
+    names = [f"guest-{version}/bmg2-far" for version in ("6.17", "6.18", "7.0", "7.1", "7.2", "7.3")]
+    lines = text(tmp_path, ledger, streams.run(), *(streams.result(env=name) for name in names)).splitlines()
+    replays = [line for line in lines if "pytest" in line]
+    assert max(len(line) for line in lines if line not in replays) <= WIDTH
+    for name in names:
+        assert any(name in line for line in lines)
+
+
+def test_a_flood_of_failures_is_cut_and_says_so(tmp_path: Path, ledger: Ledger) -> None:
+    flood = [streams.result(f"suites/bind/test_b.py::test_{n}", "FAIL") for n in range(MAX_FAILURES + 7)]
+    said = text(tmp_path, ledger, streams.run(), *flood, streams.end())
+    assert said.count("  FAIL ") == MAX_FAILURES
+    assert "and 7 more: see index.html" in said
+
+
+def test_a_replay_command_is_one_line_however_long(tmp_path: Path, ledger: Ledger) -> None:
+    test = "suites/bind/test_b.py::test_" + "x" * 200
+    said = text(tmp_path, ledger, streams.run(), streams.result(test, "FAIL"), streams.end())
+    assert f"    pytest --platform bmg --seed 20831 '{test}'\n" in said

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Verdicts of cells, and what they add up to."""
+
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.ledger import Ledger
+from reports.stream import Outcome, read, worst
+from reports.verdict import UNLISTED, Cell, Matrix, failures, matrix, tally
+from tests.reports import streams
+
+
+def judge(tmp_path: Path, ledger: Ledger, *events: dict[str, Any]) -> Matrix:
+    return matrix(read(streams.write(tmp_path / "r.jsonl", streams.run(), *events, streams.end())), ledger)
+
+
+def cell(verdicts: Matrix, identifier: str, column: int = 0) -> Cell:
+    (found,) = (
+        row.cells[column] for _, _, rows in verdicts.areas for row in rows if row.behaviour.id == identifier
+    )
+    return found
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "verdict"),
+    [
+        (["PASS"], "PASS"),
+        (["PASS", "NOT-CLAIMED"], "PASS"),
+        (["NOT-CLAIMED"], "NOT-CLAIMED"),
+        (["PASS", "KNOWN"], "KNOWN"),
+        (["PASS", "UNTESTED"], "UNTESTED"),
+        (["KNOWN", "UNTESTED"], "UNTESTED"),
+        (["UNTESTED", "NOTRUN"], "NOTRUN"),
+        (["NOTRUN", "XPASS"], "XPASS"),
+        (["XPASS", "ERROR"], "ERROR"),
+        (["ERROR", "FAIL", "PASS"], "FAIL"),
+    ],
+)
+def test_a_cell_is_the_worst_of_its_tests_in_any_order(
+    tmp_path: Path, ledger: Ledger, outcomes: list[str], verdict: str
+) -> None:
+    for order in permutations(outcomes):
+        results = [
+            streams.result(f"suites/bind/test_{n}.py::test", outcome, behaviours=["bind.one"])
+            for n, outcome in enumerate(order)
+        ]
+        assert cell(judge(tmp_path, ledger, *results), "bind.one").outcome is Outcome(verdict)
+
+
+def test_every_pair_of_outcomes_has_one_order() -> None:
+    for one, other in permutations(Outcome, 2):
+        assert worst([one, other]) is worst([other, one])
+
+
+def test_cells_without_a_test_say_why(tmp_path: Path, ledger: Ledger) -> None:
+    verdicts = judge(
+        tmp_path,
+        ledger,
+        streams.environment("mock/lnl"),
+        streams.environment("mock/bmg"),
+        streams.result(behaviours=["bind.one"], env="mock/bmg"),
+    )
+    assert cell(verdicts, "bind.one", 0).outcome is Outcome.NOTRUN
+    assert cell(verdicts, "bind.one", 1).outcome is Outcome.PASS
+    assert cell(verdicts, "bind.two").outcome is Outcome.NOTRUN
+    assert cell(verdicts, "fault.vram", 0).outcome is Outcome.NOT_CLAIMED
+    assert "vram" in cell(verdicts, "fault.vram", 0).why
+    assert cell(verdicts, "fault.vram", 1).outcome is Outcome.NOTRUN
+    assert cell(verdicts, "fault.later").outcome is Outcome.UNTESTED
+    assert cell(verdicts, "fault.later").why == "needs swap (planned: the swap suite)"
+    assert cell(verdicts, "fault.inside").outcome is None
+    assert "it is inside" in cell(verdicts, "fault.inside").why
+
+
+def test_a_reason_does_not_hide_that_a_test_was_there(tmp_path: Path, ledger: Ledger) -> None:
+    verdicts = judge(
+        tmp_path,
+        ledger,
+        streams.environment("mock/bmg"),
+        streams.result(behaviours=["fault.later"], env="guest/bmg"),
+    )
+    assert cell(verdicts, "fault.later", 0).outcome is Outcome.NOTRUN
+    assert cell(verdicts, "fault.later", 1).outcome is Outcome.PASS
+
+
+def test_scores_count_passed_of_claimed_of_all_and_no_model_only(tmp_path: Path, ledger: Ledger) -> None:
+    verdicts = judge(
+        tmp_path,
+        ledger,
+        streams.environment("mock/lnl"),
+        streams.result(behaviours=["bind.one", "bind.three"], env="mock/lnl"),
+        streams.result("suites/bind/test_b.py::test_b", "FAIL", behaviours=["bind.two"], env="mock/lnl"),
+    )
+    score = verdicts.score(0)
+    assert (score.passed, score.claimed, score.total) == (2, 4, 5)
+    assert (score.of("FAIL"), score.of("UNTESTED"), score.of("NOT-CLAIMED")) == (1, 1, 1)
+    assert (verdicts.score(0, "bind").passed, verdicts.score(0, "bind").total) == (2, 3)
+
+
+def test_ids_that_the_ledger_does_not_have_get_rows_of_their_own(tmp_path: Path, ledger: Ledger) -> None:
+    verdicts = judge(
+        tmp_path, ledger, streams.result("suites/x/test_x.py::t", "FAIL", behaviours=["x.unheard-of"])
+    )
+    assert verdicts.areas[-1][0] == UNLISTED
+    assert cell(verdicts, "x.unheard-of").outcome is Outcome.FAIL
+
+
+def test_results_that_name_no_behaviour_are_kept(tmp_path: Path, ledger: Ledger) -> None:
+    verdicts = judge(tmp_path, ledger, streams.result("suites/x/test_x.py", "ERROR", behaviours=[]))
+    assert [result.test for result in verdicts.loose] == ["suites/x/test_x.py"]
+
+
+def test_equal_failures_are_one_entry_and_the_worst_come_first(tmp_path: Path) -> None:
+    path = streams.write(
+        tmp_path / "r.jsonl",
+        streams.result("a", "XPASS", env="mock/lnl"),
+        streams.result("b", "FAIL", env="mock/lnl", message="same"),
+        streams.result("b", "FAIL", env="mock/bmg", message="same"),
+        streams.result("b", "FAIL", env="mock/bmg2", message="another"),
+        streams.result("c", "KNOWN", env="mock/lnl"),
+    )
+    groups = failures(read(path).results)
+    assert [[(r.test, r.env) for r in group] for group in groups] == [
+        [("b", "mock/lnl"), ("b", "mock/bmg")],
+        [("b", "mock/bmg2")],
+        [("a", "mock/lnl")],
+    ]
+
+
+def test_tests_are_counted_by_area_and_environment(tmp_path: Path) -> None:
+    path = streams.write(
+        tmp_path / "r.jsonl", streams.result(), streams.result("suites/vm/test_v.py::t", "FAIL")
+    )
+    counts = tally(read(path).results)
+    assert counts["bind", "mock/bmg"][Outcome.PASS] == 1
+    assert counts["vm", "mock/bmg"][Outcome.FAIL] == 1
