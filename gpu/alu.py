@@ -5,7 +5,7 @@ An ALU instruction is a dword: opcode 31:20, operand1 19:10, operand2 9:0. Sixte
 are the command streamer's GPRs; SRCA, SRCB, ACCU, ZF and CF live for one MI_MATH.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Sequence
 
 MASK = (1 << 64) - 1
 
@@ -27,6 +27,8 @@ OPCODES = {
     "sar": 0x107,
     "store": 0x180,
     "storeinv": 0x580,
+    "loadind": 0x082,
+    "storeind": 0x181,
 }
 OPERANDS = {f"r{n}": n for n in range(16)} | {
     "srca": 0x20,
@@ -51,35 +53,64 @@ def instruction(operation: str, operand1: str | None = None, operand2: str | Non
     return OPCODES[operation] << 20 | first << 10 | second
 
 
-def run(instructions: Iterable[int], registers: list[int]) -> None:
-    """Carry out `instructions` on `registers` (16 integers of 64 bits), in place.
+class Unit:
+    """The unit in the middle of one MI_MATH: it can be stopped by a fault and run again.
 
-    Raises IllegalOperation; then `registers` may be changed, so callers pass a copy.
+    `load` and `store` access a qword of memory (LOADIND and STOREIND); what they raise leaves the unit at the
+    instruction that accessed memory.
     """
-    unit = {_SRCA: 0, _SRCB: 0, _ACCU: 0, _ZF: 0, _CF: 0}
-    for word in instructions:
+
+    def __init__(
+        self,
+        registers: Sequence[int],
+        load: Callable[[int], int],
+        store: Callable[[int, int], None],
+    ) -> None:
+        self.registers = list(registers)
+        self._load = load
+        self._store = store
+        self._state = {_SRCA: 0, _SRCB: 0, _ACCU: 0, _ZF: 0, _CF: 0}
+        self._done = 0
+
+    def run(self, instructions: Sequence[int]) -> None:
+        """Carry out the rest of `instructions`. Raises IllegalOperation."""
+        while self._done < len(instructions):
+            self._step(instructions[self._done])
+            self._done += 1
+
+    def _step(self, word: int) -> None:
         name, first, second = _NAMES.get(word >> 20), word >> 10 & 0x3FF, word & 0x3FF
-        if name in ("load", "loadinv"):
-            if first not in (_SRCA, _SRCB) or second > 15:
-                raise IllegalOperation(f"{name} with operands {first:#x}, {second:#x}")
-            unit[first] = registers[second] ^ (MASK if name == "loadinv" else 0)
-        elif name in ("load0", "load1"):
-            if first not in (_SRCA, _SRCB):
-                raise IllegalOperation(f"{name} with operand {first:#x}")
-            unit[first] = MASK if name == "load1" else 0
-        elif name in ("store", "storeinv"):
-            if first > 15 or second not in (_ACCU, _ZF, _CF):
-                raise IllegalOperation(f"{name} with operands {first:#x}, {second:#x}")
-            registers[first] = unit[second] ^ (MASK if name == "storeinv" else 0)
-        elif name in ("noop", "fence_rd", "fence_wr"):
-            continue
-        elif name is None:
-            raise IllegalOperation(f"no ALU opcode {word >> 20:#x}")
-        else:
-            result, carry = _compute(name, unit[_SRCA], unit[_SRCB])
-            unit[_ACCU] = result
-            unit[_ZF] = 0 if result else MASK
-            unit[_CF] = MASK if carry else 0
+        state, registers = self._state, self.registers
+        match name:
+            case "load" | "loadinv":
+                _check(name, first in (_SRCA, _SRCB) and second < 16, word)
+                state[first] = registers[second] ^ (MASK if name == "loadinv" else 0)
+            case "load0" | "load1":
+                _check(name, first in (_SRCA, _SRCB), word)
+                state[first] = MASK if name == "load1" else 0
+            case "store" | "storeinv":
+                _check(name, first < 16 and second in (_ACCU, _ZF, _CF), word)
+                registers[first] = state[second] ^ (MASK if name == "storeinv" else 0)
+            case "loadind":
+                _check(name, first < 16 and second == _ACCU, word)
+                registers[first] = self._load(state[_ACCU])
+            case "storeind":
+                _check(name, first == _ACCU and second < 16, word)
+                self._store(state[_ACCU], registers[second])
+            case "noop" | "fence_rd" | "fence_wr":
+                pass
+            case None:
+                raise IllegalOperation(f"no ALU opcode {word >> 20:#x}")
+            case _:
+                result, carry = _compute(name, state[_SRCA], state[_SRCB])
+                state[_ACCU] = result
+                state[_ZF] = 0 if result else MASK
+                state[_CF] = MASK if carry else 0
+
+
+def _check(name: str, legal: bool, word: int) -> None:
+    if not legal:
+        raise IllegalOperation(f"{name} with the operands of {word:#010x}")
 
 
 def _compute(name: str, a: int, b: int) -> tuple[int, bool]:

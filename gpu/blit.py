@@ -27,7 +27,7 @@ PAGE_COPY_UNIT = 256
 
 def _ppgtt(ex: Execution) -> AddressSpace:
     """Blits have no GGTT bit: they work in the context's VM, or in the GGTT if it has none."""
-    space = ex.ppgtt or ex.ggtt
+    space = ex.ggtt if ex.ppgtt is None else ex.ppgtt
     assert space is not None
     return space
 

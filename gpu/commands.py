@@ -49,7 +49,10 @@ class Noop(Command, name="MI_NOOP", header=_mi(0x00)):
 
 
 class SetPredicate(Command, name="MI_SET_PREDICATE", header=_mi(0x01)):
-    """From here on, commands are not carried out if the condition holds."""
+    """From here on, commands but this one are not carried out if the condition holds.
+
+    MI_BATCH_BUFFER_START and others have a predicate bit of their own, which adds nothing to that.
+    """
 
     enable = Bits(
         0,
@@ -205,7 +208,10 @@ class BatchBufferStart(Command, name="MI_BATCH_BUFFER_START", header=_mi(0x31), 
 
 
 class ConditionalBatchBufferEnd(Command, name="MI_CONDITIONAL_BATCH_BUFFER_END", header=_mi(0x36), lengths=4):
-    """End the batch unless `value at address` `compare` `data` (unsigned dwords)."""
+    """End the batch unless `value at address` `compare` `data` (unsigned dwords).
+
+    In mask mode the value is the AND of the two dwords at address. Without `current_level` all levels end.
+    """
 
     ggtt = Bits(0, 22)
     do_compare = Bits(0, 21)

@@ -18,28 +18,35 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gpu.address import PAGE_SIZE, AddressSpace, GpuFault, translated
+from gpu.commands import SetPredicate
 from gpu.encoding import Command
 from gpu.lookup import lookup
-from gpu.registers import Registers
-from gpu.semantics import ALWAYS, SEMANTICS
+from gpu.registers import RING_BASES, Clocks, Registers
+from gpu.semantics import SEMANTICS
 from gpu.stop import Exhausted, IllegalInstruction, Progress, Reason, Stop, Waiting
-
-BLT_RING_BASE = 0x22000
 
 
 @dataclass
 class Ring:
-    """A ring buffer in the GGTT. `head` and `tail` are byte offsets; whoever submits moves `tail`."""
+    """A ring buffer in the GGTT. `head` and `tail` are byte offsets; whoever submits moves `tail`.
+
+    Raises ValueError for a size that is not whole pages.
+    """
 
     start: int
     size: int
     head: int = 0
     tail: int = 0
 
+    def __post_init__(self) -> None:
+        if self.size <= 0 or self.size % PAGE_SIZE:
+            raise ValueError(f"a ring of {self.size} bytes")
+        self.head &= ~3
+
     @property
     def available(self) -> int:
         """Bytes between head and tail."""
-        return (self.tail - self.head) % self.size
+        return ((self.tail & ~3) - self.head) % self.size
 
 
 def _nothing() -> None:
@@ -50,13 +57,14 @@ def _nothing() -> None:
 class Engine:
     """The engine that a context runs on: its registers' base, and what its commands do outside memory.
 
-    `clock` gives the timestamp in ticks; without one, time is the number of instructions that the context has
-    done.
+    `clock` gives the timestamp in ticks, `context_clock` that of the context's running time; without them,
+    time is the number of instructions that the context has done.
     """
 
-    base: int = BLT_RING_BASE
+    base: int = RING_BASES["bcs0"]
     ident: int = 0
     clock: Callable[[], int] | None = None
+    context_clock: Callable[[], int] | None = None
     user_interrupt: Callable[[], None] = _nothing
     invalidate_tlb: Callable[[], None] = _nothing
 
@@ -88,9 +96,9 @@ _NO_WINDOW = _Window()
 class Execution:
     """A context in execution. `space` is its PPGTT, where the batch at `pc` is.
 
-    A batch in a PPGTT has no access to the GGTT: commands that ask for it are not carried out, and a batch it
-    starts is in the PPGTT too. `Execution.on_ring` makes one that runs a ring, with the privileges of the
-    kernel.
+    A batch in a PPGTT has no access to the GGTT: what its commands access and the batches that it starts
+    are in the PPGTT, whatever they ask for. `Execution.on_ring` makes one that runs a ring, with the
+    privileges of the kernel.
     """
 
     def __init__(self, space: AddressSpace, pc: int, *, engine: Engine | None = None) -> None:
@@ -131,17 +139,19 @@ class Execution:
         self.arbitration = True
         #: commands are not carried out (MI_SET_PREDICATE)
         self.predicated_off = False
-        #: go past the next MI_SEMAPHORE_WAIT whatever memory says
         self.satisfied = False
-        self.registers = Registers(
-            self.engine.base, self.engine.clock or (lambda: self.retired), self.engine.ident
-        )
+        count = self._count
+        clocks = Clocks(self.engine.clock or count, self.engine.context_clock or self.engine.clock or count)
+        self.registers = Registers(self.engine.base, clocks, self.engine.ident)
         self.progress: Progress | None = None
         self._frames: list[_Frame] = []
         self._window = _NO_WINDOW
         self._budget = 0
         self._ended: Stop | None = None
         self._last = 0
+
+    def _count(self) -> int:
+        return self.retired
 
     @property
     def pc(self) -> int:
@@ -176,6 +186,10 @@ class Execution:
             self._ended = Stop(Reason.ILLEGAL, self.pc, str(illegal))
             return self._ended
 
+    def satisfy(self) -> None:
+        """Let the next MI_SEMAPHORE_WAIT go on, whatever it waits for."""
+        self.satisfied = True
+
     def _run(self) -> Stop:
         frames = self._frames
         while frames:
@@ -196,7 +210,7 @@ class Execution:
         self._advance(frame, pc + 4 * len(command.words))
         kind = type(command)
         perform = SEMANTICS.get(kind)
-        if perform is not None and not (self.predicated_off and kind not in ALWAYS):
+        if perform is not None and not (self.predicated_off and kind is not SetPredicate):
             try:
                 perform(self, command)
             except BaseException:
@@ -263,23 +277,24 @@ class Execution:
         return self._frames[-1].privileged
 
     def space(self, ggtt: int) -> AddressSpace | None:
-        """The address space that a command's GGTT bit selects; None if the command may not have it."""
-        if not ggtt:
-            return self.ppgtt
-        return self.ggtt if self._frames[-1].privileged else None
+        """The address space that a command's GGTT bit selects; None if the context has no PPGTT.
+
+        The bit counts as clear in a batch that is not privileged.
+        """
+        return self.ggtt if ggtt and self._frames[-1].privileged else self.ppgtt
 
     def store(self, command: Command, space: AddressSpace, address: int, data: bytes) -> None:
         """Store `data`, the one store of `command`, exactly once. Raises GpuFault."""
         progress = self.progress
         done = 0 if progress is None else progress.done
-        stored = self.write(space, address + done, data[done:] if done else data)
-        if isinstance(stored, GpuFault):
-            fault, ahead = stored, stored.address - (address + done)
-            self.progress = Progress(command, done + max(ahead, 0))
+        fault = self.write(space, address + done, data[done:] if done else data)
+        if fault is not None:
+            if fault.address > address:
+                self.progress = Progress(command, fault.address - address)
             raise fault
 
     def write(self, space: AddressSpace, address: int, data: bytes) -> GpuFault | None:
-        """Store what can be stored of `data`; the fault (at or after `address`) that stopped it."""
+        """Store what can be stored of `data`; return the fault (at or after `address`) that stopped it."""
         self.forget_fetched(space, address, len(data))
         try:
             space.write(address, data)
@@ -336,8 +351,6 @@ class Execution:
             if level == 0:
                 raise IllegalInstruction("a batch ends in the ring")
             self._frames.pop()
-            if level == 1:
-                self.predicated_off = False
             if level == 1 or not all_levels:
                 break
         self._window = _NO_WINDOW

@@ -2,6 +2,7 @@
 """The registers that commands can load and store (Linux xe, regs/xe_engine_regs.h)."""
 
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 CS_GPR = 0x600
 TIMESTAMP = 0x358
@@ -17,16 +18,27 @@ PREDICATE_RESULT_2 = 0x3BC
 
 RENDER_RING_BASE = 0x2000
 
+#: MMIO offset where the registers of an engine start, by class and instance as the kernel names them
+RING_BASES = {
+    "rcs0": RENDER_RING_BASE,
+    "ccs0": 0x1A000,
+    "ccs1": 0x1C000,
+    "ccs2": 0x1E000,
+    "ccs3": 0x26000,
+    "bcs0": 0x22000,
+    **{f"bcs{instance}": 0x3DE000 + 0x2000 * instance for instance in range(1, 9)},
+    **{
+        f"vcs{instance}": 0x1C0000 + 0x10000 * (instance // 2) + 0x4000 * (instance % 2)
+        for instance in range(8)
+    },
+    **{f"vecs{instance}": 0x1C8000 + 0x10000 * instance for instance in range(4)},
+}
+
 _LOW = 0xFFFF_FFFF
 _ENGINE_SPACE = 0x1000
-_CLOCKS = {
-    TIMESTAMP: 0,
-    TIMESTAMP + 4: 32,
-    CTX_TIMESTAMP: 0,
-    CTX_TIMESTAMP + 4: 32,
-    QUEUE_TIMESTAMP: 0,
-    QUEUE_TIMESTAMP + 4: 32,
-}
+_CLOCKS = frozenset(
+    offset + half for offset in (TIMESTAMP, CTX_TIMESTAMP, QUEUE_TIMESTAMP) for half in (0, 4)
+)
 
 
 def gpr(index: int) -> int:
@@ -46,6 +58,13 @@ def _user_may_write() -> Iterator[int]:
 _USER_WRITABLE = frozenset(_user_may_write())
 
 
+class Clocks(NamedTuple):
+    """What the timestamp registers read, in ticks: the engine's time, and the context's running time."""
+
+    engine: Callable[[], int]
+    context: Callable[[], int]
+
+
 class Registers:
     """The register file of one context on one engine.
 
@@ -53,9 +72,9 @@ class Registers:
     so that a context sees the same GPRs by every way to name them. Registers that nothing wrote read as zero.
     """
 
-    def __init__(self, base: int, clock: Callable[[], int], engine_id: int) -> None:
+    def __init__(self, base: int, clocks: Clocks, engine_id: int) -> None:
         self._base = base
-        self._clock = clock
+        self._clocks = clocks
         self._file: dict[int, int] = {ENGINE_ID: engine_id} if engine_id else {}
         self.gpr = [0] * 16
 
@@ -78,7 +97,8 @@ class Registers:
         if key >= CS_GPR and index < 16:
             return self.gpr[index] >> (key & 4) * 8 & _LOW
         if key in _CLOCKS:
-            return self._clock() >> _CLOCKS[key] & _LOW
+            clock = self._clocks.engine if key & ~4 == TIMESTAMP else self._clocks.context
+            return clock() >> (key & 4) * 8 & _LOW
         return self._file.get(key, 0)
 
     def write(
@@ -105,7 +125,7 @@ class Registers:
 
     def timestamp(self) -> int:
         """TIMESTAMP, 64 bits."""
-        return self._clock() & (1 << 64) - 1
+        return self._clocks.engine() & (1 << 64) - 1
 
     def wide(self, offset: int) -> int:
         """A 64-bit register of the engine."""

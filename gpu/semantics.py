@@ -22,7 +22,7 @@ from gpu.registers import (
     PREDICATE_SRC0,
     PREDICATE_SRC1,
 )
-from gpu.stop import IllegalInstruction, Wait, Waiting
+from gpu.stop import IllegalInstruction, Progress, Wait, Waiting
 
 if TYPE_CHECKING:
     from gpu.execute import Execution
@@ -91,12 +91,29 @@ def _copy_mem_mem(ex: Execution, cmd: c.CopyMemMem) -> None:
 
 
 def _math(ex: Execution, cmd: c.Math) -> None:
-    registers = ex.registers.gpr.copy()
+    space = ex.space(0)
+
+    def load(address: int) -> int:
+        if space is None:
+            raise IllegalInstruction("MI_MATH: LOADIND in a context without a PPGTT")
+        return int.from_bytes(space.read(translated(address) & ~7, 8), "little")
+
+    def store(address: int, value: int) -> None:
+        if space is None:
+            raise IllegalInstruction("MI_MATH: STOREIND in a context without a PPGTT")
+        fault = ex.write(space, translated(address) & ~7, _QWORD.pack(value))
+        if fault is not None:
+            raise fault
+
+    if ex.progress is None or ex.progress.unit is None:
+        ex.progress = Progress(cmd, unit=alu.Unit(ex.registers.gpr, load, store))
+    unit = ex.progress.unit
+    assert unit is not None
     try:
-        alu.run(cmd.words[1:], registers)
+        unit.run(cmd.words[1:])
     except alu.IllegalOperation as error:
         raise IllegalInstruction(f"MI_MATH: {error}") from None
-    ex.registers.gpr = registers
+    ex.registers.gpr = unit.registers
 
 
 def _signed(value: int, bits: int) -> int:
@@ -159,15 +176,13 @@ def _semaphore_wait(ex: Execution, cmd: c.SemaphoreWait) -> None:
         space = ex.space(cmd.ggtt)
         if space is None:
             return
-        where, address = "ggtt" if cmd.ggtt else "ppgtt", translated(cmd.address)
+        where, address = "ggtt" if space is ex.ggtt else "ppgtt", translated(cmd.address)
         value = _dword(space, address)
     if not compare(value, cmd.data):
         raise Waiting(Wait(where, address, c.COMPARISONS[cmd.compare], cmd.data, value, bool(cmd.poll)))
 
 
 def _batch_buffer_start(ex: Execution, cmd: c.BatchBufferStart) -> None:
-    if cmd.predicate and not ex.registers.relative(PREDICATE_RESULT) & 1:
-        return
     ex.start_batch(cmd.address, bool(cmd.ppgtt), bool(cmd.second_level))
 
 
@@ -179,7 +194,7 @@ def _conditional_batch_buffer_end(ex: Execution, cmd: c.ConditionalBatchBufferEn
     compare = COMPARE.get(cmd.compare)
     if compare is None:
         raise IllegalInstruction(f"MI_CONDITIONAL_BATCH_BUFFER_END has no comparison {cmd.compare}")
-    if not cmd.do_compare or (cmd.predicate and not ex.registers.relative(PREDICATE_RESULT) & 1):
+    if not cmd.do_compare:
         return
     space = ex.space(cmd.ggtt)
     if space is None:
@@ -205,6 +220,8 @@ def _post_sync_space(ex: Execution, index: int, ggtt: int, offset: int) -> tuple
 def _flush_dw(ex: Execution, cmd: c.FlushDw) -> None:
     if cmd.post_sync and len(cmd.words) == 3:
         raise IllegalInstruction("MI_FLUSH_DW of 3 dwords with a post-sync operation")
+    if cmd.invalidate_tlb:
+        ex.engine.invalidate_tlb()
     if cmd.post_sync in (1, 3):
         space, address = _post_sync_space(ex, cmd.store_index, cmd.ggtt, cmd.address)
         if space is not None:
@@ -212,13 +229,13 @@ def _flush_dw(ex: Execution, cmd: c.FlushDw) -> None:
             ex.store(
                 cmd, space, address, data if cmd.post_sync == 1 else _QWORD.pack(ex.registers.timestamp())
             )
-    if cmd.invalidate_tlb and ex.privileged:
-        ex.engine.invalidate_tlb()
     if cmd.notify:
         ex.engine.user_interrupt()
 
 
 def _pipe_control(ex: Execution, cmd: c.PipeControl) -> None:
+    if cmd.invalidate_tlb:
+        ex.engine.invalidate_tlb()
     if cmd.lri_post_sync:
         ex.registers.write(cmd.address, cmd.low, privileged=ex.privileged)
     elif cmd.post_sync:
@@ -226,8 +243,6 @@ def _pipe_control(ex: Execution, cmd: c.PipeControl) -> None:
         if space is not None:
             value = (0, cmd.low | cmd.high << 32, 0, ex.registers.timestamp())[cmd.post_sync]
             ex.store(cmd, space, address & ~7, _QWORD.pack(value))
-    if cmd.invalidate_tlb and ex.privileged:
-        ex.engine.invalidate_tlb()
     if cmd.notify:
         ex.engine.user_interrupt()
 
@@ -293,6 +308,3 @@ SEMANTICS: dict[type[Command], Callable[[Execution, Any], None]] = {
     c.MemCopy: blit.mem_copy,
     c.MemSet: blit.mem_set,
 }
-
-#: carried out whatever MI_SET_PREDICATE says
-ALWAYS = frozenset({c.SetPredicate, c.BatchBufferEnd, c.ArbCheck, c.ArbOnOff, c.UserInterrupt})

@@ -5,6 +5,7 @@ import enum
 from dataclasses import dataclass
 
 from gpu.address import GpuFault
+from gpu.alu import Unit
 from gpu.encoding import Command
 
 
@@ -68,8 +69,11 @@ class Exhausted(Exception):  # noqa: N818 - becomes a Stop
 
 @dataclass(slots=True)
 class Progress:
-    """How far an instruction came: `done` bytes are stored, `pending` are read and follow them."""
+    """How far an instruction came: `done` bytes are stored, `pending` are read and follow them;
+    `unit` is the arithmetic unit in the middle of an MI_MATH.
+    """
 
     command: Command
     done: int = 0
     pending: bytes = b""
+    unit: Unit | None = None
