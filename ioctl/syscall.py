@@ -5,38 +5,63 @@ import ctypes
 import errno
 import fcntl
 import os
+from time import perf_counter_ns
 
+from ioctl import transcript
 from ioctl.encoding import Request
+from ioctl.pointers import capture_after, capture_before
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+_libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_size_t)
+RESTARTED = frozenset({errno.EINTR, errno.EAGAIN})
 
 
-def _at_address(fd: int, request: Request, address: int) -> int:
-    """ioctl(2) with the argument at any address: fcntl.ioctl would pass a number on as a 32-bit integer."""
-    result: int = _libc.ioctl(fd, request.number, address)
+def _at_address(fd: int, number: int, address: int) -> int:
+    """ioctl(2) with any number as argument: fcntl.ioctl would cut it to 32 bits."""
+    result: int = _libc.ioctl(fd, number, address)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))
     return result
 
 
-def call(fd: int, request: Request, arg: ctypes.Structure | int | None = None, *, retry: bool = False) -> int:
-    """ioctl(2): the argument is changed in place, the result is what the kernel returned (0 or more).
+def call(fd: int, request: Request, arg: ctypes.Structure | int = 0, *, retry: bool = False) -> int:
+    """ioctl(2): ``arg`` is changed in place, the result is what the kernel returned (0 or more).
 
-    ``arg`` is the request's structure, or a plain address for tests of bad pointers, or None for a request
-    without an argument. With ``retry`` EINTR and EAGAIN start the call again, as libdrm's drmIoctl does;
-    without it they are raised like any other error. OSError has the errno, and a message with its name, the
-    request and the descriptor.
+    ``arg`` is the request's structure, or a plain number: an address for tests of bad pointers, 0 for a
+    request without an argument. With ``retry`` EINTR and EAGAIN start the call again, as libdrm's drmIoctl
+    does; without it they are raised like any other error. OSError has the errno, and a message with its
+    name, the request and the descriptor. Recorded in the current transcript.
     """
+    if isinstance(arg, int):
+        record = transcript.Record(fd, request, arg)
+    elif type(arg) is request.struct:
+        record = transcript.Record(fd, request, bytes(arg))
+        record.nested = capture_before(arg)
+    else:
+        raise TypeError(f"{request} takes {request.struct}, not {type(arg)}")
+    transcript.current().add(record)
+    started = perf_counter_ns()
     while True:
         try:
-            if isinstance(arg, ctypes.Structure):
-                return fcntl.ioctl(fd, request.number, arg, True)
-            return _at_address(fd, request, arg or 0)
+            if isinstance(arg, int):
+                result = _at_address(fd, request.number, arg)
+            else:
+                result = fcntl.ioctl(fd, request.number, arg, True)
+            break
         except OSError as error:
-            code = error.errno or 0
-        if retry and code in (errno.EINTR, errno.EAGAIN):
-            continue
-        name = errno.errorcode.get(code, str(code))
-        raise OSError(code, f"{name}: {request} on fd {fd}: {os.strerror(code)}")
+            if not retry or error.errno not in RESTARTED:
+                result = -1
+                record.errno = error.errno or 0
+                break
+            record.restarts += 1
+    record.duration_ns = perf_counter_ns() - started
+    record.result = result
+    if not isinstance(arg, int):
+        record.after = bytes(arg)
+        if record.nested:
+            capture_after(record.nested)
+    if result < 0:
+        name = errno.errorcode.get(record.errno, str(record.errno))
+        raise OSError(record.errno, f"{name}: {request} on fd {fd}: {os.strerror(record.errno)}")
+    return result

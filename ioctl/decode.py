@@ -1,0 +1,316 @@
+# SPDX-License-Identifier: MIT
+"""Structures as text, in the manner of strace: field by field, names for numbers, what pointers point at.
+
+Everything here works on copies taken earlier and runs when somebody reads a transcript, so it may be slow.
+"""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from ioctl import names, xe
+from ioctl.encoding import Request
+from ioctl.layout import Structure, Union, char
+from ioctl.names import Family
+from ioctl.pointers import Capture, Chain
+from ioctl.transcript import Record, outcome
+
+UNREADABLE = "<unreadable>"
+WIDE = 10_000  # render: never break
+# Fields read in decimal whatever their size; other numbers from 4096 on are addresses, sizes and masks:
+# hexadecimal.
+DECIMAL = frozenset(
+    {"timeout", "timeout_nsec", "deadline_nsec", "reference_clock", "cpu_timestamp", "cpu_delta", "point"}
+)
+MUST_BE_ZERO = ("pad", "pad2", "reserved", "reserved1", "extensions")
+
+
+@dataclass
+class Group:
+    """Items between brackets: on one line where they fit, each on its own where not."""
+
+    opening: str
+    items: list["Node"] = field(default_factory=list)
+    closing: str = "}"
+
+
+Node = str | Group
+
+
+def render(node: Node, width: int, indent: int = 0) -> str:
+    """``node`` on one line, or broken so that lines stay below ``width`` columns where that is possible."""
+    flat = _flat(node)
+    if isinstance(node, str) or len(flat) + indent <= width:
+        return flat
+    margin = " " * (indent + 2)
+    lines = [node.opening]
+    room = 0  # columns left on the last line, 0 after a broken item
+    for item in node.items:
+        text = render(item, width - 1, indent + 2) + ","
+        if "\n" not in text and len(text) < room:
+            lines[-1] += " " + text
+            room -= len(text) + 1
+        else:
+            lines.append(margin + text)
+            room = 0 if "\n" in text else width - len(lines[-1])
+    return "\n".join([*lines, " " * indent + node.closing])
+
+
+def _flat(node: Node) -> str:
+    if isinstance(node, str):
+        return node
+    return node.opening + ", ".join(_flat(item) for item in node.items) + node.closing
+
+
+def prefixed(text: str, node: Node) -> Node:
+    """``node`` with ``text`` before it on its first line."""
+    return text + node if isinstance(node, str) else Group(text + node.opening, node.items, node.closing)
+
+
+# Which member of an unnamed union the rest of the structure selects; None shows the bytes.
+SELECTED: dict[type, Callable[[Any], str | None]] = {
+    xe.drm_xe_ext_set_property: lambda ext: (
+        "ptr" if ext.property == xe.DRM_XE_EXEC_QUEUE_SET_HANG_REPLAY_STATE else "value"
+    ),
+    xe.drm_xe_vm_bind_op: lambda op: (
+        "userptr"
+        if op.op == xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+        else "cpu_addr_mirror_offset"
+        if op.flags & xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+        else "obj_offset"
+    ),
+    xe.drm_xe_vm_bind: lambda bind: "bind" if bind.num_binds == 1 else "vector_of_binds",
+    xe.drm_xe_vm_get_property: lambda get: "data" if get.size else "value",
+    xe.drm_xe_sync: lambda sync: "addr" if sync.type == xe.DRM_XE_SYNC_TYPE_USER_FENCE else "handle",
+    xe.drm_xe_madvise: lambda advise: {
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC: "preferred_mem_loc",
+        xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC: "atomic",
+        xe.DRM_XE_MEM_RANGE_ATTR_PAT: "pat_index",
+        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE: "purge_state_val",
+    }.get(advise.type),
+}
+
+# The field that counts the elements of the flexible array at the end of a structure.
+COUNTED = {
+    xe.drm_xe_query_engines: "num_engines",
+    xe.drm_xe_query_mem_regions: "num_mem_regions",
+    xe.drm_xe_query_config: "num_params",
+    xe.drm_xe_query_gt_list: "num_gt",
+    xe.drm_xe_query_topology_mask: "num_bytes",
+    xe.drm_xe_oa_unit: "num_engines",
+    xe.drm_xe_query_eu_stall: "num_sampling_rates",
+}
+
+
+def number(value: int, name: str = "", family: Family | None = None, bits: int = 64) -> str:
+    """A field's value: names of its family, otherwise decimal or hexadecimal."""
+    if family is None:
+        return str(value) if -4096 < value < 4096 or name in DECIMAL else hex(value)
+    parts = family.spell(value, bits)
+    if isinstance(parts[0], int) and parts[0] and not family.open:
+        return f"{parts[0]:#x} /* {family.prefixes[0]}??? */"
+    return "|".join(part if isinstance(part, str) else number(part) for part in parts)
+
+
+def members(value: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Name, C type and value of each field, those of unnamed unions by the member that is selected."""
+    struct = type(value)
+    unnamed = getattr(struct, "_anonymous_", ())
+    for name, kind, *_ in struct._fields_:
+        if name not in unnamed:
+            yield name, kind, getattr(value, name)
+            continue
+        union = getattr(value, name)
+        chosen = SELECTED[struct](value) if struct in SELECTED else kind._fields_[0][0]
+        if chosen is None:
+            yield "union", bytes, bytes(union)
+        else:
+            yield chosen, dict(kind._fields_)[chosen], getattr(union, chosen)
+
+
+def structure(
+    value: Any,
+    *,
+    new: Any = None,
+    request: Request | None = None,
+    targets: dict[str, Node] | None = None,
+    path: str = "",
+    families: dict[str, Family] | None = None,
+) -> Group:
+    """``value`` field by field; ``new`` is the same structure after the call, shown where it differs.
+
+    ``targets`` are texts of what the fields of these dotted names point at; ``families`` go before the usual
+    ones.
+    """
+    known = {**names.FIELDS.get(type(value), {}), **(families or {})}
+    if request is not None:
+        known.update(names.REQUEST_FIELDS.get(request, {}))
+    items: list[Node] = []
+    fresh = {name: later for name, _, later in members(new)} if new is not None else {}
+    for name, kind, old in members(value):
+        later = fresh.get(name)
+        dotted = path + name
+        if isinstance(old, Structure | Union):
+            inner = structure(old, new=later, targets=targets, path=dotted + ".", families=families)
+            if inner.items or name not in MUST_BE_ZERO:
+                items.append(prefixed(name + "=", inner))
+            continue
+        if name in MUST_BE_ZERO and not _any(old) and not _any(later):
+            continue
+        text = _value(old, name, kind, known.get(name))
+        if later is not None and _bytes(later) != _bytes(old):
+            text += " => " + _value(later, name, kind, known.get(name))
+        if targets and dotted in targets:
+            items.append(prefixed(f"{name}={text} -> ", targets[dotted]))
+        else:
+            items.append(f"{name}={text}")
+    return Group("{", items)
+
+
+def _any(value: Any) -> bool:
+    return any(_bytes(value)) if value is not None else False
+
+
+def _bytes(value: Any) -> bytes:
+    return value.to_bytes(9, "little", signed=True) if isinstance(value, int) else bytes(value)
+
+
+def _value(value: Any, name: str, kind: Any, family: Family | None) -> str:
+    if isinstance(value, int):
+        return number(value, name, family, 8 * ctypes.sizeof(kind))
+    if isinstance(value, bytes):
+        return quoted(value.rstrip(b"\0")) if kind is not bytes else "0x" + value.hex()
+    return "[" + ", ".join(number(element, name) for element in value) + "]"
+
+
+def quoted(data: bytes) -> str:
+    """Bytes as a C string."""
+    return '"' + data.decode("latin-1").encode("unicode_escape").decode().replace('"', '\\"') + '"'
+
+
+def elements(data: bytes, kind: Any, count: int, families: dict[str, Family] | None = None) -> Group:
+    """An array: as many of ``count`` elements as ``data`` holds, and how many it does not."""
+    width = ctypes.sizeof(kind)
+    shown = min(count, len(data) // width)
+    items: list[Node] = []
+    for index in range(shown):
+        element = kind.from_buffer_copy(data, index * width)
+        plain = not isinstance(element, Structure)
+        items.append(number(element.value) if plain else structure(element, families=families))
+    if count > shown:
+        items.append(f"... {count - shown} more")
+    return Group("[", items, "]")
+
+
+def flexible(data: bytes, kind: Any) -> tuple[Group, int]:
+    """A structure that ends in a flexible array, and the bytes it takes."""
+    head = kind.from_buffer_copy(data)
+    group = structure(head)
+    name, array = kind._fields_[-1]
+    start = ctypes.sizeof(kind)
+    count = getattr(head, COUNTED[kind])
+    group.items.pop()
+    if kind is xe.drm_xe_query_config:
+        group.items.append(prefixed(name + "=", _config(data[start:], count)))
+    else:
+        group.items.append(prefixed(name + "=", elements(data[start:], array._type_, count)))
+    return group, start + count * ctypes.sizeof(array._type_)
+
+
+def _config(data: bytes, count: int) -> Group:
+    values = [int.from_bytes(data[at : at + 8], "little") for at in range(0, min(8 * count, len(data)), 8)]
+    items: list[Node] = []
+    for index, value in enumerate(values):
+        family = names.CONFIG_FLAGS if index == xe.DRM_XE_QUERY_CONFIG_FLAGS else None
+        items.append(f"[{number(index, family=names.CONFIG)}]={number(value, family=family)}")
+    return Group("[", items, "]")
+
+
+def reply(data: bytes, kind: Any) -> Node:
+    """What a query wrote: one structure, a structure with a flexible array, or a row of such."""
+    if kind in (xe.drm_xe_query_topology_mask, xe.drm_xe_oa_unit):
+        items: list[Node] = []
+        at = 0
+        while len(data) - at >= ctypes.sizeof(kind):
+            group, size = flexible(data[at:], kind)
+            items.append(group)
+            at += size
+        return Group("[", items, "]")
+    if len(data) < ctypes.sizeof(kind):
+        return "0x" + data.hex()
+    if kind is xe.drm_xe_query_oa_units:
+        group = structure(kind.from_buffer_copy(data))
+        group.items[-1] = prefixed("oa_units=", reply(data[ctypes.sizeof(kind) :], xe.drm_xe_oa_unit))
+        return group
+    return flexible(data, kind)[0] if kind in COUNTED else structure(kind.from_buffer_copy(data))
+
+
+def extensions(data: bytes, properties: Family | None) -> Group:
+    """A captured chain, its links in order."""
+    width = ctypes.sizeof(xe.drm_xe_ext_set_property)
+    families = {"property": properties} if properties else None
+    items: list[Node] = []
+    for at in range(0, len(data), width):
+        link = data[at : at + width]
+        if len(link) == width:
+            items.append(structure(xe.drm_xe_ext_set_property.from_buffer_copy(link), families=families))
+        else:
+            items.append("0x" + link.hex())
+    if len(data) % width == 0 and xe.drm_xe_user_extension.from_buffer_copy(data[-width:]).next_extension:
+        items.append("...")
+    return Group("[", items, "]")
+
+
+def target(capture: Capture, arg: Any, data: bytes) -> Node:
+    """What ``data``, seen by ``capture``, means; ``arg`` is the structure with the pointer at that moment."""
+    if not data:
+        return UNREADABLE
+    pointer = capture.pointer
+    if isinstance(pointer, Chain):
+        return extensions(data, pointer.properties(arg))
+    kind = pointer.element(arg)
+    size = pointer.size(arg)
+    data = data[:size]
+    if kind is None or len(data) < ctypes.sizeof(kind):
+        return "0x" + data.hex()
+    if kind is char:
+        return quoted(data.rstrip(b"\0")) + ("..." if len(data) < size else "")
+    if isinstance(arg, xe.drm_xe_device_query) and issubclass(kind, Structure):
+        return reply(data, kind)
+    array = elements(data, kind, size // ctypes.sizeof(kind))
+    return array.items[0] if pointer.single else array
+
+
+def record_text(record: Record, width: int = 110) -> str:
+    """One call as strace would print it, over several lines where it is long."""
+    request = record.request
+    head = f"ioctl({record.fd}, {request}, "
+    tail = f") = {outcome(record)}"
+    if request.struct is None or isinstance(record.before, int):
+        argument: Node = number(record.before) if isinstance(record.before, int) else "0"
+    else:
+        old = request.struct.from_buffer_copy(record.before)
+        new = request.struct.from_buffer_copy(record.after) if record.after else None
+        argument = structure(old, new=new, request=request, targets=targets(record, old, new or old))
+    text = render(prefixed(head, argument), width)
+    if "\n" not in text and len(text) + len(tail) > width:
+        text = render(prefixed(head, argument), len(text) - 1)
+    return text + tail
+
+
+def targets(record: Record, old: Any, new: Any) -> dict[str, Node]:
+    """Texts of everything that was captured, by the name of the field that points at it."""
+    texts: dict[str, Node] = {}
+    for capture in record.nested or ():
+        before = None if capture.before is None else target(capture, old, capture.before)
+        after = None if capture.after is None or record.errno else target(capture, new, capture.after)
+        if after is None:
+            node = before
+        elif before is None or capture.before == capture.after or isinstance(after, Group):
+            node = after
+        else:
+            node = f"{render(before, WIDE)} => {render(after, WIDE)}"
+        if node is not None:
+            texts[capture.pointer.field] = node
+    return texts

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""Every ioctl of a test, kept cheaply while it runs and told in full when it fails.
+
+`ioctl.call` makes one `Record` a call: raw bytes, no formatting. A fixture gives each test a transcript of
+its own with `recording`; a failed test prints `Transcript.text` and `Transcript.replay`. Memory is bounded:
+the newest records are kept and the number of dropped ones is told.
+"""
+
+import collections
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from ioctl.encoding import Request
+from ioctl.pointers import Capture
+
+KEPT = 512
+
+
+class Record:
+    """One call. ``result`` stays None when it never returned: a signal handler raised, or it hangs still."""
+
+    __slots__ = ("after", "before", "duration_ns", "errno", "fd", "nested", "request", "restarts", "result")
+
+    def __init__(self, fd: int, request: Request, before: bytes | int) -> None:
+        self.fd = fd
+        self.request = request
+        self.before = before  # the argument's bytes, or the number given in place of a structure
+        self.after: bytes = b""
+        self.result: int | None = None
+        self.errno = 0
+        self.restarts = 0
+        self.duration_ns = 0
+        self.nested: list[Capture] | None = None
+
+    def __str__(self) -> str:
+        from ioctl.decode import record_text
+
+        return record_text(self)
+
+
+class Note:
+    """Something between two calls, a change of a mapping for one; made text when it is read.
+
+    ``replay`` is the Python line that does it again, if there is one. It finds os, mmap, ctypes, errno, libc
+    and a variable fd5 for each descriptor 5 of the transcript.
+    """
+
+    __slots__ = ("replay", "what")
+
+    def __init__(self, what: object, replay: str = "") -> None:
+        self.what = what
+        self.replay = replay
+
+    def __str__(self) -> str:
+        return str(self.what)
+
+
+class Transcript:
+    """The newest ``kept`` records and notes, in order."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self.records: collections.deque[Record | Note] = collections.deque(maxlen=kept)
+        self.total = 0
+
+    def add(self, record: Record | Note) -> None:
+        """Appends; the oldest goes when the transcript is full."""
+        self.records.append(record)
+        self.total += 1
+
+    def note(self, what: object, replay: str = "") -> None:
+        """Puts ``str(what)``, taken when the transcript is read, between the calls; see `Note`."""
+        self.add(Note(what, replay))
+
+    def opened(self, fd: int, path: str | os.PathLike[str]) -> None:
+        """Tells which node a descriptor belongs to, so that `replay` can open it."""
+        name = os.fspath(path)
+        self.note(f'open("{name}") = {fd}', f"fd{fd} = os.open({name!r}, os.O_RDWR | os.O_CLOEXEC)")
+
+    @property
+    def dropped(self) -> int:
+        """How many records and notes went to make room."""
+        return self.total - len(self.records)
+
+    def text(self) -> str:
+        """One line or block a call, oldest first."""
+        head = [f"({self.dropped} older calls and notes were dropped)"] if self.dropped else []
+        return "\n".join([*head, *(str(record) for record in list(self.records))])
+
+    def replay(self) -> str:
+        """A Python program that makes the same calls."""
+        from ioctl.replay import program
+
+        return program(self)
+
+
+_current = Transcript()
+
+
+def current() -> Transcript:
+    """The transcript that calls are recorded into now."""
+    return _current
+
+
+@contextlib.contextmanager
+def recording(kept: int = KEPT) -> Iterator[Transcript]:
+    """Records the calls of all threads into a new transcript while the block runs."""
+    global _current  # noqa: PLW0603 - call() must reach it without a lookup by thread or context
+    former, _current = _current, Transcript(kept)
+    try:
+        yield _current
+    finally:
+        _current = former
+
+
+def outcome(record: Record) -> str:
+    """What came back, as strace says it."""
+    if record.result is None:
+        return "? <unfinished>"
+    restarts = f", restarted {record.restarts} times" if record.restarts else ""
+    took = f"<{record.duration_ns / 1e9:.6f}{restarts}>"
+    if record.errno:
+        name = errno.errorcode.get(record.errno, str(record.errno))
+        return f"-1 {name} ({os.strerror(record.errno)}) {took}"
+    return f"{record.result} {took}"
