@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""The guest rig: any kernel under QEMU with one or two emulated GPUs, and the host's Python inside it.
+
+``guest.cli`` is the command line, ``guest.python`` the "interpreter" that pytest-xdist starts as an environment.
+"""
+
+
+class GuestError(Exception):
+    """What a user is told in one line: what was wrong, and what to do about it."""

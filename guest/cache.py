@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""The cache directory: what was fetched or built once, shared by every checkout and run of this user.
+
+An entry is a directory that is complete or absent: it is built under another name and renamed, under a lock, so that
+parallel builders wait for each other and an interrupted one leaves nothing that looks finished.
+"""
+
+import contextlib
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from guest import GuestError
+
+
+def cache_root() -> Path:
+    """``$SVMCTS_CACHE``, or ``svm-cts`` in the user's cache directory (XDG base directories)."""
+    if own := os.environ.get("SVMCTS_CACHE"):
+        return Path(own).absolute()
+    base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(base).expanduser() / "svm-cts").absolute()
+
+
+@contextlib.contextmanager
+def lock(name: str) -> Iterator[None]:
+    """Hold the cache's lock ``name``; says so once when another process holds it."""
+    path = cache_root() / "locks" / name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = path.open("w")
+    except OSError as error:
+        raise GuestError(
+            f"the cache {cache_root()} cannot be written ({error.strerror}): set SVMCTS_CACHE"
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another svmcts that prepares {name}")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def find(key: str) -> Path | None:
+    """The finished entry ``key`` (a relative path), if there is one."""
+    path = cache_root() / key
+    return path if path.exists() else None
+
+
+def provide(key: str, build: Callable[[Path], None]) -> Path:
+    """The entry ``key``; made by ``build(directory)`` when the cache does not have it.
+
+    ``build`` gets a fresh directory on the cache's file system. Whatever it raises leaves the cache as it was.
+    """
+    if found := find(key):
+        return found
+    with lock(key.replace("/", "-")):
+        if found := find(key):
+            return found
+        final = cache_root() / key
+        partial = final.with_name(final.name + ".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        try:
+            build(partial)
+            os.sync()  # a rename must not reach the disk before the files it publishes
+            partial.rename(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return final
+
+
+def keep_newest(entry: Path, count: int = 8) -> None:
+    """Mark ``entry`` as used now and drop its oldest siblings; a reader that has one open keeps what it has."""
+    os.utime(entry)
+    for old in sorted(entry.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-count]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def say(text: str) -> None:
+    """One line of progress for the user; never on standard output, which may be a channel."""
+    print(f"svmcts: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts guest``: run any program in a guest, or list the kernels that there are.
+
+The host's files are visible inside at the same paths, read-only, with a writable layer that is forgotten at the end;
+what is written to the scratch directory (``$SVMCTS_SCRATCH`` inside) stays on the host.
+"""
+
+import argparse
+import contextlib
+import shutil
+import signal
+import sys
+import termios
+import tty
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from guest import GuestError, cache, kernels, run
+from guest.machine import GIB, Machine, Topology
+from guest.vm import Files, Outcome
+
+DEFAULT_KERNEL = "7.3"
+CONSOLE_LINES = 40
+
+
+def add_machine_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kernel",
+        default=DEFAULT_KERNEL,
+        metavar="KERNEL",
+        help="version (7.3, 7.3.4), Debian package, built kernel tree, or IMAGE:MODULES (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--module", type=Path, action="append", default=[], metavar="FILE.ko", help="replace this one module"
+    )
+    parser.add_argument(
+        "--gpus", type=int, choices=(0, 1, 2), default=1, help="emulated GPUs (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--topology",
+        type=Topology,
+        choices=tuple(Topology),
+        default=Topology.NEAR,
+        help="two GPUs behind one switch, or far from each other without p2p (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--memory", type=int, default=4, metavar="GIB", help="the guest's memory (default: %(default)s)"
+    )
+    parser.add_argument("--append", action="append", default=[], metavar="PARAMETER", help="kernel parameter")
+
+
+def machine(options: argparse.Namespace) -> Machine:
+    return Machine(options.gpus, options.topology, options.memory * GIB, options=tuple(options.append))
+
+
+def run_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="svmcts guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    add_machine_options(parser)
+    parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")
+    parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="or: kernels (list what can be had)")
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        if arguments[:1] == ["kernels"]:
+            return list_kernels(arguments[1:])
+        return run_command(run_parser().parse_args(arguments))
+    except GuestError as error:
+        print(f"svmcts: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+
+
+def run_command(options: argparse.Namespace) -> int:
+    prepared = run.prepare(options.kernel, options.module)
+    interactive = sys.stdin.isatty() and sys.stdout.isatty()
+    if options.scratch:
+        options.scratch.mkdir(parents=True, exist_ok=True)
+    with raw_terminal() if interactive else contextlib.nullcontext():
+        outcome, files = run.run(
+            prepared,
+            machine(options),
+            options.command,
+            name="command",
+            scratch=options.scratch.absolute() if options.scratch else None,
+            terminal=shutil.get_terminal_size()[::-1] if interactive else None,
+        )
+    report_loss(outcome, files)
+    return outcome.code
+
+
+def report_loss(outcome: Outcome, files: Files) -> None:
+    """Say why a guest was lost, with the end of its console."""
+    if outcome.lost:
+        print(f"svmcts: {outcome.lost}; the console's last lines ({files.console}):", file=sys.stderr)
+        for line in console_tail(files):
+            print(f"  {line}", file=sys.stderr)
+
+
+def console_tail(files: Files, lines: int = CONSOLE_LINES) -> Sequence[str]:
+    if not files.console.exists():
+        return ()
+    return files.console.read_text(errors="replace").splitlines()[-lines:]
+
+
+@contextlib.contextmanager
+def raw_terminal() -> Iterator[None]:
+    """Every key goes to the guest's terminal, which has its own line discipline."""
+    saved = termios.tcgetattr(sys.stdin)
+    tty.setraw(sys.stdin)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
+
+
+def list_kernels(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="svmcts guest kernels", description="Kernels that can be had, newest first."
+    )
+    parser.add_argument(
+        "--fetch", action="append", default=[], metavar="KERNEL", help="put a kernel into the cache"
+    )
+    parser.add_argument("--record", action="append", default=[], metavar="VERSION", help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    for kernel in options.fetch:
+        kernels.provide(kernel)
+    kernels.record(options.record)
+    here = kernels.cached()
+    known = kernels.obtainable()
+    for version in sorted({*known, *here}, key=kernels.version_key, reverse=True):
+        size = sum(package.size for package in known.get(version, ())) / 1e6
+        print(f"{version:10} {'cached' if version in here else f'{size:.0f} MB to fetch'}")
+    print(f"cache: {cache.cache_root()}", file=sys.stderr)
+    return 0

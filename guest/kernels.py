@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""Kernels to boot: what a user may write for one, where Debian keeps them, what is in the cache.
+
+A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package name, a built kernel tree, or
+``IMAGE:MODULES`` (a bzImage and the directory with its modules).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from guest import GuestError, bzimage, cache, debian, kconfig
+from guest.debian import Package
+from guest.modules import Module, Tree
+
+RELEASES = ("trixie", "trixie-backports")
+RECORDED = Path(__file__).with_name("kernels.json")
+FLAVOUR = r"(?P<version>\d+\.\d+\.\d+)\+deb\d+-amd64"
+# Up to 6.18 one package has everything; from 6.19 on the configuration, the image and the modules are in three.
+NAMES = rf"linux-(?P<part>image|binary|binary-unsigned|modules|base)-{FLAVOUR}"
+VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
+SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only dependencies, is 2 kB
+
+FILES = ("overlay", "9p", "9pnet_virtio")
+DRIVER = ("xe",)
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel that can be booted. ``boot`` is what QEMU gets: the ELF kernel where it has a PVH entry, else the bzImage."""
+
+    release: str
+    boot: Path
+    files: Sequence[Module]
+    driver: Sequence[Module]
+    directory: Path
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        return version_key(self.release)
+
+
+def version_key(text: str) -> tuple[int, ...]:
+    """``7.3.4+deb13-amd64`` as (7, 3, 4), for comparing."""
+    found = re.match(r"\d+(\.\d+)*", text)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
+
+
+def matches(version: str, wanted: str) -> bool:
+    """Whether ``version`` is ``wanted`` or, for a short one, of its series."""
+    return version == wanted or version.startswith(wanted + ".")
+
+
+def group(packages: Iterable[Package]) -> dict[str, list[Package]]:
+    """The packages to unpack for each version of which the index has everything."""
+    parts: dict[str, dict[str, Package]] = {}
+    for package in packages:
+        if named := re.fullmatch(NAMES, package.name):
+            known = parts.setdefault(named["version"], {})
+            old = known.get(named["part"])
+            if old is None or version_key(package.version.rsplit("-", 1)[-1]) > version_key(
+                old.version.rsplit("-", 1)[-1]
+            ):
+                known[named["part"]] = package
+    found: dict[str, list[Package]] = {}
+    for version, known in parts.items():
+        image = known.get("image")
+        binary = known.get("binary", known.get("binary-unsigned"))
+        if image and image.size > SMALLEST_IMAGE:
+            found[version] = [image]
+        elif binary and {"modules", "base"} <= known.keys():
+            found[version] = [known["base"], binary, known["modules"]]
+    return found
+
+
+def recorded() -> dict[str, list[Package]]:
+    """Kernels whose hashes the project keeps: Debian's index drops a version long before its pool does."""
+    table = json.loads(RECORDED.read_text())
+    return {version: [Package(**package) for package in packages] for version, packages in table.items()}
+
+
+def record(versions: Sequence[str]) -> None:
+    """Add versions from today's index to the project's table."""
+    if not versions:
+        return
+    known = indexed()
+    table: Mapping[str, list[Package]] = {**recorded(), **{version: known[version] for version in versions}}
+    text = {
+        version: [asdict(package) for package in table[version]] for version in sorted(table, key=version_key)
+    }
+    RECORDED.write_text(json.dumps(text, indent=1) + "\n")
+
+
+def indexed() -> dict[str, list[Package]]:
+    """Kernels in Debian's index of today (at most a day old)."""
+    archive = debian.Archive(*RELEASES)
+    archive.refresh()
+    return group(archive.packages(NAMES.replace("?P<part>", "?:").replace("?P<version>", "?:")))
+
+
+def cached() -> list[str]:
+    """Versions in the cache."""
+    directory = cache.cache_root() / "kernels"
+    return [path.name for path in directory.glob("*") if not path.name.endswith(".partial")]
+
+
+def newest(versions: Iterable[str], wanted: str) -> str | None:
+    fitting = [version for version in versions if matches(version, wanted)]
+    return max(fitting, key=version_key, default=None)
+
+
+def obtainable() -> dict[str, list[Package]]:
+    """Every kernel that can be fetched: today's index, and the project's table for what has left it."""
+    try:
+        return {**recorded(), **indexed()}
+    except GuestError as error:
+        cache.say(f"{error}; the project's own list is used")
+        return recorded()
+
+
+def exact_version(wanted: str) -> str:
+    """The version that ``wanted`` stands for today: the newest one of a series that can be had."""
+    if wanted in cached():
+        return wanted
+    known = obtainable()
+    found = newest([*known, *cached()], wanted)
+    if not found:
+        series = sorted({".".join(version.split(".")[:2]) for version in known}, key=version_key)
+        raise GuestError(
+            f"no Debian kernel {wanted}; there are {', '.join(series)} (svmcts guest kernels lists them)"
+        )
+    return found
+
+
+def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
+    """The kernel that the user wrote, with single modules replaced; fetched when it is a version not in the cache."""
+    if VERSION.fullmatch(wanted):
+        return from_debian(exact_version(wanted), replacements)
+    if named := re.fullmatch(NAMES, wanted):
+        return from_debian(exact_version(named["version"]), replacements)
+    path, _, modules = wanted.partition(":")
+    if modules:
+        return assemble(Path(path).absolute(), Path(modules).absolute(), replacements)
+    tree = Path(path).absolute()
+    if tree.is_dir():
+        return assemble(tree / "arch/x86/boot/bzImage", tree, replacements)
+    raise GuestError(
+        f"kernel {wanted!r} is not a version (7.3), a Debian package, a built kernel tree, or IMAGE:MODULES"
+    )
+
+
+def from_debian(version: str, replacements: Sequence[Path]) -> Kernel:
+    directory = cache.provide(f"kernels/{version}", lambda path: build(version, path))
+    image, modules = installed(directory)
+    return assemble(image, modules, replacements, directory / "modules")
+
+
+def installed(directory: Path) -> tuple[Path, Path]:
+    """Image and modules directory of an unpacked Debian kernel."""
+    (modules,) = (directory / "usr/lib/modules").iterdir()
+    images = [*(directory / "boot").glob("vmlinuz-*"), *modules.glob("vmlinuz*")]
+    return images[0], modules
+
+
+def build(version: str, directory: Path) -> None:
+    """Fetch and unpack one Debian kernel; the modules that are loaded at every start are kept decompressed."""
+    packages = obtainable()[version]
+    cache.say(f"fetching Debian kernel {version}, {sum(package.size for package in packages) / 1e6:.0f} MB")
+    archive = debian.Archive(*RELEASES)
+    files = archive.fetch(packages)
+    debian.unpack(files, directory)
+    image, modules = installed(directory)
+    kconfig.check(version, find_config(image, modules))
+    (directory / "modules").mkdir()
+    for module in Tree(modules).load_order((*FILES, *DRIVER)):
+        (directory / "modules" / f"{module.name}.ko").write_bytes(module.elf)
+    for file in files:
+        file.unlink()
+
+
+def find_config(image: Path, modules: Path) -> dict[str, str]:
+    return kconfig.find(bzimage.Image(image).release, image, modules)
+
+
+def assemble(image: Path, modules: Path, replacements: Sequence[Path], ready: Path | None = None) -> Kernel:
+    """A kernel from its image and modules; ``ready`` has those to load already decompressed."""
+    if not image.is_file():
+        raise GuestError(f"no kernel image {image}: build the tree with make bzImage modules")
+    boot = bzimage.Image(image)
+    options = kconfig.find(boot.release, image, modules)
+    kconfig.check(boot.release, options)
+    tree = Tree(modules if ready is None or replacements else ready, replacements)
+    files = tree.load_order(FILES)
+    have = {module.name for module in files}
+    driver = [module for module in tree.load_order(DRIVER) if module.name not in have]
+    for module in (*files, *driver):
+        if module.release != boot.release:
+            raise GuestError(f"{module.name}.ko was built for {module.release}, the kernel is {boot.release}")
+    if options["DRM_XE"] == "m" and not any(module.name == "xe" for module in driver):
+        raise GuestError(f"no xe.ko below {modules}: build the tree with make modules")
+    return Kernel(boot.release, bootable(boot, options), files, driver, modules)
+
+
+def bootable(image: bzimage.Image, options: Mapping[str, str]) -> Path:
+    """The file to give QEMU: the decompressed kernel if it can be started that way."""
+    if options.get("PVH") != "y":
+        return image.path
+    key = f"vmlinux/{image.release}-{image.digest}"
+
+    def build_vmlinux(directory: Path) -> None:
+        (directory / "vmlinux").write_bytes(image.vmlinux() or image.data)
+
+    path = cache.provide(key, build_vmlinux) / "vmlinux"
+    cache.keep_newest(path.parent)
+    return path

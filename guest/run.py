@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MIT
+"""From what the user asked for to a finished run: prepare every part, boot, and keep what is worth reading."""
+
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guest import GuestError, environment, kernels, qemu
+from guest.initrd import Instructions
+from guest.kernels import Kernel
+from guest.machine import Machine
+from guest.qemu import Qemu
+from guest.vm import PROJECT, Files, Guest, Outcome
+
+LOCK = PROJECT / "requirements/run.lock"
+RUNS = PROJECT / "reports/out/guest"
+KEPT = 50
+NOT_PASSED_ON = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a boot needs, fetched and built."""
+
+    qemu: Qemu
+    kernel: Kernel
+    environment: Path
+
+
+def prepare(kernel: str, replacements: Sequence[Path] = ()) -> Prepared:
+    return Prepared(qemu.provide(), kernels.provide(kernel, replacements), environment.provide(LOCK))
+
+
+def new_directory(name: str) -> Path:
+    """A fresh numbered directory for one run of the guest ``name``; old ones are dropped."""
+    parent = RUNS / name
+    parent.mkdir(parents=True, exist_ok=True)
+    numbers = sorted(int(path.name) for path in parent.iterdir() if path.name.isdecimal())
+    for number in numbers[:-KEPT]:
+        shutil.rmtree(parent / str(number), ignore_errors=True)
+    number = numbers[-1] if numbers else 0
+    while True:
+        number += 1
+        try:
+            (parent / str(number)).mkdir()
+        except FileExistsError:
+            continue  # another guest of this name started at the same moment
+        return parent / str(number)
+
+
+def passed_environment(files: Files) -> dict[str, str]:
+    """Our environment, without what only works on the host."""
+    variables = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
+    return {**variables, "SVMCTS_SCRATCH": str(files.scratch)}
+
+
+def run(
+    prepared: Prepared,
+    machine: Machine,
+    command: Sequence[str],
+    *,
+    name: str,
+    scratch: Path | None = None,
+    early: bool = False,
+    terminal: tuple[int, int] | None = None,
+) -> tuple[Outcome, Files]:
+    """Run ``command`` in a new guest. ``scratch`` is the directory it may write to, by default one of the run's own."""
+    files = Files(new_directory(name), scratch)
+    instructions = Instructions(
+        command=command,
+        environment=passed_environment(files),
+        directory=str(Path.cwd()),
+        scratch=str(files.scratch),
+        gpus=machine.gpus,
+        early=early,
+        terminal=terminal,
+    )
+    try:
+        with Guest(prepared.qemu, prepared.kernel, machine, files) as guest:
+            return guest.run(instructions, prepared.environment), files
+    except OSError as error:
+        raise GuestError(f"the guest cannot be started: {error}") from error

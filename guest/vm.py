@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: MIT
+"""One run of a guest: emulated GPUs, QEMU, the channels between the command inside and our standard files, the end.
+
+The guest reports by JSON lines on a port of its own. The console is kept for people and never parsed for control.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from guest import GuestError, accelerator, initrd
+from guest.initrd import Instructions
+from guest.kernels import Kernel
+from guest.machine import Machine, Wiring, command_line
+from guest.qemu import Qemu
+
+PROJECT = Path(__file__).resolve().parent.parent
+PR_SET_PDEATHSIG = 1
+CHUNK = 1 << 16
+EMULATOR_DEADLINE_S = 30.0
+BOOT_DEADLINE_S = 180.0
+SILENCE_S = 60.0  # of a guest whose init reports every five seconds
+LOST = 125  # exit status: the guest was lost, the command has none
+
+libc = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. ``code`` is the command's exit status; ``lost`` says in one line why there is none."""
+
+    code: int
+    lost: str | None = None
+
+
+@dataclass(frozen=True)
+class Files:
+    """A run's directory: what is kept for people, and the directory that the guest may write to."""
+
+    directory: Path
+    own_scratch: Path | None = None
+
+    @property
+    def scratch(self) -> Path:
+        return self.own_scratch or self.directory / "scratch"
+
+    @property
+    def console(self) -> Path:
+        return self.directory / "console.log"
+
+    @property
+    def events(self) -> Path:
+        return self.directory / "events.jsonl"
+
+
+def die_with_parent() -> None:
+    """In a child before exec: killed when its parent ends, however that happens (prctl(2))."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Channels:
+    """The ports' ends on this side, and the threads that copy between them and our standard files."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self.ours: dict[str, socket.socket] = {}
+        self.theirs: dict[str, socket.socket] = {}
+        for name in names:
+            self.ours[name], self.theirs[name] = socket.socketpair()
+        self._outputs: list[threading.Thread] = []
+
+    def descriptors(self) -> dict[str, int]:
+        return {name: end.fileno() for name, end in self.theirs.items()}
+
+    def handed_over(self) -> None:
+        """QEMU has its ends: drop ours of them, so that its death is an end of file."""
+        for end in self.theirs.values():
+            end.close()
+
+    def copy_in(self, name: str, source: BinaryIO) -> None:
+        self._copy(lambda: os.read(source.fileno(), CHUNK), self.ours[name].sendall, self.ours[name])
+
+    def copy_out(self, name: str, target: BinaryIO) -> None:
+        def write(data: bytes) -> None:
+            while data:
+                data = data[os.write(target.fileno(), data) :]
+
+        self._outputs.append(self._copy(lambda: self.ours[name].recv(CHUNK), write, None))
+
+    def drain(self) -> None:
+        """Wait until everything that the command wrote has been passed on; QEMU must have ended."""
+        for thread in self._outputs:
+            thread.join()
+
+    @staticmethod
+    def _copy(
+        read: Callable[[], bytes], write: Callable[[bytes], None], end: socket.socket | None
+    ) -> threading.Thread:
+        def copy() -> None:
+            with contextlib.suppress(OSError):  # the other side has gone
+                while data := read():
+                    write(data)
+            if end is not None:
+                with contextlib.suppress(OSError):
+                    end.shutdown(socket.SHUT_WR)
+
+        thread = threading.Thread(target=copy, daemon=True)
+        thread.start()
+        return thread
+
+
+class Guest:
+    """One guest, from start to end; a context manager that leaves no process behind."""
+
+    def __init__(self, qemu: Qemu, kernel: Kernel, machine: Machine, files: Files) -> None:
+        self.qemu = qemu
+        self.kernel = kernel
+        self.machine = machine
+        self.files = files
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._started = time.monotonic()
+
+    def __enter__(self) -> "Guest":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in reversed(self._processes):
+            process.kill()
+            process.wait()
+        for name in ("initrd", *self._sockets()):
+            (self.files.directory / name).unlink(missing_ok=True)
+
+    def run(self, instructions: Instructions, environment: Path) -> Outcome:
+        """Boot, run the command with our standard files as its own, and say how it ended."""
+        self.files.scratch.mkdir(parents=True, exist_ok=True)
+        ports = ("status", "terminal") if instructions.terminal else ("status", "stdin", "stdout", "stderr")
+        channels = Channels(ports)
+        initrd.write(self.files.directory / "initrd", self.kernel, environment, instructions)
+        emulator = self._start_emulator() if self.machine.gpus else None
+        machine = self._start_qemu(channels, bool(instructions.terminal))
+        channels.handed_over()
+        if instructions.terminal:
+            channels.copy_out("terminal", sys.stdout.buffer)
+        else:
+            channels.copy_out("stdout", sys.stdout.buffer)
+            channels.copy_out("stderr", sys.stderr.buffer)
+
+        def on_ready() -> None:
+            if instructions.terminal:
+                channels.copy_in("terminal", sys.stdin.buffer)
+            else:
+                channels.copy_in("stdin", sys.stdin.buffer)
+
+        outcome = self._watch(channels.ours["status"], on_ready, machine, emulator)
+        machine.kill()
+        channels.drain()
+        return outcome
+
+    def _sockets(self) -> list[str]:
+        # Relative to the run's directory: an address of a Unix socket has at most 107 characters.
+        return [f"gpu{index}.sock" for index in range(self.machine.gpus)]
+
+    def _spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            command,
+            cwd=self.files.directory,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
+            start_new_session=True,  # an interrupt from the terminal is for us to handle
+            **options,
+        )
+        self._processes.append(process)
+        return process
+
+    def _start_emulator(self) -> subprocess.Popen[bytes]:
+        """The emulated GPUs, listening: it says so by a line on its standard output."""
+        command = [sys.executable, "-m", "guest.emulator"]
+        for name in self._sockets():
+            command += ["--socket", name]
+        with (self.files.directory / "emulator.log").open("wb") as log:
+            process = self._spawn(
+                "emulator",
+                command,
+                env={**os.environ, "PYTHONPATH": str(PROJECT)},
+                stdout=subprocess.PIPE,
+                stderr=log,
+            )
+        assert process.stdout is not None
+        if not process.stdout.readline():
+            raise GuestError(f"the emulated GPU does not start, see {self.files.directory}/emulator.log")
+        return process
+
+    def _start_qemu(self, channels: Channels, terminal: bool) -> subprocess.Popen[bytes]:
+        wiring = Wiring(
+            kernel=self.kernel.boot,
+            initrd=self.files.directory / "initrd",
+            console=self.files.console,
+            scratch=self.files.scratch,
+            sockets=self._sockets(),
+            ports=channels.descriptors(),
+            terminal=terminal,
+        )
+        arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu))
+        with (self.files.directory / "qemu.log").open("wb") as log:
+            return self._spawn(
+                "qemu",
+                [*self.qemu.command, *arguments],
+                env={**os.environ, **self.qemu.environment},
+                stdout=log,
+                stderr=log,
+                pass_fds=list(channels.descriptors().values()),
+            )
+
+    def _watch(
+        self,
+        status: socket.socket,
+        on_ready: Callable[[], None],
+        machine: subprocess.Popen[bytes],
+        emulator: subprocess.Popen[bytes] | None,
+    ) -> Outcome:
+        """Follow the guest's reports until the command ends or the guest is lost."""
+        ready = False
+        boot_deadline = time.monotonic() + BOOT_DEADLINE_S
+        buffer = b""
+        with self.files.events.open("w") as log:
+            while True:
+                status.settimeout(SILENCE_S if ready else max(boot_deadline - time.monotonic(), 0.001))
+                try:
+                    data = status.recv(CHUNK)
+                except TimeoutError:
+                    waited = f"no sign of life for {SILENCE_S:.0f} s" if ready else "it did not boot in time"
+                    return Outcome(LOST, f"the guest hangs: {waited}")
+                if not data:
+                    return Outcome(LOST, self._reason(machine, emulator))
+                buffer += data
+                *lines, buffer = buffer.split(b"\n")
+                for line in lines:
+                    event = json.loads(line)
+                    event["elapsed"] = round(time.monotonic() - self._started, 3)
+                    log.write(json.dumps(event) + "\n")
+                    log.flush()
+                    if event["event"] == "ready":
+                        ready = True
+                        on_ready()
+                    elif event["event"] == "exit":
+                        return Outcome(event["code"])
+                    elif event["event"] == "failed":
+                        return Outcome(LOST, f"the guest did not come up: {event['message']}")
+
+    def _reason(self, machine: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None) -> str:
+        """Why QEMU has gone: the emulated GPU, QEMU itself, or the guest's kernel."""
+        code = machine.wait()
+        if emulator is not None and emulator.poll() is not None:
+            return f"the emulated GPU ended with status {emulator.returncode}, see emulator.log"
+        if code < 0:
+            return f"QEMU was killed by signal {-code}"
+        if code:
+            return f"QEMU ended with status {code}, see qemu.log"
+        return "the guest's kernel panicked or powered off"
