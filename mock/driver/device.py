@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: MIT
+"""The objects of one GPU: device, tiles, GTs, engines (xe_device_types.h, xe_gt_types.h, xe_hw_engine_types.h)."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from typing import TYPE_CHECKING
+
+from mock.driver.blocking import WaitQueue
+from mock.driver.level import FEATURES, Level
+from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
+from mock.driver.stats import GtStats
+from mock.driver.storage import OffsetManager
+from mock.driver.vram import VramManager
+
+if TYPE_CHECKING:
+    from mock.driver.group import EngineGroup
+    from mock.driver.scheduler import Scheduler
+    from mock.driver.vm import Vm
+    from mock.kernel import Services
+
+MAX_ASID = 1 << 20
+
+
+class HwEngine:
+    """A hardware engine user space can name: (class, logical instance, GT)."""
+
+    def __init__(self, gt: Gt, engine_class: EngineClass, instance: int) -> None:
+        self.gt = gt
+        self.engine_class = engine_class
+        self.instance = instance
+        self.group: EngineGroup | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.engine_class.name.lower()}{self.instance} gt{self.gt.id}>"
+
+
+class Gt:
+    """One GT: engines and statistics."""
+
+    def __init__(self, tile: Tile, number: int, profile: GtProfile) -> None:
+        self.tile = tile
+        self.id = number
+        self.profile = profile
+        self.stats = GtStats()
+        self.engines = [
+            HwEngine(self, group.engine_class, instance)
+            for group in profile.engines
+            for instance in range(group.count)
+        ]
+
+    def engine(self, engine_class: int, instance: int) -> HwEngine | None:
+        for engine in self.engines:
+            if (engine.engine_class, engine.instance) == (engine_class, instance):
+                return engine
+        return None
+
+
+class Tile:
+    """One tile: its GTs and its VRAM (None on integrated GPUs)."""
+
+    def __init__(
+        self, device: Device, number: int, profile: TileProfile, gt_ids: itertools.count[int]
+    ) -> None:
+        self.device = device
+        self.id = number
+        self.gts = [Gt(self, next(gt_ids), gt) for gt in profile.gts]
+        page = device.profile.min_page_size
+        self.vram = VramManager(self, profile.vram, page) if profile.vram else None
+
+    @property
+    def primary_gt(self) -> Gt:
+        return self.gts[0]
+
+
+class Device:
+    """One GPU and its driver state.
+
+    minor       of its render node; the card node is minor - 128
+    wedged      every ioctl answers ECANCELED (xe_device.c: xe_drm_ioctl)
+    """
+
+    def __init__(
+        self, profile: DeviceProfile, index: int, minor: int, level: Level, services: Services
+    ) -> None:
+        self.profile = profile
+        self.index = index
+        self.minor = minor
+        self.level = level
+        self.services = services
+        self.wedged = False
+        gt_ids = itertools.count()
+        self.tiles = [Tile(self, number, tile, gt_ids) for number, tile in enumerate(profile.tiles)]
+        self.ufence_wq = WaitQueue()
+        self.vms_by_asid: dict[int, Vm] = {}
+        self._asids = itertools.cycle(range(1, MAX_ASID))
+        self.peers: list[Device] = [self]
+        self.linked = False
+        self.offsets = OffsetManager()
+        self.system_used = 0
+        self.system_size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        self.scheduler: Scheduler
+
+    def has(self, feature: str) -> bool:
+        """The uAPI level knows a feature of level.FEATURES."""
+        return FEATURES[feature] <= self.level
+
+    @property
+    def pci_address(self) -> str:
+        return f"0000:{3 + self.index:02x}:00.0"
+
+    @property
+    def gts(self) -> list[Gt]:
+        return [gt for tile in self.tiles for gt in tile.gts]
+
+    def gt(self, number: int) -> Gt | None:
+        """A GT by its id. Only the low 8 bits of the id count: xe_device_get_gt() takes a u8."""
+        number &= 0xFF
+        return next((gt for gt in self.gts if gt.id == number), None)
+
+    @property
+    def tile_mask(self) -> int:
+        return (1 << len(self.tiles)) - 1
+
+    @property
+    def mem_region_mask(self) -> int:
+        """Bit 0 system memory, bit 1 + n the VRAM of tile n (xe->info.mem_region_mask)."""
+        return 1 | sum(1 << tile.id + 1 for tile in self.tiles if tile.vram)
+
+    def tile_of_region(self, instance: int) -> Tile | None:
+        """The tile whose VRAM is a region instance; None for system memory and unknown instances."""
+        if 1 <= instance <= len(self.tiles) and self.tiles[instance - 1].vram:
+            return self.tiles[instance - 1]
+        return None
+
+    def new_asid(self, vm: Vm) -> int:
+        asid = next(number for number in self._asids if number not in self.vms_by_asid)
+        self.vms_by_asid[asid] = vm
+        return asid

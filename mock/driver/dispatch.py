@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""From a request number to its handler: copy in, permission, call, copy out (drm_ioctl.c)."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ioctl import Direction, Request
+from mock.driver.blocking import Thread
+from mock.driver.errors import Refused, refuse_if
+from mock.driver.level import Level
+from mock.kernel import Deferred
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device
+    from mock.driver.file import DrmFile
+    from mock.kernel import Services, Task
+
+INTERNAL_ERROR = errno.ENOTRECOVERABLE
+"""What a bug of the mock itself is answered with: no xe ioctl returns it, so no test takes it for a refusal."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who calls: the open file and the task, whose memory the pointers in arguments refer to."""
+
+    file: DrmFile
+    task: Task
+
+    @property
+    def device(self) -> Device:
+        return self.file.device
+
+
+Handler = Callable[[Call, Any], Any]
+"""Gets the argument structure and changes it in place; raises Refused. A generator when it may sleep.
+The result is what ioctl(2) returns, None for 0."""
+
+
+@dataclass(frozen=True)
+class Ioctl:
+    """One entry of an ioctl table (struct drm_ioctl_desc). `since`: older uAPI levels do not have it."""
+
+    request: Request
+    handler: Handler
+    render_allowed: bool = True
+    since: Level | None = None
+
+
+class Table:
+    """The ioctls of the DRM core and the driver at one uAPI level."""
+
+    def __init__(self, level: Level, ioctls: Iterable[Ioctl]) -> None:
+        self._by_number = {
+            ioctl.request.nr: ioctl for ioctl in ioctls if ioctl.since is None or ioctl.since <= level
+        }
+
+    def call(
+        self, services: Services, file: DrmFile, task: Task, request: int, argument: int
+    ) -> int | Deferred:
+        """drm_ioctl(): raises OSError with the errno, or returns what the ioctl returns, perhaps later."""
+        refuse_if(request >> 8 & 0xFF != ord("d"), errno.ENOTTY, "not a DRM ioctl")
+        ioctl = self._by_number.get(request & 0xFF)
+        if ioctl is None:
+            raise Refused(errno.EINVAL, f"no ioctl {request & 0xFF:#x}")
+        # The caller's size and directions count, within what the table allows: structures may grow.
+        size = request >> 16 & 0x3FFF
+        directions = Direction(request >> 30 & 3) & ioctl.request.direction
+        size_in = size if directions & Direction.WRITE else 0
+        size_out = size if directions & Direction.READ else 0
+        buffer = bytearray(max(size, ioctl.request.size))
+        if size_in:
+            buffer[:size_in] = task.mm.read(argument, size_in)
+        refuse_if(not ioctl.render_allowed and file.render, errno.EACCES, "not on a render node")
+        structure = ioctl.request.struct
+        arg = structure.from_buffer(buffer) if structure else None
+
+        def copy_out() -> None:
+            if size_out:
+                task.mm.write(argument, bytes(buffer[:size_out]))
+
+        return _Reply(services, ioctl.request, copy_out).run(ioctl.handler, Call(file, task), arg)
+
+
+class _Reply:
+    """Runs one handler and answers: at once, or through a Deferred when it sleeps."""
+
+    def __init__(self, services: Services, request: Request, copy_out: Callable[[], None]) -> None:
+        self._services = services
+        self._request = request
+        self._copy_out = copy_out
+        self._result = 0
+        self._deferred: Deferred | None = None
+
+    def run(self, handler: Handler, call: Call, arg: Any) -> int | Deferred:
+        try:
+            outcome = handler(call, arg)
+        except Exception as error:
+            self._failed(error)
+        else:
+            if isinstance(outcome, Generator):
+                thread = Thread(outcome, self._done, self._failed)
+                thread.run()
+                if not thread.finished:
+                    self._deferred = Deferred()
+                    self._deferred.on_abandon(thread.kill)
+                    return self._deferred
+            else:
+                self._done(outcome)
+        return self._answer()
+
+    def _answer(self) -> int:
+        if self._result < 0:
+            raise OSError(-self._result, f"{self._request}: {errno.errorcode.get(-self._result)}")
+        return self._result
+
+    def _done(self, value: Any) -> None:
+        self._finish(value or 0)
+
+    def _failed(self, error: BaseException) -> None:
+        if isinstance(error, OSError) and error.errno:
+            self._finish(-error.errno)
+        else:
+            self._services.internal_error(f"{self._request}", error)
+            self._finish(-INTERNAL_ERROR)
+
+    def _finish(self, result: int) -> None:
+        # The kernel copies the structure back on errors too.
+        try:
+            self._copy_out()
+        except OSError as error:
+            result = -(error.errno or errno.EFAULT)
+        self._result = result
+        if self._deferred is not None:
+            if result < 0:
+                self._deferred.fail(-result)
+            else:
+                self._deferred.resolve(result)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""The driver as the transport sees it: nodes, open, ioctl, release, debugfs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mock.driver import debugfs, gem
+from mock.driver.device import Device
+from mock.driver.file import DrmFile
+from mock.driver.group import setup_groups
+from mock.driver.level import Level
+from mock.driver.platform import PLATFORMS, Platform
+from mock.driver.scheduler import Scheduler
+from mock.driver.table import make_table
+
+if TYPE_CHECKING:
+    from mock.kernel import Deferred, File, MapRequest, Services, Task
+
+FIRST_RENDER_MINOR = 128
+
+
+class Driver:
+    """The xe driver with all devices of a platform."""
+
+    def __init__(self, platform: Platform | str, level: Level | str, services: Services) -> None:
+        self.platform = PLATFORMS[platform] if isinstance(platform, str) else platform
+        self.level = Level.parse(level) if isinstance(level, str) else level
+        self.services = services
+        self.table = make_table(self.level)
+        self.devices = [
+            Device(profile, index, FIRST_RENDER_MINOR + index, self.level, services)
+            for index, profile in enumerate(self.platform.devices)
+        ]
+        for device in self.devices:
+            device.peers = self.devices
+            device.linked = self.platform.linked
+            device.scheduler = Scheduler(device)
+            for gt in device.gts:
+                setup_groups(gt, services, device.scheduler.wake)
+
+    def nodes(self) -> dict[str, int]:
+        """Device nodes by name below /dev/dri, with their minor numbers."""
+        names = {f"renderD{device.minor}": device.minor for device in self.devices}
+        return names | {f"card{device.index}": device.index for device in self.devices}
+
+    def open(self, minor: int, task: Task, memory: File) -> DrmFile:
+        """A node was opened; `memory` is the file that the client got."""
+        render = minor >= FIRST_RENDER_MINOR
+        return DrmFile(self.devices[minor - FIRST_RENDER_MINOR if render else minor], memory, render=render)
+
+    def ioctl(self, file: DrmFile, task: Task, request: int, argument: int) -> int | Deferred:
+        """One ioctl(2). Raises OSError with the errno it fails with."""
+        return self.table.call(self.services, file, task, request, argument)
+
+    def mmap(self, file: DrmFile, task: Task, request: MapRequest) -> None:
+        """A mapping of an object is about to be made (xe_mmap, drm_gem_mmap). Raises OSError to refuse it."""
+        gem.check_mmap(file, request)
+
+    def release(self, file: DrmFile) -> None:
+        """The last reference to an open file is gone."""
+        file.close()
+
+    def debugfs(self, path: str) -> bytes | None:
+        """The text of a file below /sys/kernel/debug/dri; None when there is no such file."""
+        return debugfs.read(self.devices, path)

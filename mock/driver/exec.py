@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""EXEC: batches to an exec queue (xe_exec.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from ioctl import xe
+from mock.driver import binding, sync, user
+from mock.driver.errors import Refused, refuse_if
+from mock.driver.queue import MAX_JOBS, ExecQueue, Job
+from mock.driver.vma import Purgeable
+
+if TYPE_CHECKING:
+    import ctypes
+
+    from mock.driver.blocking import Blocking
+    from mock.driver.dispatch import Call
+    from mock.driver.sync import SyncEntry
+    from mock.driver.vm import Vm
+
+SYNC_SIZE = 48
+"""sizeof(struct drm_xe_sync)"""
+
+
+def execute(call: Call, args: Any) -> Blocking[None]:
+    """xe_exec_ioctl()."""
+    refuse_if(args.extensions, errno.EINVAL, "extensions")
+    refuse_if(any(args.pad) or any(args.reserved), errno.EINVAL, "pad or reserved")
+    refuse_if(args.num_syncs > xe.DRM_XE_MAX_SYNCS, errno.EINVAL, "num_syncs")
+    queue = call.file.queues.get(args.exec_queue_id)
+    if queue is None:
+        raise Refused(errno.ENOENT, "no such exec queue")
+    refuse_if(queue.is_bind, errno.EINVAL, "a bind queue")
+    refuse_if(
+        args.num_batch_buffer and queue.width != args.num_batch_buffer, errno.EINVAL, "num_batch_buffer"
+    )
+    refuse_if(queue.dead, errno.ECANCELED, "queue is banned or reset")
+    refuse_if(len(queue.jobs) >= MAX_JOBS, errno.EAGAIN, "too many jobs in flight")
+    vm, mm = queue.vm, call.task.mm
+    # User fences of an exec are not counted: any number is accepted, the last one is stored (xe_sync_is_ufence).
+    syncs = [
+        sync.parse(call.file, mm, args.syncs + index * SYNC_SIZE, executing=True, lr_mode=vm.lr_mode)
+        for index in range(args.num_syncs)
+    ]
+    addresses = [args.address]
+    if args.num_batch_buffer and queue.parallel:
+        addresses = user.get_ints(mm, args.address, 8, queue.width)
+    if not vm.fault_mode and queue.engines[0].group is not None:
+        waits = syncs if any(one.needs_wait for one in syncs) else []
+        yield from queue.engines[0].group.enter_dma_fence_mode(waits)
+    if not vm.lr_mode and vm.userptr.needs_repin():
+        vm.userptr.pin_all()
+    if not args.num_batch_buffer:
+        _signal_only(queue, syncs)
+        return
+    if not vm.lr_mode:
+        validate_and_rebind(vm)
+    refuse_if(vm.closed_or_banned, errno.ECANCELED, "VM is closed or banned")
+    _submit(queue, addresses, syncs)
+
+
+def _signal_only(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
+    """No batch: the out-syncs follow the queue's last job (dma-fence mode only)."""
+    if queue.vm.lr_mode:
+        return
+    refuse_if(any(one.fence is not None for one in syncs), errno.EOPNOTSUPP, "in-sync without a batch")
+    for one in syncs:
+        one.signal_with(queue.last_fence)
+
+
+def _submit(queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> None:
+    vm = queue.vm
+    job = Job(queue, addresses, done=queue.next_fence())
+    if not vm.lr_mode:
+        job.dependencies += vm.resv.kernel()
+        for bo in vm.external_bos():
+            job.dependencies += bo.resv.kernel()
+    for one in syncs:
+        if one.needs_wait and one.fence is not None:
+            job.dependencies.append(one.fence)
+        if one.address is not None:
+            job.user_fence = one.address, one.timeline_value
+    if not vm.lr_mode:
+        vm.resv.add_bookkeep(job.done)
+        for bo in vm.external_bos():
+            bo.resv.add_bookkeep(job.done)
+        queue.last_fence = job.done
+    for one in syncs:
+        one.signal_with(job.done)
+    vm.device.scheduler.submit(job)
+    if vm.preempt_fence_mode:
+        vm.device.scheduler.reactivate_rebind(vm)
+    if not vm.lr_mode:
+        vm.bump_lru()
+    if vm.fault_mode and queue.engines[0].group is not None:
+        queue.engines[0].group.resume_faulting()
+
+
+def validate_and_rebind(vm: Vm) -> None:
+    """Bring evicted objects back and write the page tables of what moved (xe_vm_validate_rebind)."""
+    while vm.evicted:
+        bo = next(iter(vm.evicted))
+        del vm.evicted[bo]
+        for vma in bo.vmas:
+            if vma.vm is vm:
+                vm.rebind[vma] = None
+        if bo.purgeable is not Purgeable.PURGED:
+            try:
+                bo.validate(keep=vm.locked_resvs())
+            except Refused:
+                vm.evicted[bo] = None
+                raise
+    for vma in list(vm.rebind):
+        del vm.rebind[vma]
+        for tile in vm.device.tiles:
+            if vma.tile_present & 1 << tile.id:
+                binding.write_entries(vma, tile)

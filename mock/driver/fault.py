@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""GPU page faults: from the engine that stopped to the page table that lets it go on (xe_pagefault.c)."""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from gpu import Access, GpuFault
+from ioctl import xe
+from mock.driver import binding
+from mock.driver.errors import Refused
+from mock.driver.platform import SZ_4K
+from mock.driver.vm import FaultEntry, Vm
+from mock.driver.vma import Purgeable, Vma
+
+if TYPE_CHECKING:
+    from mock.driver.blocking import Blocking
+    from mock.driver.device import Gt
+
+_ACCESS_TYPE = {
+    Access.READ: xe.FAULT_ACCESS_TYPE_READ,
+    Access.WRITE: xe.FAULT_ACCESS_TYPE_WRITE,
+    Access.ATOMIC: xe.FAULT_ACCESS_TYPE_ATOMIC,
+}
+
+
+@dataclass(frozen=True)
+class PageFault:
+    """struct xe_pagefault: what the hardware tells the driver."""
+
+    gt: Gt
+    asid: int
+    address: int
+    access: Access
+    level: int = 0
+    violation: bool = False
+    prefetch: bool = False
+
+    @classmethod
+    def of(cls, gt: Gt, vm: Vm, fault: GpuFault) -> PageFault:
+        page = fault.address & ~(SZ_4K - 1)
+        return cls(gt, vm.asid, page, fault.access, fault.level, fault.violation)
+
+    @property
+    def fault_type(self) -> int:
+        """FAULT_TYPE_* of the uAPI."""
+        if not self.violation:
+            return int(xe.FAULT_TYPE_NOT_PRESENT)
+        atomic = self.access is Access.ATOMIC
+        return int(xe.FAULT_TYPE_ATOMIC_ACCESS if atomic else xe.FAULT_TYPE_WRITE_ACCESS)
+
+
+def handle(fault: PageFault) -> Blocking[int]:
+    """Serve one fault. Returns 0, or the negative errno it is answered with (xe_pagefault_queue_work)."""
+    try:
+        yield from _service(fault)
+    except Refused as refusal:
+        vm = fault.gt.tile.device.vms_by_asid.get(fault.asid)
+        if vm is not None:
+            vm.add_fault(FaultEntry(fault.address, _ACCESS_TYPE[fault.access], fault.fault_type, fault.level))
+        if fault.prefetch:
+            fault.gt.stats.add("invalid_prefetch_pagefault_count")
+        return -refusal.code
+    return 0
+
+
+def _service(fault: PageFault) -> Blocking[None]:
+    """xe_pagefault_service()."""
+    vm = fault.gt.tile.device.vms_by_asid.get(fault.asid)
+    if vm is None or not vm.fault_mode:
+        raise Refused(errno.EINVAL, "no fault mode VM has this address space id")
+    if vm.closed:
+        raise Refused(errno.ENOENT, "VM is closed")
+    vma = vm.find_vma(fault.address)
+    if vma is None:
+        raise Refused(errno.EINVAL, f"nothing is bound at {fault.address:#x}")
+    if vma.read_only and fault.access is not Access.READ:
+        raise Refused(errno.EPERM, "VMA is read-only")
+    atomic = fault.access is Access.ATOMIC
+    if vma.is_mirror:
+        yield from vm.svm.handle_fault(vma, fault.gt, fault.address, atomic=atomic)
+    else:
+        _handle_vma(fault.gt, vma, atomic=atomic)
+
+
+def needs_vram_for_atomic(vma: Vma, *, atomic: bool) -> bool:
+    """An atomic must find the memory in VRAM; Refused(EACCES) where GPU atomics are not allowed.
+
+    xe_vma_need_vram_for_atomic().
+    """
+    profile = vma.vm.device.profile
+    policy = vma.bo.atomic_access if vma.bo else vma.attr.atomic_access
+    if not profile.discrete or not atomic:
+        return False
+    if policy == xe.DRM_XE_ATOMIC_DEVICE:
+        return not profile.device_atomics_on_smem
+    if policy == xe.DRM_XE_ATOMIC_CPU:
+        raise Refused(errno.EACCES, "atomics are for the CPU only here")
+    return True
+
+
+def _handle_vma(gt: Gt, vma: Vma, *, atomic: bool) -> None:
+    """Fault in a BO, userptr or NULL VMA (xe_pagefault_handle_vma)."""
+    vm, tile = vma.vm, gt.tile
+    vram = needs_vram_for_atomic(vma, atomic=atomic)
+    if vram and vma.is_userptr:
+        raise Refused(errno.EACCES, "atomic on system memory")
+    gt.stats.add("vma_pagefault_count")
+    gt.stats.add("vma_pagefault_kb", vma.size // 1024)
+    if vma.valid_on(tile.id) and not atomic:
+        return
+    if vma.is_userptr and vma.vm.userptr.stale(vma):
+        vm.userptr.pin(vma)
+    bo = vma.bo
+    if bo is not None:
+        if bo.purgeable is not Purgeable.WILLNEED:
+            if not vm.has_scratch:
+                raise Refused(errno.EACCES, "object is marked as not needed, or purged")
+        elif vram:
+            bo.migrate(binding.vram_of(tile))
+        else:
+            bo.validate()
+    binding.write_entries(vma, tile)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""Handle allocation as the kernel's allocating xarray does it: the lowest free number from 1."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class IdMap(Generic[T]):
+    """Objects by number, numbers reused lowest first (lib/xarray.c: xa_alloc with XA_FLAGS_ALLOC1)."""
+
+    def __init__(self, limit: int = 0xFFFFFFFF) -> None:
+        self._objects: dict[int, T] = {}
+        self._free: list[int] = []
+        self._next = 1
+        self._limit = limit
+
+    def add(self, item: T) -> int | None:
+        """Store an object; its number, or None when every number below the limit is in use."""
+        if self._free:
+            number = heapq.heappop(self._free)
+        elif self._next <= self._limit:
+            number = self._next
+            self._next += 1
+        else:
+            return None
+        self._objects[number] = item
+        return number
+
+    def get(self, number: int) -> T | None:
+        return self._objects.get(number)
+
+    def pop(self, number: int) -> T | None:
+        item = self._objects.pop(number, None)
+        if item is not None:
+            heapq.heappush(self._free, number)
+        return item
+
+    def __iter__(self) -> Iterator[T]:
+        return iter(list(self._objects.values()))
+
+    def items(self) -> list[tuple[int, T]]:
+        return list(self._objects.items())
+
+    def __len__(self) -> int:
+        return len(self._objects)

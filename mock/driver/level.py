@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""uAPI levels: which kernel's documented behaviour the mock shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import total_ordering
+
+
+@total_ordering
+@dataclass(frozen=True)
+class Level:
+    """A kernel version, compared as (major, minor)."""
+
+    major: int
+    minor: int
+
+    @classmethod
+    def parse(cls, text: str) -> Level:
+        """From "7.3"; raises ValueError with what is wrong for anything else."""
+        major, dot, minor = text.partition(".")
+        if not dot or not major.isdigit() or not minor.isdigit():
+            raise ValueError(f"uAPI level {text!r} is not a kernel version such as 7.3")
+        return cls(int(major), int(minor))
+
+    def __lt__(self, other: Level) -> bool:
+        return (self.major, self.minor) < (other.major, other.minor)
+
+    def __str__(self) -> str:
+        return f"{self.major}.{self.minor}"
+
+
+V6_17 = Level(6, 17)
+V6_18 = Level(6, 18)
+V6_19 = Level(6, 19)
+V7_0 = Level(7, 0)
+V7_1 = Level(7, 1)
+V7_2 = Level(7, 2)
+V7_3 = Level(7, 3)
+
+# What later kernels added, by the name the driver asks for (Device.has). Flags, properties and ioctls that a level
+# does not know are answered as unknown ones. Versions: the recorded headers and sources of Linux 6.17 to 7.3.
+FEATURES: dict[str, Level] = {
+    "madvise": V6_18,
+    "madvise-autoreset": V6_18,
+    "consult-preferred-location": V6_18,
+    "no-compression": V7_0,
+    "multi-queue": V7_0,
+    "hang-replay-state": V7_0,
+    "preferred-location-region": V7_0,
+    "vm-faults": V7_1,
+    "vm-no-overcommit": V7_1,
+    "decompress": V7_1,
+    "state-cache-perf-fix": V7_1,
+    "purgeable": V7_1,
+}

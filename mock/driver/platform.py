@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: MIT
+"""Platform profiles: what hardware the mock shows. Facts from xe_pci.c, xe_pat.c and xe_hw_engine.c of Linux 7.3."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+KiB = 1 << 10
+MiB = 1 << 20
+GiB = 1 << 30
+
+SZ_4K = 4 * KiB
+SZ_64K = 64 * KiB
+SZ_2M = 2 * MiB
+SZ_1G = GiB
+
+
+class EngineClass(IntEnum):
+    """DRM_XE_ENGINE_CLASS_* of the uAPI."""
+
+    RENDER = 0
+    COPY = 1
+    VIDEO_DECODE = 2
+    VIDEO_ENHANCE = 3
+    COMPUTE = 4
+    VM_BIND = 5
+
+
+class Coherency(IntEnum):
+    """XE_COH_* of xe_pat.h; RESERVED is a PAT index the hardware does not define."""
+
+    RESERVED = 0
+    NONE = 1
+    ONE_WAY = 2
+    TWO_WAY = 3
+
+
+@dataclass(frozen=True)
+class PatEntry:
+    """One index of the page attribute table: what the driver's rules ask of it."""
+
+    coherency: Coherency
+    compressed: bool = False
+
+
+def _xe2_pat() -> tuple[PatEntry, ...]:
+    none = {0, 3, 6, 8, 13, 20, 24, 28}
+    one_way = {1, 4, 5, 22, 26, 30}
+    two_way = {2, 7, 23, 27, 31}
+    compressed = {9, 10, 11, 12, 14, 15, 21, 25, 29}
+    table = []
+    for index in range(32):
+        if index in none | compressed:
+            table.append(PatEntry(Coherency.NONE, index in compressed))
+        elif index in one_way:
+            table.append(PatEntry(Coherency.ONE_WAY))
+        elif index in two_way:
+            table.append(PatEntry(Coherency.TWO_WAY))
+        else:
+            table.append(PatEntry(Coherency.RESERVED))
+    return tuple(table)
+
+
+XE2_PAT = _xe2_pat()
+XEHPC_PAT = tuple(PatEntry(Coherency.ONE_WAY if index in {3, 5, 7} else Coherency.NONE) for index in range(8))
+
+
+@dataclass(frozen=True)
+class EngineProfile:
+    """A group of user-visible engines of one class on one GT."""
+
+    engine_class: EngineClass
+    count: int
+
+
+@dataclass(frozen=True)
+class GtProfile:
+    media: bool
+    engines: tuple[EngineProfile, ...]
+    ip_version: tuple[int, int, int]
+    reference_clock: int = 19_200_000
+    dss: int = 8
+    eu_per_dss: int = 8
+    simd16: bool = True
+    report_l3: bool = True
+
+
+@dataclass(frozen=True)
+class TileProfile:
+    gts: tuple[GtProfile, ...]
+    vram: int = 0
+    """Usable bytes of VRAM; 0 on an integrated GPU."""
+
+
+@dataclass(frozen=True)
+class DeviceProfile:
+    """What struct xe_device_desc and the graphics description say, and the fuses of one product."""
+
+    name: str
+    device_id: int
+    revision: int
+    graphics_version: int
+    media_version: int
+    tiles: tuple[TileProfile, ...]
+    discrete: bool
+    pat: tuple[PatEntry, ...]
+    va_bits: int = 48
+    page_table_levels: int = 5
+    has_usm: bool = True
+    needs_scratch: bool = True
+    needs_64k: bool = False
+    has_flat_ccs: bool = True
+    has_64bit_timestamp: bool = True
+    has_atomic_enable_pte_bit: bool = True
+    device_atomics_on_smem: bool = True
+    multi_lrc: frozenset[EngineClass] = frozenset({EngineClass.VIDEO_DECODE, EngineClass.VIDEO_ENHANCE})
+    has_pxp: bool = False
+    has_eu_stall: bool = True
+
+    @property
+    def has_vram(self) -> bool:
+        return any(tile.vram for tile in self.tiles)
+
+    @property
+    def min_page_size(self) -> int:
+        """Bytes; of VRAM regions and of DRM_XE_QUERY_CONFIG_MIN_ALIGNMENT."""
+        return SZ_64K if self.needs_64k else SZ_4K
+
+
+@dataclass(frozen=True)
+class Platform:
+    """One or several devices in a machine. `linked`: a fast link lets devices reach each other's VRAM."""
+
+    name: str
+    devices: tuple[DeviceProfile, ...]
+    linked: bool = False
+
+
+def _gt(*engines: tuple[EngineClass, int], ip: tuple[int, int, int], media: bool = False) -> GtProfile:
+    return GtProfile(media, tuple(EngineProfile(cls, count) for cls, count in engines), ip)
+
+
+_LNL = DeviceProfile(
+    name="LUNARLAKE",
+    device_id=0x64A0,
+    revision=4,
+    graphics_version=20,
+    media_version=20,
+    tiles=(
+        TileProfile(
+            (
+                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(20, 4, 4)),
+                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(20, 0, 4), media=True),
+            )
+        ),
+    ),
+    discrete=False,
+    pat=XE2_PAT,
+)
+
+
+def _bmg(vram: int) -> DeviceProfile:
+    return DeviceProfile(
+        name="BATTLEMAGE",
+        device_id=0xE20B,
+        revision=0,
+        graphics_version=20,
+        media_version=13,
+        tiles=(
+            TileProfile(
+                (
+                    _gt(
+                        (EngineClass.RENDER, 1),
+                        (EngineClass.COPY, 1),
+                        (EngineClass.COMPUTE, 1),
+                        ip=(20, 1, 4),
+                    ),
+                    _gt(
+                        (EngineClass.VIDEO_DECODE, 2),
+                        (EngineClass.VIDEO_ENHANCE, 2),
+                        ip=(13, 1, 4),
+                        media=True,
+                    ),
+                ),
+                vram=vram,
+            ),
+        ),
+        discrete=True,
+        pat=XE2_PAT,
+    )
+
+
+_PVC = DeviceProfile(
+    name="PVC",
+    device_id=0x0BD5,
+    revision=0x2F,
+    graphics_version=12,
+    media_version=0,
+    tiles=tuple(
+        TileProfile((_gt((EngineClass.COPY, 8), (EngineClass.COMPUTE, 1), ip=(0, 0, 0)),), vram=256 * MiB)
+        for _ in range(2)
+    ),
+    discrete=True,
+    pat=XEHPC_PAT,
+    va_bits=57,
+    needs_scratch=False,
+    needs_64k=True,
+    has_flat_ccs=False,
+    has_64bit_timestamp=False,
+    device_atomics_on_smem=False,
+)
+
+# VRAM is small on purpose: eviction must be reachable in a test's time and memory.
+PLATFORMS: dict[str, Platform] = {
+    platform.name: platform
+    for platform in (
+        Platform("lnl", (_LNL,)),
+        Platform("bmg", (_bmg(256 * MiB),)),
+        Platform("bmg2", (_bmg(256 * MiB), _bmg(256 * MiB)), linked=True),
+        Platform("bmg2-far", (_bmg(256 * MiB), _bmg(256 * MiB))),
+        Platform("pvc", (_PVC,)),
+    )
+}
