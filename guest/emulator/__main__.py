@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""``python -m guest.emulator``: serve one or two GPUs until their clients have gone."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TextIO
+
+from guest.emulator.checks import Checks
+from guest.emulator.device import Gpu, Platform, connect_peers
+from guest.emulator.loop import Loop
+from guest.emulator.owners import Clock
+from guest.emulator.trace import KINDS, Trace
+
+SMALLEST, LARGEST = 256 << 20, 8 << 30
+UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+
+
+def size(text: str) -> int:
+    """A number of bytes: 268435456, 256M, 256MiB, 8G."""
+    match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write 256M or 8G")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def memory_size(text: str) -> int:
+    """VRAM that the model offers."""
+    value = size(text)
+    if not SMALLEST <= value <= LARGEST or value % (2 << 20):
+        raise argparse.ArgumentTypeError(f"{text} is not a multiple of 2M between 256M and 8G")
+    return value
+
+
+def bar_size(text: str) -> int:
+    """A BAR's size."""
+    value = size(text)
+    if value < 2 << 20 or value & value - 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a power of two from 2M")
+    return value
+
+
+def power_of_two(value: int) -> int:
+    """The smallest power of two that is not less."""
+    return 1 << (value - 1).bit_length()
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m guest.emulator", description="Battlemage GPUs for QEMU's vfio-user-pci."
+    )
+    parser.add_argument(
+        "--socket", type=Path, action="append", required=True, metavar="PATH",
+        help="serve a GPU here; give it twice for two GPUs that reach each other",
+    )  # fmt: skip
+    parser.add_argument("--vram", type=memory_size, default=512 << 20, help="memory of each GPU (512M)")
+    parser.add_argument("--bar", type=bar_size, help="size of the memory BAR (all of the memory)")
+    parser.add_argument(
+        "--reports", metavar="PATH",
+        help="append what the checkers find, one JSON line each; fd:N for an open file descriptor (standard error)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trace",
+        default="",
+        metavar="KINDS",
+        help=f"debug trace of these, with commas: {', '.join(KINDS)}, all",
+    )
+    parser.add_argument(
+        "--trace-file", type=Path, metavar="PATH", help="where the trace goes (standard error)"
+    )
+    parser.add_argument("--list-checks", action="store_true", help="say what is checked, and exit")
+    return parser.parse_args(arguments)
+
+
+def open_reports(target: str | None, stack: contextlib.ExitStack) -> TextIO:
+    """The stream for reports."""
+    if target is None:
+        return sys.stderr
+    if target.startswith("fd:"):
+        return stack.enter_context(os.fdopen(int(target[3:]), "a"))
+    return stack.enter_context(Path(target).open("a", encoding="utf-8"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Serve until the clients have gone."""
+    options = parse(arguments)
+    with contextlib.ExitStack() as stack:
+        trace_sink: TextIO = sys.stderr
+        if options.trace_file is not None:
+            trace_sink = stack.enter_context(options.trace_file.open("w", encoding="utf-8"))
+        try:
+            trace = Trace(filter(None, options.trace.split(",")), trace_sink)
+        except ValueError as wrong:
+            print(f"guest.emulator: {wrong}", file=sys.stderr)
+            return 2
+        checks = Checks(open_reports(options.reports, stack))
+        platform = Platform(checks, trace, Clock(), {})
+        bar = options.bar or power_of_two(options.vram)
+        gpus = [Gpu(f"gpu{n}", options.vram, bar, platform) for n in range(len(options.socket))]
+        connect_peers(gpus)
+        Loop(gpus, options.socket).run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

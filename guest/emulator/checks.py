@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""Reports of what a driver did wrong and real hardware would do in silence.
+
+A report is one JSON line: {"check": name, "device": name, "time": seconds since start, "message": one sentence, and
+the numbers}. Equal reports are counted, not repeated: a broken driver repeats itself.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TextIO
+
+LIMIT = 1000
+"""Most reports of one run: enough for any diagnosis, too few to fill a disk."""
+
+NAMES = {
+    "stale-translation": "memory was accessed through a translation whose page table entry changed long ago",
+    "stale-owner": "VRAM was accessed through an address whose page has since been given to another owner",
+    "page-table-written": "a user's address reaches a page that is in use as a page table",
+    "asid-reused": "an ASID came back with another page table and cached translations were never invalidated",
+    "table-outside-vram": "a page table entry leads outside VRAM",
+    "no-memory": "a translation leads to a bus address where nothing answers",
+    "ggtt-missing": "an access through a GGTT entry that is not present",
+    "fault-answered-twice": "a page fault was answered more than once",
+    "fault-unknown": "an answer to a page fault that was never reported",
+    "message-length": "a message of the wrong length",
+    "message-unknown": "a message of an unknown kind, or with a value that the interface does not have",
+    "message-order": "a message that does not fit the state it arrives in",
+    "ctb": "a command transport buffer descriptor with impossible offsets",
+    "invalidation-range": "a page-selective invalidation with an address that is not a multiple of its length",
+}
+
+
+class Checks:
+    """Where reports go, and how many there were."""
+
+    def __init__(self, sink: TextIO | None = None) -> None:
+        self._sink = sink
+        self._start = time.monotonic()
+        self._seen: dict[tuple[object, ...], int] = {}
+        self.reports: list[dict[str, object]] = []
+
+    def report(self, check: str, device: str, message: str = "", **numbers: int | str | bool) -> None:
+        """Say that `check` (a key of NAMES) failed; `numbers` tell one occurrence from another."""
+        key = (check, device, message, *sorted(numbers.items()))
+        self._seen[key] = self._seen.get(key, 0) + 1
+        if self._seen[key] > 1 or len(self.reports) >= LIMIT:
+            return
+        shown = {
+            k: hex(v) if isinstance(v, int) and not isinstance(v, bool) else v for k, v in numbers.items()
+        }
+        entry: dict[str, object] = {
+            "check": check,
+            "device": device,
+            "time": round(time.monotonic() - self._start, 6),
+            "message": message or NAMES[check],
+            **shown,
+        }
+        self.reports.append(entry)
+        if self._sink is not None:
+            print(json.dumps(entry), file=self._sink, flush=True)

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: MIT
+"""A logical ring context: what its image in memory says, and its execution.
+
+Source: drivers/gpu/drm/xe/xe_lrc.c (layout of the object), regs/xe_lrc_layout.h (dwords of the register state),
+xe_hw_engine.c:engine_infos (engines). The context's address names its status page; the register state is the page
+after it, and ring and image are reached through the GGTT.
+"""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import gpu
+from gpu import Execution, Ring
+from guest.emulator.ggtt import GlobalTable
+from guest.emulator.space import Memory, PageTableSpace
+
+STATE_OFFSET = 4096
+RING_HEAD, RING_TAIL, RING_START, RING_CTL = 0x05, 0x07, 0x09, 0x0B
+TIMESTAMP, TIMESTAMP_UDW = 0x23, 0x25
+ASID = 0x2F
+PDP0_UDW, PDP0_LDW = 0x31, 0x33
+INT_STATUS_PTR, INT_SOURCE_PTR = 0x57, 0x59
+STATE_DWORDS = 0x60
+
+DESCRIPTOR_PPGTT = 1 << 8
+"""In the low dword of a context descriptor: the context has a page table of its own."""
+DESCRIPTOR_ADDRESS = 0xFFFF_F000
+
+CLOCK_HZ = 19_200_000
+WATCHDOG_DATA = 0xDEAD
+"""What the driver's stand-in for a watchdog (xe_ring_ops.c:emit_fake_watchdog) waits for in its own status page."""
+
+
+def ticks() -> int:
+    """The GPU's clock, 19.2 MHz."""
+    return time.monotonic_ns() * 12 // 625
+
+
+class Engine(enum.Enum):
+    """The engines of this GPU: GuC class, bit in the submit mask, hardware class, instance, interrupt, registers."""
+
+    RCS0 = (0, 0, 0, 0, 0, 0x2000)
+    BCS0 = (3, 0, 3, 0, 15, 0x22000)
+    BCS8 = (3, 1, 3, 8, 23, 0x3EE000)
+    CCS0 = (4, 0, 5, 0, 4, 0x1A000)
+
+    def __init__(
+        self, guc_class: int, logical: int, hw_class: int, instance: int, irq_offset: int, base: int
+    ) -> None:
+        self.guc_class = guc_class
+        self.logical = logical
+        self.hw_class = hw_class
+        self.instance = instance
+        self.irq_offset = irq_offset
+        self.base = base
+
+    @staticmethod
+    def of(guc_class: int, submit_mask: int) -> Engine | None:
+        """The first engine of a class that a submit mask allows."""
+        for engine in Engine:
+            if engine.guc_class == guc_class and submit_mask >> engine.logical & 1:
+                return engine
+        return None
+
+
+class Condition(enum.Enum):
+    """What a context is doing."""
+
+    IDLE = "idle"  #: its ring is empty
+    RUNNABLE = "runnable"
+    WAITING = "waiting"  #: a semaphore is not satisfied
+    FAULTED = "faulted"  #: a page fault has not been answered
+    HUNG = "hung"  #: it met what the engine cannot carry out
+    DEAD = "dead"  #: it will never run again
+
+
+@dataclass(frozen=True, slots=True)
+class _State:
+    """The register state of a context image."""
+
+    words: tuple[int, ...]
+
+    @staticmethod
+    def load(ggtt: GlobalTable, address: int) -> _State:
+        data = memoryview(ggtt.read(address, 4 * STATE_DWORDS)).cast("I")
+        return _State(tuple(data))
+
+
+class Context:
+    """A context that the driver registered. Its image is read when it is scheduled for the first time."""
+
+    def __init__(
+        self,
+        identity: int,
+        engine: Engine,
+        descriptor: int,
+        memory: Memory,
+        ggtt: GlobalTable,
+        interrupt: Callable[[int, int, int], None],
+    ) -> None:
+        self.identity = identity
+        self.engine = engine
+        self.address = descriptor & DESCRIPTOR_ADDRESS
+        self.enabled = False
+        self.condition = Condition.IDLE
+        self.asid = 0
+        self.hung_since = 0.0
+        self.execution: Execution | None = None
+        self._has_page_table = bool(descriptor & DESCRIPTOR_PPGTT)
+        self._memory = memory
+        self._ggtt = ggtt
+        self._interrupt = interrupt
+        self._state_address = self.address + STATE_OFFSET
+        self._ran = 0  # ticks on the engine until it was last switched away from
+        self._running_since: int | None = None
+
+    def load(self) -> None:
+        """Take up what the driver wrote into the image: everything at the first time, the ring's tail always."""
+        if self.execution is None:
+            self._start()
+        assert self.execution is not None
+        ring = self.execution.ring
+        assert ring is not None
+        tail = self._ggtt.read_dword(self._state_address + 4 * RING_TAIL)
+        ring.tail = tail % ring.size & ~3
+        if self.condition is Condition.IDLE and ring.available:
+            self.condition = Condition.RUNNABLE
+
+    def _start(self) -> None:
+        state = _State.load(self._ggtt, self._state_address).words
+        ring = Ring(
+            start=state[RING_START],
+            size=(state[RING_CTL] & 0x1F_F000) + 4096,
+            head=0,
+        )
+        ring.head = state[RING_HEAD] & 0x1F_FFFC
+        ring.head %= ring.size
+        self._ran = state[TIMESTAMP] | state[TIMESTAMP_UDW] << 32
+        space = None
+        invalidate: Callable[[], None] = _nothing
+        if self._has_page_table:
+            self.asid = state[ASID] & 0xF_FFFF
+            space = PageTableSpace(self._memory, self.asid, state[PDP0_UDW] << 32 | state[PDP0_LDW])
+            invalidate = space.invalidate
+        source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
+        engine = gpu.Engine(
+            base=self.engine.base,
+            clock=ticks,
+            user_interrupt=lambda: self._interrupt(source, status, self.engine.irq_offset),
+            invalidate_tlb=invalidate,
+        )
+        self.execution = Execution.on_ring(ring, self._ggtt, space, engine=engine, status_page=self.address)
+
+    def save(self) -> None:
+        """Write back what the driver may look at while the context does not run: head and time on the engine."""
+        if self.execution is None or self.execution.ring is None:
+            return
+        ggtt, state = self._ggtt, self._state_address
+        ggtt.write_dword(state + 4 * RING_HEAD, self.execution.ring.head)
+        ran = self.ticks_run()
+        ggtt.write_dword(state + 4 * TIMESTAMP, ran)
+        ggtt.write_dword(state + 4 * TIMESTAMP_UDW, ran >> 32)
+
+    def occupies_engine(self, on: bool) -> None:
+        """The context is switched to (or stays on its engine), or away from."""
+        if on and self._running_since is None:
+            self._running_since = ticks()
+        elif not on and self._running_since is not None:
+            self._ran += ticks() - self._running_since
+            self._running_since = None
+
+    def ticks_run(self) -> int:
+        """How long the context has been on an engine."""
+        return self._ran + (ticks() - self._running_since if self._running_since is not None else 0)
+
+    def waits_for_watchdog(self, wait: gpu.Wait) -> bool:
+        """Whether a semaphore is the driver's test of a watchdog that this GPU does not need."""
+        return wait.where == "ggtt" and wait.data == WATCHDOG_DATA and wait.address == self.address
+
+    def __str__(self) -> str:
+        return f"context {self.identity} on {self.engine.name.lower()} (asid {self.asid})"
+
+
+def _nothing() -> None:
+    pass

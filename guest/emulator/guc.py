@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+"""The GuC: what each message of the driver means, and what it is told back.
+
+Source: drivers/gpu/drm/xe/xe_guc_submit.c (contexts), xe_guc_tlb_inval.c (invalidations), xe_guc_relay.c,
+xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast requests
+and events none; a driver that gets one unasked resets the GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from guest.emulator import hxg, relay
+from guest.emulator.checks import Checks
+from guest.emulator.context import Engine
+from guest.emulator.ctb import Transport
+from guest.emulator.hxg import Action, Failure, Type
+from guest.emulator.memirq import Interrupts
+from guest.emulator.scheduler import Scheduler
+from guest.emulator.tlb import TranslationCache
+from guest.emulator.trace import Trace
+
+LENGTHS: dict[int, range] = {
+    Action.REGISTER_CONTEXT: range(12, 13),
+    Action.DEREGISTER_CONTEXT: range(2, 3),
+    Action.SCHED_CONTEXT: range(2, 3),
+    Action.SCHED_CONTEXT_MODE_SET: range(3, 4),
+    Action.SET_CONTEXT_PRIORITY: range(3, 4),
+    Action.SET_CONTEXT_EXECUTION_QUANTUM: range(3, 4),
+    Action.SET_CONTEXT_PREEMPTION_TIMEOUT: range(3, 4),
+    Action.UPDATE_CONTEXT_POLICIES: range(2, 13),
+    Action.UPDATE_SCHEDULING_POLICIES: range(2, 64),
+    Action.OPT_IN_FEATURE: range(4, 5),
+    Action.RELAY_TO_PF: range(3, 64),
+    Action.PAGE_FAULT_RESPONSE: range(3, 4),
+    Action.TLB_INVALIDATION: range(3, 8),
+    Action.TLB_INVALIDATION_ALL: range(3, 4),
+}
+"""Dwords of each message, with its header."""
+
+REPLIED = {Action.UPDATE_SCHEDULING_POLICIES, Action.OPT_IN_FEATURE, Action.RELAY_TO_PF}
+
+CONFIGURE_STATUS, CONFIGURE_SOURCE = 0x0900, 0x0901
+CONFIGURE_H2G = {0x0902: 0, 0x0903: 1, 0x0904: 2}
+CONFIGURE_G2H = {0x0905: 0, 0x0906: 1, 0x0907: 2}
+
+INVALIDATE_FULL, INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES, INVALIDATE_GLOBAL = range(4)
+NO_ANSWER = 0xFFFF_FFFF
+"""Sequence number of an invalidation that nobody waits for (TLB_INVALIDATION_SEQNO_INVALID)."""
+PAGE = 4096
+
+
+class Guc:
+    """One microcontroller, serving one driver."""
+
+    def __init__(
+        self,
+        name: str,
+        transport: Transport,
+        interrupts: Interrupts,
+        scheduler: Scheduler,
+        cache: TranslationCache,
+        checks: Checks,
+        trace: Trace,
+    ) -> None:
+        self._name = name
+        self._transport = transport
+        self._interrupts = interrupts
+        self._scheduler = scheduler
+        self._cache = cache
+        self._checks = checks
+        self._trace = trace
+        self._handlers: dict[int, Callable[[Sequence[int]], None]] = {
+            Action.REGISTER_CONTEXT: self._register_context,
+            Action.DEREGISTER_CONTEXT: self._deregister_context,
+            Action.SCHED_CONTEXT: self._sched_context,
+            Action.SCHED_CONTEXT_MODE_SET: self._mode_set,
+            Action.PAGE_FAULT_RESPONSE: self._page_fault_response,
+            Action.TLB_INVALIDATION: self._invalidate,
+            Action.TLB_INVALIDATION_ALL: self._invalidate_all,
+            Action.UPDATE_CONTEXT_POLICIES: self._update_policies,
+        }
+
+    # What the mailbox asks for.
+
+    def reset(self) -> None:
+        """VF_RESET: no contexts, no transport, no interrupts, nothing cached."""
+        self._transport.enable(False)
+        self._interrupts.forget()
+        self._scheduler.reset()
+        self._cache.invalidate_all()
+
+    def configure(self, key: int, length: int, value: int) -> bool:
+        """SELF_CFG."""
+        del length
+        transport = self._transport
+        if key == CONFIGURE_STATUS:
+            self._interrupts.status = value
+        elif key == CONFIGURE_SOURCE:
+            self._interrupts.source = value
+        elif key in CONFIGURE_H2G:
+            transport.h2g = _replaced(transport.h2g, CONFIGURE_H2G[key], value)
+        elif key in CONFIGURE_G2H:
+            transport.g2h = _replaced(transport.g2h, CONFIGURE_G2H[key], value)
+        else:
+            return False
+        return True
+
+    # What comes through the transport.
+
+    def turn(self) -> bool:
+        """Handle the messages that are waiting; whether there were any."""
+        self._transport.flush()
+        worked = False
+        while (received := self._transport.receive()) is not None:
+            worked = True
+            fence, message = received
+            if message:
+                self._handle(fence, message)
+            else:
+                self._checks.report("message-length", self._name, "a message with no content", fence=fence)
+        return worked
+
+    def send(self, message: Sequence[int]) -> None:
+        """Tell the driver something unasked."""
+        if self._trace.guc:
+            self._show("g2h", message)
+        self._transport.send(0, message)
+
+    def _reply(self, fence: int, message: Sequence[int]) -> None:
+        if self._trace.guc:
+            self._show(f"g2h reply {fence}", message)
+        self._transport.send(fence, message)
+
+    def _show(self, what: str, message: Sequence[int]) -> None:
+        name = hxg.name_of(message[0])
+        shown = " ".join(f"{word:x}" for word in message)
+        self._trace.line(self._name, "guc", f"{what} {name} [{shown}]")
+
+    def _handle(self, fence: int, message: Sequence[int]) -> None:
+        if self._trace.guc:
+            self._show(f"h2g {fence}", message)
+        action, kind = hxg.action_of(message[0]), hxg.type_of(message[0])
+        error: Failure | None = None
+        if message[0] & hxg.FROM_GUC or kind not in (Type.REQUEST, Type.EVENT, Type.FAST_REQUEST):
+            self._checks.report(
+                "message-unknown", self._name, "a message that is no request", header=message[0]
+            )
+            return
+        if (lengths := LENGTHS.get(action)) is None:
+            self._checks.report("message-unknown", self._name, action=action)
+            error = Failure.UNKNOWN_ACTION
+        elif len(message) not in lengths:
+            self._checks.report("message-length", self._name, action=action, length=len(message))
+            error = Failure.INVALID_SIZE
+        elif (kind == Type.REQUEST) != (action in REPLIED):
+            self._checks.report("message-order", self._name, "a request of the wrong type", header=message[0])
+        if error is not None:
+            if kind == Type.REQUEST:
+                self._reply(fence, [hxg.failure(error)])
+            return
+        if kind == Type.REQUEST:
+            self._request(fence, action, message)
+        elif (handler := self._handlers.get(action)) is not None:
+            handler(message)
+
+    def _request(self, fence: int, action: int, message: Sequence[int]) -> None:
+        if action == Action.RELAY_TO_PF:
+            self._reply(fence, [hxg.success()])
+            self.send([hxg.event(Action.RELAY_FROM_PF), message[1], *relay.answer(message[2:])])
+        elif action == Action.UPDATE_SCHEDULING_POLICIES:
+            self._reply(fence, [hxg.success(1)])
+        elif action == Action.OPT_IN_FEATURE:
+            self._reply(fence, [hxg.success()])
+        else:  # a request for what is normally sent without waiting
+            if (handler := self._handlers.get(action)) is not None:
+                handler(message)
+            self._reply(fence, [hxg.success()])
+
+    def _register_context(self, message: Sequence[int]) -> None:
+        _, _, context, guc_class, submit_mask, _, _, _, _, _, low, high = message
+        engine = Engine.of(guc_class, submit_mask)
+        if engine is None:
+            self._checks.report(
+                "message-unknown",
+                self._name,
+                "a context for an engine that this GPU does not have",
+                guc_class=guc_class,
+                submit_mask=submit_mask,
+            )
+            return
+        self._scheduler.register(context, engine, low | high << 32)
+
+    def _deregister_context(self, message: Sequence[int]) -> None:
+        self._scheduler.deregister(message[1])
+        self.send([hxg.event(Action.DEREGISTER_CONTEXT_DONE), message[1]])
+
+    def _sched_context(self, message: Sequence[int]) -> None:
+        self._scheduler.submit(message[1])
+
+    def _mode_set(self, message: Sequence[int]) -> None:
+        context, enable = message[1], message[2]
+        if enable:
+            self._scheduler.enable(context)
+            self.send([hxg.event(Action.SCHED_CONTEXT_MODE_DONE), context, 1])
+        else:
+            self._scheduler.disable(context)
+            self.send([hxg.event(Action.SCHED_CONTEXT_MODE_DONE), context, 0])
+
+    def _update_policies(self, message: Sequence[int]) -> None:
+        if not self._scheduler.knows(message[1]):
+            self._checks.report(
+                "message-order",
+                self._name,
+                "policies for a context that is not registered",
+                context=message[1],
+            )
+
+    def _page_fault_response(self, message: Sequence[int]) -> None:
+        self._scheduler.fault_answered(message[1], message[2])
+
+    def _invalidate(self, message: Sequence[int]) -> None:
+        seqno, operation = message[1], message[2]
+        kind = operation & 0xFF
+        dropped = 0
+        if kind == INVALIDATE_FULL:
+            dropped = self._cache.invalidate_all()
+        elif kind in (INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES):
+            if len(message) != 7:
+                self._checks.report(
+                    "message-length", self._name, action=Action.TLB_INVALIDATION, length=len(message)
+                )
+                return
+            dropped = self._invalidate_pages(kind, *message[3:])
+        elif kind != INVALIDATE_GLOBAL:  # GGTT entries are not cached here
+            self._checks.report("message-unknown", self._name, "an unknown kind of invalidation", kind=kind)
+        # Contexts run between messages, never during one: no access is under way with what was dropped.
+        if self._trace.tlb:
+            self._trace.line(self._name, "tlb", f"invalidated {dropped} ({', '.join(map(hex, message[1:]))})")
+        if seqno != NO_ANSWER:
+            self.send([hxg.event(Action.TLB_INVALIDATION_DONE), seqno])
+
+    def _invalidate_pages(self, kind: int, who: int, low: int, high: int, log_pages: int) -> int:
+        address = low | high << 32
+        length = PAGE << min(log_pages, 52)
+        if address % length:
+            self._checks.report("invalidation-range", self._name, address=address, length=length)
+        asid: int | None = who
+        if kind == INVALIDATE_CONTEXT_PAGES:
+            asid = self._scheduler.asid_of(who)
+        if asid is None:
+            return 0
+        start = address & ~(length - 1)
+        mask = (1 << 48) - 1  # addresses come canonical
+        return self._cache.invalidate(asid, start & mask, (start & mask) + length)
+
+    def _invalidate_all(self, message: Sequence[int]) -> None:
+        dropped = self._cache.invalidate_all()
+        if self._trace.tlb:
+            self._trace.line(self._name, "tlb", f"invalidated all {dropped} (seqno {message[1]:#x})")
+        self.send([hxg.event(Action.TLB_INVALIDATION_DONE), message[1]])
+
+
+def _replaced(values: tuple[int, int, int], index: int, value: int) -> tuple[int, int, int]:
+    changed = list(values)
+    changed[index] = value
+    return changed[0], changed[1], changed[2]

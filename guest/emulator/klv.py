@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""What the GuC tells a virtual function about its share of the GPU.
+
+Source: drivers/gpu/drm/xe/abi/guc_klvs_abi.h (keys), xe_gt_sriov_vf.c:vf_get_ggtt_info, vf_get_lmem_info,
+vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers told by relay).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GMD_ID = 0x3000
+GGTT_START = 0x0001
+GGTT_SIZE = 0x0002
+LMEM_SIZE = 0x0003
+NUM_CONTEXTS = 0x0004
+NUM_DOORBELLS = 0x0006
+GROUP_SCHEDULING = 0x3001
+PAGING_ENGINES = 0x3003
+
+GRAPHICS_VERSION = 20 << 22 | 1 << 14 | 4
+"""Xe2_HPG, release 1, stepping 4, as GMD_ID encodes it."""
+
+GGTT_BASE = 16 << 20
+"""First GGTT address of the function: above the 4 MiB that no driver uses."""
+GGTT_GRANTED = 2 << 30
+"""Bytes of GGTT: 8192 contexts with their rings have room."""
+CONTEXTS = 8192
+
+RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
+    (0x0D00, 0x0000000E),  # RPM_CONFIG0: 19.2 MHz crystal
+    (0x9114, 0x00010000),  # XEHP_FUSE4: one compute engine
+    (0x9118, 0x000100F0),  # MIRROR_FUSE3: one L3 node
+    (0x911C, 0),
+    (0x9134, 0x000000FF),  # XELP_EU_ENABLE: eight units each
+    (0x913C, 0x0000000F),  # GEOMETRY_DSS_ENABLE
+    (0x9140, 0),
+    (0x9144, 0x0000000F),  # COMPUTE_DSS_ENABLE
+    (0x9148, 0),
+    (0x914C, 0),
+    (0x9150, 0),
+    (0x9154, 0),
+    (0xC1DC, 0),
+)
+"""Offset and value of each fuse and capability register, in ascending order (the driver searches by halving)."""
+
+HWCONFIG = (1).to_bytes(4, "little") + (1).to_bytes(4, "little") + (1).to_bytes(4, "little")
+"""The hardware configuration table: one attribute, key, length in dwords, value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Provision:
+    """What this function was given; sizes in bytes."""
+
+    vram: int
+    ggtt_start: int = GGTT_BASE
+    ggtt_size: int = GGTT_GRANTED
+    contexts: int = CONTEXTS
+
+    def answer(self, key: int, media: bool) -> tuple[int, ...] | None:
+        """The value of a key in dwords, None for a key that does not exist. There is no media GT: its version is 0."""
+        wide = {GGTT_START: self.ggtt_start, GGTT_SIZE: self.ggtt_size, LMEM_SIZE: self.vram}
+        if key in wide:
+            return wide[key] & 0xFFFF_FFFF, wide[key] >> 32
+        narrow = {
+            GMD_ID: 0 if media else GRAPHICS_VERSION,
+            NUM_CONTEXTS: self.contexts,
+            NUM_DOORBELLS: 0,
+            GROUP_SCHEDULING: 0,
+            PAGING_ENGINES: 0,
+        }
+        return (narrow[key],) if key in narrow else None

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: MIT
+"""Contexts and their turns.
+
+Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is parked and
+stops nobody else, and never the driver's messages, which are handled between slices. Source of the states:
+drivers/gpu/drm/xe/xe_guc_submit.c (what the driver expects after registration, enable, disable and reset).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from gpu import Reason, Stop
+from guest.emulator import hxg
+from guest.emulator.checks import Checks
+from guest.emulator.context import Condition, Context, Engine
+from guest.emulator.faults import Faults, Source
+from guest.emulator.hxg import Action
+from guest.emulator.trace import Trace
+
+SLICE_INSTRUCTIONS = 200
+SLICE_SECONDS = 0.002
+POLL_FIRST, POLL_LAST = 0.0002, 0.002
+"""Seconds between two looks at unsatisfied semaphores: the first, and the longest after many in vain."""
+HANG_SECONDS = 0.64
+"""How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640 ms)."""
+
+
+class Scheduler:
+    """All contexts of one GPU."""
+
+    def __init__(
+        self,
+        name: str,
+        make: Callable[[int, Engine, int], Context],
+        send: Callable[[Sequence[int]], None],
+        checks: Checks,
+        trace: Trace,
+    ) -> None:
+        self._name = name
+        self._make = make
+        self._send = send
+        self._checks = checks
+        self._trace = trace
+        self._contexts: dict[int, Context] = {}
+        self._faults: Faults[Context] = Faults(name, checks, send)
+        self._ready: deque[Context] = deque()
+        self._waiting: list[Context] = []
+        self._hung: list[Context] = []
+        self._poll_at = 0.0
+        self._poll_step = POLL_FIRST
+
+    # What the GuC asks for.
+
+    def reset(self) -> None:
+        """Forget every context; whatever ran stops at once."""
+        self._contexts.clear()
+        self._ready.clear()
+        self._waiting.clear()
+        self._hung.clear()
+        self._faults.clear()
+
+    def knows(self, identity: int) -> bool:
+        """Whether a context is registered."""
+        return identity in self._contexts
+
+    def asid_of(self, identity: int) -> int | None:
+        """The ASID of a registered context."""
+        context = self._contexts.get(identity)
+        return context.asid if context is not None else None
+
+    def register(self, identity: int, engine: Engine, descriptor: int) -> None:
+        """A new context, disabled."""
+        if identity in self._contexts:
+            self._misplaced("a context is registered twice", identity)
+            self._retire(self._contexts[identity])
+        context = self._contexts[identity] = self._make(identity, engine, descriptor)
+        self._show(context, f"registered at {context.address:#x}")
+
+    def deregister(self, identity: int) -> None:
+        """Forget a context."""
+        context = self._contexts.pop(identity, None)
+        if context is None:
+            self._misplaced("a context is deregistered that is not registered", identity)
+            return
+        self._retire(context)
+        self._show(context, "deregistered")
+
+    def enable(self, identity: int) -> None:
+        """Let a context run, and run what is in its ring."""
+        if (context := self._known(identity, "enabled")) is not None:
+            context.enabled = True
+            self._take_up(context)
+
+    def submit(self, identity: int) -> None:
+        """There is more in a context's ring."""
+        if (context := self._known(identity, "submitted to")) is not None and context.enabled:
+            self._take_up(context)
+
+    def disable(self, identity: int) -> None:
+        """Stop a context between two instructions; it keeps its place, also in a wait or a fault."""
+        if (context := self._known(identity, "disabled")) is not None:
+            context.enabled = False
+            self._leave_queues(context)
+            context.occupies_engine(False)
+            context.save()
+            self._show(context, f"disabled while {context.condition.value}")
+
+    def fault_answered(self, first: int, second: int) -> None:
+        """The driver's answer to a page fault: its two dwords."""
+        if (answer := self._faults.answer(first, second)) is None:
+            return
+        context, fault, served = answer
+        if self._trace.fault:
+            self._trace.line(
+                self._name, "fault", f"{context}: {fault} {'served' if served else 'NOT served'}"
+            )
+        if context.condition is not Condition.FAULTED:
+            return
+        if served:
+            context.condition = Condition.RUNNABLE
+            if context.enabled:
+                self._ready.append(context)
+        else:
+            self._retire(context)
+            self._send([hxg.event(Action.MEMORY_CAT_ERROR), context.identity])
+
+    # The turns.
+
+    def turn(self) -> float | None:
+        """Run one slice of one context. Gives the seconds until this wants to be called again, None for never."""
+        now = time.monotonic()
+        if self._waiting and now >= self._poll_at:
+            self._poll(now)
+        if self._ready:
+            self._slice(self._ready.popleft(), now)
+            return 0.0
+        if self._hung:
+            self._reset_hung(now)
+        if self._waiting:
+            return max(0.0, self._poll_at - now)
+        return HANG_SECONDS / 4 if self._hung else None
+
+    def _take_up(self, context: Context) -> None:
+        context.load()
+        match context.condition:
+            case Condition.RUNNABLE:
+                context.occupies_engine(True)
+                if context not in self._ready:
+                    self._ready.append(context)
+            case Condition.WAITING:
+                context.occupies_engine(True)
+                if context not in self._waiting:
+                    self._waiting.append(context)
+                    self._poll_soon()
+
+    def _poll_soon(self) -> None:
+        self._poll_step = POLL_FIRST
+        self._poll_at = time.monotonic()
+
+    def _poll(self, now: float) -> None:
+        """Look at all semaphores that are waited for; those satisfied run on."""
+        before = len(self._waiting)
+        waiting, self._waiting = self._waiting, []
+        for context in waiting:
+            self._run(context, 1)
+        if len(self._waiting) < before:
+            self._poll_step = POLL_FIRST
+        else:
+            self._poll_step = min(self._poll_step * 1.2, POLL_LAST)
+        self._poll_at = now + self._poll_step
+
+    def _slice(self, context: Context, now: float) -> None:
+        end = now + SLICE_SECONDS
+        while self._run(context, SLICE_INSTRUCTIONS):
+            if time.monotonic() >= end:
+                self._ready.append(context)
+                return
+
+    def _run(self, context: Context, budget: int) -> bool:
+        """Run a context and act on why it stopped; True if it could go on at once."""
+        execution = context.execution
+        assert execution is not None
+        stop = execution.run(budget)
+        if self._trace.command:
+            self._trace.line(self._name, "command", f"{context}: {execution.retired} done, {stop}")
+        match stop.reason:
+            case Reason.BUDGET:
+                if context.condition is Condition.WAITING:
+                    context.condition = Condition.RUNNABLE
+                    self._ready.append(context)
+                return True
+            case Reason.FINISHED:
+                context.condition = Condition.IDLE
+                context.occupies_engine(False)
+                context.save()
+            case Reason.WAITING:
+                assert stop.wait is not None
+                if context.waits_for_watchdog(stop.wait):
+                    execution.satisfied = True
+                    return True
+                context.condition = Condition.WAITING
+                if not self._waiting:
+                    self._poll_soon()
+                self._waiting.append(context)
+            case Reason.FAULT:
+                self._fault(context, stop)
+            case Reason.ILLEGAL:
+                context.condition = Condition.HUNG
+                context.hung_since = time.monotonic()
+                self._hung.append(context)
+                self._show(context, f"hangs: {stop}")
+        return False
+
+    def _fault(self, context: Context, stop: Stop) -> None:
+        assert stop.fault is not None
+        context.condition = Condition.FAULTED
+        engine = context.engine
+        source = Source(engine.hw_class, engine.instance, context.asid)
+        number = self._faults.report(context, source, stop.fault)
+        if self._trace.fault:
+            self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+
+    def _reset_hung(self, now: float) -> None:
+        """Engines that have hung for long are reset, and with them what they ran."""
+        for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
+            self._retire(context)
+            self._show(context, "reset")
+            self._send([hxg.event(Action.CONTEXT_RESET_NOTIFICATION), context.identity])
+
+    def _retire(self, context: Context) -> None:
+        self._leave_queues(context)
+        context.occupies_engine(False)
+        context.condition = Condition.DEAD
+
+    def _leave_queues(self, context: Context) -> None:
+        for queue in (self._ready, self._waiting, self._hung):
+            if context in queue:
+                queue.remove(context)
+
+    def _known(self, identity: int, what: str) -> Context | None:
+        context = self._contexts.get(identity)
+        if context is None:
+            self._misplaced(f"a context is {what} that is not registered", identity)
+        return context
+
+    def _misplaced(self, message: str, identity: int) -> None:
+        self._checks.report("message-order", self._name, message, context=identity)
+
+    def _show(self, context: Context, what: str) -> None:
+        if self._trace.context:
+            self._trace.line(self._name, "context", f"{context}: {what}")
