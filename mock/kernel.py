@@ -35,7 +35,9 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
 
 
 class Ability:
-    """What can be done to an address space (`Mm.abilities`). The ladder without privileges takes some away."""
+    """What can be done to an address space (`Mm.abilities`). The ladder without privileges takes
+    some away.
+    """
 
     USERFAULTFD = "userfaultfd"
     """`watch` works, the Notifier's callbacks come."""
@@ -82,7 +84,9 @@ class Change(Enum):
     zero, shared memory as its file.
     """
     FORK = "fork"
-    """fork(2): pages became copy-on-write. The kernel invalidates the mirror of every private writable VMA."""
+    """fork(2): pages became copy-on-write. The kernel invalidates the mirror of every private
+    writable VMA.
+    """
 
 
 class Notifier(Protocol):
@@ -124,7 +128,7 @@ class Mm(Protocol):
 
     @property
     def abilities(self) -> frozenset[str]:
-        """Values of Ability. Does not grow later."""
+        """Values of Ability. A child of fork gets ZAP with its first system call on a device, not before."""
 
     @property
     def alive(self) -> bool:
@@ -195,10 +199,13 @@ class Mm(Protocol):
         empty. Watches the range's mappings for as long as pages of them are isolated.
         """
 
-    def restore(self, address: int, data: bytes | None) -> None:
-        """migrate_vma_finalize towards system memory: put `data` (whole pages) at page aligned `address` and
-        wake the threads waiting for it; None stands for one page of zeros. Pages that are not isolated
-        (any more) are left alone. Never fails: memory that was unmapped meanwhile needs nothing.
+    def restore(self, address: int, data: bytes | None) -> list[int]:
+        """migrate_vma_finalize towards system memory: put `data` (whole pages) at page aligned `address`.
+
+        Threads waiting for the pages go on. None stands for one page of zeros. Pages that are not isolated
+        are left alone. Returns the pages that could not be put back and stay isolated, normally none: their
+        memory was moved or unmapped a moment ago and `remapped` or `invalidated` will come for them. Keep
+        their contents.
         """
 
     def isolated(self, start: int, end: int) -> list[int]:
@@ -259,7 +266,9 @@ class Task(Protocol):
         """
 
     def lookup(self, fd: int) -> File | None:
-        """fget: the mock's file that the caller has open as `fd`; None when it is closed or of someone else."""
+        """fget: the mock's file that the caller has open as `fd`; None when it is closed or of
+        someone else.
+        """
 
 
 class Deferred:
@@ -366,7 +375,9 @@ class Services(Protocol):
         """One line for people (drm_dbg): shown by `svmcts mock --verbose` and when the mock dies."""
 
     def internal_error(self, what: str, error: BaseException) -> None:
-        """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock lives on."""
+        """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock
+        lives on.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -397,7 +408,7 @@ class Driver(Protocol):
         """
 
     def mmap(self, file: Any, task: Task, request: MapRequest) -> None:
-        """An mmap(2) of an open node at 4 GiB or above is about to happen; raise OSError to fail it (EINVAL:
+        """Mapping an open node at 4 GiB or above is about to happen; raise OSError to fail it (EINVAL:
         nothing at this offset, EACCES: not yours).
         """
 
