@@ -1,0 +1,400 @@
+# SPDX-License-Identifier: MIT
+"""VM_BIND: what the arguments may be, before any page table is thought of (xe_vm.c: vm_bind_ioctl_check_args)."""
+
+import ctypes
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, needs, refused
+from fixtures.device import Device
+from fixtures.given import MakeVm
+from fixtures.memory import PAGE
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+AUTORESET = xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET
+DECOMPRESS = xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS
+
+AT = 0x10_0000
+"""A GPU address at which nothing is bound."""
+
+ALL_OPS = pytest.mark.parametrize(
+    "op",
+    [MAP, UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH],
+    ids=["map", "unmap", "map-userptr", "unmap-all", "prefetch"],
+)
+
+
+def bind(vm: Vm, **fields: object) -> None:
+    """VM_BIND of an UNMAP that does nothing, with these fields of drm_xe_vm_bind on top; raises OSError."""
+    argument = xe.drm_xe_vm_bind(vm_id=vm.id, num_binds=1)
+    argument.bind = vm.operation(UNMAP, addr=AT, range=PAGE)
+    for name, value in fields.items():
+        setattr(argument, name, value)
+    vm.device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, argument)
+
+
+@behaviour("bind.unmap.nothing")
+@acts("ioctl")
+def test_an_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None:
+    """UNMAP where nothing is mapped returns 0 and signals its out-sync."""
+    done = syncobj()
+    plain_vm.bind(UNMAP, addr=AT, range=16 * PAGE, syncs=[done.sync()])
+    done.wait()
+
+
+@behaviour("bind.args.pad-reserved", "bind.args.extensions")
+@acts("refusal")
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("pad", 1),
+        ("pad2", 1),
+        ("reserved", (1, 0)),
+        ("reserved", (0, 1 << 63)),
+        ("extensions", 1),
+        ("extensions", 1 << 63),
+    ],
+)
+def test_a_field_that_must_be_zero_is_refused(plain_vm: Vm, field: str, value: object) -> None:
+    """pad, pad2, both reserved words and extensions of VM_BIND have to be zero."""
+    with refused(errno.EINVAL):
+        bind(plain_vm, **{field: (ctypes.c_uint64 * 2)(*value) if isinstance(value, tuple) else value})
+
+
+@behaviour("bind.args.unknown-vm")
+@acts("refusal")
+def test_an_unknown_vm_is_the_first_thing_refused(plain_vm: Vm) -> None:
+    """An unknown VM id gives EINVAL, even where the exec queue is unknown too, which alone gives ENOENT."""
+    with refused(errno.EINVAL):
+        bind(plain_vm, vm_id=0x1234_5678, exec_queue_id=0x1234_5678)
+
+
+@behaviour("bind.args.num-syncs-limit")
+@acts("refusal")
+@pytest.mark.parametrize("number", [1025, 0xFFFF_FFFF])
+def test_more_syncs_than_the_limit_are_refused(plain_vm: Vm, number: int) -> None:
+    """More than 1024 syncs give EINVAL, before the array is read."""
+    with refused(errno.EINVAL):
+        bind(plain_vm, num_syncs=number, syncs=8)
+
+
+@behaviour("bind.args.num-syncs-limit")
+@acts("ioctl")
+def test_as_many_syncs_as_the_limit_are_accepted(plain_vm: Vm, syncobj) -> None:
+    """1024 valid syncs are accepted, and the last one is signalled like the first."""
+    first, last = syncobj(), syncobj()
+    plain_vm.bind(UNMAP, addr=AT, range=PAGE, syncs=[first.sync()] * 1023 + [last.sync()])
+    first.wait()
+    last.wait()
+
+
+@behaviour("bind.args.vector-fault")
+@acts("refusal")
+@pytest.mark.parametrize("address", [0, 8, 0xFFFF_8000_0000_0000], ids=["null", "low", "kernel"])
+def test_an_unreadable_vector_is_refused(plain_vm: Vm, address: int) -> None:
+    """A vector of binds that cannot be read gives EFAULT."""
+    with refused(errno.EFAULT):
+        bind(plain_vm, num_binds=2, vector_of_binds=address)
+
+
+@behaviour("bind.args.vector-fault")
+@acts("refusal")
+def test_a_vector_that_ends_in_unmapped_memory_is_refused(plain_vm: Vm, memory) -> None:
+    """A vector whose last element runs out of the mapping gives EFAULT."""
+    size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
+    buffer = memory(2 * PAGE)
+    buffer.munmap(PAGE, PAGE)
+    with refused(errno.EFAULT):
+        bind(plain_vm, num_binds=2, vector_of_binds=buffer.address + PAGE - size)
+
+
+@behaviour("bind.args.num-binds-zero")
+@acts("ioctl")
+def test_a_call_without_binds_signals_its_syncs(plain_vm: Vm, syncobj) -> None:
+    """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it does nothing at all."""
+    done = syncobj()
+    plain_vm.bind_array([])
+    plain_vm.bind_array([], syncs=[done.sync()])
+    done.wait()
+
+
+@behaviour("bind.args.num-binds-zero-ufence")
+@acts("refusal")
+def test_a_call_without_binds_takes_no_user_fence(device: Device, plain_vm: Vm) -> None:
+    """num_binds = 0 with a user fence gives EOPNOTSUPP, and the fence is not written."""
+    fence = UserFence(device)
+    with refused(errno.EOPNOTSUPP):
+        plain_vm.bind_array([], syncs=[fence.sync()])
+    assert not fence.signalled
+
+
+@behaviour("bind.args.num-binds-zero-insync")
+@acts("refusal")
+@pytest.mark.parametrize("signalled", [False, True])
+def test_a_long_running_vm_takes_no_in_sync(lr_vm: Vm, syncobj, signalled: bool) -> None:
+    """A bind of an LR VM cannot wait for a syncobj, signalled or not: EOPNOTSUPP."""
+    with refused(errno.EOPNOTSUPP):
+        lr_vm.bind_array([], syncs=[syncobj(signalled=signalled).waiting()])
+
+
+@behaviour("bind.args.op-unknown")
+@acts("refusal")
+@pytest.mark.parametrize("op", [5, 0x100, 0xFFFF_FFFF])
+def test_an_unknown_op_is_refused(plain_vm: Vm, op: int) -> None:
+    """An op beyond PREFETCH gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE)
+
+
+@behaviour("bind.args.flags-unknown")
+@acts("refusal")
+@pytest.mark.parametrize("bit", range(8, 31))
+def test_an_undefined_op_flag_is_refused(plain_vm: Vm, bit: int) -> None:
+    """A flag of an op that the uAPI does not define gives EINVAL. (Bit 31 injects errors in a debug kernel.)"""
+    with refused(errno.EINVAL):
+        plain_vm.bind(UNMAP, addr=AT, range=PAGE, flags=1 << bit)
+
+
+@behaviour("bind.map.needs-obj")
+@acts("refusal")
+def test_map_without_an_object_is_refused(plain_vm: Vm) -> None:
+    """MAP of no object, neither NULL nor a mirror, gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=PAGE)
+
+
+@behaviour("bind.map.unknown-obj")
+@acts("refusal")
+def test_map_of_an_unknown_object_is_refused(plain_vm: Vm) -> None:
+    """A handle that this file never got gives ENOENT."""
+    with refused(errno.ENOENT):
+        plain_vm.bind(MAP, addr=AT, range=PAGE, obj=0x1234_5678)
+
+
+@behaviour("bind.unmap-all.rules", "bind.unmap.obj-mbz", "bind.prefetch.obj-mbz", "userptr.obj-mbz")
+@acts("refusal")
+@pytest.mark.parametrize(
+    ("op", "fields"),
+    [
+        pytest.param(UNMAP_ALL, {"obj": 0}, id="unmap-all-without-object"),
+        pytest.param(UNMAP_ALL, {"addr": AT}, id="unmap-all-with-address"),
+        pytest.param(UNMAP_ALL, {"range": PAGE}, id="unmap-all-with-range"),
+        pytest.param(UNMAP, {"addr": AT, "range": PAGE}, id="unmap-with-object"),
+        pytest.param(PREFETCH, {"addr": AT, "range": PAGE}, id="prefetch-with-object"),
+        pytest.param(MAP_USERPTR, {"addr": AT, "range": PAGE}, id="userptr-with-object"),
+    ],
+)
+def test_each_op_takes_only_its_own_arguments(plain_vm: Vm, bo, op: int, fields: dict[str, int]) -> None:
+    """UNMAP_ALL takes an object and no range; UNMAP, PREFETCH and MAP_USERPTR take a range and no object."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, **{"obj": bo(PAGE).handle, **fields})
+
+
+@behaviour("bind.prefetch.region-only-prefetch")
+@acts("refusal")
+@pytest.mark.parametrize("region", [1, 0xFFFF_FFFF])
+@pytest.mark.parametrize("op", [MAP, UNMAP, MAP_USERPTR], ids=["map", "unmap", "map-userptr"])
+def test_only_prefetch_takes_a_region(plain_vm: Vm, bo, memory, op: int, region: int) -> None:
+    """prefetch_mem_region_instance on another op gives EINVAL, -1 included."""
+    obj = bo(PAGE).handle if op == MAP else 0
+    userptr = memory(PAGE).address if op == MAP_USERPTR else 0
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, obj=obj, obj_offset=userptr, region=region)
+
+
+@behaviour("bind.prefetch.region-exists")
+@acts("refusal")
+@pytest.mark.parametrize("region", [7, 8, 31, 32, 63, 64, 0xFFFF_FFFE])
+def test_prefetch_to_an_unknown_region_is_refused(plain_vm: Vm, region: int) -> None:
+    """A region that the device does not list gives EINVAL, however large its number."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(PREFETCH, addr=AT, range=PAGE, region=region)
+
+
+@behaviour("bind.pat.out-of-range")
+@acts("refusal")
+@pytest.mark.parametrize("index", [32, 255, 0xFFFF])
+@ALL_OPS
+def test_a_pat_index_beyond_the_table_is_refused(plain_vm: Vm, op: int, index: int) -> None:
+    """A PAT index that the table does not have gives EINVAL for every op, also those that map nothing."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, pat_index=index)
+
+
+@behaviour("bind.pat.reserved")
+@acts("refusal")
+@needs("xe2")
+@pytest.mark.parametrize("index", [16, 19])
+@ALL_OPS
+def test_a_reserved_pat_index_is_refused(plain_vm: Vm, op: int, index: int) -> None:
+    """A PAT index that the hardware reserves gives EINVAL for every op."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, pat_index=index)
+
+
+@behaviour("bind.align.addr-range")
+@acts("refusal")
+@pytest.mark.parametrize("field", ["addr", "range"])
+@pytest.mark.parametrize("off", [1, 8, PAGE // 2, PAGE - 1])
+def test_a_place_that_is_not_a_page_is_refused(plain_vm: Vm, field: str, off: int) -> None:
+    """Address and range of a bind are multiples of the CPU's page size, or it gives EINVAL."""
+    place = {"addr": AT, "range": PAGE}
+    place[field] += off
+    with refused(errno.EINVAL):
+        plain_vm.bind(UNMAP, **place)
+
+
+@behaviour("bind.align.addr-range", "userptr.unaligned")
+@acts("refusal")
+@pytest.mark.parametrize("off", [1, PAGE // 2, PAGE - 1])
+@pytest.mark.parametrize("op", [MAP, MAP_USERPTR], ids=["object", "userptr"])
+def test_an_offset_that_is_not_a_page_is_refused(plain_vm: Vm, bo, memory, op: int, off: int) -> None:
+    """Offset into an object and user pointer are multiples of the CPU's page size, or it gives EINVAL."""
+    with refused(errno.EINVAL):
+        if op == MAP:
+            plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(2 * PAGE).handle, obj_offset=off)
+        else:
+            plain_vm.bind(op, addr=AT, range=PAGE, obj_offset=memory(2 * PAGE).address + off)
+
+
+@behaviour("bind.range.zero")
+@acts("refusal")
+@pytest.mark.parametrize(
+    "op", [MAP, UNMAP, MAP_USERPTR, PREFETCH], ids=["map", "unmap", "map-userptr", "prefetch"]
+)
+def test_an_empty_range_is_refused(plain_vm: Vm, bo, op: int) -> None:
+    """A range of no bytes gives EINVAL for every op but UNMAP_ALL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=0, obj=bo(PAGE).handle if op == MAP else 0)
+
+
+@behaviour("bind.range.beyond-va", "query.config.va-bits")
+@acts("refusal")
+@pytest.mark.parametrize(
+    ("addr", "size"),
+    [
+        pytest.param(lambda end: end, PAGE, id="starts-at-the-end"),
+        pytest.param(lambda end: end - PAGE, 2 * PAGE, id="ends-one-page-later"),
+        pytest.param(lambda end: 1 << 63, PAGE, id="high-half"),
+        pytest.param(lambda end: (1 << 64) - PAGE, PAGE, id="last-page-of-all"),
+        pytest.param(lambda end: (1 << 64) - PAGE, 2 * PAGE, id="wraps-around"),
+    ],
+)
+def test_a_range_beyond_the_address_space_is_refused(plain_vm: Vm, addr, size: int) -> None:
+    """A range that leaves the VM's address space gives EINVAL, also where its end wraps around."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(UNMAP, addr=addr(plain_vm.size), range=size)
+
+
+@behaviour("bind.range.beyond-va")
+@acts("refusal")
+def test_a_range_larger_than_the_address_space_is_refused(plain_vm: Vm) -> None:
+    """A range of more bytes than the address space has gives EINVAL at any address."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(UNMAP, addr=0, range=plain_vm.size + PAGE)
+
+
+@behaviour("query.config.va-bits")
+@acts("ioctl")
+def test_the_last_page_of_the_address_space_can_be_bound(plain_vm: Vm, bo) -> None:
+    """A bind that ends exactly at 1 << VA_BITS is accepted."""
+    plain_vm.map(
+        bo(plain_vm.device.known_config.min_alignment),
+        plain_vm.size - plain_vm.device.known_config.min_alignment,
+    )
+
+
+@behaviour("bind.bo.bounds")
+@acts("refusal")
+@pytest.mark.parametrize(
+    ("offset", "pages"),
+    [(0, 5), (PAGE, 4), (4 * PAGE, 1), (1 << 40, 1), ((1 << 64) - PAGE, 1), ((1 << 64) - PAGE, 2)],
+)
+def test_a_part_outside_the_object_is_refused(plain_vm: Vm, bo, offset: int, pages: int) -> None:
+    """Offset and range stay inside the object, or it gives EINVAL, also where their sum wraps around."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=pages * PAGE, obj=bo(4 * PAGE).handle, obj_offset=offset)
+
+
+@behaviour("bind.null.rules")
+@acts("refusal")
+@pytest.mark.parametrize("op", [UNMAP, MAP_USERPTR, PREFETCH], ids=["unmap", "map-userptr", "prefetch"])
+def test_null_is_only_for_map(plain_vm: Vm, op: int) -> None:
+    """The NULL flag on another op than MAP gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, flags=NULL)
+
+
+@behaviour("bind.null.rules")
+@acts("refusal")
+@pytest.mark.parametrize("what", ["object", "offset"])
+def test_null_takes_neither_object_nor_offset(plain_vm: Vm, bo, what: str) -> None:
+    """A NULL bind with an object or an offset gives EINVAL."""
+    fields = {"obj": bo(PAGE).handle} if what == "object" else {"obj_offset": PAGE}
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=PAGE, flags=NULL, **fields)
+
+
+@behaviour("bind.decompress.rules")
+@acts("refusal")
+@pytest.mark.parametrize("op", [UNMAP, MAP_USERPTR, PREFETCH], ids=["unmap", "map-userptr", "prefetch"])
+def test_decompress_is_only_for_map(plain_vm: Vm, op: int) -> None:
+    """The DECOMPRESS flag on another op than MAP gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, flags=DECOMPRESS)
+
+
+@behaviour("bind.autoreset.requires-cam")
+@acts("refusal")
+@pytest.mark.parametrize("op", [MAP, UNMAP, PREFETCH], ids=["map", "unmap", "prefetch"])
+def test_autoreset_is_only_for_a_mirror(plain_vm: Vm, bo, op: int) -> None:
+    """MADVISE_AUTORESET without CPU_ADDR_MIRROR, or on another op than MAP, gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(PAGE).handle if op == MAP else 0, flags=AUTORESET)
+
+
+@behaviour("bind.ufence.single")
+@acts("refusal")
+def test_two_user_fences_are_refused(device: Device, plain_vm: Vm) -> None:
+    """A bind signals at most one user fence: two give EINVAL, and neither is written."""
+    fences = UserFence(device), UserFence(device)
+    with refused(errno.EINVAL):
+        plain_vm.bind(UNMAP, addr=AT, range=PAGE, syncs=[fence.sync() for fence in fences])
+    assert not any(fence.signalled for fence in fences)
+
+
+@behaviour("bind.queue.unknown")
+@acts("refusal")
+def test_an_unknown_queue_is_refused(plain_vm: Vm) -> None:
+    """An exec queue id that was never given gives ENOENT."""
+    with refused(errno.ENOENT):
+        bind(plain_vm, exec_queue_id=0x1234_5678)
+
+
+@behaviour("bind.queue.wrong-class")
+@acts("refusal")
+def test_a_queue_that_is_not_for_binds_is_refused(plain_vm: Vm) -> None:
+    """A queue of an engine that executes batches gives EINVAL."""
+    with refused(errno.EINVAL):
+        bind(plain_vm, exec_queue_id=plain_vm.queue().id)
+
+
+@behaviour("bind.queue.wrong-vm")
+@acts("refusal", "ioctl")
+def test_a_bind_queue_of_another_vm_is_refused(plain_vm: Vm, make_vm: MakeVm) -> None:
+    """A bind queue serves the VM that it was made for: another one gives EINVAL."""
+    binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
+    queue = make_vm().queue(binds)
+    with refused(errno.EINVAL):
+        bind(plain_vm, exec_queue_id=queue.id)
+    bind(queue.vm, exec_queue_id=queue.id)

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""VM_BIND: what a bind does to the GPU's view of memory: order, arrays, unbinding, fences (xe_vm.c)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.given import MakeVm
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+
+AT = 0x10_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+"""Bytes of a part that any platform can bind."""
+
+
+@behaviour("bind.unmap.munmap-semantics")
+@acts("load", "ioctl")
+def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> None:
+    """UNMAP across the ends of two bindings leaves the rest of both, with the data that they had."""
+    left, right = bo(2 * UNIT), bo(2 * UNIT)
+    contents = left.map(), right.map()
+    values = [sentinel() for _ in range(2)]
+    contents[0].set_u32(0, values[0])
+    contents[1].set_u32(UNIT, values[1])
+    plain_vm.map(left, AT)
+    plain_vm.map(right, AT + 3 * UNIT)
+    plain_vm.unmap(AT + UNIT, 3 * UNIT)
+    gpu_sees(plain_vm.queue(), AT, values[0])
+    gpu_sees(plain_vm.queue(), AT + 4 * UNIT, values[1])
+    spans = [(area.start, area.end) for area in plain_vm.attributes(AT, 5 * UNIT)]
+    assert spans == [(AT, AT + UNIT), (AT + 4 * UNIT, AT + 5 * UNIT)]
+
+
+@behaviour("bind.array.order")
+@acts("ioctl")
+@pytest.mark.parametrize(("first", "bound"), [(MAP, False), (UNMAP, True)], ids=["map-unmap", "unmap-map"])
+def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: bool) -> None:
+    """MAP then UNMAP of one range in an array leaves nothing bound, the other way round leaves it bound."""
+    map_it = plain_vm.operation(MAP, addr=AT, range=UNIT, obj=bo(UNIT).handle)
+    unmap_it = plain_vm.operation(UNMAP, addr=AT, range=UNIT)
+    fence = UserFence(plain_vm.device)
+    plain_vm.bind_array([map_it, unmap_it] if first == MAP else [unmap_it, map_it], syncs=[fence.sync()])
+    fence.wait()
+    assert len(plain_vm.attributes(AT, UNIT)) == bound
+
+
+@behaviour("bind.array.atomic", "bind.errors.synchronous")
+@acts("refusal", "load")
+@pytest.mark.parametrize("wrong", [0, 1, 3], ids=["first", "second", "last"])
+def test_an_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wrong: int) -> None:
+    """One unknown object in an array gives ENOENT and undoes the rest: bindings and data are as before."""
+    old, new = bo(2 * UNIT), bo(2 * UNIT)
+    value = sentinel()
+    old.map().set_u32(0, value)
+    new.map().set_u32(0, sentinel())
+    plain_vm.map(old, AT)
+    operations = [
+        plain_vm.operation(UNMAP, addr=AT, range=UNIT),
+        plain_vm.operation(MAP, addr=AT, range=UNIT, obj=new.handle),
+        plain_vm.operation(UNMAP, addr=AT + UNIT, range=UNIT),
+        plain_vm.operation(MAP, addr=AT + 4 * UNIT, range=UNIT, obj=new.handle),
+    ]
+    operations[wrong] = plain_vm.operation(MAP, addr=AT, range=UNIT, obj=0x1234_5678)
+    before = [bytes(area) for area in plain_vm.attributes(AT, 8 * UNIT)]
+    with refused(errno.ENOENT):
+        plain_vm.bind_array(operations)
+    assert [bytes(area) for area in plain_vm.attributes(AT, 8 * UNIT)] == before
+    gpu_sees(plain_vm.queue(), AT, value)
+
+
+@behaviour("bind.array.atomic")
+@acts("refusal", "ioctl")
+@needs("page-faults")
+def test_an_array_that_meets_memory_in_use_does_nothing(mirror_vm: Vm, bo, memory, sentinel) -> None:
+    """An array whose last bind is busy leaves the area that its first bind would have changed as it was."""
+    idle, used = memory(1 << 21, align=1 << 21), memory(1 << 21, align=1 << 21)
+    value = sentinel()
+    mirror_vm.queue().store(used.address, value)
+    landed(used, 0, value)
+    before = [bytes(area) for area in mirror_vm.attributes(0, mirror_vm.size)]
+    with refused(errno.EBUSY):
+        mirror_vm.bind_array(
+            [
+                mirror_vm.operation(MAP, addr=idle.address, range=UNIT, obj=bo(UNIT).handle),
+                mirror_vm.operation(UNMAP, addr=used.address, range=used.size),
+            ]
+        )
+    assert [bytes(area) for area in mirror_vm.attributes(0, mirror_vm.size)] == before
+
+
+@behaviour("bind.null.rules", "fault.null-vma")
+@acts("load")
+@pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
+def test_a_null_binding_reads_zero_and_drops_stores(request, bo, sentinel, mode: str) -> None:
+    """The GPU reads zeros from a NULL binding, also where it stored something, and nothing faults."""
+    vm = request.getfixturevalue(mode)
+    vm.bind_and_wait(MAP, addr=AT, range=UNIT, flags=NULL)
+    gpu_sees(vm.queue(), AT, 0)
+    vm.queue().store(AT, sentinel())
+    gpu_sees(vm.queue(), AT, 0)
+
+
+@behaviour("bind.unmap-all.rules")
+@acts("ioctl")
+def test_unmap_all_removes_every_binding_of_an_object(plain_vm: Vm, bo) -> None:
+    """UNMAP_ALL of an object removes each of its bindings and none of another object."""
+    gone, kept = bo(UNIT), bo(UNIT)
+    for index, obj in enumerate([gone, kept, gone]):
+        plain_vm.map(obj, AT + index * UNIT)
+    plain_vm.bind_and_wait(UNMAP_ALL, obj=gone.handle)
+    assert [(area.start, area.end) for area in plain_vm.attributes(AT, 3 * UNIT)] == [
+        (AT + UNIT, AT + 2 * UNIT)
+    ]
+
+
+@behaviour("bind.fence.after-effect")
+@acts("store")
+def test_a_batch_after_the_fence_of_a_bind_sees_the_binding(plain_vm: Vm, bo, syncobj, sentinel) -> None:
+    """A batch that waits for the out-sync of a bind finds the new binding in place."""
+    target, done, value = bo(UNIT), syncobj(), sentinel()
+    content = target.map()
+    plain_vm.bind(MAP, addr=AT, range=UNIT, obj=target.handle, syncs=[done.sync()])
+    plain_vm.queue().start(Batch().store_dword(AT, value).end(), syncs=[done.waiting()]).wait()
+    landed(content, 0, value)
+
+
+@behaviour("bind.order.same-queue", "bind.order.other-queue")
+@acts("ioctl")
+def test_a_waiting_bind_holds_up_its_own_queue_and_no_other(plain_vm: Vm, bo, syncobj) -> None:
+    """Binds of a queue are done in order behind one that waits; a bind of another queue passes them."""
+    binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
+    slow, quick = plain_vm.queue(binds), plain_vm.queue(binds)
+    gate, held, behind, passing = syncobj(), syncobj(), syncobj(), syncobj()
+    target = bo(3 * UNIT)
+    place = {"obj": target.handle, "range": UNIT}
+    plain_vm.bind(MAP, addr=AT, syncs=[gate.waiting(), held.sync()], queue=slow.id, **place)
+    plain_vm.bind(MAP, addr=AT + (1 << 30), syncs=[behind.sync()], queue=slow.id, **place)
+    plain_vm.bind(MAP, addr=AT + (2 << 30), syncs=[passing.sync()], queue=quick.id, **place)
+    passing.wait()
+    assert not held.signalled
+    assert not behind.signalled
+    gate.signal()
+    behind.wait()
+    assert held.signalled
+
+
+@behaviour("bind.deferred", "fault.bo-vma")
+@acts("fault", "store")
+@needs("page-faults", "debugfs")
+def test_an_object_in_a_faulting_vm_is_mapped_when_first_used(fault_vm: Vm, bo, sentinel, counters) -> None:
+    """In a fault-mode VM a MAP without IMMEDIATE signals its fence, and the first access faults it in."""
+    target, value = bo(UNIT), sentinel()
+    content = target.map()
+    queue = fault_vm.queue()
+    queue.run(Batch().noop().end())
+    fault_vm.map(target, AT)
+    before = counters.snapshot()
+    queue.store(AT, value)
+    counters.rose("vma_pagefault_count", since=before)
+    landed(content, 0, value)
+
+
+@behaviour("bind.immediate")
+@acts("store")
+@needs("page-faults", "debugfs")
+def test_an_object_bound_immediately_does_not_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
+    """MAP with IMMEDIATE in a fault-mode VM maps the object at once: its first access raises no fault."""
+    target, value = bo(UNIT), sentinel()
+    content = target.map()
+    queue = fault_vm.queue()
+    queue.run(Batch().noop().end())
+    fault_vm.map(target, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    before = counters.snapshot()
+    queue.store(AT, value)
+    counters.still("vma_pagefault_count", since=before)
+    landed(content, 0, value)
+
+
+@behaviour("bind.map.unknown-obj")
+@acts("refusal")
+def test_the_handle_of_another_file_is_unknown(plain_vm: Vm, make_vm: MakeVm, open_device, bo) -> None:
+    """A handle belongs to the file that created it: another file gets ENOENT and binds nothing."""
+    strangers = make_vm(device=open_device())
+    mine = [bo(UNIT) for _ in range(4)]
+    with refused(errno.ENOENT):
+        strangers.bind(MAP, addr=AT, range=UNIT, obj=mine[-1].handle)
+    assert strangers.attributes(AT, UNIT) == []

@@ -1,0 +1,384 @@
+# SPDX-License-Identifier: MIT
+"""CPU address mirror: where it may be bound, and what may be done to it while the GPU uses it."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused
+from fixtures.device import Device
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures.queue import QueueError
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
+READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+
+AT = 0x10_0000
+"""A GPU address at which the process has nothing."""
+
+pytestmark = needs("page-faults")
+
+
+@behaviour("bind.cam.requires-fault-mode")
+@acts("refusal")
+@pytest.mark.parametrize("mode", ["plain_vm", "lr_vm"])
+@pytest.mark.parametrize("flags", [0, IMMEDIATE, READONLY], ids=["mirror", "immediate", "readonly"])
+def test_a_mirror_in_a_vm_without_fault_mode_is_refused(request, mode: str, flags: int) -> None:
+    """CPU_ADDR_MIRROR in a VM without FAULT_MODE gives EINVAL and binds nothing."""
+    vm = request.getfixturevalue(mode)
+    with refused(errno.EINVAL):
+        vm.bind(MAP, addr=0, range=vm.size, flags=MIRROR | flags)
+    assert vm.attributes(0, vm.size) == []
+
+
+@behaviour("bind.cam.obj-mbz")
+@acts("refusal")
+def test_a_mirror_takes_no_object(fault_vm: Vm, bo) -> None:
+    """CPU_ADDR_MIRROR with an object gives EINVAL."""
+    with refused(errno.EINVAL):
+        fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj=bo(PAGE).handle)
+
+
+@behaviour("bind.cam.offset-mbz")
+@acts("refusal")
+@pytest.mark.parametrize("offset", [PAGE, AT, 1, 1 << 63], ids=["page", "own-address", "odd", "high"])
+def test_a_mirror_takes_no_offset(fault_vm: Vm, offset: int) -> None:
+    """A mirrored address is the same for GPU and CPU: any cpu_addr_mirror_offset gives EINVAL."""
+    with refused(errno.EINVAL):
+        fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj_offset=offset)
+
+
+@behaviour("bind.cam.map-only")
+@acts("refusal")
+@pytest.mark.parametrize(
+    "op", [UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH], ids=["unmap", "map-userptr", "unmap-all", "prefetch"]
+)
+def test_only_map_makes_a_mirror(fault_vm: Vm, op: int) -> None:
+    """CPU_ADDR_MIRROR on another op than MAP gives EINVAL."""
+    with refused(errno.EINVAL):
+        fault_vm.bind(op, addr=AT, range=PAGE, flags=MIRROR)
+
+
+@behaviour("bind.cam.full-va", "query.config.has-cpu-addr-mirror")
+@acts("ioctl", "query")
+def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -> None:
+    """Where the device announces the mirror, one MAP of [0, 1 << VA_BITS) succeeds, CPU mappings or none."""
+    assert device.config.has_cpu_addr_mirror
+    fault_vm.mirror()
+    (area,) = fault_vm.attributes(0, fault_vm.size)
+    assert (area.start, area.end) == (0, fault_vm.size)
+
+
+@behaviour("bind.cam.pat-ignored")
+@acts("store")
+@needs("xe2")
+@pytest.mark.parametrize("index", [1, 2, 5, 22, 31])
+def test_a_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: int) -> None:
+    """A mirror is bound with any PAT index that is coherent, and the GPU's store lands."""
+    fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
+    buffer, value = memory(PAGE), sentinel()
+    fault_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("bind.cam.coh-none-igpu")
+@acts("ioctl")
+@needs("xe2")
+@pytest.mark.parametrize("index", [0, 3, 13])
+def test_a_mirror_takes_an_incoherent_pat_only_with_vram(device: Device, fault_vm: Vm, index: int) -> None:
+    """A PAT index without coherency is good for a mirror where there is VRAM, and gives EINVAL without."""
+    if device.config.has_vram:
+        fault_vm.bind_and_wait(addr=AT, range=PAGE, flags=MIRROR, pat_index=index)
+    else:
+        with refused(errno.EINVAL):
+            fault_vm.bind(addr=AT, range=PAGE, flags=MIRROR, pat_index=index)
+        fault_vm.mirror(AT, PAGE)
+
+
+@behaviour("bind.cam.no-population", "bind.cam.immediate-ignored")
+@acts("fault", "store")
+@needs("debugfs")
+@pytest.mark.parametrize("flags", [0, IMMEDIATE], ids=["mirror", "immediate"])
+def test_a_mirror_maps_nothing_until_the_gpu_asks(
+    fault_vm: Vm, memory, sentinel, counters, flags: int
+) -> None:
+    """The bind of a mirror touches no page, not even with IMMEDIATE: the first GPU access has to fault."""
+    buffer = memory(PAGE, populate=False)
+    fault_vm.mirror(flags=flags)
+    assert not buffer.present()
+    queue, value = fault_vm.queue(), sentinel()
+    queue.run(Batch().noop().end())
+    before = counters.snapshot()
+    queue.store(buffer.address, value)
+    counters.rose("svm_pagefault_count", since=before)
+    landed(buffer, 0, value)
+
+
+@behaviour("bind.cam.over-bo")
+@acts("store")
+def test_a_mirror_replaces_an_object(fault_vm: Vm, bo, memory, sentinel) -> None:
+    """A mirror bound over an object takes its place: the GPU then reaches the process's memory."""
+    buffer = memory(1 << 16, align=1 << 16)
+    behind = bo(1 << 16)
+    content = behind.map()
+    fault_vm.map(behind, buffer.address)
+    fault_vm.mirror(buffer.address, buffer.size)
+    value, kept = sentinel(), sentinel()
+    content.set_u32(0, kept)
+    fault_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    assert content.u32(0) == kept
+
+
+@behaviour("bind.cam.bo-inside")
+@acts("store")
+def test_an_object_inside_a_mirror_has_its_own_range(mirror_vm: Vm, bo, memory, sentinel) -> None:
+    """An object bound inside a mirror is used for its range, and the mirror for the rest."""
+    buffer = memory(3 << 16, align=1 << 16)
+    inside = bo(1 << 16)
+    content = inside.map()
+    mirror_vm.map(inside, buffer.address + (1 << 16))
+    values = [sentinel() for _ in range(3)]
+    kept = sentinel()
+    buffer.set_u32(1 << 16, kept)
+    batch = Batch()
+    for index, value in enumerate(values):
+        batch.store_dword(buffer.address + (index << 16), value)
+    mirror_vm.queue().run(batch.end())
+    landed(buffer, 0, values[0])
+    landed(content, 0, values[1])
+    landed(buffer, 2 << 16, values[2])
+    assert buffer.u32(1 << 16) == kept
+
+
+@behaviour("bind.cam.unmap-active-busy")
+@acts("refusal", "store")
+def test_an_area_in_use_cannot_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
+    """UNMAP over memory that the GPU has mapped gives EBUSY, and the GPU goes on using it."""
+    buffer, queue = memory(PAGE), mirror_vm.queue()
+    for offset in 0, 4:
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        landed(buffer, offset, value)
+        with refused(errno.EBUSY):
+            mirror_vm.bind(UNMAP, addr=buffer.address, range=PAGE)
+
+
+@behaviour("bind.cam.bo-over-active-busy")
+@acts("refusal", "store")
+@pytest.mark.parametrize("kind", ["object", "userptr", "null"])
+def test_nothing_else_can_be_bound_over_an_area_in_use(
+    mirror_vm: Vm, memory, bo, sentinel, kind: str
+) -> None:
+    """An object, user pointer or NULL over mirrored memory in use gives EBUSY, and the mirror works on."""
+    size = 1 << 16
+    buffer, other, queue = memory(size, align=size), memory(size), mirror_vm.queue()
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    fields = {
+        "object": lambda: {"op": MAP, "obj": bo(size).handle},
+        "userptr": lambda: {"op": MAP_USERPTR, "obj_offset": other.address},
+        "null": lambda: {"op": MAP, "flags": NULL},
+    }[kind]()
+    with refused(errno.EBUSY):
+        mirror_vm.bind(addr=buffer.address, range=size, **fields)
+    value = sentinel()
+    queue.store(buffer.address + 8, value)
+    landed(buffer, 8, value)
+
+
+@behaviour("bind.cam.unmap-idle-ok", "fault.no-gpu-vma")
+@acts("refusal", "exec")
+def test_an_idle_area_can_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
+    """UNMAP of mirrored memory that the GPU never used succeeds, and an access of it then fails."""
+    buffer = memory(1 << 21, align=1 << 21)
+    kept = sentinel()
+    buffer.set_u32(0, kept)
+    queue = mirror_vm.queue()
+    queue.run(Batch().noop().end())
+    mirror_vm.unmap(buffer.address, buffer.size)
+    with refused(errno.EIO):
+        queue.store(buffer.address, sentinel())
+    assert buffer.u32(0) == kept
+
+
+@behaviour("bind.cam.unmap-after-munmap", "gc.flush-on-bind")
+@acts("ioctl", "store")
+def test_an_area_can_be_unbound_right_after_munmap(mirror_vm: Vm, memory, sentinel) -> None:
+    """After munmap an UNMAP of the area succeeds at once: VM_BIND first collects what is gone."""
+    buffer, value = memory(1 << 21, align=1 << 21), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address, size = buffer.address, buffer.size
+    buffer.munmap()
+    mirror_vm.bind(UNMAP, addr=address, range=size)
+
+
+@behaviour("bind.cam.partial-unmap-split")
+@acts("store", "ioctl")
+def test_an_idle_middle_can_be_cut_out(mirror_vm: Vm, memory, sentinel) -> None:
+    """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays in use."""
+    chunk = 1 << 21
+    buffer, queue = memory(3 * chunk, align=chunk), mirror_vm.queue()
+    for side in 0, 2 * chunk:
+        value = sentinel()
+        queue.store(buffer.address + side, value)
+        landed(buffer, side, value)
+    mirror_vm.unmap(buffer.address + chunk, chunk)
+    areas = mirror_vm.attributes(buffer.address, buffer.size)
+    assert [(area.start > buffer.address, area.end < buffer.end) for area in areas] == [
+        (False, True),
+        (True, False),
+    ]
+    assert areas[0].end == buffer.address + chunk
+    assert areas[1].start == buffer.address + 2 * chunk
+    for side in 0, 2 * chunk:
+        value = sentinel()
+        queue.store(buffer.address + side + 4, value)
+        landed(buffer, side + 4, value)
+
+
+@behaviour("bind.cam.partial-unmap-straddle")
+@acts("refusal", "store")
+@pytest.mark.parametrize("start", [-1, 0, 1], ids=["before", "at", "after"])
+def test_a_cut_through_memory_in_use_is_refused(mirror_vm: Vm, memory, sentinel, start: int) -> None:
+    """UNMAP that overlaps a range in use gives EBUSY, however small the overlap is."""
+    chunk = 1 << 16
+    buffer, queue = memory(3 * chunk, align=1 << 21), mirror_vm.queue()
+    middle = buffer.address + chunk
+    value = sentinel()
+    queue.store(middle, value)
+    landed(buffer, chunk, value)
+    with refused(errno.EBUSY):
+        mirror_vm.bind(UNMAP, addr=middle + start * (chunk - PAGE), range=chunk)
+    landed(buffer, chunk, value)
+
+
+@behaviour("bind.cam.rebind-over-active")
+@acts("store", "ioctl")
+def test_a_mirror_can_be_bound_again_while_in_use(mirror_vm: Vm, memory, sentinel) -> None:
+    """A mirror over a whole default mirror succeeds while the GPU uses memory in it, which goes on."""
+    buffer, queue = memory(PAGE), mirror_vm.queue()
+    for offset in 0, 4:
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        landed(buffer, offset, value)
+        if not offset:
+            mirror_vm.bind_and_wait(addr=buffer.address, range=PAGE, flags=MIRROR)
+
+
+@behaviour("bind.cam.merge-neighbours")
+@acts("ioctl")
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
+def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -> None:
+    """Mirrors with default attributes that touch are one area in the attribute query."""
+    size = 1 << 21
+    for index in order:
+        fault_vm.mirror(AT + index * size, size)
+    (area,) = fault_vm.attributes(AT, len(order) * size)
+    assert (area.start, area.end) == (AT, AT + len(order) * size)
+
+
+@behaviour("bind.cam.rebind-resets-attrs")
+@acts("ioctl")
+def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
+    """A mirror over an area with advice returns it to the defaults."""
+    size = 1 << 21
+    fault_vm.mirror(AT, size)
+    (default,) = fault_vm.attributes(AT, size)
+    fault_vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
+    (advised,) = fault_vm.attributes(AT, size)
+    assert advised.atomic.val == xe.DRM_XE_ATOMIC_DEVICE
+    fault_vm.mirror(AT, size)
+    (after,) = fault_vm.attributes(AT, size)
+    assert bytes(after) == bytes(default)
+
+
+@behaviour("bind.cam.rebind-partial-nondefault-busy")
+@acts("refusal", "store")
+def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memory, sentinel) -> None:
+    """A mirror over a part of an area with advice, of which the GPU uses memory, gives EBUSY."""
+    buffer = memory(1 << 21, align=1 << 21)
+    fault_vm.mirror(buffer.address, buffer.size)
+    fault_vm.madvise(
+        buffer.address, buffer.size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE
+    )
+    value = sentinel()
+    fault_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    with refused(errno.EBUSY):
+        fault_vm.bind(MAP, addr=buffer.address, range=buffer.size // 2, flags=MIRROR)
+
+
+@behaviour("bind.cam.readonly", "fault.gpu-readonly-write")
+@acts("load", "refusal")
+def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory, bo, sentinel) -> None:
+    """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
+    source, target = memory(PAGE), memory(PAGE)
+    value = sentinel()
+    source.set_u32(0, value)
+    source.mprotect(PROT_READ)
+    fault_vm.mirror(target.address, target.size)
+    fault_vm.mirror(source.address, source.size, flags=READONLY)
+    queue = fault_vm.queue()
+    queue.run(Batch().copy_mem(target.address, source.address).end())
+    from_gpu = target.u32(0)
+    assert from_gpu == value
+    source.mprotect(READ_WRITE)
+    with pytest.raises(QueueError):
+        queue.store(source.address, sentinel())
+    assert source.u32(0) == value
+
+
+@behaviour("bind.cam.ufence-not-attached")
+@acts("ioctl")
+def test_the_fence_of_a_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
+    """The user fence of a mirror bind is written, and an UNMAP right after the bind does not give EBUSY."""
+    fence = UserFence(device)
+    fault_vm.bind(MAP, addr=AT, range=1 << 21, flags=MIRROR, syncs=[fence.sync()])
+    fault_vm.bind(UNMAP, addr=AT, range=1 << 21)
+    fence.wait()
+
+
+@behaviour("bind.cam.unmap-all-unaffected")
+@acts("store", "ioctl")
+def test_unbinding_an_object_everywhere_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentinel) -> None:
+    """UNMAP_ALL of an object inside a mirror removes its bindings and leaves memory in use elsewhere alone."""
+    size = 1 << 16
+    buffer, inside, queue = memory(size, align=size), bo(size), mirror_vm.queue()
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    hole = memory(size, align=size)
+    mirror_vm.map(inside, hole.address)
+    mirror_vm.bind(UNMAP_ALL, obj=inside.handle)
+    value = sentinel()
+    queue.store(buffer.address + 4, value)
+    landed(buffer, 4, value)
+    assert mirror_vm.attributes(hole.address, size) == []
+
+
+@behaviour("bind.mirror-noncontiguous-cpu", "fault.any-pointer")
+@acts("store")
+def test_one_mirror_spans_memory_of_many_kinds(mirror_vm: Vm, memory, sentinel) -> None:
+    """One mirror covers private, shared and widely separated mappings: the GPU stores into each."""
+    buffers = [memory(PAGE), memory(PAGE, shared=True), memory(1 << 21, align=1 << 21), memory(3 * PAGE)]
+    values = [sentinel() for _ in buffers]
+    batch = Batch()
+    for buffer, value in zip(buffers, values, strict=True):
+        batch.store_dword(buffer.address + buffer.size - 4, value)
+    mirror_vm.queue().run(batch.end())
+    for buffer, value in zip(buffers, values, strict=True):
+        landed(buffer, buffer.size - 4, value)

@@ -1,0 +1,187 @@
+# SPDX-License-Identifier: MIT
+"""The CPU touches memory in VRAM: it comes back whole (drm_pagemap.c: drm_pagemap_migrate_to_ram)."""
+
+import ctypes
+import os
+import threading
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned
+from fixtures.memory import PAGE, Buffer
+from fixtures.process import in_child
+from fixtures.queue import Queue
+from gpu import Batch
+from gpu.registers import gpr
+
+CHUNK = 1 << 21
+"""Bytes of the largest allocation in VRAM."""
+
+pytestmark = needs("page-faults", "vram")
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+@behaviour("cpu-fault.returns-data", "cpu-fault.partial-ok")
+@acts("cpu-fault", "store")
+@pytest.mark.parametrize("offset", [0, PAGE, CHUNK // 2, CHUNK - PAGE], ids=hex)
+def test_a_cpu_load_gets_what_the_gpu_stored(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
+    """A CPU load of memory in VRAM returns the GPU's data, and the page is in system memory after it."""
+    value = sentinel()
+    queue.store(buffer.address + offset, value)
+    returned(buffer, offset, value.to_bytes(4, "little"))
+    landed(buffer, offset, value)
+
+
+@behaviour("cpu-fault.write")
+@acts("load")
+def test_a_cpu_store_is_seen_by_the_next_gpu_load(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """A CPU store into memory in VRAM succeeds, and the GPU sees it."""
+    queue.store(buffer.address, sentinel())
+    value = sentinel()
+    buffer.set_u32(PAGE, value)
+    gpu_sees(queue, buffer.address + PAGE, value)
+
+
+@behaviour("cpu-fault.whole-allocation", "cpu-fault.stats", "cpu-fault.no-double-migration")
+@acts("cpu-fault")
+@needs("debugfs")
+def test_one_touch_brings_back_the_whole_allocation(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+    """One byte read by the CPU moves the whole 2 MiB back, once, and the driver counts it."""
+    value = sentinel()
+    queue.store(buffer.address, value)
+    before = counters.snapshot()
+    returned(buffer, 0, value.to_bytes(4, "little"))
+    assert all(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
+    counters.rose("svm_cpu_copy_kb", since=before, by=CHUNK >> 10)
+    again = counters.snapshot()
+    buffer.bytes()
+    counters.still("svm_cpu_copy_kb", since=again)
+
+
+@behaviour("cpu-fault.neighbour-untouched")
+@acts("cpu-fault", "store")
+def test_the_neighbouring_allocation_stays_in_vram(queue: Queue, memory, sentinel) -> None:
+    """A CPU touch of one chunk leaves the next one in VRAM, with its data."""
+    buffer = memory(2 * CHUNK, align=CHUNK)
+    values = sentinel(), sentinel()
+    for index, value in enumerate(values):
+        queue.store(buffer.address + index * CHUNK, value)
+    returned(buffer, 0, values[0].to_bytes(4, "little"))
+    assert not any(buffer.present(offset) for offset in range(CHUNK, 2 * CHUNK, PAGE))
+    landed(buffer, CHUNK, values[1])
+
+
+@behaviour("cpu-fault.gpu-mapping-gone")
+@acts("fault", "load")
+@needs("debugfs")
+def test_the_gpu_faults_again_after_the_cpu_touched(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+    """When memory went back to the CPU, the GPU has to fault to reach it, and sees what the CPU stored."""
+    queue.store(buffer.address, sentinel())
+    value = sentinel()
+    buffer.set_u32(0, value)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address, value)
+    counters.rose("svm_pagefault_count", since=before)
+
+
+def increment(address: int) -> Batch:
+    """A batch that adds one to the 32 bits at ``address``, not atomically: load, add, store."""
+    return (
+        Batch()
+        .load_gpr(0, 0)
+        .load_gpr(1, 1)
+        .load_register_mem(gpr(0), address)
+        .math(("load", "srca", "r0"), ("load", "srcb", "r1"), ("add",), ("store", "r2", "accu"))
+        .store_register(address, gpr(2))
+        .end()
+    )
+
+
+@behaviour("cpu-fault.ping-pong")
+@acts("store")
+def test_cpu_and_gpu_count_together(queue: Queue, memory, sentinel) -> None:
+    """CPU and GPU add one to the same number in turn, and no addition is lost."""
+    buffer, start = memory(1 << 16, align=1 << 16), sentinel() & 0xFFFF
+    buffer.set_u32(0, start)
+    for turn in range(50):
+        queue.run(increment(buffer.address))
+        landed(buffer, 0, start + 2 * turn + 1)
+        buffer.set_u32(0, buffer.u32(0) + 1)
+    assert buffer.u32(0) == start + 100
+
+
+@behaviour("cpu-fault.many-threads")
+@acts("store")
+def test_many_threads_touch_one_page(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """Threads that touch the same page in VRAM at once all see the GPU's data."""
+    value = sentinel()
+    queue.store(buffer.address, value)
+    barrier, seen = threading.Barrier(8), []
+
+    def touch() -> None:
+        barrier.wait()
+        seen.append(buffer.u32(0))
+
+    threads = [threading.Thread(target=touch) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen == [value] * 8
+    landed(buffer, 0, value)
+
+
+@behaviour("cpu-fault.syscall-buffer")
+@acts("store", "load")
+@needs("kernel-faults")
+def test_system_calls_use_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """write(2) sends the GPU's data from memory in VRAM, and the GPU sees what read(2) put into it."""
+    stored, received = sentinel(), sentinel()
+    queue.store(buffer.address + PAGE, stored)
+    reader, writer = os.pipe()
+    try:
+        ctypes.CDLL(None).write(writer, ctypes.c_void_p(buffer.address + PAGE), 4)
+        assert os.read(reader, 4) == stored.to_bytes(4, "little")
+        landed(buffer, PAGE, stored)
+        queue.store(buffer.address, sentinel())
+        os.write(writer, received.to_bytes(4, "little"))
+        assert ctypes.CDLL(None).read(reader, ctypes.c_void_p(buffer.address + 2 * PAGE), 4) == 4
+    finally:
+        os.close(reader)
+        os.close(writer)
+    gpu_sees(queue, buffer.address + 2 * PAGE, received)
+
+
+@behaviour("cpu-fault.fork-child")
+@acts("store")
+@needs("fork-events")
+def test_a_child_reads_what_was_in_vram_at_the_fork(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """A child after fork reads the GPU's data; what it stores then is its own."""
+    value, childs = sentinel(), sentinel()
+    queue.store(buffer.address, value)
+
+    def child() -> tuple[int, int]:
+        seen = buffer.u32(0)
+        buffer.set_u32(0, childs)
+        return seen, buffer.u32(0)
+
+    ended = in_child(child)
+    assert ended.result == (value, childs), ended
+    landed(buffer, 0, value)
+
+
+@behaviour("cpu-fault.vma-clamped", "invalidate.partial-munmap-keeps-rest", "gc.partial-evict")
+@acts("store")
+def test_the_rest_of_a_partly_unmapped_allocation_comes_back(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """When half of memory in VRAM is unmapped, the CPU gets the other half back with its data."""
+    values = {offset: sentinel() for offset in (0, CHUNK // 2 - 4)}
+    for offset, value in values.items():
+        queue.store(buffer.address + offset, value)
+    buffer.munmap(CHUNK // 2, CHUNK // 2)
+    for offset, value in values.items():
+        landed(buffer, offset, value)

@@ -1,0 +1,279 @@
+# SPDX-License-Identifier: MIT
+"""GPU page faults that are served: the GPU and the CPU see one memory (xe_svm.c: xe_svm_handle_pagefault)."""
+
+import ctypes
+import mmap
+import os
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+
+pytestmark = needs("page-faults")
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault maps."""
+
+
+@behaviour("fault.read-sees-cpu-data")
+@acts("load")
+@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
+def test_the_gpu_reads_what_the_cpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+    """A GPU load of a mirrored address returns what the CPU stored there, with no bind of that page."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer.set_u32(offset, value)
+    gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("fault.write-visible-to-cpu")
+@acts("store")
+@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
+def test_the_cpu_reads_what_the_gpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+    """After the batch is done a CPU load returns what the GPU stored, and the bytes beside it are as before."""
+    buffer, value, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    near = offset - 4 if offset else 4
+    buffer.set_u32(near, beside)
+    queue.store(buffer.address + offset, value)
+    landed(buffer, offset, value)
+    assert buffer.u32(near) == beside
+
+
+@behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")
+@acts("load", "store")
+def test_cpu_and_gpu_take_turns_on_one_page(queue: Queue, memory, sentinel) -> None:
+    """Each of CPU and GPU sees what the other stored last, turn after turn, on the same page."""
+    buffer = memory(PAGE)
+    for _ in range(8):
+        from_cpu, from_gpu = sentinel(), sentinel()
+        buffer.set_u32(0, from_cpu)
+        gpu_sees(queue, buffer.address, from_cpu)
+        queue.store(buffer.address, from_gpu)
+        landed(buffer, 0, from_gpu)
+
+
+@behaviour("fault.untouched-page-zero")
+@acts("load")
+def test_the_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory) -> None:
+    """Fresh anonymous memory that the GPU reads first holds zeros."""
+    buffer = memory(CHUNK, align=CHUNK, populate=False)
+    for offset in 0, CHUNK // 2, CHUNK - 4:
+        gpu_sees(queue, buffer.address + offset, 0)
+
+
+@behaviour("fault.untouched-page-write")
+@acts("store")
+@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_the_gpu_is_the_first_writer(queue: Queue, memory, sentinel, size: int) -> None:
+    """A GPU store into fresh anonymous memory lands, and all the rest of it reads zero."""
+    buffer, value = memory(size, align=size, populate=False), sentinel()
+    queue.store(buffer.address + size // 2, value)
+    landed(buffer, size // 2, value)
+    expected = bytearray(size)
+    expected[size // 2 : size // 2 + 4] = value.to_bytes(4, "little")
+    assert buffer.bytes() == bytes(expected)
+
+
+@behaviour("fault.any-pointer")
+@acts("store")
+def test_an_ordinary_allocation_is_usable(queue: Queue, sentinel) -> None:
+    """An address from malloc, wherever it lies in the heap, is stored to by the GPU as by any thread."""
+    block = (ctypes.c_uint32 * 64)()
+    block[31], block[33] = sentinel(), sentinel()
+    beside = block[31], block[33]
+    value = sentinel()
+    queue.store(ctypes.addressof(block) + 32 * 4, value)
+    assert (block[31], block[33]) == beside
+    landed_value = block[32]
+    assert landed_value == value
+    landed(_Words(block), 32 * 4, value)
+
+
+class _Words:
+    """A ctypes array with the one method of Buffer that ``landed`` needs."""
+
+    def __init__(self, words: ctypes.Array[ctypes.c_uint32]) -> None:
+        self._words = words
+
+    def u32(self, offset: int) -> int:
+        return self._words[offset // 4]
+
+
+@behaviour("fault.shared-anon")
+@acts("store", "load")
+def test_shared_memory_is_shared_with_the_gpu(queue: Queue, memory, sentinel) -> None:
+    """A GPU store into a memfd is seen through another mapping of it, and the other way round."""
+    fd = os.memfd_create("svm-cts")
+    os.ftruncate(fd, 1 << 16)
+    first, second = memory(1 << 16, shared=True, fd=fd), memory(1 << 16, shared=True, fd=fd)
+    os.close(fd)
+    value = sentinel()
+    queue.store(first.address + PAGE, value)
+    landed(second, PAGE, value)
+    value = sentinel()
+    second.set_u32(2 * PAGE, value)
+    gpu_sees(queue, first.address + 2 * PAGE, value)
+
+
+@behaviour("fault.file-private")
+@acts("store", "load")
+def test_a_private_file_mapping_is_copied_on_a_gpu_write(queue: Queue, memory, sentinel, tmp_path) -> None:
+    """The GPU reads a file's data through a private mapping; its store is seen there and not in the file."""
+    data, value = sentinel(), sentinel()
+    path = tmp_path / "data"
+    path.write_bytes(data.to_bytes(4, "little") * (PAGE // 2))
+    with path.open("rb") as file:
+        buffer = memory(2 * PAGE, fd=file.fileno())
+    gpu_sees(queue, buffer.address + PAGE, data)
+    queue.store(buffer.address + PAGE, value)
+    landed(buffer, PAGE, value)
+    assert path.read_bytes() == data.to_bytes(4, "little") * (PAGE // 2)
+
+
+@behaviour("fault.file-shared")
+@acts("store")
+def test_a_shared_file_mapping_takes_the_gpu_write_to_the_file(
+    queue: Queue, memory, sentinel, tmp_path
+) -> None:
+    """A GPU store into a shared file mapping is read back from the file."""
+    value, path = sentinel(), tmp_path / "data"
+    path.write_bytes(bytes(2 * PAGE))
+    with path.open("r+b") as file:
+        buffer = memory(2 * PAGE, shared=True, fd=file.fileno())
+    queue.store(buffer.address + PAGE, value)
+    landed(buffer, PAGE, value)
+    assert path.read_bytes()[PAGE : PAGE + 4] == value.to_bytes(4, "little")
+
+
+@behaviour("fault.sub-page")
+@acts("store")
+@pytest.mark.parametrize("size", [1, 3, 17, 64, 255, PAGE + 1])
+def test_a_copy_of_any_length_crosses_a_page_end(queue: Queue, memory, rng, size: int) -> None:
+    """A GPU copy of any number of bytes over a page end moves those bytes and no other."""
+    source, target = memory(4 * PAGE), memory(4 * PAGE)
+    data, before = rng.randbytes(4 * PAGE), rng.randbytes(4 * PAGE)
+    source.write(0, data)
+    target.write(0, before)
+    start = 2 * PAGE - size // 2 - 1
+    queue.run(Batch().copy(target.address + start, source.address + start, size).end())
+    expected = before[:start] + data[start : start + size] + before[start + size :]
+    assert target.bytes() == expected
+    landed(target, start & ~3, int.from_bytes(expected[start & ~3 : (start & ~3) + 4], "little"))
+
+
+@behaviour("fault.valid-short-cut")
+@acts("fault", "store")
+@needs("debugfs")
+def test_a_second_access_of_a_range_does_not_fault(queue: Queue, memory, sentinel, counters) -> None:
+    """Once a fault has mapped a range, further accesses of it by the same GPU raise no new SVM fault."""
+    buffer = memory(CHUNK, align=CHUNK)
+    before = counters.snapshot()
+    queue.store(buffer.address, sentinel())
+    counters.rose("svm_pagefault_count", since=before)
+    after = counters.snapshot()
+    value = sentinel()
+    queue.store(buffer.address + CHUNK // 2, value)
+    counters.still("svm_pagefault_count", since=after)
+    landed(buffer, CHUNK // 2, value)
+
+
+@behaviour("fault.unneeded-vma-size", "fault.bind-faulting-tile-only")
+@acts("fault")
+@needs("debugfs")
+def test_a_fault_maps_a_chunk_and_not_the_whole_mapping(queue: Queue, memory, sentinel, counters) -> None:
+    """In a mapping of 8 MiB each 2 MiB chunk takes a fault of its own, and no other."""
+    buffer = memory(4 * CHUNK, align=CHUNK)
+    for chunk in range(4):
+        before = counters.snapshot()
+        queue.store(buffer.address + chunk * CHUNK, sentinel())
+        counters.rose("svm_pagefault_count", since=before)
+
+
+@behaviour("fault.mprotect-cycle")
+@acts("store", "refusal")
+def test_memory_made_writable_again_is_usable_by_a_new_queue(mirror_vm: Vm, memory, sentinel) -> None:
+    """After mprotect(PROT_READ) a GPU store fails; after mprotect back it lands, and the data was kept."""
+    import errno
+
+    from fixtures import refused
+
+    buffer, first = memory(PAGE), sentinel()
+    mirror_vm.queue().store(buffer.address, first)
+    landed(buffer, 0, first)
+    buffer.mprotect(PROT_READ)
+    with refused(errno.EIO):
+        mirror_vm.queue().store(buffer.address, sentinel())
+    assert buffer.u32(0) == first
+    buffer.mprotect(READ_WRITE)
+    second = sentinel()
+    mirror_vm.queue().store(buffer.address + 4, second)
+    landed(buffer, 4, second)
+    assert buffer.u32(0) == first
+
+
+@behaviour("fault.madvise-dontneed")
+@acts("load", "store")
+@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_discarded_memory_reads_zero(queue: Queue, memory, sentinel, size: int) -> None:
+    """After MADV_DONTNEED of memory that the GPU wrote, GPU and CPU read zeros, wherever the pages were."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    queue.store(buffer.address + 4, sentinel())
+    buffer.madvise(mmap.MADV_DONTNEED)
+    gpu_sees(queue, buffer.address + 4, 0)
+    assert buffer.bytes(0, 64) == bytes(64)
+
+
+@behaviour("fault.mremap")
+@acts("load", "store")
+@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_moved_memory_keeps_its_data_at_the_new_address(queue: Queue, memory, sentinel, size: int) -> None:
+    """After mremap the GPU finds at the new address what it stored at the old one."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue.store(buffer.address + size - 4, value)
+    target = memory(size, align=size)
+    moved = buffer.mremap(size, to=target.address)
+    gpu_sees(queue, moved.address + size - 4, value)
+    landed(moved, size - 4, value)
+    value = sentinel()
+    queue.store(moved.address, value)
+    landed(moved, 0, value)
+
+
+@behaviour("fault.vma-cache-coherent")
+@acts("store", "load")
+def test_a_new_binding_next_to_the_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel) -> None:
+    """After a fault in a mirror, an object bound in place of its neighbour is what the GPU reaches there."""
+    unit = 1 << 16
+    buffer, target = memory(2 * unit, align=CHUNK), bo(unit)
+    content = target.map()
+    fault_vm.mirror(buffer.address, unit)
+    fault_vm.mirror(buffer.address + unit, unit)
+    queue = fault_vm.queue()
+    first, second = sentinel(), sentinel()
+    fault_vm.unmap(buffer.address + unit, unit)
+    queue.store(buffer.address, first)
+    landed(buffer, 0, first)
+    content.set_u32(0, second)
+    fault_vm.map(target, buffer.address + unit)
+    gpu_sees(queue, buffer.address + unit, second)
+
+
+@behaviour("vm.create.many-vms-one-mm", "fault.parallel-vms")
+@acts("store", "load")
+def test_two_vms_of_one_process_see_each_others_stores(make_vm, memory, sentinel) -> None:
+    """Two VMs that mirror one process share its memory: each sees what the other stored."""
+    buffer, queues = memory(CHUNK, align=CHUNK), []
+    for _ in range(2):
+        vm = make_vm(FAULTING)
+        vm.mirror()
+        queues.append(vm.queue())
+    for writer, reader in (queues, queues[::-1]):
+        value = sentinel()
+        writer.store(buffer.address + PAGE, value)
+        gpu_sees(reader, buffer.address + PAGE, value)
+        landed(buffer, PAGE, value)

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: MIT
+"""GPU page faults that cannot be served: who is hurt, what is recorded, what lives on (xe_pagefault.c, xe_svm.c)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures.queue import Queue, QueueError
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+pytestmark = needs("page-faults")
+
+
+def failing_store(queue: Queue, address: int, value: int) -> None:
+    """A store whose fault the kernel cannot serve: the wait for its fence ends with EIO."""
+    with refused(errno.EIO):
+        queue.store(address, value)
+
+
+@behaviour("fault.no-gpu-vma", "fault.queue-ban-visible")
+@acts("refusal")
+def test_an_access_where_nothing_is_bound_bans_the_queue(fault_vm: Vm, memory, sentinel) -> None:
+    """An access where the VM has nothing fails: the wait gives EIO, the queue is banned, EXEC gives ECANCELED."""
+    buffer, kept = memory(PAGE), sentinel()
+    buffer.set_u32(0, kept)
+    queue = fault_vm.queue()
+    failing_store(queue, buffer.address, sentinel())
+    wait_until(lambda: queue.banned, what="the ban of the queue")
+    with refused(errno.ECANCELED):
+        queue.submit(0x10000)
+    assert buffer.u32(0) == kept
+
+
+@behaviour("fault.no-cpu-vma")
+@acts("refusal", "store")
+def test_an_access_where_the_process_has_nothing_fails(mirror_vm: Vm, memory, sentinel) -> None:
+    """A mirrored address without a CPU mapping fails; when memory is mapped there a new queue can use it."""
+    buffer = memory(1 << 21, align=1 << 21)
+    address = buffer.address
+    buffer.munmap()
+    failing_store(mirror_vm.queue(), address, sentinel())
+    again = memory(1 << 21, address=address)
+    value = sentinel()
+    mirror_vm.queue().store(address, value)
+    landed(again, 0, value)
+
+
+@behaviour("fault.cpu-readonly-vma")
+@acts("refusal")
+@pytest.mark.parametrize("access", ["load", "store"])
+def test_memory_that_the_cpu_may_only_read_is_out_of_reach(
+    mirror_vm: Vm, memory, sentinel, access: str
+) -> None:
+    """Through a writable mirror even a GPU load of PROT_READ memory fails: the check is per area, not per access."""
+    buffer, kept = memory(PAGE), sentinel()
+    buffer.set_u32(0, kept)
+    buffer.mprotect(PROT_READ)
+    queue = mirror_vm.queue()
+    with refused(errno.EIO):
+        if access == "load":
+            queue.load(buffer.address)
+        else:
+            queue.store(buffer.address, sentinel())
+    assert buffer.u32(0) == kept
+
+
+@behaviour("fault.prot-none")
+@acts("refusal", "store")
+def test_memory_without_access_is_out_of_reach(mirror_vm: Vm, memory, sentinel) -> None:
+    """A GPU store into PROT_NONE memory fails and changes nothing; made accessible again, a new queue uses it."""
+    buffer, kept = memory(PAGE), sentinel()
+    buffer.set_u32(0, kept)
+    buffer.mprotect(0)
+    failing_store(mirror_vm.queue(), buffer.address, sentinel())
+    buffer.mprotect(READ_WRITE)
+    assert buffer.u32(0) == kept
+    value = sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("fault.io-memory")
+@acts("refusal")
+def test_memory_of_a_device_is_out_of_reach(mirror_vm: Vm, bo, sentinel) -> None:
+    """A mirrored address where the process has mapped a buffer object fails: it is no page of the process."""
+    content = bo(1 << 16).map()
+    kept = sentinel()
+    content.set_u32(0, kept)
+    failing_store(mirror_vm.queue(), content.address, sentinel())
+    assert content.u32(0) == kept
+
+
+@behaviour("fault.failure-isolation")
+@acts("refusal", "store", "load")
+def test_a_failed_access_hurts_one_queue_only(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+    """A queue that dies of a fault leaves the other queues of its VM, and other VMs, working."""
+    other_vm = make_vm(FAULTING)
+    other_vm.mirror()
+    survivors = [mirror_vm.queue(), other_vm.queue()]
+    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    address = hole.address
+    hole.munmap()
+    failing_store(mirror_vm.queue(), address, sentinel())
+    for queue in survivors:
+        value = sentinel()
+        queue.store(buffer.address, value)
+        landed(buffer, 0, value)
+        gpu_sees(queue, buffer.address, value)
+        assert not queue.banned
+
+
+@behaviour("fault.failure-isolation")
+@acts("refusal", "store")
+def test_what_a_batch_did_before_it_failed_stays(mirror_vm: Vm, memory, sentinel) -> None:
+    """Stores of a batch before the one that fails have landed, those behind it never do."""
+    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    address = hole.address
+    hole.munmap()
+    before, kept = sentinel(), sentinel()
+    buffer.set_u32(4, kept)
+    batch = Batch().store_dword(buffer.address, before).store_dword(address, sentinel())
+    with refused(errno.EIO):
+        mirror_vm.queue().run(batch.store_dword(buffer.address + 4, sentinel()).end())
+    landed(buffer, 0, before)
+    assert buffer.u32(4) == kept
+
+
+@behaviour("vm.getprop.only-failed-faults", "vm.getprop.entry-fields", "vm.getprop.size-query")
+@acts("refusal", "store")
+def test_only_failed_faults_are_recorded(mirror_vm: Vm, memory, sentinel) -> None:
+    """A served fault leaves no entry; a failed store leaves one, with its page, as a write that was not present."""
+    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    value = sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    assert mirror_vm.faults() == []
+    address = hole.address
+    hole.munmap()
+    failing_store(mirror_vm.queue(), address + PAGE + 8, sentinel())
+    (fault,) = wait_until(mirror_vm.faults, what="the entry of the failed fault")
+    assert fault.address == address + PAGE
+    assert fault.address_precision == PAGE
+    assert fault.access_type == xe.FAULT_ACCESS_TYPE_WRITE
+    assert fault.fault_type == xe.FAULT_TYPE_NOT_PRESENT
+
+
+@behaviour("vm.getprop.read-does-not-clear")
+@acts("refusal", "ioctl")
+def test_reading_the_faults_does_not_clear_them(mirror_vm: Vm, memory, sentinel) -> None:
+    """Two reads of the faults of a VM give the same entries, and later faults come behind them."""
+    hole = memory(2 << 21, align=1 << 21)
+    address = hole.address
+    hole.munmap()
+    failing_store(mirror_vm.queue(), address, sentinel())
+    first = wait_until(mirror_vm.faults, what="the entry of the failed fault")
+    assert [bytes(fault) for fault in mirror_vm.faults()] == [bytes(fault) for fault in first]
+    with refused(errno.EIO):
+        mirror_vm.queue().load(address + (1 << 21))
+    both = wait_until(
+        lambda: len(found := mirror_vm.faults()) > len(first) and found, what="the second entry"
+    )
+    assert bytes(both[0]) == bytes(first[0])
+    assert (both[-1].address, both[-1].access_type) == (address + (1 << 21), xe.FAULT_ACCESS_TYPE_READ)
+
+
+@behaviour("fault.queue-ban-visible")
+@acts("refusal")
+def test_a_banned_queue_fails_every_wait(mirror_vm: Vm, memory, sentinel) -> None:
+    """After the ban both a wait on the queue and a new batch fail, each time they are tried."""
+    hole = memory(1 << 21, align=1 << 21)
+    address = hole.address
+    hole.munmap()
+    queue = mirror_vm.queue()
+    failing_store(queue, address, sentinel())
+    wait_until(lambda: queue.banned, what="the ban of the queue")
+    for _ in range(3):
+        with pytest.raises(QueueError) as caught:
+            queue.run(Batch().noop().end())
+        assert caught.value.errno == errno.ECANCELED

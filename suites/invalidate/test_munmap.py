@@ -1,0 +1,239 @@
+# SPDX-License-Identifier: MIT
+"""Memory that is taken away: the GPU loses it at once, and what was bound for it is collected (xe_svm.c)."""
+
+import ctypes
+import errno
+import mmap
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault maps."""
+
+SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+
+pytestmark = needs("page-faults")
+
+
+@behaviour("invalidate.munmap-no-stale-read", "gc.on-fault")
+@acts("refusal", "store")
+@SIZES
+def test_the_gpu_cannot_read_unmapped_memory(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """After munmap a GPU load of memory that it had mapped fails."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue = mirror_vm.queue()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    queue.store(buffer.address + 4, sentinel())
+    address = buffer.address
+    buffer.munmap()
+    with refused(errno.EIO):
+        queue.load(address)
+
+
+@behaviour("invalidate.munmap-no-stale-write")
+@acts("refusal", "store")
+@SIZES
+def test_a_store_after_munmap_reaches_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """A GPU store to unmapped memory fails, and no memory mapped since then, which may be the same pages, changes."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue = mirror_vm.queue()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    queue.store(buffer.address + 4, sentinel())
+    address = buffer.address
+    buffer.munmap()
+    after = [memory(size, align=size, fill=b"\x3c") for _ in range(4)]
+    with refused(errno.EIO):
+        queue.store(address, sentinel())
+    for other in after:
+        assert other.bytes() == b"\x3c" * size
+
+
+@behaviour("invalidate.remap-fixed", "gc.replaces-range-with-mirror")
+@acts("load", "store")
+@SIZES
+def test_new_memory_at_the_address_is_what_the_gpu_uses(queue: Queue, memory, sentinel, size: int) -> None:
+    """Memory mapped over memory in use takes its place: the GPU reads its zeros and stores into it, with no bind."""
+    buffer = memory(size, align=size)
+    queue.store(buffer.address, sentinel())
+    buffer.remap_fresh()
+    gpu_sees(queue, buffer.address, 0)
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("gc.replaces-range-with-mirror", "bind.cam.unmap-after-munmap")
+@acts("load", "store")
+@SIZES
+def test_memory_mapped_later_at_the_address_is_usable(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """After munmap, and some other mapping, memory at the same address is usable by the GPU without a new bind."""
+    buffer, queue = memory(size, align=size), mirror_vm.queue()
+    queue.store(buffer.address, sentinel())
+    address = buffer.address
+    buffer.munmap()
+    memory(size, align=size, fill=b"\x99")
+    again, value = memory(size, address=address), sentinel()
+    again.set_u32(8, value)
+    gpu_sees(queue, address + 8, value)
+    value = sentinel()
+    queue.store(address, value)
+    landed(again, 0, value)
+
+
+@behaviour("invalidate.partial-munmap-keeps-rest")
+@acts("store", "load", "refusal")
+@pytest.mark.parametrize("gone", [0, CHUNK // 2], ids=["first-half", "second-half"])
+def test_the_rest_of_a_partly_unmapped_range_keeps_its_data(
+    mirror_vm: Vm, memory, sentinel, gone: int
+) -> None:
+    """Half of a 2 MiB range is unmapped: the other half keeps its data for CPU and GPU, the gone half fails."""
+    buffer, kept, value = memory(CHUNK, align=CHUNK), CHUNK // 2 - gone, sentinel()
+    queue = mirror_vm.queue()
+    queue.store(buffer.address + kept + 8, value)
+    queue.store(buffer.address + gone + 8, sentinel())
+    address = buffer.address + gone
+    buffer.munmap(gone, CHUNK // 2)
+    gpu_sees(queue, buffer.address + kept + 8, value)
+    landed(buffer, kept + 8, value)
+    with refused(errno.EIO):
+        queue.load(address + 8)
+
+
+@behaviour("invalidate.partial-munmap-page")
+@acts("store", "load")
+def test_every_second_page_may_go(queue: Queue, memory, sentinel) -> None:
+    """Unmapping every second page of a buffer leaves all the others intact on both sides."""
+    pages = 32
+    buffer = memory(pages * PAGE, align=CHUNK)
+    values = [sentinel() for _ in range(pages)]
+    batch = Batch()
+    for page, value in enumerate(values):
+        batch.store_dword(buffer.address + page * PAGE, value)
+    queue.run(batch.end())
+    for page in range(1, pages, 2):
+        buffer.munmap(page * PAGE, PAGE)
+    for page in range(0, pages, 2):
+        gpu_sees(queue, buffer.address + page * PAGE, values[page])
+        landed(buffer, page * PAGE, values[page])
+
+
+@behaviour("invalidate.brk-shrink")
+@acts("store", "refusal")
+def test_a_heap_that_shrinks_takes_its_memory_from_the_gpu(mirror_vm: Vm, sentinel) -> None:
+    """Memory at the end of the heap is usable by the GPU until sbrk gives it back, and not after."""
+    libc = ctypes.CDLL(None)
+    libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, (ctypes.c_ssize_t,)
+    size = 64 * PAGE
+    start = libc.sbrk(size)
+    try:
+        place, value = start + size - 2 * PAGE, sentinel()
+        queue = mirror_vm.queue()
+        queue.store(place, value)
+        seen = ctypes.c_uint32.from_address(place).value
+        queue.store(place, sentinel())
+    finally:
+        if libc.sbrk(0) == start + size:
+            libc.sbrk(-size)
+    assert seen == value
+    if libc.sbrk(0) != start:
+        pytest.fail("another thread moved the end of the heap: the test could not be carried out")
+    from fixtures.counting import count
+
+    count("store")
+    with refused(errno.EIO):
+        queue.load(place)
+
+
+@behaviour("gc.repeat-cycles")
+@acts("store")
+@SIZES
+def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, size: int) -> None:
+    """Many rounds of map, GPU store and unmap at one address all succeed."""
+    buffer = memory(size, align=size)
+    for _ in range(32):
+        value = sentinel()
+        queue.store(buffer.address, value)
+        landed(buffer, 0, value)
+        buffer.remap_fresh()
+
+
+@behaviour("gc.async")
+@acts("store", "ioctl")
+@needs("vram")
+def test_memory_in_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -> None:
+    """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
+    instance = device.vram[0]
+    buffer = memory(8 * CHUNK, align=CHUNK)
+    before = device.region(instance).used
+    for offset in range(0, buffer.size, CHUNK):
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+    assert device.region(instance).used >= before + buffer.size - CHUNK
+    landed(buffer, buffer.size - CHUNK, value)
+    buffer.munmap()
+    wait_until(lambda: device.region(instance).used <= before + CHUNK, what="the release of VRAM")
+
+
+@behaviour("gc.vm-close-with-pending")
+@acts("store", "ioctl")
+def test_a_vm_may_be_closed_right_after_munmap(make_vm, memory, sentinel) -> None:
+    """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
+    for _ in range(8):
+        vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
+        vm.mirror()
+        vm.queue().store(buffer.address, value)
+        landed(buffer, 0, value)
+        buffer.munmap()
+        vm.close()
+
+
+@behaviour("gc.flush-on-madvise")
+@acts("store", "ioctl")
+def test_advice_right_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
+    """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    mirror_vm.madvise(address, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    (area,) = mirror_vm.attributes(address, CHUNK)
+    assert (area.start, area.end, area.atomic.val) == (address, address + CHUNK, xe.DRM_XE_ATOMIC_CPU)
+
+
+@behaviour("invalidate.munmap-no-stale-read")
+@acts("refusal")
+def test_a_running_batch_loses_memory_that_is_unmapped(mirror_vm: Vm, memory, sentinel) -> None:
+    """A batch that runs while its memory is unmapped fails at its next access of it, and writes nothing there."""
+    buffer, gate = memory(CHUNK, align=CHUNK), memory(PAGE, shared=True)
+    running, go = sentinel(), sentinel()
+    batch = Batch().store_dword(buffer.address, sentinel()).store_dword(gate.address + 64, running)
+    job = mirror_vm.queue().start(
+        batch.semaphore_wait(gate.address, go).store_dword(buffer.address, sentinel()).end()
+    )
+    wait_until(lambda: gate.u32(64) == running, what="the start of the batch")
+    buffer.munmap()
+    gate.set_u32(0, go)
+    with refused(errno.EIO):
+        job.wait()
+
+
+@behaviour("fault.madvise-dontneed")
+@acts("load")
+@SIZES
+def test_memory_freed_lazily_or_at_once_is_refilled(queue: Queue, memory, sentinel, size: int) -> None:
+    """What the CPU stores after MADV_DONTNEED is what the GPU reads."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue.store(buffer.address, sentinel())
+    buffer.madvise(mmap.MADV_DONTNEED)
+    buffer.set_u32(0, value)
+    gpu_sees(queue, buffer.address, value)

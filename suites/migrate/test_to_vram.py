@@ -1,0 +1,237 @@
+# SPDX-License-Identifier: MIT
+"""Migration of process memory to VRAM, on a GPU fault or by prefetch (drm_pagemap.c, xe_svm.c)."""
+
+import os
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault moves."""
+
+SIZES = pytest.mark.parametrize("size", [1 << 16, CHUNK, 3 * CHUNK], ids=["64K", "2M", "6M"])
+
+pytestmark = needs("page-faults", "vram")
+
+
+def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
+    """A fault of the GPU moves all of the buffer to VRAM: its pages leave system memory."""
+    before = counters.snapshot()
+    for offset in range(0, buffer.size, CHUNK):
+        queue.load(buffer.address + offset)
+    counters.rose("svm_device_copy_kb", since=before)
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+
+
+@behaviour("fault.default-location")
+@acts("migrate", "fault")
+@needs("debugfs")
+@SIZES
+def test_a_gpu_fault_moves_memory_to_vram(queue: Queue, memory, counters, size: int) -> None:
+    """By default the first GPU fault moves anonymous memory to the VRAM of the GPU that faulted."""
+    buffer = memory(size, align=CHUNK, fill=b"\x5a")
+    before = counters.snapshot()
+    for offset in range(0, size, CHUNK):
+        queue.load(buffer.address + offset)
+    counters.rose("svm_pagefault_count", since=before)
+    counters.rose("svm_2M_migrate_count" if size >= CHUNK else "svm_64K_migrate_count", since=before)
+    assert not any(buffer.present(offset) for offset in range(0, size, PAGE))
+
+
+@behaviour("migrate.data-preserved", "cpu-fault.returns-data", "migrate.no-compression")
+@acts("cpu-fault")
+@needs("debugfs")
+@SIZES
+def test_data_survives_the_way_to_vram_and_back(queue: Queue, memory, counters, rng, size: int) -> None:
+    """Every byte of a buffer is the same after it went to VRAM and came back."""
+    buffer, data = memory(size, align=CHUNK), rng.randbytes(size)
+    buffer.write(0, data)
+    in_vram(queue, buffer, counters)
+    returned(buffer, 0, data)
+
+
+@behaviour("migrate.data-preserved", "migrate.pfn-kinds")
+@acts("load")
+@SIZES
+def test_the_gpu_reads_every_page_of_what_was_moved(queue: Queue, memory, sentinel, size: int) -> None:
+    """First, middle and last page of memory in VRAM hold for the GPU what the CPU had stored in them."""
+    buffer = memory(size, align=CHUNK)
+    values = {offset: sentinel() for offset in (0, PAGE, size // 2, size - PAGE, size - 4)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("migrate.zero-fill")
+@acts("store")
+def test_fresh_memory_in_vram_holds_zeros(queue: Queue, memory, sentinel) -> None:
+    """Untouched memory that the GPU uses first reads zero, although VRAM held other data just before."""
+    dirty = memory(CHUNK, align=CHUNK, fill=b"\xa5")
+    queue.store(dirty.address, sentinel())
+    dirty.munmap()
+    fresh, value = memory(CHUNK, align=CHUNK, populate=False), sentinel()
+    queue.store(fresh.address + CHUNK // 2, value)
+    landed(fresh, CHUNK // 2, value)
+    expected = bytearray(CHUNK)
+    expected[CHUNK // 2 : CHUNK // 2 + 4] = value.to_bytes(4, "little")
+    assert fresh.bytes() == bytes(expected)
+
+
+@behaviour("migrate.partly-populated")
+@acts("load")
+@needs("debugfs")
+def test_a_chunk_with_few_touched_pages_moves_whole(queue: Queue, memory, sentinel) -> None:
+    """Where only some pages of a chunk were touched, those keep their data and the others read zero."""
+    buffer = memory(CHUNK, align=CHUNK, populate=False)
+    values = {offset: sentinel() for offset in (PAGE, 7 * PAGE, CHUNK - PAGE)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        gpu_sees(queue, buffer.address + offset - PAGE, values.get(offset - PAGE, 0))
+    expected = bytearray(CHUNK)
+    for offset, value in values.items():
+        expected[offset : offset + 4] = value.to_bytes(4, "little")
+    assert buffer.bytes() == bytes(expected)
+
+
+@behaviour("migrate.anonymous-only", "cpu-fault.file-unaffected", "fault.shared-anon")
+@acts("store")
+@needs("debugfs")
+@pytest.mark.parametrize("kind", ["memfd", "shared-anonymous"])
+def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, counters, kind: str) -> None:
+    """Shared memory is used where it is: the GPU's store lands and nothing is copied to or from VRAM."""
+    if kind == "memfd":
+        fd = os.memfd_create("svm-cts")
+        os.ftruncate(fd, CHUNK)
+        buffer = memory(CHUNK, align=CHUNK, shared=True, fd=fd)
+        os.close(fd)
+    else:
+        buffer = memory(CHUNK, align=CHUNK, shared=True)
+    before, value = counters.snapshot(), sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    counters.still("svm_device_copy_kb", since=before)
+    counters.still("svm_cpu_copy_kb", since=before)
+
+
+@behaviour("migrate.already-there")
+@acts("migrate", "load")
+@needs("debugfs")
+def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
+    """A prefetch to the VRAM that already holds the memory copies nothing."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer.set_u32(0, value)
+    before = counters.snapshot()
+    queue.load(buffer.address)
+    counters.rose("svm_2M_migrate_count", since=before)
+    there = counters.snapshot()
+    mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
+    counters.still("svm_device_copy_kb", since=there)
+    gpu_sees(queue, buffer.address, value)
+
+
+@behaviour("migrate.copy-kb-exact")
+@acts("fault")
+@needs("debugfs")
+def test_the_copy_counter_says_what_was_moved(queue: Queue, memory, counters) -> None:
+    """A populated 2 MiB chunk that moves to VRAM counts as 2048 KiB copied."""
+    buffer = memory(CHUNK, align=CHUNK, fill=b"\x77")
+    before = counters.snapshot()
+    queue.load(buffer.address)
+    counters.rose("svm_pagefault_count", since=before)
+    counters.rose("svm_device_copy_kb", since=before, by=CHUNK >> 10)
+
+
+@behaviour("migrate.other-vm-invalidated")
+@acts("load", "store", "fault")
+@needs("debugfs")
+def test_a_second_vm_follows_memory_that_moves(make_vm, memory, sentinel, counters) -> None:
+    """When memory that two VMs map comes back to the CPU, both VMs fault again and see the new data."""
+    buffer, queues = memory(CHUNK, align=CHUNK), []
+    for _ in range(2):
+        vm = make_vm(FAULTING)
+        vm.mirror()
+        queues.append(vm.queue())
+    stored = sentinel()
+    queues[0].store(buffer.address, stored)
+    gpu_sees(queues[1], buffer.address, stored)
+    landed(buffer, 0, stored)
+    value = sentinel()
+    buffer.set_u32(0, value)
+    before = counters.snapshot()
+    for queue in queues:
+        gpu_sees(queue, buffer.address, value)
+    counters.rose("svm_pagefault_count", since=before)
+
+
+@behaviour("migrate.mlocked")
+@acts("load", "store")
+def test_locked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
+    """The GPU uses memory that was locked with mlock, and data is right on both sides."""
+    buffer, value = memory(1 << 16, align=1 << 16), sentinel()
+    buffer.set_u32(0, value)
+    buffer.mlock()
+    gpu_sees(queue, buffer.address, value)
+    value = sentinel()
+    queue.store(buffer.address + PAGE, value)
+    landed(buffer, PAGE, value)
+
+
+@behaviour("query.mem.used-tracks-svm")
+@acts("query", "migrate")
+@needs("debugfs")
+def test_memory_in_vram_is_counted_as_used(queue: Queue, device, memory, counters) -> None:
+    """VRAM in use grows by what moved there, and shrinks again after munmap."""
+    from fixtures import wait_until
+
+    (region,) = (device.region(instance) for instance in device.vram[:1])
+    buffer, before = memory(4 * CHUNK, align=CHUNK, fill=b"\x11"), counters.snapshot()
+    for offset in range(0, buffer.size, CHUNK):
+        queue.load(buffer.address + offset)
+    counters.rose("svm_2M_migrate_count", since=before)
+    assert device.region(region.instance).used >= region.used + buffer.size
+    buffer.munmap()
+    wait_until(lambda: device.region(region.instance).used <= region.used + CHUNK, what="the release of VRAM")
+
+
+@behaviour("migrate.vram-full", "evict.svm-by-svm", "migrate.oversubscribe", "evict.refault-returns")
+@acts("load", "store")
+def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel) -> None:
+    """The GPU works on half as much memory again as there is VRAM: all of it keeps its data."""
+    size = device.region(device.vram[0]).total_size * 3 // 2 // CHUNK * CHUNK
+    if size > 1 << 30:
+        untested("MACHINE:memory", f"it takes {size >> 20} MiB of memory: more than a test should")
+    buffer = memory(size, align=CHUNK, populate=False)
+    values = {offset: sentinel() for offset in range(0, size, CHUNK)}
+    for offset, value in values.items():
+        queue.store(buffer.address + offset, value)
+    for offset in list(values)[::7]:
+        gpu_sees(queue, buffer.address + offset, values[offset])
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("migrate.large-copy", "prefetch.to-vram")
+@acts("migrate", "load")
+@needs("debugfs")
+def test_prefetch_moves_memory_before_the_gpu_asks(
+    queue: Queue, mirror_vm: Vm, memory, sentinel, counters
+) -> None:
+    """PREFETCH to VRAM moves and maps the memory: the GPU's access of it then raises no fault."""
+    buffer, value = memory(2 * CHUNK, align=CHUNK), sentinel()
+    buffer.set_u32(CHUNK, value)
+    queue.run(Batch().noop().end())
+    before = counters.snapshot()
+    mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
+    counters.rose("svm_2M_migrate_count", since=before)
+    assert not buffer.present()
+    moved = counters.snapshot()
+    gpu_sees(queue, buffer.address + CHUNK, value)
+    counters.still("svm_pagefault_count", since=moved)

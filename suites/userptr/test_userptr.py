@@ -1,0 +1,319 @@
+# SPDX-License-Identifier: MIT
+"""MAP_USERPTR: process memory at a GPU address of its own (xe_userptr.c, xe_vm.c)."""
+
+import errno
+import os
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.memory import PAGE, PROT_READ
+from fixtures.process import in_child
+from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+
+MODES = pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(LONG_RUNNING, id="lr"),
+        pytest.param(FAULTING, id="fault", marks=needs("page-faults")),
+    ],
+)
+
+
+@behaviour("userptr.basic")
+@acts("store", "load")
+@MODES
+def test_process_memory_is_usable_at_another_address(make_vm, memory, sentinel, mode: int) -> None:
+    """Memory bound at a GPU address of its own is one memory for both: each sees what the other stored."""
+    vm, buffer = make_vm(mode), memory(UNIT)
+    vm.map_userptr(AT, buffer.address, UNIT)
+    queue = vm.queue()
+    for offset in 0, UNIT - 4:
+        from_cpu, from_gpu = sentinel(), sentinel()
+        buffer.set_u32(offset, from_cpu)
+        gpu_sees(queue, AT + offset, from_cpu)
+        queue.store(AT + offset, from_gpu)
+        landed(buffer, offset, from_gpu)
+
+
+@behaviour("userptr.unmapped-at-bind")
+@acts("refusal")
+@MODES
+@pytest.mark.parametrize("hole", [0, UNIT // 2, UNIT - PAGE], ids=["first", "middle", "last"])
+def test_a_range_with_a_hole_is_refused(make_vm, memory, mode: int, hole: int) -> None:
+    """Pages are collected when they are bound: a range that is not mapped whole gives EFAULT, in every mode."""
+    vm, buffer = make_vm(mode), memory(UNIT)
+    buffer.munmap(hole, PAGE)
+    with refused(errno.EFAULT):
+        vm.bind(MAP_USERPTR, addr=AT, range=UNIT, obj_offset=buffer.address)
+    assert vm.attributes(AT, UNIT) == []
+
+
+@behaviour("userptr.io-memory")
+@acts("refusal")
+@MODES
+def test_memory_of_a_device_is_refused(make_vm, bo, mode: int) -> None:
+    """A mapping of a buffer object is no process memory: the bind gives EFAULT."""
+    vm, content = make_vm(mode), bo(UNIT).map()
+    with refused(errno.EFAULT):
+        vm.bind(MAP_USERPTR, addr=AT, range=UNIT, obj_offset=content.address)
+
+
+@behaviour("userptr.prot-read-write-bind")
+@acts("load")
+@MODES
+def test_memory_that_may_only_be_read_can_be_bound_read_only(make_vm, memory, sentinel, mode: int) -> None:
+    """PROT_READ memory can be bound with READONLY, and the GPU reads it."""
+    vm, buffer, value = make_vm(mode), memory(UNIT), sentinel()
+    buffer.set_u32(PAGE, value)
+    buffer.mprotect(PROT_READ)
+    vm.map_userptr(AT, buffer.address, UNIT, flags=READONLY)
+    gpu_sees(vm.queue(), AT + PAGE, value)
+
+
+@behaviour("userptr.readonly-write", "fault.gpu-readonly-write")
+@acts("refusal", "load")
+@needs("page-faults")
+def test_a_store_through_a_read_only_binding_fails(fault_vm: Vm, memory, sentinel) -> None:
+    """In fault mode a GPU store through a READONLY binding fails, and the memory is as it was."""
+    buffer, value = memory(UNIT), sentinel()
+    buffer.set_u32(0, value)
+    fault_vm.map_userptr(AT, buffer.address, UNIT, flags=READONLY)
+    gpu_sees(fault_vm.queue(), AT, value)
+    with refused(errno.EIO):
+        fault_vm.queue().store(AT, sentinel())
+    assert buffer.u32(0) == value
+
+
+@behaviour("userptr.file-backed")
+@acts("store")
+@MODES
+def test_a_shared_file_can_be_bound(make_vm, memory, sentinel, tmp_path, mode: int) -> None:
+    """A GPU store through a binding of a shared file mapping reaches the file."""
+    vm, value, path = make_vm(mode), sentinel(), tmp_path / "data"
+    path.write_bytes(bytes(UNIT))
+    with path.open("r+b") as file:
+        buffer = memory(UNIT, shared=True, fd=file.fileno())
+    vm.map_userptr(AT, buffer.address, UNIT)
+    vm.queue().store(AT + PAGE, value)
+    landed(buffer, PAGE, value)
+    assert path.read_bytes()[PAGE : PAGE + 4] == value.to_bytes(4, "little")
+
+
+@behaviour("userptr.overlapping")
+@acts("store", "load")
+def test_one_memory_can_be_bound_many_times(make_vm, memory, sentinel) -> None:
+    """Bindings of one memory at several addresses, in several VMs, are one memory."""
+    buffer = memory(UNIT)
+    first, second = make_vm(), make_vm()
+    first.map_userptr(AT, buffer.address, UNIT)
+    first.map_userptr(AT + (1 << 30), buffer.address, UNIT)
+    second.map_userptr(AT, buffer.address + PAGE, UNIT - PAGE)
+    value = sentinel()
+    first.queue().store(AT + PAGE, value)
+    landed(buffer, PAGE, value)
+    gpu_sees(first.queue(), AT + (1 << 30) + PAGE, value)
+    gpu_sees(second.queue(), AT, value)
+
+
+@behaviour("userptr.partial-unbind")
+@acts("store")
+@MODES
+def test_unbinding_a_middle_keeps_both_ends(make_vm, memory, sentinel, mode: int) -> None:
+    """After UNMAP of a middle part both ends still lead to their own memory."""
+    vm, buffer = make_vm(mode), memory(3 * UNIT)
+    vm.map_userptr(AT, buffer.address, 3 * UNIT)
+    vm.unmap(AT + UNIT, UNIT)
+    queue = vm.queue()
+    for offset in 0, 2 * UNIT:
+        value = sentinel()
+        queue.store(AT + offset + 8, value)
+        landed(buffer, offset + 8, value)
+    assert [(a.start, a.end) for a in vm.attributes(AT, 3 * UNIT)] == [
+        (AT, AT + UNIT),
+        (AT + 2 * UNIT, AT + 3 * UNIT),
+    ]
+
+
+@behaviour("userptr.free-with-binding")
+@acts("store", "ioctl")
+@MODES
+def test_bound_memory_may_be_freed(make_vm, memory, sentinel, mode: int) -> None:
+    """Memory may be unmapped while it is bound: batches that use other memory go on, binds too."""
+    vm, gone, kept = make_vm(mode), memory(UNIT), memory(UNIT)
+    vm.map_userptr(AT, gone.address, UNIT)
+    vm.map_userptr(AT + UNIT, kept.address, UNIT)
+    queue = vm.queue()
+    value = sentinel()
+    queue.store(AT, value)
+    landed(gone, 0, value)
+    gone.munmap()
+    for offset in 0, 4:
+        value = sentinel()
+        queue.store(AT + UNIT + offset, value)
+        landed(kept, offset, value)
+    assert not queue.banned
+    vm.unmap(AT, UNIT)
+
+
+@behaviour("userptr.fault-mode-freed")
+@acts("refusal", "store")
+@needs("page-faults")
+def test_a_fault_on_freed_memory_fails(fault_vm: Vm, memory, sentinel) -> None:
+    """In fault mode a GPU access of bound memory that was unmapped fails; the VM lives on."""
+    gone, kept = memory(UNIT), memory(UNIT)
+    fault_vm.map_userptr(AT, gone.address, UNIT)
+    fault_vm.map_userptr(AT + UNIT, kept.address, UNIT)
+    value = sentinel()
+    fault_vm.queue().store(AT, value)
+    landed(gone, 0, value)
+    gone.munmap()
+    with refused(errno.EIO):
+        fault_vm.queue().store(AT, sentinel())
+    value = sentinel()
+    fault_vm.queue().store(AT + UNIT, value)
+    landed(kept, 0, value)
+
+
+@behaviour("userptr.remap-after-munmap")
+@acts("store", "load")
+@MODES
+def test_new_memory_at_the_same_address_is_used(make_vm, memory, sentinel, mode: int) -> None:
+    """After munmap and a new mmap at the same CPU address, the binding leads to the new memory."""
+    vm, buffer = make_vm(mode), memory(UNIT)
+    vm.map_userptr(AT, buffer.address, UNIT)
+    queue = vm.queue()
+    value = sentinel()
+    queue.store(AT, value)
+    landed(buffer, 0, value)
+    buffer.remap_fresh()
+    gpu_sees(queue, AT, 0)
+    value = sentinel()
+    queue.store(AT + 4, value)
+    landed(buffer, 4, value)
+
+
+@behaviour("userptr.fault-mode-inval")
+@acts("fault", "load")
+@needs("page-faults", "debugfs")
+def test_an_invalidated_binding_faults_again(fault_vm: Vm, memory, sentinel, counters) -> None:
+    """In fault mode the GPU loses bound memory that is replaced, and faults on its next access."""
+    buffer = memory(UNIT)
+    fault_vm.map_userptr(AT, buffer.address, UNIT)
+    queue = fault_vm.queue()
+    queue.store(AT, sentinel())
+    buffer.remap_fresh()
+    value = sentinel()
+    buffer.set_u32(0, value)
+    before = counters.snapshot()
+    gpu_sees(queue, AT, value)
+    counters.rose("vma_pagefault_count", since=before)
+
+
+@behaviour("userptr.never-migrated")
+@acts("store")
+@needs("page-faults", "vram", "debugfs")
+def test_bound_memory_never_moves_to_vram(fault_vm: Vm, memory, sentinel, counters) -> None:
+    """Memory bound as user pointer is used where it is, however often."""
+    buffer, before = memory(1 << 21, align=1 << 21), counters.snapshot()
+    fault_vm.map_userptr(AT, buffer.address, buffer.size)
+    queue = fault_vm.queue()
+    for turn in range(4):
+        value = sentinel()
+        queue.store(AT + turn * PAGE, value)
+        landed(buffer, turn * PAGE, value)
+    counters.still("svm_device_copy_kb", since=before)
+
+
+@behaviour("userptr.and-mirror-alias", "userptr.device-pages")
+@acts("store", "load")
+@needs("page-faults")
+def test_a_user_pointer_and_the_mirror_are_one_memory(mirror_vm: Vm, memory, sentinel) -> None:
+    """A store through the mirror is seen through a user pointer to the same memory, and the other way round."""
+    buffer = memory(1 << 21, align=1 << 21)
+    mirror_vm.map_userptr(AT, buffer.address, buffer.size)
+    queue = mirror_vm.queue()
+    for offset in 0, PAGE:
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        gpu_sees(queue, AT + offset, value)
+        value = sentinel()
+        queue.store(AT + offset, value)
+        gpu_sees(queue, buffer.address + offset, value)
+        landed(buffer, offset, value)
+
+
+@behaviour("userptr.fork-cow")
+@acts("store")
+@needs("fork-events")
+@MODES
+def test_a_child_keeps_its_own_copy(make_vm, memory, sentinel, mode: int) -> None:
+    """After fork the parent's GPU stores are seen by the parent, not by the child."""
+    vm, buffer, before, after = make_vm(mode), memory(UNIT), sentinel(), sentinel()
+    buffer.set_u32(0, before)
+    vm.map_userptr(AT, buffer.address, UNIT)
+    queue = vm.queue()
+    started, told = os.pipe(), os.pipe()
+
+    def child() -> int:
+        os.write(started[1], b"1")
+        os.read(told[0], 1)
+        return buffer.u32(0)
+
+    import threading
+
+    ended = []
+    thread = threading.Thread(target=lambda: ended.append(in_child(child)))
+    thread.start()
+    os.read(started[0], 1)
+    queue.store(AT, after)
+    os.write(told[1], b"1")
+    thread.join()
+    for end in (*started, *told):
+        os.close(end)
+    assert ended[0].result == before, ended[0]
+    landed(buffer, 0, after)
+
+
+@behaviour("userptr.coh-none")
+@acts("refusal")
+@needs("xe2")
+@pytest.mark.parametrize("index", [3, 9], ids=["incoherent", "compressed"])
+def test_an_unsuitable_pat_is_refused(plain_vm: Vm, memory, index: int) -> None:
+    """User pointers are coherent with the CPU and never compressed: such a PAT index of Xe2 gives EINVAL."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP_USERPTR, addr=AT, range=UNIT, obj_offset=memory(UNIT).address, pat_index=index)
+
+
+@behaviour("userptr.preempt-mode")
+@acts("store")
+def test_a_running_batch_survives_that_its_memory_is_replaced(lr_vm: Vm, memory, sentinel) -> None:
+    """In an LR VM a batch that waits goes on, and finds the new memory, after its memory was replaced under it."""
+    buffer, gate = memory(UNIT), memory(UNIT)
+    lr_vm.map_userptr(AT, buffer.address, UNIT)
+    lr_vm.map_userptr(AT + UNIT, gate.address, UNIT)
+    queue, running, go, value = lr_vm.queue(), sentinel(), sentinel(), sentinel()
+    job = queue.start(
+        Batch()
+        .store_dword(AT + UNIT + 64, running)
+        .semaphore_wait(AT + UNIT, go)
+        .store_dword(AT, value)
+        .end()
+    )
+    from fixtures import wait_until
+
+    wait_until(lambda: gate.u32(64) == running, what="the start of the batch")
+    buffer.remap_fresh()
+    gate.set_u32(0, go)
+    job.wait()
+    landed(buffer, 0, value)

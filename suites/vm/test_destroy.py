@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: MIT
+"""VM_DESTROY: what stands in its way and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from ioctl import xe
+
+
+def destroy(device: Device, **fields: object) -> None:
+    """VM_DESTROY with exactly these fields; raises OSError."""
+    device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(**fields))
+
+
+@behaviour("vm.destroy.pad-mbz")
+@acts("refusal", "ioctl")
+@pytest.mark.parametrize(
+    "fields",
+    [{"pad": 1}, {"pad": 1 << 31}, {"reserved": (1, 0)}, {"reserved": (0, 1 << 63)}],
+    ids=["pad", "pad-high", "reserved0", "reserved1"],
+)
+def test_padding_is_refused_and_the_vm_lives_on(
+    device: Device, plain_vm: Vm, fields: dict[str, object]
+) -> None:
+    """VM_DESTROY with padding that is not zero gives EINVAL, and the VM can still be used."""
+    with refused(errno.EINVAL):
+        destroy(device, vm_id=plain_vm.id, **fields)
+    plain_vm.unmap(0, PAGE)
+
+
+@behaviour("vm.destroy.unknown-id")
+@acts("refusal")
+@pytest.mark.parametrize("vm_id", [0, 0x7FFF_FFFF, 0xFFFF_FFFF])
+def test_an_id_that_was_never_given_is_unknown(device: Device, vm_id: int) -> None:
+    """Destroying a VM that never was gives ENOENT."""
+    with refused(errno.ENOENT):
+        destroy(device, vm_id=vm_id)
+
+
+@behaviour("vm.destroy.unknown-id")
+@acts("refusal", "ioctl")
+def test_a_vm_can_be_destroyed_only_once(device: Device, make_vm) -> None:
+    """The second VM_DESTROY of an id gives ENOENT."""
+    vm = make_vm()
+    vm_id = vm.id
+    vm.close()
+    with refused(errno.ENOENT):
+        destroy(device, vm_id=vm_id)
+
+
+@behaviour("vm.destroy.busy-preempt-mode")
+@acts("refusal", "ioctl")
+def test_a_long_running_vm_is_busy_while_it_has_a_queue(device: Device, lr_vm: Vm) -> None:
+    """An LR VM without fault mode gives EBUSY as long as one of its exec queues lives."""
+    queues = [lr_vm.queue(), lr_vm.queue()]
+    for queue in queues:
+        with refused(errno.EBUSY):
+            destroy(device, vm_id=lr_vm.id)
+        queue.close()
+    destroy(device, vm_id=lr_vm.id)
+    lr_vm.id = 0
+
+
+@behaviour("vm.destroy.fault-mode-with-queue")
+@acts("refusal", "ioctl")
+@needs("page-faults")
+def test_a_faulting_vm_goes_under_its_queue(device: Device, fault_vm: Vm) -> None:
+    """A fault-mode VM is destroyed although a queue lives; EXEC on that queue then gives ECANCELED."""
+    queue = fault_vm.queue()
+    destroy(device, vm_id=fault_vm.id)
+    fault_vm.id = 0
+    with refused(errno.ECANCELED):
+        queue.submit(0x10000)
+
+
+@behaviour("vm.destroy.with-mapped-ranges", "vm.destroy.releases-svm")
+@acts("store", "refusal")
+@needs("page-faults")
+def test_a_vm_with_mapped_ranges_goes_and_the_data_stays(
+    device: Device, fault_vm: Vm, memory, sentinel
+) -> None:
+    """VM_DESTROY needs no unbind of mirrored ranges in use; what the GPU wrote stays in the process's memory."""
+    fault_vm.mirror()
+    buffer = memory(PAGE)
+    before, stored = sentinel(), sentinel()
+    buffer.set_u32(0, before)
+    fault_vm.queue().store(buffer.address + 4, stored)
+    with refused(errno.EBUSY):  # the range is in use: an unbind would be refused
+        fault_vm.bind(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=buffer.address, range=PAGE)
+    destroy(device, vm_id=fault_vm.id)
+    fault_vm.id = 0
+    landed(buffer, 4, stored)
+    assert buffer.u32(0) == before
+
+
+@behaviour("vm.lookup-errno-map")
+@acts("refusal")
+@pytest.mark.parametrize(
+    ("request_name", "argument", "code"),
+    [
+        ("VM_BIND", xe.drm_xe_vm_bind(num_binds=0), errno.EINVAL),
+        pytest.param(
+            "MADVISE", xe.drm_xe_madvise(range=PAGE), errno.EINVAL, marks=behaviour("madvise.unknown-vm")
+        ),
+        pytest.param(
+            "VM_QUERY_MEM_RANGE_ATTRS",
+            xe.drm_xe_vm_query_mem_range_attr(range=PAGE),
+            errno.EINVAL,
+            marks=behaviour("madvise.query.unknown-vm"),
+        ),
+        ("VM_DESTROY", xe.drm_xe_vm_destroy(), errno.ENOENT),
+        (
+            "GEM_CREATE",
+            xe.drm_xe_gem_create(size=PAGE, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB),
+            errno.ENOENT,
+        ),
+        pytest.param(
+            "VM_GET_PROPERTY",
+            xe.drm_xe_vm_get_property(),
+            errno.ENOENT,
+            marks=behaviour("vm.getprop.unknown-vm"),
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_each_ioctl_has_its_own_errno_for_an_unknown_vm(
+    device: Device, request_name: str, argument, code: int
+) -> None:
+    """Binds and attribute calls answer EINVAL to an unknown VM id, all others ENOENT."""
+    call = getattr(xe, f"DRM_IOCTL_XE_{request_name}")
+    argument = type(argument).from_buffer_copy(argument)
+    argument.vm_id = 0x1234_5678
+    with refused(code):
+        device.ioctl(call, argument)
+
+
+@behaviour("vm.lookup-errno-map")
+@acts("refusal")
+def test_a_queue_for_an_unknown_vm_is_refused(device: Device, make_vm) -> None:
+    """EXEC_QUEUE_CREATE answers ENOENT to an unknown VM id."""
+    vm = make_vm()
+    vm.close()
+    vm.id = 0x1234_5678
+    with refused(errno.ENOENT):
+        vm.queue()
+    vm.id = 0
