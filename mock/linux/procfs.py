@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: MIT
+"""What /proc tells about another process: its mappings, which pages it has, who it is."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from mock.linux.syscall import iowr
+
+_QUERY = struct.Struct("=QQQQQQQQQIIIIQQ")  # struct procmap_query, Linux 6.11
+_PROCMAP_QUERY = iowr(ord("f"), 17, _QUERY.size)
+_COVERING_OR_NEXT = 0x10
+
+READABLE = 1
+WRITABLE = 2
+EXECUTABLE = 4
+SHARED = 8
+
+PAGE = 4096
+_PRESENT = 1 << 63 | 1 << 62
+
+
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """One line of /proc/PID/maps. `flags`: READABLE ... SHARED; `device` as st_dev."""
+
+    start: int
+    end: int
+    flags: int
+    offset: int
+    device: int
+    inode: int
+    page_size: int
+
+
+class Maps:
+    """The mappings of one address space; stays with it when its process execs. Every method raises
+    OSError(ESRCH) once it is gone.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
+        self._buffer = bytearray(_QUERY.size)
+        self._query = True
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def at_or_after(self, address: int) -> Mapping | None:
+        """The mapping that covers `address`, or the next above; None when there is none."""
+        if self._query:
+            try:
+                return self._ask(address)
+            except OSError as error:
+                if error.errno not in (errno.ENOTTY, errno.EINVAL):
+                    raise
+                self._query = False
+        return next((mapping for mapping in self.all() if mapping.end > address), None)
+
+    def _ask(self, address: int) -> Mapping | None:
+        buffer = self._buffer
+        _QUERY.pack_into(buffer, 0, _QUERY.size, _COVERING_OR_NEXT, address, *([0] * 12))
+        try:
+            fcntl.ioctl(self._fd, _PROCMAP_QUERY, buffer, True)
+        except FileNotFoundError:
+            return None
+        _, _, _, start, end, flags, page_size, offset, inode, major, minor, *_ = _QUERY.unpack(buffer)
+        return Mapping(start, end, flags, offset, os.makedev(major, minor), inode, page_size)
+
+    def overlapping(self, start: int, end: int) -> list[Mapping]:
+        """Mappings that have a byte of [start, end), in order."""
+        found = []
+        while start < end and (mapping := self.at_or_after(start)) is not None and mapping.start < end:
+            found.append(mapping)
+            start = mapping.end
+        return found
+
+    def all(self) -> list[Mapping]:
+        """Every mapping, read as text (the way of kernels before 6.11; knows no huge pages)."""
+        data, at = b"", 0
+        while chunk := os.pread(self._fd, 1 << 16, at):
+            data, at = data + chunk, at + len(chunk)
+        if not data:
+            raise ProcessLookupError(errno.ESRCH, "address space is gone")
+        return [_parse(line) for line in data.decode(errors="replace").splitlines()]
+
+
+def _parse(line: str) -> Mapping:
+    area, permissions, offset, device, inode = line.split(maxsplit=5)[:5]
+    start, end = (int(part, 16) for part in area.split("-"))
+    major, minor = (int(part, 16) for part in device.split(":"))
+    bits = zip("rwxs", (READABLE, WRITABLE, EXECUTABLE, SHARED), strict=True)
+    flags = sum(bit for letter, bit in bits if letter in permissions)
+    return Mapping(start, end, flags, int(offset, 16), os.makedev(major, minor), int(inode), PAGE)
+
+
+class Pagemap:
+    """Which pages of an address space exist."""
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+    def present(self, start: int, end: int) -> list[bool]:
+        """For each page of [start, end): whether it is in memory or swapped out, that is, has been
+        populated.
+        """
+        count = (end - start) // PAGE
+        data = os.pread(self._fd, 8 * count, start // PAGE * 8)
+        entries = memoryview(data.ljust(8 * count, b"\0")).cast("Q")
+        return [entry & _PRESENT != 0 for entry in entries]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Parts of /proc/TID/status. Signal masks and capabilities are bit sets."""
+
+    name: str
+    tgid: int
+    uid: int
+    capabilities: int
+    pending: int
+    shared_pending: int
+    blocked: int
+    threads: int
+
+
+def status(tid: int) -> Status:
+    """Raises OSError (ENOENT, ESRCH) when there is no such thread."""
+    fields = {}
+    for line in Path(f"/proc/{tid}/status").read_text(errors="replace").splitlines():
+        key, _, value = line.partition(":")
+        fields[key] = value.strip()
+    return Status(
+        name=fields["Name"],
+        tgid=int(fields["Tgid"]),
+        uid=int(fields["Uid"].split()[1]),
+        capabilities=int(fields["CapEff"], 16),
+        pending=int(fields["SigPnd"], 16),
+        shared_pending=int(fields["ShdPnd"], 16),
+        blocked=int(fields["SigBlk"], 16),
+        threads=int(fields["Threads"]),
+    )

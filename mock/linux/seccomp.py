@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: MIT
+"""Seccomp user notification: installing a filter with a listener, and answering on it
+(seccomp_unotify(2)).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import struct
+from dataclasses import dataclass
+
+from mock.linux.syscall import iow, iowr, syscall
+
+_SET_MODE_FILTER = 1
+_GET_NOTIF_SIZES = 3
+_FLAG_TSYNC = 1 << 0
+_FLAG_NEW_LISTENER = 1 << 3
+_FLAG_TSYNC_ESRCH = 1 << 4
+_FLAG_WAIT_KILLABLE_RECV = 1 << 5
+
+_PR_SET_NO_NEW_PRIVS = 38
+
+_RECV = iowr(ord("!"), 0, 80)
+_SEND = iowr(ord("!"), 1, 24)
+_ID_VALID = iow(ord("!"), 2, 8)
+_ADDFD = iow(ord("!"), 3, 24)
+_SET_FLAGS = iow(ord("!"), 4, 8)
+_SYNC_WAKE_UP = 1
+_ADDFD_SEND = 2
+_CONTINUE = 1
+
+_NOTIF = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
+_RESPONSE = struct.Struct("=QqiI")
+_ADDFD_STRUCT = struct.Struct("=QIIII")
+_ZEROES = bytes(_NOTIF.size)
+
+
+class _Program(ctypes.Structure):
+    """struct sock_fprog."""
+
+    _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
+
+
+def available() -> None:
+    """Raise OSError when the kernel (or a sandbox) does not let filters be used at all."""
+    sizes = (ctypes.c_uint16 * 3)()
+    syscall("seccomp", _GET_NOTIF_SIZES, 0, ctypes.byref(sizes))
+
+
+def install(program: bytes, *, privileged: bool) -> int:
+    """Install a filter in all threads of this process and return the listener's descriptor (close-on-exec).
+
+    It cannot be removed, children and exec inherit it. Not `privileged` (no CAP_SYS_ADMIN): sets
+    NO_NEW_PRIVS. Raises OSError: EBUSY when this process or an ancestor has a listener already, ESRCH when
+    another thread has another filter.
+    """
+    if not privileged:
+        syscall("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    fprog = _Program(len(program) // 8, program)
+    flags = _FLAG_TSYNC | _FLAG_NEW_LISTENER | _FLAG_TSYNC_ESRCH | _FLAG_WAIT_KILLABLE_RECV
+    return syscall("seccomp", _SET_MODE_FILTER, flags, ctypes.byref(fprog))
+
+
+@dataclass(frozen=True, slots=True)
+class Notification:
+    """A system call that waits for an answer."""
+
+    id: int
+    tid: int
+    number: int
+    arguments: tuple[int, ...]
+
+
+class Gone(Exception):  # noqa: N818 - a condition, not a failure
+    """The caller died, nobody waits for the answer."""
+
+
+class Listener:
+    """The answering side. Every method that names a notification raises Gone when its caller died."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        self._buffer = bytearray(_NOTIF.size)
+        # Wake the caller on this CPU, at once: the round trip never waits for an idle core (Linux 6.6).
+        with contextlib.suppress(OSError):
+            fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
+
+    def receive(self) -> Notification | None:
+        """The next call; None when its caller died before it was received. Does not block when poll(2) said
+        so.
+        """
+        self._buffer[:] = _ZEROES
+        try:
+            fcntl.ioctl(self.fd, _RECV, self._buffer, True)
+        except (FileNotFoundError, InterruptedError):
+            return None
+        ident, tid, _, number, _, _, *arguments = _NOTIF.unpack(self._buffer)
+        return Notification(ident, tid, number, tuple(arguments))
+
+    def answer(self, ident: int, result: int) -> None:
+        """The call returns `result`, a negative one as errno."""
+        if result < 0:
+            self._send(ident, 0, result, 0)
+        else:
+            self._send(ident, result, 0, 0)
+
+    def proceed(self, ident: int) -> None:
+        """The kernel carries the call out as if there were no filter."""
+        self._send(ident, 0, 0, _CONTINUE)
+
+    def _send(self, ident: int, value: int, error: int, flags: int) -> None:
+        try:
+            fcntl.ioctl(self.fd, _SEND, _RESPONSE.pack(ident, value, error, flags))
+        except FileNotFoundError as gone:
+            raise Gone from gone
+
+    def valid(self, ident: int) -> bool:
+        """Whether the caller still waits."""
+        try:
+            fcntl.ioctl(self.fd, _ID_VALID, ident.to_bytes(8, "little"))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def add_fd(self, ident: int, fd: int, *, cloexec: bool, answer: bool = False) -> int:
+        """Give the caller a descriptor of the file that is `fd` here; returns its number there. With `answer`
+        that is the call's result, in one step. OSError(EMFILE) when the caller may have no more.
+        """
+        flags = _ADDFD_SEND if answer else 0
+        request = bytearray(_ADDFD_STRUCT.pack(ident, flags, fd, 0, os.O_CLOEXEC if cloexec else 0))
+        try:
+            return fcntl.ioctl(self.fd, _ADDFD, request, True)
+        except (FileNotFoundError, ProcessLookupError) as gone:
+            raise Gone from gone

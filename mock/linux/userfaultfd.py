@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: MIT
+"""userfaultfd(2): page faults and mapping changes of another process, and filling its pages."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from enum import IntEnum, IntFlag
+
+from mock.linux.syscall import io, ior, iowr, syscall
+
+_API_VERSION = 0xAA
+_USER_MODE_ONLY = 1
+_IOC_NEW = io(0xAA, 0x00)
+_API = iowr(0xAA, 0x3F, 24)
+_REGISTER = iowr(0xAA, 0x00, 32)
+_UNREGISTER = ior(0xAA, 0x01, 16)
+_WAKE = ior(0xAA, 0x02, 16)
+_COPY = iowr(0xAA, 0x03, 40)
+_ZEROPAGE = iowr(0xAA, 0x04, 32)
+_WRITEPROTECT = iowr(0xAA, 0x06, 24)
+
+_MESSAGE = struct.Struct("=BBHIQQQ")
+_RANGE = struct.Struct("=QQ")
+_RANGE_MODE = struct.Struct("=QQQ")
+_RANGE_MODE_OUT = struct.Struct("=QQQq")
+_COPY_STRUCT = struct.Struct("=QQQQq")
+
+PAGE = 4096
+
+
+class Feature(IntFlag):
+    """UFFD_FEATURE_*."""
+
+    PAGEFAULT_FLAG_WP = 1 << 0
+    EVENT_FORK = 1 << 1
+    EVENT_REMAP = 1 << 2
+    EVENT_REMOVE = 1 << 3
+    MISSING_HUGETLBFS = 1 << 4
+    MISSING_SHMEM = 1 << 5
+    EVENT_UNMAP = 1 << 6
+    WP_HUGETLBFS_SHMEM = 1 << 12
+
+
+EVENTS = Feature.EVENT_REMAP | Feature.EVENT_REMOVE | Feature.EVENT_UNMAP
+NEEDED = EVENTS | Feature.PAGEFAULT_FLAG_WP
+WISHED = Feature.MISSING_HUGETLBFS | Feature.MISSING_SHMEM | Feature.WP_HUGETLBFS_SHMEM
+
+
+class Mode(IntFlag):
+    """UFFDIO_REGISTER_MODE_*."""
+
+    MISSING = 1
+    WP = 2
+
+
+class Kind(IntEnum):
+    """UFFD_EVENT_*."""
+
+    PAGEFAULT = 0x12
+    FORK = 0x13
+    REMAP = 0x14
+    REMOVE = 0x15
+    UNMAP = 0x16
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """struct uffd_msg. `a`, `b`, `c` are: PAGEFAULT flags, address, thread; FORK the new descriptor; REMAP
+    from, to, length; REMOVE and UNMAP start, end.
+    """
+
+    kind: Kind
+    a: int
+    b: int
+    c: int
+
+    WRITE = 1
+    """UFFD_PAGEFAULT_FLAG_WRITE."""
+    WP = 2
+    """UFFD_PAGEFAULT_FLAG_WP."""
+
+
+class Busy(Exception):  # noqa: N818 - a condition, not a failure
+    """EAGAIN: a mapping change is under way, read its event and try again."""
+
+
+def create(*, user_mode_only: bool) -> int:
+    """A userfaultfd of this process: by /dev/userfaultfd when its permissions allow that, else by the system
+    call. Non-blocking and close-on-exec. Raises OSError (EPERM, ENOSYS).
+    """
+    flags = os.O_CLOEXEC | os.O_NONBLOCK
+    if not user_mode_only:
+        try:
+            device = os.open("/dev/userfaultfd", os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            pass
+        else:
+            try:
+                return fcntl.ioctl(device, _IOC_NEW, flags)
+            finally:
+                os.close(device)
+    return syscall("userfaultfd", flags | (_USER_MODE_ONLY if user_mode_only else 0))
+
+
+def features(fd: int) -> Feature:
+    """What the kernel offers; uses up `fd`, which must be new."""
+    buffer = bytearray(struct.pack("=QQQ", _API_VERSION, 0, 0))
+    fcntl.ioctl(fd, _API, buffer, True)
+    return Feature(struct.unpack("=QQQ", buffer)[1])
+
+
+class Userfaultfd:
+    """One userfaultfd, held by a process that is not the one it watches.
+
+    Methods raise Busy as said there, ProcessLookupError when the address space is gone, and FileNotFoundError
+    when the range is not registered (any more).
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        # UFFDIO_COPY wants an address of ours to copy from.
+        self._staging = _Staging()
+
+    def enable(self, wanted: Feature) -> None:
+        """The handshake, once. OSError: EPERM for EVENT_FORK without CAP_SYS_PTRACE, EINVAL for features it
+        lacks.
+        """
+        fcntl.ioctl(self.fd, _API, struct.pack("=QQQ", _API_VERSION, wanted, 0))
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    def read(self) -> list[Message]:
+        """Messages that wait, none when there are none. FORK comes with a new descriptor to close."""
+        try:
+            data = os.read(self.fd, 64 * _MESSAGE.size)
+        except (BlockingIOError, InterruptedError):
+            return []
+        messages = []
+        for kind, _, _, _, a, b, c in _MESSAGE.iter_unpack(data):
+            messages.append(Message(Kind(kind), a & 0xFFFFFFFF if kind == Kind.FORK else a, b, c))
+        return messages
+
+    def register(self, start: int, end: int, mode: Mode) -> None:
+        """Watch [start, end). OSError: EINVAL or EPERM for memory that cannot be, EBUSY when another one
+        watches it.
+        """
+        fcntl.ioctl(self.fd, _REGISTER, _RANGE_MODE_OUT.pack(start, end - start, mode, 0))
+
+    def unregister(self, start: int, end: int) -> None:
+        """Stop watching; wakes the threads that wait there."""
+        fcntl.ioctl(self.fd, _UNREGISTER, _RANGE.pack(start, end - start))
+
+    def wake(self, start: int, end: int) -> None:
+        """Let threads that wait on faults there try again."""
+        fcntl.ioctl(self.fd, _WAKE, _RANGE.pack(start, end - start))
+
+    def copy(self, address: int, data: bytes | memoryview) -> int:
+        """Fill missing pages and wake; returns the bytes done, fewer when a page in the way is present
+        (FileExistsError if it is the first).
+        """
+        length = len(data)
+        source = self._staging.put(data)
+        buffer = bytearray(_COPY_STRUCT.pack(address, source, length, 0, 0))
+        try:
+            fcntl.ioctl(self.fd, _COPY, buffer, True)
+        except BlockingIOError:
+            done = _COPY_STRUCT.unpack(buffer)[4]
+            if done > 0:
+                return int(done)
+            raise Busy from None
+        return length
+
+    def zero(self, start: int, end: int) -> None:
+        """Fill missing pages with zeros and wake. FileExistsError when the first is present; others stop it
+        silently.
+        """
+        buffer = bytearray(_RANGE_MODE_OUT.pack(start, end - start, 0, 0))
+        try:
+            fcntl.ioctl(self.fd, _ZEROPAGE, buffer, True)
+        except BlockingIOError:
+            if _RANGE_MODE_OUT.unpack(buffer)[3] <= 0:
+                raise Busy from None
+
+    def write_protect(self, start: int, end: int, *, on: bool) -> None:
+        """Make stores fault, or stop that and wake."""
+        try:
+            fcntl.ioctl(self.fd, _WRITEPROTECT, _RANGE_MODE.pack(start, end - start, 1 if on else 0))
+        except BlockingIOError:
+            raise Busy from None
+
+
+class _Staging:
+    """Memory of ours with a known address, grown on demand."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def put(self, data: bytes | memoryview) -> int:
+        if len(data) > self._size:
+            self._grow(len(data))
+        self._map[: len(data)] = data
+        return self._address
+
+    def _grow(self, size: int) -> None:
+        self._size = max(size, 16 * PAGE)
+        self._map = mmap.mmap(-1, self._size)
+        self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))
