@@ -27,8 +27,11 @@ def zstd(data: bytes, size: int) -> bytes:
 
 
 def unpack(payload: bytes) -> bytes:
-    """A kernel payload decompressed. The build appends the size to formats that do not carry it (size_append in
-    scripts/Makefile.lib), which all of these decompressors but zstd's take as the end."""
+    """A kernel payload decompressed.
+
+    The build appends the size to formats that do not carry it (size_append in scripts/Makefile.lib), which all of
+    these decompressors but zstd's take as the end.
+    """
     size = int.from_bytes(payload[-4:], "little")
     formats: dict[bytes, Callable[[], bytes]] = {
         b"\x28\xb5\x2f\xfd": lambda: zstd(payload[:-4], size),

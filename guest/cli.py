@@ -12,52 +12,18 @@ import signal
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
-from guest import GuestError, cache, kernels, run
-from guest.machine import GIB, Machine, Topology
-from guest.vm import Files, Outcome
-
-DEFAULT_KERNEL = "7.3"
-CONSOLE_LINES = 40
-
-
-def add_machine_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--kernel",
-        default=DEFAULT_KERNEL,
-        metavar="KERNEL",
-        help="version (7.3, 7.3.4), Debian package, built kernel tree, or IMAGE:MODULES (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--module", type=Path, action="append", default=[], metavar="FILE.ko", help="replace this one module"
-    )
-    parser.add_argument(
-        "--gpus", type=int, choices=(0, 1, 2), default=1, help="emulated GPUs (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--topology",
-        type=Topology,
-        choices=tuple(Topology),
-        default=Topology.NEAR,
-        help="two GPUs behind one switch, or far from each other without p2p (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--memory", type=int, default=4, metavar="GIB", help="the guest's memory (default: %(default)s)"
-    )
-    parser.add_argument("--append", action="append", default=[], metavar="PARAMETER", help="kernel parameter")
-
-
-def machine(options: argparse.Namespace) -> Machine:
-    return Machine(options.gpus, options.topology, options.memory * GIB, options=tuple(options.append))
+from guest import GuestError, cache, interpreter, kernels, run
+from guest.options import add_options, machine
 
 
 def run_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="svmcts guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    add_machine_options(parser)
+    add_options(parser)
     parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")
     parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="or: kernels (list what can be had)")
     return parser
@@ -68,6 +34,8 @@ def main(arguments: list[str]) -> int:
     try:
         if arguments[:1] == ["kernels"]:
             return list_kernels(arguments[1:])
+        if arguments[:1] == ["python"]:
+            return interpreter.main(arguments[1:])
         return run_command(run_parser().parse_args(arguments))
     except GuestError as error:
         print(f"svmcts: {error}", file=sys.stderr)
@@ -90,22 +58,8 @@ def run_command(options: argparse.Namespace) -> int:
             scratch=options.scratch.absolute() if options.scratch else None,
             terminal=shutil.get_terminal_size()[::-1] if interactive else None,
         )
-    report_loss(outcome, files)
+    run.report_loss(outcome, files)
     return outcome.code
-
-
-def report_loss(outcome: Outcome, files: Files) -> None:
-    """Say why a guest was lost, with the end of its console."""
-    if outcome.lost:
-        print(f"svmcts: {outcome.lost}; the console's last lines ({files.console}):", file=sys.stderr)
-        for line in console_tail(files):
-            print(f"  {line}", file=sys.stderr)
-
-
-def console_tail(files: Files, lines: int = CONSOLE_LINES) -> Sequence[str]:
-    if not files.console.exists():
-        return ()
-    return files.console.read_text(errors="replace").splitlines()[-lines:]
 
 
 @contextlib.contextmanager

@@ -45,7 +45,7 @@ BUILT_IN = frozenset(
 
 def parse(text: str) -> dict[str, str]:
     """The options of a .config that are set, without the CONFIG_ prefix."""
-    return {name: value for name, value in re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.MULTILINE)}
+    return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.MULTILINE))
 
 
 def missing(options: Mapping[str, str]) -> list[str]:

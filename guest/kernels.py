@@ -29,7 +29,11 @@ DRIVER = ("xe",)
 
 @dataclass(frozen=True)
 class Kernel:
-    """A kernel that can be booted. ``boot`` is what QEMU gets: the ELF kernel where it has a PVH entry, else the bzImage."""
+    """A kernel that can be booted.
+
+    ``boot`` is what QEMU gets: the ELF kernel where it has a PVH entry, else the bzImage. ``files`` are the modules
+    that make the host's files visible, ``driver`` those of the driver under test, each in the order of loading.
+    """
 
     release: str
     boot: Path

@@ -20,13 +20,18 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What is in the machine. ``memory`` in bytes; ``options`` are further kernel parameters."""
+    """What is in the machine.
+
+    ``memory`` is in bytes, ``options`` are further kernel parameters, ``emulator`` further arguments of the emulated
+    GPUs (``python -m guest.emulator --help``).
+    """
 
     gpus: int = 1
     topology: Topology = Topology.NEAR
     memory: int = 4 * GIB
     cpus: int = 2
     options: Sequence[str] = ()
+    emulator: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

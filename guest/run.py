@@ -3,6 +3,7 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def new_directory(name: str) -> Path:
 def passed_environment(files: Files) -> dict[str, str]:
     """Our environment, without what only works on the host."""
     variables = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    return {**variables, "SVMCTS_SCRATCH": str(files.scratch)}
+    return {**variables, "SVMCTS_SCRATCH": str(files.scratch), "SVMCTS_CHECKS": str(files.checks)}
 
 
 def run(
@@ -82,3 +83,17 @@ def run(
             return guest.run(instructions, prepared.environment), files
     except OSError as error:
         raise GuestError(f"the guest cannot be started: {error}") from error
+
+
+def report_loss(outcome: Outcome, files: Files) -> None:
+    """Say on standard error why a guest was lost, with the end of its console."""
+    if outcome.lost:
+        print(f"svmcts: {outcome.lost}; the end of {files.console}:", file=sys.stderr)
+        for line in console_tail(files):
+            print(f"  {line}", file=sys.stderr)
+
+
+def console_tail(files: Files, lines: int = 40) -> list[str]:
+    if not files.console.exists():
+        return []
+    return files.console.read_text(errors="replace").splitlines()[-lines:]

@@ -28,6 +28,7 @@ from guest.qemu import Qemu
 PROJECT = Path(__file__).resolve().parent.parent
 PR_SET_PDEATHSIG = 1
 CHUNK = 1 << 16
+POLL_S = 0.005
 EMULATOR_DEADLINE_S = 30.0
 BOOT_DEADLINE_S = 180.0
 SILENCE_S = 60.0  # of a guest whose init reports every five seconds
@@ -60,8 +61,18 @@ class Files:
         return self.directory / "console.log"
 
     @property
+    def checks(self) -> Path:
+        """What the emulated GPUs' checkers found; in the scratch directory, where the suite inside reads it."""
+        return self.scratch / "checks.jsonl"
+
+    @property
     def events(self) -> Path:
         return self.directory / "events.jsonl"
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else f"{path} is empty"
 
 
 def die_with_parent() -> None:
@@ -170,12 +181,12 @@ class Guest:
         # Relative to the run's directory: an address of a Unix socket has at most 107 characters.
         return [f"gpu{index}.sock" for index in range(self.machine.gpus)]
 
-    def _spawn(self, name: str, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+    def _spawn(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
         process = subprocess.Popen(
             command,
             cwd=self.files.directory,
             stdin=subprocess.DEVNULL,
-            preexec_fn=die_with_parent,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (no thread has been started yet)
             start_new_session=True,  # an interrupt from the terminal is for us to handle
             **options,
         )
@@ -183,21 +194,21 @@ class Guest:
         return process
 
     def _start_emulator(self) -> subprocess.Popen[bytes]:
-        """The emulated GPUs, listening: it says so by a line on its standard output."""
-        command = [sys.executable, "-m", "guest.emulator"]
+        """The emulated GPUs, each listening on its socket."""
+        command = [sys.executable, "-m", "guest.emulator", "--reports", str(self.files.checks)]
         for name in self._sockets():
             command += ["--socket", name]
+        command += self.machine.emulator
         with (self.files.directory / "emulator.log").open("wb") as log:
-            process = self._spawn(
-                "emulator",
-                command,
-                env={**os.environ, "PYTHONPATH": str(PROJECT)},
-                stdout=subprocess.PIPE,
-                stderr=log,
-            )
-        assert process.stdout is not None
-        if not process.stdout.readline():
-            raise GuestError(f"the emulated GPU does not start, see {self.files.directory}/emulator.log")
+            environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+            process = self._spawn(command, env=environment, stdout=log, stderr=log)
+        deadline = time.monotonic() + EMULATOR_DEADLINE_S
+        while not all((self.files.directory / name).exists() for name in self._sockets()):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise GuestError(
+                    f"the emulated GPU does not start: {last_line(self.files.directory / 'emulator.log')}"
+                )
+            time.sleep(POLL_S)
         return process
 
     def _start_qemu(self, channels: Channels, terminal: bool) -> subprocess.Popen[bytes]:
@@ -213,7 +224,6 @@ class Guest:
         arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu))
         with (self.files.directory / "qemu.log").open("wb") as log:
             return self._spawn(
-                "qemu",
                 [*self.qemu.command, *arguments],
                 env={**os.environ, **self.qemu.environment},
                 stdout=log,

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The options that describe a guest, shared by the command line, the interpreter and the pytest plugin."""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from guest.machine import GIB, Machine, Topology
+
+DEFAULT_KERNEL = "7.3"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
+        "--kernel",
+        default=DEFAULT_KERNEL,
+        metavar="KERNEL",
+        help="version (7.3, 7.3.4), Debian package, built tree, or IMAGE:MODULES (default: %(default)s)",
+    )
+    add(
+        "--module",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE.ko",
+        help="put this in place of the kernel's module of the same name; may be repeated",
+    )
+    add("--gpus", type=int, choices=(0, 1, 2), default=1, help="emulated GPUs (default: %(default)s)")
+    add(
+        "--topology",
+        type=Topology,
+        choices=tuple(Topology),
+        default=Topology.NEAR,
+        help="two GPUs behind one switch, or far from each other, without p2p (default: %(default)s)",
+    )
+    add("--memory", type=int, default=4, metavar="GIB", help="the guest's memory (default: %(default)s)")
+    add(
+        "--append", action="append", default=[], metavar="PARAMETER", help="kernel parameter; may be repeated"
+    )
+    add(
+        "--emulator",
+        type=shlex.split,
+        default=[],
+        metavar="OPTIONS",
+        help="options of the emulated GPUs, as in '--vram 1G --trace guc' (python -m guest.emulator --help)",
+    )
+
+
+def machine(options: argparse.Namespace) -> Machine:
+    """The machine that parsed options describe."""
+    return Machine(
+        options.gpus,
+        options.topology,
+        options.memory * GIB,
+        options=tuple(options.append),
+        emulator=tuple(options.emulator),
+    )
