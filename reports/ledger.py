@@ -27,7 +27,7 @@ _SOURCE = re.compile(
     r"|Documentation/\S+|seed \d{3} \S.*|stable patch \".+\""
 )
 _REQUIRED = {"id", "title", "kind", "statement", "sources", "since"}
-_OPTIONAL = {"reason", "since_note", "observable", "needs", "landed_as"}
+_OPTIONAL = {"reason", "history", "observable", "needs", "landed_as"}
 
 # The C loader reads the whole ledger in about 30 ms; the Python one is for builds of PyYAML without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -50,7 +50,7 @@ class Behaviour:
     sources: tuple[str, ...]
     since: str
     """First kernel that behaves so: ``6.15``."""
-    since_note: str | None
+    history: str | None
     observable: tuple[str, ...]
     needs: tuple[str, ...]
     reason: str | None
@@ -166,7 +166,7 @@ def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
         raise LedgerError(f"{where}: lacks {', '.join(sorted(missing))}")
     if unknown := entry.keys() - _REQUIRED - _OPTIONAL:
         raise LedgerError(f"{where}: {', '.join(sorted(unknown))} is not a field of an entry")
-    for field in ("id", "title", "kind", "statement", "since", "reason", "since_note", "landed_as"):
+    for field in ("id", "title", "kind", "statement", "since", "reason", "history", "landed_as"):
         if field in entry and not (isinstance(entry[field], str) and entry[field].strip()):
             raise LedgerError(f"{where}: {field} has to be text (quote versions: '6.15')")
     for field in ("sources", "observable", "needs"):
@@ -181,7 +181,7 @@ def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
         statement=entry["statement"],
         sources=tuple(entry["sources"]),
         since=entry["since"],
-        since_note=entry.get("since_note"),
+        history=entry.get("history"),
         observable=tuple(entry.get("observable", [])),
         needs=tuple(entry.get("needs", [])),
         reason=entry.get("reason"),

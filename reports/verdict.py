@@ -126,7 +126,7 @@ def _unlisted(identifier: str) -> Behaviour:
         statement="A test names this id, and behaviours/ has no such entry.",
         sources=(),
         since="",
-        since_note=None,
+        history=None,
         observable=(),
         needs=(),
         reason=None,

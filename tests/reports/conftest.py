@@ -18,7 +18,7 @@ def entry(
         statement=f"Statement of {identifier}, quoted.",
         sources=("drivers/gpu/drm/xe/xe_vm.c:xe_vm_bind_ioctl",),
         since="6.15",
-        since_note=None,
+        history=None,
         observable=("errno",),
         needs=needs,
         reason=reason,
