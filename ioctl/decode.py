@@ -246,10 +246,9 @@ def reply(data: bytes, kind: Any) -> Node:
     return flexible(data, kind)[0] if kind in COUNTED else structure(kind.from_buffer_copy(data))
 
 
-def extensions(data: bytes, properties: Family | None) -> Group:
+def extensions(data: bytes, families: dict[str, Family] | None) -> Group:
     """A captured chain, its links in order."""
     width = ctypes.sizeof(xe.drm_xe_ext_set_property)
-    families = {"property": properties} if properties else None
     items: list[Node] = []
     for at in range(0, len(data), width):
         link = data[at : at + width]
@@ -268,7 +267,7 @@ def target(capture: Capture, arg: Any, data: bytes) -> Node:
         return UNREADABLE
     pointer = capture.pointer
     if isinstance(pointer, Chain):
-        return extensions(data, pointer.properties(arg))
+        return extensions(data, pointer.families(arg))
     kind = pointer.element(arg)
     size = pointer.size(arg)
     data = data[:size]

@@ -44,7 +44,7 @@ class Family:
             return [found or value]
         parts: list[str | int] = []
         for bit, name in self.names.items():
-            if value & bit == bit:
+            if bit and value & bit == bit:
                 parts.append(name)
                 value &= ~bit
         return [*parts, value] if value or not parts else parts
@@ -71,10 +71,14 @@ ENGINE_CLASS = _values("DRM_XE_ENGINE_CLASS_")
 DEVICE_QUERY = _values("DRM_XE_DEVICE_QUERY_")
 CONFIG = _values("DRM_XE_QUERY_CONFIG_")
 CONFIG_FLAGS = _flags("DRM_XE_QUERY_CONFIG_FLAG_")
+GEM_EXTENSION = _values("DRM_XE_GEM_CREATE_EXTENSION_")
 GEM_PROPERTY = _values("DRM_XE_GEM_CREATE_SET_PROPERTY_")
 QUEUE_PROPERTY = _values("DRM_XE_EXEC_QUEUE_SET_")
+QUEUE_EXTENSION = _values("DRM_XE_EXEC_QUEUE_EXTENSION_")
 QUEUE_GROUP = _flags("DRM_XE_MULTI_GROUP_")
+OA_EXTENSION = _values("DRM_XE_OA_EXTENSION_")
 OA_PROPERTY = _values("DRM_XE_OA_PROPERTY_")
+EU_STALL_EXTENSION = _values("DRM_XE_EU_STALL_EXTENSION_")
 EU_STALL_PROPERTY = _values("DRM_XE_EU_STALL_PROP_")
 OBSERVATION_TYPE = _values("DRM_XE_OBSERVATION_TYPE_")
 OBSERVATION_OP = _values("DRM_XE_OBSERVATION_OP_")
@@ -112,7 +116,7 @@ FIELDS: dict[type, dict[str, Family]] = {
         "fault_level": _values("FAULT_LEVEL_"),
     },
     xe.drm_xe_vm_get_property: {"property": VM_PROPERTY},
-    xe.drm_xe_exec_queue_create: {"flags": _flags("DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT")},
+    xe.drm_xe_exec_queue_create: {"flags": _flags("DRM_XE_EXEC_QUEUE_")},
     xe.drm_xe_exec_queue_get_property: {"property": _values("DRM_XE_EXEC_QUEUE_GET_PROPERTY_")},
     xe.drm_xe_exec_queue_set_property: {"property": QUEUE_PROPERTY},
     xe.drm_xe_sync: {"type": SYNC_TYPE, "flags": _flags("DRM_XE_SYNC_FLAG_")},
@@ -153,9 +157,13 @@ REQUEST_FIELDS: dict[Request, dict[str, Family]] = {
 OTHERS = (
     CONFIG,
     CONFIG_FLAGS,
+    GEM_EXTENSION,
     GEM_PROPERTY,
+    QUEUE_EXTENSION,
     QUEUE_GROUP,
+    OA_EXTENSION,
     OA_PROPERTY,
+    EU_STALL_EXTENSION,
     EU_STALL_PROPERTY,
     _flags("DRM_XE_OA_FORMAT_MASK_"),
     _values("DRM_XE_OA_FMT_TYPE_"),

@@ -42,10 +42,13 @@ class Pointer:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A field that begins a chain of extensions; ``properties`` gives names to their property numbers."""
+    """A field that begins a chain of extensions.
+
+    ``families``: what their fields "name" and "property" stand for; None when the field is no chain in this call.
+    """
 
     field: str
-    properties: Callable[[Any], Family | None]
+    families: Callable[[Any], dict[str, Family] | None]
 
 
 def array(field: str, element: type, count: str | Callable[[Any], int], *, after: bool = False) -> Pointer:
@@ -61,9 +64,10 @@ def one(field: str, element: type, when: Callable[[Any], bool] = lambda _: True)
     return Pointer(field, lambda arg: width * when(arg), lambda _: element, after=True, single=True)
 
 
-def chain(field: str, properties: Family) -> Chain:
-    """Extensions whose property numbers belong to one family."""
-    return Chain(field, lambda _: properties)
+def chain(field: str, extensions: Family, properties: Family) -> Chain:
+    """A chain of one sort only."""
+    families = {"name": extensions, "property": properties}
+    return Chain(field, lambda _: families)
 
 
 def text(field: str) -> Pointer:
@@ -91,20 +95,25 @@ OBSERVATION_PARAMS: dict[int, type] = {
 }
 
 
-def _stream_properties(arg: Any) -> Family | None:
-    if arg.observation_op != xe.DRM_XE_OBSERVATION_OP_STREAM_OPEN:
-        return None
-    return {
-        xe.DRM_XE_OBSERVATION_TYPE_OA: names.OA_PROPERTY,
-        xe.DRM_XE_OBSERVATION_TYPE_EU_STALL: names.EU_STALL_PROPERTY,
-    }.get(arg.observation_type)
+STREAM_FAMILIES = {
+    xe.DRM_XE_OBSERVATION_TYPE_OA: {"name": names.OA_EXTENSION, "property": names.OA_PROPERTY},
+    xe.DRM_XE_OBSERVATION_TYPE_EU_STALL: {
+        "name": names.EU_STALL_EXTENSION,
+        "property": names.EU_STALL_PROPERTY,
+    },
+}
+
+
+def _stream_families(arg: Any) -> dict[str, Family] | None:
+    opens = arg.observation_op == xe.DRM_XE_OBSERVATION_OP_STREAM_OPEN
+    return STREAM_FAMILIES.get(arg.observation_type) if opens else None
 
 
 POINTERS: dict[type, tuple[Pointer | Chain, ...]] = {
     xe.drm_xe_device_query: (
         Pointer("data", attrgetter("size"), lambda arg: REPLIES.get(arg.query), after=True),
     ),
-    xe.drm_xe_gem_create: (chain("extensions", names.GEM_PROPERTY),),
+    xe.drm_xe_gem_create: (chain("extensions", names.GEM_EXTENSION, names.GEM_PROPERTY),),
     xe.drm_xe_vm_bind: (
         array("vector_of_binds", xe.drm_xe_vm_bind_op, lambda arg: arg.num_binds if arg.num_binds > 1 else 0),
         array("syncs", xe.drm_xe_sync, "num_syncs"),
@@ -113,7 +122,7 @@ POINTERS: dict[type, tuple[Pointer | Chain, ...]] = {
         Pointer("data", attrgetter("size"), lambda _: xe.xe_vm_fault, before=False, after=True),
     ),
     xe.drm_xe_exec_queue_create: (
-        chain("extensions", names.QUEUE_PROPERTY),
+        chain("extensions", names.QUEUE_EXTENSION, names.QUEUE_PROPERTY),
         array("instances", xe.drm_xe_engine_class_instance, lambda arg: arg.width * arg.num_placements),
     ),
     xe.drm_xe_exec: (
@@ -122,7 +131,7 @@ POINTERS: dict[type, tuple[Pointer | Chain, ...]] = {
     ),
     xe.drm_xe_wait_user_fence: (one("addr", u64),),
     xe.drm_xe_observation_param: (
-        Chain("param", _stream_properties),
+        Chain("param", _stream_families),
         Pointer(
             "param",
             lambda arg: ctypes.sizeof(OBSERVATION_PARAMS.get(arg.observation_op, char * 0)),
@@ -130,7 +139,7 @@ POINTERS: dict[type, tuple[Pointer | Chain, ...]] = {
             single=True,
         ),
     ),
-    xe.drm_xe_ext_set_property: (chain("base.next_extension", names.OA_PROPERTY),),
+    xe.drm_xe_ext_set_property: (chain("base.next_extension", names.OA_EXTENSION, names.OA_PROPERTY),),
     xe.drm_xe_madvise: (
         one(
             "purge_state_val.retained_ptr",
@@ -194,7 +203,7 @@ def capture_before(arg: ctypes.Structure) -> list[Capture] | None:
         if not address:
             continue
         if isinstance(pointer, Chain):
-            if pointer.properties(arg) is not None:
+            if pointer.families(arg) is not None:
                 capture = Capture(pointer, address, 0)
                 capture.before = _follow(address)
                 captures.append(capture)

@@ -107,7 +107,7 @@ class _Writer:
         """
         pointer, data = capture.pointer, capture.before
         if isinstance(pointer, Chain):
-            return self.chain(data or b"", capture.address, pointer.properties(arg))
+            return self.chain(data or b"", capture.address, pointer.families(arg))
         kind: Any = pointer.element(arg) or char
         count = capture.size // ctypes.sizeof(kind)
         scalar = kind in (u32, u64)
@@ -133,7 +133,7 @@ class _Writer:
             return self.structure(value)
         return self.ids.get((self.fd, sort, value.value), hex(value.value))
 
-    def chain(self, data: bytes, address: int, properties: Family | None) -> str:
+    def chain(self, data: bytes, address: int, families: dict[str, Family] | None) -> str:
         """The address of the first extension, after lines that make those that were readable."""
         kind = xe.drm_xe_ext_set_property
         width = ctypes.sizeof(kind)
@@ -142,7 +142,6 @@ class _Writer:
         text = hex(following) if following else ""
         for link in reversed(links):
             pointers = {"base.next_extension": text} if text else {}
-            families = {"property": properties} if properties else {}
             text = self.address("ext", self.structure(link, pointers=pointers, families=families))
         return text
 

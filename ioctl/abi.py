@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts abi``: does this xe_drm.h keep what programs were built for?"""
+
+import argparse
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ioctl import facts, history, xe
+from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain, spare
+from ioctl.facts import Field, Number, Size, Table, Text, Value, struct_of
+from ioctl.header import HeaderError
+from ioctl.history import History, Version
+from ioctl.probe import NoCompilerError, Probe, find_compiler
+
+INSTALLED = (Path("/usr/include/drm/xe_drm.h"), Path("/usr/include/libdrm/xe_drm.h"))
+DESCRIPTION = """\
+Checks structures, request numbers, flags and enum values of a xe_drm.h, measured by a C compiler ($CC, or
+cc, gcc or clang), against the recorded uAPI of a kernel version. What breaks programs built for that version
+is named, one line each, and makes the exit status 1. New names are listed and leave it 0. Exit status 2: the
+check could not be made.
+"""
+RECORDING = """\
+A new kernel: svmcts abi --record 7.4 path/to/include/drm/xe_drm.h --from 'linux-libc-dev 7.4.1-1', then
+review the difference of ioctl/abi_history.json and bring the new names into ioctl/xe.py.
+"""
+
+
+class CannotCheckError(Exception):
+    """A reason, in one line, why there is no answer."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What a header is compared with, and how that was chosen."""
+
+    table: Table
+    label: str
+
+
+def main(argv: list[str]) -> int:
+    """Exit status: 0 nothing breaks, 1 something breaks, 2 no answer."""
+    options = _options(argv)
+    try:
+        if options.history:
+            print("\n".join(_history(history.recorded())))
+            return 0
+        header = options.header or _installed()
+        probe = Probe(header, find_compiler())
+        if options.record:
+            return _record(probe, options.record, options.origin)
+        return _check(probe, _base(options.base, header, probe))
+    except (CannotCheckError, HeaderError, NoCompilerError) as error:
+        print(f"svmcts abi: {error}", file=sys.stderr)
+        return 2
+
+
+def _options(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="svmcts abi", description=DESCRIPTION, epilog=RECORDING)
+    add = parser.add_argument
+    add("header", nargs="?", type=Path, metavar="HEADER", help="a xe_drm.h; without it the installed one")
+    add("--base", metavar="BASE", help="compare with this recorded version, or with another xe_drm.h")
+    add("--history", action="store_true", help="list what each recorded version brought")
+    add("--record", metavar="VERSION", help="record HEADER as that of a kernel version")
+    add("--from", dest="origin", metavar="TEXT", help="with --record: where HEADER is from")
+    options = parser.parse_args(argv)
+    if options.record and not (options.header and options.origin):
+        parser.error("--record needs HEADER and --from")
+    return options
+
+
+def _installed() -> Path:
+    for path in INSTALLED:
+        if path.is_file():
+            return path
+    looked = " or ".join(map(str, INSTALLED))
+    raise CannotCheckError(
+        f"no {looked}: give a HEADER, or install one, on Debian apt-get install linux-libc-dev"
+    )
+
+
+def _base(wanted: str | None, header: Path, probe: Probe) -> Base:
+    past = history.recorded()
+    if wanted is not None:
+        if wanted in past.names:
+            return Base(past.promised(wanted), f"Linux {wanted}")
+        if Path(wanted).is_file():
+            return Base(Probe(Path(wanted), probe.compiler).table(), wanted)
+        raise CannotCheckError(f"--base {wanted}: no file, and recorded are {', '.join(past.names)}")
+    told = _tree_version(header) or _installed_version(header)
+    if told is None:
+        version = _guess(past, probe.table())
+        return Base(past.promised(version), f"Linux {version}, the newest it has names of; --base chooses")
+    version, source = told
+    older = [name for name in past.names if history.sort_key(name) <= history.sort_key(version)]
+    if not older:
+        raise CannotCheckError(
+            f"{header} is of Linux {version} ({source}), recorded are {past.names[0]} and later"
+        )
+    return Base(past.promised(older[-1]), f"Linux {older[-1]}, as {source} says {version}")
+
+
+def _tree_version(header: Path) -> tuple[str, str] | None:
+    """The version of the kernel tree that the header is in."""
+    path = header.resolve()
+    makefile = path.parents[3] / "Makefile" if path.match("include/uapi/drm/*.h") else None
+    if makefile is None or not makefile.is_file():
+        return None
+    found = re.search(r"^VERSION = (\d+)\nPATCHLEVEL = (\d+)$", makefile.read_text(), re.MULTILINE)
+    return (f"{found[1]}.{found[2]}", str(makefile)) if found else None
+
+
+def _installed_version(header: Path) -> tuple[str, str] | None:
+    """The version that the headers installed around this one tell."""
+    path = header.resolve().parents[1] / "linux" / "version.h"
+    if not path.is_file():
+        return None
+    text = path.read_text()
+    major = re.search(r"LINUX_VERSION_MAJOR (\d+)", text)
+    minor = re.search(r"LINUX_VERSION_PATCHLEVEL (\d+)", text)
+    return (f"{major[1]}.{minor[1]}", str(path)) if major and minor else None
+
+
+def _guess(past: History, table: Table) -> str:
+    """The newest version of whose own names the header has one, and those after it that brought no names."""
+    ages = {
+        past.since[name].removeprefix("<=") for name in table if name in past.since.keys() - past.backported
+    }
+    if not ages:
+        raise CannotCheckError("the header has no name of any recorded xe_drm.h")
+    found = max(ages, key=history.sort_key)
+    for name in past.names[past.names.index(found) + 1 :]:
+        if name in (age.removeprefix("<=") for age in past.since.values()):
+            break
+        found = name
+    return found
+
+
+def _check(probe: Probe, base: Base) -> int:
+    table = probe.table()
+    try:
+        narrow: Table | None = probe.table("-m32")
+    except HeaderError:
+        narrow = None
+    findings = [
+        *compare(base.table, table, history.recorded().since),
+        *(differing_layout(table, narrow) if narrow else ()),
+    ]
+    findings += _own(table, {finding.name for finding in findings})
+    widths = "64 and 32 bits" if narrow else f"one width only, {probe.compiler[0]} does not do -m32"
+    print(f"{probe.path}: compared with {base.label}; {widths}")
+    for finding in ordered(findings):
+        print(finding)
+    counts = {kind: sum(finding.kind is kind for finding in findings) for kind in Kind}
+    unknown = sum(name not in facts.of_module(xe) and not spare(name) for name in table)
+    rest = f"; ioctl/xe.py does not have {unknown} of the names yet" if unknown else ""
+    print(", ".join(f"{count} {kind.value}" for kind, count in counts.items()) + rest)
+    return 1 if counts[Kind.BREAKS] else 0
+
+
+def _own(table: Table, reported: set[str]) -> Iterator[Finding]:
+    """Where this package's own structures say something else than the header, beyond what is said already."""
+    for name, fact in facts.of_module(xe).items():
+        now = table.get(name)
+        if now is None or name in reported or spare(name) or (isinstance(now, Value) and not now.abi):
+            continue
+        if now != fact:
+            yield Finding(Kind.BREAKS, name, f"ioctl/xe.py has {fact}, the header {now}")
+
+
+def _record(probe: Probe, version: str, origin: str) -> int:
+    past = history.recorded()
+    if not re.fullmatch(r"\d+\.\d+", version):
+        raise CannotCheckError(f"--record {version}: a version is MAJOR.MINOR")
+    table = probe.table()
+    older = [name for name in past.names if history.sort_key(name) < history.sort_key(version)]
+    if older:
+        findings = compare(past.promised(older[-1]), table, past.since)
+        broken = [finding for finding in findings if finding.kind is Kind.BREAKS]
+        if broken:
+            print("\n".join(map(str, broken)))
+            raise CannotCheckError(f"not recorded: {probe.path} breaks the uAPI of {older[-1]}")
+    history.write(past.with_version(version, origin, table))
+    print(f"{version}: {len(table)} facts recorded in {history.FILE}")
+    return 0
+
+
+def _history(past: History) -> Iterator[str]:
+    before: str | None = None
+    for entry in past.versions:
+        gap = f", with what came after {before}" if before != history.predecessor(entry.version) else ""
+        yield f"Linux {entry.version} ({entry.header}{gap if before else ', the oldest recorded'})"
+        lines = list(_brought(past, entry)) if before else list(_counted(entry))
+        yield from (f"  {line}" for line in lines or ["nothing"])
+        before = entry.version
+
+
+def _counted(entry: Version) -> Iterator[str]:
+    for what, kind in (("requests", Number), ("structures", Size), ("flags, values and limits", Value)):
+        yield f"{sum(isinstance(fact, kind) for fact in entry.changed.values())} {what}"
+
+
+def _brought(past: History, entry: Version) -> Iterator[str]:
+    earlier = past.table(past.names[past.names.index(entry.version) - 1])
+    for name, fact in entry.changed.items():
+        update = f", from {past.backported[name]} by a stable update" if name in past.backported else ""
+        verb = "changes" if name in earlier else "adds"
+        match fact:
+            case Size():
+                inner = [key for key in entry.changed if struct_of(key) == name != key]
+                fields = ", ".join(key.removeprefix(name + ".") for key in inner)
+                yield f"{verb} struct {name}, {fact.size} bytes: {fields}"
+            case Field():
+                if struct_of(name) in earlier:
+                    yield f"{verb} field {name}, {fact.type} at {fact.offset}"
+            case Number():
+                yield f"{verb} request {name} = {fact.number:#x}"
+            case Value():
+                yield f"{verb} {name} = {plain(fact.value)}{update}"
+            case Text():
+                yield f'{verb} {name} = "{fact.text}"'
+    for name in entry.removed:
+        update = f", which came to {entry.version} by no stable update" if name in past.backported else ""
+        yield f"lacks {name}{update}"
