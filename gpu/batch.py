@@ -52,6 +52,7 @@ class Batch:
         return self
 
     def noop(self, count: int = 1) -> Batch:
+        """MI_NOOP, `count` times."""
         return self.raw(*[0] * count)
 
     # Stores and loads

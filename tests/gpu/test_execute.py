@@ -1,0 +1,568 @@
+# SPDX-License-Identifier: MIT
+"""What each command of the command streamer does to memory, registers and the flow of a batch."""
+
+from collections.abc import Callable
+
+import pytest
+
+from gpu import Access, Batch, Engine, Execution, Reason, Stop
+from gpu import commands as c
+from gpu.registers import (
+    CTX_TIMESTAMP,
+    ENGINE_ID,
+    PREDICATE_DATA,
+    PREDICATE_RESULT,
+    PREDICATE_RESULT_2,
+    PREDICATE_SRC0,
+    PREDICATE_SRC1,
+    TIMESTAMP,
+    gpr,
+)
+from tests.gpu.space import Pages
+
+BATCH = 0x10_0000
+SECOND = 0x20_0000
+DATA = 0x30_0000
+MASK_64 = (1 << 64) - 1
+
+
+@pytest.fixture
+def space() -> Pages:
+    return Pages([address // 4096 + page for address in (BATCH, SECOND, DATA) for page in range(4)])
+
+
+@pytest.fixture
+def run(space: Pages) -> Callable[..., Execution]:
+    """Run a batch to its end; `engine` and `setup` are for what it needs before."""
+
+    def run_batch(batch: Batch, engine: Engine | None = None) -> Execution:
+        space.poke(BATCH, batch.encode(BATCH))
+        execution = Execution(space, BATCH, engine=engine)
+        stop = execution.run(10_000)
+        assert stop.reason is Reason.FINISHED, stop
+        return execution
+
+    return run_batch
+
+
+def stopped(space: Pages, batch: Batch, budget: int = 10_000) -> tuple[Execution, Stop]:
+    space.poke(BATCH, batch.encode(BATCH))
+    execution = Execution(space, BATCH)
+    return execution, execution.run(budget)
+
+
+def test_store_writes_a_dword_and_nothing_around_it(space: Pages, run: Callable) -> None:
+    space.poke(DATA, b"\xee" * 16)
+    run(Batch().store_dword(DATA + 4, 0xC0FFEE).end())
+    assert space.peek(DATA, 16) == b"\xee" * 4 + (0xC0FFEE).to_bytes(4, "little") + b"\xee" * 8
+
+
+def test_store_writes_qwords_and_arrays(space: Pages, run: Callable) -> None:
+    run(
+        Batch()
+        .store_qword(DATA, 0x1122334455667788)
+        .store_dwords(DATA + 0x100, [1, 2, 3])
+        .store_qwords(DATA + 0x200, [1 << 63, 5])
+        .end()
+    )
+    assert space.u64(DATA) == 0x1122334455667788
+    assert [space.u32(DATA + 0x100 + 4 * index) for index in range(4)] == [1, 2, 3, 0]
+    assert (space.u64(DATA + 0x200), space.u64(DATA + 0x208)) == (1 << 63, 5)
+
+
+def test_store_of_qwords_with_half_a_qword_is_illegal(space: Pages) -> None:
+    _, stop = stopped(space, Batch().command(c.StoreDataImm, qword=1, address=DATA, data=[1, 2, 3]).end())
+    assert stop.reason is Reason.ILLEGAL
+    assert space.u64(DATA) == 0
+
+
+def test_registers_go_between_batch_memory_and_each_other(space: Pages, run: Callable) -> None:
+    space.poke(DATA, bytes(range(1, 9)))
+    run(
+        Batch()
+        .load_register_mem(gpr(1), DATA)
+        .load_register_mem(gpr(1) + 4, DATA + 4)
+        .load_register_reg(gpr(2) + 4, gpr(1))
+        .load_gpr(3, 0xAAAA_BBBB_CCCC_DDDD)
+        .store_gpr(DATA + 0x10, 1)
+        .store_gpr(DATA + 0x18, 2)
+        .store_gpr(DATA + 0x20, 3)
+        .end()
+    )
+    assert space.peek(DATA + 0x10, 8) == bytes(range(1, 9))
+    assert space.peek(DATA + 0x18, 8) == bytes(4) + bytes(range(1, 5))
+    assert space.u64(DATA + 0x20) == 0xAAAA_BBBB_CCCC_DDDD
+
+
+@pytest.mark.parametrize("base", [0x2000, 0x22000, 0x3EE000])
+def test_engine_register_is_the_same_by_each_of_its_names(space: Pages, run: Callable, base: int) -> None:
+    """Relative to the engine, absolute, and by the render engine's offset with the remap bit."""
+    execution = run(
+        Batch()
+        .command(c.LoadRegisterImm, pairs=[base + gpr(1), 7])
+        .command(c.LoadRegisterImm, remap=1, pairs=[0x2000 + gpr(2), 8])
+        .command(c.LoadRegisterImm, cs_mmio=1, pairs=[gpr(3), 9])
+        .end(),
+        engine=Engine(base=base),
+    )
+    assert execution.registers.gpr[1:4] == [7, 8, 9]
+
+
+def test_user_batch_cannot_write_registers_of_the_engine(space: Pages, run: Callable) -> None:
+    run(
+        Batch()
+        .load_register(ENGINE_ID, 77)
+        .load_register(TIMESTAMP, 77)
+        .store_register(DATA, ENGINE_ID)
+        .store_register(DATA + 4, TIMESTAMP)
+        .end(),
+        engine=Engine(ident=0x123, clock=lambda: 5),
+    )
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (0x123, 5)
+
+
+def test_timestamps_are_the_engines_clocks(space: Pages, run: Callable) -> None:
+    clock, running = 0x1_2345_6789, 0x2_0000_0042
+    run(
+        Batch()
+        .store_register(DATA, TIMESTAMP)
+        .store_register(DATA + 4, TIMESTAMP + 4)
+        .store_register(DATA + 8, CTX_TIMESTAMP)
+        .store_register(DATA + 12, CTX_TIMESTAMP + 4)
+        .timestamp(DATA + 16)
+        .command(c.PipeControl, post_sync=3, address=DATA + 24)
+        .end(),
+        engine=Engine(clock=lambda: clock, context_clock=lambda: running),
+    )
+    assert [space.u64(DATA + offset) for offset in (0, 8, 16, 24)] == [clock, running, clock, clock]
+
+
+def test_time_counts_instructions_without_a_clock(space: Pages, run: Callable) -> None:
+    run(Batch().timestamp(DATA).noop(5).timestamp(DATA + 8).end())
+    assert (space.u64(DATA), space.u64(DATA + 8)) == (0, 6)
+
+
+def test_copy_mem_copies_one_dword(space: Pages, run: Callable) -> None:
+    space.poke(DATA, bytes(range(16)))
+    run(Batch().copy_mem(DATA + 0x102C, DATA + 4).end())
+    assert space.peek(DATA + 0x1028, 12) == bytes(4) + bytes(range(4, 8)) + bytes(4)
+
+
+def test_math_computes_with_gprs(space: Pages, run: Callable) -> None:
+    execution = run(
+        Batch()
+        .load_gpr(0, MASK_64)
+        .load_gpr(1, 2)
+        .math(
+            ("load", "srca", "r0"),
+            ("load", "srcb", "r1"),
+            ("add",),
+            ("store", "r2", "accu"),
+            ("store", "r3", "cf"),
+        )
+        .end()
+    )
+    assert execution.registers.gpr[:4] == [MASK_64, 2, 1, MASK_64]
+
+
+def test_math_accesses_memory_indirectly(space: Pages, run: Callable) -> None:
+    space.poke(DATA + 0x20, (0xABCDEF).to_bytes(8, "little"))
+    run(
+        Batch()
+        .load_gpr(0, DATA)
+        .load_gpr(1, 0x20)
+        .math(
+            ("load", "srca", "r0"),
+            ("load", "srcb", "r1"),
+            ("add",),
+            ("loadind", "r2", "accu"),
+            ("load0", "srcb"),
+            ("add",),
+            ("storeind", "accu", "r2"),
+        )
+        .end()
+    )
+    assert space.u64(DATA) == 0xABCDEF
+
+
+def test_illegal_math_changes_no_register(space: Pages) -> None:
+    batch = (
+        Batch()
+        .load_gpr(0, 1)
+        .math(("load", "srca", "r0"), ("load0", "srcb"), ("or",), ("store", "r1", "accu"))
+    )
+    batch.command(
+        c.Math, alu=[0x080 << 20 | 0x20 << 10, 0x102 << 20, 0x180 << 20 | 2 << 10 | 0x31, 0xFFF << 20]
+    )
+    execution, stop = stopped(space, batch.end())
+    assert stop.reason is Reason.ILLEGAL
+    assert execution.registers.gpr[:3] == [1, 1, 0]
+
+
+ATOMIC = [
+    ("and", 0b1100, 0b1010, 0, 0b1000),
+    ("or", 0b1100, 0b1010, 0, 0b1110),
+    ("xor", 0b1100, 0b1010, 0, 0b0110),
+    ("move", 5, 9, 0, 9),
+    ("inc", 5, 0, 0, 6),
+    ("inc", -1, 0, 0, 0),
+    ("dec", 5, 0, 0, 4),
+    ("dec", 0, 0, 0, -1),
+    ("add", 5, 9, 0, 14),
+    ("add", -1, 2, 0, 1),
+    ("sub", 5, 9, 0, -4),
+    ("rsub", 5, 9, 0, 4),
+    ("imax", -1, 5, 0, 5),
+    ("imin", -1, 5, 0, -1),
+    ("umax", -1, 5, 0, -1),
+    ("umin", -1, 5, 0, 5),
+    ("cmpwr", 5, 5, 9, 9),
+    ("cmpwr", 6, 5, 9, 6),
+]
+
+
+@pytest.mark.parametrize("size", [4, 8])
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "gpr"])
+@pytest.mark.parametrize(("operation", "old", "operand", "second", "new"), ATOMIC)
+def test_atomic(  # noqa: PLR0917 - a parameter for each column of the table
+    space: Pages,
+    run: Callable,
+    size: int,
+    inline: bool,
+    operation: str,
+    old: int,
+    operand: int,
+    second: int,
+    new: int,
+) -> None:
+    """The new value is in memory, the old one in GPR 4, and memory beside it is untouched."""
+    mask = (1 << 8 * size) - 1
+    old, new = old & mask, new & mask
+    space.poke(DATA, b"\xee" * 24)
+    space.poke(DATA + 8, old.to_bytes(size, "little"))
+    batch = Batch().load_gpr(4, MASK_64)
+    if inline:
+        batch.atomic(DATA + 8, operation, operand, second=second, size=size, returns=True)
+    else:
+        code = {name: code for code, name in c.ATOMICS.items()}[operation] | (0x20 if size == 8 else 0)
+        batch.load_gpr(0, operand).load_gpr(2, second)
+        batch.command(c.Atomic, operation=code, returns=1, address=DATA + 8)
+    execution = run(batch.end())
+    assert space.peek(DATA, 24) == b"\xee" * 8 + new.to_bytes(size, "little") + b"\xee" * (16 - size)
+    assert execution.registers.gpr[4] == old | (MASK_64 & ~mask)
+
+
+def test_atomic_without_return_leaves_gpr_4(space: Pages, run: Callable) -> None:
+    assert run(Batch().load_gpr(4, 7).atomic(DATA, "inc").end()).registers.gpr[4] == 7
+
+
+def test_atomic_ignores_low_address_bits(space: Pages, run: Callable) -> None:
+    run(Batch().command(c.Atomic, operation=0x25, address=DATA + 4).end())
+    assert space.u64(DATA) == 1
+
+
+@pytest.mark.parametrize("fields", [{"operation": 0x0F}, {"operation": 0x45}, {"operation": 7, "inline": 1}])
+def test_atomic_that_does_not_exist_is_illegal(space: Pages, fields: dict) -> None:
+    execution, stop = stopped(space, Batch().command(c.Atomic, address=DATA, **fields).end())
+    assert stop.reason is Reason.ILLEGAL
+    assert execution.run(10) is stop
+
+
+@pytest.mark.parametrize(
+    ("compare", "passing"), [(">", {6}), (">=", {5, 6}), ("<", {4}), ("<=", {4, 5}), ("==", {5})]
+)
+def test_semaphore_waits_until_memory_compares(space: Pages, compare: str, passing: set[int]) -> None:
+    for value in (4, 5, 6):
+        space.poke(DATA, value.to_bytes(4, "little"))
+        _, stop = stopped(space, Batch().semaphore_wait(DATA, 5, compare).end())
+        assert stop.reason is (Reason.FINISHED if value in passing else Reason.WAITING), value
+
+
+def test_semaphore_says_what_it_waits_for_and_goes_on_when_it_is_there(space: Pages) -> None:
+    execution, stop = stopped(
+        space, Batch().store_dword(DATA + 8, 1).semaphore_wait(DATA, 5).store_dword(DATA + 8, 2).end()
+    )
+    assert (stop.reason, stop.pc) == (Reason.WAITING, BATCH + 16)
+    assert stop.wait is not None
+    assert (stop.wait.where, stop.wait.address, stop.wait.compare) == ("ppgtt", DATA, "==")
+    assert (stop.wait.data, stop.wait.value, stop.wait.poll) == (5, 0, True)
+    assert str(stop) == f"waiting for a semaphore at {BATCH + 16:#x}: ppgtt {DATA:#x} is 0x0, must be == 0x5"
+    assert execution.run(100).reason is Reason.WAITING
+    assert space.u32(DATA + 8) == 1
+    space.poke(DATA, (5).to_bytes(4, "little"))
+    assert execution.run(100).reason is Reason.FINISHED
+    assert space.u32(DATA + 8) == 2
+
+
+def test_semaphore_can_be_satisfied_from_outside_once(space: Pages) -> None:
+    execution, stop = stopped(space, Batch().semaphore_wait(DATA, 5).semaphore_wait(DATA, 6).end())
+    execution.satisfy()
+    assert execution.run(100).pc == stop.pc + 20
+    assert execution.run(100).reason is Reason.WAITING
+
+
+def test_semaphore_can_wait_for_a_register(space: Pages, run: Callable) -> None:
+    base = Engine().base
+    wait = {"register": 1, "poll": 1, "compare": 4, "address": base + gpr(0)}
+    run(Batch().load_gpr(0, 3).command(c.SemaphoreWait, data=3, **wait).end())
+    _, stop = stopped(space, Batch().command(c.SemaphoreWait, data=3, **wait).end())
+    assert stop.wait is not None
+    assert stop.wait.where == "register"
+
+
+def test_semaphore_of_four_dwords_is_the_older_form(space: Pages, run: Callable) -> None:
+    run(Batch().command(c.SemaphoreWait, dwords=4, compare=4, address=DATA).store_dword(DATA, 1).end())
+    assert space.u32(DATA) == 1
+
+
+def test_batch_goes_on_in_another_and_does_not_come_back(space: Pages, run: Callable) -> None:
+    space.poke(SECOND, Batch().store_dword(DATA, 1).end().encode())
+    execution = run(Batch().chain(SECOND).store_dword(DATA + 4, 2).end())
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (1, 0)
+    assert execution.run(10).reason is Reason.FINISHED
+
+
+def test_second_level_batch_comes_back(space: Pages, run: Callable) -> None:
+    space.poke(SECOND, Batch().store_dword(DATA, 1).end().encode())
+    run(Batch().call(SECOND).store_dword(DATA + 4, 2).call(SECOND).atomic(DATA, "inc").end())
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (2, 2)
+
+
+def test_second_level_batch_chains_on_its_level(space: Pages, run: Callable) -> None:
+    """A second level start in a second level batch does not nest: its end goes back to the first level."""
+    space.poke(SECOND, Batch().call(SECOND + 0x1000).store_dword(DATA, 1).end().encode())
+    space.poke(SECOND + 0x1000, Batch().store_dword(DATA + 4, 2).end().encode())
+    run(Batch().call(SECOND).store_dword(DATA + 8, 3).end())
+    assert [space.u32(DATA + offset) for offset in (0, 4, 8)] == [0, 2, 3]
+
+
+def test_first_level_start_in_a_second_level_batch_drops_the_return(space: Pages, run: Callable) -> None:
+    space.poke(SECOND, Batch().chain(SECOND + 0x1000).encode())
+    space.poke(SECOND + 0x1000, Batch().store_dword(DATA, 1).end().encode())
+    run(Batch().call(SECOND).store_dword(DATA + 4, 2).end())
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (1, 0)
+
+
+def test_loop_counts_with_an_atomic_and_ends_by_its_condition(space: Pages, run: Callable) -> None:
+    run(Batch().label("loop").atomic(DATA, "inc").end_unless(DATA, "!=", 10).jump("loop"))
+    assert space.u32(DATA) == 10
+
+
+@pytest.mark.parametrize("value", [4, 5, 6])
+@pytest.mark.parametrize("compare", [">", ">=", "<", "<=", "==", "!="])
+def test_conditional_end_goes_on_while_the_comparison_holds(
+    space: Pages, run: Callable, compare: str, value: int
+) -> None:
+    space.poke(DATA, value.to_bytes(4, "little"))
+    holds = {
+        ">": value > 5,
+        ">=": value >= 5,
+        "<": value < 5,
+        "<=": value <= 5,
+        "==": value == 5,
+        "!=": value != 5,
+    }
+    run(Batch().end_unless(DATA, compare, 5).store_dword(DATA + 4, 1).end())
+    assert space.u32(DATA + 4) == holds[compare]
+
+
+def test_conditional_end_with_a_mask_compares_the_masked_dword(space: Pages, run: Callable) -> None:
+    space.poke(DATA, (0x00FF).to_bytes(4, "little") + (0x1234).to_bytes(4, "little"))
+    condition = {"do_compare": 1, "mask_mode": 1, "compare": 4, "address": DATA}
+    run(
+        Batch()
+        .command(c.ConditionalBatchBufferEnd, data=0x34, **condition)
+        .store_dword(DATA + 8, 1)
+        .command(c.ConditionalBatchBufferEnd, data=0x1234, **condition)
+        .store_dword(DATA + 8, 2)
+        .end()
+    )
+    assert space.u32(DATA + 8) == 1
+
+
+def test_conditional_end_without_compare_does_nothing(space: Pages, run: Callable) -> None:
+    run(Batch().command(c.ConditionalBatchBufferEnd, data=9, address=DATA).store_dword(DATA, 1).end())
+    assert space.u32(DATA) == 1
+
+
+@pytest.mark.parametrize("current", [0, 1])
+def test_conditional_end_ends_all_levels_or_its_own(space: Pages, run: Callable, current: int) -> None:
+    end = {"do_compare": 1, "compare": 0, "current_level": current, "data": 5, "address": DATA}
+    space.poke(
+        SECOND, Batch().command(c.ConditionalBatchBufferEnd, **end).store_dword(DATA, 9).end().encode()
+    )
+    run(Batch().call(SECOND).store_dword(DATA + 4, 1).end())
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (0, current)
+
+
+def test_flush_writes_after_it_what_its_length_says(space: Pages, run: Callable) -> None:
+    space.poke(DATA, b"\xee" * 24)
+    run(
+        Batch()
+        .flush()
+        .command(c.FlushDw, dwords=4, post_sync=1, address=DATA, data=[0x1111])
+        .flush_store(DATA + 8, 0x2222_3333_4444_5555)
+        .end()
+    )
+    assert space.peek(DATA, 8) == (0x1111).to_bytes(4, "little") + b"\xee" * 4
+    assert space.u64(DATA + 8) == 0x2222_3333_4444_5555
+
+
+def test_pipe_control_writes_its_qword(space: Pages, run: Callable) -> None:
+    run(
+        Batch()
+        .command(c.PipeControl, post_sync=1, address=DATA + 8, low=7, high=8)
+        .command(c.PipeControl)
+        .end()
+    )
+    assert space.u64(DATA + 8) == 8 << 32 | 7
+
+
+def test_interrupts_and_invalidations_reach_the_engine(space: Pages, run: Callable) -> None:
+    events: list[str] = []
+    engine = Engine(
+        user_interrupt=lambda: events.append("interrupt"), invalidate_tlb=lambda: events.append("invalidate")
+    )
+    batch = Batch().user_interrupt().command(c.FlushDw, dwords=4, invalidate_tlb=1)
+    run(batch.command(c.PipeControl, invalidate_tlb=1, notify=1).end(), engine=engine)
+    assert events == ["interrupt", "invalidate", "invalidate", "interrupt"]
+
+
+@pytest.mark.parametrize(
+    ("enable", "results", "done"),
+    [
+        (0, (0, 0), True),
+        (1, (0, 0), False),
+        (1, (0, 1), True),
+        (2, (0, 0), True),
+        (2, (0, 1), False),
+        (3, (0, 0), False),
+        (3, (1, 0), True),
+        (4, (0, 0), True),
+        (4, (1, 0), False),
+        (15, (1, 1), False),
+    ],
+)
+def test_set_predicate_turns_commands_off_until_the_next(
+    space: Pages, run: Callable, enable: int, results: tuple[int, int], done: bool
+) -> None:
+    run(
+        Batch()
+        .load_register(PREDICATE_RESULT, results[0])
+        .load_register(PREDICATE_RESULT_2, results[1])
+        .command(c.SetPredicate, enable=enable)
+        .store_dword(DATA, 1)
+        .atomic(DATA + 8, "inc")
+        .command(c.SetPredicate, enable=0)
+        .store_dword(DATA + 4, 1)
+        .end()
+    )
+    assert [space.u32(DATA + offset) for offset in (0, 4, 8)] == [int(done), 1, int(done)]
+
+
+def test_jump_and_batch_end_are_turned_off_too(space: Pages, run: Callable) -> None:
+    batch = Batch().command(c.SetPredicate, enable=15).chain(SECOND).end()
+    run(batch.command(c.SetPredicate).store_dword(DATA, 1).end())
+    assert space.u32(DATA) == 1
+
+
+def test_predicate_compares_and_combines(space: Pages, run: Callable) -> None:
+    def predicate(**fields: int) -> int:
+        batch = Batch()
+        for register, value in ((PREDICATE_SRC0, 9), (PREDICATE_SRC1, 7), (PREDICATE_DATA, 2)):
+            batch.load_register(register, value)
+        batch.load_register(PREDICATE_RESULT, fields.pop("old", 0)).command(c.Predicate, **fields)
+        return run(batch.end()).registers.relative(PREDICATE_RESULT)
+
+    assert predicate(load=2, compare=2) == 0
+    assert predicate(load=3, compare=2) == 1
+    assert predicate(load=2, compare=3) == 1
+    assert predicate(load=2, compare=0, combine=1, old=0) == 0
+    assert predicate(load=2, compare=0, combine=3, old=1) == 0
+    assert predicate(load=2, compare=1, combine=2, old=1) == 1
+    assert predicate(load=0, compare=0) == 0
+
+
+def test_predicated_register_store_needs_the_result(space: Pages, run: Callable) -> None:
+    store = {"cs_mmio": 1, "predicate": 1, "register": PREDICATE_RESULT}
+    run(
+        Batch()
+        .command(c.StoreRegisterMem, address=DATA, **store)
+        .load_register(PREDICATE_RESULT, 1)
+        .command(c.StoreRegisterMem, address=DATA + 4, **store)
+        .end()
+    )
+    assert (space.u32(DATA), space.u32(DATA + 4)) == (0, 1)
+
+
+def test_commands_with_no_effect_are_stepped_over(space: Pages, run: Callable) -> None:
+    batch = Batch().arb_check().raw(0x06800000, 0x07000003, 0x0E800000, 0, 0x04800003)
+    batch.raw(0x78150000 | 9, *[0xFFFFFFFF] * 10, 0x69040003, 0x80000001, 1, 2, 0x0D800000, 0)
+    run(batch.store_dword(DATA, 1).end())
+    assert space.u32(DATA) == 1
+
+
+def test_instruction_may_cross_a_page(space: Pages) -> None:
+    batch = Batch().store_dwords(DATA, [1, 2, 3]).end()
+    space.poke(BATCH + 0x1000 - 8, batch.encode())
+    assert Execution(space, BATCH + 0x1000 - 8).run(100).reason is Reason.FINISHED
+    assert space.u64(DATA + 4) == 3 << 32 | 2
+
+
+def test_canonical_and_plain_addresses_are_the_same_and_others_alias_nothing(space: Pages) -> None:
+    high = 0x8000_0000_0000
+    space.memory[high // 4096] = bytearray(4096)
+    batch = Batch().store_dword(high, 1).command(c.StoreDataImm, address=high + 4, data=[2])
+    batch.command(c.StoreDataImm, address=high + 8 | 5 << 55, data=[3])
+    _, stop = stopped(space, batch.end())
+    assert (space.u32(high), space.u32(high + 4), space.u32(high + 8)) == (1, 2, 0)
+    assert stop.fault is not None
+    assert stop.fault.address == high + 8 | 1 << 55
+
+
+def test_batch_that_changes_itself_runs_what_it_wrote(space: Pages, run: Callable) -> None:
+    batch = Batch().store_dword(BATCH + 16 + 12, 7).store_dword(DATA, 1).end()
+    run(batch)
+    assert space.u32(DATA) == 7
+
+
+def test_change_from_outside_is_seen_at_the_next_run(space: Pages) -> None:
+    """As a test ends a spinning batch: the CPU overwrites it while it waits for its turn."""
+    execution, stop = stopped(space, Batch().label("loop").noop().jump("loop"), budget=100)
+    assert stop.reason is Reason.BUDGET
+    space.poke(BATCH, Batch().end().encode())
+    assert execution.run(100).reason is Reason.FINISHED
+
+
+def test_budget_is_counted_in_instructions(space: Pages) -> None:
+    execution, stop = stopped(
+        space, Batch().store_dword(DATA, 1).store_dword(DATA, 2).store_dword(DATA, 3).end(), 2
+    )
+    assert (stop.reason, stop.pc, space.u32(DATA)) == (Reason.BUDGET, BATCH + 32, 2)
+    assert execution.run(1).reason is Reason.BUDGET
+    assert execution.run(1).reason is Reason.FINISHED
+    assert execution.retired == 4
+
+
+def test_fetch_of_a_missing_page_is_a_read_fault(space: Pages) -> None:
+    stop = Execution(space, 0x7000_0000).run(10)
+    assert stop.fault is not None
+    assert (stop.reason, stop.fault.address, stop.fault.access) == (Reason.FAULT, 0x7000_0000, Access.READ)
+
+
+def test_write_to_a_read_only_page_is_a_violation(space: Pages) -> None:
+    space.read_only.add(DATA // 4096)
+    _, stop = stopped(space, Batch().store_dword(DATA, 1).end())
+    assert stop.fault is not None
+    assert (stop.fault.access, stop.fault.violation) == (Access.WRITE, True)
+    assert str(stop) == f"page fault at {BATCH:#x}: write of {DATA:#x}: not allowed (level 0)"
+
+
+def test_atomic_fault_is_one_of_kind_atomic(space: Pages) -> None:
+    space.no_atomics.add(DATA // 4096)
+    execution, stop = stopped(space, Batch().atomic(DATA, "inc").end())
+    assert stop.fault is not None
+    assert (stop.fault.access, stop.fault.violation) == (Access.ATOMIC, True)
+    space.no_atomics.clear()
+    assert execution.run(10).reason is Reason.FINISHED
+    assert space.u32(DATA) == 1
