@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: MIT
+"""Loads the suite's pytest plugin (fixtures/plugin) and the fixtures that tests ask for
+(fixtures/given.py).
+"""
+
+pytest_plugins = (
+    "fixtures.plugin.options",
+    "fixtures.plugin.case",
+    "fixtures.plugin.main",
+    "fixtures.given",
+)

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: MIT
+"""pytest inside pytest: a small project with the real plugin, and a backend that has no device."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytest_plugins = ("pytester",)
+
+VOCABULARY = """
+areas: {demo: "Demonstration"}
+kinds: {must: has to}
+needs: {vram: a device with memory of its own}
+observable: {errno: return value}
+"""
+
+LEDGER = """
+- id: demo.works
+  title: it works
+  kind: must
+  statement: A thing that is asked to work works.
+  sources: ["drivers/demo.c:demo"]
+  since: '6.8'
+  observable: [errno]
+- id: demo.newer
+  title: it works since later
+  kind: must
+  statement: A younger thing works, too.
+  sources: ["drivers/demo.c:demo"]
+  since: '7.2'
+  observable: [errno]
+"""
+
+CONFTEST = """
+pytest_plugins = (
+    "fixtures.plugin.options", "fixtures.plugin.case", "fixtures.plugin.main", "fixtures.given", "stub",
+)
+"""
+
+# What is started in the project has neither node nor driver.
+STUB = """
+import pytest
+from fixtures.plugin import backend, runner
+from fixtures.plugin.backend import Backend, UnusableError
+from fixtures.plugin.capabilities import Capabilities
+
+patch = pytest.MonkeyPatch()
+
+def start(environment):
+    if environment.platform == "broken":
+        raise UnusableError("the stub is broken on purpose")
+    return Backend(["/dev/null"], environment.level, {"fork-events": "the stub cannot"})
+
+def probe(nodes, reductions):
+    device = {"path": nodes[0], "pci_id": "8086:0000", "revision": 0, "vram": 0, "tiles": 1, "va_bits": 48}
+    return Capabilities({"vram": "the stub has none", "swap": "the stub has none", **reductions}), [device]
+
+patch.setitem(backend.STARTERS, "mock", start)
+patch.setattr(runner, "probe", probe)
+
+def pytest_unconfigure():
+    patch.undo()
+"""
+
+INI = """
+[pytest]
+testpaths = suites
+pythonpath = .
+addopts = --strict-markers --import-mode=importlib
+xfail_strict = true
+filterwarnings = error
+"""
+
+
+class Project:
+    """The project under test."""
+
+    def __init__(self, pytester: pytest.Pytester) -> None:
+        self.pytester = pytester
+        self.path = pytester.path
+        (self.path / "behaviours").mkdir()
+        (self.path / "behaviours" / "vocabulary.yaml").write_text(VOCABULARY)
+        (self.path / "behaviours" / "demo.yaml").write_text(LEDGER)
+        (self.path / "behaviours" / "untested.yaml").write_text("[]\n")
+        (self.path / "conftest.py").write_text(CONFTEST)
+        (self.path / "stub.py").write_text(STUB)
+        (self.path / "pytest.ini").write_text(INI)
+
+    def suite(self, code: str, name: str = "suites/demo/test_demo.py") -> None:
+        """Write a suite; the names that every suite imports are there."""
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(
+            "import errno, os, time\nimport pytest\n"
+            "from fixtures import acts, behaviour, needs, refused, untested\n"
+            f"from fixtures.counting import count\n{code}"
+        )
+
+    def run(self, *arguments: str) -> pytest.RunResult:
+        """Pytest in this process."""
+        return self.pytester.runpytest_inprocess("--seed", "7", *arguments)
+
+    def run_apart(self, *arguments: str, timeout: float = 60) -> pytest.RunResult:
+        """Pytest in a process of its own: for workers, and for what ends processes."""
+        return self.pytester.run(sys.executable, "-m", "pytest", "--seed", "7", *arguments, timeout=timeout)
+
+    def events(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """The events of the stream that was written."""
+        lines = (self.path / "reports" / "out" / "results.jsonl").read_text().splitlines()
+        events = [json.loads(line) for line in lines]
+        return [event for event in events if kind in (None, event["event"])]
+
+    def results(self) -> dict[str, dict[str, Any]]:
+        """The results, by environment and name of the test: ``mock/bmg test_x``."""
+        return {f"{e['env']} {e['test'].partition('::')[2]}": e for e in self.events("result")}
+
+    def outcomes(self) -> dict[str, str]:
+        """The outcomes, by environment and name of the test."""
+        return {name: event["outcome"] for name, event in self.results().items()}
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with the plugin and no suite yet."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.delenv("PYTEST_ADDOPTS", raising=False)
+    return Project(pytester)
+
+
+@pytest.fixture
+def outcomes_of(project: Project) -> Callable[..., dict[str, str]]:
+    """``outcomes_of(code, *arguments)``: write a suite, run it, and give the outcomes."""
+
+    def run(code: str, *arguments: str) -> dict[str, str]:
+        project.suite(code)
+        project.run(*arguments)
+        return project.outcomes()
+
+    return run
