@@ -101,10 +101,16 @@ def check_op(vm: Vm, bind: Any) -> None:
             "MAP_USERPTR with an incoherent pat_index",
         ),
         (
-            not profile.discrete and pat.coherency is Coherency.NONE and mirror,
+            not profile.discrete
+            and pat.coherency is Coherency.NONE
+            and mirror
+            and device.has("incoherent-mirror-refused"),
             "CPU address mirror with an incoherent pat_index",
         ),
-        (pat.compressed and op == OP_MAP_USERPTR, "MAP_USERPTR with a compressing pat_index"),
+        (
+            pat.compressed and op == OP_MAP_USERPTR and device.has("compressed-userptr-refused"),
+            "MAP_USERPTR with a compressing pat_index",
+        ),
         (bind.obj and op == OP_PREFETCH, "PREFETCH with obj"),
         (region and op != OP_PREFETCH, "prefetch region without PREFETCH"),
         (not region_known, "prefetch region"),

@@ -9,16 +9,30 @@ otherwise its reply is deferred. Call another sleeping function with `yield from
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mock.driver.errors import Refused
 from mock.driver.fence import Fence
+from mock.kernel import ERESTARTSYS
 
 if TYPE_CHECKING:
     from mock.kernel import Loop
 
 T = TypeVar("T")
 
-Blocking = Generator[Fence, None, T]
+
+@dataclass(frozen=True)
+class Interruptible:
+    """Yielded in place of a fence: a signal for the caller ends the wait with ERESTARTSYS."""
+
+    fence: Fence
+
+
+Blocking = Generator[Fence | Interruptible, None, T]
+
+FOREVER = 1e9
+"""Seconds of CLOCK_MONOTONIC that no machine reaches: deadlines beyond are none."""
 
 
 class Thread:
@@ -31,13 +45,15 @@ class Thread:
         self._done = done
         self._failed = failed
         self._cancel: Callable[[], None] = lambda: None
+        self._interruptible = False
+        self._interrupted = False
         self.finished = False
 
     def run(self) -> None:
         """Advance until the body waits on a fence that has not signalled, or ends."""
         while not self.finished:
             try:
-                fence = next(self._body)
+                waits_for = self._advance()
             except StopIteration as stop:
                 self.finished = True
                 self._done(stop.value)
@@ -46,9 +62,24 @@ class Thread:
                 self.finished = True
                 self._failed(error)
                 return
+            self._interruptible = isinstance(waits_for, Interruptible)
+            fence = waits_for.fence if isinstance(waits_for, Interruptible) else waits_for
             if not fence.signaled:
                 self._cancel = fence.then(self.run)
                 return
+
+    def _advance(self) -> Fence | Interruptible:
+        if self._interrupted:
+            self._interrupted = False
+            return self._body.throw(Refused(ERESTARTSYS, "interrupted by a signal"))
+        return next(self._body)
+
+    def interrupt(self) -> None:
+        """A signal is pending for the caller: end an interruptible wait."""
+        if not self.finished and self._interruptible:
+            self._cancel()
+            self._interrupted = True
+            self.run()
 
     def kill(self) -> None:
         """The task died: unwind the body (its finally clauses run), report nothing."""
@@ -58,8 +89,10 @@ class Thread:
             self._body.close()
 
 
-def wait_until(loop: Loop, fences: Iterable[Fence], deadline: float | None) -> Blocking[bool]:
-    """Wait for any of the fences or the deadline (seconds of CLOCK_MONOTONIC, None: no end).
+def wait_until(
+    loop: Loop, fences: Iterable[Fence], deadline: float, *, interruptible: bool = False
+) -> Blocking[bool]:
+    """Wait for any of the fences or the deadline (seconds of CLOCK_MONOTONIC).
 
     Returns True when a fence signalled, False when time ran out.
     """
@@ -71,9 +104,10 @@ def wait_until(loop: Loop, fences: Iterable[Fence], deadline: float | None) -> B
         event.signal()
 
     cancels = [fence.then(on_fence) for fence in fences]
-    timer = None if deadline is None or event.signaled else loop.call_at(deadline, event.signal)
+    timed = deadline < FOREVER and not event.signaled
+    timer = loop.call_at(deadline, event.signal) if timed else None
     try:
-        yield event
+        yield Interruptible(event) if interruptible else event
     finally:
         for cancel in cancels:
             cancel()

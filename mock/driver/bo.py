@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mock.driver.vm import Vm
     from mock.driver.vma import Vma
     from mock.driver.vram import Allocation
+    from mock.kernel import File
 
 Keep = Collection[Resv]
 
@@ -47,7 +48,7 @@ class Bo:
     vm           the VM it is private to, or None for an object that any VM may bind
     cpu_caching  DRM_XE_GEM_CPU_CACHING_*, 0 for an imported one
     storage      where the bytes are; an imported object shares that of its exporter
-    imported     an import from another device: never migrates
+    import_source  the other device's object this one was imported from; such an object never migrates
     atomic_access  DRM_XE_ATOMIC_* set by madvise
     """
 
@@ -63,7 +64,7 @@ class Bo:
         cpu_caching: int = 0,
         flags: int = 0,
         internal_64k: bool = False,
-        imported: bool = False,
+        import_source: Bo | None = None,
     ) -> None:
         self.device = device
         self.size = size
@@ -74,7 +75,9 @@ class Bo:
         self.cpu_caching = cpu_caching
         self.flags = flags
         self.internal_64k = internal_64k
-        self.imported = imported
+        self.import_source = import_source
+        self.imported = import_source is not None
+        self.dma_buf: File | None = None
         self.mem_type = PL_SYSTEM
         self.allocation: Allocation | None = None
         self.vmas: list[Vma] = []
@@ -229,9 +232,11 @@ class Bo:
 
     def released(self) -> None:
         """The last reference is gone."""
-        if not self.imported:
-            self.storage.discard()
-            self.device.offsets.give(self.storage.base, self.size)
+        if self.import_source is not None:
+            self.import_source.put()
+            return
+        self.storage.discard()
+        self.device.offsets.give(self.storage.base, self.size)
 
     def get(self) -> Bo:
         self.references += 1

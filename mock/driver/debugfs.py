@@ -20,5 +20,5 @@ def read(devices: list[Device], path: str) -> bytes | None:
     for device in devices:
         if match["device"] in (str(device.minor), str(device.index), device.pci_address):
             gt = next((gt for gt in device.gts if gt.id == int(match["gt"])), None)
-            return gt.stats.text().encode() if gt else None
+            return gt.stats.text(device.level).encode() if gt else None
     return None

@@ -15,8 +15,11 @@ from mock.driver.storage import OffsetManager
 from mock.driver.vram import VramManager
 
 if TYPE_CHECKING:
+    from mock.driver.file import DrmFile
     from mock.driver.group import EngineGroup
+    from mock.driver.prime import DmaBufs
     from mock.driver.scheduler import Scheduler
+    from mock.driver.syncobj_ioctl import Exports
     from mock.driver.vm import Vm
     from mock.kernel import Services
 
@@ -95,6 +98,9 @@ class Device:
         self.ufence_wq = WaitQueue()
         self.vms_by_asid: dict[int, Vm] = {}
         self._asids = itertools.cycle(range(1, MAX_ASID))
+        self.master: DrmFile | None = None
+        self.exports: Exports
+        self.dma_bufs: DmaBufs
         self.peers: list[Device] = [self]
         self.linked = False
         self.offsets = OffsetManager()
@@ -109,6 +115,10 @@ class Device:
     @property
     def pci_address(self) -> str:
         return f"0000:{3 + self.index:02x}:00.0"
+
+    def timestamp(self) -> int:
+        """Ticks of the reference clock, which the engines' timestamp registers count."""
+        return int(self.services.loop.time() * self.profile.tiles[0].gts[0].reference_clock)
 
     @property
     def gts(self) -> list[Gt]:

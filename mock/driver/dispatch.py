@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -108,6 +107,7 @@ class _Reply:
                 if not thread.finished:
                     self._deferred = Deferred()
                     self._deferred.on_abandon(thread.kill)
+                    self._deferred.on_signal(thread.interrupt)
                     return self._deferred
             else:
                 self._done(outcome)

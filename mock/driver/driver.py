@@ -11,7 +11,9 @@ from mock.driver.file import DrmFile
 from mock.driver.group import setup_groups
 from mock.driver.level import Level
 from mock.driver.platform import PLATFORMS, Platform
+from mock.driver.prime import DmaBufs
 from mock.driver.scheduler import Scheduler
+from mock.driver.syncobj_ioctl import Exports
 from mock.driver.table import make_table
 
 if TYPE_CHECKING:
@@ -32,9 +34,12 @@ class Driver:
             Device(profile, index, FIRST_RENDER_MINOR + index, self.level, services)
             for index, profile in enumerate(self.platform.devices)
         ]
+        exports = Exports(services.create_file, services.create_event_file)
+        dma_bufs = DmaBufs(services)
         for device in self.devices:
             device.peers = self.devices
             device.linked = self.platform.linked
+            device.exports, device.dma_bufs = exports, dma_bufs
             device.scheduler = Scheduler(device)
             for gt in device.gts:
                 setup_groups(gt, services, device.scheduler.wake)

@@ -7,21 +7,15 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver import binding, sync, user
+from mock.driver import rebind, sync, user
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.queue import MAX_JOBS, ExecQueue, Job
-from mock.driver.vma import Purgeable
 
 if TYPE_CHECKING:
-    import ctypes
-
     from mock.driver.blocking import Blocking
     from mock.driver.dispatch import Call
     from mock.driver.sync import SyncEntry
     from mock.driver.vm import Vm
-
-SYNC_SIZE = 48
-"""sizeof(struct drm_xe_sync)"""
 
 
 def execute(call: Call, args: Any) -> Blocking[None]:
@@ -37,11 +31,12 @@ def execute(call: Call, args: Any) -> Blocking[None]:
         args.num_batch_buffer and queue.width != args.num_batch_buffer, errno.EINVAL, "num_batch_buffer"
     )
     refuse_if(queue.dead, errno.ECANCELED, "queue is banned or reset")
-    refuse_if(len(queue.jobs) >= MAX_JOBS, errno.EAGAIN, "too many jobs in flight")
+    full = len(queue.jobs) >= MAX_JOBS and call.device.has("job-limit")
+    refuse_if(full, errno.EAGAIN, "too many jobs in flight")
     vm, mm = queue.vm, call.task.mm
     # User fences of an exec are not counted: any number is accepted, the last one is stored (xe_sync_is_ufence).
     syncs = [
-        sync.parse(call.file, mm, args.syncs + index * SYNC_SIZE, executing=True, lr_mode=vm.lr_mode)
+        sync.parse(call.file, mm, args.syncs + index * sync.SIZE, executing=True, lr_mode=vm.lr_mode)
         for index in range(args.num_syncs)
     ]
     addresses = [args.address]
@@ -56,7 +51,7 @@ def execute(call: Call, args: Any) -> Blocking[None]:
         _signal_only(queue, syncs)
         return
     if not vm.lr_mode:
-        validate_and_rebind(vm)
+        rebind.validate_and_rebind(vm)
     refuse_if(vm.closed_or_banned, errno.ECANCELED, "VM is closed or banned")
     _submit(queue, addresses, syncs)
 
@@ -65,9 +60,7 @@ def _signal_only(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
     """No batch: the out-syncs follow the queue's last job (dma-fence mode only)."""
     if queue.vm.lr_mode:
         return
-    refuse_if(any(one.fence is not None for one in syncs), errno.EOPNOTSUPP, "in-sync without a batch")
-    for one in syncs:
-        one.signal_with(queue.last_fence)
+    sync.follow_last(queue, syncs)
 
 
 def _submit(queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> None:
@@ -96,24 +89,3 @@ def _submit(queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> N
         vm.bump_lru()
     if vm.fault_mode and queue.engines[0].group is not None:
         queue.engines[0].group.resume_faulting()
-
-
-def validate_and_rebind(vm: Vm) -> None:
-    """Bring evicted objects back and write the page tables of what moved (xe_vm_validate_rebind)."""
-    while vm.evicted:
-        bo = next(iter(vm.evicted))
-        del vm.evicted[bo]
-        for vma in bo.vmas:
-            if vma.vm is vm:
-                vm.rebind[vma] = None
-        if bo.purgeable is not Purgeable.PURGED:
-            try:
-                bo.validate(keep=vm.locked_resvs())
-            except Refused:
-                vm.evicted[bo] = None
-                raise
-    for vma in list(vm.rebind):
-        del vm.rebind[vma]
-        for tile in vm.device.tiles:
-            if vma.tile_present & 1 << tile.id:
-                binding.write_entries(vma, tile)

@@ -31,7 +31,16 @@ class DrmFile:
         self.vms: IdMap[Vm] = IdMap()
         self.queues: IdMap[ExecQueue] = IdMap()
         self.syncobjs: IdMap[Syncobj] = IdMap()
+        self.prime_handles: dict[Bo, int] = {}
+        """Handles of objects that were exported or imported here: they get the same handle again."""
+        if not render and device.master is None:
+            device.master = self
         self.client_name: str | None = None
+
+    @property
+    def is_master(self) -> bool:
+        """DRM master of the card node (drm_is_current_master)."""
+        return self.device.master is self
 
     def add_handle(self, bo: Bo) -> int:
         """A handle for an object (drm_gem_handle_create)."""
@@ -41,12 +50,23 @@ class DrmFile:
         bo.get()
         return handle
 
+    def close_handle(self, handle: int) -> None:
+        """Drop a handle (drm_gem_handle_delete). Raises Refused(EINVAL) when there is none."""
+        bo = self.bos.pop(handle)
+        if bo is None:
+            raise Refused(errno.EINVAL, "no such object")
+        for source in (bo, bo.import_source):
+            if source is not None and self.prime_handles.get(source) == handle:
+                del self.prime_handles[source]
+        bo.put()
+
     def close(self) -> None:
         """The file is released (xe_file_close, drm_gem_release, drm_syncobj_release)."""
+        if self.is_master:
+            self.device.master = None
         for _, queue in self.queues.items():
             queue_ioctl.discard(queue)
         for _, vm in self.vms.items():
             vm_ioctl.close_vm(vm)
-        for handle, bo in self.bos.items():
-            self.bos.pop(handle)
-            bo.put()
+        for handle, _ in self.bos.items():
+            self.close_handle(handle)

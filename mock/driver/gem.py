@@ -127,7 +127,4 @@ def check_mmap(file: DrmFile, request: MapRequest) -> None:
 
 def close(call: Call, args: Any) -> None:
     """drm_gem_close_ioctl(): EINVAL for a handle that is not there."""
-    bo = call.file.bos.pop(args.handle)
-    if bo is None:
-        raise Refused(errno.EINVAL, "no such object")
-    bo.put()
+    call.file.close_handle(args.handle)

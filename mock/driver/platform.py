@@ -115,8 +115,6 @@ class DeviceProfile:
     has_atomic_enable_pte_bit: bool = True
     device_atomics_on_smem: bool = True
     multi_lrc: frozenset[EngineClass] = frozenset({EngineClass.VIDEO_DECODE, EngineClass.VIDEO_ENHANCE})
-    has_pxp: bool = False
-    has_eu_stall: bool = True
 
     @property
     def has_vram(self) -> bool:

@@ -3,6 +3,10 @@
 
 from __future__ import annotations
 
+import re
+
+from mock.driver.level import V6_17, V6_18, V7_0, V7_2, Level
+
 _SIZES = ("4K", "64K", "2M")
 
 
@@ -47,6 +51,15 @@ NAMES: tuple[str, ...] = (
 )
 
 
+def _since(name: str) -> Level:
+    """The kernel that brought a counter."""
+    if name.startswith(("hw_engine_group_", "prl_")):
+        return V7_0
+    if name == "invalid_prefetch_pagefault_count" or re.fullmatch(r"svm_\d+[KM]_(device|cpu)_copy_kb", name):
+        return V7_2
+    return V6_18 if name.startswith("svm_") and name != "svm_pagefault_count" else V6_17
+
+
 class GtStats:
     """The counters of one GT. Times are microseconds, volumes KiB."""
 
@@ -63,6 +76,6 @@ class GtStats:
         """Zero all counters (xe_gt_stats_clear)."""
         self._values = dict.fromkeys(NAMES, 0)
 
-    def text(self, names: tuple[str, ...] = NAMES) -> str:
-        """One `name: value` line a counter (xe_gt_stats_print_info)."""
-        return "".join(f"{name}: {self._values[name]}\n" for name in names)
+    def text(self, level: Level) -> str:
+        """One `name: value` line for every counter of a kernel (xe_gt_stats_print_info)."""
+        return "".join(f"{name}: {self._values[name]}\n" for name in NAMES if _since(name) <= level)

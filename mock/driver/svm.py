@@ -28,16 +28,22 @@ class Svm:
     def unmap_address_range(self, start: int, end: int) -> None:
         """Drop the ranges in [start, end) (xe_svm_unmap_address_range)."""
 
-    def flush(self) -> None:
+    def flush(self) -> Blocking[None]:
         """Finish pending garbage collection (xe_svm_flush)."""
+        return
+        yield
 
     def handle_fault(self, vma: Vma, gt: Gt, address: int, *, atomic: bool) -> Blocking[None]:
         """Serve a GPU fault in a CPU address mirror VMA; Refused with the errno when it cannot be."""
         raise Refused(errno.EOPNOTSUPP)
         yield
 
-    def prefetch(self, vma: Vma, start: int, end: int, region: int) -> Blocking[None]:
-        """DRM_XE_VM_BIND_OP_PREFETCH of the part [start, end) of a mirror VMA to a memory region instance."""
+    def prefetch(self, vma: Vma, start: int, end: int, region: int) -> Blocking[int]:
+        """DRM_XE_VM_BIND_OP_PREFETCH of the part [start, end) of a mirror VMA to a memory region instance.
+
+        Returns the number of ranges that were mapped. Raises Refused: ENODATA when a range could not be had, which is
+        no error of the bind (prefetch_ranges in xe_vm.c).
+        """
         raise Refused(errno.EOPNOTSUPP)
         yield
 

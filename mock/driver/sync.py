@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,13 +11,17 @@ from typing import TYPE_CHECKING
 from ioctl import xe
 from mock.driver import user
 from mock.driver.errors import Refused, refuse_if
-from mock.driver.fence import Fence
+from mock.driver.fence import Fence, FenceArray
 from mock.driver.syncobj import Syncobj
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.file import DrmFile
+    from mock.driver.queue import ExecQueue
     from mock.kernel import Mm
+
+
+SIZE = ctypes.sizeof(xe.drm_xe_sync)
 
 
 class UserFence:
@@ -54,10 +59,13 @@ class SyncEntry:
     type: int
     signal: bool
     timeline_value: int
+    """Of the user fence: the value stored."""
     syncobj: Syncobj | None = None
     fence: Fence | None = None
     address: int | None = None
     ufence: UserFence | None = None
+    ufence_timeline: Syncobj | None = None
+    ufence_point: int = 0
 
     @property
     def needs_wait(self) -> bool:
@@ -72,8 +80,11 @@ class SyncEntry:
                 self.syncobj.add_point(fence, self.timeline_value)
             else:
                 self.syncobj.replace(fence)
-        elif self.ufence is not None:
-            fence.then(self.ufence.kick)
+        elif self.ufence is not None and self.ufence_timeline is not None:
+            # User fences of one bind queue are stored in the order of the binds.
+            self.ufence_timeline.add_point(fence, self.ufence_point)
+            assert self.ufence_timeline.fence is not None
+            self.ufence_timeline.fence.then(self.ufence.kick)
 
 
 def parse(
@@ -99,7 +110,7 @@ def parse(
         if entry.syncobj is None:
             raise Refused(errno.ENOENT, "no such syncobj")
         if not signal:
-            entry.fence = entry.syncobj.find(sync.timeline_value if timeline else 0)
+            entry.fence = entry.syncobj.in_fence(sync.timeline_value if timeline else 0)
         return entry
     if sync.type == xe.DRM_XE_SYNC_TYPE_USER_FENCE:
         refuse_if(no_user_fence, errno.EOPNOTSUPP, "user fence without a bind")
@@ -111,3 +122,16 @@ def parse(
             entry.ufence = UserFence(file.device, mm, sync.addr, sync.timeline_value)
         return entry
     raise Refused(errno.EINVAL, "sync type")
+
+
+def follow_last(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
+    """No work is queued: the out-syncs follow the queue's last job or bind (xe_sync_in_fence_get).
+
+    Raises Refused(EOPNOTSUPP) when there are in-syncs; before Linux 7.0 they were waited for.
+    """
+    fences = [one.fence for one in syncs if one.fence is not None]
+    if fences:
+        refuse_if(queue.vm.device.has("idle-in-sync-refused"), errno.EOPNOTSUPP, "in-sync without work")
+    last: Fence = FenceArray([queue.last_fence, *fences]) if fences else queue.last_fence
+    for one in syncs:
+        one.signal_with(last)

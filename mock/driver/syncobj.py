@@ -27,10 +27,11 @@ class Syncobj:
         self.fence = FenceChain(self.fence, fence, point)
         self.changed.wake()
 
-    def find(self, point: int) -> Fence:
-        """The fence of a timeline point, of the whole object for point 0 (drm_syncobj_find_fence).
+    def in_fence(self, point: int) -> Fence | None:
+        """What to wait for until a timeline point, or for the whole object for point 0.
 
-        Raises Refused(EINVAL) when there is no fence yet, or the point was not submitted.
+        None: the point has signalled and its fence is gone (dma_fence_chain_find_seqno). Raises Refused(EINVAL) when
+        there is no fence yet, or the point was not submitted.
         """
         fence = self.fence
         if fence is None:
@@ -39,7 +40,7 @@ class Syncobj:
             return fence
         if not isinstance(fence, FenceChain) or fence.seqno < point:
             raise Refused(errno.EINVAL, f"point {point} was not submitted")
-        return fence.find(point) or stub()
+        return fence.find(point)
 
     def value(self, *, submitted: bool) -> int:
         """Last signalled point, or last submitted one; 0 when not a timeline (drm_syncobj_query_ioctl)."""

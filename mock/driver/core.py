@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""DRM core ioctls that are no part of xe: version, bus id, capabilities, client name (drm_ioctl.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from ioctl import drm
+from mock.driver.errors import Refused, refuse_if
+
+if TYPE_CHECKING:
+    from mock.driver.dispatch import Call
+    from mock.kernel import Mm
+
+# xe_drv.h
+NAME = b"xe"
+DESCRIPTION = b"Intel Xe2 Graphics"
+VERSION = (1, 1, 0)
+
+
+def version(call: Call, args: Any) -> None:
+    """drm_version(): the strings as far as they fit, their lengths always."""
+    args.version_major, args.version_minor, args.version_patchlevel = VERSION
+    # The driver's date is gone from the kernel; user space gets a text that is not empty.
+    for field, text in (("name", NAME), ("date", b"0"), ("desc", DESCRIPTION)):
+        _copy_field(call.task.mm, args, field, text)
+
+
+def _copy_field(mm: Mm, args: Any, field: str, text: bytes) -> None:
+    """drm_copy_field()."""
+    room = min(getattr(args, f"{field}_len"), len(text))
+    setattr(args, f"{field}_len", len(text))
+    pointer = getattr(args, field)
+    if room and pointer:
+        mm.write(pointer, text[:room])
+
+
+def get_unique(call: Call, args: Any) -> None:
+    """drm_getunique(): the bus id of the master, which is set by SET_VERSION only: nobody did, so it is empty."""
+    args.unique_len = 0
+
+
+def get_cap(call: Call, args: Any) -> None:
+    """drm_getcap(). The mock's GPUs have no display."""
+    values = {
+        drm.DRM_CAP_TIMESTAMP_MONOTONIC: 1,
+        drm.DRM_CAP_PRIME: drm.DRM_PRIME_CAP_IMPORT | drm.DRM_PRIME_CAP_EXPORT,
+        drm.DRM_CAP_SYNCOBJ: 1,
+        drm.DRM_CAP_SYNCOBJ_TIMELINE: 1,
+    }
+    args.value = 0
+    refuse_if(args.capability not in values, errno.EOPNOTSUPP, "capability of displays")
+    args.value = values[args.capability]
+
+
+def set_client_cap(call: Call, args: Any) -> None:
+    """drm_setclientcap(): only displays have any."""
+    raise Refused(errno.EOPNOTSUPP, "no display")
+
+
+def set_client_name(call: Call, args: Any) -> None:
+    """drm_set_client_name(): printable ASCII without blanks, or nothing to clear it."""
+    length = args.name_len
+    refuse_if(length > drm.DRM_CLIENT_NAME_MAX_LEN, errno.EINVAL, "name too long")
+    name = call.task.mm.read(args.name, length) if length else b""
+    refuse_if(any(not 0x21 <= byte <= 0x7E for byte in name), errno.EINVAL, "not printable")
+    call.file.client_name = name.decode() if name else None
+
+
+def set_master(call: Call, args: Any) -> None:
+    """drm_setmaster_ioctl(): the first file on a card node is master already."""
+    file = call.file
+    refuse_if(not (file.is_master or call.task.capable("CAP_SYS_ADMIN")), errno.EACCES, "not permitted")
+    refuse_if(not file.is_master, errno.EBUSY, "another file is master")
+
+
+def drop_master(call: Call, args: Any) -> None:
+    """drm_dropmaster_ioctl()."""
+    file = call.file
+    refuse_if(not (file.is_master or call.task.capable("CAP_SYS_ADMIN")), errno.EACCES, "not permitted")
+    refuse_if(not file.is_master, errno.EINVAL, "not master")
+    call.device.master = None
+
+
+def no_flink(call: Call, args: Any) -> None:
+    """GEM_FLINK and GEM_OPEN: global names. Only masters and files they authenticated may use them."""
+    refuse_if(not call.file.is_master, errno.EACCES, "not authenticated")
+    raise Refused(errno.ENOENT, "global names are out of the mock's scope")
+
+
+def invalid(call: Call, args: Any) -> None:
+    """drm_invalid_op()."""
+    raise Refused(errno.EINVAL, "ioctl that was taken back")

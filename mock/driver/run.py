@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""A job on the hardware: the context that executes its batches, stop by stop."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from gpu import Engine, Execution, GpuFault, Reason, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mock.driver.device import HwEngine
+    from mock.driver.queue import Job
+
+CHUNK = 128
+"""Instructions between two looks at the clock."""
+
+
+class State(Enum):
+    READY = "ready"
+    WAITING = "waiting for a semaphore"
+    FAULTED = "waiting for a page fault to be served"
+    HUNG = "hung on an illegal instruction"
+    DONE = "done"
+
+
+class Run:
+    """One job on an engine. All batches of a parallel queue run in turn, as the gang they are.
+
+    slice_left  seconds until the engine goes to the next context
+    started     seconds of CLOCK_MONOTONIC
+    """
+
+    execution: Callable[..., Execution] = Execution
+    """What executes batches."""
+
+    def __init__(self, job: Job, engine: HwEngine, now: float) -> None:
+        self.job = job
+        self.engine = engine
+        self.started = now
+        self.slice_left = 0.0
+        self.stubborn_since: float | None = None
+        self.state = State.READY
+        self.fault: GpuFault | None = None
+        self._done = 0
+        self._space = job.queue.vm.space(job.queue.gt.tile)
+        clock = engine.gt.tile.device.timestamp
+        self._executions = [
+            Run.execution(self._space, address, engine=Engine(clock=clock)) for address in job.addresses
+        ]
+
+    @property
+    def preemptible(self) -> bool:
+        """The hardware would switch to another context here (MI_ARB_ON_OFF)."""
+        return all(execution.arbitration for execution in self._executions)
+
+    @property
+    def progress(self) -> int:
+        """Grows with every instruction done."""
+        return self._done + sum(execution.retired for execution in self._executions)
+
+    def step(self) -> None:
+        """Execute some instructions of each batch, or store the user fence when all batches are done."""
+        self.state = State.READY
+        self.fault = None
+        waiting = hung = False
+        for execution in list(self._executions):
+            stop: Stop = execution.run(CHUNK)
+            if stop.reason is Reason.FINISHED:
+                self._executions.remove(execution)
+                self._done += execution.retired + 1
+            elif stop.reason is Reason.FAULT:
+                self.fault = stop.fault
+            elif stop.reason is Reason.WAITING:
+                waiting = True
+            elif stop.reason is Reason.ILLEGAL:
+                hung = True
+        if not self._executions:
+            self._store_user_fence()
+        if self.fault is not None:
+            self.state = State.FAULTED
+        elif hung:
+            self.state = State.HUNG
+        elif waiting:
+            self.state = State.WAITING
+
+    def _store_user_fence(self) -> None:
+        """The ring's store after the batches (xe_ring_ops.c: emit_store_imm_ppgtt_posted)."""
+        if self.job.user_fence is not None:
+            address, value = self.job.user_fence
+            try:
+                self._space.write(address, value.to_bytes(8, "little"))
+            except GpuFault as fault:
+                self.fault = fault
+                return
+        self.state = State.DONE
