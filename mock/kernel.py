@@ -102,7 +102,11 @@ class Notifier(Protocol):
 
     def remapped(self, mm: Mm, old: int, new: int, size: int) -> None:
         """mremap(2) moved [old, old + size) to new; isolated pages in it are now isolated at their new
-        address. Watches moved too. What was mirrored at the old address is to be invalidated as for UNMAP.
+        address.
+
+        As in the kernel the pages move and the mirror does not: invalidate what was mirrored at the old
+        address as for UNMAP (which also comes, unless MREMAP_DONTUNMAP left the old mapping there, empty).
+        Watches do not move.
         """
 
     def forked(self, mm: Mm, child: Mm) -> None:
@@ -112,9 +116,11 @@ class Notifier(Protocol):
         """
 
     def cpu_fault(self, mm: Mm, address: int, *, write: bool) -> None:
-        """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); `address` is page aligned. The
-        driver must `restore` at least this page before it returns, or the touch repeats and comes again.
-        Also called from inside Mm.read and Mm.write when they meet an isolated page.
+        """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); `address` is page aligned.
+
+        Every notifier is called; the one that has the page must `restore` at least it before it returns, or
+        the touch repeats and comes again. Also called from inside Mm.read and Mm.write when they meet an
+        isolated page.
         """
 
     def exited(self, mm: Mm) -> None:

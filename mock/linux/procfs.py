@@ -9,6 +9,7 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from mock.linux.syscall import iowr
 
@@ -25,8 +26,7 @@ PAGE = 4096
 _PRESENT = 1 << 63 | 1 << 62
 
 
-@dataclass(frozen=True, slots=True)
-class Mapping:
+class Mapping(NamedTuple):
     """One line of /proc/PID/maps. `flags`: READABLE ... SHARED; `device` as st_dev."""
 
     start: int

@@ -10,7 +10,7 @@ import ctypes
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from mock.linux.syscall import iow, iowr, syscall
 
@@ -64,8 +64,7 @@ def install(program: bytes, *, privileged: bool) -> int:
     return syscall("seccomp", _SET_MODE_FILTER, flags, ctypes.byref(fprog))
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(NamedTuple):
     """A system call that waits for an answer."""
 
     id: int
@@ -132,6 +131,6 @@ class Listener:
         flags = _ADDFD_SEND if answer else 0
         request = bytearray(_ADDFD_STRUCT.pack(ident, flags, fd, 0, os.O_CLOEXEC if cloexec else 0))
         try:
-            return fcntl.ioctl(self.fd, _ADDFD, request, True)
+            return int(fcntl.ioctl(self.fd, _ADDFD, request, True))
         except (FileNotFoundError, ProcessLookupError) as gone:
             raise Gone from gone

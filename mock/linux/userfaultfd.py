@@ -8,8 +8,8 @@ import fcntl
 import mmap
 import os
 import struct
-from dataclasses import dataclass
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 from mock.linux.syscall import io, ior, iowr, syscall
 
@@ -31,6 +31,8 @@ _RANGE_MODE_OUT = struct.Struct("=QQQq")
 _COPY_STRUCT = struct.Struct("=QQQQq")
 
 PAGE = 4096
+PAGEFAULT_WRITE = 1
+"""UFFD_PAGEFAULT_FLAG_WRITE, in the flags of a PAGEFAULT message."""
 
 
 class Feature(IntFlag):
@@ -68,8 +70,7 @@ class Kind(IntEnum):
     UNMAP = 0x16
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """struct uffd_msg. `a`, `b`, `c` are: PAGEFAULT flags, address, thread; FORK the new descriptor; REMAP
     from, to, length; REMOVE and UNMAP start, end.
     """
@@ -78,11 +79,6 @@ class Message:
     a: int
     b: int
     c: int
-
-    WRITE = 1
-    """UFFD_PAGEFAULT_FLAG_WRITE."""
-    WP = 2
-    """UFFD_PAGEFAULT_FLAG_WP."""
 
 
 class Busy(Exception):  # noqa: N818 - a condition, not a failure

@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: MIT
+"""Moving pages between a client and the driver, without losing a store.
+
+Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. Between, each touch
+by the CPU is a message. Whatever the client does to the mapping meanwhile has its event in the inbox,
+undigested: such pages are left out, or stay isolated, until the driver has been told of the change.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mock.kernel import PAGE_SIZE
+from mock.linux import procfs
+from mock.linux.userfaultfd import Mode, Userfaultfd
+from mock.memory.inbox import Inbox, Moved, StuckError
+from mock.memory.process import Dead, Missing, ProcessMemory
+
+if TYPE_CHECKING:
+    from mock.memory.space import AddressSpace
+    from mock.memory.zap import Zapper
+
+
+def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
+    """Ascending page addresses as [start, end) runs."""
+    start = end = -1
+    for page in pages:
+        if page != end:
+            if start >= 0:
+                yield start, end
+            start = page
+        end = page + PAGE_SIZE
+    if start >= 0:
+        yield start, end
+
+
+class Migration:
+    """Which pages of one address space are isolated, and the ways in and out."""
+
+    def __init__(self, space: AddressSpace) -> None:
+        self._space = space
+        self.isolated: set[int] = set()
+        self._collecting: tuple[int, int] | None = None
+        self._inherited: tuple[int, int] | None = None
+        self._upgraded: set[tuple[int, int]] = set()
+
+    @property
+    def _parts(self) -> tuple[Userfaultfd, Inbox, ProcessMemory, Zapper]:
+        space = self._space
+        uffd, inbox, memory, zapper = space.uffd, space.inbox, space.memory, space.zapper
+        if not (uffd and inbox and memory and zapper):
+            raise AssertionError(f"{space!r} cannot migrate")
+        return uffd, inbox, memory, zapper
+
+    # Out.
+
+    def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
+        """See kernel.Mm.isolate. Raises StuckError."""
+        _, _, memory, _ = self._parts
+        try:
+            mappings = memory.maps.overlapping(start, end)
+        except ProcessLookupError:
+            self._space.died()
+            return {}
+        result: dict[int, bytes | None] = {}
+        for mapping in mappings:
+            if mapping.inode or mapping.flags & procfs.SHARED or mapping.page_size != PAGE_SIZE:
+                continue
+            if not self._space.enrol(mapping, Mode.MISSING | Mode.WP):
+                continue
+            self._upgraded.add((mapping.start, mapping.end))
+            self._collecting = (max(start, mapping.start), min(end, mapping.end))
+            try:
+                result |= self._collect(*self._collecting)
+            except (ProcessLookupError, Dead):
+                self._space.died()
+                return {}
+            except FileNotFoundError:
+                pass  # unmapped since we looked
+            finally:
+                self._collecting = None
+        return result
+
+    def _collect(self, start: int, end: int) -> dict[int, bytes | None]:
+        uffd, inbox, memory, zapper = self._parts
+        # Registered for missing pages: from here on only we add pages, others can only take them away.
+        present = memory.pagemap.present(start, end)
+        found: dict[int, bytes | None] = {}
+        there: list[int] = []
+        for page, populated in zip(range(start, end, PAGE_SIZE), present, strict=True):
+            if populated:
+                there.append(page)
+            elif page not in self.isolated:
+                found[page] = None
+        for low, high in _runs(there):
+            inbox.insist(lambda low=low, high=high: uffd.write_protect(low, high, on=True))  # type: ignore[misc]
+            self._copy_out(memory, low, high, found)
+        if there and not zapper.zap(there[0], there[-1] + PAGE_SIZE):
+            raise Dead
+        self._leave_out_changed(found, start, end)
+        self.isolated.update(found)
+        return found
+
+    @staticmethod
+    def _copy_out(memory: ProcessMemory, start: int, end: int, found: dict[int, bytes | None]) -> None:
+        try:
+            data = memory.read(start, end - start)
+        except Missing as missing:
+            # Taken away by the client a moment ago; its event will tell.
+            hole = missing.address & -PAGE_SIZE
+            found[hole] = None
+            for low, high in ((start, hole), (hole + PAGE_SIZE, end)):
+                if low < high:
+                    Migration._copy_out(memory, low, high, found)
+            return
+        for at in range(0, len(data), PAGE_SIZE):
+            found[start + at] = data[at : at + PAGE_SIZE]
+
+    def _leave_out_changed(self, found: dict[int, bytes | None], start: int, end: int) -> None:
+        """Pages that the client unmapped, removed or moved since the last digest are not the driver's."""
+        _, inbox, memory, _ = self._parts
+        for change in inbox.overlapping(start, end):
+            for page in range(max(start, change.start), min(end, change.end), PAGE_SIZE):
+                if page not in found:
+                    continue
+                if isinstance(change, Moved):
+                    # Moved away empty, after the zap: isolated, and digesting the event moves it along. Moved
+                    # with its contents: the client has them.
+                    new = page - change.start + change.new
+                    if not memory.pagemap.present(new, new + PAGE_SIZE)[0]:
+                        continue
+                data = found.pop(page)
+                for child in self._space.children:
+                    child.migration.put(page, data or bytes(PAGE_SIZE))
+
+    # Back.
+
+    def restore(self, address: int, data: bytes) -> list[int]:
+        """See kernel.Mm.restore."""
+        pages = [page for page in range(address, address + len(data), PAGE_SIZE) if page in self.isolated]
+        left: list[int] = []
+        for start, end in _runs(pages):
+            left += self._restore_run(start, memoryview(data)[start - address : end - address])
+        if not self.isolated:
+            upgraded, self._upgraded = self._upgraded, set()
+            for start, end in upgraded:
+                self._space.dismiss(start, end)
+        return left
+
+    def _restore_run(self, start: int, data: memoryview) -> list[int]:
+        left = []
+        for child in self._space.children:
+            child.migration.put(start, data)
+        at = 0
+        while at < len(data):
+            done = self.put(start + at, data[at:])
+            self.isolated.difference_update(range(start + at, start + at + done, PAGE_SIZE))
+            at += done
+            if at < len(data):
+                left.append(start + at)
+                at += PAGE_SIZE
+        return left
+
+    def put(self, address: int, data: bytes | memoryview) -> int:
+        """Fill missing pages, skip present ones; the bytes done until a page that cannot be (any more)."""
+        uffd, inbox = self._space.uffd, self._space.inbox
+        assert uffd
+        assert inbox
+        at = 0
+
+        def step() -> int:
+            # A change that is read but not digested would let the copy go to a mapping that took the place.
+            here = address + at
+            end = address + len(data)
+            changed = [change.start for change in inbox.overlapping(here, end)]
+            if changed:
+                end = max(here, min(changed))
+                if end == here:
+                    raise FileNotFoundError
+            return uffd.copy(here, data[at : at + end - here])
+
+        while at < len(data):
+            try:
+                at += inbox.insist(step)
+            except FileExistsError:
+                with contextlib.suppress(OSError):
+                    uffd.wake(address + at, address + at + PAGE_SIZE)
+                at += PAGE_SIZE
+            except ProcessLookupError:
+                self._space.died()
+                return len(data)
+            except StuckError:
+                self._space.log(f"page {address + at:#x} not put back: the client holds up a mapping change")
+                break
+            except OSError:
+                break
+        return at
+
+    def fill(self, page: int) -> bool:
+        """Resolve a touch of a page that is not isolated: zeros if it was never populated, and let stores
+        through. False when there is nothing to resolve: not (or no longer) registered.
+        """
+        uffd, inbox = self._space.uffd, self._space.inbox
+        if uffd is None or inbox is None or self._arriving(page):
+            return False
+        end = page + PAGE_SIZE
+        try:
+            try:
+                inbox.insist(lambda: uffd.zero(page, end))
+            except FileExistsError:
+                inbox.insist(lambda: uffd.write_protect(page, end, on=False))
+        except ProcessLookupError:
+            self._space.died()
+            return True
+        except (OSError, StuckError):
+            return False
+        return True
+
+    def _arriving(self, page: int) -> bool:
+        """Whether an isolated page was moved here by an mremap that has not been digested."""
+        inbox = self._space.inbox
+        return inbox is not None and any(
+            isinstance(move, Moved)
+            and 0 <= page - move.new < move.end - move.start
+            and page - move.new + move.start in self.isolated
+            for move in inbox.happenings
+        )
+
+    # Changes.
+
+    def forget(self, start: int, end: int) -> None:
+        """These pages are not isolated any more, their contents do not matter."""
+        self.isolated.difference_update(self._space.isolated(start, end))
+
+    def move(self, start: int, end: int, new: int) -> None:
+        """mremap(2) moved [start, end) to `new`."""
+        pages = self._space.isolated(start, end)
+        self.isolated.difference_update(pages)
+        self.isolated.update(page - start + new for page in pages)
+        self._unprotect(new, new + end - start)
+
+    def inherit(self, parent: Migration) -> None:
+        """fork(2): pages that are missing in the parent, or may be by the time of the fork, are
+        missing here.
+        """
+        self.isolated = set(parent.isolated)
+        self._inherited = parent._collecting
+        if parent._collecting:
+            self.isolated.update(range(*parent._collecting, PAGE_SIZE))
+
+    def unprotect_inherited(self) -> None:
+        """The parent was in the middle of isolating: let the child store there."""
+        if self._inherited:
+            self._unprotect(*self._inherited)
+
+    def _unprotect(self, start: int, end: int) -> None:
+        uffd, inbox = self._space.uffd, self._space.inbox
+        assert uffd
+        assert inbox
+        with contextlib.suppress(OSError, StuckError):
+            inbox.insist(lambda: uffd.write_protect(start, end, on=False))

@@ -1,0 +1,443 @@
+# SPDX-License-Identifier: MIT
+"""One client address space: implements kernel.Mm."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol
+
+from mock.kernel import PAGE_SIZE, Ability, Change, File, Isolated, Notifier, Vma
+from mock.linux import procfs
+from mock.linux.userfaultfd import PAGEFAULT_WRITE, Message, Mode, Userfaultfd
+from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
+from mock.memory.migrate import Migration
+from mock.memory.process import Dead, Missing, ProcessMemory, bad_address
+from mock.memory.zap import Zapper
+
+if TYPE_CHECKING:
+    from mock.linux.uring import Ring
+
+_ATTEMPTS = 1000
+"""Tries to fault one page in before it counts as bad: a client that unmaps and maps it as fast as it can."""
+
+
+class Host(Protocol):
+    """What an address space needs of the mock around it."""
+
+    def file_of(self, device: int, inode: int) -> File | None:
+        """The mock's open file with this identity."""
+
+    def dirty(self, space: AddressSpace) -> None:
+        """`digest` has something to do."""
+
+    def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
+        """An address space for a child of fork, which is not known to be any process's yet."""
+
+    def ready(self, space: AddressSpace) -> None:
+        """The child's memory is as the parent's: its faults can be served."""
+
+    def log(self, message: str) -> None: ...
+
+    def internal_error(self, what: str, error: BaseException) -> None: ...
+
+
+class AddressSpace:
+    """See kernel.Mm. Without a userfaultfd it can be read and written only; without a ring nothing can be
+    isolated.
+    """
+
+    def __init__(self, host: Host, name: str, uffd: Userfaultfd | None, abilities: frozenset[str]) -> None:
+        self._host = host
+        self.name = name
+        self.uffd = uffd
+        self._abilities = abilities - {Ability.ZAP}
+        self.memory: ProcessMemory | None = None
+        self.inbox = Inbox(uffd, self._arrived, self._fork_seen) if uffd else None
+        self._children: dict[Userfaultfd, AddressSpace] = {}
+        self._notifiers: list[Notifier] = []
+        self._watches: Counter[tuple[int, int]] = Counter()
+        self._dead = False
+        self._exit_told = False
+        self.migration = Migration(self)
+        self.zapper: Zapper | None = None
+        self._ring: Ring | None = None
+
+    def __repr__(self) -> str:
+        return f"<mm of {self.name}>"
+
+    # Growing: a child of fork is known by its userfaultfd first, then by a process id, then gets a ring.
+
+    def bind(self, pid: int) -> None:
+        """Tell that it is the memory of process `pid`. OSError when it cannot be accessed."""
+        self.memory = ProcessMemory(pid)
+        self.name = str(pid)
+
+    def equip(self, ring: Ring) -> None:
+        """Pages can be zapped by this ring."""
+        if self.inbox is None:
+            ring.close()
+            return
+        self._ring = ring
+        self.zapper = Zapper(ring, self.inbox, self.check_alive, self.log)
+        self._abilities |= {Ability.ZAP}
+
+    def close(self) -> None:
+        """Give everything back to the kernel. Memory that is isolated then reads as zeros."""
+        self._dead = True
+        if self.uffd:
+            self.uffd.close()
+        if self._ring:
+            self._ring.close()
+        if self.memory:
+            self.memory.close()
+
+    @property
+    def abilities(self) -> frozenset[str]:
+        return self._abilities
+
+    @property
+    def alive(self) -> bool:
+        return not self._dead
+
+    def check_alive(self) -> bool:
+        """`alive`, found out now."""
+        if not self._dead and self.memory is not None and not self.memory.alive():
+            self.died()
+        return not self._dead
+
+    def died(self) -> None:
+        """The address space is gone; notifiers are told soon."""
+        if not self._dead:
+            self._dead = True
+            self._arrived()
+
+    def log(self, message: str) -> None:
+        self._host.log(f"{self.name}: {message}")
+
+    # Access.
+
+    def read(self, address: int, size: int) -> bytes:
+        return self._read(address, size, gpu=False)
+
+    def gpu_read(self, address: int, size: int) -> bytes:
+        self._check_isolated(address, size)
+        return self._read(address, size, gpu=True)
+
+    def write(self, address: int, data: bytes) -> None:
+        self._write(address, data, gpu=False)
+
+    def gpu_write(self, address: int, data: bytes) -> None:
+        self._check_isolated(address, len(data))
+        self._write(address, data, gpu=True)
+
+    def gpu_atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
+        page = address & -PAGE_SIZE
+        self._check_isolated(address, size)
+        self._checked(address, size, procfs.WRITABLE)
+        # Isolating takes the page out of the CPU's reach: the read-modify-write is atomic towards its stores.
+        taken = self.isolate(page, page + PAGE_SIZE)
+        if page not in taken:
+            old = int.from_bytes(self._read(address, size, gpu=True), "little")
+            self._write(address, _little(operation(old), size), gpu=True)
+            return old
+        contents = bytearray(taken[page] or bytes(PAGE_SIZE))
+        at = address - page
+        old = int.from_bytes(contents[at : at + size], "little")
+        contents[at : at + size] = _little(operation(old), size)
+        self.restore(page, bytes(contents))
+        return old
+
+    def _check_isolated(self, address: int, size: int) -> None:
+        isolated = self.migration.isolated
+        if isolated:
+            for page in range(address & -PAGE_SIZE, address + size, PAGE_SIZE):
+                if page in isolated:
+                    raise Isolated(page)
+
+    def _checked(self, address: int, size: int, permission: int) -> ProcessMemory:
+        if self.memory is None or self._dead:
+            raise bad_address(address)
+        try:
+            self.memory.check(address, size, permission)
+        except Dead:
+            self.died()
+            raise bad_address(address) from None
+        return self.memory
+
+    def _read(self, address: int, size: int, *, gpu: bool) -> bytes:
+        memory = self._checked(address, size, procfs.READABLE)
+        try:
+            return memory.read(address, size)
+        except (Missing, Dead):
+            return self._read_absent(memory, address, size, gpu=gpu)
+
+    def _read_absent(self, memory: ProcessMemory, address: int, size: int, *, gpu: bool) -> bytes:
+        for _ in self._tries(address):
+            try:
+                return memory.read(address, size)
+            except Missing as missing:
+                self._fault_in(missing.address, write=False, gpu=gpu)
+            except Dead:
+                self.died()
+        raise bad_address(address)
+
+    def _write(self, address: int, data: bytes | memoryview, *, gpu: bool) -> None:
+        memory = self._checked(address, len(data), procfs.WRITABLE)
+        try:
+            memory.write(address, data)
+        except (Missing, Dead):
+            self._write_absent(memory, address, data, gpu=gpu)
+
+    def _write_absent(
+        self, memory: ProcessMemory, address: int, data: bytes | memoryview, *, gpu: bool
+    ) -> None:
+        for _ in self._tries(address):
+            try:
+                return memory.write(address, data)
+            except Missing as missing:
+                address, data = missing.address, memoryview(data)[missing.done :]
+                self._fault_in(missing.address, write=True, gpu=gpu)
+            except Dead:
+                self.died()
+        raise bad_address(address)
+
+    def _tries(self, address: int) -> Iterator[int]:
+        for attempt in range(_ATTEMPTS):
+            if self._dead:
+                raise bad_address(address)
+            yield attempt
+
+    def _fault_in(self, address: int, *, write: bool, gpu: bool) -> None:
+        """Make the page at `address` present for an access of ours. OSError(EFAULT) when it cannot be."""
+        page = address & -PAGE_SIZE
+        if page in self.migration.isolated:
+            if gpu:
+                raise Isolated(page)
+            self._cpu_fault(page, write=write)
+            if page in self.migration.isolated:
+                raise bad_address(address)
+        elif not self.migration.fill(page):
+            raise bad_address(address)
+
+    def vmas(self, start: int, end: int) -> list[Vma]:
+        if self.memory is None or self._dead:
+            return []
+        try:
+            found = self.memory.maps.overlapping(start, end)
+        except ProcessLookupError:
+            self.died()
+            return []
+        return [self._vma(mapping) for mapping in found]
+
+    def _vma(self, mapping: procfs.Mapping) -> Vma:
+        flags = mapping.flags
+        shared = flags & procfs.SHARED != 0
+        return Vma(
+            start=mapping.start,
+            end=mapping.end,
+            readable=flags & procfs.READABLE != 0,
+            writable=flags & procfs.WRITABLE != 0,
+            executable=flags & procfs.EXECUTABLE != 0,
+            shared=shared,
+            anonymous=not mapping.inode and not shared,
+            inode=mapping.inode,
+            file=self._host.file_of(mapping.device, mapping.inode) if mapping.inode else None,
+            offset=mapping.offset,
+            page_size=mapping.page_size,
+        )
+
+    def populate(self, start: int, end: int) -> None:
+        if self.memory is None or self._dead:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            for mapping in self.memory.maps.overlapping(start, end):
+                if mapping.flags & procfs.READABLE:
+                    self._populate(max(start, mapping.start), min(end, mapping.end))
+
+    def _populate(self, start: int, end: int) -> None:
+        assert self.memory is not None
+        present = self.memory.pagemap.present(start, end)
+        for page, there in zip(range(start, end, PAGE_SIZE), present, strict=True):
+            if not there and page not in self.migration.isolated:
+                with contextlib.suppress(OSError):
+                    self._read(page, 1, gpu=True)
+
+    # Watching.
+
+    def register(self, notifier: Notifier) -> None:
+        if notifier not in self._notifiers:
+            self._notifiers.append(notifier)
+
+    def unregister(self, notifier: Notifier) -> None:
+        if notifier in self._notifiers:
+            self._notifiers.remove(notifier)
+
+    def watch(self, start: int, end: int) -> None:
+        if self.uffd is None or self.memory is None or self._dead:
+            return
+        self._watches[start, end] += 1
+        with contextlib.suppress(ProcessLookupError):
+            for mapping in self.memory.maps.overlapping(start, end):
+                self.enrol(mapping, Mode.WP)
+
+    def enrol(self, mapping: procfs.Mapping, mode: Mode) -> bool:
+        """Register a whole mapping with the userfaultfd (part of one could not be moved by mremap
+        any more).
+        """
+        assert self.uffd is not None
+        try:
+            self.uffd.register(mapping.start, mapping.end, mode)
+        except OSError:
+            # Files, special mappings, or gone a moment ago; the driver looks mappings up at each access anyway.
+            return False
+        return True
+
+    def unwatch(self, start: int, end: int) -> None:
+        if self._watches[start, end] > 1:
+            self._watches[start, end] -= 1
+            return
+        del self._watches[start, end]
+        self.dismiss(start, end)
+
+    def dismiss(self, start: int, end: int) -> None:
+        """Unregister the mappings of [start, end) that nothing is watched or isolated in."""
+        if self.uffd is None or self.memory is None or self._dead:
+            return
+        with contextlib.suppress(OSError):
+            for mapping in self.memory.maps.overlapping(start, end):
+                if not self._in_use(mapping.start, mapping.end):
+                    with contextlib.suppress(OSError):
+                        self.uffd.unregister(mapping.start, mapping.end)
+
+    def _in_use(self, start: int, end: int) -> bool:
+        return any(low < end and start < high for low, high in self._watches) or bool(
+            self.isolated(start, end)
+        )
+
+    # Migration.
+
+    def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
+        if self.zapper is None or self.memory is None or self._dead:
+            return {}
+        try:
+            return self.migration.isolate(start, end)
+        except (StuckError, OSError) as error:
+            self._host.internal_error(f"isolate [{start:#x}, {end:#x})", error)
+            return {}
+
+    def restore(self, address: int, data: bytes | None) -> list[int]:
+        if self.uffd is None:
+            return []
+        return self.migration.restore(address, bytes(PAGE_SIZE) if data is None else data)
+
+    def isolated(self, start: int, end: int) -> list[int]:
+        isolated = self.migration.isolated
+        if len(isolated) < (end - start) // PAGE_SIZE:
+            return sorted(page for page in isolated if start <= page < end)
+        return [page for page in range(start & -PAGE_SIZE, end, PAGE_SIZE) if page in isolated]
+
+    def _cpu_fault(self, page: int, *, write: bool) -> None:
+        for notifier in list(self._notifiers):
+            self._tell("cpu_fault", notifier.cpu_fault, self, page, write=write)
+
+    # Events.
+
+    def _arrived(self) -> None:
+        self._host.dirty(self)
+
+    def _fork_seen(self, uffd: Userfaultfd) -> None:
+        """Read this moment: the child is as the parent is now, whatever is done to the parent until
+        `digest`.
+        """
+        self._children[uffd] = child = self._host.forked(self, uffd)
+        child.migration.inherit(self.migration)
+
+    @property
+    def children(self) -> list[AddressSpace]:
+        """Children whose fork has been seen and not digested."""
+        return list(self._children.values())
+
+    def digest(self) -> None:
+        """Act on everything in the inbox: changes first, then the faults that may depend on them."""
+        if self._dead:
+            self._tell_exit()
+            return
+        if self.inbox is None:
+            return
+        inbox = self.inbox
+        while inbox.happenings or inbox.faults:
+            if inbox.happenings:
+                self._happened(inbox.happenings.popleft())
+            else:
+                page = next(iter(inbox.faults))
+                self._serve(page, inbox.faults.pop(page))
+
+    def _tell_exit(self) -> None:
+        if not self._exit_told:
+            self._exit_told = True
+            for notifier in list(self._notifiers):
+                self._tell("exited", notifier.exited, self)
+
+    def _happened(self, happening: Unmapped | Removed | Moved | Forked) -> None:
+        match happening:
+            case Unmapped(start, end):
+                self.migration.forget(start, end)
+                self.unmapped(start, end, Change.UNMAP)
+            case Removed(start, end):
+                self.migration.forget(start, end)
+                self.unmapped(start, end, Change.REMOVE)
+            case Moved(start, end, new):
+                self.moved(start, end, new)
+            case Forked(uffd):
+                self._forked(uffd)
+
+    def unmapped(self, start: int, end: int, change: Change) -> None:
+        """Tell the driver that memory went away."""
+        for notifier in list(self._notifiers):
+            self._tell("invalidated", notifier.invalidated, self, start, end, change)
+
+    def moved(self, start: int, end: int, new: int) -> None:
+        """Take part in mremap(2) and tell the driver."""
+        self.migration.move(start, end, new)
+        for notifier in list(self._notifiers):
+            self._tell("remapped", notifier.remapped, self, start, new, end - start)
+
+    def _forked(self, uffd: Userfaultfd) -> None:
+        child = self._children.pop(uffd)
+        for notifier in list(self._notifiers):
+            self._tell("forked", notifier.forked, self, child)
+        child.migration.unprotect_inherited()
+        # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
+        for page in list(child.migration.isolated):
+            child.restore(page, None)
+        self._host.ready(child)
+        for start, end in list(self._watches):
+            for notifier in list(self._notifiers):
+                self._tell("invalidated", notifier.invalidated, self, start, end, Change.FORK)
+
+    def _serve(self, page: int, message: Message) -> None:
+        """A thread of the client waits on a page."""
+        assert self.uffd is not None
+        assert self.inbox is not None
+        if page in self.migration.isolated:
+            self._cpu_fault(page, write=message.a & PAGEFAULT_WRITE != 0)
+            if page not in self.migration.isolated:
+                return
+            if not self.inbox.overlapping(page, page + PAGE_SIZE):
+                self.log(f"fault at {page:#x}: the driver has not given the page back")
+        else:
+            self.migration.fill(page)
+        with contextlib.suppress(OSError):
+            self.uffd.wake(page, page + PAGE_SIZE)
+
+    def _tell(self, what: str, callback: Callable[..., None], *arguments: object, **keywords: object) -> None:
+        try:
+            callback(*arguments, **keywords)
+        except Exception as error:
+            self._host.internal_error(f"{what} of {self!r}", error)
+
+
+def _little(value: int, size: int) -> bytes:
+    return (value & (1 << 8 * size) - 1).to_bytes(size, "little")
