@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bar", type=bar_size, help="size of the memory BAR (all of the memory)")
     parser.add_argument(
         "--reports", metavar="PATH",
-        help="append what the checkers find, one JSON line each; fd:N for an open file descriptor (standard error)",
+        help="append what the checkers find, a JSON line each; fd:N is an open descriptor (standard error)",
     )  # fmt: skip
     parser.add_argument(
         "--trace",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reports of what a driver did wrong and real hardware would do in silence.
 
-A report is one JSON line: {"check": name, "device": name, "time": seconds since start, "message": one sentence, and
-the numbers}. Equal reports are counted, not repeated: a broken driver repeats itself.
+A report is one JSON line: {"check": name, "device": name, "time": seconds since start, "message": one
+sentence, and the numbers}. Equal reports are counted, not repeated: a broken driver repeats itself.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ NAMES = {
     "message-unknown": "a message of an unknown kind, or with a value that the interface does not have",
     "message-order": "a message that does not fit the state it arrives in",
     "ctb": "a command transport buffer descriptor with impossible offsets",
-    "invalidation-range": "a page-selective invalidation with an address that is not a multiple of its length",
+    "invalidation-range": "a page-selective invalidation whose address is not a multiple of its length",
 }
 
 

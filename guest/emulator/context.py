@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A logical ring context: what its image in memory says, and its execution.
 
-Source: drivers/gpu/drm/xe/xe_lrc.c (layout of the object), regs/xe_lrc_layout.h (dwords of the register state),
-xe_hw_engine.c:engine_infos (engines). The context's address names its status page; the register state is the page
-after it, and ring and image are reached through the GGTT.
+Source: drivers/gpu/drm/xe/xe_lrc.c (layout of the object), regs/xe_lrc_layout.h (dwords of the register
+state), The context's address names its status page; the register state is the page after it, and
+ring and image are reached through the GGTT.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import gpu
 from gpu import Execution, Ring
+from guest.emulator.engines import Engine
 from guest.emulator.ggtt import GlobalTable
 from guest.emulator.space import Memory, PageTableSpace
 
@@ -32,39 +33,14 @@ DESCRIPTOR_ADDRESS = 0xFFFF_F000
 
 CLOCK_HZ = 19_200_000
 WATCHDOG_DATA = 0xDEAD
-"""What the driver's stand-in for a watchdog (xe_ring_ops.c:emit_fake_watchdog) waits for in its own status page."""
+"""What the driver's stand-in for a watchdog (xe_ring_ops.c:emit_fake_watchdog) waits for in its own status
+page.
+"""
 
 
 def ticks() -> int:
     """The GPU's clock, 19.2 MHz."""
     return time.monotonic_ns() * 12 // 625
-
-
-class Engine(enum.Enum):
-    """The engines of this GPU: GuC class, bit in the submit mask, hardware class, instance, interrupt, registers."""
-
-    RCS0 = (0, 0, 0, 0, 0, 0x2000)
-    BCS0 = (3, 0, 3, 0, 15, 0x22000)
-    BCS8 = (3, 1, 3, 8, 23, 0x3EE000)
-    CCS0 = (4, 0, 5, 0, 4, 0x1A000)
-
-    def __init__(
-        self, guc_class: int, logical: int, hw_class: int, instance: int, irq_offset: int, base: int
-    ) -> None:
-        self.guc_class = guc_class
-        self.logical = logical
-        self.hw_class = hw_class
-        self.instance = instance
-        self.irq_offset = irq_offset
-        self.base = base
-
-    @staticmethod
-    def of(guc_class: int, submit_mask: int) -> Engine | None:
-        """The first engine of a class that a submit mask allows."""
-        for engine in Engine:
-            if engine.guc_class == guc_class and submit_mask >> engine.logical & 1:
-                return engine
-        return None
 
 
 class Condition(enum.Enum):
@@ -79,29 +55,19 @@ class Condition(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class _State:
-    """The register state of a context image."""
+class Surroundings:
+    """What a context runs in: memory by both kinds of address, and who hears of its interrupts."""
 
-    words: tuple[int, ...]
-
-    @staticmethod
-    def load(ggtt: GlobalTable, address: int) -> _State:
-        data = memoryview(ggtt.read(address, 4 * STATE_DWORDS)).cast("I")
-        return _State(tuple(data))
+    memory: Memory
+    ggtt: GlobalTable
+    interrupt: Callable[[int, int, int], None]
+    """Source and status address in the context image, offset of the engine's interrupt."""
 
 
 class Context:
     """A context that the driver registered. Its image is read when it is scheduled for the first time."""
 
-    def __init__(
-        self,
-        identity: int,
-        engine: Engine,
-        descriptor: int,
-        memory: Memory,
-        ggtt: GlobalTable,
-        interrupt: Callable[[int, int, int], None],
-    ) -> None:
+    def __init__(self, identity: int, engine: Engine, descriptor: int, surroundings: Surroundings) -> None:
         self.identity = identity
         self.engine = engine
         self.address = descriptor & DESCRIPTOR_ADDRESS
@@ -111,15 +77,14 @@ class Context:
         self.hung_since = 0.0
         self.execution: Execution | None = None
         self._has_page_table = bool(descriptor & DESCRIPTOR_PPGTT)
-        self._memory = memory
-        self._ggtt = ggtt
-        self._interrupt = interrupt
+        self._ggtt = surroundings.ggtt
+        self._surroundings = surroundings
         self._state_address = self.address + STATE_OFFSET
         self._ran = 0  # ticks on the engine until it was last switched away from
         self._running_since: int | None = None
 
     def load(self) -> None:
-        """Take up what the driver wrote into the image: everything at the first time, the ring's tail always."""
+        """Take up what the driver wrote into the image: at first everything, later the ring's tail."""
         if self.execution is None:
             self._start()
         assert self.execution is not None
@@ -131,32 +96,29 @@ class Context:
             self.condition = Condition.RUNNABLE
 
     def _start(self) -> None:
-        state = _State.load(self._ggtt, self._state_address).words
-        ring = Ring(
-            start=state[RING_START],
-            size=(state[RING_CTL] & 0x1F_F000) + 4096,
-            head=0,
-        )
-        ring.head = state[RING_HEAD] & 0x1F_FFFC
-        ring.head %= ring.size
+        state = memoryview(self._ggtt.read(self._state_address, 4 * STATE_DWORDS)).cast("I")
+        size = (state[RING_CTL] & 0x1F_F000) + 4096
+        ring = Ring(start=state[RING_START], size=size, head=(state[RING_HEAD] & 0x1F_FFFC) % size)
         self._ran = state[TIMESTAMP] | state[TIMESTAMP_UDW] << 32
         space = None
         invalidate: Callable[[], None] = _nothing
         if self._has_page_table:
             self.asid = state[ASID] & 0xF_FFFF
-            space = PageTableSpace(self._memory, self.asid, state[PDP0_UDW] << 32 | state[PDP0_LDW])
+            space = PageTableSpace(
+                self._surroundings.memory, self.asid, state[PDP0_UDW] << 32 | state[PDP0_LDW]
+            )
             invalidate = space.invalidate
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
             base=self.engine.base,
             clock=ticks,
-            user_interrupt=lambda: self._interrupt(source, status, self.engine.irq_offset),
+            user_interrupt=lambda: self._surroundings.interrupt(source, status, self.engine.irq_offset),
             invalidate_tlb=invalidate,
         )
         self.execution = Execution.on_ring(ring, self._ggtt, space, engine=engine, status_page=self.address)
 
     def save(self) -> None:
-        """Write back what the driver may look at while the context does not run: head and time on the engine."""
+        """Write back what the driver may look at while the context is off: head and time on the engine."""
         if self.execution is None or self.execution.ring is None:
             return
         ggtt, state = self._ggtt, self._state_address
@@ -182,7 +144,7 @@ class Context:
         return wait.where == "ggtt" and wait.data == WATCHDOG_DATA and wait.address == self.address
 
     def __str__(self) -> str:
-        return f"context {self.identity} on {self.engine.name.lower()} (asid {self.asid})"
+        return f"context {self.identity} on {self.engine.name} (asid {self.asid})"
 
 
 def _nothing() -> None:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The command transport: two ring buffers in system memory between the driver and the GuC.
 
-Source: drivers/gpu/drm/xe/abi/guc_communication_ctb_abi.h (descriptors and headers), xe_guc_ct.c:h2g_write, g2h_read
-(wrapping, order of stores, accounting of space).
+Source: drivers/gpu/drm/xe/abi/guc_communication_ctb_abi.h (descriptors and headers), xe_guc_ct.c:h2g_write,
+g2h_read (wrapping, order of stores, accounting of space).
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ MAX_LENGTH = 0xFF
 
 
 class Transport:
-    """Both directions, by the GGTT addresses that the driver registered: buffer, descriptor, size in bytes of each."""
+    """Both directions, by the GGTT addresses that the driver registered: buffer, descriptor, size in bytes of
+    each.
+    """
 
     def __init__(self, name: str, ggtt: GlobalTable, checks: Checks, notify: Callable[[], None]) -> None:
         self.h2g = (0, 0, 0)
@@ -38,7 +40,7 @@ class Transport:
         self._waiting.clear()
 
     def receive(self) -> tuple[int, list[int]] | None:
-        """The next message of the driver: its fence and the dwords of its HXG part; None when there is none."""
+        """The next message of the driver, None without one: its fence and the dwords of its HXG part."""
         if not self.enabled:
             return None
         buffer, descriptor, size = self.h2g

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One GPU: its regions, registers and units put together, as vfio-user serves it.
 
-Source of the registers: drivers/gpu/drm/xe/regs/xe_guc_regs.h, xe_regs.h; everything a virtual function does not touch
-reads zero and ignores writes.
+Source of the registers: drivers/gpu/drm/xe/regs/xe_guc_regs.h, xe_regs.h; everything a virtual function does
+not touch reads zero and ignores writes.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from guest.emulator import klv, pci
 from guest.emulator.checks import Checks
-from guest.emulator.context import Context, Engine
+from guest.emulator.context import Context, Surroundings
 from guest.emulator.ctb import Transport
+from guest.emulator.engines import Engine
 from guest.emulator.ggtt import TABLE_OFFSET, TABLE_SIZE, GlobalTable
 from guest.emulator.guc import Guc
 from guest.emulator.mailbox import Mailbox, Services
@@ -84,9 +85,18 @@ class Gpu:
         if trace.guc:
             show_interrupt = lambda text: trace.line(name, "guc", text)  # noqa: E731
         self.interrupts = Interrupts(self.ggtt, show_interrupt)
+        self._surroundings = Surroundings(self.memory, self.ggtt, self.interrupts.engine)
         self.transport = Transport(name, self.ggtt, checks, self.interrupts.guc)
         self.scheduler = Scheduler(name, self._make_context, self._send, checks, trace)
-        self.guc = Guc(name, self.transport, self.interrupts, self.scheduler, self.cache, checks, trace)
+        self.guc = Guc(
+            name,
+            transport=self.transport,
+            interrupts=self.interrupts,
+            scheduler=self.scheduler,
+            cache=self.cache,
+            checks=checks,
+            trace=trace,
+        )
         provision = klv.Provision(vram)
         guc = self.guc
         services = Services(guc.reset, guc.configure, self.transport.enable, self.ggtt.write)
@@ -202,7 +212,9 @@ class Gpu:
     # The rest of the loop.
 
     def turn(self) -> float | None:
-        """Do a little work. Gives the seconds until this wants to be called again, None for: when a message came."""
+        """Do a little work. Gives the seconds until this wants to be called again, None for: when a message
+        came.
+        """
         self.guc.turn()
         wanted = self.scheduler.turn()
         if wanted != 0.0:
@@ -218,7 +230,7 @@ class Gpu:
         return None if window is None else (*window, self.vram)
 
     def _make_context(self, identity: int, engine: Engine, descriptor: int) -> Context:
-        return Context(identity, engine, descriptor, self.memory, self.ggtt, self.interrupts.engine)
+        return Context(identity, engine, descriptor, self._surroundings)
 
     def _send(self, message: Sequence[int]) -> None:
         self.guc.send(message)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The page fault protocol between GPU and driver.
 
-Source: drivers/gpu/drm/xe/xe_guc_fwif.h:xe_guc_pagefault_desc, xe_guc_pagefault_reply; xe_guc_pagefault.c (who echoes
-what). Each fault carries a number (PDATA) that its answer repeats, so that one answer resumes one context.
+Source: drivers/gpu/drm/xe/xe_guc_fwif.h:xe_guc_pagefault_desc, xe_guc_pagefault_reply; xe_guc_pagefault.c
+(who echoes what). Each fault carries a number (PDATA) that its answer repeats, so that one answer resumes one
+context.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Faults(Generic[Who]):
         return number
 
     def answer(self, first: int, second: int) -> tuple[Who, GpuFault, bool] | None:
-        """The two dwords of an answer: who it is for, the fault, and whether it was served; None for a wrong one."""
+        """The two dwords of an answer: who it is for, the fault, and whether it was served; None for a wrong
+        one.
+        """
         number = second >> 16
         if (waiting := self._pending.pop(number, None)) is None:
             check = "fault-answered-twice" if number in self._answered else "fault-unknown"

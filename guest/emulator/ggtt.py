@@ -2,8 +2,8 @@
 """The global graphics translation table: the GPU addresses of the GuC's buffers, rings, contexts and fences.
 
 Source: drivers/gpu/drm/xe/xe_ggtt.c (one 8-byte entry a 4 KiB page in the upper half of BAR 0) and
-regs/xe_gtt_defs.h (entry bits). The table is memory the guest maps, so its updates are not trapped and entries are
-read at each access: the GuC and its clients see a new entry as soon as the driver has written it.
+regs/xe_gtt_defs.h (entry bits). The table is memory the guest maps, so its updates are not trapped and
+entries are read at each access: the GuC and its clients see a new entry as soon as the driver has written it.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ ADDRESS = 0x000F_FFFF_FFFF_F000
 class GlobalTable:
     """The table itself and accesses through it.
 
-    `missing` is told the address of an access whose entry is not there or leads nowhere; such reads give zeros and such
-    writes are dropped, as behind a scratch page.
+    `missing` is told the address of an access whose entry is not there or leads nowhere; such reads give
+    zeros and such writes are dropped, as behind a scratch page.
     """
 
     def __init__(self, vram: Vram, bus: Bus, missing: Callable[[int], None]) -> None:

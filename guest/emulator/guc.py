@@ -2,17 +2,16 @@
 """The GuC: what each message of the driver means, and what it is told back.
 
 Source: drivers/gpu/drm/xe/xe_guc_submit.c (contexts), xe_guc_tlb_inval.c (invalidations), xe_guc_relay.c,
-xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast requests
-and events none; a driver that gets one unasked resets the GPU.
+xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast
+requests and events none; a driver that gets one unasked resets the GPU.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from guest.emulator import hxg, relay
+from guest.emulator import engines, hxg, relay
 from guest.emulator.checks import Checks
-from guest.emulator.context import Engine
 from guest.emulator.ctb import Transport
 from guest.emulator.hxg import Action, Failure, Type
 from guest.emulator.memirq import Interrupts
@@ -56,6 +55,7 @@ class Guc:
     def __init__(
         self,
         name: str,
+        *,
         transport: Transport,
         interrupts: Interrupts,
         scheduler: Scheduler,
@@ -179,7 +179,7 @@ class Guc:
 
     def _register_context(self, message: Sequence[int]) -> None:
         _, _, context, guc_class, submit_mask, _, _, _, _, _, low, high = message
-        engine = Engine.of(guc_class, submit_mask)
+        engine = engines.find(guc_class, submit_mask)
         if engine is None:
             self._checks.report(
                 "message-unknown",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Headers of GuC messages.
 
-Source: drivers/gpu/drm/xe/abi/guc_messages_abi.h (HXG messages), abi/guc_communication_ctb_abi.h (CTB header) and
-abi/guc_actions_abi.h, guc_actions_sriov_abi.h (actions).
+Source: drivers/gpu/drm/xe/abi/guc_messages_abi.h (HXG messages), abi/guc_communication_ctb_abi.h (CTB header)
+and abi/guc_actions_abi.h, guc_actions_sriov_abi.h (actions).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 """What the GuC tells a virtual function about its share of the GPU.
 
 Source: drivers/gpu/drm/xe/abi/guc_klvs_abi.h (keys), xe_gt_sriov_vf.c:vf_get_ggtt_info, vf_get_lmem_info,
-vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers told by relay).
+vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers told by
+relay).
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
     (0x9154, 0),
     (0xC1DC, 0),
 )
-"""Offset and value of each fuse and capability register, in ascending order (the driver searches by halving)."""
+"""Offset and value of each fuse and capability register, in ascending order (the driver searches by halving).
+"""
 
 HWCONFIG = (1).to_bytes(4, "little") + (1).to_bytes(4, "little") + (1).to_bytes(4, "little")
 """The hardware configuration table: one attribute, key, length in dwords, value."""
@@ -58,7 +60,9 @@ class Provision:
     contexts: int = CONTEXTS
 
     def answer(self, key: int, media: bool) -> tuple[int, ...] | None:
-        """The value of a key in dwords, None for a key that does not exist. There is no media GT: its version is 0."""
+        """The value of a key in dwords, None for a key that does not exist. There is no media GT: its version
+        is 0.
+        """
         wide = {GGTT_START: self.ggtt_start, GGTT_SIZE: self.ggtt_size, LMEM_SIZE: self.vram}
         if key in wide:
             return wide[key] & 0xFFFF_FFFF, wide[key] >> 32

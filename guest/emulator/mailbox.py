@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The GuC's register mailbox: requests of up to four dwords before the command transport is up.
 
-Source: drivers/gpu/drm/xe/xe_guc.c:xe_guc_mmio_send_recv (protocol), xe_gt_sriov_vf.c and xe_guc.c:guc_action_*
-(actions). A GPU has two, one for each GuC; the media one answers just enough to say that there is no media GT.
+Source: drivers/gpu/drm/xe/xe_guc.c:xe_guc_mmio_send_recv (protocol), xe_gt_sriov_vf.c and
+xe_guc.c:guc_action_* (actions). A GPU has two, one for each GuC; the media one answers just enough to say
+that there is no media GT.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from guest.emulator.hxg import Action, Failure
 from guest.emulator.trace import Trace
 
 VERSION = 1 << 16 | 2 << 8
-"""Interface 0.1.2 (branch, major, minor): the oldest that every supported driver takes, without optional features."""
+"""Interface 0.1.2 (branch, major, minor): the oldest that every supported driver takes, without optional
+features.
+"""
 
 
 @dataclass(frozen=True, slots=True)

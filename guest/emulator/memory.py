@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""What lies behind a physical address: this GPU's VRAM, the guest's RAM, or the VRAM of a peer behind its BAR.
+"""What lies behind a physical address: this GPU's VRAM, the guest's RAM, or the VRAM of a peer behind its
+BAR.
 
-VRAM and the guest's RAM are shared mappings of file descriptors, so the CPU's stores are here at once and nothing of
-them is trapped. A `Span` is one contiguous piece; whatever holds one keeps its mapping alive, so translations are
-dropped before memory goes away.
+VRAM and the guest's RAM are shared mappings of file descriptors, so the CPU's stores are here at once and
+nothing of them is trapped. A `Span` is one contiguous piece; whatever holds one keeps its mapping alive, so
+translations are dropped before memory goes away.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class Vram:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A contiguous piece of memory: where its bytes are, and in which VRAM at which offset (or at which bus address)."""
+    """A contiguous piece of memory: where its bytes are, and in which VRAM at which offset (or at which bus
+    address).
+    """
 
     view: memoryview
     vram: Vram | None
@@ -48,8 +51,8 @@ class _Ram:
 class Bus:
     """What a GPU reaches by bus addresses: the guest's RAM, as its client maps it, and the BARs of `peers`.
 
-    A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the kernel
-    move BARs while they start.
+    A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the
+    kernel move BARs while they start.
     """
 
     def __init__(self) -> None:
@@ -65,7 +68,9 @@ class Bus:
         self._sort()
 
     def unmap(self, address: int, size: int) -> None:
-        """Guest RAM that lies in [address, address + size) is gone; the last user of a piece frees its mapping."""
+        """Guest RAM that lies in [address, address + size) is gone; the last user of a piece frees its
+        mapping.
+        """
         self._ram = [ram for ram in self._ram if not (address <= ram.start and ram.end <= address + size)]
         self._sort()
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Who a page of VRAM belongs to, as far as the GPU's own accesses tell.
 
-The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. So a user's
-translation that was walked *before* such a write leads to memory that has another owner now, whether a translation was
-not invalidated or a page table still holds the old address. Pages that were walked as page tables are known too.
+The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. So a
+user's translation that was walked *before* such a write leads to memory that has another owner now, whether a
+translation was not invalidated or a page table still holds the old address. Pages that were walked as page
+tables are known too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ class Clock:
 
 
 class Owners:
-    """For each 4 KiB page of a VRAM when the driver last gave it away, and whether it is in use as a page table."""
+    """For each 4 KiB page of a VRAM when the driver last gave it away, and whether it is in use as a page
+    table.
+    """
 
     def __init__(self, vram: Vram, clock: Clock) -> None:
         self._given = array("I", bytes(4 * (vram.size // PAGE)))

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The walk through a GPU page table, as the hardware does it on a translation miss.
 
-Source: drivers/gpu/drm/xe/regs/xe_gtt_defs.h (entry bits), xe_pt.c and xe_vm.c (levels, compact 64 KiB tables,
-where tables live). Five levels of 512 entries; tables are in VRAM and directory entries carry no memory type.
+Source: drivers/gpu/drm/xe/regs/xe_gtt_defs.h (entry bits), xe_pt.c and xe_vm.c (levels, compact 64 KiB
+tables, where tables live). Five levels of 512 entries; tables are in VRAM and directory entries carry no
+memory type.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ _SHIFTS = (12, 21, 30, 39, 48)
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A translation found: the entry, where it is in VRAM, and the page it maps (physical address, size as a shift)."""
+    """A translation found: the entry, where it is in VRAM, and the page it maps (physical address, size as a
+    shift).
+    """
 
     entry: int
     entry_offset: int
@@ -42,7 +45,9 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No translation: the level of the entry that is not present, and whether the table itself was outside VRAM."""
+    """No translation: the level of the entry that is not present, and whether the table itself was outside
+    VRAM.
+    """
 
     level: int
     broken: bool = False

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """PCI configuration space of the emulated GPU: identity, BARs, MSI and PCI Express capabilities.
 
-Source: PCI Local Bus 3.0 and PCI Express Base (register layout), drivers/gpu/drm/xe/xe_pci.c:pciidlist (identity).
-No SR-IOV, MSI-X, power management or resizable BAR capability: the driver of a virtual function needs none of them.
+Source: PCI Local Bus 3.0 and PCI Express Base (register layout), drivers/gpu/drm/xe/xe_pci.c:pciidlist
+(identity). No SR-IOV, MSI-X, power management or resizable BAR capability: the driver of a virtual function
+needs none of them.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class ConfigSpace:
                 self._data[at] = self._data[at] & ~mask & 0xFF | byte & mask
 
     def bar_window(self, number: int) -> tuple[int, int] | None:
-        """Where the host put a BAR (bus address, size in bytes), None while memory decoding is off or it is not set."""
+        """Where the host put a BAR (bus address, size in bytes), None while memory decoding is off or it is
+        not set.
+        """
         size, _ = self._bars[number]
         (command,) = struct.unpack_from("<H", self._data, COMMAND)
         (value,) = struct.unpack_from("<Q", self._data, BAR0 + 4 * number)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Requests that a virtual function sends through the GuC to the physical function.
 
-Source: drivers/gpu/drm/xe/xe_guc_relay.c (framing), abi/guc_relay_actions_abi.h (actions). The physical function here
-tells its interface version and the values of the registers that a virtual function may not read.
+Source: drivers/gpu/drm/xe/xe_guc_relay.c (framing), abi/guc_relay_actions_abi.h (actions). The physical
+function here tells its interface version and the values of the registers that a virtual function may not
+read.
 """
 
 from __future__ import annotations

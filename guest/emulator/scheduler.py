@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Contexts and their turns.
 
-Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is parked and
-stops nobody else, and never the driver's messages, which are handled between slices. Source of the states:
-drivers/gpu/drm/xe/xe_guc_submit.c (what the driver expects after registration, enable, disable and reset).
+Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is
+parked and stops nobody else, and never the driver's messages, which are handled between slices. Source of the
+states: drivers/gpu/drm/xe/xe_guc_submit.c (what the driver expects after registration, enable, disable and
+reset).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from collections.abc import Callable, Sequence
 from gpu import Reason, Stop
 from guest.emulator import hxg
 from guest.emulator.checks import Checks
-from guest.emulator.context import Condition, Context, Engine
+from guest.emulator.context import Condition, Context
+from guest.emulator.engines import Engine
 from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
 from guest.emulator.trace import Trace
@@ -25,7 +27,9 @@ SLICE_SECONDS = 0.002
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many in vain."""
 HANG_SECONDS = 0.64
-"""How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640 ms)."""
+"""How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
+ms).
+"""
 
 
 class Scheduler:
@@ -130,7 +134,9 @@ class Scheduler:
     # The turns.
 
     def turn(self) -> float | None:
-        """Run one slice of one context. Gives the seconds until this wants to be called again, None for never."""
+        """Run one slice of one context. Gives the seconds until this wants to be called again, None for
+        never.
+        """
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)

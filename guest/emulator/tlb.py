@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The translation cache: what the GPU has once translated it may use until the driver invalidates it.
 
-Hardware may keep a translation as long as it likes, so this keeps all of them, up to a bound no driver can rely on.
-Only present translations are kept (xe_pt.c invalidates after a bind only where scratch pages were mapped before).
-Source: drivers/gpu/drm/xe/xe_guc_tlb_inval.c (kinds of invalidation, ranges), xe_ring_ops.c (flushes in rings).
+Hardware may keep a translation as long as it likes, so this keeps all of them, up to a bound no driver can
+rely on. Only present translations are kept (xe_pt.c invalidates after a bind only where scratch pages were
+mapped before). Source: drivers/gpu/drm/xe/xe_guc_tlb_inval.c (kinds of invalidation, ranges), xe_ring_ops.c
+(flushes in rings).
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ OVERDUE = 5.0
 
 @dataclass(slots=True, eq=False)
 class Translation:
-    """One page: virtual addresses start to end, what is behind (None: a null page, or nothing), and permissions."""
+    """One page: virtual addresses start to end, what is behind (None: a null page, or nothing), and
+    permissions.
+    """
 
     start: int
     end: int
@@ -98,7 +101,9 @@ class TranslationCache:
         self._sweep_position = 0
 
     def space(self, asid: int, root: int) -> tuple[SpaceCache, bool]:
-        """The cache of an ASID, and whether it had translations of another page table (which are still there)."""
+        """The cache of an ASID, and whether it had translations of another page table (which are still
+        there).
+        """
         cache = self._spaces.get(asid)
         if cache is None:
             cache = self._spaces[asid] = SpaceCache(root)
@@ -123,7 +128,9 @@ class TranslationCache:
         self._spaces.clear()
 
     def sweep(self, now: float, most: int = 2000) -> None:
-        """Compare up to `most` cached translations with their page table entries, and mark those long out of date."""
+        """Compare up to `most` cached translations with their page table entries, and mark those long out of
+        date.
+        """
         everything = (t for cache in list(self._spaces.values()) for t in cache.translations())
         seen = 0
         for translation in islice(everything, self._sweep_position, self._sweep_position + most):
@@ -137,7 +144,9 @@ class TranslationCache:
         self._sweep_position = self._sweep_position + seen if seen == most else 0
 
     def _still_true(self, leaf: Leaf) -> bool:
-        """Whether the entry in memory allows what the translation does. More permissions than that change nothing."""
+        """Whether the entry in memory allows what the translation does. More permissions than that change
+        nothing.
+        """
         entry = self._vram.qwords[leaf.entry_offset >> 3]
         if entry == leaf.entry or leaf.entry & page_tables.NULL:
             return True

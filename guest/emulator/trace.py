@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The debug trace: one line for each event of the kinds asked for, with the time since start.
 
-Kinds: ``register`` (trapped accesses), ``guc`` (every GuC message), ``command`` (instructions executed), ``context``
-(scheduling), ``fault``, ``tlb`` (invalidations), ``pci`` (configuration, memory map, interrupts). A kind that is off
-costs one attribute test: callers write ``if trace.guc: trace.line(...)``.
+Kinds: ``register`` (trapped accesses), ``guc`` (every GuC message), ``command`` (instructions executed),
+``context`` (scheduling), ``fault``, ``tlb`` (invalidations), ``pci`` (configuration, memory map, interrupts).
+A kind that is off costs one attribute test: callers write ``if trace.guc: trace.line(...)``.
 """
 
 from __future__ import annotations

@@ -42,6 +42,12 @@ IRQ_DATA_EVENTFD = 4
 
 MAX_MESSAGE = 1 << 20
 """Largest transfer this server announces, bytes."""
+MAX_DESCRIPTORS = 16
+"""Most file descriptors in a message."""
+
+Reply = tuple[bytes, list[int]]
+"""Payload of a reply, and the descriptors that go with it (they stay the sender's)."""
+NO_DATA: Reply = (b"", [])
 
 
 class Command(enum.IntEnum):
@@ -63,7 +69,9 @@ class Command(enum.IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Region:
-    """One region of a device: its size, and the part of it a client may map (descriptor, areas as offset and size)."""
+    """One region of a device: its size, and the part of it a client may map (descriptor, areas as offset and
+    size).
+    """
 
     size: int
     descriptor: int = -1
@@ -86,7 +94,7 @@ class Device(Protocol):
     def device_reset(self) -> None: ...
 
 
-class Disconnected(Exception):
+class Disconnected(Exception):  # noqa: N818 - the ordinary end of a client
     """The client closed its end, or sent what is not vfio-user."""
 
 
@@ -101,7 +109,7 @@ class Connection:
         self.device = device
         # A client stuck in the middle of a message. Not settimeout(), which makes every call poll first.
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", 5, 0))
-        self._handlers: dict[int, Callable[[bytes, list[int]], tuple[bytes, list[int]]]] = {
+        self._handlers: dict[int, Callable[[bytes, list[int]], Reply]] = {
             Command.VERSION: self._version,
             Command.DMA_MAP: self._dma_map,
             Command.DMA_UNMAP: self._dma_unmap,
@@ -117,23 +125,31 @@ class Connection:
 
     def serve(self) -> None:
         """One message: read it, act, reply unless the client wants none."""
-        identifier, command, flags, payload, descriptors = self._receive()
-        reply: tuple[bytes, list[int]] = (b"", [])
-        error = 0
+        head, descriptors = self._receive_header()
         try:
-            if (handler := self._handlers.get(command)) is None:
-                error = errno.ENOSYS
-            else:
-                reply = handler(payload, descriptors)
-        except struct.error:
-            error = errno.EINVAL
-        except OSError as failure:
-            error = failure.errno or errno.EIO
+            if len(head) < HEADER.size:
+                raise Disconnected("end of stream")
+            identifier, command, size, flags, _ = HEADER.unpack(head)
+            if not HEADER.size <= size <= MAX_MESSAGE + 4096:
+                raise Disconnected(f"message of {size} bytes")
+            payload = self._receive_exactly(size - HEADER.size)
+            reply, error = self._answer(command, payload, descriptors)
         finally:
             for descriptor in descriptors:
                 os.close(descriptor)
         if not flags & NO_REPLY:
             self._send(identifier, command, reply, error)
+
+    def _answer(self, command: int, payload: bytes, descriptors: list[int]) -> tuple[Reply, int]:
+        """Act on a message: the reply, and an error number that is sent in its place if it is not 0."""
+        if (handler := self._handlers.get(command)) is None:
+            return NO_DATA, errno.ENOSYS
+        try:
+            return handler(payload, descriptors), 0
+        except struct.error:  # shorter than its structure
+            return NO_DATA, errno.EINVAL
+        except OSError as failure:
+            return NO_DATA, failure.errno or errno.EIO
 
     def waiting(self) -> bool:
         """Whether another message has begun to arrive."""
@@ -142,12 +158,11 @@ class Connection:
         except OSError:
             return False
 
-    def _receive(self) -> tuple[int, int, int, bytes, list[int]]:
+    def _receive_header(self) -> tuple[bytes, list[int]]:
         # Exactly the header: descriptors belong to the message whose first bytes they came with.
+        space = socket.CMSG_SPACE(MAX_DESCRIPTORS * 4)
         try:
-            head, ancillary, _, _ = self.stream.recvmsg(
-                HEADER.size, socket.CMSG_SPACE(16 * 4), socket.MSG_WAITALL
-            )
+            head, ancillary, _, _ = self.stream.recvmsg(HEADER.size, space, socket.MSG_WAITALL)
         except OSError as failure:
             raise Disconnected(str(failure)) from failure
         descriptors: list[int] = []
@@ -155,17 +170,7 @@ class Connection:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 count = len(data) // 4
                 descriptors += struct.unpack(f"={count}i", data[: count * 4])
-        try:
-            if len(head) < HEADER.size:
-                raise Disconnected("end of stream")
-            identifier, command, size, flags, _ = HEADER.unpack(head)
-            if not HEADER.size <= size <= MAX_MESSAGE + 4096:
-                raise Disconnected(f"message of {size} bytes")
-            return identifier, command, flags, self._receive_exactly(size - HEADER.size), descriptors
-        except Disconnected:
-            for descriptor in descriptors:
-                os.close(descriptor)
-            raise
+        return head, descriptors
 
     def _receive_exactly(self, size: int) -> bytes:
         data = b""
@@ -179,8 +184,8 @@ class Connection:
             data = data + part if data else part
         return data
 
-    def _send(self, identifier: int, command: int, reply: tuple[bytes, list[int]], error: int) -> None:
-        payload, descriptors = reply if not error else (b"", [])
+    def _send(self, identifier: int, command: int, reply: Reply, error: int) -> None:
+        payload, descriptors = reply
         flags = TYPE_REPLY | (ERROR if error else 0)
         message = HEADER.pack(identifier, command, HEADER.size + len(payload), flags, error) + payload
         try:
@@ -191,31 +196,31 @@ class Connection:
         except OSError as failure:
             raise Disconnected(str(failure)) from failure
 
-    def _version(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _version(self, payload: bytes, _: list[int]) -> Reply:
         major, minor = VERSION.unpack_from(payload)
         if major != 0:
             raise OSError(errno.EPROTONOSUPPORT, "vfio-user major version")
         capabilities = {
             "capabilities": {
-                "max_msg_fds": 16,
+                "max_msg_fds": MAX_DESCRIPTORS,
                 "max_data_xfer_size": MAX_MESSAGE,
                 "write_multiple": True,
             }
         }
         return VERSION.pack(major, min(minor, 1)) + json.dumps(capabilities).encode() + b"\0", []
 
-    def _dma_map(self, payload: bytes, descriptors: list[int]) -> tuple[bytes, list[int]]:
+    def _dma_map(self, payload: bytes, descriptors: list[int]) -> Reply:
         _, flags, offset, address, size = DMA_MAP.unpack_from(payload)
         if descriptors:  # without one it is a device's BAR: peers find those by their configuration space
             self.device.dma_map(address, size, descriptors[0], offset, bool(flags & 2))
-        return b"", []
+        return NO_DATA
 
-    def _dma_unmap(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _dma_unmap(self, payload: bytes, _: list[int]) -> Reply:
         _, _, address, size = DMA_UNMAP.unpack_from(payload)
         self.device.dma_unmap(address, size)
         return payload[: DMA_UNMAP.size], []
 
-    def _device_info(self, _payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _device_info(self, _payload: bytes, _: list[int]) -> Reply:
         return (
             DEVICE_INFO.pack(
                 DEVICE_INFO.size, DEVICE_FLAGS, len(self.device.regions), len(self.device.interrupt_counts)
@@ -223,7 +228,7 @@ class Connection:
             [],
         )
 
-    def _region_info(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _region_info(self, payload: bytes, _: list[int]) -> Reply:
         argsz, _, index, _, _, _ = REGION_INFO.unpack_from(payload)
         if index >= len(self.device.regions):
             raise OSError(errno.EINVAL, "no such region")
@@ -242,33 +247,33 @@ class Connection:
             return info, []
         return info + capability, [region.descriptor] if region.descriptor >= 0 else []
 
-    def _irq_info(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _irq_info(self, payload: bytes, _: list[int]) -> Reply:
         _, _, index, _ = IRQ_INFO.unpack_from(payload)
         if index >= len(self.device.interrupt_counts):
             raise OSError(errno.EINVAL, "no such interrupt type")
         flags = IRQ_EVENTFD | IRQ_NORESIZE
         return IRQ_INFO.pack(IRQ_INFO.size, flags, index, self.device.interrupt_counts[index]), []
 
-    def _set_irqs(self, payload: bytes, descriptors: list[int]) -> tuple[bytes, list[int]]:
+    def _set_irqs(self, payload: bytes, descriptors: list[int]) -> Reply:
         _, flags, index, start, _ = IRQ_SET.unpack_from(payload)
         if flags & IRQ_DATA_EVENTFD and descriptors:
             self.device.set_interrupts(index, start, [os.dup(d) for d in descriptors])
         else:
             self.device.set_interrupts(index, start, [])
-        return b"", []
+        return NO_DATA
 
-    def _region_read(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _region_read(self, payload: bytes, _: list[int]) -> Reply:
         offset, index, count = ACCESS.unpack_from(payload)
         if count > MAX_MESSAGE:
             raise OSError(errno.E2BIG, "read too long")
         return payload[: ACCESS.size] + self.device.region_read(index, offset, count), []
 
-    def _region_write(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _region_write(self, payload: bytes, _: list[int]) -> Reply:
         offset, index, count = ACCESS.unpack_from(payload)
         self.device.region_write(index, offset, payload[ACCESS.size : ACCESS.size + count])
         return payload[: ACCESS.size], []
 
-    def _region_write_multi(self, payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _region_write_multi(self, payload: bytes, _: list[int]) -> Reply:
         (count,) = struct.unpack_from("<Q", payload)
         at = 8
         for _index in range(count):
@@ -278,9 +283,9 @@ class Connection:
             at += 8  # the data field of a coalesced write is always eight bytes
         return payload[:8], []
 
-    def _reset(self, _payload: bytes, _: list[int]) -> tuple[bytes, list[int]]:
+    def _reset(self, _payload: bytes, _: list[int]) -> Reply:
         self.device.device_reset()
-        return b"", []
+        return NO_DATA
 
     def close(self) -> None:
         """Forget the client: its interrupts too, its memory is the device's to drop."""
