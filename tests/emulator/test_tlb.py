@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: MIT
+"""The translation cache keeps what it may keep, and forgets what it must."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu import Batch
+from gpu import commands as c
+from guest.emulator import tlb
+from guest.emulator.hxg import Action
+from tests.emulator.driver import LOCAL, RW, Driver, Queue, Vm, machine
+
+BATCH, DATA = 0x10_0000, 0x20_0000
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return machine()[0]
+
+
+@pytest.fixture
+def vm(driver: Driver) -> Vm:
+    return driver.vm(asid=5)
+
+
+@pytest.fixture
+def queue(driver: Driver, vm: Vm) -> Queue:
+    return driver.queue(vm).register().enable()
+
+
+class Poller:
+    """A batch that stores to DATA each time it is let go, in one job: nothing flushes between its stores."""
+
+    def __init__(self, driver: Driver, vm: Vm, queue: Queue) -> None:
+        self.driver = driver
+        self.queue = queue
+        self.gate = driver.ram()
+        vm.map(DATA + 0x8000, self.gate)
+        batch = Batch()
+        for turn in range(1, 4):
+            batch.semaphore_wait(DATA + 0x8000, turn, ">=").store_dword(DATA, turn)
+            batch.store_dword(DATA + 0x8008, turn)
+        self.seqno = queue.submit(queue.place(batch.end(), BATCH))
+        driver.rest()
+
+    def step(self, turn: int) -> None:
+        self.driver.guest.ram[self.gate] = turn
+        self.driver.until(lambda: self.driver.ram_u32(self.gate + 8) == turn)
+
+
+def test_translation_is_kept_until_it_is_invalidated(driver: Driver, vm: Vm, queue: Queue) -> None:
+    old, new = driver.ram(), driver.ram()
+    vm.map(DATA, old)
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    vm.map(DATA, new)  # and the driver forgets to invalidate
+    poller.step(2)
+    assert (driver.ram_u32(old), driver.ram_u32(new)) == (2, 0)
+    driver.invalidate(vm.asid, DATA, 4096)
+    poller.step(3)
+    assert (driver.ram_u32(old), driver.ram_u32(new)) == (2, 3)
+
+
+@pytest.mark.parametrize(
+    ("pages", "forgotten"),
+    [
+        ((5, DATA, 4096), True),
+        ((5, 0, 16 << 20), True),
+        ((5, DATA - 4096, 4096), False),
+        ((5, DATA + 4096, 4096), False),
+        ((6, DATA, 4096), False),
+    ],
+)
+def test_invalidation_is_for_its_range_and_asid(
+    driver: Driver, vm: Vm, queue: Queue, pages: tuple[int, int, int], forgotten: bool
+) -> None:
+    vm.map(DATA, driver.ram())
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.invalidate(*pages)
+    cache, _ = driver.gpu.cache.space(vm.asid, vm.root)
+    assert (cache.find(DATA) is None) == forgotten
+
+
+def test_part_of_a_large_page_forgets_the_whole(driver: Driver, vm: Vm, queue: Queue) -> None:
+    base = driver.vram.take(2 << 20, 2 << 20)
+    vm.map(DATA, base, 2 << 20, RW | LOCAL, 21)
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.invalidate(vm.asid, DATA + 0x1F_F000, 4096)
+    assert driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA) is None
+
+
+@pytest.mark.parametrize("message", [(Action.TLB_INVALIDATION, 4, 0), (Action.TLB_INVALIDATION_ALL, 4, 0)])
+def test_full_invalidation_forgets_every_address_space(
+    driver: Driver, vm: Vm, queue: Queue, message: tuple[int, ...]
+) -> None:
+    vm.map(DATA, driver.ram())
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.fast(*message)
+    assert driver.take(Action.TLB_INVALIDATION_DONE) == [4]
+    assert len(driver.gpu.cache.space(vm.asid, vm.root)[0]) == 0
+
+
+def test_flush_in_the_ring_invalidates_its_own_address_space(driver: Driver, vm: Vm, queue: Queue) -> None:
+    old, new = driver.ram(), driver.ram()
+    vm.map(DATA, old)
+    batch = queue.place(Batch().store_dword(DATA, 1).end(), BATCH)
+    queue.run(batch)
+    vm.map(DATA, new)
+    queue.run(batch)  # a job begins with such a flush
+    assert (driver.ram_u32(old), driver.ram_u32(new)) == (1, 1)
+
+
+def test_missing_translations_are_not_kept(driver: Driver, vm: Vm, queue: Queue) -> None:
+    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
+    vm.map(DATA, driver.ram())
+    driver.answer_fault(driver.take(Action.REPORT_PAGE_FAULT))
+    driver.until(lambda: queue.completed == seqno)
+
+
+def test_use_of_a_mapping_changed_long_ago_is_reported(
+    driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tlb, "OVERDUE", -1.0)
+    vm.map(DATA, driver.ram())
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    vm.unmap(DATA)
+    for now in (1.0, 2.0):
+        driver.gpu.cache.sweep(now)
+    poller.step(2)
+    assert [report["check"] for report in driver.checks.reports] == ["stale-translation"]
+
+
+def test_more_permission_in_the_entry_is_no_change(driver: Driver, vm: Vm, queue: Queue) -> None:
+    page = driver.ram()
+    vm.map(DATA, page, flags=RW)
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    vm.map(DATA, page, flags=RW | 1 << 10)
+    for now in (1.0, 100.0):
+        driver.gpu.cache.sweep(now)
+    translation = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
+    assert translation is not None
+    assert not translation.overdue
+
+
+def test_page_given_to_another_owner_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
+    page = driver.vram.take(4096)
+    vm.map(DATA, page, flags=RW | LOCAL)
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    vm.unmap(DATA)
+    migration = driver.vm(asid=0)
+    migration.map(DATA, page, flags=RW | LOCAL)
+    clear = driver.queue(migration, "bcs8").register().enable()
+    clear.run(clear.place(Batch().fill(DATA, 0, 4096).end(), BATCH))
+    poller.step(2)
+    (report,) = driver.checks.reports
+    assert report["check"] == "stale-owner"
+    assert report["still_in_page_table"] is False
+
+
+def test_mapping_made_after_the_page_was_given_is_no_report(driver: Driver, vm: Vm, queue: Queue) -> None:
+    page = driver.vram.take(4096)
+    migration = driver.vm(asid=0)
+    migration.map(DATA, page, flags=RW | LOCAL)
+    clear = driver.queue(migration, "bcs8").register().enable()
+    clear.run(clear.place(Batch().fill(DATA, 0, 4096).end(), BATCH))
+    vm.map(DATA, page, flags=RW | LOCAL)
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    assert not driver.checks.reports
+
+
+def test_store_into_a_page_table_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, vm.root, flags=RW | LOCAL)
+    queue.run(queue.place(Batch().store_dword(DATA + 0xFF8, 0).end(), BATCH))
+    assert [report["check"] for report in driver.checks.reports] == ["page-table-written"]
+
+
+def test_address_where_nothing_answers_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, 1 << 44)
+    vm.map(DATA + 0x1000, driver.ram())
+    queue.run(queue.place(Batch().store_dword(DATA, 1).copy_mem(DATA + 0x1000, DATA).end(), BATCH))
+    assert [report["check"] for report in driver.checks.reports] == ["no-memory"]
+
+
+def test_reused_asid_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    other = driver.vm(vm.asid)
+    other.map(DATA, driver.ram())
+    second = driver.queue(other, "ccs0").register().enable()
+    batch = second.place(Batch().end(), BATCH)
+    second.ring(c.BatchBufferStart.encode(ppgtt=1, address=batch))
+    driver.fast(Action.SCHED_CONTEXT, second.identity)
+    driver.rest()
+    assert "asid-reused" in [report["check"] for report in driver.checks.reports]
+
+
+def test_two_gpus_reach_each_others_memory() -> None:
+    near, far = machine(2)
+    vm = near.vm(asid=5)
+    page = far.vram.take(4096)
+    window = far.gpu.vram_window()
+    assert window is not None
+    vm.map(DATA, window[0] + page)
+    queue = near.queue(vm).register().enable()
+    queue.run(queue.place(Batch().store_dword(DATA + 4, 0x77).end(), BATCH))
+    assert far.vram_u32(page + 4) == 0x77
+    assert not near.checks.reports
