@@ -199,16 +199,16 @@ class Batch:
         return self.command(c.ArbCheck)
 
     def flush(self) -> Batch:
-        """MI_FLUSH_DW without a write: what was stored before is visible after."""
+        """MI_FLUSH_DW without a write: what was stored before is visible after. Not for rcs and ccs."""
         return self.command(c.FlushDw, dwords=4)
 
     def flush_store(self, address: int, value: int) -> Batch:
-        """MI_FLUSH_DW with a post-sync write of a qword."""
+        """MI_FLUSH_DW with a post-sync write of a qword. Not for rcs and ccs."""
         words = [value & 0xFFFF_FFFF, value >> 32]
         return self.command(c.FlushDw, dwords=5, post_sync=1, address=canonical(address), data=words)
 
     def timestamp(self, address: int) -> Batch:
-        """MI_FLUSH_DW with a post-sync write of the 64-bit timestamp."""
+        """MI_FLUSH_DW with a post-sync write of the 64-bit timestamp. Not for rcs and ccs."""
         return self.command(c.FlushDw, dwords=5, post_sync=3, address=canonical(address), data=[0, 0])
 
     def user_interrupt(self) -> Batch:
@@ -219,7 +219,7 @@ class Batch:
         """MI_BATCH_BUFFER_END."""
         return self.command(c.BatchBufferEnd)
 
-    # Blits, for copy engines
+    # Blits, for copy engines (bcs) only
 
     def copy(self, destination: int, source: int, size: int) -> Batch:
         """MEM_COPY of `size` bytes, in as many commands as that takes."""

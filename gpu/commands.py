@@ -145,7 +145,9 @@ class StoreRegisterMem(Command, name="MI_STORE_REGISTER_MEM", header=_mi(0x24), 
     address = Address(2)
 
 
-class FlushDw(Command, name="MI_FLUSH_DW", header=_mi(0x26), lengths=(5, 4, 3), length_bits=6):
+class FlushDw(
+    Command, name="MI_FLUSH_DW", header=_mi(0x26), lengths=(5, 4, 3), length_bits=6, engines="bcs vcs vecs"
+):
     store_index = Bits(0, 21)
     invalidate_tlb = Bits(0, 18)
     ccs = Bits(0, 16)
@@ -223,7 +225,9 @@ class ConditionalBatchBufferEnd(Command, name="MI_CONDITIONAL_BATCH_BUFFER_END",
     address = Address(2)
 
 
-class PipeControl(Command, name="PIPE_CONTROL", header=GFXPIPE << 29 | 3 << 27 | 2 << 24, lengths=6):
+class PipeControl(
+    Command, name="PIPE_CONTROL", header=GFXPIPE << 29 | 3 << 27 | 2 << 24, lengths=6, engines="rcs ccs"
+):
     flags0 = Bits(0, 15, 8)
     ggtt = Bits(1, 24)
     lri_post_sync = Bits(1, 23)
@@ -237,7 +241,7 @@ class PipeControl(Command, name="PIPE_CONTROL", header=GFXPIPE << 29 | 3 << 27 |
     high = Bits(5, 31, 0)
 
 
-class BlockCopy(Command, name="XY_BLOCK_COPY_BLT", header=_blt(0x41), lengths=22):
+class BlockCopy(Command, name="XY_BLOCK_COPY_BLT", header=_blt(0x41), lengths=22, engines="bcs"):
     colour = Bits(0, 21, 19)
     destination_pitch = Less(1, 17, 0)
     destination_tiling = Bits(1, 31, 30)
@@ -257,7 +261,7 @@ class BlockCopy(Command, name="XY_BLOCK_COPY_BLT", header=_blt(0x41), lengths=22
     source_y = Bits(11, 29, 16)
 
 
-class FastCopy(Command, name="XY_FAST_COPY_BLT", header=_blt(0x42), lengths=10):
+class FastCopy(Command, name="XY_FAST_COPY_BLT", header=_blt(0x42), lengths=10, engines="bcs"):
     """A copy of pixels; source and destination have the same format."""
 
     source_tiling = Bits(0, 21, 20)
@@ -278,7 +282,7 @@ class FastCopy(Command, name="XY_FAST_COPY_BLT", header=_blt(0x42), lengths=10):
     source = Address(8, align=1)
 
 
-class FastColour(Command, name="XY_FAST_COLOR_BLT", header=_blt(0x44), lengths=(16, 11)):
+class FastColour(Command, name="XY_FAST_COLOR_BLT", header=_blt(0x44), lengths=(16, 11), engines="bcs"):
     """Fill a rectangle with one pixel value."""
 
     colour = Bits(0, 21, 19)
@@ -298,7 +302,7 @@ class FastColour(Command, name="XY_FAST_COLOR_BLT", header=_blt(0x44), lengths=(
     pixel3 = Bits(10, 31, 0)
 
 
-class CtrlSurfCopy(Command, name="XY_CTRL_SURF_COPY_BLT", header=_blt(0x48), lengths=5):
+class CtrlSurfCopy(Command, name="XY_CTRL_SURF_COPY_BLT", header=_blt(0x48), lengths=5, engines="bcs"):
     """Copy compression state (CCS). Data here is never compressed, so there is nothing to copy."""
 
     source_direct = Bits(0, 21)
@@ -308,7 +312,7 @@ class CtrlSurfCopy(Command, name="XY_CTRL_SURF_COPY_BLT", header=_blt(0x48), len
     destination = Address(3, align=1)
 
 
-class MemCopy(Command, name="MEM_COPY", header=_blt(0x5A), lengths=10):
+class MemCopy(Command, name="MEM_COPY", header=_blt(0x5A), lengths=10, engines="bcs"):
     """A copy of bytes: `width` bytes; in page mode `width` times 256; as a matrix `height` rows of `width`
     bytes.
     """
@@ -325,7 +329,7 @@ class MemCopy(Command, name="MEM_COPY", header=_blt(0x5A), lengths=10):
     destination_mocs = Bits(9, 6, 3)
 
 
-class MemSet(Command, name="MEM_SET", header=_blt(0x5B), lengths=7):
+class MemSet(Command, name="MEM_SET", header=_blt(0x5B), lengths=7, engines="bcs"):
     """Set `width` bytes to `value`; as a matrix `height` rows of them."""
 
     fast_clear = Bits(0, 18)

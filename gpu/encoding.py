@@ -140,6 +140,8 @@ class Command:
     length_mask: ClassVar[int]
     #: the numbers of dwords that the hardware accepts
     lengths: ClassVar[range | tuple[int, ...]]
+    #: the kinds of engine that have the command ("bcs", "rcs" ...); empty: all have it
+    engines: ClassVar[frozenset[str]]
     fields: ClassVar[dict[str, Bits | Address | Tail]]
 
     __slots__ = ("words",)
@@ -150,11 +152,13 @@ class Command:
         header: int,
         lengths: range | tuple[int, ...] | int = 1,
         length_bits: int = 8,
+        engines: str = "",
     ) -> None:
         cls.name = name
         cls.header = header
         cls.lengths = (lengths,) if isinstance(lengths, int) else lengths
         cls.length_mask = 0 if lengths == 1 else (1 << length_bits) - 1
+        cls.engines = frozenset(engines.split())
         cls.fields = {
             key: field for key, field in vars(cls).items() if isinstance(field, Bits | Address | Tail)
         }

@@ -58,9 +58,12 @@ class Engine:
     """The engine that a context runs on: its registers' base, and what its commands do outside memory.
 
     `clock` gives the timestamp in ticks, `context_clock` that of the context's running time; without them,
-    time is the number of instructions that the context has done.
+    time is the number of instructions that the context has done. `kind` is the kernel's name of the engine's
+    class ("rcs", "ccs", "bcs", "vcs", "vecs"): commands that such an engine does not have are illegal. Without
+    it all commands are there.
     """
 
+    kind: str = ""
     base: int = RING_BASES["bcs0"]
     ident: int = 0
     clock: Callable[[], int] | None = None
@@ -129,6 +132,7 @@ class Execution:
 
     def _start(self, engine: Engine | None, ppgtt: AddressSpace | None, ggtt: AddressSpace | None) -> None:
         self.engine = engine or Engine()
+        self._kind = self.engine.kind
         self.ppgtt = ppgtt
         self.ggtt = ggtt
         self.ring: Ring | None = None
@@ -239,6 +243,8 @@ class Execution:
         command = lookup(header)
         if command is None:
             raise IllegalInstruction(f"no command has the header {header:#010x}")
+        if command.engines and self._kind and self._kind not in command.engines:
+            raise IllegalInstruction(f"{command.name} on a {self._kind} engine")
         count = command.size(header)
         if count not in command.lengths:
             raise IllegalInstruction(f"{command.name} of {count} dwords (header {header:#010x})")

@@ -8,6 +8,8 @@ xe, xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instruction
 from gpu.encoding import GFX_STATE, GFXPIPE, Command
 
 _ANY = range(2, 258)
+#: copy engines have no pipeline of any kind; those of the video engines share the type
+_PIPELINES = "rcs ccs vcs vecs"
 
 
 class TopologyFilter(Command, name="MI_TOPOLOGY_FILTER", header=0x0D << 23):
@@ -30,7 +32,7 @@ class ReportPerfCount(Command, name="MI_REPORT_PERF_COUNT", header=0x28 << 23, l
     pass
 
 
-class GfxPipe(Command, name="GFXPIPE", header=GFXPIPE << 29, lengths=_ANY):
+class GfxPipe(Command, name="GFXPIPE", header=GFXPIPE << 29, lengths=_ANY, engines=_PIPELINES):
     """Any command of type GFXPIPE but PIPE_CONTROL."""
 
     __slots__ = ()
@@ -41,16 +43,23 @@ class GfxPipe(Command, name="GFXPIPE", header=GFXPIPE << 29, lengths=_ANY):
 
 
 class GfxPipeLong(
-    GfxPipe, name="3DSTATE_SO_DECL_LIST", header=0x7917 << 16, lengths=range(2, 514), length_bits=9
+    GfxPipe,
+    name="3DSTATE_SO_DECL_LIST",
+    header=0x7917 << 16,
+    lengths=range(2, 514),
+    length_bits=9,
+    engines=_PIPELINES,
 ):
     """The one GFXPIPE command with nine bits of length."""
 
 
-class GfxPipeSingle(GfxPipe, name="GFXPIPE (single dword)", header=GFXPIPE << 29 | 1 << 27):
+class GfxPipeSingle(
+    GfxPipe, name="GFXPIPE (single dword)", header=GFXPIPE << 29 | 1 << 27, engines=_PIPELINES
+):
     """Commands of pipeline 1 are one dword."""
 
 
-class GfxState(Command, name="GFX_STATE", header=GFX_STATE << 29, lengths=_ANY):
+class GfxState(Command, name="GFX_STATE", header=GFX_STATE << 29, lengths=_ANY, engines="rcs ccs"):
     pass
 
 

@@ -566,3 +566,33 @@ def test_atomic_fault_is_one_of_kind_atomic(space: Pages) -> None:
     space.no_atomics.clear()
     assert execution.run(10).reason is Reason.FINISHED
     assert space.u32(DATA) == 1
+
+
+@pytest.mark.parametrize(
+    ("batch", "engines"),
+    [
+        (Batch().flush(), {"bcs", "vcs", "vecs"}),
+        (Batch().command(c.PipeControl), {"rcs", "ccs"}),
+        (Batch().fill(DATA, 1, 1), {"bcs"}),
+        (Batch().raw(0x69040003), {"rcs", "ccs", "vcs", "vecs"}),
+        (Batch().store_dword(DATA, 1).atomic(DATA, "inc"), {"rcs", "ccs", "bcs", "vcs", "vecs"}),
+    ],
+)
+def test_engine_has_the_commands_of_its_kind(space: Pages, batch: Batch, engines: set[str]) -> None:
+    space.poke(BATCH, batch.encode() + Batch().end().encode())
+    for kind in ("rcs", "ccs", "bcs", "vcs", "vecs"):
+        stop = Execution(space, BATCH, engine=Engine(kind=kind)).run(10)
+        assert stop.reason is (Reason.FINISHED if kind in engines else Reason.ILLEGAL), (kind, stop)
+
+
+def test_user_batch_reaches_no_engine_register_by_any_command(space: Pages, run: Callable) -> None:
+    """0x244 (RING_CONTEXT_CONTROL) by each command that writes registers."""
+    control = 0x244
+    space.poke(DATA, b"\xee" * 8)
+    batch = Batch().load_gpr(0, 0xEEEE).load_register(control, 1).load_register_mem(control, DATA)
+    batch.load_register_reg(control, gpr(0))
+    batch.command(c.PipeControl, lri_post_sync=1, address=Engine().base + control, low=1)
+    batch.command(c.PipeControl, lri_post_sync=1, address=Engine().base + gpr(7), low=0x77)
+    execution = run(batch.end())
+    assert execution.registers.relative(control) == 0
+    assert execution.registers.gpr[7] == 0x77

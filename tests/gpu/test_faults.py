@@ -249,3 +249,19 @@ def test_fault_of_a_fetch_across_pages_names_the_second_page() -> None:
     space.serve(stop.fault)
     assert execution.run(10).reason is Reason.FINISHED
     assert space.u32(DATA) == 7
+
+
+def test_math_does_not_store_again_what_it_stored_before_a_fault() -> None:
+    space = memory(0)
+    store = [("load", "srca", "r0"), ("load0", "srcb"), ("add",), ("storeind", "accu", "r1")]
+    load = [("load", "srca", "r2"), ("add",), ("loadind", "r3", "accu")]
+    batch = Batch().load_gpr(0, DATA).load_gpr(1, 7).load_gpr(2, DATA + 0x1000).math(*store, *load).end()
+    space.poke(BATCH, batch.encode())
+    space.absent = {DATA // 4096 + 1}
+    execution = Execution(space, BATCH)
+    assert execution.run(100).fault is not None
+    space.poke(DATA, b"cpu here")
+    space.absent.clear()
+    assert execution.run(100).reason is Reason.FINISHED
+    assert space.peek(DATA, 8) == b"cpu here"
+    assert execution.registers.gpr[3] == space.u64(DATA + 0x1000)
