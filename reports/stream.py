@@ -58,6 +58,8 @@ class Environment:
     fields: Mapping[str, str] = field(default_factory=dict)
     """machine, backend, platform, level, kernel, python, header: those the stream gave, as text."""
     capabilities: Mapping[str, bool | str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why a capability is absent, for those that are."""
     reductions: tuple[str, ...] = ()
     devices: tuple[Mapping[str, str], ...] = ()
 
@@ -173,6 +175,7 @@ class _Reader:
             capabilities={
                 k: v if isinstance(v, bool) else str(v) for k, v in _mapping(event, "capabilities").items()
             },
+            absent={k: str(v) for k, v in _mapping(event, "absent").items()},
             reductions=_words(event, "reductions"),
             devices=tuple(
                 {str(k): str(v) for k, v in device.items()}

@@ -110,11 +110,24 @@ def _cell(
         return Cell(worst(result.outcome for result in results), "", tuple(results))
     if behaviour.kind == "model-only":
         return Cell(None, f"no program can see it: {behaviour.reason}")
-    if lacking := [need for need in behaviour.needs if environment.lacks(need)]:
-        return Cell(Outcome.NOT_CLAIMED, f"needs {', '.join(lacking)}, which the environment says it has not")
+    for need in behaviour.needs:
+        if environment.lacks(need):
+            absent = environment.absent.get(need, "which the environment has not")
+            return Cell(Outcome.NOT_CLAIMED, f"needs {need}: {absent}")
+    if _newer(behaviour.since, environment.fields.get("level", "")):
+        return Cell(Outcome.NOT_CLAIMED, f"since Linux {behaviour.since}")
     if behaviour.id not in tested and (why := ledger.why_untested(behaviour.id)):
         return Cell(Outcome.UNTESTED, why)
     return Cell(Outcome.NOTRUN, "its tests were not part of this run, or the run stopped before them")
+
+
+def _newer(since: str, level: str) -> bool:
+    """Whether a behaviour came after the kernel of an environment, as far as both say which that is."""
+    try:
+        first, has = ([int(part) for part in version.split(".")] for version in (since, level))
+    except ValueError:
+        return False
+    return first[: len(has)] > has
 
 
 def _unlisted(identifier: str) -> Behaviour:

@@ -38,8 +38,10 @@ def problems(ledger: Ledger, found: list[Mark]) -> list[str]:
             if not covered:
                 lines.append(f"untested.yaml: {pattern} matches no behaviour: remove it")
             elif stale:
+                rest = ", ".join(identifier for identifier in covered if identifier not in tested)
                 lines.append(
-                    f"untested.yaml: {pattern} is stale, there is a test of {', '.join(stale)}: take it out"
+                    f"untested.yaml: {pattern} is stale, {len(stale)} of its behaviours have a test ({stale[0]}, ...): "
+                    + (f"list the others in its place: {rest}" if rest else "remove it")
                 )
     for behaviour in ledger.values():
         if (

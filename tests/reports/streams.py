@@ -40,6 +40,7 @@ def environment(env: str = "mock/bmg", **fields: Any) -> dict[str, Any]:
             "debugfs": True,
             "root": True,
         },
+        "absent": {} if vram else {"vram": "config flag 0x1 is clear"},
         "reductions": [],
         "devices": [
             {"path": "/dev/dri/renderD128", "pci_id": "8086:e20b", "vram": "12 GiB" if vram else "none"}

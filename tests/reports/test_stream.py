@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The reader takes any stream that a run may leave behind, and says what is odd about it."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import reports
 from reports.stream import Outcome, area_of, read
 from tests.reports import streams
 
@@ -149,3 +151,29 @@ def test_no_text_can_steer_a_terminal_or_break_a_file(tmp_path: Path, written: s
 )
 def test_the_area_is_the_folder_below_suites(test: str, area: str) -> None:
     assert area_of(test) == area
+
+
+SCHEMA = json.loads((Path(reports.__file__).parent / "results.schema.json").read_text(encoding="utf-8"))[
+    "$defs"
+]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        streams.run(),
+        streams.environment(),
+        {"event": "start", "env": "mock/bmg", "test": "suites/vm/test_a.py::test_a", "time": 1},
+        streams.result(),
+        streams.end(),
+    ],
+    ids=lambda event: event["event"],
+)
+def test_the_schema_documents_every_field_of_the_stream(event: dict[str, Any]) -> None:
+    part = SCHEMA[event["event"]]
+    assert part["properties"]["event"] == {"const": event["event"]}
+    assert set(part["required"]) <= event.keys() <= part["properties"].keys()
+
+
+def test_the_schema_and_the_reader_know_the_same_outcomes() -> None:
+    assert SCHEMA["result"]["properties"]["outcome"]["enum"] == [outcome.value for outcome in Outcome]

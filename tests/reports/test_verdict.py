@@ -67,12 +67,23 @@ def test_cells_without_a_test_say_why(tmp_path: Path, ledger: Ledger) -> None:
     assert cell(verdicts, "bind.one", 1).outcome is Outcome.PASS
     assert cell(verdicts, "bind.two").outcome is Outcome.NOTRUN
     assert cell(verdicts, "fault.vram", 0).outcome is Outcome.NOT_CLAIMED
-    assert "vram" in cell(verdicts, "fault.vram", 0).why
+    assert cell(verdicts, "fault.vram", 0).why == "needs vram: config flag 0x1 is clear"
     assert cell(verdicts, "fault.vram", 1).outcome is Outcome.NOTRUN
     assert cell(verdicts, "fault.later").outcome is Outcome.UNTESTED
     assert cell(verdicts, "fault.later").why == "needs swap (planned: the swap suite)"
     assert cell(verdicts, "fault.inside").outcome is None
     assert "it is inside" in cell(verdicts, "fault.inside").why
+
+
+@pytest.mark.parametrize(
+    ("level", "claimed"),
+    [("6.14", False), ("6.15", True), ("7.0", True), (None, True), ("next", True), ("6.15.3", True)],
+)
+def test_a_behaviour_newer_than_the_kernel_is_not_claimed(
+    tmp_path: Path, ledger: Ledger, level: str | None, claimed: bool
+) -> None:
+    verdicts = judge(tmp_path, ledger, streams.environment(level=level))
+    assert (cell(verdicts, "bind.one").outcome is not Outcome.NOT_CLAIMED) == claimed
 
 
 def test_a_reason_does_not_hide_that_a_test_was_there(tmp_path: Path, ledger: Ledger) -> None:
