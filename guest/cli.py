@@ -25,6 +25,7 @@ def run_parser() -> argparse.ArgumentParser:
     )
     add_options(parser)
     parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this time")
     parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="or: kernels (list what can be had)")
     return parser
 
@@ -56,6 +57,7 @@ def run_command(options: argparse.Namespace) -> int:
             options.command,
             name="command",
             scratch=options.scratch.absolute() if options.scratch else None,
+            timeout_s=options.timeout,
             terminal=shutil.get_terminal_size()[::-1] if interactive else None,
         )
     run.report_loss(outcome, files)

@@ -182,21 +182,30 @@ def start(config: dict[str, Any]) -> int:
         os._exit(127)
 
 
-def wait_for(child: int, status: Status) -> int:
-    """Reap until ``child`` ends, with a heartbeat for the host; returns its exit status as a shell would."""
-    while True:
-        signal.sigtimedwait({signal.SIGCHLD}, HEARTBEAT_S)
-        while True:
-            try:
-                process, result = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                process = 0
-            if process == child:
+class Children:
+    """Reaps every process of the guest, with a heartbeat for the host while it waits for one of them."""
+
+    def __init__(self, status: Status) -> None:
+        self.status = status
+        self.ended: dict[int, int] = {}
+
+    def wait_for(self, child: int) -> int:
+        """The exit status of ``child``, as a shell would give it."""
+        while child not in self.ended:
+            process, result = self._reap()
+            if process:
                 code = os.waitstatus_to_exitcode(result)
-                return code if code >= 0 else 128 - code
-            if process == 0:
-                break
-        status.report("alive")
+                self.ended[process] = code if code >= 0 else 128 - code
+            elif signal.sigtimedwait({signal.SIGCHLD}, HEARTBEAT_S) is None:
+                self.status.report("alive")
+        return self.ended[child]
+
+    @staticmethod
+    def _reap() -> tuple[int, int]:
+        try:
+            return os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return 0, 0
 
 
 def probe(config: dict[str, Any]) -> int:
@@ -223,8 +232,8 @@ def run(config: dict[str, Any], status: Status) -> int:
     status.report("root")
     # An interpreter starts early and imports while the driver probes; the host holds its input back until "ready".
     command = start(config) if config["early"] else 0
-    _, result = os.waitpid(driver, 0)
-    if result:
+    children = Children(status)
+    if children.wait_for(driver):
         raise OSError(0, "the driver does not load, see the console")
     found = (
         wait_until(lambda: devices(config["gpus"]), f"{config['gpus']} render nodes")
@@ -232,7 +241,7 @@ def run(config: dict[str, Any], status: Status) -> int:
         else []
     )
     status.report("ready", devices=found, release=os.uname().release)
-    return wait_for(command or start(config), status)
+    return children.wait_for(command or start(config))
 
 
 def main() -> NoReturn:

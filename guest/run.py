@@ -66,6 +66,7 @@ def run(
     scratch: Path | None = None,
     early: bool = False,
     terminal: tuple[int, int] | None = None,
+    timeout_s: float | None = None,
 ) -> tuple[Outcome, Files]:
     """Run ``command`` in a new guest. ``scratch`` is the directory it may write to, by default one of the run's own."""
     files = Files(new_directory(name), scratch)
@@ -79,7 +80,7 @@ def run(
         terminal=terminal,
     )
     try:
-        with Guest(prepared.qemu, prepared.kernel, machine, files) as guest:
+        with Guest(prepared.qemu, prepared.kernel, machine, files, timeout_s=timeout_s) as guest:
             return guest.run(instructions, prepared.environment), files
     except OSError as error:
         raise GuestError(f"the guest cannot be started: {error}") from error

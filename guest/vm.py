@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -31,7 +31,7 @@ CHUNK = 1 << 16
 POLL_S = 0.005
 EMULATOR_DEADLINE_S = 30.0
 BOOT_DEADLINE_S = 180.0
-SILENCE_S = 60.0  # of a guest whose init reports every five seconds
+SILENCE_S = 60.0  # of a guest whose init reports every five seconds while it waits
 LOST = 125  # exit status: the guest was lost, the command has none
 
 libc = ctypes.CDLL(None)
@@ -133,11 +133,15 @@ class Channels:
 class Guest:
     """One guest, from start to end; a context manager that leaves no process behind."""
 
-    def __init__(self, qemu: Qemu, kernel: Kernel, machine: Machine, files: Files) -> None:
+    def __init__(
+        self, qemu: Qemu, kernel: Kernel, machine: Machine, files: Files, *, timeout_s: float | None = None
+    ) -> None:
+        """``timeout_s`` is how long a run may take in all; a guest that boots or ends late is ended anyway."""
         self.qemu = qemu
         self.kernel = kernel
         self.machine = machine
         self.files = files
+        self.timeout_s = timeout_s
         self._processes: list[subprocess.Popen[bytes]] = []
         self._started = time.monotonic()
 
@@ -221,7 +225,7 @@ class Guest:
             ports=channels.descriptors(),
             terminal=terminal,
         )
-        arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu))
+        arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu, self.kernel.boot))
         with (self.files.directory / "qemu.log").open("wb") as log:
             return self._spawn(
                 [*self.qemu.command, *arguments],
@@ -239,33 +243,43 @@ class Guest:
         emulator: subprocess.Popen[bytes] | None,
     ) -> Outcome:
         """Follow the guest's reports until the command ends or the guest is lost."""
-        ready = False
-        boot_deadline = time.monotonic() + BOOT_DEADLINE_S
+        deadlines = {"it did not boot": time.monotonic() + BOOT_DEADLINE_S}
+        if self.timeout_s:
+            deadlines["the command did not end"] = time.monotonic() + self.timeout_s
+        try:
+            for event in self._events(status, deadlines):
+                deadlines["its kernel shows no sign of life"] = time.monotonic() + SILENCE_S
+                if event["event"] == "ready":
+                    del deadlines["it did not boot"]
+                    on_ready()
+                elif event["event"] == "exit":
+                    return Outcome(event["code"])
+                elif event["event"] == "failed":
+                    return Outcome(LOST, f"the guest did not come up: {event['message']}")
+        except TimeoutError as late:
+            return Outcome(LOST, f"the guest was ended: {late} in time")
+        return Outcome(LOST, self._reason(machine, emulator))
+
+    def _events(self, status: socket.socket, deadlines: dict[str, float]) -> Iterator[dict[str, Any]]:
+        """The guest's reports, each also kept in a file; raises TimeoutError naming the deadline that has passed."""
         buffer = b""
         with self.files.events.open("w") as log:
             while True:
-                status.settimeout(SILENCE_S if ready else max(boot_deadline - time.monotonic(), 0.001))
+                what, end = min(deadlines.items(), key=lambda item: item[1])
+                status.settimeout(max(end - time.monotonic(), 0.001))
                 try:
                     data = status.recv(CHUNK)
                 except TimeoutError:
-                    waited = f"no sign of life for {SILENCE_S:.0f} s" if ready else "it did not boot in time"
-                    return Outcome(LOST, f"the guest hangs: {waited}")
+                    raise TimeoutError(what) from None
                 if not data:
-                    return Outcome(LOST, self._reason(machine, emulator))
-                buffer += data
-                *lines, buffer = buffer.split(b"\n")
+                    return
+                *lines, buffer = (buffer + data).split(b"\n")
                 for line in lines:
                     event = json.loads(line)
                     event["elapsed"] = round(time.monotonic() - self._started, 3)
                     log.write(json.dumps(event) + "\n")
                     log.flush()
-                    if event["event"] == "ready":
-                        ready = True
-                        on_ready()
-                    elif event["event"] == "exit":
-                        return Outcome(event["code"])
-                    elif event["event"] == "failed":
-                        return Outcome(LOST, f"the guest did not come up: {event['message']}")
+                    yield event
 
     def _reason(self, machine: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None) -> str:
         """Why QEMU has gone: the emulated GPU, QEMU itself, or the guest's kernel."""
