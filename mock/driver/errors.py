@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 
 
-class Refused(OSError):
+class Refused(OSError):  # noqa: N818 - an answer of the driver, not an error in it
     """An ioctl answered with an errno. The text is only for the mock's own log."""
 
     def __init__(self, code: int, why: str = "") -> None:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from mock.driver.blocking import Blocking
     from mock.driver.dispatch import Call
     from mock.driver.sync import SyncEntry
-    from mock.driver.vm import Vm
 
 
 def execute(call: Call, args: Any) -> Blocking[None]:

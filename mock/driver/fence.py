@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 Callback = Callable[[], None]
@@ -14,6 +15,22 @@ _contexts = itertools.count(1)
 def new_context() -> int:
     """A fresh fence context: fences of one context signal in order of their sequence number."""
     return next(_contexts)
+
+
+_pending: deque[Callback] = deque()
+_draining = False
+
+
+def _drain() -> None:
+    global _draining  # noqa: PLW0603 - one thread, one queue of callbacks
+    if _draining:
+        return
+    _draining = True
+    try:
+        while _pending:
+            _pending.popleft()()
+    finally:
+        _draining = False
 
 
 class Fence:
@@ -38,11 +55,14 @@ class Fence:
         self._signaled = True
         self.error = error
         callbacks, self._callbacks = self._callbacks, {}
-        for callback in callbacks.values():
-            callback()
+        _pending.extend(callbacks.values())
+        _drain()
 
     def then(self, callback: Callback) -> Callback:
-        """Call back on signal, at once when already signalled. Returns a function that cancels."""
+        """Call back on signal, at once when already signalled. Returns a function that cancels.
+
+        A callback that signals a fence returns before that fence's callbacks are made: long chains do not nest.
+        """
         if self._signaled:
             callback()
             return lambda: None
@@ -102,13 +122,11 @@ class FenceChain(Fence):
             previous.then(self._check)
 
     def _check(self) -> None:
-        if not hasattr(self, "previous"):
-            return
         if self.fence.signaled and (self.previous is None or self.previous.signaled):
             self.signal(self.fence.error)
 
     def walk(self) -> Iterator[Fence]:
-        """This node and the unsignalled ones before it; drops signalled nodes on the way."""
+        """The node itself and the unsignalled ones before it; drops signalled nodes on the way."""
         node: Fence | None = self
         while node is not None:
             yield node

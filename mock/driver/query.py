@@ -17,7 +17,7 @@ from mock.driver.platform import SZ_4K
 from mock.driver.queue_ioctl import max_priority
 
 if TYPE_CHECKING:
-    from mock.driver.device import Device, Gt
+    from mock.driver.device import Gt
     from mock.driver.dispatch import Call
 
 
