@@ -185,6 +185,9 @@ class Mm(Protocol):
         file's). Isolated pages stay so. Pages that cannot be had are left out.
         """
 
+    def present(self, start: int, end: int) -> list[bool]:
+        """Whether each page of [start, end) is populated: in system memory or in swap, not isolated."""
+
     def watch(self, start: int, end: int) -> None:
         """mmu_interval_notifier_insert: from now on changes of what is mapped in [start, end) are called
         back. What is mapped there later is not included: watch again when the mirror meets it. Counted:

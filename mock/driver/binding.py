@@ -3,10 +3,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING
 
 from ioctl import xe
 from mock.driver.bo import PL_VRAM0
+from mock.driver.errors import Refused
 from mock.driver.pagetable import Backing, Mapping
 from mock.driver.platform import SZ_2M, SZ_4K, SZ_64K
 from mock.driver.vma import Purgeable
@@ -35,6 +37,22 @@ def atomic_in_system(vma: Vma) -> bool:
         return True
     single = vma.bo is not None and vma.bo.single_placement
     return not profile.discrete or not vma.vm.lr_mode or single
+
+
+def needs_vram_for_atomic(vma: Vma, *, atomic: bool) -> bool:
+    """An atomic must find the memory in VRAM; Refused(EACCES) where GPU atomics are not allowed.
+
+    xe_vma_need_vram_for_atomic().
+    """
+    profile = vma.vm.device.profile
+    policy = vma.bo.atomic_access if vma.bo else vma.attr.atomic_access
+    if not profile.discrete or not atomic:
+        return False
+    if policy == xe.DRM_XE_ATOMIC_DEVICE:
+        return not profile.device_atomics_on_smem
+    if policy == xe.DRM_XE_ATOMIC_CPU:
+        raise Refused(errno.EACCES, "atomics are for the CPU only here")
+    return True
 
 
 def allows_atomic(vma: Vma, *, vram: bool) -> bool:

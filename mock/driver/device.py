@@ -8,6 +8,7 @@ import os
 from typing import TYPE_CHECKING
 
 from mock.driver.blocking import WaitQueue
+from mock.driver.devmem import Pagemap
 from mock.driver.level import FEATURES, Level
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
 from mock.driver.stats import GtStats
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from mock.driver.file import DrmFile
     from mock.driver.group import EngineGroup
     from mock.driver.prime import DmaBufs
+    from mock.driver.process import Processes
     from mock.driver.scheduler import Scheduler
     from mock.driver.syncobj_ioctl import Exports
     from mock.driver.vm import Vm
-    from mock.kernel import Services
+    from mock.kernel import File, Services
 
 MAX_ASID = 1 << 20
 
@@ -71,6 +73,7 @@ class Tile:
         self.gts = [Gt(self, next(gt_ids), gt) for gt in profile.gts]
         page = device.profile.min_page_size
         self.vram = VramManager(self, profile.vram, page) if profile.vram else None
+        self.pagemap = Pagemap(self) if profile.vram else None
 
     @property
     def primary_gt(self) -> Gt:
@@ -101,6 +104,8 @@ class Device:
         self.master: DrmFile | None = None
         self.exports: Exports
         self.dma_bufs: DmaBufs
+        self.processes: Processes
+        self.open_files: dict[File, Device]
         self.peers: list[Device] = [self]
         self.linked = False
         self.offsets = OffsetManager()

@@ -12,6 +12,7 @@ from mock.driver.group import setup_groups
 from mock.driver.level import Level
 from mock.driver.platform import PLATFORMS, Platform
 from mock.driver.prime import DmaBufs
+from mock.driver.process import Processes
 from mock.driver.scheduler import Scheduler
 from mock.driver.syncobj_ioctl import Exports
 from mock.driver.table import make_table
@@ -36,10 +37,13 @@ class Driver:
         ]
         exports = Exports(services.create_file, services.create_event_file)
         dma_bufs = DmaBufs(services)
+        processes = Processes()
+        self._open_files: dict[File, Device] = {}
         for device in self.devices:
             device.peers = self.devices
             device.linked = self.platform.linked
             device.exports, device.dma_bufs = exports, dma_bufs
+            device.processes, device.open_files = processes, self._open_files
             device.scheduler = Scheduler(device)
             for gt in device.gts:
                 setup_groups(gt, services, device.scheduler.wake)
@@ -52,7 +56,9 @@ class Driver:
     def open(self, minor: int, task: Task, memory: File) -> DrmFile:
         """A node was opened; `memory` is the file that the client got."""
         render = minor >= FIRST_RENDER_MINOR
-        return DrmFile(self.devices[minor - FIRST_RENDER_MINOR if render else minor], memory, render=render)
+        device = self.devices[minor - FIRST_RENDER_MINOR if render else minor]
+        self._open_files[memory] = device
+        return DrmFile(device, memory, render=render)
 
     def ioctl(self, file: DrmFile, task: Task, request: int, argument: int) -> int | Deferred:
         """One ioctl(2). Raises OSError with the errno it fails with."""
@@ -64,6 +70,7 @@ class Driver:
 
     def release(self, file: DrmFile) -> None:
         """The last reference to an open file is gone."""
+        del self._open_files[file.node]
         file.close()
 
     def debugfs(self, path: str) -> bytes | None:

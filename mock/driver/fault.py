@@ -85,26 +85,10 @@ def _service(fault: PageFault) -> Blocking[None]:
         _handle_vma(fault.gt, vma, atomic=atomic)
 
 
-def needs_vram_for_atomic(vma: Vma, *, atomic: bool) -> bool:
-    """An atomic must find the memory in VRAM; Refused(EACCES) where GPU atomics are not allowed.
-
-    xe_vma_need_vram_for_atomic().
-    """
-    profile = vma.vm.device.profile
-    policy = vma.bo.atomic_access if vma.bo else vma.attr.atomic_access
-    if not profile.discrete or not atomic:
-        return False
-    if policy == xe.DRM_XE_ATOMIC_DEVICE:
-        return not profile.device_atomics_on_smem
-    if policy == xe.DRM_XE_ATOMIC_CPU:
-        raise Refused(errno.EACCES, "atomics are for the CPU only here")
-    return True
-
-
 def _handle_vma(gt: Gt, vma: Vma, *, atomic: bool) -> None:
     """Fault in a BO, userptr or NULL VMA (xe_pagefault_handle_vma)."""
     vm, tile = vma.vm, gt.tile
-    vram = needs_vram_for_atomic(vma, atomic=atomic)
+    vram = binding.needs_vram_for_atomic(vma, atomic=atomic)
     if vram and vma.is_userptr:
         raise Refused(errno.EACCES, "atomic on system memory")
     gt.stats.add("vma_pagefault_count")

@@ -21,11 +21,16 @@ if TYPE_CHECKING:
 
 
 class DrmFile:
-    """One drm_file. `render`: opened through the render node, so only render-allowed ioctls answer."""
+    """One drm_file.
+
+    node    what the client holds
+    render  opened through the render node, so only render-allowed ioctls answer
+    """
 
     def __init__(self, device: Device, memory: File, *, render: bool) -> None:
         self.device = device
         self.render = render
+        self.node = memory
         self.memory = Memory(memory)
         self.bos: IdMap[Bo] = IdMap()
         self.vms: IdMap[Vm] = IdMap()

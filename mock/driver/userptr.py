@@ -4,45 +4,125 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mock.driver.cpu import CpuPages
+from mock.driver import migrate
+from mock.driver.devmem import owner
 from mock.driver.errors import Refused
+from mock.driver.platform import SZ_4K
 
 if TYPE_CHECKING:
+    from mock.driver.process import Process
     from mock.driver.vm import Vm
     from mock.driver.vma import Vma
 
 
+@dataclass(frozen=True)
+class ProcessPages:
+    """Memory of a process from `address` on, wherever each page is: in system memory or in VRAM within reach."""
+
+    process: Process
+    address: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        start, data = self.address + offset, bytearray()
+        while len(data) < size:
+            at = start + len(data)
+            count = min(size - len(data), SZ_4K - at % SZ_4K)
+            page = self.process.pages.get(at - at % SZ_4K)
+            if page is None:
+                data += self.process.mm.gpu_read(at, count)
+            else:
+                data += page[0].read(page[1] * SZ_4K + at % SZ_4K, count)
+        return bytes(data)
+
+    def write(self, offset: int, data: bytes) -> None:
+        start, done = self.address + offset, 0
+        while done < len(data):
+            at = start + done
+            part = data[done : done + SZ_4K - at % SZ_4K]
+            page = self.process.pages.get(at - at % SZ_4K)
+            if page is None:
+                self.process.mm.gpu_write(at, part)
+            else:
+                page[0].write(page[1] * SZ_4K + at % SZ_4K, part)
+            done += len(part)
+
+    def atomic(self, offset: int, size: int, operation: Callable[[int], int]) -> int:
+        at = self.address + offset
+        page = self.process.pages.get(at - at % SZ_4K)
+        if page is None:
+            return self.process.mm.gpu_atomic(at, size, operation)
+        old: int = page[0].atomic(page[1] * SZ_4K + at % SZ_4K, size, operation)
+        return old
+
+
 class UserptrState:
-    """struct xe_userptr_vm: userptr VMAs whose pages changed since they were pinned."""
+    """struct xe_userptr_vm: the userptr VMAs of a VM, and those whose pages changed since they were pinned."""
 
     def __init__(self, vm: Vm) -> None:
         self.vm = vm
         self.invalidated: dict[Vma, None] = {}
+        self._vmas: dict[Vma, None] = {}
+
+    @property
+    def _process(self) -> Process:
+        return self.vm.device.processes.of(self.vm.mm)
 
     def setup(self, vma: Vma) -> None:
         """A userptr VMA was created: watch its CPU range (xe_userptr_setup)."""
+        self._vmas[vma] = None
+        self._process.add(self)
+        self.vm.mm.watch(vma.offset, vma.offset + vma.size)
 
     def remove(self, vma: Vma) -> None:
         """A userptr VMA goes away (xe_userptr_remove)."""
         self.invalidated.pop(vma, None)
+        del self._vmas[vma]
+        if self.vm.mm.alive:
+            self.vm.mm.unwatch(vma.offset, vma.offset + vma.size)
+        if not self._vmas:
+            self._process.remove(self)
+
+    def changed(self, start: int, end: int, *, unmapped: bool) -> None:
+        """Pages of the process change (xe_userptr_invalidate_pass1, xe_vma_userptr_do_inval)."""
+        if self.vm.closed:
+            return
+        hit = [vma for vma in self._vmas if vma.offset < end and start < vma.offset + vma.size]
+        for vma in hit:
+            if vma.destroyed:
+                continue
+            self.invalidate(vma)
+            if self.vm.fault_mode:
+                self.vm.invalidate(vma)
+        if hit and self.vm.preempt_fence_mode:
+            self.vm.device.scheduler.preempt(self.vm)
 
     def pin(self, vma: Vma) -> None:
-        """Get the pages of a VMA (xe_vma_userptr_pin_pages); Refused(EFAULT) when some cannot be had."""
+        """Get the pages of a VMA (xe_vma_userptr_pin_pages).
+
+        Pages in VRAM that this device reaches stay there. Raises Refused(EFAULT) when the process does not have all
+        of them, or not with the rights asked for, or when they are a device's.
+        """
         if vma.destroyed:
             return
-        assert vma.mm is not None
-        address, end = vma.offset, vma.offset + vma.size
-        for area in vma.mm.vmas(address, end):
-            if area.start > address or not area.readable or not (area.writable or vma.read_only):
+        address, end, mm = vma.offset, vma.offset + vma.size, self.vm.mm
+        for area in mm.vmas(address, end):
+            if area.start > address or not area.readable or not (area.writable or vma.read_only) or area.file:
                 break
             address = min(area.end, end)
         if address < end:
             raise Refused(errno.EFAULT, f"userptr page at {address:#x}")
+        migrate.to_system(self._process, vma.offset, end, keep=owner(self.vm.device))
+        mm.populate(vma.offset, end)
+        if self.invalidated.pop(vma, self) is not self:
+            mm.watch(vma.offset, end)  # what is mapped there may be new
+            mm.unwatch(vma.offset, end)
 
     def invalidate(self, vma: Vma) -> None:
-        """The VMA's pages changed (xe_vma_userptr_invalidate)."""
+        """The VMA's pages changed."""
         self.invalidated[vma] = None
 
     def stale(self, vma: Vma) -> bool:
@@ -54,12 +134,21 @@ class UserptrState:
         return bool(self.invalidated)
 
     def pin_all(self) -> None:
-        """Pin what was invalidated and queue it for rebinding (xe_vm_userptr_pin)."""
-        for vma in list(self.invalidated):
-            del self.invalidated[vma]
-            self.pin(vma)
-            self.vm.rebind[vma] = None
+        """Pin what was invalidated and queue it for rebinding (xe_vm_userptr_pin).
 
-    def backing(self, vma: Vma) -> CpuPages:
-        assert vma.mm is not None
-        return CpuPages(vma.mm, vma.offset)
+        Memory that is gone is no error: it is taken from the GPU, and only a batch that uses it suffers.
+        """
+        for vma in list(self.invalidated):
+            try:
+                self.pin(vma)
+            except Refused as refusal:
+                if refusal.code != errno.EFAULT:
+                    raise
+                del self.invalidated[vma]
+                self.vm.rebind.pop(vma, None)
+                self.vm.invalidate(vma)
+            else:
+                self.vm.rebind[vma] = None
+
+    def backing(self, vma: Vma) -> ProcessPages:
+        return ProcessPages(self._process, vma.offset)

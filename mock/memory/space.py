@@ -264,6 +264,15 @@ class AddressSpace:
                 with contextlib.suppress(OSError):
                     self._read(page, 1, gpu=True)
 
+    def present(self, start: int, end: int) -> list[bool]:
+        absent = [False] * ((end - start) // PAGE_SIZE)
+        if self.memory is None or self._dead:
+            return absent
+        try:
+            return self.memory.pagemap.present(start, end)
+        except ProcessLookupError:
+            return absent
+
     # Watching.
 
     def register(self, notifier: Notifier) -> None:
@@ -400,9 +409,11 @@ class AddressSpace:
 
     def moved(self, start: int, end: int, new: int) -> None:
         """Take part in mremap(2) and tell the driver."""
-        self.migration.move(start, end, new)
+        kept = self.migration.move(start, end, new)
         for notifier in list(self._notifiers):
             self._tell("remapped", notifier.remapped, self, start, new, end - start)
+        for low, high in kept:
+            self.unmapped(low, high, Change.REMOVE)
 
     def _forked(self, uffd: Userfaultfd) -> None:
         child = self._children.pop(uffd)
