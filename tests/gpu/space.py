@@ -3,8 +3,10 @@
 
 from collections.abc import Callable, Iterable
 
-from gpu import Access, GpuFault
+from gpu import Access, Batch, Execution, GpuFault, Stop
 from gpu.address import PAGE_SIZE
+
+BATCH, SECOND, DATA = 0x10_0000, 0x20_0000, 0x30_0000
 
 
 class Pages:
@@ -69,3 +71,9 @@ class Pages:
         self.stores.append((address, size))
         self.poke(address, operation(old).to_bytes(size, "little"))
         return old
+
+
+def stopped(space: Pages, batch: Batch, budget: int = 10_000) -> tuple[Execution, Stop]:
+    space.poke(BATCH, batch.encode(BATCH))
+    execution = Execution(space, BATCH)
+    return execution, execution.run(budget)
