@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""python -m tests.ledger.prune: take out of behaviours/untested.yaml what has a test by now."""
+
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from reports.ledger import DIRECTORY, UNTESTED, Ledger, Untested
+from tests.ledger.marks import marks
+
+
+def prune(ledger: Ledger, tested: set[str]) -> list[Untested]:
+    """The entries without what is tested; a glob that covers something tested becomes the ids that are left."""
+    pruned = []
+    for entry in ledger.untested:
+        ids: list[str] = []
+        for pattern in entry.ids:
+            covered = [b.id for b in ledger.matching(pattern) if b.kind != "model-only"]
+            left = [identifier for identifier in covered if identifier not in tested]
+            ids += [pattern] if left and left == covered else left
+        if ids:
+            pruned.append(Untested(tuple(sorted(ids)), entry.reason, entry.planned))
+    return pruned
+
+
+def text(entries: Iterable[Untested], comment: str) -> str:
+    """The file: ``comment`` is what stood before the first entry."""
+    blocks = [
+        "- ids:\n"
+        + "".join(f"    - {identifier}\n" for identifier in entry.ids)
+        + f"  reason: {entry.reason}\n  planned: {entry.planned}\n"
+        for entry in entries
+    ]
+    return comment + "\n".join(blocks)
+
+
+def main() -> int:
+    """Rewrite the file."""
+    path = DIRECTORY / f"{UNTESTED}.yaml"
+    old = path.read_text(encoding="utf-8")
+    comment = "".join(line for line in old.splitlines(keepends=True) if line.startswith("#"))
+    tested = {mark.identifier for mark in marks(DIRECTORY.parent / "suites") if mark.identifier}
+    path.write_text(text(prune(Ledger.load(), tested), comment), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
