@@ -192,7 +192,7 @@ ATOMIC = [
 @pytest.mark.parametrize("size", [4, 8])
 @pytest.mark.parametrize("inline", [True, False], ids=["inline", "gpr"])
 @pytest.mark.parametrize(("operation", "old", "operand", "second", "new"), ATOMIC)
-def test_atomic(  # noqa: PLR0917 - a parameter for each column of the table
+def test_atomic(
     space: Pages,
     run: Callable,
     size: int,
