@@ -3,7 +3,8 @@
 
 import sys
 from collections.abc import Iterable
-from pathlib import Path
+
+import yaml
 
 from reports.ledger import DIRECTORY, UNTESTED, Ledger, Untested
 from tests.ledger.marks import marks
@@ -28,7 +29,9 @@ def text(entries: Iterable[Untested], comment: str) -> str:
     blocks = [
         "- ids:\n"
         + "".join(f"    - {identifier}\n" for identifier in entry.ids)
-        + f"  reason: {entry.reason}\n  planned: {entry.planned}\n"
+        + yaml.safe_dump(
+            [{"reason": entry.reason, "planned": entry.planned}], sort_keys=False, width=1000
+        ).replace("- ", "  ", 1)
         for entry in entries
     ]
     return comment + "\n".join(blocks)
