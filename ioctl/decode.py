@@ -306,10 +306,17 @@ def targets(record: Record, old: Any, new: Any) -> dict[str, Node]:
         after = None if capture.after is None or record.errno else target(capture, new, capture.after)
         if after is None:
             node = before
-        elif before is None or capture.before == capture.after or isinstance(after, Group):
+        elif before is None or capture.before == capture.after or not (_simple(before) and _simple(after)):
             node = after
         else:
             node = f"{render(before, WIDE)} => {render(after, WIDE)}"
         if node is not None:
             texts[capture.pointer.field] = node
     return texts
+
+
+def _simple(node: Node) -> bool:
+    """A number, a string or an array of numbers."""
+    return isinstance(node, str) or (
+        node.opening == "[" and all(isinstance(item, str) for item in node.items)
+    )
