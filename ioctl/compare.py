@@ -67,10 +67,12 @@ def _lost_or_changed(old: Table, new: Table, since: dict[str, str]) -> Iterator[
 
 
 def _spare(name: str, fact: Field, now: Fact | None, old: Table, new: Table) -> Iterator[Finding]:
-    """Reserved room that changed: fine as long as named fields took it over."""
+    """Reserved room that changed: fine as long as it is still reserved, or named fields took it over."""
     struct = struct_of(name)
     if new.get(struct) != old[struct]:
         return  # the size is reported
+    if isinstance(now, Field) and now.offset <= fact.offset and fact.end <= now.end:
+        return
     took = [
         key.removeprefix(struct + ".")
         for key, field in new.items()
