@@ -185,7 +185,7 @@ def _bmg(vram: int) -> DeviceProfile:
             ),
         ),
         discrete=True,
-        pat=XE2_PAT,
+        pat=XE2_PAT[:28],  # Wa_16023588340: no CLOS3 (xe_pat.c: xe_pat_init_early)
     )
 
 
