@@ -136,15 +136,18 @@ class Scheduler:
         progress = False
         for runs in list(self._on_engine.values()):
             progress |= self._run_engine(runs)
-        states = {run.state for run in self._running.values() if not run.job.queue.suspended}
         if progress:
             self._poll_delay = POLL_MIN_S
             self.wake()
-        elif State.READY in states:
-            self.wake()
-        elif State.WAITING in states:
+        elif self._polls():
             self._poll = self._loop.call_at(self._loop.time() + self._poll_delay, self.wake)
             self._poll_delay = min(self._poll_delay * 2, POLL_MAX_S)
+
+    def _polls(self) -> bool:
+        """Some context waits for memory that only a client's CPU can change, which nothing tells."""
+        return any(
+            run.state is State.WAITING and not run.job.queue.suspended for run in self._running.values()
+        )
 
     def _run_engine(self, runs: deque[Run]) -> bool:
         """Run the context whose turn it is. Returns whether any context got further."""
