@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: MIT
+"""Who may query, and do everything else, through a render node."""
+
+import os
+
+from fixtures import acts, behaviour, in_child
+from fixtures.counting import count
+from fixtures.vm import Vm
+from ioctl import xe
+
+NOBODY = 65534
+BLOCK = 1 << 16
+
+
+@behaviour("query.render-node")
+@acts("ioctl")
+def test_an_unprivileged_process_may_do_everything_on_a_render_node(device, bo):
+    """Query, VM, object, bind, queue and fence work through a render node without any privilege."""
+
+    def unprivileged() -> int:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        assert device.query(xe.DRM_XE_DEVICE_QUERY_ENGINES)
+        vm = Vm(device)
+        made = bo(BLOCK)
+        vm.map(made, BLOCK)
+        queue = vm.queue()
+        assert not queue.banned
+        queue.close()
+        vm.unmap(BLOCK, BLOCK)
+        vm.close()
+        made.close()
+        assert os.geteuid() != 0
+        return xe.DRM_XE_DEVICE_QUERY_ENGINES
+
+    ended = in_child(unprivileged)
+    assert not ended.error, ended.error
+    assert ended.result == xe.DRM_XE_DEVICE_QUERY_ENGINES
+    count("ioctl")

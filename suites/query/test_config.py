@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: MIT
+"""DEVICE_QUERY CONFIG: each thing the device claims is put to the test."""
+
+import ctypes
+import errno
+import os
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, in_child, needs, refused
+from fixtures.counting import count
+from fixtures.device import Config, config_of
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from ioctl import xe
+
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+NOBODY = 65534
+BLOCK = 1 << 16
+"""Aligned for every device, whatever pages its VRAM has."""
+
+
+@behaviour("query.config.num-params")
+@acts("query")
+def test_the_reply_has_five_parameters(device):
+    """CONFIG has 5 parameters of 8 bytes behind its header."""
+    reply = device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
+    header = xe.drm_xe_query_config.from_buffer_copy(reply)
+    assert header.num_params == 5
+    assert header.pad == 0
+    assert len(reply) == ctypes.sizeof(header) + 5 * 8
+
+
+@behaviour("query.config.has-cpu-addr-mirror")
+@acts("query", "ioctl")
+@needs("cpu-addr-mirror")
+def test_a_claimed_mirror_can_be_bound(device, make_vm):
+    """A device that claims CPU address mirroring binds a mirror in a VM in fault mode."""
+    assert device.config.has_cpu_addr_mirror
+    make_vm(FAULTING).mirror()
+
+
+@behaviour("query.config.has-cpu-addr-mirror")
+@acts("query", "refusal")
+def test_a_mirror_that_is_not_claimed_is_refused(device, plain_vm):
+    """Without fault mode, or without the claim, a mirror gives EINVAL."""
+    vm = plain_vm
+    if not device.config.has_cpu_addr_mirror:
+        with refused(errno.EINVAL):
+            Vm(device, FAULTING)
+    with refused(errno.EINVAL):
+        vm.bind(range=vm.size, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR)
+
+
+@behaviour("query.config.has-vram")
+@acts("query")
+def test_vram_is_claimed_if_and_only_if_there_is_a_region_of_it(device):
+    """The flag HAS_VRAM and the list of memory regions say the same."""
+    classes = [region.mem_class for region in device.regions]
+    assert device.config.has_vram == (xe.DRM_XE_MEM_REGION_CLASS_VRAM in classes)
+
+
+@behaviour("query.config.has-low-latency")
+@acts("query", "ioctl")
+def test_low_latency_is_claimed_and_the_hint_is_taken(device, plain_vm):
+    """HAS_LOW_LATENCY is set, and a queue can be made with the hint."""
+    assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY
+    queue = plain_vm.queue(flags=xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT)
+    assert not queue.banned
+
+
+@behaviour("query.config.has-no-compression")
+@acts("query", "ioctl")
+def test_the_no_compression_hint_is_taken_if_and_only_if_it_is_claimed(device, bo):
+    """GEM_CREATE with NO_COMPRESSION works where the hint is claimed, and gives EOPNOTSUPP where it is not."""
+    claimed = device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_NO_COMPRESSION_HINT
+    main = [gt for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN]
+    assert bool(claimed) == (max(gt.ip_ver_major for gt in main) >= 20)
+    if claimed:
+        assert bo(BLOCK, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION).handle
+    else:
+        assert bo(BLOCK).handle
+        with refused(errno.EOPNOTSUPP):
+            bo(BLOCK, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION)
+
+
+@behaviour("query.config.has-purging")
+@acts("query", "ioctl")
+def test_purging_is_claimed_and_madvise_takes_it(device, plain_vm, bo):
+    """HAS_PURGING_SUPPORT is set, and madvise of the purgeable state of a bound object works."""
+    assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_PURGING_SUPPORT
+    plain_vm.map(bo(BLOCK), BLOCK)
+    retained = ctypes.c_uint32(0)
+    plain_vm.madvise(
+        BLOCK,
+        BLOCK,
+        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE,
+        val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED,
+        retained_ptr=ctypes.addressof(retained),
+    )
+    assert retained.value == 1
+
+
+@behaviour("query.config.min-alignment", "query.mem.vram-min-page")
+@acts("query")
+@needs("vram")
+def test_the_minimal_alignment_is_that_of_vram(device):
+    """MIN_ALIGNMENT is 4 KiB or 64 KiB, and the smallest page of every VRAM region."""
+    alignment = device.config.min_alignment
+    assert alignment in (1 << 12, 1 << 16)
+    vram = device.regions[1:]
+    assert [region.min_page_size for region in vram] == [alignment] * len(vram)
+
+
+@behaviour("query.config.min-alignment", "query.mem.vram-min-page")
+@acts("query", "refusal", "ioctl")
+@needs("vram")
+def test_an_object_in_vram_that_is_not_aligned_is_refused(device, bo):
+    """GEM_CREATE in VRAM takes a multiple of the minimal alignment, and gives EINVAL for half a page more."""
+    alignment = device.config.min_alignment
+    placement = 1 << device.vram[0]
+    assert bo(alignment, placement=placement).handle
+    with refused(errno.EINVAL):
+        bo(alignment + alignment // 2, placement=placement)
+
+
+@behaviour("query.config.va-bits")
+@acts("query", "ioctl")
+def test_a_bind_that_ends_at_the_last_address_is_taken(device, plain_vm):
+    """VA_BITS is 48 or 57, and a bind may end exactly at 1 << VA_BITS."""
+    bits = device.config.va_bits
+    assert bits in (48, 57)
+    plain_vm.bind_and_wait(addr=(1 << bits) - BLOCK, range=BLOCK, flags=NULL)
+
+
+@behaviour("query.config.va-bits")
+@acts("query", "refusal")
+@pytest.mark.parametrize("pages", [1, 2], ids=["across", "beyond"])
+def test_a_bind_beyond_the_last_address_is_refused(device, plain_vm, pages):
+    """A bind that goes beyond 1 << VA_BITS gives EINVAL, and leaves what could have been bound unbound."""
+    end = 1 << device.config.va_bits
+    with refused(errno.EINVAL):
+        plain_vm.bind(addr=end - 2 * BLOCK + pages * BLOCK, range=2 * BLOCK, flags=NULL)
+    plain_vm.bind_and_wait(addr=end - BLOCK, range=BLOCK, flags=NULL)
+
+
+def queue_of_priority(vm: Vm, priority: int) -> Queue:
+    """A queue made with a priority."""
+    extension = xe.drm_xe_ext_set_property(
+        base=xe.drm_xe_user_extension(name=xe.DRM_XE_EXEC_QUEUE_EXTENSION_SET_PROPERTY),
+        property=xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_PRIORITY,
+        value=priority,
+    )
+    return vm.queue(extensions=ctypes.addressof(extension))
+
+
+@behaviour("query.config.max-priority")
+@acts("query", "ioctl")
+def test_the_highest_priority_can_be_set(device, plain_vm):
+    """A queue can be made with MAX_EXEC_QUEUE_PRIORITY and with everything below it."""
+    for priority in range(device.config.max_priority + 1):
+        assert queue_of_priority(plain_vm, priority).id
+
+
+@behaviour("query.config.max-priority")
+@acts("query")
+def test_without_privilege_the_highest_priority_is_lower_and_more_is_refused(device, plain_vm):
+    """Without CAP_SYS_NICE the priority above MAX_EXEC_QUEUE_PRIORITY is valid, but gives EPERM."""
+
+    def unprivileged() -> tuple[Config, int]:
+        if os.geteuid() == 0:
+            os.setuid(NOBODY)
+        config = config_of(device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG))
+        try:
+            queue_of_priority(plain_vm, config.max_priority + 1)
+        except OSError as error:
+            return config, error.errno or 0
+        return config, 0
+
+    ended = in_child(unprivileged)
+    assert not ended.error, ended.error
+    config, refusal = ended.result
+    assert config.max_priority == 1
+    assert errno.errorcode.get(refusal) == "EPERM"
+    count("query")

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""DEVICE_QUERY: ask for the size of a reply, then for the reply, and what is refused on the way."""
+
+import ctypes
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, refused
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE, PROT_NONE
+from ioctl import xe
+
+CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG
+MEM_REGIONS = xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS
+QUERIES = {
+    "config": CONFIG,
+    "mem-regions": MEM_REGIONS,
+    "engines": xe.DRM_XE_DEVICE_QUERY_ENGINES,
+    "gt-list": xe.DRM_XE_DEVICE_QUERY_GT_LIST,
+}
+FIRST_UNKNOWN = 11
+
+every_query = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
+
+
+def ask(device: Device, query: int, size: int, data: int = 0, **fields) -> xe.drm_xe_device_query:
+    """One DEVICE_QUERY: the argument as the kernel left it."""
+    argument = xe.drm_xe_device_query(query=query, size=size, data=data, **fields)
+    device.ioctl(xe.DRM_IOCTL_XE_DEVICE_QUERY, argument)
+    return argument
+
+
+@behaviour("query.unknown-id")
+@acts("refusal")
+@pytest.mark.parametrize("query", [FIRST_UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF], ids=hex)
+@pytest.mark.parametrize("size", [0, 8, PAGE])
+def test_a_query_that_does_not_exist_is_refused(device, memory, query, size):
+    """A query number that is not defined gives EINVAL, and nothing is written to its data."""
+    reply = memory(PAGE, fill=b"\xa5")
+    with refused(errno.EINVAL):
+        ask(device, query, size, reply.address)
+    assert reply.bytes() == b"\xa5" * PAGE
+
+
+@behaviour("query.extensions-mbz")
+@acts("refusal")
+@every_query
+def test_an_extension_is_refused(device, query):
+    """DEVICE_QUERY takes no extensions: even one that is well-formed gives EINVAL."""
+    extension = xe.drm_xe_user_extension()
+    with refused(errno.EINVAL):
+        ask(device, query, 0, extensions=ctypes.addressof(extension))
+
+
+@behaviour("query.reserved-mbz")
+@acts("refusal")
+@every_query
+@pytest.mark.parametrize("word", [0, 1])
+def test_a_reserved_word_that_is_not_zero_is_refused(device, query, word, sentinel):
+    """Each reserved word has to be 0, or DEVICE_QUERY gives EINVAL."""
+    argument = xe.drm_xe_device_query(query=query)
+    argument.reserved[word] = sentinel()
+    with refused(errno.EINVAL):
+        device.ioctl(xe.DRM_IOCTL_XE_DEVICE_QUERY, argument)
+
+
+@behaviour("query.size-zero-reports-size")
+@acts("query")
+@every_query
+def test_size_zero_asks_for_the_size(device, memory, query):
+    """With size 0 the call stores the size of the reply in size and leaves the data alone."""
+    reply = memory(PAGE, fill=b"\xa5")
+    with_data = ask(device, query, 0, reply.address)
+    without_data = ask(device, query, 0, 0)
+    assert with_data.size == without_data.size > 0
+    assert reply.bytes() == b"\xa5" * PAGE
+    count("query")
+
+
+@behaviour("query.size-zero-reports-size")
+@acts("query")
+@every_query
+def test_the_reply_fills_the_size_that_was_told_and_no_more(device, memory, query):
+    """The reply is exactly as long as the size that was told: it begins, ends, and writes nothing beyond."""
+    size = ask(device, query, 0).size
+    replies = []
+    for fill in (b"\xa5", b"\x5a"):
+        buffer = memory(PAGE * 2, fill=fill)
+        ask(device, query, size, buffer.address)
+        replies.append(buffer.bytes(0, size))
+        assert buffer.bytes(size) == fill * (2 * PAGE - size)
+    number = ctypes.c_uint32.from_buffer_copy(replies[0]).value
+    assert number > 0
+    # Every byte was written: what was there before shows nowhere. Only usage counters change by themselves.
+    if query != MEM_REGIONS:
+        assert replies[0] == replies[1]
+    count("query")
+
+
+@behaviour("query.size-mismatch")
+@acts("refusal")
+@every_query
+@pytest.mark.parametrize("difference", [-1, 1, 8])
+def test_any_other_size_is_refused(device, memory, query, difference):
+    """A size that is neither 0 nor the size of the reply gives EINVAL, and nothing is written."""
+    size = ask(device, query, 0).size + difference
+    reply = memory(PAGE, fill=b"\xa5")
+    with refused(errno.EINVAL):
+        ask(device, query, size, reply.address)
+    assert reply.bytes() == b"\xa5" * PAGE
+
+
+@behaviour("query.bad-data-pointer")
+@acts("refusal")
+@every_query
+def test_data_that_cannot_be_written_is_refused(device, memory, query):
+    """With the right size and unwritable data the call gives EFAULT, MEM_REGIONS alone gives ENOSPC."""
+    size = ask(device, query, 0).size
+    nothing_there = memory(PAGE, protection=PROT_NONE, populate=False)
+    with refused(errno.ENOSPC if query == MEM_REGIONS else errno.EFAULT):
+        ask(device, query, size, nothing_there.address)

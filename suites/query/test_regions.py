@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""DEVICE_QUERY MEM_REGIONS and GT_LIST: where memory is, how much of it, and who is near it."""
+
+from fixtures import acts, behaviour, needs, wait_until
+from fixtures.memory import PAGE
+from gpu import Batch
+from ioctl import xe
+
+SYSMEM = xe.DRM_XE_MEM_REGION_CLASS_SYSMEM
+VRAM = xe.DRM_XE_MEM_REGION_CLASS_VRAM
+MIB = 1 << 20
+
+
+@behaviour("query.mem.sysmem-first")
+@acts("query")
+def test_the_first_region_is_system_memory(device):
+    """Region 0 is system memory: instance 0, pages of the CPU, nothing in the fields about VRAM."""
+    first = device.regions[0]
+    assert (first.mem_class, first.instance) == (SYSMEM, 0)
+    assert first.min_page_size == PAGE
+    assert first.total_size > 0
+    assert (first.cpu_visible_size, first.cpu_visible_used) == (0, 0)
+
+
+@behaviour("query.mem.sysmem-first")
+@acts("query")
+def test_there_is_one_region_of_system_memory_and_reserved_words_are_zero(device):
+    """System memory is listed once, and every reserved word of every region is 0."""
+    assert [region.mem_class for region in device.regions].count(SYSMEM) == 1
+    for region in device.regions:
+        assert list(region.reserved) == [0] * len(region.reserved)
+
+
+@behaviour("query.mem.vram-instances")
+@acts("query", "ioctl")
+@needs("vram")
+def test_vram_instances_count_from_one_and_are_places_for_objects(device, bo):
+    """VRAM regions are instances 1, 2 ..., and each is a bit of the placement of an object."""
+    vram = [region for region in device.regions if region.mem_class == VRAM]
+    assert [region.instance for region in vram] == list(range(1, len(vram) + 1))
+    for region in vram:
+        used = device.region(region.instance).used
+        made = bo(2 * MIB, placement=1 << region.instance)
+        made.map().set_u32(0, 1)
+        assert device.region(region.instance).used >= used + made.size
+
+
+@behaviour("query.mem.used-tracks-svm")
+@acts("query", "exec")
+@needs("vram", "page-faults")
+def test_used_grows_with_memory_that_migrates_and_shrinks_with_munmap(
+    device, mirror_vm, queue, memory, sentinel
+):
+    """VRAM in use grows by the memory that a GPU fault brings there, and is free again after munmap."""
+    size = 2 * MIB
+    instance = device.vram[0]
+    buffer = memory(size, align=size)
+    queue.run(Batch())
+    before = device.region(instance).used
+    queue.run(Batch().store_dword(buffer.address, sentinel()))
+    wait_until(lambda: device.region(instance).used >= before + size, what="the use of VRAM by 2 MiB more")
+    buffer.munmap()
+    wait_until(lambda: device.region(instance).used <= before, what="the release of VRAM after munmap")
+
+
+@behaviour("query.mem.cpu-visible-le-total")
+@acts("query")
+@needs("vram")
+def test_the_cpu_sees_at_most_all_of_vram(device):
+    """Of each VRAM region the CPU sees a part that is not 0 and not more than all, and uses no more than is used."""
+    for region in device.regions[1:]:
+        assert 0 < region.cpu_visible_size <= region.total_size
+        assert region.cpu_visible_used <= region.used <= region.total_size
+
+
+@behaviour("query.gt.near-far-regions")
+@acts("query")
+def test_each_gt_is_near_one_region_and_far_from_the_others(device):
+    """Near and far of a GT share no region, and together are the regions that are listed."""
+    listed = sum(1 << region.instance for region in device.regions)
+    assert device.gts
+    for gt in device.gts:
+        assert gt.near_mem_regions & gt.far_mem_regions == 0
+        assert gt.near_mem_regions | gt.far_mem_regions == listed
+
+
+@behaviour("query.gt.near-far-regions")
+@acts("query")
+def test_a_gt_is_near_the_memory_of_its_own_tile(device):
+    """On an integrated GPU near is system memory; on a discrete one it is the VRAM of the tile."""
+    for gt in device.gts:
+        near = [r for r in device.regions if gt.near_mem_regions >> r.instance & 1]
+        if device.config.has_vram:
+            assert [(r.mem_class, r.instance) for r in near] == [(VRAM, gt.tile_id + 1)]
+        else:
+            assert [r.mem_class for r in near] == [SYSMEM]

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: MIT
+"""Deadlines and deaths: a test that hangs, or takes its process with it, costs itself only."""
+
+import pytest
+
+from fixtures.plugin import deadline
+
+MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
+BEFORE = MARKS + "def test_before():\n    count('ioctl')\n"
+AFTER = MARKS + "def test_later():\n    count('ioctl')\n"
+DIES = MARKS + "def test_dies():\n    os.kill(os.getpid(), {signal})\n"
+
+# A hang that no signal handler of Python's gets through: the alarm is blocked.
+HANGS_HARD = (
+    MARKS
+    + "@pytest.mark.timeout(0.2)\ndef test_hangs():\n    import signal\n"
+    + "    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])\n    time.sleep(60)\n"
+)
+IMPATIENT = "from fixtures.plugin import deadline\ndeadline.GRACE = 0.2\ndeadline._COARSE = 0.1\n"
+
+
+def test_a_test_over_its_deadline_fails_and_the_rest_goes_on(project):
+    project.suite(
+        BEFORE + MARKS + "@pytest.mark.timeout(0.2)\ndef test_hangs():\n    time.sleep(60)\n" + AFTER
+    )
+    project.run()
+    assert project.outcomes() == {
+        "mock/bmg test_before": "PASS",
+        "mock/bmg test_hangs": "FAIL",
+        "mock/bmg test_later": "PASS",
+    }
+    assert project.results()["mock/bmg test_hangs"]["message"] == "the test did not end within 0.2 s"
+
+
+def test_there_is_a_deadline_without_a_mark(project):
+    project.suite(
+        MARKS + "def test_x(request):\n    count('ioctl')\n    assert request.config.option.timeout == 10\n"
+    )
+    assert project.run().ret == 0
+
+
+@pytest.mark.parametrize("signal", [9, 11])
+def test_a_test_that_kills_its_worker_is_blamed_and_the_rest_goes_on(project, signal):
+    project.suite(BEFORE + DIES.format(signal=signal) + AFTER)
+    result = project.run_apart("--platform", "lnl", "--platform", "bmg")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    for platform in ("lnl", "bmg"):
+        assert project.outcomes()[f"mock/{platform} test_before"] == "PASS"
+        assert project.outcomes()[f"mock/{platform} test_later"] == "PASS"
+        event = project.results()[f"mock/{platform} test_dies"]
+        assert event["outcome"] == "ERROR"
+        assert event["message"] == "the process that ran it died"
+        assert (event["behaviours"], event["declared"], event["area"]) == (["demo.works"], ["ioctl"], "demo")
+        assert event["replay"].startswith(f"pytest --platform {platform} ")
+        assert ("in test_dies" in event["longrepr"]) == (signal == 11)
+
+
+def test_a_dead_test_has_an_allure_result(project):
+    project.suite(BEFORE + DIES.format(signal=9))
+    project.run_apart("-n", "1")
+    texts = [p.read_text() for p in (project.path / "reports/out/allure-results").glob("*-result.json")]
+    (dead,) = [text for text in texts if "test_dies" in text]
+    assert '"status": "broken"' in dead
+    assert any("test_before" in text for text in texts)
+
+
+def test_a_hang_that_no_signal_ends_costs_one_worker(project):
+    project.suite(IMPATIENT + BEFORE + HANGS_HARD + AFTER)
+    project.run_apart("-n", "1")
+    assert project.outcomes() == {
+        "mock/bmg test_before": "PASS",
+        "mock/bmg test_hangs": "ERROR",
+        "mock/bmg test_later": "PASS",
+    }
+    event = project.results()["mock/bmg test_hangs"]
+    assert event["message"] == "the process hung in it and was ended"
+    assert "in test_hangs" in event["longrepr"]
+    assert "pluggy" not in event["longrepr"]
+
+
+def test_a_hang_that_no_signal_ends_is_in_the_stream_without_workers(project):
+    project.suite(IMPATIENT + BEFORE + HANGS_HARD)
+    result = project.run_apart()
+    assert result.ret != 0
+    result.stderr.fnmatch_lines(["Timeout (*", "*in test_hangs"])
+    last = project.events()[-1]
+    assert (last["event"], last["test"].partition("::")[2]) == ("start", "test_hangs")
+
+
+def test_a_stopped_worker_is_killed_by_the_controller(project):
+    project.suite(
+        BEFORE
+        + MARKS
+        + "@pytest.mark.timeout(0.2)\ndef test_stops():\n    os.kill(os.getpid(), 19)\n    time.sleep(60)\n"
+        + AFTER
+    )
+    (project.path / "stub.py").write_text(
+        (project.path / "stub.py").read_text() + "from fixtures.plugin import workers\nworkers.GRACE = 0.2\n"
+    )
+    project.run_apart("-n", "1")
+    assert project.outcomes() == {
+        "mock/bmg test_before": "PASS",
+        "mock/bmg test_stops": "ERROR",
+        "mock/bmg test_later": "PASS",
+    }
+
+
+def test_an_environment_that_dies_before_any_test_ends_the_run(project):
+    project.suite(BEFORE)
+    (project.path / "stub.py").write_text(
+        (project.path / "stub.py").read_text()
+        + "def pytest_sessionstart(session):\n    import os\n"
+        + "    if hasattr(session.config, 'workerinput'):\n        os._exit(3)\n"
+    )
+    result = project.run_apart("-n", "1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: mock/bmg: its worker died 2 times before any test*"])
+
+
+def test_the_excerpt_keeps_the_thread_that_ran_the_test():
+    log = (
+        'Timeout (0:00:16)!\nThread 0x1 (most recent call first):\n  File "execnet.py", line 1 in read\n\n'
+        'Thread 0x2 (most recent call first):\n  File "suites/test_x.py", line 2 in test_x\n'
+        '  File "/v/_pytest/python.py", line 3 in pytest_pyfunc_call\n  File "pluggy.py", line 4 in call\n'
+    )
+    assert deadline.excerpt(log) == (
+        'Timeout (0:00:16)!\nThread 0x2 (most recent call first):\n  File "suites/test_x.py", line 2 in test_x'
+    )

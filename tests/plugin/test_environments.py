@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: MIT
+"""Environments: which the command line asks for, and one clear line for what cannot be had."""
+
+import os
+import stat
+
+import pytest
+
+from fixtures.plugin.environment import Environment
+
+CODE = """
+@behaviour("demo.works")
+@acts("ioctl")
+@pytest.mark.parametrize("n", range(6))
+def test_x(n, request, worker_id):
+    count("ioctl")
+    print("ran by", worker_id)
+"""
+
+
+def refusal(project, *arguments):
+    """The line with which a run ends that cannot be."""
+    result = project.run_apart(*arguments)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = [line for line in result.stderr.lines if line]
+    assert not any("Traceback" in line for line in result.stdout.lines)
+    return line
+
+
+def test_one_platform_runs_without_workers(project):
+    project.suite(CODE)
+    result = project.run("--platform", "lnl")
+    assert set(project.outcomes()) == {f"mock/lnl test_x[{n}]" for n in range(6)}
+    result.stdout.no_fnmatch_line("ran by gw*")
+    result.stdout.no_fnmatch_line("created: *")
+
+
+def test_several_platforms_run_every_test_on_each(project):
+    project.suite(CODE)
+    result = project.run_apart("--platform", "lnl", "--platform", "bmg")
+    assert result.ret == 0
+    assert set(project.outcomes()) == {f"mock/{p} test_x[{n}]" for p in ("lnl", "bmg") for n in range(6)}
+    result.stdout.fnmatch_lines(["mock/lnl: 6 PASS in *", ""])
+    result.stdout.fnmatch_lines(["mock/bmg: 6 PASS in *", ""])
+    result.stdout.no_fnmatch_line("*gw0*")
+
+
+@pytest.mark.parametrize("platforms", [("bmg",), ("lnl", "bmg")])
+def test_n_gives_each_platform_that_many_workers(project, platforms):
+    project.suite(CODE)
+    arguments = [part for platform in platforms for part in ("--platform", platform)]
+    result = project.run_apart(*arguments, "-n", "2", "-v")
+    assert len(project.outcomes()) == 6 * len(platforms)
+    for platform in platforms:
+        for number in range(2):
+            result.stdout.fnmatch_lines([rf"[[]{platform}.{number}[]]*PASSED*"])
+
+
+def test_a_platform_is_run_once_however_often_it_is_named(project):
+    project.suite(CODE)
+    project.run("--platform", "lnl", "--platform", "lnl")
+    assert len(project.outcomes()) == 6
+
+
+def test_levels_other_than_the_default_are_in_the_name(project):
+    project.suite(CODE)
+    project.run("--level", "6.18")
+    assert project.events("environment")[0]["env"] == "mock/bmg@6.18"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ["--backend", "driver", "--device", "/dev/dri/renderD999"],
+            "ERROR: /dev/dri/renderD999: no such node*",
+        ),
+        (["--backend", "driver", "--device", "renderD999"], "ERROR: /dev/dri/renderD999: no such node*"),
+        (["--backend", "driver", "--device=/dev/null"], "ERROR: /dev/null: not a DRM node*"),
+        (["--backend", "driver", "--platform", "lnl"], "ERROR: --platform chooses a mock*"),
+        (["--device", "/dev/dri/renderD128"], "ERROR: --device chooses a real node*"),
+        (["--platform", "broken"], "ERROR: mock/broken: the stub is broken on purpose"),
+        (["--platform", "broken", "--platform", "lnl"], "ERROR: mock/broken: the stub is broken on purpose"),
+        (
+            ["--platform", "lnl", "--platform", "bmg", "-p", "no:xdist"],
+            "ERROR: several environments*need pytest-xdist*",
+        ),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(project, arguments, line):
+    project.suite(CODE)
+    from fnmatch import fnmatchcase
+
+    assert fnmatchcase(refusal(project, *arguments), line)
+
+
+def test_a_node_without_permission_is_told(project, tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root may open anything")
+    node = tmp_path / "renderD128"
+    node.write_text("")
+    node.chmod(stat.S_IWUSR)
+    assert "no permission" in refusal(project, "--backend", "driver", "--device", str(node))
+
+
+def test_a_level_that_is_no_kernel_is_a_usage_error(project):
+    project.suite(CODE)
+    result = project.run("--level", "new")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*argument --level: 'new' is not a kernel version*"])
+
+
+def test_help_starts_nothing(project):
+    result = project.run("--help", "--backend", "driver")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["*--platform=NAME*"])
+
+
+def test_node_ids_and_k_select(project):
+    project.suite(CODE)
+    project.run("suites/demo/test_demo.py::test_x[3]")
+    assert set(project.outcomes()) == {"mock/bmg test_x[3]"}
+    project.run("-k", "4")
+    assert set(project.outcomes()) == {"mock/bmg test_x[4]"}
+
+
+def test_x_stops_all_environments(project):
+    project.suite(CODE.replace('count("ioctl")', "assert False"))
+    result = project.run_apart("--platform", "lnl", "--platform", "bmg", "-x")
+    assert result.ret != 0
+    outcomes = list(project.outcomes().values())
+    assert len(outcomes) == 12
+    assert {"FAIL", "NOTRUN"} == set(outcomes)
+
+
+def test_an_environment_survives_the_way_to_a_worker():
+    environment = Environment("mock/bmg", "mock", "bmg", "7.3", replay=("--platform", "bmg"))
+    assert Environment.from_dict(environment.to_dict()) == environment
+    assert environment.tx("bmg.1") == "popen//id=bmg.1//environment=mock/bmg"
