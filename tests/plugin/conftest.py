@@ -61,7 +61,8 @@ def start(environment):
 
 def probe(nodes, reductions):
     device = {"path": nodes[0], "pci_id": "8086:0000", "revision": 0, "vram": 0, "tiles": 1, "va_bits": 48}
-    return Capabilities({"vram": "the stub has none", "swap": "the stub has none", **reductions}), [device]
+    absent = {"vram": "the stub has none", "swap": "the stub has none", **reductions}
+    return Capabilities(absent, frozenset(reductions)), [device]
 
 patch.setitem(backend.STARTERS, "mock", start)
 patch.setattr(runner, "probe", probe)

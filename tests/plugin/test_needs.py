@@ -91,4 +91,4 @@ def test_the_environment_is_described_before_its_tests(project):
     (event,) = project.events("environment")
     assert event["capabilities"]["vram"] is False
     assert event["capabilities"]["page-faults"] is True
-    assert event["reductions"] == ["fork-events: the stub cannot"]
+    assert event["reductions"] == ["no fork-events: the stub cannot"]
