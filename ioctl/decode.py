@@ -281,6 +281,11 @@ def target(capture: Capture, arg: Any, data: bytes) -> Node:
     return array.items[0] if pointer.single else array
 
 
+def text(value: Structure, width: int = 110) -> str:
+    """A structure in braces, field by field, for messages."""
+    return render(structure(value), width)
+
+
 def record_text(record: Record, width: int = 110) -> str:
     """One call as strace would print it, over several lines where it is long."""
     request = record.request

@@ -23,6 +23,11 @@ class Structure(ctypes.Structure):
 
     __slots__ = ()
 
+    def __repr__(self) -> str:
+        from ioctl.decode import text
+
+        return type(self).__name__ + text(self)
+
 
 class Union(ctypes.Union):
     """A C union; AttributeError for a field that the header does not have."""

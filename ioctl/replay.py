@@ -84,7 +84,8 @@ class _Writer:
         """The lines of one call."""
         self.fd = record.fd
         request = record.request
-        expected = f"errno.{errno.errorcode[record.errno]}" if record.errno else "0"
+        known = errno.errorcode.get(record.errno)
+        expected = f"errno.{known}" if known else str(record.errno)
         if isinstance(record.before, int):
             argument = hex(record.before)
         else:

@@ -205,9 +205,7 @@ DRM_XE_TOPO_SIMD16_EU_PER_DSS = 5
 
 
 class drm_xe_query_topology_mask(Structure):
-    """Element of the reply to DRM_XE_DEVICE_QUERY_GT_TOPOLOGY: header, then num_bytes of mask; the next
-    one follows at once.
-    """
+    """Element of the reply to DRM_XE_DEVICE_QUERY_GT_TOPOLOGY; the next one follows the mask at once."""
 
     __slots__ = ()
     _fields_ = (
@@ -276,9 +274,7 @@ DRM_XE_DEVICE_QUERY_EU_STALL = 10
 
 
 class drm_xe_device_query(Structure):
-    """Argument of DRM_IOCTL_XE_DEVICE_QUERY: size 0 asks for the size of the reply, the same size asks for
-    the reply.
-    """
+    """Argument of DRM_IOCTL_XE_DEVICE_QUERY: size 0 asks for the size of the reply."""
 
     __slots__ = ()
     _fields_ = (
@@ -417,9 +413,7 @@ class _drm_xe_vm_bind_union(Union):
 
 
 class drm_xe_vm_bind(Structure):
-    """Argument of DRM_IOCTL_XE_VM_BIND: the operation itself when num_binds is 1, otherwise a pointer to
-    an array of them.
-    """
+    """Argument of DRM_IOCTL_XE_VM_BIND: one operation in place, or a pointer to num_binds of them."""
 
     __slots__ = ()
     _anonymous_ = ("_bind",)
@@ -505,9 +499,7 @@ DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT = 1 << 0
 
 
 class drm_xe_exec_queue_create(Structure):
-    """Argument of DRM_IOCTL_XE_EXEC_QUEUE_CREATE; exec_queue_id is written. instances points to width *
-    num_placements drm_xe_engine_class_instance.
-    """
+    """Argument of DRM_IOCTL_XE_EXEC_QUEUE_CREATE; exec_queue_id is written."""
 
     __slots__ = ()
     _fields_ = (
@@ -517,7 +509,7 @@ class drm_xe_exec_queue_create(Structure):
         ("vm_id", u32),
         ("flags", u32),
         ("exec_queue_id", u32),
-        ("instances", u64),  # user pointer
+        ("instances", u64),  # user pointer to width * num_placements drm_xe_engine_class_instance
         ("reserved", u64 * 2),
     )
 
@@ -564,9 +556,7 @@ class _drm_xe_sync_union(Union):
 
 
 class drm_xe_sync(Structure):
-    """A fence to wait for, or with DRM_XE_SYNC_FLAG_SIGNAL to signal; addr is a GPU address in EXEC and a
-    CPU address in VM_BIND.
-    """
+    """A fence to wait for, or to signal; addr is a GPU address in EXEC, a CPU address in VM_BIND."""
 
     __slots__ = ()
     _anonymous_ = ("_handle",)
@@ -584,9 +574,7 @@ DRM_XE_MAX_SYNCS = 1024
 
 
 class drm_xe_exec(Structure):
-    """Argument of DRM_IOCTL_XE_EXEC: address is the batch itself when num_batch_buffer is 1, otherwise a
-    pointer to an array of u64 addresses.
-    """
+    """Argument of DRM_IOCTL_XE_EXEC: one batch address in place, or a pointer to num_batch_buffer u64."""
 
     __slots__ = ()
     _fields_ = (
@@ -666,9 +654,7 @@ DRM_XE_OA_CAPS_OA_UNIT_GT_ID = 1 << 5
 
 
 class drm_xe_oa_unit(Structure):
-    """Element of the reply to DRM_XE_DEVICE_QUERY_OA_UNITS: header, then num_engines of eci; the next one
-    follows at once.
-    """
+    """Element of the reply to DRM_XE_DEVICE_QUERY_OA_UNITS; the next one follows eci at once."""
 
     __slots__ = ()
     _fields_ = (
@@ -686,9 +672,7 @@ class drm_xe_oa_unit(Structure):
 
 
 class drm_xe_query_oa_units(Structure):
-    """Reply to DRM_XE_DEVICE_QUERY_OA_UNITS; oa_units stands for drm_xe_oa_unit elements of different
-    sizes.
-    """
+    """Reply to DRM_XE_DEVICE_QUERY_OA_UNITS: drm_xe_oa_unit elements of different sizes."""
 
     __slots__ = ()
     _fields_ = (
@@ -729,16 +713,14 @@ DRM_XE_OA_FORMAT_MASK_BC_REPORT = 0xFF << 24
 
 
 class drm_xe_oa_config(Structure):
-    """Argument of DRM_XE_OBSERVATION_OP_ADD_CONFIG; regs_ptr points to n_regs pairs of u32 (address,
-    value).
-    """
+    """Argument of DRM_XE_OBSERVATION_OP_ADD_CONFIG."""
 
     __slots__ = ()
     _fields_ = (
         ("extensions", u64),
         ("uuid", char * 36),
         ("n_regs", u32),
-        ("regs_ptr", u64),
+        ("regs_ptr", u64),  # user pointer to n_regs pairs of u32, address and value
     )
 
 
@@ -918,9 +900,7 @@ class drm_xe_mem_range_attr(Structure):
 
 
 class drm_xe_vm_query_mem_range_attr(Structure):
-    """Argument of DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS: num_mem_ranges 0 asks for the number and the size
-    of the elements.
-    """
+    """Argument of DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS: num_mem_ranges 0 asks for the number."""
 
     __slots__ = ()
     _fields_ = (
@@ -951,7 +931,7 @@ class drm_xe_exec_queue_set_property(Structure):
 # enum drm_xe_ras_error_severity
 DRM_XE_RAS_ERR_SEV_CORRECTABLE = 0
 DRM_XE_RAS_ERR_SEV_UNCORRECTABLE = 1
-DRM_XE_RAS_ERR_SEV_MAX = 2
+DRM_XE_RAS_ERR_SEV_MAX = 2  # end mark, not ABI
 
 # enum drm_xe_ras_error_component
 DRM_XE_RAS_ERR_COMP_CORE_COMPUTE = 1
@@ -959,7 +939,7 @@ DRM_XE_RAS_ERR_COMP_SOC_INTERNAL = 2
 DRM_XE_RAS_ERR_COMP_DEVICE_MEMORY = 3
 DRM_XE_RAS_ERR_COMP_PCIE = 4
 DRM_XE_RAS_ERR_COMP_FABRIC = 5
-DRM_XE_RAS_ERR_COMP_MAX = 6
+DRM_XE_RAS_ERR_COMP_MAX = 6  # end mark, not ABI
 
 DRM_XE_RAS_ERROR_SEVERITY_NAMES = {
     DRM_XE_RAS_ERR_SEV_CORRECTABLE: "correctable-errors",

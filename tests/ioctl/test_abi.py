@@ -3,6 +3,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -452,7 +453,7 @@ def test_the_history_tells_what_each_version_brought(capsys: Capture) -> None:
 
 
 @pytest.fixture
-def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A copy of the record to write to."""
     copy = tmp_path / "abi_history.json"
     copy.write_text(history.FILE.read_text())
