@@ -82,6 +82,7 @@ class Context:
         self._state_address = self.address + STATE_OFFSET
         self._ran = 0  # ticks on the engine until it was last switched away from
         self._running_since: int | None = None
+        self._idle_at = 0  # instructions done when it was idle last
 
     def load(self) -> None:
         """Take up what the driver wrote into the image: at first everything, later the ring's tail."""
@@ -94,6 +95,7 @@ class Context:
         ring.tail = tail % ring.size & ~3
         if self.condition is Condition.IDLE and ring.available:
             self.condition = Condition.RUNNABLE
+            self._idle_at = self.execution.retired
 
     def _start(self) -> None:
         state = memoryview(self._ggtt.read(self._state_address, 4 * STATE_DWORDS)).cast("I")
@@ -110,8 +112,10 @@ class Context:
             invalidate = space.invalidate
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
+            kind=self.engine.name[:3],
             base=self.engine.base,
             clock=ticks,
+            context_clock=self.ticks_run,
             user_interrupt=lambda: self._surroundings.interrupt(source, status, self.engine.irq_offset),
             invalidate_tlb=invalidate,
         )
@@ -134,6 +138,10 @@ class Context:
         elif not on and self._running_since is not None:
             self._ran += ticks() - self._running_since
             self._running_since = None
+
+    def instructions_running(self) -> int:
+        """How many instructions the context has done since it was idle."""
+        return self.execution.retired - self._idle_at if self.execution is not None else 0
 
     def ticks_run(self) -> int:
         """How long the context has been on an engine."""

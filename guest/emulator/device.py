@@ -162,7 +162,7 @@ class Gpu:
         """Guest RAM goes away, and every translation to it."""
         if self._platform.trace.pci:
             self._show("pci", f"no memory {address:#x}+{size:#x}")
-        self.cache.forget_memory()
+        self.cache.invalidate_all()
         self.bus.unmap(address, size)
 
     def device_reset(self) -> None:
@@ -174,7 +174,7 @@ class Gpu:
         """The client is gone: its memory and interrupts too."""
         self.guc.reset()
         self.interrupts.connect(-1)
-        self.cache.forget_memory()
+        self.cache.invalidate_all()
         self.bus.clear()
 
     # Registers.

@@ -24,6 +24,8 @@ from guest.emulator.trace import Trace
 
 SLICE_INSTRUCTIONS = 200
 SLICE_SECONDS = 0.002
+SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
+"""A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many in vain."""
 HANG_SECONDS = 0.64
@@ -141,8 +143,9 @@ class Scheduler:
         if self._waiting and now >= self._poll_at:
             self._poll(now)
         if self._ready:
-            self._slice(self._ready.popleft(), now)
-            return 0.0
+            context = self._ready.popleft()
+            self._slice(context, now)
+            return SPIN_PAUSE if context.instructions_running() > SPIN_INSTRUCTIONS else 0.0
         if self._hung:
             self._reset_hung(now)
         if self._waiting:

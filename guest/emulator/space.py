@@ -11,8 +11,8 @@ from guest.emulator import page_tables
 from guest.emulator.checks import Checks
 from guest.emulator.memory import Bus, Span, Vram
 from guest.emulator.owners import Clock, Owners
-from guest.emulator.page_tables import Leaf, Missing
-from guest.emulator.tlb import Translation, TranslationCache
+from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Found, Missing
+from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,27 @@ class Memory:
     clock: Clock
 
 
+_NEEDED = {Access.READ: 0, Access.WRITE: WRITABLE, Access.ATOMIC: WRITABLE | ATOMIC}
+
+
+class _Piece:
+    """A contiguous part of an access: `size` bytes at `offset` of what `span` is (None: nothing, or a null page)."""
+
+    __slots__ = ("address", "cached", "index", "offset", "size", "span")
+
+    def __init__(self, address: int, size: int, cached: Cached, index: int, span: Span | None) -> None:
+        self.address = address
+        self.size = size
+        self.cached = cached
+        self.index = index
+        self.span = span
+        self.offset = address & (1 << cached.shift) - 1
+
+    @property
+    def entry(self) -> int:
+        return self.cached.entries[self.index]
+
+
 class PageTableSpace:
     """The address space of one page table (`root` in VRAM) and ASID.
 
@@ -43,63 +64,74 @@ class PageTableSpace:
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at `address`."""
-        translation = self._translate(address, Access.READ)
-        if address + size <= translation.end:
-            return self._load(translation, address, size)
+        piece = self._piece(address, size, Access.READ)
+        if piece.size == size:
+            return self._load(piece)
         parts = []
         end = address + size
         while True:
-            part = min(end, translation.end) - address
-            parts.append(self._load(translation, address, part))
-            address += part
+            parts.append(self._load(piece))
+            address += piece.size
             if address == end:
                 return b"".join(parts)
-            translation = self._translate(address, Access.READ)
+            piece = self._piece(address, end - address, Access.READ)
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes, nothing of them if any page is missing."""
-        translation = self._translate(address, Access.WRITE)
-        end = address + len(data)
-        if end <= translation.end:
-            self._store(translation, address, data)
+        size = len(data)
+        piece = self._piece(address, size, Access.WRITE)
+        if piece.size == size:
+            self._store(piece, data)
             return
-        pieces = [(translation, address)]
-        while pieces[-1][0].end < end:
-            at = pieces[-1][0].end
-            pieces.append((self._translate(at, Access.WRITE), at))
+        pieces = [piece]
+        at = address + piece.size
+        while at < address + size:
+            pieces.append(self._piece(at, address + size - at, Access.WRITE))
+            at += pieces[-1].size
         view = memoryview(data)
-        for translation, at in pieces:
-            self._store(translation, at, view[at - address : min(end, translation.end) - address])
+        for piece in pieces:
+            at = piece.address - address
+            self._store(piece, view[at : at + piece.size])
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """Read, change and write back an integer."""
-        translation = self._translate(address, Access.ATOMIC)
-        old = int.from_bytes(self._load(translation, address, size), "little")
+        piece = self._piece(address, size, Access.ATOMIC)
+        old = int.from_bytes(self._load(piece), "little")
         new = operation(old) & (1 << 8 * size) - 1
-        self._store(translation, address, new.to_bytes(size, "little"))
+        self._store(piece, new.to_bytes(size, "little"))
         return old
 
     def invalidate(self) -> None:
         """A flush in the ring with the invalidate bit: all translations of this address space."""
         self._memory.cache.invalidate(self.asid, 0, 1 << 64)
 
-    def _translate(self, address: int, access: Access) -> Translation:
+    def _piece(self, address: int, size: int, access: Access) -> _Piece:
+        """The longest contiguous piece at the start of an access. Raises GpuFault."""
         cache, mixed = self._memory.cache.space(self.asid, self.root)
         if mixed:
             self._memory.checks.report("asid-reused", self._memory.name, asid=self.asid, root=self.root)
-        translation = cache.find(address)
-        if translation is None:
-            translation = self._walk(address, access)
-            cache.add(translation, translation.leaf.shift)
-        if access is Access.READ or translation.null:
-            return translation
-        if not translation.writable or (access is Access.ATOMIC and not translation.atomic):
+        cached = cache.find(address)
+        index = -1
+        if cached is not None:
+            index = address - cached.start >> cached.shift
+        if cached is None or not cached.entries[index]:
+            cached = self._walk(cache, address, access)
+            index = address - cached.start >> cached.shift
+        entry = cached.entries[index]
+        if entry & _NEEDED[access] != _NEEDED[access] and not entry & NULL:
             # The answer to the fault is a new permission, so what was cached is dropped with it.
-            cache.drop(translation.start, translation.end)
+            cached.drop(index, index)
             raise GpuFault(address, access, 0, violation=True)
-        return translation
+        page = 1 << cached.shift
+        room = page - (address & page - 1)
+        if size <= room:
+            return _Piece(address, size, cached, index, self._span(cached, index, 1))
+        most = (size - room + page - 1 >> cached.shift) + 1
+        count = cached.run(index, most)
+        size = min(size, room + (count - 1 << cached.shift))
+        return _Piece(address, size, cached, index, self._span(cached, index, count))
 
-    def _walk(self, address: int, access: Access) -> Translation:
+    def _walk(self, cache: SpaceCache, address: int, access: Access) -> Cached:
         memory = self._memory
         found = page_tables.walk(memory.vram, self.root, address)
         if isinstance(found, Missing):
@@ -108,77 +140,89 @@ class PageTableSpace:
                     "table-outside-vram", memory.name, asid=self.asid, address=address, level=found.level
                 )
             raise GpuFault(address, access, found.level)
+        first = found.offset >> 3
+        entries = memory.vram.qwords[first : first + found.count].tolist()
+        index = address >> found.shift & found.count - 1
+        if not entries[index] & page_tables.PRESENT:
+            raise GpuFault(address, access, 0)
         memory.owners(memory.vram).use_as_tables(found.tables)
-        start = address & -(1 << found.shift)
-        null = bool(found.entry & page_tables.NULL)
-        return Translation(
-            start=start,
-            end=start + (1 << found.shift),
-            span=None if null else self._resolve(found, address),
-            null=null,
-            writable=bool(found.entry & page_tables.WRITABLE),
-            atomic=bool(found.entry & page_tables.ATOMIC),
-            leaf=found,
-            born=memory.clock.now,
-        )
+        return cache.add(address, found, entries, memory.clock.now)
 
-    def _resolve(self, leaf: Leaf, address: int) -> Span | None:
+    def _span(self, cached: Cached, index: int, count: int) -> Span | None:
+        """The memory behind `count` contiguous pages; None if they are null pages, or nothing answers there."""
+        entry = cached.entries[index]
+        if entry & NULL:
+            return None
+        if count > 1:
+            return self._resolve(cached, entry, count, index)
+        if index not in cached.spans:
+            cached.spans[index] = self._resolve(cached, entry, 1, index)
+        return cached.spans[index]
+
+    def _resolve(self, cached: Cached, entry: int, count: int, index: int) -> Span | None:
         memory = self._memory
-        size = 1 << leaf.shift
-        if leaf.entry & page_tables.LOCAL_MEMORY:
-            if leaf.address + size <= memory.vram.size:
-                view = memory.vram.view[leaf.address : leaf.address + size]
-                return Span(view, memory.vram, leaf.address)
-        elif (span := memory.bus.resolve(leaf.address, size)) is not None:
-            return span
-        memory.checks.report(
-            "no-memory", memory.name, asid=self.asid, address=address, entry=leaf.entry, size=size
-        )
-        return None
-
-    def _load(self, translation: Translation, address: int, size: int) -> bytes:
-        span = translation.span
+        size = count << cached.shift
+        address = page_tables.page_address(entry, cached.shift)
+        span: Span | None
+        if not entry & page_tables.LOCAL_MEMORY:
+            span = memory.bus.resolve(address, size)
+        elif address + size <= memory.vram.size:
+            span = Span(memory.vram.view[address : address + size], memory.vram, address)
+        else:
+            span = None
         if span is None:
-            return bytes(size) if translation.null else b"\xff" * size
-        at = address - translation.start
-        if not self._trusted:
-            self._check(translation, span, address, size, Access.READ)
-        return bytes(span.view[at : at + size])
+            page = cached.start + (index << cached.shift)
+            memory.checks.report("no-memory", memory.name, asid=self.asid, page=page, entry=entry)
+        return span
 
-    def _store(self, translation: Translation, address: int, data: bytes | memoryview) -> None:
-        span = translation.span
+    def _load(self, piece: _Piece) -> bytes:
+        span = piece.span
+        if span is None:
+            return bytes(piece.size) if piece.entry & NULL else b"\xff" * piece.size
+        if not self._trusted:
+            self._check(piece, span, Access.READ)
+        return bytes(span.view[piece.offset : piece.offset + piece.size])
+
+    def _store(self, piece: _Piece, data: bytes | memoryview) -> None:
+        span = piece.span
         if span is None:
             return
-        at = address - translation.start
-        size = len(data)
         if not self._trusted:
-            self._check(translation, span, address, size, Access.WRITE)
+            self._check(piece, span, Access.WRITE)
         elif span.vram is not None:
-            self._memory.owners(span.vram).give(span.offset + at, size)
-        span.view[at : at + size] = data
+            self._memory.owners(span.vram).give(span.offset + piece.offset, piece.size)
+        span.view[piece.offset : piece.offset + piece.size] = data
 
-    def _check(self, translation: Translation, span: Span, address: int, size: int, access: Access) -> None:
-        memory = self._memory
-        if translation.overdue:
+    def _check(self, piece: _Piece, span: Span, access: Access) -> None:
+        memory, cached = self._memory, piece.cached
+        page = piece.address & -(1 << cached.shift)
+        if cached.overdue and piece.index in cached.overdue:
             memory.checks.report(
-                "stale-translation", memory.name, asid=self.asid, page=translation.start, access=access.name
+                "stale-translation", memory.name, asid=self.asid, page=page, access=access.name
             )
         if span.vram is None:
             return
         owners = memory.owners(span.vram)
-        offset = span.offset + address - translation.start
-        if owners.given_since(offset, size, translation.born):
-            found = page_tables.walk(memory.vram, self.root, address)
+        offset = span.offset + piece.offset
+        if owners.given_since(offset, piece.size, cached.born[piece.index]):
             memory.checks.report(
                 "stale-owner",
                 memory.name,
                 asid=self.asid,
-                page=translation.start,
+                page=page,
                 vram=span.offset,
                 access=access.name,
-                still_in_page_table=isinstance(found, Leaf) and found.entry == translation.leaf.entry,
+                still_in_page_table=self._in_page_table(page) == piece.entry,
             )
-        if access is Access.WRITE and owners.is_table(offset, size):
+        if access is Access.WRITE and owners.is_table(offset, piece.size):
             memory.checks.report(
-                "page-table-written", memory.name, asid=self.asid, page=translation.start, vram=span.offset
+                "page-table-written", memory.name, asid=self.asid, page=page, vram=span.offset
             )
+
+    def _in_page_table(self, address: int) -> int:
+        """The entry that a walk finds now."""
+        found = page_tables.walk(self._memory.vram, self.root, address)
+        if not isinstance(found, Found):
+            return 0
+        index = address >> found.shift & found.count - 1
+        return self._memory.vram.qwords[(found.offset >> 3) + index]

@@ -1,46 +1,83 @@
 # SPDX-License-Identifier: MIT
 """The translation cache: what the GPU has once translated it may use until the driver invalidates it.
 
-Hardware may keep a translation as long as it likes, so this keeps all of them, up to a bound no driver can
-rely on. Only present translations are kept (xe_pt.c invalidates after a bind only where scratch pages were
-mapped before). Source: drivers/gpu/drm/xe/xe_guc_tlb_inval.c (kinds of invalidation, ranges), xe_ring_ops.c
-(flushes in rings).
+Hardware may keep a translation as long as it likes, and may fetch the neighbours of an entry with it. So this keeps
+every translation, and takes all present entries of a table at once. Entries that are not present are never kept
+(xe_pt.c invalidates after a bind only where scratch pages were mapped before). Source: xe_guc_tlb_inval.c (kinds of
+invalidation, ranges), xe_ring_ops.c (flushes in rings), both in drivers/gpu/drm/xe.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import islice
 
-from guest.emulator import page_tables
 from guest.emulator.memory import Span, Vram
-from guest.emulator.page_tables import Leaf
+from guest.emulator.page_tables import ATOMIC, LOCAL_MEMORY, NULL, PRESENT, TABLE_ADDRESS, WRITABLE, Found
 
-SHIFTS = (12, 16, 21, 30)
-BOUND = 1 << 18
-"""Most translations of one address space."""
+BOUND = 1 << 16
+"""Most tables of one address space: no driver can rely on it, but a broken one must not fill the host's memory."""
 OVERDUE = 5.0
 """Seconds that a driver may need from changing an entry to invalidating it; its own limit is 2.25 s."""
 
+_TABLE, _HUGE = 21, 30
+_PERMISSIONS = PRESENT | WRITABLE | ATOMIC
+_MEANING = TABLE_ADDRESS | LOCAL_MEMORY | NULL
 
-@dataclass(slots=True, eq=False)
-class Translation:
-    """One page: virtual addresses start to end, what is behind (None: a null page, or nothing), and
-    permissions.
-    """
 
-    start: int
-    end: int
-    span: Span | None
-    null: bool
-    writable: bool
-    atomic: bool
-    leaf: Leaf
-    born: int
-    """Moment (see `owners`) of the walk."""
-    changed_at: float | None = None
-    overdue: bool = False
-    """The page table entry has changed, and that is longer ago than any invalidation takes."""
+class Cached:
+    """The entries of one table, or of one large page, as they were when they were read; 0 where none is kept."""
+
+    __slots__ = ("born", "changed", "entries", "offset", "overdue", "shift", "spans", "start")
+
+    def __init__(self, start: int, found: Found, entries: list[int], moment: int) -> None:
+        self.start = start
+        self.shift = found.shift
+        self.offset = found.offset
+        self.entries = entries
+        self.born = [moment] * len(entries)
+        """When (see `owners`) each entry was read."""
+        self.spans: dict[int, Span | None] = {}
+        """The memory behind entries that were used."""
+        self.changed: dict[int, float] = {}
+        self.overdue: set[int] = set()
+        """Entries that have changed in memory, longer ago than any invalidation takes."""
+
+    def refresh(self, found: Found, entries: list[int], moment: int) -> None:
+        """Read again: entries that are kept stay as they are, others are taken from memory."""
+        self.offset = found.offset
+        for index, entry in enumerate(entries):
+            if entry & PRESENT and not self.entries[index]:
+                self.entries[index] = entry
+                self.born[index] = moment
+
+    def drop(self, first: int, last: int) -> int:
+        """Forget the entries first to last; gives how many were kept."""
+        count = 0
+        for index in range(max(first, 0), min(last, len(self.entries) - 1) + 1):
+            if self.entries[index]:
+                count += 1
+                self.entries[index] = 0
+                self.spans.pop(index, None)
+                self.changed.pop(index, None)
+                self.overdue.discard(index)
+        return count
+
+    def run(self, index: int, most: int) -> int:
+        """How many entries from `index` on, at most `most`, map one contiguous piece with the same permissions."""
+        entries, born = self.entries, self.born
+        entry, moment = entries[index], born[index]
+        step = 0 if entry & NULL else 1 << self.shift
+        count = 1
+        for at in range(index + 1, min(index + most, len(entries))):
+            entry += step
+            if entries[at] != entry or born[at] != moment:
+                break
+            count += 1
+        return count
+
+    def kept(self) -> int:
+        """How many translations there are."""
+        return len(self.entries) - self.entries.count(0)
 
 
 class SpaceCache:
@@ -48,48 +85,56 @@ class SpaceCache:
 
     def __init__(self, root: int) -> None:
         self.root = root
-        self._by_shift: tuple[dict[int, Translation], ...] = ({}, {}, {}, {})
+        self._tables: dict[int, Cached] = {}
+        self._huge: dict[int, Cached] = {}
 
-    def find(self, address: int) -> Translation | None:
-        """The translation that covers an address."""
-        small, medium, large, huge = self._by_shift
-        return (
-            small.get(address >> 12)
-            or large.get(address >> 21)
-            or medium.get(address >> 16)
-            or huge.get(address >> 30)
-        )
+    def find(self, address: int) -> Cached | None:
+        """What is cached around an address; the entry for the address itself may be missing from it."""
+        return self._tables.get(address >> _TABLE) or self._huge.get(address >> _HUGE)
 
-    def add(self, translation: Translation, shift: int) -> None:
-        """Remember a translation."""
-        table = self._by_shift[SHIFTS.index(shift)]
-        if len(table) >= BOUND:
+    def add(self, address: int, found: Found, entries: list[int], moment: int) -> Cached:
+        """Keep what a walk found."""
+        span = _HUGE if found.shift == _HUGE else _TABLE
+        table = self._huge if found.shift == _HUGE else self._tables
+        key = address >> span
+        known = table.get(key)
+        if known is not None and known.shift == found.shift and len(known.entries) == len(entries):
+            known.refresh(found, entries, moment)
+            return known
+        kept = [entry if entry & PRESENT else 0 for entry in entries]
+        cached = table[key] = Cached(key << span, found, kept, moment)
+        if len(table) > BOUND:
             del table[next(iter(table))]
-        table[translation.start >> shift] = translation
+        return cached
 
     def drop(self, start: int, end: int) -> int:
-        """Forget what overlaps the addresses start to end; gives how many there were."""
+        """Forget what overlaps the addresses start to end; gives how many translations there were."""
+        return sum(
+            self._drop(table, span, start, end)
+            for table, span in ((self._tables, _TABLE), (self._huge, _HUGE))
+        )
+
+    def _drop(self, table: dict[int, Cached], span: int, start: int, end: int) -> int:
+        first, last = start >> span, (end - 1) >> span
+        if last - first < len(table):
+            keys = [key for key in range(first, last + 1) if key in table]
+        else:
+            keys = [key for key in table if first <= key <= last]
         count = 0
-        for shift, table in zip(SHIFTS, self._by_shift, strict=True):
-            first, last = start >> shift, (end - 1) >> shift
-            if not table:
-                continue
-            keys = (
-                [key for key in range(first, last + 1) if key in table]
-                if last - first < len(table)
-                else [key for key in table if first <= key <= last]
-            )
-            for key in keys:
+        for key in keys:
+            cached = table[key]
+            low, high = start - cached.start, end - 1 - cached.start
+            count += cached.drop(low >> cached.shift, high >> cached.shift)
+            if not cached.kept():
                 del table[key]
-            count += len(keys)
         return count
 
-    def translations(self) -> list[Translation]:
-        """All of them, in order of size and age."""
-        return [translation for table in self._by_shift for translation in table.values()]
+    def all(self) -> list[Cached]:
+        """Everything that is cached."""
+        return [*self._tables.values(), *self._huge.values()]
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_shift))
+        return sum(cached.kept() for cached in self.all())
 
 
 class TranslationCache:
@@ -98,58 +143,56 @@ class TranslationCache:
     def __init__(self, vram: Vram) -> None:
         self._vram = vram
         self._spaces: dict[int, SpaceCache] = {}
-        self._sweep_position = 0
+        self._swept = 0
 
     def space(self, asid: int, root: int) -> tuple[SpaceCache, bool]:
-        """The cache of an ASID, and whether it had translations of another page table (which are still
-        there).
-        """
+        """The cache of an ASID, and whether it had translations of another page table (which stay there)."""
         cache = self._spaces.get(asid)
         if cache is None:
             cache = self._spaces[asid] = SpaceCache(root)
-        mixed = cache.root != root and len(cache) > 0
+        if cache.root == root:
+            return cache, False
         cache.root = root
-        return cache, mixed
+        return cache, len(cache) > 0
 
     def invalidate_all(self) -> int:
         """Forget everything; gives how many translations there were."""
         count = sum(map(len, self._spaces.values()))
-        for cache in self._spaces.values():
-            cache.drop(0, 1 << 64)
+        self._spaces.clear()
         return count
 
     def invalidate(self, asid: int, start: int, end: int) -> int:
-        """Forget what overlaps the addresses start to end of one ASID."""
+        """Forget what overlaps the addresses start to end of one ASID; gives how many translations there were."""
         cache = self._spaces.get(asid)
         return cache.drop(start, end) if cache is not None else 0
 
-    def forget_memory(self) -> None:
-        """Memory behind translations goes away: drop every reference to it."""
-        self._spaces.clear()
-
-    def sweep(self, now: float, most: int = 2000) -> None:
-        """Compare up to `most` cached translations with their page table entries, and mark those long out of
-        date.
-        """
-        everything = (t for cache in list(self._spaces.values()) for t in cache.translations())
+    def sweep(self, now: float, most: int = 200) -> None:
+        """Compare up to `most` cached tables with memory, and mark the entries long out of date."""
+        everything = (cached for space in list(self._spaces.values()) for cached in space.all())
         seen = 0
-        for translation in islice(everything, self._sweep_position, self._sweep_position + most):
+        for cached in islice(everything, self._swept, self._swept + most):
             seen += 1
-            if self._still_true(translation.leaf):
-                translation.changed_at, translation.overdue = None, False
-            elif translation.changed_at is None:
-                translation.changed_at = now
-            elif now - translation.changed_at > OVERDUE:
-                translation.overdue = True
-        self._sweep_position = self._sweep_position + seen if seen == most else 0
+            self._compare(cached, now)
+        self._swept = self._swept + seen if seen == most else 0
 
-    def _still_true(self, leaf: Leaf) -> bool:
-        """Whether the entry in memory allows what the translation does. More permissions than that change
-        nothing.
-        """
-        entry = self._vram.qwords[leaf.entry_offset >> 3]
-        if entry == leaf.entry or leaf.entry & page_tables.NULL:
-            return True
-        kept = page_tables.PRESENT | page_tables.WRITABLE | page_tables.ATOMIC
-        same = ~kept & (page_tables.TABLE_ADDRESS | page_tables.LOCAL_MEMORY | page_tables.NULL)
-        return not (leaf.entry & kept & ~entry) and not ((leaf.entry ^ entry) & same)
+    def _compare(self, cached: Cached, now: float) -> None:
+        first = cached.offset >> 3
+        current = self._vram.qwords[first : first + len(cached.entries)].tolist()
+        if current == cached.entries and not cached.changed:
+            return
+        for index, (kept, entry) in enumerate(zip(cached.entries, current, strict=True)):
+            if not kept or _still_true(kept, entry):
+                cached.changed.pop(index, None)
+                cached.overdue.discard(index)
+            elif now - cached.changed.setdefault(index, now) > OVERDUE:
+                cached.overdue.add(index)
+
+
+def _still_true(kept: int, entry: int) -> bool:
+    """Whether an entry in memory allows all that a kept one does; more permissions change nothing.
+
+    What was a null page is left out: the driver maps over scratch pages and flushes at the next job only.
+    """
+    if kept == entry or kept & NULL:
+        return True
+    return not (kept & ~entry & _PERMISSIONS) and not ((kept ^ entry) & _MEANING)

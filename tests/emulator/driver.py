@@ -378,14 +378,26 @@ class Queue:
         self.seqno += 1
         self.ring(
             [
-                *c.FlushDw.encode(4, invalidate_tlb=1),
+                *self.flush(invalidate_tlb=1),
                 *c.BatchBufferStart.encode(ppgtt=int(self.vm is not None), address=batch_address),
-                *c.FlushDw.encode(5, post_sync=1, ggtt=1, address=self.fence_ggtt, data=[self.seqno, 0]),
+                *self.store_global(self.fence_ggtt, self.seqno),
                 *c.UserInterrupt.encode(),
             ]
         )
         self.driver.fast(Action.SCHED_CONTEXT, self.identity)
         return self.seqno
+
+    def flush(self, **fields: int) -> list[int]:
+        """The engine's own command for a flush."""
+        if self.engine.name.startswith("bcs"):
+            return c.FlushDw.encode(4, **fields)
+        return c.PipeControl.encode(**fields)
+
+    def store_global(self, address: int, value: int) -> list[int]:
+        """A flush that stores a value at a GGTT address."""
+        if self.engine.name.startswith("bcs"):
+            return c.FlushDw.encode(5, post_sync=1, ggtt=1, address=address, data=[value, 0])
+        return c.PipeControl.encode(post_sync=1, ggtt=1, address=address, low=value)
 
     @property
     def completed(self) -> int:

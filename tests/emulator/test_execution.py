@@ -164,7 +164,7 @@ def test_copies_cross_pages_that_are_not_contiguous(driver: Driver, vm: Vm, queu
 def test_driver_watchdog_wait_is_satisfied(driver: Driver) -> None:
     queue = driver.queue(None, "rcs0").register().enable()
     wait = c.SemaphoreWait.encode(ggtt=1, poll=1, compare=4, data=0xDEAD, address=queue.lrca)
-    queue.ring([*wait, *c.FlushDw.encode(4, post_sync=1, ggtt=1, address=queue.fence_ggtt, data=[1])])
+    queue.ring([*wait, *queue.store_global(queue.fence_ggtt, 1)])
     driver.fast(Action.SCHED_CONTEXT, queue.identity)
     driver.until(lambda: queue.completed == 1)
 
