@@ -137,20 +137,24 @@ def test_a_batch_after_the_fence_of_a_bind_sees_the_binding(plain_vm: Vm, bo, sy
 
 @behaviour("bind.order.same-queue", "bind.order.other-queue")
 @acts("ioctl")
-def test_a_waiting_bind_holds_up_its_own_queue_and_no_other(plain_vm: Vm, bo, syncobj) -> None:
+def test_a_waiting_bind_holds_up_its_own_queue_and_no_other(plain_vm: Vm, bo, syncobj, sentinel) -> None:
     """Binds of a queue are done in order behind one that waits; a bind of another queue passes them."""
     binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
-    slow, quick = plain_vm.queue(binds), plain_vm.queue(binds)
+    slow, quick, running = plain_vm.queue(binds), plain_vm.queue(binds), plain_vm.queue()
     gate, held, behind, passing = syncobj(), syncobj(), syncobj(), syncobj()
-    target = bo(3 * UNIT)
+    target, go = bo(4 * UNIT), sentinel()
+    content = target.map()
+    plain_vm.map(target, AT)
+    job = running.start(Batch().semaphore_wait(AT, go), syncs=[gate.sync()])
     place = {"obj": target.handle, "range": UNIT}
-    plain_vm.bind(MAP, addr=AT, syncs=[gate.waiting(), held.sync()], queue=slow.id, **place)
-    plain_vm.bind(MAP, addr=AT + (1 << 30), syncs=[behind.sync()], queue=slow.id, **place)
-    plain_vm.bind(MAP, addr=AT + (2 << 30), syncs=[passing.sync()], queue=quick.id, **place)
+    plain_vm.bind(MAP, addr=AT + (1 << 30), syncs=[gate.waiting(), held.sync()], queue=slow.id, **place)
+    plain_vm.bind(MAP, addr=AT + (2 << 30), syncs=[behind.sync()], queue=slow.id, **place)
+    plain_vm.bind(MAP, addr=AT + (1 << 40), syncs=[passing.sync()], queue=quick.id, **place)
     passing.wait()
     assert not held.signalled
     assert not behind.signalled
-    gate.signal()
+    content.set_u32(0, go)
+    job.wait()
     behind.wait()
     assert held.signalled
 
@@ -163,7 +167,7 @@ def test_an_object_in_a_faulting_vm_is_mapped_when_first_used(fault_vm: Vm, bo, 
     target, value = bo(UNIT), sentinel()
     content = target.map()
     queue = fault_vm.queue()
-    queue.run(Batch().noop().end())
+    queue.run(Batch().noop())
     fault_vm.map(target, AT)
     before = counters.snapshot()
     queue.store(AT, value)
@@ -179,7 +183,7 @@ def test_an_object_bound_immediately_does_not_fault(fault_vm: Vm, bo, sentinel, 
     target, value = bo(UNIT), sentinel()
     content = target.map()
     queue = fault_vm.queue()
-    queue.run(Batch().noop().end())
+    queue.run(Batch().noop())
     fault_vm.map(target, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
     before = counters.snapshot()
     queue.store(AT, value)

@@ -5,10 +5,9 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs, refused
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
 from fixtures.device import Device
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
-from fixtures.queue import QueueError
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from gpu import Batch
@@ -118,7 +117,7 @@ def test_a_mirror_maps_nothing_until_the_gpu_asks(
     fault_vm.mirror(flags=flags)
     assert not buffer.present()
     queue, value = fault_vm.queue(), sentinel()
-    queue.run(Batch().noop().end())
+    queue.run(Batch().noop())
     before = counters.snapshot()
     queue.store(buffer.address, value)
     counters.rose("svm_pagefault_count", since=before)
@@ -207,7 +206,7 @@ def test_an_idle_area_can_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
     kept = sentinel()
     buffer.set_u32(0, kept)
     queue = mirror_vm.queue()
-    queue.run(Batch().noop().end())
+    queue.run(Batch().noop())
     mirror_vm.unmap(buffer.address, buffer.size)
     with refused(errno.EIO):
         queue.store(buffer.address, sentinel())
@@ -324,22 +323,31 @@ def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memo
 
 @behaviour("bind.cam.readonly", "fault.gpu-readonly-write")
 @acts("load", "refusal")
-def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory, bo, sentinel) -> None:
+def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory, sentinel) -> None:
     """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
-    source, target = memory(PAGE), memory(PAGE)
-    value = sentinel()
-    source.set_u32(0, value)
-    source.mprotect(PROT_READ)
-    fault_vm.mirror(target.address, target.size)
-    fault_vm.mirror(source.address, source.size, flags=READONLY)
-    queue = fault_vm.queue()
-    queue.run(Batch().copy_mem(target.address, source.address).end())
-    from_gpu = target.u32(0)
-    assert from_gpu == value
-    source.mprotect(READ_WRITE)
-    with pytest.raises(QueueError):
-        queue.store(source.address, sentinel())
-    assert source.u32(0) == value
+    buffer, value = memory(PAGE), sentinel()
+    buffer.set_u32(0, value)
+    buffer.mprotect(PROT_READ)
+    fault_vm.mirror(buffer.address, buffer.size, flags=READONLY)
+    gpu_sees(fault_vm.queue(), buffer.address, value)
+    buffer.mprotect(READ_WRITE)
+    with refused(errno.EIO):
+        fault_vm.queue().store(buffer.address, sentinel())
+    assert buffer.u32(0) == value
+
+
+@behaviour("bind.cam.flags-only-inside")
+@acts("store")
+@pytest.mark.xfail(
+    reason="Linux 7.0 to 7.3: a mirror MAP takes in its default neighbours and gives them its flags "
+    "(xe_vm.c: xe_vm_find_cpu_addr_mirror_vma_range)"
+)
+def test_a_read_only_mirror_leaves_its_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
+    """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
+    inside, outside, value = memory(PAGE), memory(PAGE), sentinel()
+    mirror_vm.mirror(inside.address, inside.size, flags=READONLY)
+    mirror_vm.queue().store(outside.address, value)
+    landed(outside, 0, value)
 
 
 @behaviour("bind.cam.ufence-not-attached")

@@ -121,16 +121,17 @@ def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, co
     counters.still("svm_cpu_copy_kb", since=before)
 
 
-@behaviour("migrate.already-there")
-@acts("migrate", "load")
+@behaviour("migrate.already-there", "prefetch.to-vram")
+@acts("load")
 @needs("debugfs")
 def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
-    """A prefetch to the VRAM that already holds the memory copies nothing."""
+    """A prefetch moves memory to VRAM, and a second one to the same place copies nothing."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     buffer.set_u32(0, value)
     before = counters.snapshot()
-    queue.load(buffer.address)
-    counters.rose("svm_2M_migrate_count", since=before)
+    mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
+    counters.rose("svm_device_copy_kb", since=before, by=CHUNK >> 10)
+    assert not buffer.present()
     there = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
     counters.still("svm_device_copy_kb", since=there)
@@ -203,6 +204,7 @@ def test_memory_in_vram_is_counted_as_used(queue: Queue, device, memory, counter
 
 @behaviour("migrate.vram-full", "evict.svm-by-svm", "migrate.oversubscribe", "evict.refault-returns")
 @acts("load", "store")
+@pytest.mark.timeout(120)
 def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel) -> None:
     """The GPU works on half as much memory again as there is VRAM: all of it keeps its data."""
     size = device.region(device.vram[0]).total_size * 3 // 2 // CHUNK * CHUNK
@@ -219,7 +221,7 @@ def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel)
 
 
 @behaviour("migrate.large-copy", "prefetch.to-vram")
-@acts("migrate", "load")
+@acts("load")
 @needs("debugfs")
 def test_prefetch_moves_memory_before_the_gpu_asks(
     queue: Queue, mirror_vm: Vm, memory, sentinel, counters
@@ -227,11 +229,12 @@ def test_prefetch_moves_memory_before_the_gpu_asks(
     """PREFETCH to VRAM moves and maps the memory: the GPU's access of it then raises no fault."""
     buffer, value = memory(2 * CHUNK, align=CHUNK), sentinel()
     buffer.set_u32(CHUNK, value)
-    queue.run(Batch().noop().end())
+    queue.run(Batch().noop())
     before = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.rose("svm_2M_migrate_count", since=before)
+    counters.rose("svm_device_copy_kb", since=before, by=2 * CHUNK >> 10)
     assert not buffer.present()
+    assert not buffer.present(CHUNK)
     moved = counters.snapshot()
     gpu_sees(queue, buffer.address + CHUNK, value)
     counters.still("svm_pagefault_count", since=moved)
