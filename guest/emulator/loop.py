@@ -55,9 +55,17 @@ class Loop:
                 wanted = [time for seat in self._all if (time := seat.gpu.turn()) is not None]
                 timeout = min(wanted, default=-1.0)
         finally:
-            for path in self._paths:
-                with contextlib.suppress(FileNotFoundError):
-                    path.unlink()
+            self._close()
+
+    def _close(self) -> None:
+        for seat in self._all:
+            seat.listener.close()
+            if seat.connection is not None:
+                seat.connection.close()
+        self._poll.close()
+        for path in self._paths:
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
 
     def _watch(self, stream: socket.socket, seat: _Seat) -> None:
         self._seats[stream.fileno()] = seat
@@ -68,6 +76,7 @@ class Loop:
         if seat.connection is None:
             stream, _ = seat.listener.accept()
             self._forget(seat.listener)
+            seat.listener.close()
             seat.connection = Connection(stream, seat.gpu)
             seat.served = True
             self._watch(stream, seat)

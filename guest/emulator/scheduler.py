@@ -143,9 +143,8 @@ class Scheduler:
         if self._waiting and now >= self._poll_at:
             self._poll(now)
         if self._ready:
-            context = self._ready.popleft()
-            self._slice(context, now)
-            return SPIN_PAUSE if context.instructions_running() > SPIN_INSTRUCTIONS else 0.0
+            self._slice(self._ready.popleft(), now)
+            return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
         if self._hung:
             self._reset_hung(now)
         if self._waiting:
@@ -261,3 +260,7 @@ class Scheduler:
     def _show(self, context: Context, what: str) -> None:
         if self._trace.context:
             self._trace.line(self._name, "context", f"{context}: {what}")
+
+
+def _spins(context: Context) -> bool:
+    return context.instructions_running() > SPIN_INSTRUCTIONS
