@@ -62,7 +62,7 @@ def _rule(rule: Rule) -> bytes:
     for test in rule.tests:
         offset = 16 + 8 * test.argument + (4 if test.high else 0)  # little-endian halves
         body += _instruction(_LOAD, offset) + _instruction(_AND, test.mask)
-        skip = (1, 0) if test.negated else (0, 1)
+        skip = (0, 1) if test.negated else (1, 0)
         body += _instruction(_EQUAL, test.wanted, *skip) + _instruction(_RETURN, Verdict.ALLOW)
     body += _instruction(_RETURN, Verdict.USER_NOTIF)
     return _instruction(_EQUAL, NUMBERS[rule.name], 0, len(body) // 8) + body

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import fcntl
 import os
+import select
 import struct
 from typing import NamedTuple
 
@@ -36,6 +37,9 @@ _NOTIF = struct.Struct("=QIIiIQ6Q")  # struct seccomp_notif
 _RESPONSE = struct.Struct("=QqiI")
 _ADDFD_STRUCT = struct.Struct("=QIIII")
 _ZEROES = bytes(_NOTIF.size)
+
+ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
+"""A filter that asks about nothing."""
 
 
 class _Program(ctypes.Structure):
@@ -83,9 +87,15 @@ class Listener:
     def __init__(self, fd: int) -> None:
         self.fd = fd
         self._buffer = bytearray(_NOTIF.size)
+        self._poll = select.poll()
+        self._poll.register(fd, select.POLLIN)
         # Wake the caller on this CPU, at once: the round trip never waits for an idle core (Linux 6.6).
         with contextlib.suppress(OSError):
             fcntl.ioctl(fd, _SET_FLAGS, _SYNC_WAKE_UP)
+
+    def hung_up(self) -> bool:
+        """Whether no process has the filter any more."""
+        return any(events & select.POLLHUP for _, events in self._poll.poll(0))
 
     def receive(self) -> Notification | None:
         """The next call; None when its caller died before it was received. Does not block when poll(2) said

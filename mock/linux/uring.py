@@ -34,7 +34,6 @@ _SQE = struct.Struct(
     "=BBHiQQIIQ24x"
 )  # struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, advice, user_data
 _CQE = struct.Struct("=QiI")
-_WORD = struct.Struct("=I")
 
 MADV_DONTNEED_LOCKED = 24
 
@@ -62,59 +61,61 @@ def create() -> Created:
 
 
 class Ring:
-    """The submitting side, one request at a time."""
+    """The submitting side, one request at a time.
+
+    The words shared with the kernel are accessed through memoryviews of native integers: one load or store
+    each. (The struct module goes byte by byte, and a tail that is half written makes the kernel repeat old
+    requests.)
+    """
 
     def __init__(self, fd: int, params: bytes) -> None:
         self.fd = fd
         values = _PARAMS.unpack(params)
         sq_entries, cq_entries = values[0], values[1]
-        _, self._sq_tail, sq_mask, _, self._sq_flags, _, sq_array, *_ = values[7:17]
-        self._cq_head, self._cq_tail, cq_mask, _, _, self._cqes, *_ = values[17:27]
-        self._sq = mmap.mmap(fd, sq_array + 4 * sq_entries, offset=_OFF_SQ_RING)
-        self._cq = mmap.mmap(fd, self._cqes + _CQE.size * cq_entries, offset=_OFF_CQ_RING)
+        _, sq_tail, sq_mask, _, sq_flags, _, sq_array, *_ = values[7:17]
+        cq_head, cq_tail, cq_mask, _, _, self._cqes, *_ = values[17:27]
+        self._sq_map = mmap.mmap(fd, sq_array + 4 * sq_entries, offset=_OFF_SQ_RING)
+        self._cq_map = mmap.mmap(fd, self._cqes + _CQE.size * cq_entries, offset=_OFF_CQ_RING)
         self._entries = mmap.mmap(fd, 64 * sq_entries, offset=_OFF_SQES)
-        self._sq_mask = self._word(self._sq, sq_mask)
-        self._cq_mask = self._word(self._cq, cq_mask)
-        self._array = sq_array
+        self._sq = memoryview(self._sq_map)[: sq_array + 4 * sq_entries].cast("I")
+        self._cq = memoryview(self._cq_map)[: self._cqes + _CQE.size * cq_entries].cast("I")
+        self._sq_tail, self._sq_flags, self._array = sq_tail // 4, sq_flags // 4, sq_array // 4
+        self._cq_head, self._cq_tail = cq_head // 4, cq_tail // 4
+        self._sq_mask, self._cq_mask = self._sq[sq_mask // 4], self._cq[cq_mask // 4]
         self._barrier = threading.Lock()
 
-    @staticmethod
-    def _word(area: mmap.mmap, offset: int) -> int:
-        value: int = _WORD.unpack_from(area, offset)[0]
-        return value
-
     def _fence(self) -> None:
-        """Order our accesses to the shared memory: taking and leaving a lock is a full barrier on every
-        machine.
-        """
+        """Order our accesses to the shared memory: taking and leaving a lock does it on every machine."""
         with self._barrier:
             pass
 
     def madvise(self, start: int, end: int, advice: int) -> None:
-        """Hand in a request for madvise(2) on [start, end). Collect its completion with `result` before
-        the next.
+        """Hand in a request for madvise(2) on [start, end). Collect its completion with `result` before the
+        next.
         """
-        tail = self._word(self._sq, self._sq_tail)
+        tail = self._sq[self._sq_tail]
         index = tail & self._sq_mask
         _SQE.pack_into(self._entries, 64 * index, _OP_MADVISE, 0, 0, -1, 0, start, end - start, advice, 0)
-        _WORD.pack_into(self._sq, self._array + 4 * index, index)
+        self._sq[self._array + index] = index
         self._fence()
-        _WORD.pack_into(self._sq, self._sq_tail, tail + 1 & 0xFFFFFFFF)
+        self._sq[self._sq_tail] = tail + 1 & 0xFFFFFFFF
         self._fence()
-        if self._word(self._sq, self._sq_flags) & _SQ_NEED_WAKEUP:
+        if self._sq[self._sq_flags] & _SQ_NEED_WAKEUP:
             syscall("io_uring_enter", self.fd, 1, 0, _ENTER_SQ_WAKEUP, 0, 0)
 
     def result(self) -> int | None:
         """What madvise returned (0 or negative errno), None while it runs."""
-        head = self._word(self._cq, self._cq_head)
-        if head == self._word(self._cq, self._cq_tail):
+        head = self._cq[self._cq_head]
+        if head == self._cq[self._cq_tail]:
             return None
         self._fence()
-        result: int = _CQE.unpack_from(self._cq, self._cqes + _CQE.size * (head & self._cq_mask))[1]
-        _WORD.pack_into(self._cq, self._cq_head, head + 1 & 0xFFFFFFFF)
+        result: int = _CQE.unpack_from(self._cq_map, self._cqes + _CQE.size * (head & self._cq_mask))[1]
+        self._cq[self._cq_head] = head + 1 & 0xFFFFFFFF
         return result
 
     def close(self) -> None:
-        for area in (self._sq, self._cq, self._entries):
+        self._sq.release()
+        self._cq.release()
+        for area in (self._sq_map, self._cq_map, self._entries):
             area.close()
         os.close(self.fd)

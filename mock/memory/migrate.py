@@ -119,21 +119,16 @@ class Migration:
             found[start + at] = data[at : at + PAGE_SIZE]
 
     def _leave_out_changed(self, found: dict[int, bytes | None], start: int, end: int) -> None:
-        """Pages that the client unmapped, removed or moved since the last digest are not the driver's."""
-        _, inbox, memory, _ = self._parts
+        """Pages that the client unmapped or removed since the last digest are not the driver's."""
+        _, inbox, _, _ = self._parts
         for change in inbox.overlapping(start, end):
+            if isinstance(change, Moved):
+                continue  # see `move`
             for page in range(max(start, change.start), min(end, change.end), PAGE_SIZE):
-                if page not in found:
-                    continue
-                if isinstance(change, Moved):
-                    # Moved away empty, after the zap: isolated, and digesting the event moves it along. Moved
-                    # with its contents: the client has them.
-                    new = page - change.start + change.new
-                    if not memory.pagemap.present(new, new + PAGE_SIZE)[0]:
-                        continue
-                data = found.pop(page)
-                for child in self._space.children:
-                    child.migration.put(page, data or bytes(PAGE_SIZE))
+                if page in found:
+                    data = found.pop(page)
+                    for child in self._space.children:
+                        child.migration.put(page, data or bytes(PAGE_SIZE))
 
     # Back.
 
@@ -234,12 +229,18 @@ class Migration:
         """These pages are not isolated any more, their contents do not matter."""
         self.isolated.difference_update(self._space.isolated(start, end))
 
-    def move(self, start: int, end: int, new: int) -> None:
-        """mremap(2) moved [start, end) to `new`."""
+    def move(self, start: int, end: int, new: int) -> list[tuple[int, int]]:
+        """mremap(2) moved [start, end) to `new`. Returns the ranges there that were isolated, or so it
+        seemed, but had moved with their contents before they could be zapped: the client has them.
+        """
         pages = self._space.isolated(start, end)
         self.isolated.difference_update(pages)
-        self.isolated.update(page - start + new for page in pages)
+        moved = [page - start + new for page in pages]
         self._unprotect(new, new + end - start)
+        memory = self._space.memory
+        kept = [page for page in moved if memory and memory.pagemap.present(page, page + PAGE_SIZE)[0]]
+        self.isolated.update(set(moved).difference(kept))
+        return list(_runs(kept))
 
     def inherit(self, parent: Migration) -> None:
         """fork(2): pages that are missing in the parent, or may be by the time of the fork, are

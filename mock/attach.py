@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: MIT
+"""The client's side: put this process, and all it will start, in front of mock GPUs.
+
+Done once, it cannot be undone: the filter stays for the life of the process. So a test runner attaches in the
+worker process that runs the tests, never in the one that starts workers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mock.filter import DEVICES
+from mock.handover import Channel, HandoverError
+from mock.linux import seccomp
+from mock.linux.bpf import Rule, assemble
+from mock.linux.syscall import syscall
+from mock.probe import find_seccomp, find_tracing, make_ring, make_userfaultfd, privileged
+
+DRIVER = "mock.driver.driver:Driver"
+"""The class of the driver, as module:class."""
+
+_ROOT = Path(__file__).resolve().parent.parent
+_START = 60.0
+"""Seconds a mock may take to come up, on a machine that is very busy."""
+
+_PR_SET_PTRACER = 0x59616D61
+_MADV_WIPEONFORK = 18
+_PAGE = 4096
+
+
+class Unavailable(Exception):  # noqa: N818 - a condition, not a failure
+    """There can be no mock here; one line says why and what to do."""
+
+
+@dataclass
+class Attachment:
+    """The mock of this process."""
+
+    nodes: list[str]
+    """Paths of the device nodes: /dev/dri/card0, /dev/dri/renderD128, ..."""
+    ladder: list[str]
+    """What the mock cannot do here and why, one line each; empty when it can do everything."""
+    abilities: frozenset[str]
+    """What it can do to this process's memory: values of kernel.Ability."""
+    pid: int
+    """The mock process."""
+    _channel: Channel = field(repr=False)
+    _errors: int = field(repr=False)
+
+    def alive(self) -> bool:
+        """False when the mock has died: devices answer ENODEV then, and memory in VRAM is lost (reads as
+        zeros).
+        """
+        try:
+            os.read(self._channel.fileno(), 1)
+        except BlockingIOError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def errors(self) -> str:
+        """What the mock has printed: internal errors with their tracebacks, and how it ended. Empty when all
+        is well.
+        """
+        return os.pread(self._errors, 1 << 20, 0).decode(errors="replace")
+
+
+_attached: Attachment | None = None
+
+
+def attach(
+    platform: str,
+    level: str = "7.3",
+    defect: str | None = None,
+    *,
+    driver: str = DRIVER,
+    rules: Iterable[Rule] = DEVICES,
+    verbose: bool = False,
+) -> Attachment:
+    """Start a mock with the GPUs of `platform` at a uAPI level (a kernel version), and answer this process's,
+    its threads' and its descendants' calls on /dev/dri from now on. `defect`: one of mock.defects. Raises
+    Unavailable.
+    """
+    global _attached  # noqa: PLW0603 - a process has one mock, for good
+    if _attached is not None:
+        raise Unavailable(
+            f"this process is attached to a mock already (pid {_attached.pid}), which is for good"
+        )
+    for finding in (find_seccomp(), find_tracing()):
+        if finding.lost == "the mock cannot run":
+            raise Unavailable(f"no mock: {finding.name}: {finding.detail}; {finding.remedy}")
+    errors = os.memfd_create("svm-cts-errors", os.MFD_CLOEXEC)
+    arguments = ["--platform", platform, "--level", level, "--driver", driver]
+    arguments += ["--defect", defect] if defect is not None else []
+    arguments += ["--verbose"] if verbose else []
+    channel = _start(arguments, errors)
+    try:
+        _attached = _join(channel, errors, assemble(rules))
+    except HandoverError as error:
+        channel.close()
+        said = os.pread(errors, 4096, 0).decode(errors="replace").strip().splitlines()
+        os.close(errors)
+        raise Unavailable(f"no mock: {error}" + (f" ({said[-1]})" if said else "")) from error
+    except BaseException:
+        channel.close()
+        os.close(errors)
+        raise
+    return _attached
+
+
+def _start(arguments: list[str], errors: int) -> Channel:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        command = [sys.executable, "-m", "mock", "--channel", str(theirs.fileno()), *arguments]
+        # Returns at once: the mock goes to the background on its own.
+        result = subprocess.run(
+            command,
+            cwd=_ROOT,
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join(filter(None, [str(_ROOT), os.environ.get("PYTHONPATH")]))},
+            pass_fds=(theirs.fileno(),),
+            stdin=subprocess.DEVNULL,
+            stdout=errors,
+            stderr=errors,
+            check=False,
+        )
+    if result.returncode:
+        ours.close()
+        raise HandoverError(f"the mock did not start (status {result.returncode})")
+    return Channel(ours)
+
+
+def _join(channel: Channel, errors: int, program: bytes) -> Attachment:
+    """The handover (see mock.handover). Only its last step changes this process for good."""
+    hello, _ = channel.receive(_START)
+    with contextlib.suppress(OSError):  # EINVAL without Yama
+        syscall("prctl", _PR_SET_PTRACER, hello["pid"], 0, 0, 0)
+    uffd, ring = make_userfaultfd(), make_ring()
+    with _closing(uffd.fd), _closing(ring.ring.fd if ring.ring else None):
+        ladder = [
+            f"{found.name}: {found.detail}: {found.lost}"
+            for found in (uffd.finding, ring.finding)
+            if found.lost
+        ]
+        channel.send(
+            {
+                "pid": os.getpid(),
+                "mailbox": _mailbox() if uffd.fd is not None else 0,
+                "user_mode_only": uffd.user_mode_only,
+                "ring": {"fd": ring.ring.fd, "parameters": ring.ring.parameters.hex()} if ring.ring else None,
+            },
+            (uffd.fd,) if uffd.fd is not None else (),
+        )
+        taken, _ = channel.receive(_START)
+    try:
+        listener = seccomp.install(program, privileged=privileged())
+    except OSError as error:
+        raise HandoverError(f"the filter cannot be installed: {error.strerror}") from error
+    with _closing(listener):
+        channel.send({}, (listener,))
+    channel.receive(_START)
+    os.set_blocking(channel.fileno(), False)
+    return Attachment(
+        nodes=[f"/dev/dri/{name}" for name in hello["nodes"]],
+        ladder=ladder + taken["reductions"],
+        abilities=frozenset(taken["abilities"]),
+        pid=hello["pid"],
+        _channel=channel,
+        _errors=errors,
+    )
+
+
+def _mailbox() -> int:
+    """A page for memory.mailbox, left mapped for good. Its address."""
+    page = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    page.madvise(_MADV_WIPEONFORK)
+    page.madvise(mmap.MADV_DONTNEED)
+    view = ctypes.c_char.from_buffer(page)
+    _kept.append(view)
+    return ctypes.addressof(view)
+
+
+_kept: list[object] = []
+
+
+@contextlib.contextmanager
+def _closing(fd: int | None) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        if fd is not None:
+            os.close(fd)

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: MIT
+"""The processes of the client tree and their address spaces, from the first sign of each to its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+
+from mock.files import Files
+from mock.kernel import PAGE_SIZE, Ability, File
+from mock.linux import procfs
+from mock.linux.uring import Ring
+from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
+from mock.loop import EventLoop, Order
+from mock.memory.mailbox import Mailbox
+from mock.memory.space import AddressSpace
+from mock.tasks import Process
+
+_SWEEP = 1.0
+"""Seconds between looks whether children that were never heard of again are still there."""
+
+
+class Clients:
+    """Implements memory.space.Host."""
+
+    def __init__(
+        self,
+        loop: EventLoop,
+        files: Files,
+        log: Callable[[str], None],
+        internal_error: Callable[[str, BaseException], None],
+    ) -> None:
+        self._loop = loop
+        self._files = files
+        self.log = log
+        self.internal_error = internal_error
+        self._processes: dict[int, Process] = {}
+        self._tgids: dict[int, int] = {}
+        self._mailboxes: dict[AddressSpace, Mailbox] = {}
+        self._unbound: set[AddressSpace] = set()
+        self._dirty: dict[AddressSpace, None] = {}
+        self._sweeping = False
+
+    # Processes.
+
+    def of(self, tid: int) -> Process | None:
+        """The process of a thread, if it has used a device before."""
+        tgid = self._tgids.get(tid)
+        if tgid is not None:
+            try:
+                os.stat(f"/proc/{tgid}/task/{tid}")  # noqa: PTH116 - for each call, and pathlib is slow
+            except OSError:
+                del self._tgids[tid]
+            else:
+                return self._current(tgid)
+        try:
+            tgid = procfs.status(tid).tgid
+        except OSError:
+            return None
+        if tgid not in self._processes:
+            return None
+        self._tgids[tid] = tgid
+        return self._current(tgid)
+
+    def _current(self, tgid: int) -> Process | None:
+        """The process, with the memory it has now: execve replaces it."""
+        process = self._processes.get(tgid)
+        if process is not None and process.exec_seen:
+            mailbox = self._mailboxes.get(process.space)
+            if mailbox.marks(tgid) if mailbox else process.space.check_alive():
+                return process
+            self._leave(process)
+            return None
+        return process
+
+    def meet(self, tid: int) -> Process:
+        """The process of a thread that uses a device now. OSError when it is gone or cannot be accessed."""
+        process = self.of(tid)
+        if process is None:
+            tgid = procfs.status(tid).tgid
+            process = self.enter(tgid, self._space_of(tgid))
+            self._tgids[tid] = tgid
+        return process
+
+    def _space_of(self, tgid: int) -> AddressSpace:
+        for space, mailbox in self._mailboxes.items():
+            if space.alive and mailbox.marks(tgid):
+                if space in self._unbound:
+                    self._unbound.remove(space)
+                    space.bind(tgid)
+                return space
+        space = AddressSpace(self, str(tgid), None, frozenset())
+        space.bind(tgid)
+        return space
+
+    def enter(self, tgid: int, space: AddressSpace) -> Process:
+        """A process with this memory."""
+        process = Process(tgid, os.pidfd_open(tgid), space)
+        self._processes[tgid] = process
+        self._loop.watch(process.pidfd, Order.PROCESSES, lambda: self._leave(process))
+        return process
+
+    def _leave(self, process: Process) -> None:
+        """It ended, or has other memory now."""
+        self._loop.forget(process.pidfd)
+        os.close(process.pidfd)
+        if self._processes.get(process.tgid) is process:
+            del self._processes[process.tgid]
+        if not any(other.space is process.space for other in self._processes.values()):
+            process.space.died()
+
+    # Address spaces.
+
+    def equip(self, space: AddressSpace, uffd: Userfaultfd, mailbox: int) -> None:
+        """Leave a token in the client's mailbox page and serve its faults. OSError when it cannot be
+        registered.
+        """
+        uffd.register(mailbox, mailbox + PAGE_SIZE, Mode.MISSING)
+        self._mark(space, uffd, mailbox)
+        self.ready(space)
+
+    def _mark(self, space: AddressSpace, uffd: Userfaultfd, address: int) -> None:
+        mailbox = Mailbox(address)
+        uffd.copy(address, mailbox.page)
+        self._mailboxes[space] = mailbox
+
+    def ready(self, space: AddressSpace) -> None:
+        assert space.inbox is not None
+        self._loop.watch(space.inbox.fd, Order.MEMORY, space.inbox.read)
+
+    def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
+        child = AddressSpace(self, f"child of {parent.name}", uffd, parent.abilities)
+        self._unbound.add(child)
+        try:
+            self._mark(child, uffd, self._mailboxes[parent].address)
+        except (OSError, Busy):
+            child.died()
+        if not self._sweeping:
+            self._sweeping = True
+            self._loop.call_at(self._loop.time() + _SWEEP, self._sweep)
+        return child
+
+    def _sweep(self) -> None:
+        """Find children that ended without a word: nothing else tells, as long as their process is
+        not known.
+        """
+        for space in list(self._unbound):
+            assert space.uffd is not None
+            mailbox = self._mailboxes.get(space)
+            try:
+                if mailbox is not None:
+                    space.uffd.copy(mailbox.address, mailbox.page)
+            except (FileExistsError, Busy):
+                continue
+            except OSError:
+                space.died()
+        self._sweeping = bool(self._unbound)
+        if self._sweeping:
+            self._loop.call_at(self._loop.time() + _SWEEP, self._sweep)
+
+    def add_ring(self, space: AddressSpace, ring: Ring) -> None:
+        """Let pages of this space be zapped."""
+        space.equip(ring)
+
+    def file_of(self, device: int, inode: int) -> File | None:
+        return self._files.get(device, inode)
+
+    def dirty(self, space: AddressSpace) -> None:
+        self._dirty[space] = None
+
+    def settle(self) -> None:
+        """Tell the driver what happened to memory."""
+        while self._dirty:
+            space, _ = self._dirty.popitem()
+            space.digest()
+            if not space.alive:
+                self._bury(space)
+
+    def _bury(self, space: AddressSpace) -> None:
+        self._unbound.discard(space)
+        self._mailboxes.pop(space, None)
+        if space.inbox is not None:
+            self._loop.forget(space.inbox.fd)
+        with contextlib.suppress(OSError):
+            space.close()
+
+
+def full_abilities(*, kernel_faults: bool, fork_events: bool) -> frozenset[str]:
+    """Abilities of a space with a userfaultfd."""
+    found = {Ability.USERFAULTFD}
+    if kernel_faults:
+        found.add(Ability.KERNEL_FAULTS)
+    if fork_events:
+        found.add(Ability.FORK_EVENTS)
+    return frozenset(found)

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""Which system calls of a client the mock is asked about."""
+
+from __future__ import annotations
+
+import os
+
+from mock.linux.bpf import Rule, Test
+
+_INT = 0xFFFFFFFF
+
+DEVICES = (
+    Rule("ioctl", (Test(1, 0xFF00, ord("d") << 8),)),
+    # Creating files is not the mock's business, and the most frequent kind of open in some programs.
+    Rule("openat", (Test(2, os.O_CREAT, 0),)),
+    Rule("open", (Test(1, os.O_CREAT, 0),)),
+    Rule("openat2"),
+    # A descriptor mapped at 4 GiB or above: the fake offsets of buffer objects.
+    Rule("mmap", (Test(4, _INT, _INT, negated=True), Test(5, _INT, 0, high=True, negated=True))),
+    Rule("execve"),
+    Rule("execveat"),
+)
+"""For a program that opens devices by name and uses them."""

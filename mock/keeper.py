@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: MIT
+"""The mock's guardian: a small process that outlives it.
+
+Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
+client among them, and no test could even report what happened. The keeper holds the listener too: it then
+lets all calls through and answers those for devices with ENODEV, as after a surprise removal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+from mock.linux.seccomp import Gone, Listener, Notification
+from mock.linux.syscall import NUMBERS, syscall
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent(parent: int) -> None:
+    """Have this process killed when its parent `parent` ends."""
+    syscall("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def keep(mock: int, connection: socket.socket) -> int:
+    """Wait for the mock (a child), which sends its listener on `connection`. Returns the exit status to end
+    with.
+    """
+    listener_fd: int | None = None
+    with contextlib.suppress(OSError):
+        _, fds, _, _ = socket.recv_fds(connection, 1, 1)
+        listener_fd = fds[0] if fds else None
+    _, status = os.waitpid(mock, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code == 0:
+        return 0
+    how = (
+        f"was killed by signal {-code} ({signal.strsignal(-code)})"
+        if code < 0
+        else f"ended with status {code}"
+    )
+    print(f"mock: the mock {how}", file=sys.stderr, flush=True)
+    if listener_fd is not None:
+        _stand_in(Listener(listener_fd))
+    return 1
+
+
+def _stand_in(listener: Listener) -> None:
+    """Answer for a dead mock until the last client has ended."""
+    poll = select.poll()
+    poll.register(listener.fd, select.POLLIN)
+    while not any(events & select.POLLHUP for _, events in poll.poll()):
+        notification = listener.receive()
+        if notification is None:
+            continue
+        with contextlib.suppress(Gone):
+            if _for_a_device(notification):
+                listener.answer(notification.id, -errno.ENODEV)
+            else:
+                listener.proceed(notification.id)
+
+
+def _for_a_device(notification: Notification) -> bool:
+    fd = {NUMBERS.get("ioctl"): 0, NUMBERS.get("mmap"): 4}.get(notification.number)
+    if fd is None:
+        return False
+    try:
+        target = Path(f"/proc/{notification.tid}/fd/{notification.arguments[fd] & 0xFFFFFFFF}").readlink()
+    except OSError:
+        return False
+    return str(target).startswith("/memfd:svm-cts")

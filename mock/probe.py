@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: MIT
+"""What this machine lets the mock do, found by trying; and what each thing missing takes away.
+
+The ladder: everything; userfaultfd for user-mode faults only; no userfaultfd; no seccomp notification, no
+mock.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from mock.linux import pidfd, seccomp, uring, userfaultfd
+from mock.linux.syscall import MACHINE, NUMBERS
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One facility. `lost`: what the mock cannot do without it (one line, for the ladder); `remedy`: what to
+    do.
+    """
+
+    name: str
+    works: bool
+    detail: str
+    lost: str = ""
+    remedy: str = ""
+
+
+def _why(error: OSError) -> str:
+    return f"{errno.errorcode.get(error.errno or 0, '?')}: {os.strerror(error.errno or 0)}"
+
+
+def privileged() -> bool:
+    """Whether this process has CAP_SYS_ADMIN, so that filters need no NO_NEW_PRIVS."""
+    return has_capability(21)
+
+
+def has_capability(bit: int) -> bool:
+    """Whether this process has a capability in effect (bit of linux/capability.h)."""
+    return int(_status("CapEff"), 16) >> bit & 1 != 0
+
+
+def _status(key: str) -> str:
+    """A line of /proc/self/status."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(line.partition(":")[2].strip() for line in lines if line.startswith(f"{key}:"))
+
+
+def _sysctl(path: str) -> str | None:
+    try:
+        return Path("/proc/sys", path).read_text().strip()
+    except OSError:
+        return None
+
+
+def find_seccomp() -> Finding:
+    """Filters with user notification: without them there is no mock."""
+    name = "seccomp user notification"
+    lost = "the mock cannot run"
+    if not NUMBERS:
+        return Finding(name, False, f"the mock knows no {MACHINE}", lost, "use an x86_64 or aarch64 machine")
+    try:
+        seccomp.available()
+    except OSError as error:
+        remedy = "use a kernel with CONFIG_SECCOMP_FILTER, 5.19 or newer, outside of sandboxes that forbid seccomp(2)"
+        return Finding(name, False, _why(error), lost, remedy)
+    if _status("Seccomp") == "2" and listening():
+        detail = "a filter with a listener is installed already"
+        return Finding(name, False, detail, lost, "run outside of the program that watches this one")
+    return Finding(name, True, "available")
+
+
+def listening() -> bool:
+    """Whether this process is watched through a listener already: only one is allowed. Tried in a child."""
+    child = os.fork()
+    if child == 0:
+        status = 1
+        with contextlib.suppress(OSError):
+            seccomp.install(seccomp.ALLOW_ALL, privileged=privileged())
+            status = 0
+        os._exit(status)
+    return os.waitpid(child, 0)[1] != 0
+
+
+@dataclass(frozen=True)
+class Made:
+    """A userfaultfd of this process, or why there is none."""
+
+    fd: int | None
+    user_mode_only: bool
+    finding: Finding
+
+
+def make_userfaultfd() -> Made:
+    """The best userfaultfd this process can have."""
+    name = "userfaultfd"
+    try:
+        fd = userfaultfd.create(user_mode_only=False)
+    except OSError as full:
+        reason = _why(full)
+    else:
+        return Made(fd, False, Finding(name, True, "user and kernel faults"))
+    try:
+        fd = userfaultfd.create(user_mode_only=True)
+    except OSError as error:
+        lost = "no memory can migrate, CPU faults and unmapping are not noticed"
+        remedy = "use a kernel with CONFIG_USERFAULTFD, outside of sandboxes that forbid userfaultfd(2)"
+        return Made(None, True, Finding(name, False, _why(error), lost, remedy))
+    lost = "system calls (write, read) on migrated memory fail with EFAULT"
+    remedy = "run as root, or sysctl vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd"
+    return Made(
+        fd, True, Finding(name, False, f"user-mode faults only ({reason} for the rest)", lost, remedy)
+    )
+
+
+def find_userfaultfd() -> Finding:
+    """What `make_userfaultfd` would find."""
+    made = make_userfaultfd()
+    if made.fd is not None:
+        os.close(made.fd)
+    return made.finding
+
+
+def find_fork_events() -> Finding:
+    """Whether children of fork get migrated memory."""
+    name = "userfaultfd fork events"
+    if has_capability(19):
+        return Finding(name, True, "CAP_SYS_PTRACE")
+    lost = "children read zeros where memory had migrated before fork"
+    return Finding(name, False, "no CAP_SYS_PTRACE", lost, "run as root")
+
+
+@dataclass(frozen=True)
+class MadeRing:
+    """A ring of this process, or why there is none."""
+
+    ring: uring.Created | None
+    finding: Finding
+
+
+def make_ring() -> MadeRing:
+    """An io_uring by which the mock zaps pages of this process."""
+    name = "io_uring with a kernel thread"
+    try:
+        ring = uring.create()
+    except OSError as error:
+        disabled = _sysctl("kernel/io_uring_disabled")
+        remedy = "use a kernel with CONFIG_IO_URING, 5.11 or newer, outside of sandboxes that forbid io_uring_setup(2)"
+        if disabled not in (None, "0"):
+            remedy = f"sysctl kernel.io_uring_disabled=0 (it is {disabled})"
+        return MadeRing(None, Finding(name, False, _why(error), "no memory can migrate", remedy))
+    return MadeRing(ring, Finding(name, True, "available"))
+
+
+def find_ring() -> Finding:
+    """What `make_ring` would find."""
+    made = make_ring()
+    if made.ring is not None:
+        os.close(made.ring.fd)
+    return made.finding
+
+
+def find_tracing() -> Finding:
+    """Whether one process may read another's memory and take its descriptors, as the mock does with
+    clients.
+    """
+    name = "access to other processes"
+    scope = _sysctl("kernel/yama/ptrace_scope")
+    said = "no Yama" if scope is None else f"ptrace_scope {scope}"
+    if scope == "3" or (scope == "2" and not has_capability(19)):
+        return Finding(
+            name, False, said, "the mock cannot run", "sysctl kernel.yama.ptrace_scope=1, or run as root"
+        )
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(writer)
+        os.read(reader, 1)
+        os._exit(0)
+    os.close(reader)
+    process = pidfd.open_(child)
+    try:
+        os.close(os.open(f"/proc/{child}/mem", os.O_RDWR | os.O_CLOEXEC))
+        os.close(pidfd.take(process, 0))
+    except OSError as error:
+        remedy = (
+            "run outside of sandboxes that forbid ptrace and pidfd_getfd(2) (Docker: --cap-add SYS_PTRACE)"
+        )
+        return Finding(name, False, f"{said}, {_why(error)}", "no memory can migrate", remedy)
+    finally:
+        os.close(writer)
+        os.close(process)
+        os.waitpid(child, 0)
+    return Finding(name, True, said)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: MIT
+"""The mock process: everything wired together, from the handover to the end of the last client."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from mock.clients import Clients, full_abilities
+from mock.defects import find as find_defect
+from mock.files import Files
+from mock.gate import Gate
+from mock.handover import Channel, HandoverError
+from mock.kernel import Driver, EventFile, File
+from mock.linux import pidfd
+from mock.linux.seccomp import Listener
+from mock.linux.uring import Ring
+from mock.linux.userfaultfd import NEEDED, WISHED, Feature, Userfaultfd, create, features
+from mock.loop import EventLoop, Order
+from mock.memory.space import AddressSpace
+
+DRIVER = "mock.driver.driver:Driver"
+"""Where the driver is, as module:class."""
+
+
+class Server:
+    """One mock. Implements kernel.Services."""
+
+    def __init__(self, *, verbose: bool) -> None:
+        self._verbose = verbose
+        self._loop = EventLoop(self._settle, self.internal_error)
+        self.files = Files(self._loop)
+        self.clients = Clients(self._loop, self.files, self.log, self.internal_error)
+        self.driver: Driver | None = None
+
+    # kernel.Services.
+
+    @property
+    def loop(self) -> EventLoop:
+        return self._loop
+
+    def create_file(self, name: str, released: Callable[[], None]) -> File:
+        del name
+        return self.files.create(released)
+
+    def create_event_file(self, released: Callable[[], None]) -> EventFile:
+        return self.files.create_event(released)
+
+    def log(self, message: str) -> None:
+        if self._verbose:
+            print(f"mock: {message}", file=sys.stderr, flush=True)
+
+    def internal_error(self, what: str, error: BaseException) -> None:
+        text = "".join(traceback.format_exception(error))
+        print(f"mock: internal error: {what}\n{text}", file=sys.stderr, flush=True)
+
+    def _settle(self) -> None:
+        self.files.settle()
+        self.clients.settle()
+
+    # Life.
+
+    def load(self, driver: str, platform: str, level: str, defect: str | None) -> Driver:
+        """Make the driver, and break it if asked to. Raises HandoverError with what was wrong."""
+        module, name = driver.split(":")
+        try:
+            made: Driver = getattr(importlib.import_module(module), name)(platform, level, self)
+        except (KeyError, ValueError) as error:
+            raise HandoverError(f"no platform {platform!r} at level {level!r}: {error}") from error
+        self.driver = made
+        if defect is not None:
+            find_defect(defect)(self)
+        return made
+
+    def serve(self, channel: Channel, keep: Callable[[int], None]) -> None:
+        """Take a client over, then serve it and its descendants until the last has ended. `keep` is called
+        with the listener when there is one. Raises HandoverError.
+        """
+        driver = self.driver
+        assert driver is not None
+        gate = Gate(driver, self.clients, self.files, self._loop, self.internal_error)
+        try:
+            channel.send({"pid": os.getpid(), "nodes": list(driver.nodes())})
+            hello, fds = channel.receive()
+            space, reductions = self._take_over(hello, fds)
+            self.clients.enter(hello["pid"], space)
+            channel.send({"reductions": reductions, "abilities": sorted(space.abilities)})
+            _, (listener_fd,) = channel.receive()
+            keep(listener_fd)
+            listener = Listener(listener_fd)
+            gate.serve(listener)
+            self._loop.watch(listener.fd, Order.CALLS, lambda: self._call(gate, listener))
+            channel.send({})
+            # What was imported lives for ever: the collector need not look at it in the middle of a test.
+            gc.collect()
+            gc.freeze()
+            self._loop.run()
+        finally:
+            gate.close()
+
+    def _call(self, gate: Gate, listener: Listener) -> None:
+        if not gate.ready() and listener.hung_up():
+            gate.abandon_all()
+            self._loop.stop()
+
+    def _take_over(self, hello: dict[str, Any], fds: list[int]) -> tuple[AddressSpace, list[str]]:
+        """The client's address space, and what cannot be done to it."""
+        pid = int(hello["pid"])
+        reductions: list[str] = []
+        uffd = Userfaultfd(fds[0]) if fds else None
+        abilities: frozenset[str] = frozenset()
+        if uffd is not None:
+            forks = enable(uffd)
+            if not forks:
+                reductions.append(
+                    "fork: children read zeros where memory had migrated (fork events need CAP_SYS_PTRACE)"
+                )
+            abilities = full_abilities(kernel_faults=not hello["user_mode_only"], fork_events=forks)
+        space = AddressSpace(self.clients, str(pid), uffd, abilities)
+        try:
+            space.bind(pid)
+        except OSError as error:
+            raise HandoverError(
+                f"the client's memory cannot be accessed: {error.strerror} (ptrace scope, or a sandbox)"
+            ) from error
+        if uffd is not None:
+            self.clients.equip(space, uffd, hello["mailbox"])
+            if hello["ring"] is not None:
+                reductions += self._take_ring(space, pid, **hello["ring"])
+        return space, reductions
+
+    @staticmethod
+    def _take_ring(space: AddressSpace, pid: int, fd: int, parameters: str) -> list[str]:
+        process = pidfd.open_(pid)
+        try:
+            space.equip(Ring(pidfd.take(process, fd), bytes.fromhex(parameters)))
+        except OSError as error:
+            return [f"migration: the client's io_uring cannot be taken over: {error.strerror} (pidfd_getfd)"]
+        finally:
+            os.close(process)
+        return []
+
+
+def enable(uffd: Userfaultfd) -> bool:
+    """The handshake of a new userfaultfd with all it can do; whether forks give events."""
+    probe = create(user_mode_only=True)
+    try:
+        offered = features(probe)
+    finally:
+        os.close(probe)
+    wanted = NEEDED | WISHED & offered
+    try:
+        uffd.enable(wanted | Feature.EVENT_FORK)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EINVAL):
+            raise
+        uffd.enable(wanted)
+        return False
+    return True

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: MIT
+"""System calls whose answer is deferred, and the signals and deaths of those who wait.
+
+The filter's WAIT_KILLABLE_RECV makes a caller deaf to signals while the mock has its call (a signal would
+otherwise repeat the call): so the mock looks for pending signals itself, and interrupts the wait as the
+kernel would.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mock.kernel import ERESTARTSYS, Deferred
+from mock.linux import procfs
+from mock.linux.seccomp import Listener, Notification
+from mock.loop import EventLoop
+
+_LOOK = 0.005
+"""Seconds between looks at waiting threads."""
+
+
+@dataclass
+class _Sleeper:
+    ident: int
+    tid: int
+    deferred: Deferred
+    shared_seen: bool = False
+    """A signal for the whole process was pending at the last look."""
+
+
+class Waiting:
+    """The callers that wait for a Deferred."""
+
+    def __init__(self, loop: EventLoop, answer: Callable[[Listener, int, int], None]) -> None:
+        self._loop = loop
+        self._answer = answer
+        self._sleepers: dict[int, _Sleeper] = {}
+        self._looking = False
+        self.listener: Listener | None = None
+
+    def add(self, notification: Notification, deferred: Deferred) -> None:
+        """Answer this call when the Deferred is settled."""
+        sleeper = _Sleeper(notification.id, notification.tid, deferred)
+        self._sleepers[sleeper.ident] = sleeper
+        deferred.deliver_to(lambda result: self._wake(sleeper, result))
+        if self._sleepers and not self._looking:
+            self._looking = True
+            self._loop.call_at(self._loop.time() + _LOOK, self._look)
+
+    def abandon_all(self) -> None:
+        """All callers are gone."""
+        for sleeper in list(self._sleepers.values()):
+            del self._sleepers[sleeper.ident]
+            sleeper.deferred.abandoned()
+
+    def _wake(self, sleeper: _Sleeper, result: int) -> None:
+        if self._sleepers.pop(sleeper.ident, None) is None or self.listener is None:
+            return
+        if result == -ERESTARTSYS and self._interruption(sleeper) != _RESTARTS:
+            result = -errno.EINTR
+        self._answer(self.listener, sleeper.ident, result)
+
+    def _look(self) -> None:
+        for sleeper in list(self._sleepers.values()):
+            if self.listener is None or not self.listener.valid(sleeper.ident):
+                self._sleepers.pop(sleeper.ident, None)
+                sleeper.deferred.abandoned()
+            elif self._interruption(sleeper):
+                sleeper.deferred.signalled()
+        self._looking = bool(self._sleepers)
+        if self._looking:
+            self._loop.call_at(self._loop.time() + _LOOK, self._look)
+
+    def _interruption(self, sleeper: _Sleeper) -> int:
+        """Whether signal_pending() would be true for the thread, and if so whether ERESTARTSYS can be given:
+        that number reaches the program if no signal is delivered to this very thread at once.
+        """
+        try:
+            status = procfs.status(sleeper.tid)
+        except OSError:
+            return _NOT
+        if status.pending & ~status.blocked:
+            return _RESTARTS
+        if not status.shared_pending & ~status.blocked:
+            sleeper.shared_seen = False
+            return _NOT
+        # The kernel gives a process's signal to the main thread if that does not block it, else to some thread that
+        # is awake: if it is still there a look later, nobody else has taken it.
+        if sleeper.tid == status.tgid or status.threads == 1:
+            return _RESTARTS
+        seen, sleeper.shared_seen = sleeper.shared_seen, True
+        return _INTERRUPTS if seen else _NOT
+
+
+_NOT = 0
+_INTERRUPTS = 1
+_RESTARTS = 2
