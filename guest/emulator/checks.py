@@ -27,6 +27,7 @@ NAMES = {
     "message-length": "a message of the wrong length",
     "message-unknown": "a message of an unknown kind, or with a value that the interface does not have",
     "message-order": "a message that does not fit the state it arrives in",
+    "emulator-error": "the emulator itself failed while it ran a context: a defect of the emulator",
     "ctb": "a command transport buffer descriptor with impossible offsets",
     "invalidation-range": "a page-selective invalidation whose address is not a multiple of its length",
 }

@@ -83,6 +83,7 @@ class Context:
         self._ran = 0  # ticks on the engine until it was last switched away from
         self._running_since: int | None = None
         self._idle_at = 0  # instructions done when it was idle last
+        self._space: PageTableSpace | None = None
 
     def load(self) -> None:
         """Take up what the driver wrote into the image: at first everything, later the ring's tail."""
@@ -110,6 +111,7 @@ class Context:
                 self._surroundings.memory, self.asid, state[PDP0_UDW] << 32 | state[PDP0_LDW]
             )
             invalidate = space.invalidate
+            self._space = space
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
             kind=self.engine.name[:3],
@@ -120,6 +122,11 @@ class Context:
             invalidate_tlb=invalidate,
         )
         self.execution = Execution.on_ring(ring, self._ggtt, space, engine=engine, status_page=self.address)
+
+    def forget_translations(self) -> None:
+        """Drop what is cached of its address space, as a context switch does."""
+        if self._space is not None:
+            self._space.invalidate()
 
     def save(self) -> None:
         """Write back what the driver may look at while the context is off: head and time on the engine."""

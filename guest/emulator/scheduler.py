@@ -10,6 +10,7 @@ reset).
 from __future__ import annotations
 
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -22,7 +23,7 @@ from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
 from guest.emulator.trace import Trace
 
-SLICE_INSTRUCTIONS = 200
+SLICE_INSTRUCTIONS = 50
 SLICE_SECONDS = 0.002
 SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
@@ -97,6 +98,10 @@ class Scheduler:
     def enable(self, identity: int) -> None:
         """Let a context run, and run what is in its ring."""
         if (context := self._known(identity, "enabled")) is not None:
+            if not context.enabled:
+                # The driver relies on it after it has rebound memory of a long-running VM, whose contexts it had
+                # disabled for that (xe_pt.c:bind_op_prepare).
+                context.forget_translations()
             context.enabled = True
             self._take_up(context)
 
@@ -191,7 +196,11 @@ class Scheduler:
         """Run a context and act on why it stopped; True if it could go on at once."""
         execution = context.execution
         assert execution is not None
-        stop = execution.run(budget)
+        try:
+            stop = execution.run(budget)
+        except Exception:
+            self._checks.report("emulator-error", self._name, traceback=traceback.format_exc())
+            stop = Stop(Reason.ILLEGAL, execution.pc, "the emulator failed")
         if self._trace.command:
             self._trace.line(self._name, "command", f"{context}: {execution.retired} done, {stop}")
         match stop.reason:
