@@ -17,7 +17,7 @@ from ioctl import Request
 from mock.driver.driver import Driver
 from mock.kernel import PAGE_SIZE, Ability, Change, Deferred, Isolated, Notifier, Vma
 
-TICK = 10e-6
+TICK = 200e-6
 """Seconds that pass whenever the clock is read: time goes on, and the same way in every run."""
 
 
