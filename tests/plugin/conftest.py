@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,11 +40,7 @@ LEDGER = """
   observable: [errno]
 """
 
-CONFTEST = """
-pytest_plugins = (
-    "fixtures.plugin.options", "fixtures.plugin.case", "fixtures.plugin.main", "fixtures.given", "stub",
-)
-"""
+PLUGINS: tuple[str, ...] = runpy.run_path(str(ROOT / "conftest.py"))["pytest_plugins"]
 
 # What is started in the project has neither node nor driver.
 STUB = """
@@ -91,7 +88,7 @@ class Project:
         (self.path / "behaviours" / "vocabulary.yaml").write_text(VOCABULARY)
         (self.path / "behaviours" / "demo.yaml").write_text(LEDGER)
         (self.path / "behaviours" / "untested.yaml").write_text("[]\n")
-        (self.path / "conftest.py").write_text(CONFTEST)
+        (self.path / "conftest.py").write_text(f"pytest_plugins = {(*PLUGINS, 'stub')!r}\n")
         (self.path / "stub.py").write_text(STUB)
         (self.path / "pytest.ini").write_text(INI)
 

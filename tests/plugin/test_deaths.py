@@ -126,3 +126,61 @@ def test_the_excerpt_keeps_the_thread_that_ran_the_test():
     assert deadline.excerpt(log) == (
         'Timeout (0:00:16)!\nThread 0x2 (most recent call first):\n  File "suites/test_x.py", line 2 in test_x'
     )
+
+
+BACKEND = """
+from fixtures.plugin import backend as backend_
+said = []
+dead = []
+started = backend_.STARTERS["mock"]
+def start_talkative(environment):
+    import dataclasses
+    return dataclasses.replace(
+        started(environment), alive=lambda: not dead, complaints=lambda: "".join(said)
+    )
+patch.setitem(backend_.STARTERS, "mock", start_talkative)
+"""
+
+
+def test_a_test_in_which_the_backend_complains_is_an_error(project):
+    stub = project.path / "stub.py"
+    stub.write_text(stub.read_text() + BACKEND)
+    project.suite(
+        BEFORE
+        + MARKS
+        + "def test_x():\n    import stub\n    count('ioctl')\n    stub.said.append('KeyError: 7\\n')\n"
+        + AFTER
+    )
+    project.run()
+    assert project.outcomes() == {
+        "mock/bmg test_before": "PASS",
+        "mock/bmg test_x": "ERROR",
+        "mock/bmg test_later": "PASS",
+    }
+    event = project.results()["mock/bmg test_x"]
+    assert event["message"] == "backend: KeyError: 7"
+
+
+KILLS_BACKEND = MARKS + "def test_kills():\n    import stub\n    count('ioctl')\n    stub.dead.append(1)\n"
+
+
+def test_a_dead_backend_costs_one_worker(project):
+    stub = project.path / "stub.py"
+    stub.write_text(stub.read_text() + BACKEND)
+    project.suite(BEFORE + KILLS_BACKEND + AFTER)
+    project.run_apart("-n", "1")
+    assert project.outcomes() == {
+        "mock/bmg test_before": "PASS",
+        "mock/bmg test_kills": "ERROR",
+        "mock/bmg test_later": "PASS",
+    }
+    assert project.results()["mock/bmg test_kills"]["message"] == "backend: the backend has died"
+
+
+def test_a_dead_backend_ends_a_run_without_workers(project):
+    stub = project.path / "stub.py"
+    stub.write_text(stub.read_text() + BACKEND)
+    project.suite(KILLS_BACKEND + AFTER)
+    result = project.run_apart()
+    assert result.ret == 1
+    assert project.outcomes() == {"mock/bmg test_kills": "ERROR", "mock/bmg test_later": "NOTRUN"}
