@@ -8,6 +8,7 @@ relay).
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass
 
 GMD_ID = 0x3000
@@ -46,8 +47,11 @@ RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
 """Offset and value of each fuse and capability register, in ascending order (the driver searches by halving).
 """
 
-HWCONFIG = (1).to_bytes(4, "little") + (1).to_bytes(4, "little") + (1).to_bytes(4, "little")
-"""The hardware configuration table: one attribute, key, length in dwords, value."""
+MAX_SLICES, MAX_EU_PER_SUBSLICE, MAX_SUBSLICES = 1, 3, 70
+HWCONFIG = struct.pack("<9I", MAX_SLICES, 1, 1, MAX_EU_PER_SUBSLICE, 1, 8, MAX_SUBSLICES, 1, 4)
+"""The hardware configuration table: for each attribute its key, its length in dwords and its value. It tells the layout
+that the fuses above leave (xe_gt_mcr.c:dss_per_group asks for two of them).
+"""
 
 
 @dataclass(frozen=True, slots=True)
