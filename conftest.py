@@ -5,7 +5,9 @@
 
 pytest_plugins = (
     "fixtures.plugin.options",
+    "fixtures.plugin.guests",
     "fixtures.plugin.case",
     "fixtures.plugin.main",
+    "fixtures.plugin.kernel",
     "fixtures.given",
 )

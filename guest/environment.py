@@ -9,18 +9,18 @@ is left out here is still found, only slower.
 import hashlib
 import importlib.metadata
 import os
-import py_compile
 import re
 import subprocess
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
-from guest import GuestError, cache
+from guest import GuestError, cache, compiled
 from guest.cpio import Writer
 
-FORMAT = "1"  # part of the key: a change of what is packed makes new archives
+PROJECT_FOLDERS = {"fixtures": True, "suites": True, "ioctl": False, "gpu": False, "reports": False}
+FORMAT = "2"  # part of the key: a change of what is packed makes new archives
 # Never imported by a run in the guest; together three quarters of a standard library.
 LEFT_OUT = {
     "__pycache__", "config-3", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test",
@@ -38,8 +38,9 @@ def standard_library() -> Iterator[Path]:
                 yield Path(directory) / name
 
 
-def locked_packages(lock: Path) -> Iterator[Path]:
-    """The files of the distributions that the lock file names."""
+def locked_packages(lock: Path) -> Iterator[tuple[Path, bool]]:
+    """The files of the distributions that the lock file names, and whether these bring a pytest plugin."""
+    tested = tested_packages()
     for name in re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE):
         try:
             files = importlib.metadata.distribution(name).files or ()
@@ -48,7 +49,7 @@ def locked_packages(lock: Path) -> Iterator[Path]:
         for file in files:
             path = Path(os.path.normpath(str(file.locate())))
             if path.suffix != ".pyc" and path.is_file():
-                yield path
+                yield path, name in tested
 
 
 def interpreter() -> Iterator[Path]:
@@ -68,13 +69,21 @@ def libraries(objects: list[Path]) -> set[Path]:
     return {Path(path) for path in re.findall(r"^\s+(?:\S+ => )?(/\S+) \(0x", done.stdout, re.MULTILINE)}
 
 
-def contents(lock: Path) -> list[Path]:
-    """Every host file of the environment, in the order of the archive."""
-    files = [*interpreter(), *standard_library(), *locked_packages(lock)]
-    return list(dict.fromkeys(path for path in files if path.exists()))
+def tested_packages() -> set[str]:
+    """Distributions that bring a pytest plugin: pytest rewrites the assertions of all their modules."""
+    points = importlib.metadata.entry_points(group="pytest11")
+    return {point.dist.name for point in points if point.dist is not None}
 
 
-def digest(files: list[Path]) -> str:
+def contents(lock: Path) -> dict[Path, bool]:
+    """Every host file of the environment, and whether pytest compiles it in its own way."""
+    files = dict.fromkeys([*interpreter(), *standard_library()], False)
+    for path, tested in locked_packages(lock):
+        files[path] = tested
+    return {path: tested for path, tested in files.items() if path.exists()}
+
+
+def digest(files: Iterable[Path]) -> str:
     """What the archive depends on: the interpreter, and path, size and time of every file."""
     total = hashlib.sha256(f"{FORMAT} {sys.version} {sys.prefix}".encode())
     for path in files:
@@ -86,36 +95,38 @@ def digest(files: list[Path]) -> str:
 def provide(lock: Path) -> Path:
     """The archive of this environment, made when the cache does not have it."""
     files = contents(lock)
-    name = digest(files)
-    directory = cache.provide(f"environment/{name}", lambda path: build(files, path))
+    directory = cache.provide(f"environment/{digest(files)}", lambda path: build(files, path))
     cache.keep_newest(directory)
     return directory / "environment.cpio"
 
 
-def build(files: list[Path], directory: Path) -> None:
+def build(files: Mapping[Path, bool], directory: Path) -> None:
     cache.say(f"packing the Python environment {sys.prefix} for the guest")
     objects = [Path(sys.executable).resolve(), *(path for path in files if path.suffix == ".so")]
     with (directory / "environment.cpio").open("wb") as file:
         writer = Writer(file)
-        for path in [*files, *sorted(libraries(objects))]:
+        for path in sorted(libraries(objects)):
+            writer.host(path)
+        for path, tested in files.items():
             writer.host(path)
             if path.suffix == ".py":
-                add_compiled(writer, path, directory / "module.pyc")
+                for name, content in compiled.forms(path.resolve(), tested=tested):
+                    writer.data(PurePosixPath(name), content)
         writer.close()
-    (directory / "module.pyc").unlink(missing_ok=True)
 
 
-def add_compiled(writer: Writer, source: Path, scratch: Path) -> None:
-    """Pack the compiled form of ``source``. Unchecked: the archive is made anew when the source changes."""
-    try:
-        py_compile.compile(
-            str(source),
-            cfile=str(scratch),
-            doraise=True,
-            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-        )
-    except py_compile.PyCompileError:
-        return  # templates and test data that are not Python of this version
-    resolved = source.resolve()
-    compiled = resolved.parent / "__pycache__" / f"{resolved.stem}.{sys.implementation.cache_tag}.pyc"
-    writer.data(PurePosixPath(compiled), scratch.read_bytes())
+def project_sources(project: Path) -> Iterator[tuple[Path, bool]]:
+    """The project's modules that a run in the guest imports, and whether pytest compiles them in its own way."""
+    yield project / "conftest.py", True
+    for folder, tested in PROJECT_FOLDERS.items():
+        for path in sorted((project / folder).rglob("*.py")):
+            yield path, tested
+
+
+def write_project(writer: Writer, project: Path) -> None:
+    """Add the project as it is now; what was compiled before is taken from the cache."""
+    directory = cache.cache_root() / "compiled"
+    for path, tested in project_sources(project):
+        writer.host(path)
+        for name, content in compiled.kept_forms(path, directory, tested=tested):
+            writer.data(PurePosixPath(name), content)

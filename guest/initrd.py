@@ -3,15 +3,16 @@
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 from guest.cpio import Writer
+from guest.environment import write_project
 from guest.kernels import Kernel
 
+PROJECT = Path(__file__).resolve().parent.parent
 RIG = PurePosixPath("/svmcts")  # as in guest/init.py
 MOUNT_POINTS = ("proc", "sys", "dev", "svmcts/host", "svmcts/layer", "svmcts/root")
 
@@ -50,14 +51,11 @@ def write(path: Path, kernel: Kernel, environment: Path, instructions: Instructi
             "modules": str(kernel.directory),
         }
         writer.text(str(RIG / "config.json"), json.dumps(told), mode=0o600)
+        write_project(writer, PROJECT)
         writer.close()
-        file.flush()
-        # The environment comes last and whole: the kernel unpacks archives one after the other.
+        # Whole archives may follow; an entry that comes later replaces an earlier one.
         with environment.open("rb") as packed:
-            offset = file.tell()
+            file.flush()
             size = os.fstat(packed.fileno()).st_size
-            while size > 0 and (sent := os.sendfile(file.fileno(), packed.fileno(), None, size)):
-                size -= sent
-            if size:
-                shutil.copyfileobj(packed, file)
-            assert file.tell() >= offset
+            while size > 0:
+                size -= os.sendfile(file.fileno(), packed.fileno(), None, size)

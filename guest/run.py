@@ -1,23 +1,25 @@
 # SPDX-License-Identifier: MIT
 """From what the user asked for to a finished run: prepare every part, boot, and keep what is worth reading."""
 
+import json
 import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from guest import GuestError, environment, kernels, qemu
-from guest.initrd import Instructions
+from guest.initrd import PROJECT, Instructions
 from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
-from guest.vm import PROJECT, Files, Guest, Outcome
+from guest.vm import Files, Guest, Outcome
 
 LOCK = PROJECT / "requirements/run.lock"
 RUNS = PROJECT / "reports/out/guest"
 KEPT = 50
+OUTCOME = "outcome.json"
 NOT_PASSED_ON = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
 
 
@@ -70,6 +72,7 @@ def run(
 ) -> tuple[Outcome, Files]:
     """Run ``command`` in a new guest. ``scratch`` is the directory it may write to, by default one of the run's own."""
     files = Files(new_directory(name), scratch)
+    (files.directory / "owner").write_text(str(os.getpid()))
     instructions = Instructions(
         command=command,
         environment=passed_environment(files),
@@ -81,9 +84,24 @@ def run(
     )
     try:
         with Guest(prepared.qemu, prepared.kernel, machine, files, timeout_s=timeout_s) as guest:
-            return guest.run(instructions, prepared.environment), files
+            outcome = guest.run(instructions, prepared.environment)
     except OSError as error:
         raise GuestError(f"the guest cannot be started: {error}") from error
+    (files.directory / OUTCOME).write_text(json.dumps(asdict(outcome)))
+    return outcome, files
+
+
+def evidence(process: int) -> str:
+    """What the guest that process ``process`` of ours ran left behind: why it ended, and the end of its console."""
+    for owner in RUNS.glob("*/*/owner"):
+        if owner.read_text() == str(process):
+            files = Files(owner.parent)
+            try:
+                lost = json.loads((owner.parent / OUTCOME).read_text())["lost"] or "the worker inside ended"
+            except FileNotFoundError:
+                lost = "the guest hung and was ended"
+            return "\n".join((lost, f"the end of {files.console}:", *console_tail(files)))
+    return ""
 
 
 def report_loss(outcome: Outcome, files: Files) -> None:
