@@ -15,7 +15,7 @@ from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.mailbox import Mailbox
 from mock.memory.space import AddressSpace
-from mock.tasks import Process
+from mock.tasks import Process, Thread
 
 _SWEEP = 1.0
 """Seconds between looks whether children that were never heard of again are still there."""
@@ -36,52 +36,62 @@ class Clients:
         self.log = log
         self.internal_error = internal_error
         self._processes: dict[int, Process] = {}
-        self._tgids: dict[int, int] = {}
+        self._threads: dict[int, Thread] = {}
         self._mailboxes: dict[AddressSpace, Mailbox] = {}
         self._unbound: set[AddressSpace] = set()
+        self._spaces: dict[AddressSpace, None] = {}
         self._dirty: dict[AddressSpace, None] = {}
         self._sweeping = False
 
     # Processes.
 
+    def thread(self, tid: int) -> Thread | None:
+        """The thread with this number, if it has used a device. It may be a former one: its `lookup` finds
+        nothing then.
+        """
+        thread = self._threads.get(tid)
+        if thread is None:
+            return None
+        if thread.process.gone or (thread.process.exec_seen and self._replaced(thread.process)):
+            self._forget(thread)
+            return None
+        return thread
+
     def of(self, tid: int) -> Process | None:
-        """The process of a thread, if it has used a device before."""
-        tgid = self._tgids.get(tid)
-        if tgid is not None:
-            try:
-                os.stat(f"/proc/{tgid}/task/{tid}")  # noqa: PTH116 - for each call, and pathlib is slow
-            except OSError:
-                del self._tgids[tid]
-            else:
-                return self._current(tgid)
+        """The process of a thread, if it has used a device."""
         try:
             tgid = procfs.status(tid).tgid
         except OSError:
             return None
-        if tgid not in self._processes:
-            return None
-        self._tgids[tid] = tgid
-        return self._current(tgid)
-
-    def _current(self, tgid: int) -> Process | None:
-        """The process, with the memory it has now: execve replaces it."""
         process = self._processes.get(tgid)
-        if process is not None and process.exec_seen:
-            mailbox = self._mailboxes.get(process.space)
-            if mailbox.marks(tgid) if mailbox else process.space.check_alive():
-                return process
-            self._leave(process)
+        if process is not None and process.exec_seen and self._replaced(process):
             return None
         return process
 
-    def meet(self, tid: int) -> Process:
-        """The process of a thread that uses a device now. OSError when it is gone or cannot be accessed."""
-        process = self.of(tid)
-        if process is None:
-            tgid = procfs.status(tid).tgid
-            process = self.enter(tgid, self._space_of(tgid))
-            self._tgids[tid] = tgid
-        return process
+    def _replaced(self, process: Process) -> bool:
+        """Whether execve has given the process other memory."""
+        mailbox = self._mailboxes.get(process.space)
+        if mailbox.marks(process.tgid) if mailbox else process.space.check_alive():
+            return False
+        self._leave(process)
+        return True
+
+    def _forget(self, thread: Thread) -> None:
+        if self._threads.get(thread.tid) is thread:
+            del self._threads[thread.tid]
+        thread.close()
+
+    def meet(self, tid: int) -> Thread:
+        """The thread with this number, which uses a device now. OSError when it is gone or cannot be
+        accessed.
+        """
+        former = self._threads.get(tid)
+        if former is not None:
+            self._forget(former)
+        tgid = procfs.status(tid).tgid
+        process = self.of(tid) or self.enter(tgid, self._space_of(tgid))
+        thread = self._threads[tid] = Thread(process, tid, self._files)
+        return thread
 
     def _space_of(self, tgid: int) -> AddressSpace:
         for space, mailbox in self._mailboxes.items():
@@ -98,15 +108,21 @@ class Clients:
         """A process with this memory."""
         process = Process(tgid, os.pidfd_open(tgid), space)
         self._processes[tgid] = process
+        self._spaces[space] = None
         self._loop.watch(process.pidfd, Order.PROCESSES, lambda: self._leave(process))
         return process
 
     def _leave(self, process: Process) -> None:
         """It ended, or has other memory now."""
+        if process.gone:
+            return
         self._loop.forget(process.pidfd)
         os.close(process.pidfd)
         if self._processes.get(process.tgid) is process:
             del self._processes[process.tgid]
+        process.gone = True
+        for thread in [thread for thread in self._threads.values() if thread.process is process]:
+            self._forget(thread)
         if not any(other.space is process.space for other in self._processes.values()):
             process.space.died()
 
@@ -170,7 +186,9 @@ class Clients:
         self._dirty[space] = None
 
     def settle(self) -> None:
-        """Tell the driver what happened to memory."""
+        """Between any two things the mock does: tell the driver what happened to memory."""
+        for space in self._spaces:
+            space.doubt()
         while self._dirty:
             space, _ = self._dirty.popitem()
             space.digest()
@@ -178,6 +196,7 @@ class Clients:
                 self._bury(space)
 
     def _bury(self, space: AddressSpace) -> None:
+        self._spaces.pop(space, None)
         self._unbound.discard(space)
         self._mailboxes.pop(space, None)
         if space.inbox is not None:

@@ -15,6 +15,7 @@ import select
 from collections.abc import Callable
 from typing import Any
 
+from mock.kernel import File
 from mock.linux.inotify import IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, Inotify
 from mock.loop import EventLoop, Order
 
@@ -101,6 +102,11 @@ class Files:
     def get(self, device: int, inode: int) -> ClientFile | None:
         """The file with this identity (st_dev, st_ino)."""
         return self._by_identity.get((device, inode))
+
+    def reopen(self, file: File) -> int:
+        """A descriptor here of a new open file of one made by create or create_event, to give to a client."""
+        assert isinstance(file, ClientFile)
+        return file.reopen(os.O_RDWR)
 
     def create(self, released: Callable[[], None]) -> ClientFile:
         """A file with memory; `released` is called when nobody has it any more."""

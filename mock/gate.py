@@ -7,6 +7,7 @@ import contextlib
 import errno
 import os
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from mock.clients import Clients
@@ -17,7 +18,7 @@ from mock.linux.seccomp import Gone, Listener, Notification
 from mock.linux.syscall import NUMBERS
 from mock.memory.process import Missing, ProcessMemory
 from mock.paths import DIRECTORY, Debugfs, Directory, Node, Place, find
-from mock.tasks import Caller, Process
+from mock.tasks import Process, Thread
 from mock.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -101,26 +102,36 @@ class Gate:
 
     def _ioctl(self, listener: Listener, notification: Notification) -> int | None:
         fd, request, argument = notification.arguments[:3]
-        file = self._file_at(f"/proc/{notification.tid}/fd/{fd & _INT}")
-        if file is None or file.node is None:
+        device = self._device(notification.tid, fd)
+        if device is None:
             return None
-        caller = self._caller(listener, notification)
-        result = self._driver.ioctl(file.private, caller, request & _INT, argument)
+        thread, file = device
+        thread.installer = partial(self._install, listener, notification.id)
+        result = self._driver.ioctl(file.private, thread, request & _INT, argument)
         if isinstance(result, Deferred):
             self._waiting.add(notification, result)
             return _ANSWERED
         return result
 
-    def _caller(self, listener: Listener, notification: Notification) -> Caller:
-        process = self._clients.meet(notification.tid)
+    def _device(self, tid: int, fd: int) -> tuple[Thread, ClientFile] | None:
+        """The device that thread `tid` has open as `fd`, and the thread."""
+        thread = self._clients.thread(tid)
+        if thread is not None:
+            file = thread.lookup(fd & _INT)
+            if file is not None:
+                return (thread, file) if file.node is not None else None
+        # Not a device, or a thread or process that inherited one and uses it for the first time.
+        file = self._file_at(f"/proc/{tid}/fd/{fd & _INT}")
+        if file is None or file.node is None:
+            return None
+        return self._clients.meet(tid), file
 
-        def install(fd: int, cloexec: bool) -> int:
-            try:
-                return listener.add_fd(notification.id, fd, cloexec=cloexec)
-            except Gone:
-                raise ProcessLookupError(errno.ESRCH, "the caller was killed") from None
-
-        return Caller(process, notification.tid, self._file_at, install)
+    @staticmethod
+    def _install(listener: Listener, ident: int, fd: int, cloexec: bool) -> int:
+        try:
+            return listener.add_fd(ident, fd, cloexec=cloexec)
+        except Gone:
+            raise ProcessLookupError(errno.ESRCH, "the caller was killed") from None
 
     def _answer_late(self, listener: Listener, ident: int, result: int) -> None:
         with contextlib.suppress(Gone):
@@ -134,10 +145,12 @@ class Gate:
         return self._files.get(status.st_dev, status.st_ino)
 
     def _mmap(self, listener: Listener, notification: Notification) -> int | None:
+        del listener
         _, length, protection, flags, fd, offset = notification.arguments
-        file = self._file_at(f"/proc/{notification.tid}/fd/{fd & _INT}")
-        if file is None or file.node is None:
+        device = self._device(notification.tid, fd)
+        if device is None:
             return None
+        thread, file = device
         request = MapRequest(
             offset,
             length,
@@ -145,7 +158,7 @@ class Gate:
             writable=protection & 2 != 0,
             shared=flags & 1 != 0,
         )
-        self._driver.mmap(file.private, self._caller(listener, notification), request)
+        self._driver.mmap(file.private, thread, request)
         return None
 
     def _exec(self, listener: Listener, notification: Notification) -> int | None:
@@ -168,7 +181,7 @@ class Gate:
         place = self._place(notification.tid, directory, path)
         if place is None:
             return None
-        flags = int.from_bytes(self._clients.meet(notification.tid).space.read(how, 8), "little")
+        flags = int.from_bytes(self._clients.meet(notification.tid).mm.read(how, 8), "little")
         return self._open_place(listener, notification, place, flags)
 
     def _open_path(
@@ -209,12 +222,12 @@ class Gate:
     def _open_node(self, listener: Listener, notification: Notification, minor: int, flags: int) -> int:
         if flags & os.O_DIRECTORY:
             return -errno.ENOTDIR
-        caller = self._caller(listener, notification)
+        thread = self._clients.meet(notification.tid)
         file = self._files.create(lambda: self._released(file))
         # Counted as open from here: should opening fail, closing this releases the file.
         given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH))
         try:
-            file.private = self._driver.open(minor, caller, file)
+            file.private = self._driver.open(minor, thread, file)
             file.node = minor
         except BaseException:
             os.close(given)

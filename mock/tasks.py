@@ -13,7 +13,7 @@ from mock.linux import procfs
 from mock.memory.space import AddressSpace
 
 if TYPE_CHECKING:
-    from mock.files import ClientFile
+    from mock.files import ClientFile, Files
 
 CAPABILITIES = {
     "CAP_DAC_OVERRIDE": 1,
@@ -36,26 +36,27 @@ class Process:
         self.space = space
         self.exec_seen = False
         """It has called execve, which may have replaced its memory."""
+        self.gone = False
 
 
-class Caller:
-    """Implements kernel.Task for one system call. `install` is how to give the caller a file."""
+class Thread:
+    """Implements kernel.Task. Made when a thread first uses a device; raises OSError when it is gone."""
 
-    def __init__(
-        self,
-        process: Process,
-        tid: int,
-        file_at: Callable[[str], ClientFile | None],
-        install: Callable[[int, bool], int],
-    ) -> None:
-        self._process = process
+    def __init__(self, process: Process, tid: int, files: Files) -> None:
+        self.process = process
         self._tid = tid
-        self._file_at = file_at
-        self._install = install
+        self._files = files
+        # Stays with this thread: when its number is reused by another one, looking up names in it fails.
+        self._fds = os.open(f"/proc/{process.tgid}/task/{tid}/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self.installer: Callable[[int, bool], int] | None = None
+        """During a system call: gives the caller a file, see Listener.add_fd."""
+
+    def close(self) -> None:
+        os.close(self._fds)
 
     @property
     def tgid(self) -> int:
-        return self._process.tgid
+        return self.process.tgid
 
     @property
     def tid(self) -> int:
@@ -63,7 +64,7 @@ class Caller:
 
     @property
     def mm(self) -> AddressSpace:
-        return self._process.space
+        return self.process.space
 
     @property
     def uid(self) -> int:
@@ -90,11 +91,17 @@ class Caller:
             raise ProcessLookupError(errno.ESRCH, f"thread {self._tid} is gone") from None
 
     def install(self, file: File, *, cloexec: bool = True) -> int:
-        fd = file.reopen(os.O_RDWR)  # type: ignore[attr-defined]
+        if self.installer is None:
+            raise OSError(errno.EINVAL, "a file can be installed during a system call only")
+        fd = self._files.reopen(file)
         try:
-            return self._install(fd, cloexec)
+            return self.installer(fd, cloexec)
         finally:
             os.close(fd)
 
-    def lookup(self, fd: int) -> File | None:
-        return self._file_at(f"/proc/{self.tgid}/task/{self._tid}/fd/{fd}")
+    def lookup(self, fd: int) -> ClientFile | None:
+        try:
+            status = os.stat(str(fd), dir_fd=self._fds)
+        except OSError:
+            return None
+        return self._files.get(status.st_dev, status.st_ino)

@@ -43,6 +43,7 @@ class ProcessMemory:
 
     def __init__(self, pid: int) -> None:
         self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+        self._seen: procfs.Mapping | None = None
         try:
             self.maps = procfs.Maps(pid)
             self.pagemap = procfs.Pagemap(pid)
@@ -62,9 +63,18 @@ class ProcessMemory:
         except OSError:
             return True
 
+    def doubt(self) -> None:
+        """Look mappings up anew from here on. In between they are taken for unchanged: call it whenever the
+        client may have run.
+        """
+        self._seen = None
+
     def check(self, address: int, size: int, permission: int) -> None:
         """OSError(EFAULT) unless every byte is mapped with `permission` (procfs.READABLE or WRITABLE)."""
         end = address + size
+        seen = self._seen
+        if seen is not None and seen.start <= address and end <= seen.end and seen.flags & permission:
+            return
         if end > _TOP:
             raise bad_address(address)
         while address < end:
@@ -75,6 +85,7 @@ class ProcessMemory:
             if mapping is None or mapping.start > address or not mapping.flags & permission:
                 raise bad_address(address)
             address = mapping.end
+            self._seen = mapping
 
     def read(self, address: int, size: int) -> bytes:
         """What is there, whatever the protection."""

@@ -118,6 +118,11 @@ class AddressSpace:
 
     # Access.
 
+    def doubt(self) -> None:
+        """The client may have run since the last call: its mappings may be others."""
+        if self.memory is not None:
+            self.memory.doubt()
+
     def read(self, address: int, size: int) -> bytes:
         return self._read(address, size, gpu=False)
 
