@@ -203,8 +203,9 @@ def _added(old: Table, new: Table) -> Iterator[Finding]:
 
 def _holes(old: Table, new: Table) -> Iterator[Finding]:
     """Bytes that have no name: the kernel cannot ask for zeros there, so nobody can use them later."""
+    known = _unnamed(old)
     for name, holes in _unnamed(new).items():
-        fresh = sorted(holes - _unnamed(old).get(name, set()))
+        fresh = sorted(holes - known.get(name, set()))
         if fresh:
             text = f"bytes {fresh[0]} to {fresh[-1]} have no name; call them pad and reject what is not zero"
             yield Finding(Kind.WARNS, name, text)

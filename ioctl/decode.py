@@ -308,7 +308,7 @@ def targets(record: Record, old: Any, new: Any) -> dict[str, Node]:
     texts: dict[str, Node] = {}
     for capture in record.nested or ():
         before = None if capture.before is None else target(capture, old, capture.before)
-        after = None if capture.after is None or record.errno else target(capture, new, capture.after)
+        after = None if capture.after is None else target(capture, new, capture.after)
         if after is None:
             node = before
         elif before is None or capture.before == capture.after or not (_simple(before) and _simple(after)):

@@ -114,6 +114,10 @@ BREAKAGES = {
             " (in the uAPI since <=6.12)",
         ],
     ),
+    "reserved-without-heir": (
+        [inside("drm_xe_query_uc_fw_version", "\t__u16 pad;\n", "")],
+        ["breaks  drm_xe_query_uc_fw_version.pad: removed, 2 bytes at 2 without a name"],
+    ),
     "structure-removed": (
         [
             (inside("xe_vm_fault", "address;", "address;")[0], ""),
@@ -398,6 +402,16 @@ def test_alone_a_header_is_compared_with_the_newest_version_it_has_names_of(
     path.write_text(changed(("#define DRM_XE_VM_BIND_FLAG_DECOMPRESS 128\n", "")))
     assert abi.main([str(path)]) == 1
     assert "DRM_XE_VM_BIND_FLAG_DECOMPRESS: removed (in the uAPI since 7.1)" in capsys.readouterr().out
+
+
+@needs_compiler
+@pytest.mark.parametrize(("base", "status"), [("6.12", 0), ("6.18", 0), ("7.0", 1)])
+def test_a_name_that_a_stable_update_brought_may_be_missing_before(
+    base: str, status: int, tmp_path: Path, capsys: Capture
+) -> None:
+    """The recorded header of 6.18 has it, that of the release had not."""
+    text = changed(("#define DRM_XE_MAX_SYNCS 1024\n", ""))
+    assert checked(tmp_path / "xe_drm.h", text, capsys, "--base", base)[0] == status
 
 
 @needs_compiler

@@ -57,6 +57,13 @@ def test_values_are_spelled(family: names.Family, value: int, bits: int, expecte
     assert family.spell(value, bits) == expected
 
 
+def test_a_name_for_no_flags_is_not_among_flags() -> None:
+    """Zero is in every number."""
+    family = names.Family(("NONE",), flags=True)
+    vars(family)["names"] = {0: "NONE", 1: "ONE"}
+    assert family.spell(1) == ["ONE"]
+
+
 def test_a_command_number_is_no_flag_and_no_property() -> None:
     """DRM_XE_EXEC_QUEUE_SET_PROPERTY begins like the properties."""
     assert names.family_of("DRM_XE_EXEC_QUEUE_SET_PROPERTY") is None

@@ -115,9 +115,9 @@ def test_ids_of_two_descriptors_are_not_mixed() -> None:
         arg.vm_id = 1
 
     with answering({xe.DRM_IOCTL_XE_VM_CREATE: two}), transcript.recording() as kept:
-        call(5, xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
-        call(6, xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=1))
-        call(5, xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=1))
+        call(7, xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
+        call(8, xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=1))
+        call(7, xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=1))
     lines = kept.replay().splitlines()
     assert "arg2 = xe.drm_xe_vm_destroy(vm_id=1)" in lines
     assert "arg3 = xe.drm_xe_vm_destroy(vm_id=arg1.vm_id)" in lines

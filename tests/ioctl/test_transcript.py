@@ -88,6 +88,41 @@ def test_one_bind_is_told_in_place_and_syncs_where_they_are_pointed_at() -> None
     )
 
 
+def test_a_positive_result_is_told() -> None:
+    """The descriptor of an observation stream."""
+    arg = xe.drm_xe_observation_param(observation_op=2)
+    assert told(xe.DRM_IOCTL_XE_OBSERVATION, arg, lambda _: 7).endswith("}) = 7 <TIME>")
+
+
+def test_memory_that_an_error_changed_is_told() -> None:
+    """A refused call must leave memory alone, too."""
+    fence = ctypes.c_uint64(1)
+
+    def answer(_arg: Any) -> int:
+        fence.value = 2
+        raise OSError(errno.ETIME, "")
+
+    arg = xe.drm_xe_wait_user_fence(addr=addressof(fence))
+    assert "addr=ADDR -> 1 => 2, " in told(xe.DRM_IOCTL_XE_WAIT_USER_FENCE, arg, answer)
+
+
+@pytest.mark.parametrize(
+    ("request_", "arg"),
+    [
+        (xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind(num_syncs=1, syncs=0)),
+        (xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind(num_binds=1, vector_of_binds=BAD)),
+        (xe.DRM_IOCTL_XE_EXEC, xe.drm_xe_exec(num_batch_buffer=1, address=BAD)),
+        (xe.DRM_IOCTL_XE_MADVISE, xe.drm_xe_madvise(type=xe.DRM_XE_MEM_RANGE_ATTR_PAT)),
+        (xe.DRM_IOCTL_XE_OBSERVATION, xe.drm_xe_observation_param(observation_op=9, param=BAD)),
+    ],
+)
+def test_what_the_kernel_does_not_follow_is_not_followed(request_: Request, arg: Any) -> None:
+    """A null pointer, the first field of a bind in place, a batch address, which is one of the GPU."""
+    if request_ is xe.DRM_IOCTL_XE_MADVISE:
+        arg.purge_state_val.retained_ptr = BAD
+    assert "->" not in told(request_, arg)
+
+
 def test_a_bind_array_is_told_element_by_element() -> None:
     """As it was when the call was made, whatever the test does to it afterwards."""
     ops = (xe.drm_xe_vm_bind_op * 2)()
