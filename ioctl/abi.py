@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ioctl import facts, history, xe
-from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain, spare
-from ioctl.facts import Field, Number, Size, Table, Text, Value, struct_of
+from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain
+from ioctl.facts import Field, Number, Size, Table, Text, Value, spare, struct_of
 from ioctl.header import HeaderError
 from ioctl.history import History, Version
 from ioctl.probe import NoCompilerError, Probe, find_compiler

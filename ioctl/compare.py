@@ -5,20 +5,12 @@ The rules are the kernel's for uAPI structures: names stay, numbers and values s
 size, a structure keeps its size. What was ``pad`` or ``reserved`` may get a name: programs had to put zeros there.
 """
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 
 from ioctl import names
-from ioctl.facts import Fact, Field, Number, Size, Table, Text, Value, struct_of
-
-_SPARE = re.compile(r"(^|\.)(pad|reserved)\d*$")
-
-
-def spare(name: str) -> bool:
-    """Whether a field is room that programs leave zero."""
-    return _SPARE.search(name) is not None
+from ioctl.facts import Fact, Field, Number, Size, Table, Text, Value, spare, struct_of
 
 
 class Kind(Enum):

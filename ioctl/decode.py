@@ -11,6 +11,7 @@ from typing import Any
 
 from ioctl import names, xe
 from ioctl.encoding import Request
+from ioctl.facts import spare
 from ioctl.layout import Structure, Union, char
 from ioctl.names import Family
 from ioctl.pointers import Capture, Chain
@@ -23,7 +24,6 @@ WIDE = 10_000  # render: never break
 DECIMAL = frozenset(
     {"timeout", "timeout_nsec", "deadline_nsec", "reference_clock", "cpu_timestamp", "cpu_delta", "point"}
 )
-MUST_BE_ZERO = ("pad", "pad2", "reserved", "reserved1", "extensions")
 
 
 @dataclass
@@ -110,7 +110,8 @@ def number(value: int, name: str = "", family: Family | None = None, bits: int =
     parts = family.spell(value, bits)
     if isinstance(parts[0], int) and parts[0] and not family.open:
         return f"{parts[0]:#x} /* {family.prefixes[0]}??? */"
-    return "|".join(part if isinstance(part, str) else number(part) for part in parts)
+    plain = hex if family.flags and value else number
+    return "|".join(part if isinstance(part, str) else plain(part) for part in parts)
 
 
 def members(value: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -153,23 +154,19 @@ def structure(
         dotted = path + name
         if isinstance(old, Structure | Union):
             inner = structure(old, new=later, targets=targets, path=dotted + ".", families=families)
-            if inner.items or name not in MUST_BE_ZERO:
-                items.append(prefixed(name + "=", inner))
+            items.append(prefixed(name + "=", inner))
             continue
-        if name in MUST_BE_ZERO and not _any(old) and not _any(later):
+        changed = later is not None and _bytes(later) != _bytes(old)
+        if (spare(name) or name == "extensions") and not changed and not any(_bytes(old)):
             continue
         text = _value(old, name, kind, known.get(name))
-        if later is not None and _bytes(later) != _bytes(old):
+        if changed:
             text += " => " + _value(later, name, kind, known.get(name))
         if targets and dotted in targets:
             items.append(prefixed(f"{name}={text} -> ", targets[dotted]))
         else:
             items.append(f"{name}={text}")
     return Group("{", items)
-
-
-def _any(value: Any) -> bool:
-    return any(_bytes(value)) if value is not None else False
 
 
 def _bytes(value: Any) -> bytes:

@@ -7,6 +7,7 @@ it one line a fact.
 """
 
 import ctypes
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import ModuleType
@@ -93,6 +94,14 @@ def parse(text: str) -> Fact:
         case ["text", string]:
             return Text(string)
     raise ValueError(f"not a fact of a uAPI: {text!r}")
+
+
+_SPARE = re.compile(r"(^|\.)(pad|reserved)\d*$")
+
+
+def spare(name: str) -> bool:
+    """Whether a field, by its name, is room that programs must leave zero."""
+    return _SPARE.search(name) is not None
 
 
 def struct_of(name: str) -> str:

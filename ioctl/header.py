@@ -72,6 +72,10 @@ class _Parser:
     def peek(self) -> str:
         return self.tokens[self.at][0] if self.at < len(self.tokens) else ""
 
+    def ahead(self, *steps: int) -> list[str]:
+        """Tokens further on."""
+        return [self.tokens[self.at + step][0] for step in steps if self.at + step < len(self.tokens)]
+
     def take(self, expected: str | None = None) -> str:
         token = self.peek
         if not token or (expected is not None and token != expected):
@@ -149,9 +153,11 @@ class _Parser:
         while self.peek != "}":
             if self.peek.startswith("#"):
                 self.define(self.take())
-            elif self.peek in ("struct", "union") and self.tokens[self.at + 1][0] == "{":
+            elif self.peek in ("struct", "union") and "{" in self.ahead(1, 2):
                 self.take()
-                self.take()
+                if self.peek != "{":  # a tag, as __struct_group() gives one
+                    self.word()
+                self.take("{")
                 yield from self.nested(prefix)
             else:
                 yield from self.plain(prefix)
