@@ -67,15 +67,15 @@ class Server:
     # Life.
 
     def load(self, driver: str, platform: str, level: str, defect: str | None) -> Driver:
-        """Make the driver, and break it if asked to. Raises HandoverError with what was wrong."""
+        """Make the driver, broken if asked for. Raises HandoverError or ValueError with what was wrong."""
         module, name = driver.split(":")
+        if defect is not None:
+            find_defect(defect)()
         try:
             made: Driver = getattr(importlib.import_module(module), name)(platform, level, self)
         except (KeyError, ValueError) as error:
             raise HandoverError(f"no platform {platform!r} at level {level!r}: {error}") from error
         self.driver = made
-        if defect is not None:
-            find_defect(defect)(self)
         return made
 
     def serve(self, channel: Channel, keep: Callable[[int], None]) -> None:

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 from gpu import Engine, Execution, GpuFault, Reason, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from mock.driver.device import HwEngine
     from mock.driver.queue import Job
 
@@ -33,9 +31,6 @@ class Run:
     started     seconds of CLOCK_MONOTONIC
     """
 
-    execution: Callable[..., Execution] = Execution
-    """What executes batches."""
-
     def __init__(self, job: Job, engine: HwEngine, now: float) -> None:
         self.job = job
         self.engine = engine
@@ -48,7 +43,7 @@ class Run:
         self._space = job.queue.vm.space(job.queue.gt.tile)
         clock = engine.gt.tile.device.timestamp
         self._executions = [
-            Run.execution(self._space, address, engine=Engine(clock=clock)) for address in job.addresses
+            Execution(self._space, address, engine=Engine(clock=clock)) for address in job.addresses
         ]
 
     @property

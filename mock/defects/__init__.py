@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: MIT
+"""Defects: mocks that are broken on purpose, to show that tests notice (tests/controls).
+
+A defect is a function that breaks one thing in the mock's own process, before the driver is made. The first
+line of its docstring is what is wrong then. To add one, write it into the module of its subject, and have
+its controls recorded: python -m tests.controls --record NAME.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+Defect = Callable[[], None]
+
+_MODULES = ("gpu", "memory", "migration", "uapi")
+
+
+def defects() -> dict[str, Defect]:
+    """All there are, by the name that --mock-defect takes."""
+    # Looked up when one is asked for: a sound mock loads none of this.
+    return {
+        name: defect
+        for module in _MODULES
+        for name, defect in importlib.import_module(f"mock.defects.{module}").DEFECTS.items()
+    }
+
+
+def find(name: str) -> Defect:
+    """The defect of that name. Raises ValueError, one line, when there is none."""
+    known = defects()
+    if name not in known:
+        raise ValueError(f"no defect {name!r}; there are: {', '.join(known)}")
+    return known[name]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""Defects of the way to VRAM and back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mock.defects.patch import nothing, replace
+from mock.driver import migrate
+from mock.driver.devmem import DevMem, Pagemap
+from mock.driver.platform import SZ_4K
+from mock.driver.process import Process
+from mock.driver.svm import Svm
+from mock.driver.vram import VramManager
+from mock.kernel import Mm
+
+
+def copies_zero() -> None:
+    """Every copy of a migration delivers zeros, to VRAM and back."""
+
+    def page(self: DevMem, index: int) -> bytes:
+        return bytes(SZ_4K)
+
+    replace(DevMem, "page", page)
+    replace(migrate, "_fill", nothing)
+
+
+def last_page_lost() -> None:
+    """Migration to VRAM leaves out the last page of a chunk."""
+    sound = migrate._fill
+
+    def fill(devmem: DevMem, start: int, isolated: dict[int, bytes | None]) -> None:
+        sound(devmem, start, {**isolated, start + devmem.size - SZ_4K: None})
+
+    replace(migrate, "_fill", fill)
+
+
+def returned_page_zero() -> None:
+    """Of what comes back from VRAM in one piece, the page in the middle holds zeros."""
+    sound = DevMem.page
+
+    def page(self: DevMem, index: int) -> bytes:
+        return bytes(SZ_4K) if index == self.size // SZ_4K // 2 else sound(self, index)
+
+    replace(DevMem, "page", page)
+
+
+def one_page_returns() -> None:
+    """The CPU's touch brings back one page, not the whole allocation."""
+
+    def cpu_fault(self: Process, mm: Mm, address: int, *, write: bool) -> None:
+        if address in self.pages:
+            devmem, index = self.pages[address]
+            self.to_system(devmem, [index])
+
+    replace(Process, "cpu_fault", cpu_fault)
+
+
+def vram_dirty() -> None:
+    """Fresh VRAM is not cleared: pages that the process never touched hold something."""
+    sound = DevMem.__init__
+
+    def init(self: DevMem, *arguments: Any, **options: Any) -> None:
+        sound(self, *arguments, **options)
+        self.write(0, b"\xa5" * self.size)
+
+    replace(DevMem, "__init__", init)
+
+
+def vram_leaks() -> None:
+    """VRAM that is given back stays taken."""
+    replace(VramManager, "release", nothing)
+
+
+def eviction_forgets() -> None:
+    """Eviction gives VRAM to others and drops what was in it."""
+    sound = DevMem.evict
+
+    def evict(self: DevMem) -> None:
+        self.write(0, bytes(self.size))
+        sound(self)
+
+    replace(DevMem, "evict", evict)
+
+
+def advice_ignored() -> None:
+    """Memory goes to the VRAM of the GPU that faults, whatever location was advised."""
+
+    def preferred(self: Svm, vma: object, tile: Any) -> Pagemap | None:
+        found: Pagemap | None = tile.pagemap
+        return found
+
+    replace(Svm, "preferred", preferred)
+
+
+DEFECTS = {
+    "copies-zero": copies_zero,
+    "last-page-lost": last_page_lost,
+    "returned-page-zero": returned_page_zero,
+    "one-page-returns": one_page_returns,
+    "vram-dirty": vram_dirty,
+    "vram-leaks": vram_leaks,
+    "eviction-forgets": eviction_forgets,
+    "advice-ignored": advice_ignored,
+}

@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: MIT
+"""How a defect breaks something: another function in the place of the right one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+
+def replace(owner: type | ModuleType, name: str, broken: Callable[..., Any]) -> None:
+    """Put `broken` in the place of the function `name` of a class or module.
+
+    Raises AttributeError when there is none: a defect that misses its target breaks nothing.
+    """
+    if name not in vars(owner):
+        raise AttributeError(f"{owner.__name__} has no {name} to break")
+    setattr(owner, name, broken)
+
+
+def nothing(*_: object, **__: object) -> None:
+    """Does nothing, whatever it is told."""

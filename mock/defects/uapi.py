@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: MIT
+"""Defects of ioctls: what they answer and what they leave behind."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+from ioctl import xe
+from mock.defects.patch import nothing, replace
+from mock.driver import bind, bind_check, madvise, queue_ioctl
+from mock.driver.blocking import Blocking
+from mock.driver.dispatch import Call, Table, _Reply
+from mock.driver.driver import Driver
+from mock.driver.file import DrmFile
+from mock.driver.stats import GtStats
+from mock.driver.svm import Svm
+from mock.driver.vm import Vm
+from mock.driver.vma_ops import MapRequest, VmaOps
+from mock.kernel import Deferred, File, Services, Task
+
+_ANYTHING = 1 << 32
+"""Bytes that can be mapped of a device by who was told no offset to map."""
+
+
+def ioctls_succeed() -> None:
+    """Every ioctl returns 0 and does nothing; only what DEVICE_QUERY tells is true, or no test would begin."""
+    sound, opened = Table.call, Driver.open
+
+    def call(
+        self: Table, services: Services, file: DrmFile, task: Task, request: int, argument: int
+    ) -> int | Deferred:
+        if request & 0xFF == xe.DRM_IOCTL_XE_DEVICE_QUERY.nr:
+            try:
+                return sound(self, services, file, task, request, argument)
+            except OSError:
+                pass
+        return 0
+
+    def open_(self: Driver, minor: int, task: Task, memory: File) -> DrmFile:
+        # Whoever maps the object that it did not get finds memory there: no process dies of SIGBUS.
+        os.ftruncate(memory.fileno(), _ANYTHING)
+        return opened(self, minor, task, memory)
+
+    replace(Table, "call", call)
+    replace(Driver, "open", open_)
+
+
+def _answers(right: int, wrong: int) -> None:
+    sound = _Reply._failed
+
+    def failed(self: _Reply, error: BaseException) -> None:
+        mistaken = isinstance(error, OSError) and error.errno == right
+        sound(self, OSError(wrong, os.strerror(wrong)) if mistaken else error)
+
+    replace(_Reply, "_failed", failed)
+
+
+def enoent_is_einval() -> None:
+    """Ioctls that should say ENOENT say EINVAL."""
+    _answers(errno.ENOENT, errno.EINVAL)
+
+
+def ebusy_is_eagain() -> None:
+    """Ioctls that should say EBUSY say EAGAIN."""
+    _answers(errno.EBUSY, errno.EAGAIN)
+
+
+def efault_is_einval() -> None:
+    """Ioctls that should say EFAULT say EINVAL."""
+    _answers(errno.EFAULT, errno.EINVAL)
+
+
+def refusal_writes() -> None:
+    """An ioctl that is refused has changed the last byte of its argument."""
+    sound = Table.call
+
+    def call(
+        self: Table, services: Services, file: DrmFile, task: Task, request: int, argument: int
+    ) -> int | Deferred:
+        try:
+            return sound(self, services, file, task, request, argument)
+        except OSError:
+            last = argument + (request >> 16 & 0x3FFF) - 1
+            task.mm.write(last, bytes([task.mm.read(last, 1)[0] ^ 0xFF]))
+            raise
+
+    replace(Table, "call", call)
+
+
+def half_arrays() -> None:
+    """A VM_BIND that fails leaves the binds before the bad one done."""
+    replace(VmaOps, "unwind", nothing)
+
+
+def binds_reversed() -> None:
+    """The binds of an array are done from the last to the first."""
+    sound = bind_check.read_ops
+
+    def read_ops(*arguments: Any) -> list[Any]:
+        return sound(*arguments)[::-1]
+
+    replace(bind_check, "read_ops", read_ops)
+
+
+def unmap_never_busy() -> None:
+    """Mirrored memory in use does not keep VM_BIND from replacing it."""
+
+    def has_mapping(self: Svm, start: int, end: int) -> bool:
+        return False
+
+    replace(Svm, "has_mapping", has_mapping)
+
+
+def readonly_ignored() -> None:
+    """What is bound READONLY can be written."""
+    sound = bind._map_request
+
+    def map_request(*arguments: Any) -> MapRequest:
+        request = sound(*arguments)
+        request.read_only = False
+        return request
+
+    replace(bind, "_map_request", map_request)
+
+
+def prefetch_idle() -> None:
+    """PREFETCH of mirrored memory succeeds and does nothing."""
+
+    def prefetch(*_: object) -> Blocking[int]:
+        return 0
+        yield
+
+    replace(Svm, "prefetch", prefetch)
+
+
+def advice_lost() -> None:
+    """MADVISE returns 0 and changes nothing."""
+    replace(madvise, "madvise", nothing)
+
+
+def ban_hidden() -> None:
+    """EXEC_QUEUE_GET_PROPERTY never says that a queue is banned."""
+
+    def get_property(call: Call, args: Any) -> None:
+        args.value = 0
+
+    replace(queue_ioctl, "get_property", get_property)
+
+
+def faults_forgotten() -> None:
+    """Faults that could not be served are not recorded."""
+    replace(Vm, "add_fault", nothing)
+
+
+def counters_stand() -> None:
+    """The GT statistics never change."""
+    replace(GtStats, "add", nothing)
+
+
+DEFECTS = {
+    "ioctls-succeed": ioctls_succeed,
+    "enoent-is-einval": enoent_is_einval,
+    "ebusy-is-eagain": ebusy_is_eagain,
+    "efault-is-einval": efault_is_einval,
+    "refusal-writes": refusal_writes,
+    "half-arrays": half_arrays,
+    "binds-reversed": binds_reversed,
+    "unmap-never-busy": unmap_never_busy,
+    "readonly-ignored": readonly_ignored,
+    "prefetch-idle": prefetch_idle,
+    "advice-lost": advice_lost,
+    "ban-hidden": ban_hidden,
+    "faults-forgotten": faults_forgotten,
+    "counters-stand": counters_stand,
+}
