@@ -156,7 +156,8 @@ class Gpu:
         """Guest RAM appears."""
         if self._platform.trace.pci:
             self._show("pci", f"memory {address:#x}+{size:#x}")
-        self.bus.map(address, size, descriptor, offset, writable)
+        if writable:  # firmware is none of a GPU's business
+            self.bus.map(address, size, descriptor, offset)
 
     def dma_unmap(self, address: int, size: int) -> None:
         """Guest RAM goes away, and every translation to it."""

@@ -12,6 +12,7 @@ import mmap
 import os
 from collections.abc import Callable
 
+from guest.emulator import atomics
 from guest.emulator.memory import PAGE, Bus, Span, Vram
 
 TABLE_OFFSET = 8 << 20
@@ -85,9 +86,11 @@ class GlobalTable:
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """Read, change and write back one integer of `size` bytes; gives what was there."""
-        old = int.from_bytes(self.read(address, size), "little")
-        self.write(address, (operation(old) & (1 << 8 * size) - 1).to_bytes(size, "little"))
-        return old
+        if (page := self.page(address)) is None:
+            self._missing(address)
+            return 0
+        offset = address & PAGE - 1
+        return atomics.update(page.view[offset : offset + size], size, operation)
 
     def read_dword(self, address: int) -> int:
         """One 32-bit integer."""

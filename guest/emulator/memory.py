@@ -29,6 +29,15 @@ class Vram:
         self.view = memoryview(mmap.mmap(self.descriptor, size, mmap.MAP_SHARED))
         self.qwords = self.view.cast("Q")
 
+    def clear(self, offset: int, size: int) -> None:
+        """Fill with zeros. What was never touched stays so: the driver clears memory that nobody may ever use."""
+        try:
+            first = os.lseek(self.descriptor, offset, os.SEEK_DATA)
+        except OSError:  # no data up to the end
+            return
+        if first < offset + size:
+            self.view[offset : offset + size] = bytes(size)
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -60,10 +69,9 @@ class Bus:
         self._starts: list[int] = []
         self.peers: list[Callable[[], tuple[int, int, Vram] | None]] = []
 
-    def map(self, address: int, size: int, descriptor: int, offset: int, writable: bool) -> None:
+    def map(self, address: int, size: int, descriptor: int, offset: int) -> None:
         """Guest RAM appears at `address`; the descriptor may be closed afterwards."""
-        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
-        mapped = mmap.mmap(descriptor, size, mmap.MAP_SHARED, protection, offset=offset)
+        mapped = mmap.mmap(descriptor, size, mmap.MAP_SHARED, offset=offset)
         self._ram.append(_Ram(address, address + size, memoryview(mapped)))
         self._sort()
 

@@ -7,12 +7,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpu import Access, GpuFault
-from guest.emulator import page_tables
+from guest.emulator import atomics, page_tables
 from guest.emulator.checks import Checks
 from guest.emulator.memory import Bus, Span, Vram
 from guest.emulator.owners import Clock, Owners
 from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Found, Missing
 from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
+
+CLEAR = 16384
+ZEROS = bytes(1 << 20)
+"""Stores of zeros from CLEAR bytes on are how memory is cleared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +31,6 @@ class Memory:
     cache: TranslationCache
     checks: Checks
     clock: Clock
-
-
-_NEEDED = {Access.READ: 0, Access.WRITE: WRITABLE, Access.ATOMIC: WRITABLE | ATOMIC}
 
 
 class _Piece:
@@ -64,7 +65,7 @@ class PageTableSpace:
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at `address`."""
-        piece = self._piece(address, size, Access.READ)
+        piece = self._piece(address, size, Access.READ, 0)
         if piece.size == size:
             return self._load(piece)
         parts = []
@@ -74,19 +75,19 @@ class PageTableSpace:
             address += piece.size
             if address == end:
                 return b"".join(parts)
-            piece = self._piece(address, end - address, Access.READ)
+            piece = self._piece(address, end - address, Access.READ, 0)
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes, nothing of them if any page is missing."""
         size = len(data)
-        piece = self._piece(address, size, Access.WRITE)
+        piece = self._piece(address, size, Access.WRITE, WRITABLE)
         if piece.size == size:
             self._store(piece, data)
             return
         pieces = [piece]
         at = address + piece.size
         while at < address + size:
-            pieces.append(self._piece(at, address + size - at, Access.WRITE))
+            pieces.append(self._piece(at, address + size - at, Access.WRITE, WRITABLE))
             at += pieces[-1].size
         view = memoryview(data)
         for piece in pieces:
@@ -95,18 +96,18 @@ class PageTableSpace:
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """Read, change and write back an integer."""
-        piece = self._piece(address, size, Access.ATOMIC)
-        old = int.from_bytes(self._load(piece), "little")
-        new = operation(old) & (1 << 8 * size) - 1
-        self._store(piece, new.to_bytes(size, "little"))
-        return old
+        piece = self._piece(address, size, Access.ATOMIC, WRITABLE | ATOMIC)
+        if (span := piece.span) is None:
+            return int.from_bytes(self._load(piece), "little")
+        self._before_store(piece, span)
+        return atomics.update(span.view[piece.offset : piece.offset + size], size, operation)
 
     def invalidate(self) -> None:
         """A flush in the ring with the invalidate bit: all translations of this address space."""
         self._memory.cache.invalidate(self.asid, 0, 1 << 64)
 
-    def _piece(self, address: int, size: int, access: Access) -> _Piece:
-        """The longest contiguous piece at the start of an access. Raises GpuFault."""
+    def _piece(self, address: int, size: int, access: Access, needed: int) -> _Piece:
+        """The longest contiguous piece at the start of an access that needs these entry bits. Raises GpuFault."""
         cache, mixed = self._memory.cache.space(self.asid, self.root)
         if mixed:
             self._memory.checks.report("asid-reused", self._memory.name, asid=self.asid, root=self.root)
@@ -118,7 +119,7 @@ class PageTableSpace:
             cached = self._walk(cache, address, access)
             index = address - cached.start >> cached.shift
         entry = cached.entries[index]
-        if entry & _NEEDED[access] != _NEEDED[access] and not entry & NULL:
+        if entry & needed != needed and not entry & NULL:
             # The answer to the fault is a new permission, so what was cached is dropped with it.
             cached.drop(index, index)
             raise GpuFault(address, access, 0, violation=True)
@@ -184,14 +185,19 @@ class PageTableSpace:
         return bytes(span.view[piece.offset : piece.offset + piece.size])
 
     def _store(self, piece: _Piece, data: bytes | memoryview) -> None:
-        span = piece.span
-        if span is None:
+        if (span := piece.span) is None:
             return
+        self._before_store(piece, span)
+        if span.vram is not None and piece.size >= CLEAR and data == ZEROS[: piece.size]:
+            span.vram.clear(span.offset + piece.offset, piece.size)
+        else:
+            span.view[piece.offset : piece.offset + piece.size] = data
+
+    def _before_store(self, piece: _Piece, span: Span) -> None:
         if not self._trusted:
             self._check(piece, span, Access.WRITE)
         elif span.vram is not None:
             self._memory.owners(span.vram).give(span.offset + piece.offset, piece.size)
-        span.view[piece.offset : piece.offset + piece.size] = data
 
     def _check(self, piece: _Piece, span: Span, access: Access) -> None:
         memory, cached = self._memory, piece.cached
