@@ -8,8 +8,10 @@ import os
 from collections.abc import Callable
 
 from mock.files import Files
+from mock.inject import equip as inject
 from mock.kernel import PAGE_SIZE, Ability, File
 from mock.linux import procfs
+from mock.linux.ptrace import Stopping
 from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
 from mock.loop import EventLoop, Order
@@ -126,9 +128,43 @@ class Clients:
         if not any(other.space is process.space for other in self._processes.values()):
             process.space.died()
 
+    def recruit(self, thread: Thread) -> Stopping | None:
+        """Before a call of `thread` is answered: have it stop afterwards, if its process has yet to be
+        equipped.
+        """
+        process = thread.process
+        if process.recruited:
+            return None
+        process.recruited = True
+        try:
+            return Stopping(thread.tid)
+        except OSError as error:
+            self.log(f"{process.tgid}: its memory cannot migrate: {error.strerror}")
+            return None
+
+    def equip(self, thread: Thread, stopping: Stopping) -> None:
+        """After the answer: have the thread make what its process needs."""
+        space = thread.process.space
+        assert space.memory is not None
+        with stopping:
+            try:
+                made = inject(stopping, thread.tgid, space.memory, uffd=space.uffd is None)
+            except OSError as error:
+                self.log(f"{thread.tgid}: its memory cannot migrate: {error.strerror}")
+                return
+        if made.missing:
+            self.log(f"{thread.tgid}: its memory cannot migrate: {made.missing}")
+        if made.uffd is not None:
+            uffd = Userfaultfd(made.uffd)
+            forks = uffd.enable_all()
+            space.watch_with(uffd, abilities_of(kernel_faults=not made.user_mode_only, fork_events=forks))
+            self.introduce(space, uffd, made.mailbox)
+        if made.ring is not None:
+            space.equip(Ring(*made.ring))
+
     # Address spaces.
 
-    def equip(self, space: AddressSpace, uffd: Userfaultfd, mailbox: int) -> None:
+    def introduce(self, space: AddressSpace, uffd: Userfaultfd, mailbox: int) -> None:
         """Leave a token in the client's mailbox page and serve its faults. OSError when it cannot be
         registered.
         """
@@ -175,10 +211,6 @@ class Clients:
         if self._sweeping:
             self._loop.call_at(self._loop.time() + _SWEEP, self._sweep)
 
-    def add_ring(self, space: AddressSpace, ring: Ring) -> None:
-        """Let pages of this space be zapped."""
-        space.equip(ring)
-
     def file_of(self, device: int, inode: int) -> File | None:
         return self._files.get(device, inode)
 
@@ -205,7 +237,7 @@ class Clients:
             space.close()
 
 
-def full_abilities(*, kernel_faults: bool, fork_events: bool) -> frozenset[str]:
+def abilities_of(*, kernel_faults: bool, fork_events: bool) -> frozenset[str]:
     """Abilities of a space with a userfaultfd."""
     found = {Ability.USERFAULTFD}
     if kernel_faults:

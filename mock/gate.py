@@ -14,6 +14,7 @@ from mock.clients import Clients
 from mock.directory import NodeDirectory
 from mock.files import ClientFile, Files
 from mock.kernel import PAGE_SIZE, Deferred, Driver, MapRequest
+from mock.linux.ptrace import Stopping
 from mock.linux.seccomp import Gone, Listener, Notification
 from mock.linux.syscall import NUMBERS
 from mock.memory.process import Missing, ProcessMemory
@@ -51,6 +52,7 @@ class Gate:
         self._internal_error = internal_error
         self._waiting = Waiting(loop, self._answer_late)
         self._listener: Listener | None = None
+        self._recruit: tuple[Thread, Stopping] | None = None
         self._handlers: dict[int, Callable[[Listener, Notification], int | None]] = {
             NUMBERS[name]: handler
             for name, handler in (
@@ -79,13 +81,22 @@ class Gate:
             return False
         # Whoever closed a file and then makes a call has closed it by now.
         self._files.settle()
+        self._recruit = None
         with contextlib.suppress(Gone):
             result = self._handle(listener, notification)
             if result is None:
                 listener.proceed(notification.id)
             elif result is not _ANSWERED:
                 listener.answer(notification.id, result)
+        if self._recruit is not None:
+            self._clients.equip(*self._recruit)
         return True
+
+    def _recruit_caller(self, thread: Thread) -> None:
+        """The call is about to be answered: if its process is new, have it make what the mock needs."""
+        if not thread.process.recruited:
+            stopping = self._clients.recruit(thread)
+            self._recruit = (thread, stopping) if stopping else None
 
     def _handle(self, listener: Listener, notification: Notification) -> int | None:
         try:
@@ -111,6 +122,7 @@ class Gate:
         if isinstance(result, Deferred):
             self._waiting.add(notification, result)
             return _ANSWERED
+        self._recruit_caller(thread)
         return result
 
     def _device(self, tid: int, fd: int) -> tuple[Thread, ClientFile] | None:
@@ -232,6 +244,7 @@ class Gate:
         except BaseException:
             os.close(given)
             raise
+        self._recruit_caller(thread)
         return self._give(listener, notification, given, flags)
 
     def _released(self, file: ClientFile) -> None:

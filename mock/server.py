@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import importlib
 import os
@@ -12,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-from mock.clients import Clients, full_abilities
+from mock.clients import Clients, abilities_of
 from mock.defects import find as find_defect
 from mock.files import Files
 from mock.gate import Gate
@@ -21,7 +20,7 @@ from mock.kernel import Driver, EventFile, File
 from mock.linux import pidfd
 from mock.linux.seccomp import Listener
 from mock.linux.uring import Ring
-from mock.linux.userfaultfd import NEEDED, WISHED, Feature, Userfaultfd, create, features
+from mock.linux.userfaultfd import Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.space import AddressSpace
 
@@ -89,7 +88,7 @@ class Server:
             channel.send({"pid": os.getpid(), "nodes": list(driver.nodes())})
             hello, fds = channel.receive()
             space, reductions = self._take_over(hello, fds)
-            self.clients.enter(hello["pid"], space)
+            self.clients.enter(hello["pid"], space).recruited = True
             channel.send({"reductions": reductions, "abilities": sorted(space.abilities)})
             _, (listener_fd,) = channel.receive()
             keep(listener_fd)
@@ -116,12 +115,12 @@ class Server:
         uffd = Userfaultfd(fds[0]) if fds else None
         abilities: frozenset[str] = frozenset()
         if uffd is not None:
-            forks = enable(uffd)
+            forks = uffd.enable_all()
             if not forks:
                 reductions.append(
                     "fork: children read zeros where memory had migrated (fork events need CAP_SYS_PTRACE)"
                 )
-            abilities = full_abilities(kernel_faults=not hello["user_mode_only"], fork_events=forks)
+            abilities = abilities_of(kernel_faults=not hello["user_mode_only"], fork_events=forks)
         space = AddressSpace(self.clients, str(pid), uffd, abilities)
         try:
             space.bind(pid)
@@ -130,7 +129,7 @@ class Server:
                 f"the client's memory cannot be accessed: {error.strerror} (ptrace scope, or a sandbox)"
             ) from error
         if uffd is not None:
-            self.clients.equip(space, uffd, hello["mailbox"])
+            self.clients.introduce(space, uffd, hello["mailbox"])
             if hello["ring"] is not None:
                 reductions += self._take_ring(space, pid, **hello["ring"])
         return space, reductions
@@ -145,21 +144,3 @@ class Server:
         finally:
             os.close(process)
         return []
-
-
-def enable(uffd: Userfaultfd) -> bool:
-    """The handshake of a new userfaultfd with all it can do; whether forks give events."""
-    probe = create(user_mode_only=True)
-    try:
-        offered = features(probe)
-    finally:
-        os.close(probe)
-    wanted = NEEDED | WISHED & offered
-    try:
-        uffd.enable(wanted | Feature.EVENT_FORK)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EINVAL):
-            raise
-        uffd.enable(wanted)
-        return False
-    return True

@@ -37,6 +37,8 @@ class Process:
         self.exec_seen = False
         """It has called execve, which may have replaced its memory."""
         self.gone = False
+        self.recruited = False
+        """It has a userfaultfd and an io_uring, or has been asked to make them."""
 
 
 class Thread:

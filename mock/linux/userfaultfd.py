@@ -122,10 +122,23 @@ class Userfaultfd:
         # UFFDIO_COPY wants an address of ours to copy from.
         self._staging = _Staging()
 
-    def enable(self, wanted: Feature) -> None:
-        """The handshake, once. OSError: EPERM for EVENT_FORK without CAP_SYS_PTRACE, EINVAL for features it
-        lacks.
+    def enable_all(self) -> bool:
+        """The handshake, once, with all that the mock wants; whether forks give events (needs
+        CAP_SYS_PTRACE). Raises OSError when the kernel lacks something that is needed.
         """
+        probe = create(user_mode_only=True)
+        try:
+            wanted = NEEDED | WISHED & features(probe)
+        finally:
+            os.close(probe)
+        try:
+            self._enable(wanted | Feature.EVENT_FORK)
+        except PermissionError:
+            self._enable(wanted)
+            return False
+        return True
+
+    def _enable(self, wanted: Feature) -> None:
         fcntl.ioctl(self.fd, _API, struct.pack("=QQQ", _API_VERSION, wanted, 0))
 
     def close(self) -> None:

@@ -51,10 +51,12 @@ class AddressSpace:
     def __init__(self, host: Host, name: str, uffd: Userfaultfd | None, abilities: frozenset[str]) -> None:
         self._host = host
         self.name = name
-        self.uffd = uffd
-        self._abilities = abilities - {Ability.ZAP}
+        self.uffd: Userfaultfd | None = None
+        self.inbox: Inbox | None = None
+        self._abilities: frozenset[str] = frozenset()
         self.memory: ProcessMemory | None = None
-        self.inbox = Inbox(uffd, self._arrived, self._fork_seen) if uffd else None
+        if uffd is not None:
+            self.watch_with(uffd, abilities)
         self._children: dict[Userfaultfd, AddressSpace] = {}
         self._notifiers: list[Notifier] = []
         self._watches: Counter[tuple[int, int]] = Counter()
@@ -73,6 +75,12 @@ class AddressSpace:
         """Tell that it is the memory of process `pid`. OSError when it cannot be accessed."""
         self.memory = ProcessMemory(pid)
         self.name = str(pid)
+
+    def watch_with(self, uffd: Userfaultfd, abilities: frozenset[str]) -> None:
+        """The process has made a userfaultfd."""
+        self.uffd = uffd
+        self.inbox = Inbox(uffd, self._arrived, self._fork_seen)
+        self._abilities = abilities - {Ability.ZAP}
 
     def equip(self, ring: Ring) -> None:
         """Pages can be zapped by this ring."""

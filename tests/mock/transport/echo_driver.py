@@ -55,11 +55,24 @@ SIGNAL = number(0x12)
 RESTORE = number(0x13)
 """Give back [args[0], args[0] + args[1])."""
 STATE = number(0x14)
-"""args[2] = isolated pages as the driver sees it, args[3] = open files, args[4] = uid, args[5] = CAP_SYS_NICE."""
+"""args[2] = isolated pages as the driver sees it, args[3] = open files, args[4] = uid, args[5] =
+CAP_SYS_NICE.
+"""
 POPULATE = number(0x15)
 """populate [args[0], args[0] + args[1])."""
 
-KINDS = ("unmap", "remove", "fork", "remap", "forked", "cpu-fault", "exited", "released", "mmap", "file-released")
+KINDS = (
+    "unmap",
+    "remove",
+    "fork",
+    "remap",
+    "forked",
+    "cpu-fault",
+    "exited",
+    "released",
+    "mmap",
+    "file-released",
+)
 
 ARGS = struct.Struct("=8Q")
 
@@ -251,7 +264,14 @@ def _vmas(driver: EchoDriver, task: Any, args: list[int]) -> int:
     args[2] = len(vmas)
     if vmas:
         first = vmas[0]
-        bits = (first.readable, first.writable, first.executable, first.shared, not first.anonymous, first.file)
+        bits = (
+            first.readable,
+            first.writable,
+            first.executable,
+            first.shared,
+            not first.anonymous,
+            first.file,
+        )
         args[3] = sum(1 << index for index, bit in enumerate(bits) if bit)
     return 0
 

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""Equipping a program that knows nothing of the mock: a userfaultfd and an io_uring, made by itself.
+
+Only a process can make them for its own memory. A thread that opens a device is stopped for a moment on its
+way back from that system call, makes them, and goes on; the mock takes the descriptors over. For children of
+fork, which have a userfaultfd, only the io_uring is made.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from dataclasses import dataclass
+
+from mock.kernel import PAGE_SIZE
+from mock.linux import pidfd
+from mock.linux.ptrace import Stopped, Stopping
+from mock.linux.uring import ENTRIES, PARAMS_SIZE, parameters
+from mock.memory.process import ProcessMemory
+
+_MADV_WIPEONFORK = 18
+_UFFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
+_UFFD_USER_MODE_ONLY = 1
+_ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+
+
+@dataclass
+class Equipment:
+    """What was made; descriptors are the mock's. `missing` says why something was not."""
+
+    uffd: int | None = None
+    user_mode_only: bool = False
+    mailbox: int = 0
+    ring: tuple[int, bytes] | None = None
+    missing: str = ""
+
+
+def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Equipment:
+    """Have the thread make an io_uring and, with `uffd`, a userfaultfd and a mailbox page. OSError when it
+    cannot be made to do anything; what was made by then is kept by the process, which is harmless.
+    """
+    made = Equipment()
+    process = pidfd.open_(tgid)
+    try:
+        with stopping.stopped() as thread:
+            try:
+                if uffd:
+                    _make_userfaultfd(thread, process, made)
+                _make_ring(thread, process, memory, made)
+            except OSError as error:
+                made.missing = str(error.strerror)
+    finally:
+        os.close(process)
+    return made
+
+
+def _map_page(thread: Stopped) -> int:
+    prot = mmap.PROT_READ | mmap.PROT_WRITE
+    return thread.syscall("mmap", 0, PAGE_SIZE, prot, _ANONYMOUS, -1, 0)
+
+
+def _take(thread: Stopped, process: int, fd: int) -> int:
+    try:
+        return pidfd.take(process, fd)
+    finally:
+        thread.syscall("close", fd)
+
+
+def _make_userfaultfd(thread: Stopped, process: int, made: Equipment) -> None:
+    made.mailbox = _map_page(thread)
+    thread.syscall("madvise", made.mailbox, PAGE_SIZE, _MADV_WIPEONFORK)
+    try:
+        fd = thread.syscall("userfaultfd", _UFFD_FLAGS)
+    except PermissionError:
+        fd = thread.syscall("userfaultfd", _UFFD_FLAGS | _UFFD_USER_MODE_ONLY)
+        made.user_mode_only = True
+    made.uffd = _take(thread, process, fd)
+
+
+def _make_ring(thread: Stopped, process: int, memory: ProcessMemory, made: Equipment) -> None:
+    scratch = _map_page(thread)
+    memory.write(scratch, parameters())
+    fd = thread.syscall("io_uring_setup", ENTRIES, scratch)
+    filled = memory.read(scratch, PARAMS_SIZE)
+    made.ring = (_take(thread, process, fd), filled)
+    thread.syscall("munmap", scratch, PAGE_SIZE)

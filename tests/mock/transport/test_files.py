@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: MIT
+"""Open files: one identity through dup, fork, exec and descriptor passing, until the last reference goes."""
+
+from __future__ import annotations
+
+import array
+import mmap
+import os
+import select
+import socket
+import subprocess
+import sys
+
+from tests.mock.transport import echo_driver as echo
+from tests.mock.transport.harness import NODE, PAGE, Client, call, in_child, run
+
+
+def test_dup_is_the_same_file() -> None:
+    """A duplicate is the same open file: closing one of them releases nothing."""
+
+    def scenario(client: Client) -> None:
+        copy = os.dup(client.fd)
+        other = os.open(NODE, os.O_RDWR)
+        assert client.call(echo.STATE)[3] == 2
+        os.close(client.fd)
+        client.fd = other
+        assert call(copy, echo.ADD, 20, 22)[2] == 42
+        assert client.call(echo.STATE)[3] == 2
+        os.close(copy)
+        assert client.call(echo.STATE)[3] == 1
+
+    run(scenario)
+
+
+def test_release_follows_close_at_once() -> None:
+    """An ioctl made after the last close finds the file released, every time."""
+
+    def scenario(client: Client) -> None:
+        for index in range(200):
+            os.close(os.open(NODE, os.O_RDWR))
+            assert client.count("released") == index + 1
+
+    run(scenario)
+
+
+def test_mapping_keeps_the_file() -> None:
+    """A mapping is a reference: the release comes with its end."""
+
+    def scenario(client: Client) -> None:
+        fd = os.open(NODE, os.O_RDWR)
+        area = mmap.mmap(fd, PAGE, offset=1 << 32)  # duplicates the descriptor
+        os.close(fd)
+        assert client.count("released") == 0
+        assert area[:6] == b"buffer"
+        area.close()
+        assert client.count("released") == 1
+
+    run(scenario)
+
+
+def test_fork_shares_the_file() -> None:
+    """A child of fork has the same open file, and keeps it when its parent closes it."""
+
+    def scenario(client: Client) -> None:
+        fd = os.open(NODE, os.O_RDWR)
+        reader, writer = os.pipe()
+
+        def body() -> None:
+            os.close(writer)
+            os.read(reader, 1)
+            assert call(fd, echo.ADD, 1, 2)[2] == 3
+            os.close(fd)
+            assert client.count("released") == 1
+
+        pid = os.fork()
+        if pid == 0:
+            try:
+                body()
+                os._exit(0)
+            finally:
+                os._exit(1)
+        os.close(fd)
+        assert client.count("released") == 0
+        os.write(writer, b"x")
+        assert os.waitpid(pid, 0)[1] == 0
+        assert client.count("released") == 1
+
+    run(scenario)
+
+
+def test_exec_keeps_the_file() -> None:
+    """A program started by exec uses the descriptor it inherited, and can open its own."""
+    program = """
+import fcntl, os, struct, sys
+fd = int(sys.argv[1])
+for fd in (fd, os.open("/dev/dri/renderD128", os.O_RDWR)):
+    data = bytearray(struct.pack("=8Q", 40, 2, *[0] * 6))
+    assert fcntl.ioctl(fd, int(sys.argv[2]), data, True) == 7
+    assert struct.unpack("=8Q", data)[2] == 42
+"""
+
+    def scenario(client: Client) -> None:
+        command = [sys.executable, "-c", program, str(client.fd), str(echo.ADD)]
+        assert subprocess.run(command, pass_fds=(client.fd,), check=False).returncode == 0
+        assert client.count("released") == 1
+
+        # The same process: its memory is another one afterwards.
+        def body() -> None:
+            assert client.call(echo.ADD, 1, 2)[2] == 3
+            os.set_inheritable(client.fd, True)
+            os.execv(sys.executable, command)
+
+        in_child(body)
+        assert client.call(echo.ADD, 1, 2)[2] == 3
+
+    run(scenario)
+
+
+def test_failed_exec_changes_nothing() -> None:
+    """After an exec that failed the process is what it was."""
+
+    def scenario(client: Client) -> None:
+        for _ in range(3):
+            try:
+                os.execv("/no/such/program", ["program"])
+            except FileNotFoundError:
+                pass
+            assert client.call(echo.ADD, 1, 2)[2] == 3
+        assert client.count("exited") == 0
+
+    run(scenario)
+
+
+def test_descriptor_passed_by_message() -> None:
+    """A descriptor sent over a socket is the same file; in flight it stays open."""
+
+    def scenario(client: Client) -> None:
+        ours, theirs = socket.socketpair()
+        fd = os.open(NODE, os.O_RDWR)
+        socket.send_fds(ours, [b"x"], [fd])
+        os.close(fd)
+        assert client.count("released") == 0
+        _, fds, _, _ = socket.recv_fds(theirs, 1, 1)
+        assert call(fds[0], echo.ADD, 1, 2)[2] == 3
+        os.close(fds[0])
+        assert client.count("released") == 1
+
+    run(scenario)
+
+
+def test_reopened_by_proc() -> None:
+    """Another open file of the same inode (/proc/self/fd) keeps the release away, too."""
+
+    def scenario(client: Client) -> None:
+        fd = os.open(NODE, os.O_RDWR)
+        again = os.open(f"/proc/self/fd/{fd}", os.O_RDWR)
+        os.close(fd)
+        assert client.count("released") == 0
+        assert call(again, echo.ADD, 1, 2)[2] == 3
+        os.close(again)
+        assert client.count("released") == 1
+
+    run(scenario)
+
+
+def test_anonymous_files() -> None:
+    """Files made by the driver are installed in the caller, recognised again, and released with the last
+    close.
+    """
+
+    def scenario(client: Client) -> None:
+        fd = client.call(echo.EXPORT, 0)[2]
+        assert not os.get_inheritable(fd)
+        assert client.call(echo.LOOKUP, fd)[2] == 1
+        copy = os.dup(fd)
+        os.close(fd)
+        assert client.call(echo.LOOKUP, copy)[2] == 1
+        assert client.call(echo.LOOKUP, client.fd)[2] == 0
+        assert client.call(echo.LOOKUP, 999)[2] == 0
+        assert client.count("file-released") == 0
+        os.close(copy)
+        assert client.count("file-released") == 1
+
+    run(scenario)
+
+
+def test_event_files() -> None:
+    """An event file is readable for poll once it was signalled, and released with the last close."""
+
+    def scenario(client: Client) -> None:
+        fd = client.call(echo.EXPORT, 1)[2]
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert poll.poll(0) == []
+        assert client.call(echo.LOOKUP, fd)[2] == 1
+        client.call(echo.SIGNAL)
+        assert poll.poll(0) == [(fd, select.POLLIN)]
+        assert poll.poll(0) == [(fd, select.POLLIN)]
+        os.close(fd)
+        assert client.count("file-released") == 1
+
+    run(scenario)
+
+
+def test_many_files() -> None:
+    """Opening and closing a thousand files leaks nothing in the mock."""
+
+    def scenario(client: Client) -> None:
+        def descriptors() -> int:
+            return len(os.listdir(f"/proc/{client.attachment.pid}/fd"))
+
+        client.call(echo.ADD, 1, 1)
+        before = descriptors()
+        for _ in range(20):
+            fds = array.array("i", (os.open(NODE, os.O_RDWR) for _ in range(50)))
+            for fd in fds:
+                os.close(fd)
+        assert client.count("released") == 1000
+        assert descriptors() == before
+
+    run(scenario)
