@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ioctl import drm
 from mock.driver.errors import Refused, refuse_if
@@ -17,6 +17,21 @@ if TYPE_CHECKING:
 NAME = b"xe"
 DESCRIPTION = b"Intel Xe2 Graphics"
 VERSION = (1, 1, 0)
+
+
+# Ioctls of displays, and of the time before them, which are in the kernel's table and not here.
+_DISPLAY = frozenset({0x3A, 0x3B, 0x3C, *range(0xA0, 0xBF), 0xC6, 0xC7, 0xC8, 0xC9, 0xCE, 0xD0})
+_LEGACY = frozenset({0x02, 0x05, 0x06, 0x07, 0x10, 0x11, 0x12, 0x13, 0x27, 0x28, 0x2C, 0x3F})
+
+
+def refuse_unknown(number: int, *, render: bool) -> NoReturn:
+    """Answer an ioctl number that the mock has no handler for.
+
+    Raises Refused: EACCES on render nodes for those of card nodes, EOPNOTSUPP for those of displays, else EINVAL.
+    """
+    refuse_if(render and number in _DISPLAY | _LEGACY, errno.EACCES, "not on a render node")
+    refuse_if(number in _DISPLAY, errno.EOPNOTSUPP, "no display")
+    raise Refused(errno.EINVAL, f"no ioctl {number:#x}")
 
 
 def version(call: Call, args: Any) -> None:

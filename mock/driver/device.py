@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mock.driver.blocking import WaitQueue
 from mock.driver.devmem import Pagemap
 from mock.driver.level import FEATURES, Level
+from mock.driver.mapping import Mappings
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
 from mock.driver.stats import GtStats
 from mock.driver.storage import OffsetManager
@@ -109,6 +110,7 @@ class Device:
         self.peers: list[Device] = [self]
         self.linked = False
         self.offsets = OffsetManager()
+        self.mappings = Mappings()
         self.system_used = 0
         self.system_size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         self.scheduler: Scheduler

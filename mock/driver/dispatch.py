@@ -6,11 +6,11 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from ioctl import Direction, Request
 from mock.driver.blocking import Thread
-from mock.driver.errors import Refused, refuse_if
+from mock.driver.errors import refuse_if
 from mock.driver.level import Level
 from mock.kernel import Deferred
 
@@ -50,10 +50,17 @@ class Ioctl:
     since: Level | None = None
 
 
+class Unknown(Protocol):
+    """Refuses a number that is not in the table."""
+
+    def __call__(self, number: int, *, render: bool) -> NoReturn: ...
+
+
 class Table:
     """The ioctls of the DRM core and the driver at one uAPI level."""
 
-    def __init__(self, level: Level, ioctls: Iterable[Ioctl]) -> None:
+    def __init__(self, level: Level, ioctls: Iterable[Ioctl], unknown: Unknown) -> None:
+        self._unknown = unknown
         self._by_number = {
             ioctl.request.nr: ioctl for ioctl in ioctls if ioctl.since is None or ioctl.since <= level
         }
@@ -65,7 +72,7 @@ class Table:
         refuse_if(request >> 8 & 0xFF != ord("d"), errno.ENOTTY, "not a DRM ioctl")
         ioctl = self._by_number.get(request & 0xFF)
         if ioctl is None:
-            raise Refused(errno.EINVAL, f"no ioctl {request & 0xFF:#x}")
+            self._unknown(request & 0xFF, render=file.render)
         # The caller's size and directions count, within what the table allows: structures may grow.
         size = request >> 16 & 0x3FFF
         directions = Direction(request >> 30 & 3) & ioctl.request.direction

@@ -66,7 +66,7 @@ class Driver:
 
     def mmap(self, file: DrmFile, task: Task, request: MapRequest) -> None:
         """A mapping of an object is about to be made (xe_mmap, drm_gem_mmap). Raises OSError to refuse it."""
-        gem.check_mmap(file, request)
+        gem.mmap(file, task, request)
 
     def release(self, file: DrmFile) -> None:
         """The last reference to an open file is gone."""

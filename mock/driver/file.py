@@ -75,3 +75,4 @@ class DrmFile:
             vm_ioctl.close_vm(vm)
         for handle, _ in self.bos.items():
             self.close_handle(handle)
+        self.device.mappings.file_released(self.memory.file)

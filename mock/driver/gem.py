@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.dispatch import Call
     from mock.driver.file import DrmFile
-    from mock.kernel import MapRequest
+    from mock.kernel import MapRequest, Task
 
 _FLAGS = (
     xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
@@ -61,6 +61,7 @@ def create(call: Call, args: Any) -> None:
         vm = call.file.vms.get(args.vm_id)
         if vm is None:
             raise Refused(errno.ENOENT, "no such VM")
+    device.mappings.collect()
     internal_64k = bool(vram and (profile.needs_64k or needs_64k))
     refuse_if(internal_64k and args.size % SZ_64K, errno.EINVAL, "size is not a multiple of 64 KiB")
     bo = Bo.create(
@@ -110,11 +111,11 @@ def mmap_offset(call: Call, args: Any) -> None:
     args.offset = bo.storage.base
 
 
-def check_mmap(file: DrmFile, request: MapRequest) -> None:
+def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
     """drm_gem_mmap(): the object at a fake offset, with the access that is asked for.
 
     Raises Refused: EINVAL when no object of the device has this offset or it is smaller, EACCES when the file has no
-    handle of it, EBUSY and EINVAL for objects marked DONTNEED and purged ones.
+    handle of it, EBUSY and EINVAL for objects marked DONTNEED and purged ones, EOPNOTSUPP for imported ones.
     """
     bo = file.device.offsets.lookup(request.offset)
     if bo is None or request.length > bo.size:
@@ -123,8 +124,16 @@ def check_mmap(file: DrmFile, request: MapRequest) -> None:
     refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
     refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
     refuse_if(not request.shared, errno.EINVAL, "private mapping")
+    # The bytes are in the exporter's file, and a mapping shows the file it is made of.
+    refuse_if(
+        bo.storage.memory.file is not file.memory.file,
+        errno.EOPNOTSUPP,
+        "the mock maps objects of the file only",
+    )
+    file.device.mappings.add(bo, task.mm)
 
 
 def close(call: Call, args: Any) -> None:
     """drm_gem_close_ioctl(): EINVAL for a handle that is not there."""
     call.file.close_handle(args.handle)
+    call.device.mappings.collect()

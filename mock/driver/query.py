@@ -69,6 +69,7 @@ def _engines(call: Call) -> bytes:
 
 def _mem_regions(call: Call) -> bytes:
     device = call.device
+    device.mappings.collect()
     regions = [
         xe.drm_xe_mem_region(
             mem_class=xe.DRM_XE_MEM_REGION_CLASS_SYSMEM,

@@ -36,9 +36,11 @@ class Memory:
     """The memfd of one open file, kept as long as objects live in it: they may outlive the file."""
 
     def __init__(self, file: File) -> None:
-        self.inode = file.inode
+        self.file = file
         self.fd = os.dup(file.fileno())
         self._size = 0
+        # What is below the first object, the PCI barrier's page among it, can be mapped from the start.
+        self.grow(FIRST_OFFSET)
 
     def __del__(self) -> None:
         os.close(self.fd)

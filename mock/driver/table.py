@@ -24,7 +24,7 @@ from mock.driver.level import FEATURES, Level
 
 def make_table(level: Level) -> Table:
     """Every ioctl the level knows."""
-    return Table(level, [*_core_ioctls(), *_xe_ioctls()])
+    return Table(level, [*_core_ioctls(), *_xe_ioctls()], core.refuse_unknown)
 
 
 def _core_ioctls() -> list[Ioctl]:

@@ -152,6 +152,10 @@ class VramManager:
         return allocation
 
     def _make_room(self, size: int, contiguous: bool, keep: Collection[Resv]) -> list[tuple[int, int]] | None:
+        self.tile.device.mappings.collect()
+        blocks = self.buddy.allocate(size, contiguous=contiguous)
+        if blocks is not None:
+            return blocks
         for victim in list(self._lru):
             if victim not in self._lru or victim.owner.pinned:
                 continue

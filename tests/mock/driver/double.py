@@ -83,6 +83,8 @@ class Area:
     data: bytearray
     readable: bool = True
     writable: bool = True
+    file: Any = None
+    offset: int = 0
 
     @property
     def end(self) -> int:
@@ -93,7 +95,9 @@ class Mm:
     """One address space: private anonymous memory only."""
 
     def __init__(self) -> None:
-        self.abilities = frozenset({Ability.USERFAULTFD, Ability.ZAP, Ability.KERNEL_FAULTS, Ability.FORK_EVENTS})
+        self.abilities = frozenset(
+            {Ability.USERFAULTFD, Ability.ZAP, Ability.KERNEL_FAULTS, Ability.FORK_EVENTS}
+        )
         self.alive = True
         self.areas: list[Area] = []
         self.notifiers: list[Notifier] = []
@@ -102,7 +106,15 @@ class Mm:
 
     # For tests
 
-    def map(self, size: int, *, address: int = 0, readable: bool = True, writable: bool = True, align: int = PAGE_SIZE) -> int:
+    def map(
+        self,
+        size: int,
+        *,
+        address: int = 0,
+        readable: bool = True,
+        writable: bool = True,
+        align: int = PAGE_SIZE,
+    ) -> int:
         """Fresh zeroed memory; returns its address."""
         size = -(-size // PAGE_SIZE) * PAGE_SIZE
         if not address:
@@ -189,7 +201,19 @@ class Mm:
 
     def vmas(self, start: int, end: int) -> list[Vma]:
         return [
-            Vma(area.start, area.end, area.readable, area.writable, False, False, True, 0, None, 0, PAGE_SIZE)
+            Vma(
+                area.start,
+                area.end,
+                area.readable,
+                area.writable,
+                executable=False,
+                shared=area.file is not None,
+                anonymous=area.file is None,
+                inode=0,
+                file=area.file,
+                offset=area.offset,
+                page_size=PAGE_SIZE,
+            )
             for area in self.areas
             if area.start < end and start < area.end
         ]
@@ -222,7 +246,9 @@ class Mm:
             if page in self._isolated:
                 self._isolated.remove(page)
                 area = self._area(page)
-                area.data[page - area.start : page - area.start + PAGE_SIZE] = data[offset : offset + PAGE_SIZE]
+                area.data[page - area.start : page - area.start + PAGE_SIZE] = data[
+                    offset : offset + PAGE_SIZE
+                ]
 
     def isolated(self, start: int, end: int) -> list[int]:
         return sorted(page for page in self._isolated if start <= page < end)
@@ -305,7 +331,9 @@ class Services:
 class Client:
     """A process with one open node: ioctls on structures in its own memory."""
 
-    def __init__(self, driver: Driver, services: Services, *, minor: int = 128, task: Task | None = None) -> None:
+    def __init__(
+        self, driver: Driver, services: Services, *, minor: int = 128, task: Task | None = None
+    ) -> None:
         self.driver = driver
         self.services = services
         self.task = task or Task()

@@ -142,7 +142,9 @@ class Gpu:
 
 
 def out_syncobj(handle: int) -> Any:
-    return fields(xe.drm_xe_sync, type=xe.DRM_XE_SYNC_TYPE_SYNCOBJ, flags=xe.DRM_XE_SYNC_FLAG_SIGNAL, handle=handle)
+    return fields(
+        xe.drm_xe_sync, type=xe.DRM_XE_SYNC_TYPE_SYNCOBJ, flags=xe.DRM_XE_SYNC_FLAG_SIGNAL, handle=handle
+    )
 
 
 def in_syncobj(handle: int) -> Any:

@@ -10,7 +10,17 @@ from gpu import Batch
 from ioctl import drm, xe
 from mock.driver.platform import SZ_2M, SZ_4K
 from tests.mock.driver.double import Client, fields
-from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, SCRATCH, Gpu, in_syncobj, out_syncobj, user_fence
+from tests.mock.driver.gpu_client import (
+    BATCH,
+    DATA,
+    FAULT,
+    LR,
+    SCRATCH,
+    Gpu,
+    in_syncobj,
+    out_syncobj,
+    user_fence,
+)
 
 REQUEST = xe.DRM_IOCTL_XE_VM_BIND
 MAP = xe.DRM_XE_VM_BIND_OP_MAP
@@ -147,7 +157,10 @@ def test_unknown_vm_is_einval_and_unknown_queue_enoent(gpu: Gpu) -> None:
     vm = gpu.vm()
     assert gpu.client.refused(REQUEST, gpu.bind_arg(vm, op, queue=9)) == errno.ENOENT
     assert gpu.client.refused(REQUEST, gpu.bind_arg(vm, op, queue=gpu.queue(vm))) == errno.EINVAL
-    assert gpu.client.refused(REQUEST, gpu.bind_arg(vm, op, queue=gpu.queue(gpu.vm(), (5, 0, 0)))) == errno.EINVAL
+    assert (
+        gpu.client.refused(REQUEST, gpu.bind_arg(vm, op, queue=gpu.queue(gpu.vm(), (5, 0, 0))))
+        == errno.EINVAL
+    )
 
 
 def test_vram_of_64k_pages_wants_aligned_binds(open_client) -> None:  # type: ignore[no-untyped-def]

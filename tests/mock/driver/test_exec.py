@@ -8,7 +8,17 @@ import pytest
 from gpu import Batch
 from ioctl import drm, xe
 from tests.mock.driver.double import Client, fields
-from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, SCRATCH, Gpu, in_syncobj, out_syncobj, user_fence
+from tests.mock.driver.gpu_client import (
+    BATCH,
+    DATA,
+    FAULT,
+    LR,
+    SCRATCH,
+    Gpu,
+    in_syncobj,
+    out_syncobj,
+    user_fence,
+)
 
 REQUEST = xe.DRM_IOCTL_XE_EXEC
 
@@ -228,7 +238,9 @@ def test_failed_fault_bans_the_queue_and_is_reported(gpu: Gpu) -> None:
 
 def test_scratch_page_reads_zero_and_drops_writes(gpu: Gpu) -> None:
     vm, batch, data = ready(gpu, SCRATCH)
-    gpu.batch(batch, Batch().store_dword(0x7000_0000, 5).copy_mem(DATA, 0x7000_0000).store_dword(DATA + 4, 1).end())
+    gpu.batch(
+        batch, Batch().store_dword(0x7000_0000, 5).copy_mem(DATA, 0x7000_0000).store_dword(DATA + 4, 1).end()
+    )
     gpu.write(data, 0, b"\xff" * 4)
     gpu.execute(gpu.queue(vm))
     gpu.client.run(1)

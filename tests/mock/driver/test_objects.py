@@ -8,7 +8,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import drm, xe
-from mock.driver.platform import MiB, SZ_4K
+from mock.driver.platform import SZ_4K, MiB
 from mock.kernel import MapRequest
 from tests.mock.driver.double import Client, Services, Task, fields
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, out_syncobj, user_fence
@@ -73,7 +73,9 @@ def test_vram_of_64k_pages_wants_sizes_of_64k(open_client: Any) -> None:
 def extension(client: Client, count: int = 1, **values: Any) -> int:
     address = 0
     for _ in range(count):
-        ext = fields(xe.drm_xe_ext_set_property, **{k: v for k, v in values.items() if not k.startswith("base_")})
+        ext = fields(
+            xe.drm_xe_ext_set_property, **{k: v for k, v in values.items() if not k.startswith("base_")}
+        )
         ext.base.next_extension = address
         for name, value in values.items():
             if name.startswith("base_"):
@@ -158,6 +160,28 @@ def test_object_outlives_its_handle_while_it_is_bound(gpu: Gpu) -> None:
     assert vram.used == 0
 
 
+def test_mapping_keeps_an_object_until_it_is_unmapped(gpu: Gpu) -> None:
+    client = gpu.client
+    vram = client.file.device.tiles[0].vram
+    handle = gpu.bo(placement=2)
+    gpu.write(handle, 0, b"kept")
+    bo = client.file.bos.get(handle)
+    assert bo is not None
+    request = MapRequest(gpu.offset(handle), 0x10000, readable=True, writable=True, shared=True)
+    client.driver.mmap(client.file, client.task, request)
+    address = client.mm.map(0x10000)
+    area = next(area for area in client.mm.areas if area.start == address)
+    area.file, area.offset = client.memory, request.offset
+    client.call(drm.DRM_IOCTL_GEM_CLOSE, drm.drm_gem_close(handle=handle))
+    other = gpu.bo(placement=2)
+    assert vram.used == 0x20000
+    assert gpu.offset(other) != request.offset
+    assert bo.storage.read(0, 4) == b"kept"
+    client.mm.unmap(address)
+    client.call(drm.DRM_IOCTL_GEM_CLOSE, drm.drm_gem_close(handle=other))
+    assert vram.used == 0
+
+
 # PRIME
 
 
@@ -178,7 +202,9 @@ def test_export_refuses_private_objects_and_bad_arguments(gpu: Gpu) -> None:
         assert gpu.client.refused(request, arg) == expected
 
 
-def test_import_gives_the_same_handle_in_a_file_and_the_same_object_in_a_device(gpu: Gpu, services: Services) -> None:
+def test_import_gives_the_same_handle_in_a_file_and_the_same_object_in_a_device(
+    gpu: Gpu, services: Services
+) -> None:
     handle = gpu.bo()
     fd = export(gpu.client, handle)
     back = drm.drm_prime_handle(fd=fd)
@@ -267,7 +293,9 @@ def test_fault_vm_overcommits_its_own_objects(gpu: Gpu) -> None:
     gpu.map(vm, batch, BATCH)
     gpu.map(vm, first, DATA, 192 * MiB)
     gpu.map(vm, second, DATA + (1 << 30), 192 * MiB)
-    gpu.batch(batch, Batch().store_dword(DATA, 1).store_dword(DATA + (1 << 30), 2).store_dword(DATA + 4, 3).end())
+    gpu.batch(
+        batch, Batch().store_dword(DATA, 1).store_dword(DATA + (1 << 30), 2).store_dword(DATA + 4, 3).end()
+    )
     gpu.execute(gpu.queue(vm), syncs=(user_fence(BATCH + 0x1000, 9),))
     gpu.client.run(1)
     assert [gpu.value(first), gpu.value(second), gpu.value(first, 4)] == [1, 2, 3]

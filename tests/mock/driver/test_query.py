@@ -98,7 +98,10 @@ def test_engines_and_gts(open_client: Any) -> None:
         client = open_client(platform)
         gts = query(client, xe.DRM_XE_DEVICE_QUERY_GT_LIST)
         count = struct.unpack_from("<I", gts)[0]
-        ids = {xe.drm_xe_gt.from_buffer_copy(gts, 8 + i * ctypes.sizeof(xe.drm_xe_gt)).gt_id for i in range(count)}
+        ids = {
+            xe.drm_xe_gt.from_buffer_copy(gts, 8 + i * ctypes.sizeof(xe.drm_xe_gt)).gt_id
+            for i in range(count)
+        }
         engines = query(client, xe.DRM_XE_DEVICE_QUERY_ENGINES)
         total = struct.unpack_from("<I", engines)[0]
         assert len(engines) == 8 + total * 32
@@ -106,7 +109,8 @@ def test_engines_and_gts(open_client: Any) -> None:
         assert len(set(found)) == total
         assert {gt for _, _, gt in found} == ids
         tile_ids = {
-            xe.drm_xe_gt.from_buffer_copy(gts, 8 + i * ctypes.sizeof(xe.drm_xe_gt)).tile_id for i in range(count)
+            xe.drm_xe_gt.from_buffer_copy(gts, 8 + i * ctypes.sizeof(xe.drm_xe_gt)).tile_id
+            for i in range(count)
         }
         assert tile_ids == set(range(tiles))
 
@@ -134,14 +138,18 @@ def test_engine_cycles_correlate_with_the_clock(client: Client) -> None:
     for _ in range(2):
         request = kind(clockid=time.CLOCK_MONOTONIC)
         request.eci.engine_class = 1
-        reply = kind.from_buffer_copy(query(client, xe.DRM_XE_DEVICE_QUERY_ENGINE_CYCLES, data=bytes(request)))
+        reply = kind.from_buffer_copy(
+            query(client, xe.DRM_XE_DEVICE_QUERY_ENGINE_CYCLES, data=bytes(request))
+        )
         assert reply.width == 64
         readings.append((reply.engine_cycles, reply.cpu_timestamp))
     assert readings[1][0] > readings[0][0]
     assert readings[1][1] > readings[0][1]
 
 
-@pytest.mark.parametrize("values", [{"clockid": 2}, {"engine_class": 5}, {"engine_class": 9}, {"engine_instance": 7}, {"gt_id": 3}])
+@pytest.mark.parametrize(
+    "values", [{"clockid": 2}, {"engine_class": 5}, {"engine_class": 9}, {"engine_instance": 7}, {"gt_id": 3}]
+)
 def test_engine_cycles_of_nothing_are_einval(client: Client, values: dict[str, int]) -> None:
     request = xe.drm_xe_query_engine_cycles(clockid=values.pop("clockid", 1))
     for name, value in values.items():

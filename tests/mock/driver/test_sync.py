@@ -73,7 +73,9 @@ def signal(client: Client, handle: int, point: int = 0) -> None:
 
 def value(client: Client, handle: int, flags: int = 0) -> int:
     where = points(client, 0xDEAD)
-    arg = drm.drm_syncobj_timeline_array(handles=handles(client, handle), points=where, count_handles=1, flags=flags)
+    arg = drm.drm_syncobj_timeline_array(
+        handles=handles(client, handle), points=where, count_handles=1, flags=flags
+    )
     client.call(drm.DRM_IOCTL_SYNCOBJ_QUERY, arg)
     return client.u64(where)
 
@@ -241,7 +243,9 @@ def test_syncobj_arguments(gpu: Gpu) -> None:
 def test_reset_takes_the_fence_away(gpu: Gpu) -> None:
     client = gpu.client
     handle = gpu.syncobj(SIGNALED)
-    client.call(drm.DRM_IOCTL_SYNCOBJ_RESET, drm.drm_syncobj_array(handles=handles(client, handle), count_handles=1))
+    client.call(
+        drm.DRM_IOCTL_SYNCOBJ_RESET, drm.drm_syncobj_array(handles=handles(client, handle), count_handles=1)
+    )
     assert client.refused(WAIT, wait_arg(client, handle)) == errno.EINVAL
 
 
@@ -261,7 +265,9 @@ def test_syncobj_and_sync_files_cross_processes(gpu: Gpu, services: Services) ->
     assert isinstance(event, EventFile)
     assert not event.signaled
     target = gpu.syncobj()
-    client.call(drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, drm.drm_syncobj_handle(handle=target, fd=sync_file.fd, flags=1))
+    client.call(
+        drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, drm.drm_syncobj_handle(handle=target, fd=sync_file.fd, flags=1)
+    )
     fence.signal()
     assert event.signaled
     client.call(WAIT, wait_arg(client, target))
@@ -403,7 +409,11 @@ def test_version(client: Client) -> None:
 
 
 def test_capabilities(client: Client) -> None:
-    for capability, expected in ((drm.DRM_CAP_PRIME, 3), (drm.DRM_CAP_SYNCOBJ, 1), (drm.DRM_CAP_SYNCOBJ_TIMELINE, 1)):
+    for capability, expected in (
+        (drm.DRM_CAP_PRIME, 3),
+        (drm.DRM_CAP_SYNCOBJ, 1),
+        (drm.DRM_CAP_SYNCOBJ_TIMELINE, 1),
+    ):
         arg = drm.drm_get_cap(capability=capability)
         client.call(drm.DRM_IOCTL_GET_CAP, arg)
         assert arg.value == expected
@@ -412,16 +422,25 @@ def test_capabilities(client: Client) -> None:
 
 def test_client_name(client: Client) -> None:
     def name(text: bytes, length: int | None = None) -> int | None:
-        arg = drm.drm_set_client_name(name=client.put(text.ljust(8)), name_len=len(text) if length is None else length)
+        arg = drm.drm_set_client_name(
+            name=client.put(text.ljust(8)), name_len=len(text) if length is None else length
+        )
         return client.refused(drm.DRM_IOCTL_SET_CLIENT_NAME, arg)
 
     assert name(b"svm-cts") is None
     assert client.file.client_name == "svm-cts"
-    for text, length, expected in ((b"a b", 3, errno.EINVAL), (b"a\0b", 3, errno.EINVAL), (b"x", 65, errno.EINVAL)):
+    for text, length, expected in (
+        (b"a b", 3, errno.EINVAL),
+        (b"a\0b", 3, errno.EINVAL),
+        (b"x", 65, errno.EINVAL),
+    ):
         assert name(text, length) == expected
     assert name(b"", 0) is None
     assert client.file.client_name is None
-    assert client.refused(drm.DRM_IOCTL_SET_CLIENT_NAME, drm.drm_set_client_name(name=8, name_len=4)) == errno.EFAULT
+    assert (
+        client.refused(drm.DRM_IOCTL_SET_CLIENT_NAME, drm.drm_set_client_name(name=8, name_len=4))
+        == errno.EFAULT
+    )
 
 
 def test_card_and_render_nodes(client: Client, services: Services) -> None:
@@ -444,6 +463,7 @@ def test_what_is_no_ioctl(client: Client) -> None:
     assert raw(0xC000_6500) == errno.ENOTTY
     assert raw(0xC000_6450) == errno.EINVAL
     assert raw(0xC000_64FF) == errno.EINVAL
+    assert raw(0xC004_64A0) == errno.EACCES
     assert raw(drm.DRM_IOCTL_VERSION.number) == errno.EFAULT
 
 
@@ -463,7 +483,14 @@ def test_structures_may_be_shorter_or_longer(client: Client) -> None:
 
 def test_observation_is_not_available(client: Client) -> None:
     request = xe.DRM_IOCTL_XE_OBSERVATION
-    for kind, op, expected in ((0, 0, errno.ENODEV), (0, 2, errno.ENODEV), (0, 3, errno.EINVAL), (1, 0, errno.ENODEV), (1, 1, errno.EINVAL), (2, 0, errno.EINVAL)):
+    for kind, op, expected in (
+        (0, 0, errno.ENODEV),
+        (0, 2, errno.ENODEV),
+        (0, 3, errno.EINVAL),
+        (1, 0, errno.ENODEV),
+        (1, 1, errno.EINVAL),
+        (2, 0, errno.EINVAL),
+    ):
         arg = xe.drm_xe_observation_param(observation_type=kind, observation_op=op)
         assert client.refused(request, arg) == expected
     assert client.refused(request, xe.drm_xe_observation_param(extensions=1)) == errno.EINVAL

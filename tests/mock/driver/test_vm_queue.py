@@ -237,7 +237,12 @@ def test_properties(
 
 @pytest.mark.parametrize(
     ("values", "count", "expected"),
-    [({}, 16, None), ({}, 17, errno.E2BIG), ({"base_pad": 1}, 1, errno.EINVAL), ({"pad": 1}, 1, errno.EINVAL)],
+    [
+        ({}, 16, None),
+        ({}, 17, errno.E2BIG),
+        ({"base_pad": 1}, 1, errno.EINVAL),
+        ({"pad": 1}, 1, errno.EINVAL),
+    ],
 )
 def test_extension_chains(gpu: Gpu, values: dict[str, int], count: int, expected: int | None) -> None:
     chain = extension(gpu.client, count, **{"property": PRIORITY, "value": 1, **values})
