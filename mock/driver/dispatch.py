@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
@@ -17,13 +18,17 @@ from mock.kernel import Deferred
 if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.file import DrmFile
-    from mock.kernel import Services, Task
+    from mock.kernel import Mm, Services, Task
 
 INTERNAL_ERROR = errno.ENOTRECOVERABLE
 """What a bug of the mock itself is answered with: no xe ioctl returns it, so no test takes it for a refusal."""
 
 
-@dataclass(frozen=True)
+_DRM = ord("d")
+_IN, _OUT = int(Direction.WRITE), int(Direction.READ)
+
+
+@dataclass(slots=True)
 class Call:
     """Who calls: the open file and the task, whose memory the pointers in arguments refer to."""
 
@@ -40,14 +45,29 @@ Handler = Callable[[Call, Any], Any]
 The result is what ioctl(2) returns, None for 0."""
 
 
-@dataclass(frozen=True)
+class _NoArgument(ctypes.Structure):
+    """What handlers of ioctls without an argument get."""
+
+
 class Ioctl:
     """One entry of an ioctl table (struct drm_ioctl_desc). `since`: older uAPI levels do not have it."""
 
-    request: Request
-    handler: Handler
-    render_allowed: bool = True
-    since: Level | None = None
+    def __init__(
+        self,
+        request: Request,
+        handler: Handler,
+        *,
+        render_allowed: bool = True,
+        since: Level | None = None,
+    ) -> None:
+        self.request = request
+        self.handler = handler
+        self.render_allowed = render_allowed
+        self.since = since
+        # Plain numbers: this is looked at for each call.
+        self.struct = request.struct or _NoArgument
+        self.size = request.size
+        self.copies = int(request.direction)
 
 
 class Unknown(Protocol):
@@ -69,33 +89,47 @@ class Table:
         self, services: Services, file: DrmFile, task: Task, request: int, argument: int
     ) -> int | Deferred:
         """drm_ioctl(): raises OSError with the errno, or returns what the ioctl returns, perhaps later."""
-        refuse_if(request >> 8 & 0xFF != ord("d"), errno.ENOTTY, "not a DRM ioctl")
+        refuse_if(request >> 8 & 0xFF != _DRM, errno.ENOTTY, "not a DRM ioctl")
         ioctl = self._by_number.get(request & 0xFF)
         if ioctl is None:
             self._unknown(request & 0xFF, render=file.render)
         # The caller's size and directions count, within what the table allows: structures may grow.
         size = request >> 16 & 0x3FFF
-        directions = Direction(request >> 30 & 3) & ioctl.request.direction
-        size_in = size if directions & Direction.WRITE else 0
-        size_out = size if directions & Direction.READ else 0
-        buffer = bytearray(max(size, ioctl.request.size))
-        if size_in:
-            buffer[:size_in] = task.mm.read(argument, size_in)
-        refuse_if(not ioctl.render_allowed and file.render, errno.EACCES, "not on a render node")
-        structure = ioctl.request.struct
-        arg = structure.from_buffer(buffer) if structure else None
+        copies = request >> 30 & ioctl.copies
+        data = task.mm.read(argument, size) if copies & _IN and size else b""
+        if not ioctl.render_allowed:
+            refuse_if(file.render, errno.EACCES, "not on a render node")
+        arg = ioctl.struct.from_buffer_copy(data[: ioctl.size].ljust(ioctl.size, b"\0"))
+        out = _CopyOut(task.mm, argument, arg, data, size) if copies & _OUT and size else None
+        return _Reply(services, ioctl.request, out).run(ioctl.handler, Call(file, task), arg)
 
-        def copy_out() -> None:
-            if size_out:
-                task.mm.write(argument, bytes(buffer[:size_out]))
 
-        return _Reply(services, ioctl.request, copy_out).run(ioctl.handler, Call(file, task), arg)
+class _CopyOut:
+    """The argument back to the caller, at the size the caller has."""
+
+    __slots__ = ("_address", "_arg", "_mm", "_sent", "_size")
+
+    def __init__(self, mm: Mm, address: int, arg: ctypes.Structure, sent: bytes, size: int) -> None:
+        self._mm = mm
+        self._address = address
+        self._arg = arg
+        self._sent = sent
+        self._size = size
+
+    def __call__(self) -> None:
+        data = bytes(self._arg)
+        if len(data) != self._size:
+            # What is beyond our structure goes back as it came, or as zeros.
+            data = (data + self._sent[len(data) :])[: self._size].ljust(self._size, b"\0")
+        self._mm.write(self._address, data)
 
 
 class _Reply:
     """Runs one handler and answers: at once, or through a Deferred when it sleeps."""
 
-    def __init__(self, services: Services, request: Request, copy_out: Callable[[], None]) -> None:
+    __slots__ = ("_copy_out", "_deferred", "_request", "_result", "_services")
+
+    def __init__(self, services: Services, request: Request, copy_out: _CopyOut | None) -> None:
         self._services = services
         self._request = request
         self._copy_out = copy_out
@@ -137,10 +171,11 @@ class _Reply:
 
     def _finish(self, result: int) -> None:
         # The kernel copies the structure back on errors too.
-        try:
-            self._copy_out()
-        except OSError as error:
-            result = -(error.errno or errno.EFAULT)
+        if self._copy_out is not None:
+            try:
+                self._copy_out()
+            except OSError as error:
+                result = -(error.errno or errno.EFAULT)
         self._result = result
         if self._deferred is not None:
             if result < 0:
