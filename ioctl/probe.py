@@ -82,7 +82,7 @@ class Probe:
         shown.update((name, name) for name in (*self.declared.macros, *self.declared.enumerators))
         lines = "".join(f'SHOW("{name}", {value})\n' for name, value in shown.items())
         source = (
-            '#define SHOW(name, value) asm volatile("->" name " %0 %1 %2" : : '
+            '#define SHOW(name, value) asm volatile(".ascii \\"->" name " %0 %1 %2\\"" : : '
             '"i"((int)((unsigned long long)(value) >> 32)), "i"((int)(value)), "i"((value) < 0));\n'
             "void facts(void) {\n" + lines + "}\n"
         )
