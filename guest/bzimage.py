@@ -2,28 +2,15 @@
 """x86 kernel images: which release one is, and the ELF kernel inside (Documentation/arch/x86/boot.rst)."""
 
 import bz2
-import ctypes
 import hashlib
 import lzma
 import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-from guest import GuestError
+from guest import GuestError, zstd
 
 SECTOR = 512
-
-
-def zstd(data: bytes, size: int) -> bytes:
-    """Decompress one zstd frame of ``size`` bytes; by the library, which apt and rpm both need anyway."""
-    library = ctypes.CDLL("libzstd.so.1")
-    library.ZSTD_decompress.restype = ctypes.c_size_t
-    library.ZSTD_decompress.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t]
-    out = ctypes.create_string_buffer(size)
-    done = library.ZSTD_decompress(out, size, data, len(data))
-    if done != size:
-        raise ValueError("zstd frame does not decompress to its size")
-    return out.raw
 
 
 def unpack(payload: bytes) -> bytes:
@@ -34,7 +21,7 @@ def unpack(payload: bytes) -> bytes:
     """
     size = int.from_bytes(payload[-4:], "little")
     formats: dict[bytes, Callable[[], bytes]] = {
-        b"\x28\xb5\x2f\xfd": lambda: zstd(payload[:-4], size),
+        b"\x28\xb5\x2f\xfd": lambda: zstd.decompress(payload[:-4], size),
         b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31).decompress(payload),
         b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor().decompress(payload),
         b"BZh": lambda: bz2.BZ2Decompressor().decompress(payload),

@@ -16,32 +16,32 @@ class Writer:
 
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
-        self._known: set[PurePosixPath] = {PurePosixPath("/")}
+        self.paths: set[PurePosixPath] = {PurePosixPath("/")}
         self._inode = 0
 
     def text(self, path: str, content: str, *, mode: int = 0o644) -> None:
         self.data(PurePosixPath(path), content.encode(), mode=mode)
 
     def data(self, path: PurePosixPath, content: bytes, *, mode: int = 0o644, mtime: int = 0) -> None:
-        if path in self._known:
+        if path in self.paths:
             return
         self._parents(path)
         self._entry(path, stat.S_IFREG | mode, content, mtime=mtime)
 
     def directory(self, path: PurePosixPath) -> None:
-        if path in self._known:
+        if path in self.paths:
             return
         self._parents(path)
         self._entry(path, stat.S_IFDIR | 0o755, b"")
 
     def symlink(self, path: PurePosixPath, target: str) -> None:
-        if path in self._known:
+        if path in self.paths:
             return
         self._parents(path)
         self._entry(path, stat.S_IFLNK | 0o777, target.encode())
 
-    def host(self, source: Path) -> None:
-        """The host's file ``source`` at the same path; symbolic links on the way to it stay links."""
+    def host(self, source: Path, content: bytes | None = None) -> None:
+        """The host's file ``source`` at the same path, or ``content`` there; links on the way to it stay links."""
         resolved = Path("/")
         for part in source.absolute().parts[1:]:
             if part == "..":
@@ -61,7 +61,7 @@ class Writer:
             status = resolved.stat()
             self.data(
                 PurePosixPath(resolved),
-                resolved.read_bytes(),
+                resolved.read_bytes() if content is None else content,
                 mode=stat.S_IMODE(status.st_mode),
                 mtime=int(status.st_mtime),
             )
@@ -75,7 +75,7 @@ class Writer:
         self.directory(path.parent)
 
     def _entry(self, path: PurePosixPath, mode: int, content: bytes, *, mtime: int = 0) -> None:
-        self._known.add(path)
+        self.paths.add(path)
         self._header(str(path).lstrip("/").encode(), mode, len(content), mtime)
         self.file.write(content)
         self.file.write(bytes(-len(content) % ALIGN))

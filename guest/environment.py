@@ -10,6 +10,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -20,7 +21,8 @@ from guest import GuestError, cache, compiled
 from guest.cpio import Writer
 
 PROJECT_FOLDERS = {"fixtures": True, "suites": True, "ioctl": False, "gpu": False, "reports": False}
-FORMAT = "2"  # part of the key: a change of what is packed makes new archives
+WHOLE = "/svmcts/whole"  # as in guest/init.py
+FORMAT = "4"  # part of the key: a change of what is packed makes new archives
 # Never imported by a run in the guest; together three quarters of a standard library.
 LEFT_OUT = {
     "__pycache__", "config-3", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test",
@@ -75,6 +77,16 @@ def tested_packages() -> set[str]:
     return {point.dist.name for point in points if point.dist is not None}
 
 
+def loaded_part(elf: bytes) -> bytes:
+    """A 64-bit ELF object without what is never loaded: symbols and debugging information, most of some builds."""
+    (table,) = struct.unpack_from("<Q", elf, 0x20)
+    entry_size, count = struct.unpack_from("<HH", elf, 0x36)
+    headers = [struct.unpack_from("<IIQQQQ", elf, table + index * entry_size) for index in range(count)]
+    end = max(offset + size for _, _, offset, _, _, size in headers)
+    # No section headers either: their place is behind the end.
+    return elf[:0x28] + bytes(8) + elf[0x30:0x3A] + bytes(6) + elf[0x40:end]
+
+
 def contents(lock: Path) -> dict[Path, bool]:
     """Every host file of the environment, and whether pytest compiles it in its own way."""
     files = dict.fromkeys([*interpreter(), *standard_library()], False)
@@ -96,8 +108,23 @@ def provide(lock: Path) -> Path:
     """The archive of this environment, made when the cache does not have it."""
     files = contents(lock)
     directory = cache.provide(f"environment/{digest(files)}", lambda path: build(files, path))
-    cache.keep_newest(directory)
+    cache.keep_newest(directory, 4)
     return directory / "environment.cpio"
+
+
+def add_whole_directories(writer: Writer, name: str) -> None:
+    """Tell init in which directories the archive has all that the host has: there it need not ask the host.
+
+    Without that, every import looks for the package's directory on the host, too, to join it with the archive's.
+    """
+    whole = []
+    for path in writer.paths:
+        directory = Path(path)
+        if directory.is_dir() and not directory.is_symlink():
+            names = [entry.name for entry in directory.iterdir() if entry.suffix != ".pyc"]
+            if all(name == "__pycache__" or path / name in writer.paths for name in names):
+                whole.append(str(path))
+    writer.text(f"{WHOLE}/{name}", "".join(f"{path}\n" for path in sorted(whole)))
 
 
 def build(files: Mapping[Path, bool], directory: Path) -> None:
@@ -105,13 +132,14 @@ def build(files: Mapping[Path, bool], directory: Path) -> None:
     objects = [Path(sys.executable).resolve(), *(path for path in files if path.suffix == ".so")]
     with (directory / "environment.cpio").open("wb") as file:
         writer = Writer(file)
-        for path in sorted(libraries(objects)):
-            writer.host(path)
+        for path in (*sorted(libraries(objects)), *objects):
+            writer.host(path, loaded_part(path.read_bytes()))
         for path, tested in files.items():
             writer.host(path)
             if path.suffix == ".py":
                 for name, content in compiled.forms(path.resolve(), tested=tested):
                     writer.data(PurePosixPath(name), content)
+        add_whole_directories(writer, "environment")
         writer.close()
 
 
@@ -130,3 +158,4 @@ def write_project(writer: Writer, project: Path) -> None:
         writer.host(path)
         for name, content in compiled.kept_forms(path, directory, tested=tested):
             writer.data(PurePosixPath(name), content)
+    add_whole_directories(writer, "project")

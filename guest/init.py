@@ -100,8 +100,17 @@ def mount_kernel_files(root: str = "") -> None:
     mount("devtmpfs", f"{root}/dev", "devtmpfs", "mode=0755", MS_NOSUID)
 
 
+def close_whole_directories() -> None:
+    """Mark the directories of the environment that hide the host's of the same name (overlayfs: opaque)."""
+    for name in os.listdir(f"{RIG}/whole"):
+        with open(f"{RIG}/whole/{name}") as file:
+            for path in file.read().splitlines():
+                os.setxattr(path, "trusted.overlay.opaque", b"y")
+
+
 def assemble_root(config: dict[str, Any]) -> None:
     """The host's files below, this initramfs (the environment) over them, a writable layer on top: all at /."""
+    close_whole_directories()
     mount("host", f"{RIG}/host", "9p", "trans=virtio,version=9p2000.L,cache=loose,msize=512000", MS_RDONLY)
     mount("layer", f"{RIG}/layer", "tmpfs", "mode=0755,size=50%")
     for name in ("upper", "work"):

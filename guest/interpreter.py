@@ -12,9 +12,21 @@ from collections.abc import Sequence
 from guest import run
 from guest.options import add_options, machine
 
-# Imported while the driver probes, so that the worker has it when the channel opens. Not what brings plugins: pytest
-# rewrites these as they are imported.
-WARM = "import ctypes, pytest, execnet, yaml"
+# Run while the driver probes: imports pytest, the installed plugins and the suite's own, in the way that pytest does it
+# (their assertions rewritten), so that the worker finds them loaded when the channel opens.
+WARM = """
+import os
+channel = os.dup(1)
+null = os.open(os.devnull, os.O_WRONLY)
+os.dup2(null, 1)
+try:
+    import pytest
+    pytest.main(["--version", "-p", "no:cacheprovider"])
+finally:
+    os.dup2(channel, 1)
+    os.close(channel)
+    os.close(null)
+"""
 CODE = "-c"
 
 
@@ -46,4 +58,4 @@ def warmed(arguments: Sequence[str]) -> list[str]:
     if CODE not in arguments:
         return list(arguments)
     index = arguments.index(CODE) + 1
-    return [*arguments[:index], f"{WARM};{arguments[index]}", *arguments[index + 1 :]]
+    return [*arguments[:index], f"{WARM}\n{arguments[index]}", *arguments[index + 1 :]]

@@ -3,14 +3,12 @@
 
 import gzip
 import lzma
-import shutil
 import struct
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guest import GuestError
+from guest import GuestError, zstd
 
 SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
 
@@ -28,12 +26,10 @@ def read_module(path: Path) -> bytes:
             data = lzma.decompress(data)
         elif path.name.endswith(".gz"):
             data = gzip.decompress(data)
-    except (lzma.LZMAError, gzip.BadGzipFile, EOFError) as error:
+        elif path.name.endswith(".zst"):
+            data = zstd.decompress(data)
+    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, ValueError) as error:
         raise GuestError(f"{path} is damaged: {error}") from error
-    if path.name.endswith(".zst"):
-        if not shutil.which("zstd"):
-            raise GuestError(f"{path} needs the zstd program: apt-get install zstd")
-        data = subprocess.run(["zstd", "-dc"], input=data, capture_output=True, check=False).stdout
     if data[:4] != b"\x7fELF":
         raise GuestError(f"{path} is not a kernel module")
     return data

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: MIT
+"""The private apt: its configuration, what apt answers, and files that are verified."""
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guest import GuestError, debian
+from guest.debian import Archive, Package
+
+TARGETS = """MetaKey: main/binary-amd64/Packages
+Codename: bookworm-security
+Label: Debian-Security
+Origin: Debian
+Repo-URI: https://security.example/debian-security/
+
+MetaKey: main/binary-amd64/Packages
+Label: Third Party
+Origin: Third Party
+Repo-URI: https://third.example/apt/
+
+MetaKey: main/binary-amd64/Packages
+Codename: bookworm
+Label: Debian
+Origin: Debian
+Repo-URI: http://mirror.example/debian/
+"""
+
+SHOWN = """Package: linux-modules-7.3.4+deb13-amd64
+Source: linux
+Version: 7.3.4-1~bpo13+1
+Description-en: kernel modules
+ More about them.
+ .
+ And more.
+Filename: pool/main/l/linux/linux-modules-7.3.4+deb13-amd64_7.3.4-1~bpo13+1_amd64.deb
+Size: 106862204
+SHA256: b3ea
+
+Package: linux-image-amd64
+Version: 7.3.4-1
+"""
+
+
+def test_the_machines_own_mirror_is_found_among_its_sources() -> None:
+    assert debian.debian_mirror(TARGETS) == "http://mirror.example/debian"
+
+
+def test_a_mirror_whose_lists_were_never_fetched_is_known_by_its_path() -> None:
+    text = "Repo-URI: https://third.example/apt/\n\nRepo-URI: http://mirror.example/debian/\n"
+    assert debian.debian_mirror(text) == "http://mirror.example/debian"
+
+
+def test_other_archives_are_not_taken_for_debian() -> None:
+    assert (
+        debian.debian_mirror("Repo-URI: http://mirror.example/ubuntu/\nOrigin: Ubuntu\nLabel: Ubuntu\n")
+        is None
+    )
+
+
+def test_the_users_mirror_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SVMCTS_MIRROR", "http://own.example/debian/")
+    assert debian.mirror() == "http://own.example/debian"
+
+
+def test_packages_are_read_with_what_verifies_them() -> None:
+    (package,) = debian.parse_packages(SHOWN)
+    assert (package.name, package.version, package.size, package.sha256) == (
+        "linux-modules-7.3.4+deb13-amd64",
+        "7.3.4-1~bpo13+1",
+        106862204,
+        "b3ea",
+    )
+    assert package.file_name == "linux-modules-7.3.4+deb13-amd64_7.3.4-1~bpo13+1_amd64.deb"
+
+
+def test_continued_fields_stay_in_their_field() -> None:
+    first, *_ = debian.stanzas(SHOWN)
+    assert first["Description-en"] == "kernel modules\nMore about them.\n.\nAnd more."
+    assert "More about them." not in first
+
+
+def test_files_to_fetch_are_read_with_their_size() -> None:
+    text = (
+        "'http://m.example/pool/q/qemu/qemu-system-x86_11.1.3+ds-1_amd64.deb' "
+        "qemu-system-x86_1%3a11.1.3+ds-1_amd64.deb 10400000 SHA256:00\nReading package lists...\n"
+    )
+    assert debian.parse_uris(text) == [("qemu-system-x86_1%3a11.1.3+ds-1_amd64.deb", 10400000)]
+
+
+def test_the_private_configuration_keeps_the_machines_proxy_and_nothing_else() -> None:
+    dump = 'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::IndexTargets::deb::Packages "";\n'
+    text = debian.config_text(Path("/c/apt"), Path("/c/downloads"), dump)
+    assert 'Acquire::http::Proxy "http://proxy.example:3128";' in text
+    assert "IndexTargets" not in text
+    assert 'Dir::State::status "/c/apt/status";' in text
+    assert 'Dir::Etc::parts "/dev/null";' in text
+
+
+def test_the_sources_are_signed_by_the_archive_keys() -> None:
+    text = debian.sources_text("http://m.example/debian", ("trixie", "trixie-backports"), Path("/k/keys.gpg"))
+    assert "Suites: trixie trixie-backports\n" in text
+    assert "Signed-By: /k/keys.gpg\n" in text
+
+
+class FakeApt:
+    """Answers apt's programs in an Archive."""
+
+    def __init__(
+        self,
+        archive: Archive,
+        monkeypatch: pytest.MonkeyPatch,
+        *,
+        content: bytes = b"deb",
+        fail: bool = False,
+    ):
+        self.calls: list[tuple[str, ...]] = []
+        self.content = content
+        self.fail = fail
+        monkeypatch.setattr(archive, "_apt", self)
+        monkeypatch.setenv("SVMCTS_MIRROR", "http://m.example/debian")
+
+    def __call__(self, *command: str, capture: bool = False, cwd: Path | None = None):
+        self.calls.append(command)
+        if "download-file" in command and not self.fail:
+            Path(command[3]).write_bytes(self.content)
+        return subprocess.CompletedProcess(command, int(self.fail), "", "W: slow\nE: no route\n")
+
+
+PACKAGE = Package("a", "1", "pool/a/a_1_amd64.deb", 3, hashlib.sha256(b"deb").hexdigest())
+
+
+def test_a_file_is_fetched_once_and_by_its_hash(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    apt = FakeApt(archive, monkeypatch)
+    (first,) = archive.fetch([PACKAGE])
+    (second,) = archive.fetch([PACKAGE])
+    assert first == second
+    assert first.read_bytes() == b"deb"
+    ((_, _, uri, _, verification),) = apt.calls
+    assert uri == "http://m.example/debian/pool/a/a_1_amd64.deb"
+    assert verification == f"SHA256:{PACKAGE.sha256}"
+
+
+def test_a_damaged_file_in_the_cache_is_fetched_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    FakeApt(archive, monkeypatch)
+    archive.downloads.mkdir(parents=True)
+    (archive.downloads / "a_1_amd64.deb").write_bytes(b"dex")
+    assert archive.fetch([PACKAGE])[0].read_bytes() == b"deb"
+
+
+def test_a_file_that_cannot_be_fetched_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    FakeApt(archive, monkeypatch, fail=True)
+    with pytest.raises(GuestError, match=r"could not fetch a_1_amd64\.deb; run the command again to resume"):
+        archive.fetch([PACKAGE])
+
+
+def test_lists_are_fetched_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    archive.directory.mkdir(parents=True)
+    apt = FakeApt(archive, monkeypatch)
+    archive.refresh()
+    archive.refresh()
+    assert len(apt.calls) == 1
+    archive.refresh(age_s=0)
+    assert len(apt.calls) == 2
+
+
+def test_old_lists_do_when_the_mirror_is_away(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    archive = Archive("trixie")
+    archive.directory.mkdir(parents=True)
+    FakeApt(archive, monkeypatch)
+    archive.refresh()
+    FakeApt(archive, monkeypatch, fail=True)
+    archive.refresh(age_s=0)
+    assert "older ones are used: E: no route" in capsys.readouterr().err
+
+
+def test_without_any_list_the_mirrors_error_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    archive.directory.mkdir(parents=True)
+    FakeApt(archive, monkeypatch, fail=True)
+    with pytest.raises(GuestError, match="apt cannot fetch the lists of Debian trixie: E: no route"):
+        archive.refresh()
+
+
+def test_a_program_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(GuestError, match="dpkg-deb is not installed"):
+        debian.need("dpkg-deb")
