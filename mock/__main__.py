@@ -14,6 +14,7 @@ import socket
 import sys
 
 from mock.keeper import die_with_parent, keep
+from mock.unanswered import Unanswered
 
 
 def _arguments() -> argparse.Namespace:
@@ -37,17 +38,18 @@ def main() -> int:
     os.setsid()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     keeper = os.getpid()
+    unanswered = Unanswered()
     mock = os.fork()
     if mock:
         theirs.close()
         os.close(arguments.channel)
-        return keep(mock, ours)
+        return keep(mock, ours, unanswered)
     ours.close()
     die_with_parent(keeper)
-    return _serve(arguments, theirs)
+    return _serve(arguments, theirs, unanswered)
 
 
-def _serve(arguments: argparse.Namespace, keeper: socket.socket) -> int:
+def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Unanswered) -> int:
     from mock.handover import Channel, HandoverError
     from mock.server import Server
 
@@ -55,7 +57,7 @@ def _serve(arguments: argparse.Namespace, keeper: socket.socket) -> int:
     try:
         server = Server(verbose=arguments.verbose)
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
-        server.serve(channel, lambda listener: _entrust(keeper, listener))
+        server.serve(channel, unanswered, lambda listener: _entrust(keeper, listener))
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})

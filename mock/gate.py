@@ -17,9 +17,10 @@ from mock.kernel import PAGE_SIZE, Deferred, Driver, MapRequest
 from mock.linux.ptrace import Stopping
 from mock.linux.seccomp import Gone, Listener, Notification
 from mock.linux.syscall import NUMBERS
-from mock.memory.process import Missing, ProcessMemory
+from mock.memory.process import Dead, Missing, ProcessMemory
 from mock.paths import DIRECTORY, Debugfs, Directory, Node, Place, find
 from mock.tasks import Process, Thread
+from mock.unanswered import Unanswered
 from mock.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ class Gate:
         clients: Clients,
         files: Files,
         loop: EventLoop,
+        unanswered: Unanswered,
         internal_error: Callable[[str, BaseException], None],
     ) -> None:
         self._driver = driver
@@ -50,7 +52,8 @@ class Gate:
         self._nodes = dict(driver.nodes())
         self._directory = NodeDirectory(self._nodes)
         self._internal_error = internal_error
-        self._waiting = Waiting(loop, self._answer_late)
+        self._unanswered = unanswered
+        self._waiting = Waiting(loop, unanswered, self._answer_late)
         self._listener: Listener | None = None
         self._recruit: tuple[Thread, Stopping] | None = None
         self._handlers: dict[int, Callable[[Listener, Notification], int | None]] = {
@@ -79,6 +82,7 @@ class Gate:
         notification = listener.receive()
         if notification is None:
             return False
+        self._unanswered.begin(notification.id)
         # Whoever closed a file and then makes a call has closed it by now.
         self._files.settle()
         self._recruit = None
@@ -301,7 +305,7 @@ def _read_string(memory: ProcessMemory, address: int) -> bytes | None:
         size = min(256, PAGE_SIZE - (address + len(text)) % PAGE_SIZE)
         try:
             text += memory.read(address + len(text), size)
-        except Missing:
+        except (Missing, Dead, OSError):
             return None
         end = text.find(b"\0")
         if end >= 0:

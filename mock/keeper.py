@@ -19,6 +19,7 @@ from pathlib import Path
 
 from mock.linux.seccomp import Gone, Listener, Notification
 from mock.linux.syscall import NUMBERS, syscall
+from mock.unanswered import Unanswered
 
 _PR_SET_PDEATHSIG = 1
 
@@ -30,7 +31,7 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def keep(mock: int, connection: socket.socket) -> int:
+def keep(mock: int, connection: socket.socket, unanswered: Unanswered) -> int:
     """Wait for the mock (a child), which sends its listener on `connection`. Returns the exit status to end
     with.
     """
@@ -49,7 +50,11 @@ def keep(mock: int, connection: socket.socket) -> int:
     )
     print(f"mock: the mock {how}", file=sys.stderr, flush=True)
     if listener_fd is not None:
-        _stand_in(Listener(listener_fd))
+        listener = Listener(listener_fd)
+        for ident in unanswered:
+            with contextlib.suppress(Gone, OSError):
+                listener.answer(ident, -errno.ENODEV)
+        _stand_in(listener)
     return 1
 
 

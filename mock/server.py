@@ -23,9 +23,13 @@ from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.space import AddressSpace
+from mock.unanswered import Unanswered
 
 DRIVER = "mock.driver.driver:Driver"
 """Where the driver is, as module:class."""
+
+_MAX_ERRORS = 100
+"""Internal errors shown; what follows them is more of the same."""
 
 
 class Server:
@@ -33,6 +37,7 @@ class Server:
 
     def __init__(self, *, verbose: bool) -> None:
         self._verbose = verbose
+        self._errors = 0
         self._loop = EventLoop(self._settle, self.internal_error)
         self.files = Files(self._loop)
         self.clients = Clients(self._loop, self.files, self.log, self.internal_error)
@@ -56,8 +61,10 @@ class Server:
             print(f"mock: {message}", file=sys.stderr, flush=True)
 
     def internal_error(self, what: str, error: BaseException) -> None:
-        text = "".join(traceback.format_exception(error))
-        print(f"mock: internal error: {what}\n{text}", file=sys.stderr, flush=True)
+        self._errors += 1
+        if self._errors <= _MAX_ERRORS:
+            text = "".join(traceback.format_exception(error))
+            print(f"mock: internal error: {what}\n{text}", file=sys.stderr, flush=True)
 
     def _settle(self) -> None:
         self.files.settle()
@@ -77,13 +84,13 @@ class Server:
         self.driver = made
         return made
 
-    def serve(self, channel: Channel, keep: Callable[[int], None]) -> None:
+    def serve(self, channel: Channel, unanswered: Unanswered, keep: Callable[[int], None]) -> None:
         """Take a client over, then serve it and its descendants until the last has ended. `keep` is called
         with the listener when there is one. Raises HandoverError.
         """
         driver = self.driver
         assert driver is not None
-        gate = Gate(driver, self.clients, self.files, self._loop, self.internal_error)
+        gate = Gate(driver, self.clients, self.files, self._loop, unanswered, self.internal_error)
         try:
             channel.send({"pid": os.getpid(), "nodes": list(driver.nodes())})
             hello, fds = channel.receive()

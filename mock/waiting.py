@@ -16,6 +16,7 @@ from mock.kernel import ERESTARTSYS, Deferred
 from mock.linux import procfs
 from mock.linux.seccomp import Listener, Notification
 from mock.loop import EventLoop
+from mock.unanswered import Unanswered
 
 _LOOK = 0.005
 """Seconds between looks at waiting threads."""
@@ -33,8 +34,11 @@ class _Sleeper:
 class Waiting:
     """The callers that wait for a Deferred."""
 
-    def __init__(self, loop: EventLoop, answer: Callable[[Listener, int, int], None]) -> None:
+    def __init__(
+        self, loop: EventLoop, unanswered: Unanswered, answer: Callable[[Listener, int, int], None]
+    ) -> None:
         self._loop = loop
+        self._unanswered = unanswered
         self._answer = answer
         self._sleepers: dict[int, _Sleeper] = {}
         self._looking = False
@@ -44,6 +48,7 @@ class Waiting:
         """Answer this call when the Deferred is settled."""
         sleeper = _Sleeper(notification.id, notification.tid, deferred)
         self._sleepers[sleeper.ident] = sleeper
+        self._unanswered.sleep(sleeper.ident)
         deferred.deliver_to(lambda result: self._wake(sleeper, result))
         if self._sleepers and not self._looking:
             self._looking = True
@@ -52,11 +57,15 @@ class Waiting:
     def abandon_all(self) -> None:
         """All callers are gone."""
         for sleeper in list(self._sleepers.values()):
-            del self._sleepers[sleeper.ident]
+            self._remove(sleeper)
             sleeper.deferred.abandoned()
 
+    def _remove(self, sleeper: _Sleeper) -> bool:
+        self._unanswered.wake(sleeper.ident)
+        return self._sleepers.pop(sleeper.ident, None) is not None
+
     def _wake(self, sleeper: _Sleeper, result: int) -> None:
-        if self._sleepers.pop(sleeper.ident, None) is None or self.listener is None:
+        if not self._remove(sleeper) or self.listener is None:
             return
         if result == -ERESTARTSYS and self._interruption(sleeper) != _RESTARTS:
             result = -errno.EINTR
@@ -65,7 +74,7 @@ class Waiting:
     def _look(self) -> None:
         for sleeper in list(self._sleepers.values()):
             if self.listener is None or not self.listener.valid(sleeper.ident):
-                self._sleepers.pop(sleeper.ident, None)
+                self._remove(sleeper)
                 sleeper.deferred.abandoned()
             elif self._interruption(sleeper):
                 sleeper.deferred.signalled()

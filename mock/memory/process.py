@@ -89,6 +89,8 @@ class ProcessMemory:
 
     def read(self, address: int, size: int) -> bytes:
         """What is there, whatever the protection."""
+        if address > _TOP:
+            raise bad_address(address)
         try:
             data = os.pread(self._fd, size, address)
         except OSError as error:

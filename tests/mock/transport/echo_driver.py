@@ -307,6 +307,7 @@ def _state(driver: EchoDriver, task: Any, args: list[int]) -> int:
     args[3] = driver.open_files
     args[4] = task.uid
     args[5] = task.capable("CAP_SYS_NICE")
+    args[6] = len(driver.sleepers)
     return 0
 
 
