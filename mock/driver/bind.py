@@ -201,13 +201,11 @@ def _run(vm: Vm, queue: ExecQueue, ops: VmaOps, syncs: list[SyncEntry]) -> Fence
     external = [bo.resv for bo in ops.objects() if bo.vm is None]
     for resv in external:
         waits += resv.kernel()
-    first, last = ops.span()
-    waits += vm.page_table_writers(first, last)
-    ready = FenceArray(waits)
     done = queue.next_fence()
     queue.last_fence = done
+    waits += vm.writers.claim(*ops.span(), done)
+    ready = FenceArray(waits)
     if not ready.signaled:
-        vm.add_page_table_writer(first, last, done)
         for resv in (vm.resv, *external):
             # Jobs wait for page tables that are written again, not for first mappings.
             (resv.add_kernel if ops.waits_for_jobs else resv.add_bookkeep)(done)

@@ -15,12 +15,12 @@ from mock.driver.platform import SZ_4K
 from mock.driver.resv import Resv
 from mock.driver.space import VmSpace
 from mock.driver.svm import Svm
+from mock.driver.tables import TableWriters
 from mock.driver.userptr import UserptrState
 
 if TYPE_CHECKING:
     from mock.driver.bo import Bo
     from mock.driver.device import Device, Tile
-    from mock.driver.fence import Fence
     from mock.driver.file import DrmFile
     from mock.driver.queue import ExecQueue
     from mock.driver.run import Run
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from mock.kernel import Mm
 
 MAX_FAULTS_SAVED = 50
-SHARED_TABLE_SHIFT = 39
-"""Binds less than 512 GiB apart may share a page table that both of them change."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Vm:
         self.preempt_queues: list[ExecQueue] = []
         self.queues: list[ExecQueue] = []
         self.bind_queue: ExecQueue | None = None
-        self._writers: list[tuple[int, int, Fence]] = []
+        self.writers = TableWriters(device.profile.page_table_levels)
         self.rebind_deactivated = False
         self.rebind_queued = False
         self.pending_faults: deque[Run] = deque()
@@ -147,15 +145,6 @@ class Vm:
 
     def space(self, tile: Tile) -> VmSpace:
         return self.spaces[tile.id]
-
-    def page_table_writers(self, first: int, last: int) -> list[Fence]:
-        """Binds in flight that write page tables shared with [first, last] (struct xe_range_fence_tree)."""
-        self._writers = [writer for writer in self._writers if not writer[2].signaled]
-        first, last = first >> SHARED_TABLE_SHIFT, last >> SHARED_TABLE_SHIFT
-        return [fence for low, high, fence in self._writers if low <= last and first <= high]
-
-    def add_page_table_writer(self, first: int, last: int, done: Fence) -> None:
-        self._writers.append((first >> SHARED_TABLE_SHIFT, last >> SHARED_TABLE_SHIFT, done))
 
     def invalidate(self, vma: Vma) -> None:
         """Zap a VMA's entries on every tile, so that the next access faults (xe_vm_invalidate_vma)."""

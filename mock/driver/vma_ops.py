@@ -388,8 +388,8 @@ class VmaOps:
         return list({vma.bo: None for vma in self._vmas() if vma.bo is not None})
 
     def span(self) -> tuple[int, int]:
-        """First and last address of the page tables that are written."""
-        return min(vma.start for vma in self._vmas()), max(vma.end for vma in self._vmas()) - 1
+        """[start, end) of all the VMAs that the steps touch."""
+        return min(vma.start for vma in self._vmas()), max(vma.end for vma in self._vmas())
 
     def add_ufence(self, ufence: UserFence) -> None:
         """Unmapping what this bind mapped is refused until its user fence signals (op_add_ufence)."""

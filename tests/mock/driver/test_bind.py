@@ -8,6 +8,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import drm, xe
+from mock.driver.fence import Fence
 from mock.driver.platform import SZ_2M, SZ_4K
 from tests.mock.driver.double import Client, fields
 from tests.mock.driver.gpu_client import (
@@ -385,3 +386,20 @@ def test_mapping_of_a_scratch_fault_vm_leaves_the_scratch_page(gpu: Gpu) -> None
     assert found is not None
     runs = list(found.page_tables[0].runs(0, 1 << 48))
     assert [(run.start, run.end, run.present) for run in runs] == [(DATA, DATA + SIZE, False)]
+
+
+def test_binds_wait_for_each_other_only_when_they_change_the_same_page_tables(gpu: Gpu) -> None:
+    vm, bo = gpu.vm(), gpu.bo()
+    gate = gpu.client.file.syncobjs.get(gpu.syncobj())
+    assert gate is not None
+    fence = Fence()
+    gate.replace(fence)
+    slow, quick = gpu.queue(vm, (5, 0, 0)), gpu.queue(vm, (5, 0, 0))
+    gpu.map(vm, bo, DATA)
+    gpu.bind(vm, gpu.op(obj=bo, addr=1 << 30, range=SIZE), syncs=(in_syncobj(1),), queue=slow)
+    gpu.bind(vm, gpu.op(obj=bo, addr=1 << 40, range=SIZE), queue=quick)
+    assert (1 << 40, (1 << 40) + SIZE) in mapped(gpu, vm)
+    gpu.bind(vm, gpu.op(obj=bo, addr=(1 << 30) + (1 << 20), range=SIZE), queue=gpu.queue(vm, (5, 0, 0)))
+    assert mapped(gpu, vm) == [(DATA, DATA + SIZE), (1 << 40, (1 << 40) + SIZE)]
+    fence.signal()
+    assert len(mapped(gpu, vm)) == 4
