@@ -28,6 +28,7 @@ class Run:
     """One job on an engine. All batches of a parallel queue run in turn, as the gang they are.
 
     slice_left  seconds until the engine goes to the next context
+    in_the_way  it hangs, another context waits for its engine, and the time it has to leave runs
     started     seconds of CLOCK_MONOTONIC
     """
 
@@ -36,7 +37,7 @@ class Run:
         self.engine = engine
         self.started = now
         self.slice_left = 0.0
-        self.stubborn_since: float | None = None
+        self.in_the_way = False
         self.state = State.READY
         self.fault: GpuFault | None = None
         self._done = 0
@@ -45,11 +46,6 @@ class Run:
         self._executions = [
             Execution(self._space, address, engine=Engine(clock=clock)) for address in job.addresses
         ]
-
-    @property
-    def preemptible(self) -> bool:
-        """The hardware would switch to another context here (MI_ARB_ON_OFF)."""
-        return all(execution.arbitration for execution in self._executions)
 
     @property
     def progress(self) -> int:

@@ -158,9 +158,12 @@ class Scheduler:
         ]
         if not candidates:
             return False
-        hung = next((run for run in candidates if run.state is State.HUNG or not run.preemptible), None)
+        hung = next((run for run in candidates if run.state is State.HUNG), None)
         if hung is not None:
-            return self._run_stubborn(hung, waiting=len(candidates) > 1)
+            if len(candidates) > 1 and not hung.in_the_way:
+                hung.in_the_way = True
+                self._loop.call_at(self._loop.time() + PREEMPT_TIMEOUT_S, lambda: self._preempt_timeout(hung))
+            return False
         # Highest priority first, then who is next in turn; the sort is stable.
         candidates.sort(key=lambda run: -run.job.queue.priority)
         progress = False
@@ -192,25 +195,10 @@ class Scheduler:
             runs.remove(run)
             runs.append(run)
 
-    def _run_stubborn(self, run: Run, *, waiting: bool) -> bool:
-        """A context that no other one can replace: it hangs, or has switched arbitration off."""
-        if waiting and run.stubborn_since is None:
-            run.stubborn_since = self._loop.time()
-            self._loop.call_at(run.stubborn_since + PREEMPT_TIMEOUT_S, lambda: self._preempt_timeout(run))
-        if run.state is State.HUNG:
-            return False
-        before = run.progress
-        self._run_slice(run)
-        return run.progress != before
-
     def _preempt_timeout(self, run: Run) -> None:
-        queue = run.job.queue
-        if self._running.get(queue) is not run:
-            return
-        if run.state is State.HUNG or not run.preemptible:
-            self.reset(queue, "did not leave the engine")
-        else:
-            run.stubborn_since = None
+        """A context that hangs did not make room for another one: the engine is reset."""
+        if self._running.get(run.job.queue) is run:
+            self.reset(run.job.queue, "did not leave the engine")
 
     # Faults
 

@@ -1,0 +1,180 @@
+# SPDX-License-Identifier: MIT
+"""Engine groups, priorities, arbitration, preemption: who runs when."""
+
+import pytest
+
+from gpu import Batch
+from ioctl import xe
+from mock.driver.fence import Fence
+from tests.mock.driver.double import Client
+from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, in_syncobj, out_syncobj, user_fence
+from tests.mock.driver.test_objects import extension
+
+IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
+
+
+@pytest.fixture
+def gpu(client: Client) -> Gpu:
+    return Gpu(client)
+
+
+def ready(gpu: Gpu, flags: int = 0) -> tuple[int, int, int]:
+    vm, batch, data = gpu.vm(flags), gpu.bo(), gpu.bo()
+    gpu.map(vm, batch, BATCH, flags=IMMEDIATE if flags == FAULT else 0)
+    gpu.map(vm, data, DATA, flags=IMMEDIATE if flags == FAULT else 0)
+    gpu.client.run(1)
+    return vm, batch, data
+
+
+def stat(gpu: Gpu, name: str) -> int:
+    return gpu.client.file.device.gts[0].stats[name]
+
+
+def test_dma_fence_job_suspends_faulting_queues_until_it_is_done(gpu: Gpu) -> None:
+    """xe_hw_engine_group: their faults could wait for memory that the job's fence protects."""
+    vm, batch, data = ready(gpu, FAULT)
+    gpu.batch(batch, Batch().semaphore_wait(DATA, 1).store_dword(DATA + 4, 5).end())
+    faulting = gpu.queue(vm)
+    gpu.execute(faulting, syncs=(user_fence(DATA + 64, 1),))
+    loop = gpu.client.services.loop
+    loop.run_until(lambda: False, 0.01)
+    plain, other_batch, other = ready(gpu)
+    gpu.batch(other_batch, Batch().semaphore_wait(DATA, 1).end())
+    done = gpu.syncobj()
+    gpu.execute(gpu.queue(plain), syncs=(out_syncobj(done),))
+    gpu.write(data, 0, b"\1\0\0\0")
+    loop.run_until(lambda: False, 0.05)
+    assert gpu.value(data, 4) == 0
+    gpu.write(other, 0, b"\1\0\0\0")
+    gpu.wait(done)
+    gpu.client.run(1)
+    assert gpu.value(data, 4) == 5
+    assert gpu.value(data, 64) == 1
+    assert stat(gpu, "hw_engine_group_suspend_lr_queue_count") == 1
+    assert stat(gpu, "hw_engine_group_wait_dma_queue_count") == 1
+
+
+def test_other_engine_groups_are_not_suspended(gpu: Gpu) -> None:
+    vm, batch, data = ready(gpu, FAULT)
+    gpu.batch(batch, Batch().semaphore_wait(DATA, 1).store_dword(DATA + 4, 5).end())
+    gpu.execute(gpu.queue(vm))
+    plain, other_batch, _ = ready(gpu)
+    gpu.batch(other_batch, Batch().semaphore_wait(DATA, 1).end())
+    gpu.execute(gpu.queue(plain, (4, 0, 0)))
+    gpu.write(data, 0, b"\1\0\0\0")
+    gpu.client.services.loop.run_until(lambda: False, 0.05)
+    assert gpu.value(data, 4) == 5
+
+
+def test_exec_with_unmet_in_syncs_waits_before_it_suspends_faulting_queues(gpu: Gpu) -> None:
+    vm, batch, data = ready(gpu, FAULT)
+    gpu.batch(batch, Batch().semaphore_wait(DATA, 1).store_dword(DATA + 4, 5).end())
+    gpu.execute(gpu.queue(vm))
+    plain, other_batch, _ = ready(gpu)
+    gpu.batch(other_batch, Batch().end())
+    gate = gpu.syncobj()
+    fence = Fence()
+    gpu.client.file.syncobjs.get(gate).replace(fence)  # type: ignore[union-attr]
+    arg = gpu.exec_arg(gpu.queue(plain), syncs=(in_syncobj(gate),))
+    deferred, _ = gpu.client.start(xe.DRM_IOCTL_XE_EXEC, arg)
+    assert not isinstance(deferred, int)
+    gpu.write(data, 0, b"\1\0\0\0")
+    gpu.client.services.loop.run_until(lambda: False, 0.05)
+    assert gpu.value(data, 4) == 5
+    assert not deferred.settled
+    fence.signal()
+    assert gpu.client.settle(deferred, 1) == 0
+
+
+def test_queue_created_while_dma_fence_jobs_run_starts_suspended(gpu: Gpu) -> None:
+    plain, batch, data = ready(gpu)
+    gpu.batch(batch, Batch().semaphore_wait(DATA, 1).end())
+    gpu.execute(gpu.queue(plain))
+    vm, other_batch, other = ready(gpu, FAULT)
+    gpu.batch(other_batch, Batch().store_dword(DATA, 7).end())
+    gpu.execute(gpu.queue(vm))
+    gpu.client.services.loop.run_until(lambda: False, 0.05)
+    assert gpu.value(other) == 0
+    gpu.write(data, 0, b"\1\0\0\0")
+    gpu.client.run(1)
+    assert gpu.value(other) == 7
+
+
+def test_higher_priority_runs_first(gpu: Gpu) -> None:
+    vm, batch, data = ready(gpu)
+    gpu.batch(batch, Batch().store_dword(DATA, 1).copy_mem(DATA + 4, DATA + 8).end())
+    gpu.batch(batch, Batch().store_dword(DATA + 8, 2).end(), 0x1000)
+    low = gpu.queue(vm)
+    high = gpu.queue(vm, extensions=extension(gpu.client, property=0, value=2))
+    gpu.execute(low)
+    gpu.execute(high, BATCH + 0x1000)
+    gpu.client.run(1)
+    assert gpu.value(data, 4) == 2
+
+
+def test_user_batch_cannot_switch_arbitration_off(gpu: Gpu) -> None:
+    """MI_ARB_ON_OFF is privileged: the batch goes on sharing its engine."""
+    vm, batch, data = ready(gpu, LR)
+    off = 0x08 << 23
+    gpu.batch(batch, Batch().raw(off).semaphore_wait(DATA, 1).end())
+    gpu.batch(batch, Batch().store_dword(DATA + 4, 3).end(), 0x1000)
+    gpu.execute(gpu.queue(vm))
+    gpu.execute(gpu.queue(vm), BATCH + 0x1000)
+    gpu.client.services.loop.run_until(lambda: False, 0.1)
+    assert gpu.value(data, 4) == 3
+
+
+def test_engines_run_side_by_side(gpu: Gpu) -> None:
+    vm, batch, data = ready(gpu)
+    engines = ((0, 0, 0), (1, 0, 0), (4, 0, 0), (2, 0, 1), (3, 1, 1))
+    for index, engine in enumerate(engines):
+        program = (
+            Batch()
+            .atomic(DATA, "inc")
+            .semaphore_wait(DATA, len(engines))
+            .store_dword(DATA + 8 + 4 * index, 1)
+        )
+        gpu.batch(batch, program.end(), 0x1000 * index)
+        gpu.execute(gpu.queue(vm, engine), BATCH + 0x1000 * index)
+    gpu.client.run(1)
+    assert [gpu.value(data, 8 + 4 * index) for index in range(len(engines))] == [1] * len(engines)
+
+
+def test_faults_of_several_queues_on_one_page_are_all_served(gpu: Gpu) -> None:
+    vm, batch, data = gpu.vm(FAULT), gpu.bo(), gpu.bo()
+    gpu.map(vm, batch, BATCH, flags=IMMEDIATE)
+    gpu.map(vm, data, DATA)
+    for index in range(4):
+        gpu.batch(batch, Batch().store_dword(DATA + 4 * index, index + 1).end(), 0x1000 * index)
+        gpu.execute(gpu.queue(vm, ((1, 0, 0), (4, 0, 0))[index % 2]), BATCH + 0x1000 * index)
+    gpu.client.run(1)
+    assert [gpu.value(data, 4 * index) for index in range(4)] == [1, 2, 3, 4]
+    assert stat(gpu, "vma_pagefault_count") >= 2
+
+
+def test_batch_of_a_destroyed_fault_vm_fails(gpu: Gpu) -> None:
+    vm, batch, data = ready(gpu, FAULT)
+    gpu.batch(batch, Batch().semaphore_wait(DATA, 1).store_dword(DATA + 4, 5).end())
+    queue = gpu.queue(vm)
+    gpu.execute(queue)
+    gpu.client.services.loop.run_until(lambda: False, 0.01)
+    gpu.client.call(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=vm))
+    gpu.write(data, 0, b"\1\0\0\0")
+    gpu.client.run(1)
+    assert gpu.value(data, 4) == 0
+    assert gpu.banned(queue)
+
+
+def test_fault_list_keeps_the_first_50(gpu: Gpu) -> None:
+    vm, batch, _ = ready(gpu, FAULT)
+    for index in range(60):
+        gpu.batch(batch, Batch().store_dword(0x7000_0000 + 0x1000 * index, 1).end())
+        gpu.execute(gpu.queue(vm))
+        gpu.client.run(1)
+    arg = xe.drm_xe_vm_get_property(vm_id=vm)
+    gpu.client.call(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, arg)
+    assert arg.size == 50 * 48
+    arg.size = 2 * 48
+    arg.data = gpu.client.put(bytes(96))
+    gpu.client.call(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, arg)
+    assert [gpu.client.u64(arg.data + 48 * index) for index in range(2)] == [0x7000_0000, 0x7000_1000]
