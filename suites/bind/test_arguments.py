@@ -48,6 +48,7 @@ def bind(vm: Vm, **fields: object) -> None:
 def test_an_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None:
     """UNMAP where nothing is mapped returns 0 and signals its out-sync."""
     done = syncobj()
+    assert not done.signalled
     plain_vm.bind(UNMAP, addr=AT, range=16 * PAGE, syncs=[done.sync()])
     done.wait()
 
@@ -93,6 +94,8 @@ def test_more_syncs_than_the_limit_are_refused(plain_vm: Vm, number: int) -> Non
 def test_as_many_syncs_as_the_limit_are_accepted(plain_vm: Vm, syncobj) -> None:
     """1024 valid syncs are accepted, and the last one is signalled like the first."""
     first, last = syncobj(), syncobj()
+    assert not first.signalled
+    assert not last.signalled
     plain_vm.bind(UNMAP, addr=AT, range=PAGE, syncs=[first.sync()] * 1023 + [last.sync()])
     first.wait()
     last.wait()
@@ -124,6 +127,7 @@ def test_a_call_without_binds_signals_its_syncs(plain_vm: Vm, syncobj) -> None:
     """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it does nothing at all."""
     done = syncobj()
     plain_vm.bind_array([])
+    assert not done.signalled
     plain_vm.bind_array([], syncs=[done.sync()])
     done.wait()
 
@@ -307,10 +311,8 @@ def test_a_range_larger_than_the_address_space_is_refused(plain_vm: Vm) -> None:
 @acts("ioctl")
 def test_the_last_page_of_the_address_space_can_be_bound(plain_vm: Vm, bo) -> None:
     """A bind that ends exactly at 1 << VA_BITS is accepted."""
-    plain_vm.map(
-        bo(plain_vm.device.known_config.min_alignment),
-        plain_vm.size - plain_vm.device.known_config.min_alignment,
-    )
+    size = plain_vm.device.known_config.min_alignment
+    plain_vm.map(bo(size), plain_vm.size - size)
 
 
 @behaviour("bind.bo.bounds")

@@ -44,15 +44,18 @@ def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> Non
 
 @behaviour("bind.array.order")
 @acts("ioctl")
-@pytest.mark.parametrize(("first", "bound"), [(MAP, False), (UNMAP, True)], ids=["map-unmap", "unmap-map"])
-def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: bool) -> None:
-    """MAP then UNMAP of one range in an array leaves nothing bound, the other way round leaves it bound."""
-    map_it = plain_vm.operation(MAP, addr=AT, range=UNIT, obj=bo(UNIT).handle)
-    unmap_it = plain_vm.operation(UNMAP, addr=AT, range=UNIT)
+@pytest.mark.parametrize(("first", "bound"), [(MAP, 1), (UNMAP, 2)], ids=["map-unmap", "unmap-map"])
+def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: int) -> None:
+    """MAP of two units then UNMAP of one in an array leaves one bound, the other way round leaves both bound."""
+    map_both = plain_vm.operation(MAP, addr=AT, range=2 * UNIT, obj=bo(2 * UNIT).handle)
+    unmap_one = plain_vm.operation(UNMAP, addr=AT, range=UNIT)
     fence = UserFence(plain_vm.device)
-    plain_vm.bind_array([map_it, unmap_it] if first == MAP else [unmap_it, map_it], syncs=[fence.sync()])
+    plain_vm.bind_array(
+        [map_both, unmap_one] if first == MAP else [unmap_one, map_both], syncs=[fence.sync()]
+    )
     fence.wait()
-    assert len(plain_vm.attributes(AT, UNIT)) == bound
+    (area,) = plain_vm.attributes(AT, 2 * UNIT)
+    assert (area.start, area.end) == (AT + (2 - bound) * UNIT, AT + 2 * UNIT)
 
 
 @behaviour("bind.array.atomic", "bind.errors.synchronous")

@@ -5,7 +5,7 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, gpu_sees, known, landed, needs, refused
 from fixtures.device import Device
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
 from fixtures.sync import UserFence
@@ -338,10 +338,7 @@ def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory
 
 @behaviour("bind.cam.flags-only-inside")
 @acts("store")
-@pytest.mark.xfail(
-    reason="Linux 7.0 to 7.3: a mirror MAP takes in its default neighbours and gives them its flags "
-    "(xe_vm.c: xe_vm_find_cpu_addr_mirror_vma_range)"
-)
+@known("A READONLY mirror makes its neighbours read-only", first="7.0")
 def test_a_read_only_mirror_leaves_its_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
     """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
     inside, outside, value = memory(PAGE), memory(PAGE), sentinel()

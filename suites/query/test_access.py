@@ -25,6 +25,7 @@ def test_an_unprivileged_process_may_do_everything_on_a_render_node(device, bo):
         made = bo(BLOCK)
         vm.map(made, BLOCK)
         queue = vm.queue()
+        assert queue.id
         assert not queue.banned
         queue.close()
         vm.unmap(BLOCK, BLOCK)

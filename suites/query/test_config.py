@@ -66,6 +66,7 @@ def test_low_latency_is_claimed_and_the_hint_is_taken(device, plain_vm):
     """HAS_LOW_LATENCY is set, and a queue can be made with the hint."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY
     queue = plain_vm.queue(flags=xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT)
+    assert queue.id
     assert not queue.banned
 
 

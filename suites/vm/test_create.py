@@ -16,9 +16,10 @@ NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
 
 
 def create(device: Device, **fields: int) -> int:
-    """VM_CREATE with exactly these fields: the id; raises OSError."""
+    """VM_CREATE with exactly these fields: the id, which is never 0; raises OSError."""
     argument = xe.drm_xe_vm_create(**fields)
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+    assert argument.vm_id != 0
     return argument.vm_id
 
 
