@@ -94,6 +94,20 @@ def test_what_cannot_be_is_told_in_one_line(project, arguments, line):
     assert fnmatchcase(refusal(project, *arguments), line)
 
 
+@pytest.mark.parametrize("how", ["loadfile", "loadscope", "worksteal"])
+def test_the_ways_of_xdist_to_distribute_are_kept(project, how):
+    project.suite(CODE)
+    project.suite(CODE, "suites/demo/test_other.py")
+    assert project.run_apart("--platform", "lnl", "--platform", "bmg", "-n", "2", "--dist", how).ret == 0
+    assert len(project.events("result")) == 24
+
+
+def test_a_debugger_and_workers_do_not_go_together(project):
+    project.suite(CODE)
+    line = refusal(project, "--platform", "lnl", "--platform", "bmg", "--pdb")
+    assert line.startswith("ERROR: --pdb needs a test in this process")
+
+
 def test_a_node_without_permission_is_told(project, tmp_path):
     if os.geteuid() == 0:
         pytest.skip("root may open anything")
