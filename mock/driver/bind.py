@@ -134,7 +134,7 @@ def _parse(ops: VmaOps, one: Any, bo: Bo | None) -> None:
         mirror = one.op == check.OP_MAP and one.flags & check.MIRROR
         if mirror:
             start, end = mirror_range(vm, start, end)
-            ops.allow_svm_unmap = True
+            ops.allow_svm_unmap = vm.device.has("mirror-merge")
         request = _map_request(vm, one, bo)
         ops.add_map(gpuva.map_ops(vm.vmas, Piece(start, end, bo, one.obj_offset)), request)
     elif one.op == check.OP_UNMAP:
@@ -174,6 +174,8 @@ def mirror_range(vm: Vm, start: int, end: int) -> tuple[int, int]:
 
     xe_vm_find_cpu_addr_mirror_vma_range(), which looks for the next one from the byte after `end` on.
     """
+    if not vm.device.has("mirror-merge"):
+        return start, end
     before = vm.find_vma(start - SZ_4K) if start >= SZ_4K else None
     if before is not None and _plain_mirror(before):
         start = before.start

@@ -51,6 +51,7 @@ FEATURES: dict[str, Level] = {
     "idle-in-sync-refused": V7_0,
     "job-limit": V7_0,
     "preferred-location-region": V7_0,
+    "mirror-merge": V7_0,
     "vm-faults": V7_1,
     "vm-no-overcommit": V7_1,
     "decompress": V7_1,
