@@ -6,7 +6,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from mock.driver.blocking import Blocking, Thread
+from mock.driver.blocking import Blocking, Interruptible, Thread
 from mock.driver.platform import EngineClass
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class EngineGroup:
         if faulting:
             for sync in syncs:
                 if sync.needs_wait and sync.fence is not None:
-                    yield sync.fence
+                    yield Interruptible(sync.fence)
         suspended = False
         for queue in faulting:
             queue.gt.stats.add("hw_engine_group_suspend_lr_queue_count")

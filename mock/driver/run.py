@@ -7,10 +7,12 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from gpu import Engine, Execution, GpuFault, Reason, Stop
+from gpu.address import translated
 
 if TYPE_CHECKING:
     from mock.driver.device import HwEngine
     from mock.driver.queue import Job
+    from mock.kernel import Timer
 
 CHUNK = 128
 """Instructions between two looks at the clock."""
@@ -28,6 +30,7 @@ class Run:
     """One job on an engine. All batches of a parallel queue run in turn, as the gang they are.
 
     slice_left  seconds until the engine goes to the next context
+    timer       runs out when a dma-fence job takes too long
     in_the_way  it hangs, another context waits for its engine, and the time it has to leave runs
     started     seconds of CLOCK_MONOTONIC
     """
@@ -38,14 +41,14 @@ class Run:
         self.started = now
         self.slice_left = 0.0
         self.in_the_way = False
+        self.timer: Timer | None = None
         self.state = State.READY
         self.fault: GpuFault | None = None
         self._done = 0
         self._space = job.queue.vm.space(job.queue.gt.tile)
-        clock = engine.gt.tile.device.timestamp
-        self._executions = [
-            Execution(self._space, address, engine=Engine(clock=clock)) for address in job.addresses
-        ]
+        device = engine.gt.tile.device
+        streamer = Engine(clock=device.timestamp, user_interrupt=device.ufence_wq.wake)
+        self._executions = [Execution(self._space, address, engine=streamer) for address in job.addresses]
 
     @property
     def progress(self) -> int:
@@ -82,7 +85,7 @@ class Run:
         if self.job.user_fence is not None:
             address, value = self.job.user_fence
             try:
-                self._space.write(address, value.to_bytes(8, "little"))
+                self._space.write(translated(address), value.to_bytes(8, "little"))
             except GpuFault as fault:
                 self.fault = fault
                 return

@@ -69,7 +69,7 @@ class Scheduler:
         self._running[queue] = run
         self._on_engine.setdefault(engine, deque()).append(run)
         if not queue.vm.lr_mode:
-            self._loop.call_at(run.started + queue.job_timeout, lambda: self._check_timeout(run))
+            run.timer = self._loop.call_at(run.started + queue.job_timeout, lambda: self._timed_out(run))
         self.wake()
 
     def _finish(self, run: Run, error: int = 0) -> None:
@@ -82,6 +82,8 @@ class Scheduler:
         self._start_next(queue)
 
     def _remove(self, run: Run) -> None:
+        if run.timer is not None:
+            run.timer.cancel()
         self._running.pop(run.job.queue, None)
         self._on_engine[run.engine].remove(run)
 
@@ -110,11 +112,9 @@ class Scheduler:
         queue.reset = queue.banned = True
         self._cancel_jobs(queue, errno.EIO)
 
-    def _check_timeout(self, run: Run) -> None:
+    def _timed_out(self, run: Run) -> None:
         """A dma-fence job must end in time (guc_exec_queue_timedout_job)."""
         queue = run.job.queue
-        if self._running.get(queue) is not run:
-            return
         self.device.services.log(f"{queue.engine_class.name} job timed out")
         queue.banned = True
         self._cancel_jobs(queue, errno.ETIME)

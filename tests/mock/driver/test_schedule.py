@@ -178,3 +178,27 @@ def test_fault_list_keeps_the_first_50(gpu: Gpu) -> None:
     arg.data = gpu.client.put(bytes(96))
     gpu.client.call(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, arg)
     assert [gpu.client.u64(arg.data + 48 * index) for index in range(2)] == [0x7000_0000, 0x7000_1000]
+
+
+def test_user_interrupt_wakes_a_wait_before_the_batch_ends(gpu: Gpu) -> None:
+    """WAIT_USER_FENCE looks again at every interrupt of an engine, whoever stored the value."""
+    vm, batch, _ = ready(gpu, LR)
+    memory = gpu.client.mm.map(0x1000)
+    gpu.bind(vm, gpu.op(xe.DRM_XE_VM_BIND_OP_MAP_USERPTR, userptr=memory, addr=0x40_0000, range=0x1000))
+    arg = xe.drm_xe_wait_user_fence(addr=memory, value=7, mask=0xFF, timeout=-1)
+    deferred, _ = gpu.client.start(xe.DRM_IOCTL_XE_WAIT_USER_FENCE, arg)
+    assert not isinstance(deferred, int)
+    gpu.batch(batch, Batch().store_qword(0x40_0000, 7).user_interrupt().semaphore_wait(DATA, 1).end())
+    gpu.execute(gpu.queue(vm))
+    assert gpu.client.settle(deferred, 1) == 0
+
+
+def test_user_fence_takes_a_canonical_address(gpu: Gpu) -> None:
+    vm, batch, data = gpu.vm(LR), gpu.bo(), gpu.bo()
+    high = 0x8000_0000_0000
+    gpu.map(vm, batch, BATCH)
+    gpu.map(vm, data, high)
+    gpu.batch(batch, Batch().end())
+    gpu.execute(gpu.queue(vm), syncs=(user_fence(high | 0xFFFF_0000_0000_0000, 6),))
+    gpu.client.run(1)
+    assert gpu.value(data) == 6
