@@ -228,11 +228,23 @@ class VmaOps:
             if isinstance(step, Map):
                 self._undo_new(step.vma)
             elif isinstance(step, Remap):
-                self._undo_new(step.before)
-                self._undo_new(step.after)
-                self._undo_old(step.old, committed=step.committed)
+                self._undo_remap(step)
             elif isinstance(step, Unmap):
                 self._undo_old(step.vma, committed=step.committed)
+
+    def _undo_remap(self, step: Remap) -> None:
+        whole = self.vm.device.has("unwind-whole")
+        for vma, skipped in ((step.before, step.skip_before), (step.after, step.skip_after)):
+            if whole or not skipped:
+                self._undo_new(vma)
+            elif vma is not None:
+                # Linux 6.18 forgets that it put this part in, and takes back only the rest (xe_vma_op_commit).
+                step.old.start, step.old.end = (
+                    (max(step.old.start, vma.end), step.old.end)
+                    if vma is step.before
+                    else (step.old.start, min(step.old.end, vma.start))
+                )
+        self._undo_old(step.old, committed=step.committed)
 
     def _undo_new(self, vma: Vma | None) -> None:
         if vma is None:
