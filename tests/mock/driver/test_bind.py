@@ -99,9 +99,9 @@ def test_bad_header_is_einval(gpu: Gpu, values: dict[str, Any]) -> None:
         ({"obj": 0, "op": UNMAP, "flags": MIRROR}, FAULT, errno.EINVAL),
         ({"obj": 0, "op": PREFETCH, "flags": MIRROR}, FAULT, errno.EINVAL),
         ({"op": UNMAP}, 0, errno.EINVAL),
-        ({"op": UNMAP_ALL, "obj": 0, "range": 0}, 0, errno.EINVAL),
+        ({"op": UNMAP_ALL, "obj": 0, "addr": 0, "range": 0}, 0, errno.EINVAL),
         ({"op": UNMAP_ALL, "addr": SZ_4K, "range": 0}, 0, errno.EINVAL),
-        ({"op": UNMAP_ALL}, 0, errno.EINVAL),
+        ({"op": UNMAP_ALL, "addr": 0}, 0, errno.EINVAL),
         ({"op": USERPTR}, 0, errno.EINVAL),
         ({"op": USERPTR, "obj": 0, "pat_index": INCOHERENT}, 0, errno.EINVAL),
         ({"op": USERPTR, "obj": 0, "pat_index": COMPRESSED}, 0, errno.EINVAL),
@@ -112,7 +112,7 @@ def test_bad_header_is_einval(gpu: Gpu, values: dict[str, Any]) -> None:
         ({"flags": AUTORESET}, FAULT, errno.EINVAL),
         ({"flags": DECOMPRESS, "pat_index": COMPRESSED}, 0, errno.EINVAL),
         ({"op": UNMAP, "obj": 0, "flags": DECOMPRESS}, 0, errno.EINVAL),
-        ({"obj_offset": 8}, 0, errno.EINVAL),
+        ({"obj_offset": 8, "range": SZ_4K}, 0, errno.EINVAL),
         ({"addr": 8}, 0, errno.EINVAL),
         ({"range": 8}, 0, errno.EINVAL),
         ({"range": 0}, 0, errno.EINVAL),
@@ -403,3 +403,31 @@ def test_binds_wait_for_each_other_only_when_they_change_the_same_page_tables(gp
     assert mapped(gpu, vm) == [(DATA, DATA + SIZE), (1 << 40, (1 << 40) + SIZE)]
     fence.signal()
     assert len(mapped(gpu, vm)) == 4
+
+
+def test_pat_index_and_the_objects_compression_and_caching(gpu: Gpu) -> None:
+    vm = gpu.vm()
+    plain = gpu.bo(caching=2)
+    bare = gpu.bo(caching=2, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION)
+    for obj, pat, flags, expected in (
+        (plain, COMPRESSED, 0, None),
+        (plain, COMPRESSED, DECOMPRESS, errno.EINVAL),
+        (plain, INCOHERENT, 0, None),
+        (bare, COMPRESSED, 0, errno.EINVAL),
+        (bare, INCOHERENT, 0, None),
+    ):
+        op = gpu.op(obj=obj, addr=DATA, range=SIZE, pat_index=pat, flags=flags)
+        assert gpu.client.refused(REQUEST, gpu.bind_arg(vm, op)) == expected
+
+
+def test_banned_vm_takes_no_binds_queues_or_jobs(gpu: Gpu) -> None:
+    vm = gpu.vm()
+    queue = gpu.queue(vm)
+    found = gpu.client.file.vms.get(vm)
+    assert found is not None
+    found.banned = True
+    assert gpu.client.refused(REQUEST, gpu.bind_arg(vm, gpu.op(range=SIZE, flags=NULL))) == errno.ENOENT
+    assert gpu.client.refused(xe.DRM_IOCTL_XE_EXEC, gpu.exec_arg(queue)) == errno.ECANCELED
+    for engine in ((1, 0, 0), (5, 0, 0)):
+        create = gpu.queue_arg(vm, engine)
+        assert gpu.client.refused(xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE, create) == errno.ENOENT

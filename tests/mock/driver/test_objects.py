@@ -28,7 +28,7 @@ def gpu(client: Client) -> Gpu:
         ({"pad": [0, 0, 1]}, errno.EINVAL),
         ({"reserved": [1, 0]}, errno.EINVAL),
         ({"placement": 0}, errno.EINVAL),
-        ({"placement": 4}, errno.EINVAL),
+        ({"placement": 4, "cpu_caching": 2}, errno.EINVAL),
         ({"flags": 1 << 4}, errno.EINVAL),
         ({"handle": 1}, errno.EINVAL),
         ({"size": 0}, errno.EINVAL),
@@ -241,6 +241,10 @@ def test_import_between_devices_needs_a_link_or_system_memory(
     if expected is None:
         gpu = Gpu(second)
         vm = gpu.vm()
+        for pat in (0, 9):
+            # An imported object may be cached by anyone: incoherent and compressing entries are refused.
+            op = gpu.op(obj=arg.handle, addr=DATA, range=0x10000, pat_index=pat)
+            assert second.refused(xe.DRM_IOCTL_XE_VM_BIND, gpu.bind_arg(vm, op)) == errno.EINVAL
         gpu.map(vm, arg.handle, DATA)
         first.write(handle, 0, b"data")
         assert second.file.vms.get(vm).spaces[0].read(DATA, 4) == b"data"  # type: ignore[union-attr]
