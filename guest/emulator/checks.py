@@ -17,6 +17,7 @@ LIMIT = 1000
 NAMES = {
     "stale-translation": "memory was accessed through a translation whose page table entry changed long ago",
     "stale-owner": "VRAM was accessed through an address whose page has since been given to another owner",
+    "two-owners": "a page of VRAM is used by its new owner and still through an address of the old one",
     "page-table-written": "a user's address reaches a page that is in use as a page table",
     "asid-reused": "an ASID came back with another page table and cached translations were never invalidated",
     "table-outside-vram": "a page table entry leads outside VRAM",

@@ -103,15 +103,10 @@ class Context:
         size = (state[RING_CTL] & 0x1F_F000) + 4096
         ring = Ring(start=state[RING_START], size=size, head=(state[RING_HEAD] & 0x1F_FFFC) % size)
         self._ran = state[TIMESTAMP] | state[TIMESTAMP_UDW] << 32
-        space = None
-        invalidate: Callable[[], None] = _nothing
         if self._has_page_table:
             self.asid = state[ASID] & 0xF_FFFF
-            space = PageTableSpace(
-                self._surroundings.memory, self.asid, state[PDP0_UDW] << 32 | state[PDP0_LDW]
-            )
-            invalidate = space.invalidate
-            self._space = space
+            root = state[PDP0_UDW] << 32 | state[PDP0_LDW]
+            self._space = PageTableSpace(self._surroundings.memory, self.asid, root)
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
             kind=self.engine.name[:3],
@@ -119,12 +114,14 @@ class Context:
             clock=ticks,
             context_clock=self.ticks_run,
             user_interrupt=lambda: self._surroundings.interrupt(source, status, self.engine.irq_offset),
-            invalidate_tlb=invalidate,
+            invalidate_tlb=self.forget_translations,
         )
-        self.execution = Execution.on_ring(ring, self._ggtt, space, engine=engine, status_page=self.address)
+        self.execution = Execution.on_ring(
+            ring, self._ggtt, self._space, engine=engine, status_page=self.address
+        )
 
     def forget_translations(self) -> None:
-        """Drop what is cached of its address space, as a context switch does."""
+        """Drop what is cached of its address space, as a flush in its ring and a switch to it do."""
         if self._space is not None:
             self._space.invalidate()
 
@@ -160,7 +157,3 @@ class Context:
 
     def __str__(self) -> str:
         return f"context {self.identity} on {self.engine.name} (asid {self.asid})"
-
-
-def _nothing() -> None:
-    pass

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Who a page of VRAM belongs to, as far as the GPU's own accesses tell.
 
-The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. So a
-user's translation that was walked *before* such a write leads to memory that has another owner now, whether a
-translation was not invalidated or a page table still holds the old address. Pages that were walked as page
+The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
+things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory
+that has another owner now. And a page that after such a write is used through an address that had it before *and*
+through one that never had it, has two owners: a page table still holds the old address. Pages that were walked as page
 tables are known too.
 """
 
@@ -21,15 +22,48 @@ class Clock:
         self.now = 0
 
 
+Address = tuple[int, int]
+"""ASID and virtual address of a page."""
+
+
+class _Users:
+    """The addresses that a page was used through: since it was last given away, and before."""
+
+    __slots__ = ("before", "given", "since")
+
+    def __init__(self) -> None:
+        self.given = 0
+        self.before: set[Address] = set()
+        self.since: set[Address] = set()
+
+
 class Owners:
-    """For each 4 KiB page of a VRAM when the driver last gave it away, and whether it is in use as a page
-    table.
-    """
+    """For each 4 KiB page of a VRAM when the driver last gave it away, its users, and whether it is a page table."""
 
     def __init__(self, vram: Vram, clock: Clock) -> None:
         self._given = array("I", bytes(4 * (vram.size // PAGE)))
         self._clock = clock
         self._tables: set[int] = set()
+        self._users: dict[int, _Users] = {}
+
+    def use(self, offset: int, who: Address) -> Address | None:
+        """A page is used through an address; gives another address in use, if one of the two must be out of date."""
+        page = offset // PAGE
+        users = self._users.get(page)
+        if users is None:
+            users = self._users[page] = _Users()
+        if users.given != self._given[page]:
+            users.given = self._given[page]
+            users.before |= users.since
+            users.since = set()
+        if who in users.since:
+            return None
+        users.since.add(who)
+        known = who in users.before
+        for other in users.since:
+            if (other in users.before) != known:
+                return other
+        return None
 
     def give(self, offset: int, size: int) -> None:
         """The driver's own context writes `size` bytes at a VRAM offset."""

@@ -98,12 +98,13 @@ class Scheduler:
     def enable(self, identity: int) -> None:
         """Let a context run, and run what is in its ring."""
         if (context := self._known(identity, "enabled")) is not None:
-            if not context.enabled:
+            switched = not context.enabled
+            context.enabled = True
+            self._take_up(context)
+            if switched:
                 # The driver relies on it after it has rebound memory of a long-running VM, whose contexts it had
                 # disabled for that (xe_pt.c:bind_op_prepare).
                 context.forget_translations()
-            context.enabled = True
-            self._take_up(context)
 
     def submit(self, identity: int) -> None:
         """There is more in a context's ring."""

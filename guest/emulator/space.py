@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gpu import Access, GpuFault
 from guest.emulator import atomics, page_tables
 from guest.emulator.checks import Checks
-from guest.emulator.memory import Bus, Span, Vram
+from guest.emulator.memory import PAGE, Bus, Span, Vram
 from guest.emulator.owners import Clock, Owners
 from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Found, Missing
 from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
@@ -220,6 +220,18 @@ class PageTableSpace:
                 access=access.name,
                 still_in_page_table=self._in_page_table(page) == piece.entry,
             )
+        for at in range(offset & -PAGE, offset + piece.size, PAGE):
+            who = (self.asid, (piece.address & -PAGE) + at - (offset & -PAGE))
+            if (other := owners.use(at, who)) is not None:
+                memory.checks.report(
+                    "two-owners",
+                    memory.name,
+                    vram=at,
+                    asid=who[0],
+                    page=who[1],
+                    other_asid=other[0],
+                    other_page=other[1],
+                )
         if access is Access.WRITE and owners.is_table(offset, piece.size):
             memory.checks.report(
                 "page-table-written", memory.name, asid=self.asid, page=page, vram=span.offset

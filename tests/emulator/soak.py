@@ -23,7 +23,7 @@ from tests.emulator.driver import AE, LOCAL, RW, Driver, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
 DATA_PAGES = 24
-PROVOKED = {"no-memory", "page-table-written", "stale-owner", "asid-reused"}
+PROVOKED = {"no-memory", "two-owners", "page-table-written", "stale-owner", "asid-reused"}
 LONGEST_TURN = 2.0
 """Seconds; a slice is 2 ms, the rest is for a busy machine."""
 

@@ -166,6 +166,56 @@ def test_page_given_to_another_owner_is_reported(driver: Driver, vm: Vm, queue: 
     assert report["still_in_page_table"] is False
 
 
+def give(driver: Driver, page: int) -> None:
+    """What the driver does before a page of VRAM gets a new owner: its migration queue clears it."""
+    migration = driver.vm(asid=0)
+    migration.map(DATA, page, flags=RW | LOCAL)
+    clear = driver.queue(migration, "bcs8").register().enable()
+    clear.run(clear.place(Batch().fill(DATA, 0, 4096).end(), BATCH))
+
+
+def store(driver: Driver, vm: Vm, address: int) -> None:
+    """One job that stores to an address."""
+    queue = driver.queue(vm).register().enable()
+    queue.run(queue.place(Batch().store_dword(address, 1).end(), BATCH))
+
+
+def test_page_table_that_keeps_the_old_address_is_reported(driver: Driver, vm: Vm) -> None:
+    page = driver.vram.take(4096)
+    other = driver.vm(asid=6)
+    vm.map(DATA, page, flags=RW | LOCAL)
+    store(driver, vm, DATA)
+    give(driver, page)
+    other.map(DATA + 4096, page, flags=RW | LOCAL)  # and the driver forgets the old address
+    store(driver, other, DATA + 4096)
+    assert not driver.checks.reports
+    store(driver, vm, DATA)
+    (report,) = driver.checks.reports
+    assert (report["check"], report["asid"], report["other_asid"]) == ("two-owners", "0x5", "0x6")
+
+
+def test_shared_page_that_comes_back_is_no_report(driver: Driver, vm: Vm) -> None:
+    page = driver.vram.take(4096)
+    other = driver.vm(asid=6)
+    for owner in (vm, other):
+        owner.map(DATA, page, flags=RW | LOCAL)
+    for _ in range(3):
+        for owner in (vm, other):
+            store(driver, owner, DATA)
+        give(driver, page)
+    assert not driver.checks.reports
+
+
+def test_page_that_moves_from_owner_to_owner_is_no_report(driver: Driver) -> None:
+    page = driver.vram.take(4096)
+    for asid in range(10, 16):
+        give(driver, page)
+        owner = driver.vm(asid)
+        owner.map(DATA, page, flags=RW | LOCAL)
+        store(driver, owner, DATA)
+    assert not driver.checks.reports
+
+
 def test_mapping_made_after_the_page_was_given_is_no_report(driver: Driver, vm: Vm, queue: Queue) -> None:
     page = driver.vram.take(4096)
     migration = driver.vm(asid=0)
@@ -188,6 +238,18 @@ def test_address_where_nothing_answers_is_reported(driver: Driver, vm: Vm, queue
     vm.map(DATA + 0x1000, driver.ram())
     queue.run(queue.place(Batch().store_dword(DATA, 1).copy_mem(DATA + 0x1000, DATA).end(), BATCH))
     assert [report["check"] for report in driver.checks.reports] == ["no-memory"]
+
+
+def test_enabling_a_context_drops_its_translations(driver: Driver, vm: Vm, queue: Queue) -> None:
+    old, new = driver.ram(), driver.ram()
+    vm.map(DATA, old)
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    queue.disable()
+    vm.map(DATA, new)
+    queue.enable()
+    poller.step(2)
+    assert (driver.ram_u32(old), driver.ram_u32(new)) == (1, 2)
 
 
 def test_reused_asid_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
