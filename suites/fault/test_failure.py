@@ -179,5 +179,5 @@ def test_a_banned_queue_fails_every_wait(mirror_vm: Vm, memory, sentinel) -> Non
     wait_until(lambda: queue.banned, what="the ban of the queue")
     for _ in range(3):
         with pytest.raises(QueueError) as caught:
-            queue.run(Batch().noop().end())
+            queue.run(Batch().noop())
         assert caught.value.errno == errno.ECANCELED
