@@ -26,6 +26,7 @@ UNIT = 1 << 16
 
 @behaviour("bind.unmap.munmap-semantics")
 @acts("load", "ioctl")
+@needs("range-attributes")
 def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> None:
     """UNMAP across the ends of two bindings leaves the rest of both, with the data that they had."""
     left, right = bo(2 * UNIT), bo(2 * UNIT)
@@ -44,6 +45,7 @@ def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> Non
 
 @behaviour("bind.array.order")
 @acts("ioctl")
+@needs("range-attributes")
 @pytest.mark.parametrize(("first", "bound"), [(MAP, 1), (UNMAP, 2)], ids=["map-unmap", "unmap-map"])
 def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: int) -> None:
     """MAP of two units then UNMAP of one in an array leaves one bound, the other way round leaves both bound."""
@@ -60,6 +62,7 @@ def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bo
 
 @behaviour("bind.array.atomic", "bind.errors.synchronous")
 @acts("refusal", "load")
+@needs("range-attributes")
 @pytest.mark.parametrize("wrong", [0, 1, 3], ids=["first", "second", "last"])
 def test_an_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wrong: int) -> None:
     """One unknown object in an array gives ENOENT and undoes the rest: bindings and data are as before."""
@@ -84,7 +87,7 @@ def test_an_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wro
 
 @behaviour("bind.array.atomic")
 @acts("refusal", "ioctl")
-@needs("page-faults")
+@needs("page-faults", "range-attributes")
 @known("An array of binds that fails leaves a mirror split", first="6.15", last="6.18")
 def test_an_array_that_meets_memory_in_use_does_nothing(mirror_vm: Vm, bo, memory, sentinel) -> None:
     """An array whose last bind is busy leaves the area that its first bind would have changed as it was."""
@@ -117,6 +120,7 @@ def test_a_null_binding_reads_zero_and_drops_stores(request, bo, sentinel, mode:
 
 @behaviour("bind.unmap-all.rules")
 @acts("ioctl")
+@needs("range-attributes")
 def test_unmap_all_removes_every_binding_of_an_object(plain_vm: Vm, bo) -> None:
     """UNMAP_ALL of an object removes each of its bindings and none of another object."""
     gone, kept = bo(UNIT), bo(UNIT)
@@ -197,6 +201,7 @@ def test_an_object_bound_immediately_does_not_fault(fault_vm: Vm, bo, sentinel, 
 
 @behaviour("bind.map.unknown-obj")
 @acts("refusal")
+@needs("range-attributes")
 def test_the_handle_of_another_file_is_unknown(plain_vm: Vm, make_vm: MakeVm, open_device, bo) -> None:
     """A handle belongs to the file that created it: another file gets ENOENT and binds nothing."""
     strangers = make_vm(device=open_device())

@@ -31,6 +31,7 @@ pytestmark = needs("page-faults")
 
 @behaviour("bind.cam.requires-fault-mode")
 @acts("refusal")
+@needs("range-attributes")
 @pytest.mark.parametrize("mode", ["plain_vm", "lr_vm"])
 @pytest.mark.parametrize("flags", [0, IMMEDIATE, READONLY], ids=["mirror", "immediate", "readonly"])
 def test_a_mirror_in_a_vm_without_fault_mode_is_refused(request, mode: str, flags: int) -> None:
@@ -71,6 +72,7 @@ def test_only_map_makes_a_mirror(fault_vm: Vm, op: int) -> None:
 
 @behaviour("bind.cam.full-va", "query.config.has-cpu-addr-mirror")
 @acts("ioctl", "query")
+@needs("range-attributes")
 def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -> None:
     """Where the device announces the mirror, one MAP of [0, 1 << VA_BITS) succeeds, CPU mappings or none."""
     assert device.config.has_cpu_addr_mirror
@@ -227,6 +229,7 @@ def test_an_area_can_be_unbound_right_after_munmap(mirror_vm: Vm, memory, sentin
 
 @behaviour("bind.cam.partial-unmap-split")
 @acts("store", "ioctl")
+@needs("range-attributes")
 def test_an_idle_middle_can_be_cut_out(mirror_vm: Vm, memory, sentinel) -> None:
     """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays in use."""
     chunk = 1 << 21
@@ -280,6 +283,7 @@ def test_a_mirror_can_be_bound_again_while_in_use(mirror_vm: Vm, memory, sentine
 
 @behaviour("bind.cam.merge-neighbours")
 @acts("ioctl")
+@needs("range-attributes")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
 def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -> None:
     """Mirrors with default attributes that touch are one area in the attribute query."""
@@ -292,6 +296,7 @@ def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -
 
 @behaviour("bind.cam.rebind-resets-attrs")
 @acts("ioctl")
+@needs("range-attributes")
 def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
     """A mirror over an area with advice returns it to the defaults."""
     size = 1 << 21
@@ -359,6 +364,7 @@ def test_the_fence_of_a_mirror_does_not_make_it_busy(device: Device, fault_vm: V
 
 @behaviour("bind.cam.unmap-all-unaffected")
 @acts("store", "ioctl")
+@needs("range-attributes")
 def test_unbinding_an_object_everywhere_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentinel) -> None:
     """UNMAP_ALL of an object inside a mirror removes its bindings and leaves memory in use elsewhere alone."""
     size = 1 << 16

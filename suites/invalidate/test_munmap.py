@@ -201,6 +201,7 @@ def test_a_vm_may_be_closed_right_after_munmap(make_vm, memory, sentinel) -> Non
 
 @behaviour("gc.flush-on-madvise")
 @acts("store", "ioctl")
+@needs("range-attributes")
 def test_advice_right_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
     """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()

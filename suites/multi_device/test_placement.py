@@ -41,6 +41,7 @@ def prefer(vm: Vm, buffer, fd: int, region: int = 1) -> None:
 
 @behaviour("md.fd.not-open")
 @acts("refusal")
+@needs("range-attributes")
 def test_a_descriptor_that_is_not_open_is_refused(mirror_vm: Vm, memory) -> None:
     """A devmem_fd that is not open gives ENOENT, and the advice is as before."""
     buffer = memory(CHUNK, align=CHUNK)
@@ -140,7 +141,7 @@ def test_advice_outlives_the_descriptor(pair: tuple[Vm, Vm], devices: list[Devic
 
 @behaviour("md.fd.no-interconnect", "p2p.owner-by-distance")
 @acts("refusal", "store")
-@needs("two-devices", "no-interconnect", "vram")
+@needs("two-devices", "no-interconnect", "vram", "range-attributes")
 def test_a_device_without_a_fast_link_is_refused(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
 ) -> None:

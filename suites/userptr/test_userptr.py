@@ -48,6 +48,7 @@ def test_process_memory_is_usable_at_another_address(make_vm, memory, sentinel, 
 
 @behaviour("userptr.unmapped-at-bind")
 @acts("refusal")
+@needs("range-attributes")
 @MODES
 @pytest.mark.parametrize("hole", [0, UNIT // 2, UNIT - PAGE], ids=["first", "middle", "last"])
 def test_a_range_with_a_hole_is_refused(make_vm, memory, mode: int, hole: int) -> None:
@@ -128,6 +129,7 @@ def test_one_memory_can_be_bound_many_times(make_vm, memory, sentinel) -> None:
 
 @behaviour("userptr.partial-unbind")
 @acts("store")
+@needs("range-attributes")
 @MODES
 def test_unbinding_a_middle_keeps_both_ends(make_vm, memory, sentinel, mode: int) -> None:
     """After UNMAP of a middle part both ends still lead to their own memory."""
