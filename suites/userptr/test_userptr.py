@@ -234,7 +234,7 @@ def test_bound_memory_never_moves_to_vram(fault_vm: Vm, memory, sentinel, counte
         value = sentinel()
         queue.store(AT + turn * PAGE, value)
         landed(buffer, turn * PAGE, value)
-    counters.still("svm_device_copy_kb", since=before)
+    counters.still("svm_2M_migrate_count", since=before)
 
 
 @behaviour("userptr.and-mirror-alias", "userptr.device-pages")
