@@ -49,7 +49,7 @@ def test_a_cpu_store_is_seen_by_the_next_gpu_load(queue: Queue, buffer: Buffer, 
 
 @behaviour("cpu-fault.whole-allocation", "cpu-fault.stats", "cpu-fault.no-double-migration")
 @acts("cpu-fault")
-@needs("debugfs")
+@needs("svm-counters")
 def test_one_touch_brings_back_the_whole_allocation(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
     """One byte read by the CPU moves the whole 2 MiB back, once, and the driver counts it."""
     value = sentinel()

@@ -30,7 +30,7 @@ def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
 
 @behaviour("fault.default-location")
 @acts("migrate", "fault")
-@needs("debugfs")
+@needs("svm-counters")
 @SIZES
 def test_a_gpu_fault_moves_memory_to_vram(queue: Queue, memory, counters, size: int) -> None:
     """By default the first GPU fault moves anonymous memory to the VRAM of the GPU that faulted."""
@@ -45,7 +45,7 @@ def test_a_gpu_fault_moves_memory_to_vram(queue: Queue, memory, counters, size: 
 
 @behaviour("migrate.data-preserved", "cpu-fault.returns-data", "migrate.no-compression")
 @acts("cpu-fault")
-@needs("debugfs")
+@needs("svm-counters")
 @SIZES
 def test_data_survives_the_way_to_vram_and_back(queue: Queue, memory, counters, rng, size: int) -> None:
     """Every byte of a buffer is the same after it went to VRAM and came back."""
@@ -103,7 +103,7 @@ def test_a_chunk_with_few_touched_pages_moves_whole(queue: Queue, memory, sentin
 
 @behaviour("migrate.anonymous-only", "cpu-fault.file-unaffected", "fault.shared-anon")
 @acts("store")
-@needs("debugfs")
+@needs("svm-counters")
 @pytest.mark.parametrize("kind", ["memfd", "shared-anonymous"])
 def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, counters, kind: str) -> None:
     """Shared memory is used where it is: the GPU's store lands and nothing is copied to or from VRAM."""
@@ -123,7 +123,7 @@ def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, co
 
 @behaviour("migrate.already-there", "prefetch.to-vram")
 @acts("load")
-@needs("debugfs")
+@needs("svm-counters")
 def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
     """A prefetch moves memory to VRAM, and a second one to the same place copies nothing."""
     # Pages of zeros might be one shared page for the kernel, and then are not copied.
@@ -141,7 +141,7 @@ def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory,
 
 @behaviour("migrate.copy-kb-exact")
 @acts("fault")
-@needs("debugfs")
+@needs("svm-counters")
 def test_the_copy_counter_says_what_was_moved(queue: Queue, memory, counters) -> None:
     """A populated 2 MiB chunk that moves to VRAM counts as 2048 KiB copied."""
     buffer = memory(CHUNK, align=CHUNK, fill=b"\x77")
@@ -188,7 +188,7 @@ def test_locked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
 
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "migrate")
-@needs("debugfs")
+@needs("svm-counters")
 def test_memory_in_vram_is_counted_as_used(queue: Queue, device, memory, counters) -> None:
     """VRAM in use grows by what moved there, and shrinks again after munmap."""
     from fixtures import wait_until
@@ -223,7 +223,7 @@ def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel)
 
 @behaviour("migrate.large-copy", "prefetch.to-vram")
 @acts("load")
-@needs("debugfs")
+@needs("svm-counters")
 def test_prefetch_moves_memory_before_the_gpu_asks(
     queue: Queue, mirror_vm: Vm, memory, sentinel, counters
 ) -> None:

@@ -224,7 +224,7 @@ def test_an_invalidated_binding_faults_again(fault_vm: Vm, memory, sentinel, cou
 
 @behaviour("userptr.never-migrated")
 @acts("store")
-@needs("page-faults", "vram", "debugfs")
+@needs("page-faults", "vram", "svm-counters")
 def test_bound_memory_never_moves_to_vram(fault_vm: Vm, memory, sentinel, counters) -> None:
     """Memory bound as user pointer is used where it is, however often."""
     buffer, before = memory(1 << 21, align=1 << 21), counters.snapshot()
