@@ -22,7 +22,7 @@ from guest.cpio import Writer
 
 PROJECT_FOLDERS = {"fixtures": True, "suites": True, "ioctl": False, "gpu": False, "reports": False}
 WHOLE = "/svmcts/whole"  # as in guest/init.py
-FORMAT = "4"  # part of the key: a change of what is packed makes new archives
+FORMAT = "5"  # part of the key: a change of what is packed makes new archives
 # Never imported by a run in the guest; together three quarters of a standard library.
 LEFT_OUT = {
     "__pycache__", "config-3", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test",
@@ -112,18 +112,27 @@ def provide(lock: Path) -> Path:
     return directory / "environment.cpio"
 
 
+def is_here(entry: Path, writer: Writer, whole: set[PurePosixPath]) -> bool:
+    """Whether the archive has all that the host has in ``entry``, but for what Python compiled there."""
+    if entry.name == "__pycache__" or entry.suffix == ".pyc":
+        return True
+    is_directory = entry.is_dir() and not entry.is_symlink()
+    return PurePosixPath(entry) in (whole if is_directory else writer.paths)
+
+
 def add_whole_directories(writer: Writer, name: str) -> None:
     """Tell init in which directories the archive has all that the host has: there it need not ask the host.
 
     Without that, every import looks for the package's directory on the host, too, to join it with the archive's.
     """
-    whole = []
-    for path in writer.paths:
+    whole: set[PurePosixPath] = set()
+    # From the deepest up: what hides the host's directory hides everything below it.
+    for path in sorted(writer.paths, key=lambda path: len(path.parts), reverse=True):
         directory = Path(path)
-        if directory.is_dir() and not directory.is_symlink():
-            names = [entry.name for entry in directory.iterdir() if entry.suffix != ".pyc"]
-            if all(name == "__pycache__" or path / name in writer.paths for name in names):
-                whole.append(str(path))
+        if not directory.is_dir() or directory.is_symlink():
+            continue
+        if all(is_here(entry, writer, whole) for entry in directory.iterdir()):
+            whole.add(path)
     writer.text(f"{WHOLE}/{name}", "".join(f"{path}\n" for path in sorted(whole)))
 
 

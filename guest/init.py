@@ -184,6 +184,8 @@ def start(config: dict[str, Any]) -> int:
         os.chdir(config["directory"])
         os.environ.clear()
         os.environ.update(config["environment"])
+        if config["gpus"]:
+            os.environ["SVMCTS_CHECKS"] = wait_until(lambda: find_port("checks"), "port checks")
         os.execvp(config["command"][0], config["command"])
     except OSError as error:
         os.write(2, f"svmcts: {config['command'][0]}: {error.strerror}\n".encode())

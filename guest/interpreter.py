@@ -13,7 +13,8 @@ from guest import run
 from guest.options import add_options, machine
 
 # Run while the driver probes: imports pytest, the installed plugins and the suite's own, in the way that pytest does it
-# (their assertions rewritten), so that the worker finds them loaded when the channel opens.
+# (their assertions rewritten), so that the worker finds them loaded when the channel opens. A single --version would
+# import nothing.
 WARM = """
 import os
 channel = os.dup(1)
@@ -21,7 +22,7 @@ null = os.open(os.devnull, os.O_WRONLY)
 os.dup2(null, 1)
 try:
     import pytest
-    pytest.main(["--version", "-p", "no:cacheprovider"])
+    pytest.main(["--version", "--version"])
 finally:
     os.dup2(channel, 1)
     os.close(channel)

@@ -44,7 +44,6 @@ class Wiring:
     scratch: Path
     sockets: Sequence[str]
     ports: dict[str, int]
-    terminal: bool
 
 
 PARAMETERS = (

@@ -56,7 +56,7 @@ def new_directory(name: str) -> Path:
 def passed_environment(files: Files) -> dict[str, str]:
     """Our environment, without what only works on the host."""
     variables = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    return {**variables, "SVMCTS_SCRATCH": str(files.scratch), "SVMCTS_CHECKS": str(files.checks)}
+    return {**variables, "SVMCTS_SCRATCH": str(files.scratch)}
 
 
 def run(

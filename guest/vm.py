@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -61,8 +62,8 @@ class Files:
 
     @property
     def checks(self) -> Path:
-        """What the emulated GPUs' checkers found; in the scratch directory, where the suite inside reads it."""
-        return self.scratch / "checks.jsonl"
+        """What the emulated GPUs' checkers found."""
+        return self.directory / "checks.jsonl"
 
     @property
     def events(self) -> Path:
@@ -116,10 +117,30 @@ class Channels:
 
         self._outputs.append(self._copy(lambda: self.ours[name].recv(CHUNK), write, None))
 
+    def pass_on(self, name: str, source: int, copy: BinaryIO) -> None:
+        """Copy what comes from the descriptor ``source`` to a port, whenever the guest reads it, and to a file now."""
+        waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+
+        def read() -> bytes:
+            data = os.read(source, CHUNK)
+            copy.write(data)
+            copy.flush()
+            if not data:
+                waiting.put(data)
+            return data
+
+        self._outputs.append(self._copy(read, waiting.put, None))
+        self._copy(waiting.get, self.ours[name].sendall, None)
+
     def drain(self) -> None:
         """Wait until everything that the command wrote has been passed on; QEMU must have ended."""
         for thread in self._outputs:
             thread.join()
+
+    def close(self) -> None:
+        """End what still waits for the guest."""
+        for end in (*self.ours.values(), *self.theirs.values()):
+            end.close()
 
     @staticmethod
     def _copy(
@@ -151,6 +172,7 @@ class Guest:
         self.files = files
         self.timeout_s = timeout_s
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._reports = -1
         self._started = time.monotonic()
 
     def __enter__(self) -> "Guest":
@@ -166,11 +188,11 @@ class Guest:
     def run(self, instructions: Instructions, environment: Path) -> Outcome:
         """Boot, run the command with our standard files as its own, and say how it ended."""
         self.files.scratch.mkdir(parents=True, exist_ok=True)
-        ports = ("status", "terminal") if instructions.terminal else ("status", "stdin", "stdout", "stderr")
-        channels = Channels(ports)
+        files = ("terminal",) if instructions.terminal else ("stdin", "stdout", "stderr")
+        channels = Channels(("status", "checks", *files))
         initrd.write(self.files.directory / "initrd", self.kernel, environment, instructions)
         emulator = self._start_emulator() if self.machine.gpus else None
-        machine = self._start_qemu(channels, bool(instructions.terminal))
+        machine = self._start_qemu(channels)
         channels.handed_over()
         if instructions.terminal:
             channels.copy_out("terminal", sys.stdout.buffer)
@@ -184,9 +206,14 @@ class Guest:
             else:
                 channels.copy_in("stdin", sys.stdin.buffer)
 
-        outcome = self._watch(channels.ours["status"], on_ready, machine, emulator)
-        machine.kill()
-        channels.drain()
+        with self.files.checks.open("wb") as checks:
+            if emulator is not None:
+                channels.pass_on("checks", self._reports, checks)
+            outcome = self._watch(channels.ours["status"], on_ready, machine, emulator)
+            for process in self._processes:
+                process.kill()
+            channels.drain()
+        channels.close()
         return outcome
 
     def _sockets(self) -> list[str]:
@@ -207,13 +234,16 @@ class Guest:
 
     def _start_emulator(self) -> subprocess.Popen[bytes]:
         """The emulated GPUs, each listening on its socket."""
-        command = [sys.executable, "-m", "guest.emulator", "--reports", str(self.files.checks)]
+        reports, report = os.pipe()
+        command = [sys.executable, "-m", "guest.emulator", "--reports", f"fd:{report}"]
         for name in self._sockets():
             command += ["--socket", name]
         command += self.machine.emulator
         with (self.files.directory / "emulator.log").open("wb") as log:
             environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-            process = self._spawn(command, env=environment, stdout=log, stderr=log)
+            process = self._spawn(command, env=environment, stdout=log, stderr=log, pass_fds=[report])
+        os.close(report)
+        self._reports = reports
         deadline = time.monotonic() + EMULATOR_DEADLINE_S
         while not all((self.files.directory / name).exists() for name in self._sockets()):
             if process.poll() is not None or time.monotonic() > deadline:
@@ -223,7 +253,7 @@ class Guest:
             time.sleep(POLL_S)
         return process
 
-    def _start_qemu(self, channels: Channels, terminal: bool) -> subprocess.Popen[bytes]:
+    def _start_qemu(self, channels: Channels) -> subprocess.Popen[bytes]:
         wiring = Wiring(
             kernel=self.kernel.boot,
             initrd=self.files.directory / "initrd",
@@ -231,7 +261,6 @@ class Guest:
             scratch=self.files.scratch,
             sockets=self._sockets(),
             ports=channels.descriptors(),
-            terminal=terminal,
         )
         arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu, self.kernel.boot))
         with (self.files.directory / "qemu.log").open("wb") as log:

@@ -137,7 +137,7 @@ def test_a_tree_without_modules_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_tree_that_was_not_built_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(GuestError, match="no kernel image .*make bzImage modules"):
+    with pytest.raises(GuestError, match=r"no kernel image .*make bzImage modules"):
         kernels.provide(str(tmp_path))
 
 

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""The QEMU command line of a machine."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guest.machine import GIB, Machine, Topology, Wiring, command_line, parameters
+
+
+def wiring(*, gpus: int = 1, console: str = "/run/console.log") -> Wiring:
+    return Wiring(
+        kernel=Path("/k/vmlinux"),
+        initrd=Path("/k/initrd"),
+        console=Path(console),
+        scratch=Path("/run/scratch"),
+        sockets=[f"gpu{index}.sock" for index in range(gpus)],
+        ports={"status": 11, "stdin": 12},
+    )
+
+
+def words(machine: Machine, **options) -> list[str]:
+    return command_line(machine, wiring(gpus=machine.gpus, **options), "tcg")
+
+
+def devices(machine: Machine) -> list[dict[str, object]]:
+    line = words(machine)
+    values = [line[index + 1] for index, word in enumerate(line) if word == "-device"]
+    return [json.loads(value) for value in values if value.startswith("{")]
+
+
+def test_one_gpu_is_below_a_root_port() -> None:
+    root, gpu = devices(Machine(gpus=1))
+    assert (root["driver"], gpu["driver"], gpu["bus"]) == ("pcie-root-port", "vfio-user-pci", root["id"])
+    assert gpu["socket"] == {"path": "gpu0.sock", "type": "unix"}
+
+
+def test_two_near_gpus_share_a_switch() -> None:
+    found = devices(Machine(gpus=2, topology=Topology.NEAR))
+    drivers = [device["driver"] for device in found]
+    assert drivers.count("x3130-upstream") == 1
+    ports = {device["id"]: device for device in found if device["driver"] == "xio3130-downstream"}
+    assert {device["bus"] for device in found if device["driver"] == "vfio-user-pci"} == ports.keys()
+    assert {port["bus"] for port in ports.values()} == {"switch"}
+
+
+def test_two_far_gpus_have_root_ports_of_their_own() -> None:
+    found = devices(Machine(gpus=2, topology=Topology.FAR))
+    roots = {device["id"] for device in found if device["driver"] == "pcie-root-port"}
+    assert {device["bus"] for device in found if device["driver"] == "vfio-user-pci"} == roots
+    assert (
+        len({(device["chassis"], device["addr"]) for device in found if device["driver"] == "pcie-root-port"})
+        == 2
+    )
+
+
+@pytest.mark.parametrize("machine", [Machine(gpus=0), Machine(gpus=2)])
+def test_there_is_no_network_and_no_display(machine: Machine) -> None:
+    line = words(machine)
+    for option in ("-nic", "-display", "-vga"):
+        assert line[line.index(option) + 1] == "none"
+    assert "-nodefaults" in line
+
+
+def test_memory_can_be_mapped_by_the_emulated_gpus() -> None:
+    line = words(Machine(memory=2 * GIB))
+    memory = json.loads(line[line.index("-object") + 1])
+    assert memory == {"qom-type": "memory-backend-memfd", "id": "ram", "size": 2 * GIB, "share": True}
+    assert line[line.index("-m") + 1] == "size=2048M"
+
+
+def test_the_hosts_files_are_read_only_and_the_scratch_is_not() -> None:
+    host, scratch = [word for word in words(Machine()) if word.startswith("local,id=")]
+    assert "path=/," in host
+    assert "readonly=on" in host
+    assert "path=/run/scratch," in scratch
+    assert "readonly" not in scratch
+
+
+def test_ports_are_the_descriptors_that_qemu_inherits() -> None:
+    line = words(Machine())
+    assert "socket,id=status,fd=11" in line
+    assert "virtserialport,chardev=stdin,name=stdin" in line
+
+
+def test_commas_in_paths_do_not_end_an_option() -> None:
+    assert "file,id=console,path=/a,,b/console.log" in words(Machine(), console="/a,b/console.log")
+
+
+def test_whatever_goes_wrong_in_the_kernel_ends_the_guest() -> None:
+    assert {"panic=-1", "oops=panic", "softlockup_panic=1", "hung_task_panic=1"} <= set(
+        parameters(Machine()).split()
+    )
+
+
+def test_the_users_kernel_parameters_come_last() -> None:
+    assert parameters(Machine(options=("xe.wedged_mode=0",))).split()[-1] == "xe.wedged_mode=0"
