@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""GPU atomics on mirrored memory without advice about them (xe_vm.c: xe_vma_need_vram_for_atomic)."""
+
+from fixtures import acts, behaviour, landed, needs
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault moves."""
+MASK = 0xFFFF_FFFF
+
+pytestmark = needs("page-faults", "vram", "atomic", "debugfs")
+
+
+@behaviour("atomic.default-dgpu")
+@acts("migrate", "store")
+def test_an_atomic_moves_memory_to_vram_and_counts(queue: Queue, memory, sentinel, counters) -> None:
+    """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is beside it stays."""
+    buffer, start, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    buffer.set_u32(PAGE + 4, beside)
+    batch, total, before = Batch(), start, counters.snapshot()
+    for _ in range(8):
+        added = sentinel()
+        batch.atomic(buffer.address + PAGE, "add", added)
+        total += added
+    queue.run(batch)
+    counters.rose("svm_2M_migrate_count", since=before)
+    assert not buffer.present(PAGE)
+    landed(buffer, PAGE, total & MASK)
+    assert buffer.u32(PAGE + 4) == beside
+
+
+@behaviour("atomic.preference-system-overridden", "atomic.valid-mapping-still-faults")
+@acts("fault", "store")
+def test_an_atomic_on_memory_in_use_in_system_memory_faults_and_moves_it(
+    mirror_vm: Vm, memory, sentinel, counters
+) -> None:
+    """Memory that was advised to stay in system memory, and is mapped there, faults at an atomic and goes to VRAM."""
+    buffer, start, added = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    mirror_vm.madvise(
+        buffer.address,
+        CHUNK,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & MASK,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+    )
+    queue = mirror_vm.queue()
+    queue.store(buffer.address, start)
+    assert buffer.present()
+    before = counters.snapshot()
+    queue.run(Batch().atomic(buffer.address, "add", added))
+    counters.rose("svm_pagefault_count", since=before)
+    assert not buffer.present()
+    landed(buffer, 0, (start + added) & MASK)
