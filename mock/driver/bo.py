@@ -84,12 +84,7 @@ class Bo:
         self.purgeable = Purgeable.WILLNEED
         self.atomic_access = xe.DRM_XE_ATOMIC_UNDEFINED
         self.willneed_count = 0
-        self.pin_count = 0
         self.references = 0
-
-    @property
-    def pinned(self) -> bool:
-        return self.pin_count > 0
 
     @property
     def in_vram(self) -> bool:
@@ -112,7 +107,7 @@ class Bo:
         keep: objects with one of these reservation objects are not evicted. Raises Refused(ENOMEM) when nothing
         has room, E2BIG when VRAM is too small for the object.
         """
-        if self.pinned or self._compatible(fallbacks=False):
+        if self._compatible(fallbacks=False):
             self.touch()
             return
         if self._allocate(evict=False, fallbacks=False, keep=keep):
@@ -143,10 +138,9 @@ class Bo:
         return False
 
     def migrate(self, mem_type: int) -> None:
-        """Move to one memory type (xe_bo_migrate). Raises Refused: EBUSY pinned, EINVAL not a place of its, ENOMEM."""
+        """Move to one memory type (xe_bo_migrate). Raises Refused: EINVAL not a place of its, ENOMEM."""
         if self.mem_type == mem_type:
             return
-        refuse_if(self.pinned, errno.EBUSY, "pinned")
         refuse_if(not self.can_migrate(mem_type), errno.EINVAL, "not one of the object's places")
         try:
             self._move(mem_type, evict=True, keep=())

@@ -44,8 +44,6 @@ class DevMem:
     addresses  index of a page in it -> its address in the process, for the pages that still are there
     """
 
-    pinned = False
-
     def __init__(self, pagemap: Pagemap, process: Process, size: int, timeslice: float) -> None:
         """Takes VRAM, evicting others. Raises Refused: ENOMEM when there is no room, E2BIG. `timeslice` in seconds."""
         self.pagemap = pagemap

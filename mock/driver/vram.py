@@ -89,9 +89,6 @@ class Evictable(Protocol):
     @property
     def resv(self) -> Resv: ...
 
-    @property
-    def pinned(self) -> bool: ...
-
     def evict(self) -> None:
         """Move the contents out and give the VRAM back; OSError(EBUSY) when a race made it impossible now."""
 
@@ -157,9 +154,7 @@ class VramManager:
         if blocks is not None:
             return blocks
         for victim in list(self._lru):
-            if victim not in self._lru or victim.owner.pinned:
-                continue
-            if victim.owner.resv in keep:
+            if victim not in self._lru or victim.owner.resv in keep:
                 continue
             try:
                 victim.owner.evict()

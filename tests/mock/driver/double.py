@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import mock.kernel
 from ioctl import Request
 from mock.driver.driver import Driver
 from mock.kernel import PAGE_SIZE, Ability, Change, Deferred, Isolated, Notifier, Vma
@@ -239,7 +240,7 @@ class Mm:
                 self._isolated.add(page)
         return pages
 
-    def restore(self, address: int, data: bytes | None) -> None:
+    def restore(self, address: int, data: bytes | None) -> list[int]:
         data = data or bytes(PAGE_SIZE)
         for offset in range(0, len(data), PAGE_SIZE):
             page = address + offset
@@ -249,6 +250,13 @@ class Mm:
                 area.data[page - area.start : page - area.start + PAGE_SIZE] = data[
                     offset : offset + PAGE_SIZE
                 ]
+        return []
+
+    def present(self, start: int, end: int) -> list[bool]:
+        return [
+            page not in self._isolated and any(area.start <= page < area.end for area in self.areas)
+            for page in range(start, end, PAGE_SIZE)
+        ]
 
     def isolated(self, start: int, end: int) -> list[int]:
         return sorted(page for page in self._isolated if start <= page < end)
@@ -287,7 +295,7 @@ class Task:
     tid: int = 100
     uid: int = 0
     comm: str = "test"
-    files: dict[int, File] = field(default_factory=dict)
+    files: dict[int, mock.kernel.File] = field(default_factory=dict)
 
     def capable(self, capability: str) -> bool:
         return capability in self.capabilities
@@ -295,12 +303,12 @@ class Task:
     def alive(self) -> bool:
         return True
 
-    def install(self, file: File, *, cloexec: bool = True) -> int:
+    def install(self, file: mock.kernel.File, *, cloexec: bool = True) -> int:
         fd = next(number for number in itertools.count(3) if number not in self.files)
         self.files[fd] = file
         return fd
 
-    def lookup(self, fd: int) -> File | None:
+    def lookup(self, fd: int) -> mock.kernel.File | None:
         return self.files.get(fd)
 
 

@@ -323,6 +323,7 @@ def test_bind_queue_is_einval(gpu: Gpu) -> None:
         ({"handle": 99, "flags": 1}, True, errno.EOPNOTSUPP),
         ({"addr": 1 << 32}, False, errno.EINVAL),
         ({"type": 1, "handle": 1, "timeline_value": 0}, False, errno.EINVAL),
+        ({"type": 1, "handle": 1, "timeline_value": 0, "flags": 1}, False, errno.EINVAL),
         ({"type": 1, "handle": 1, "timeline_value": 4}, False, errno.EINVAL),
         ({"type": 1, "handle": 1, "flags": 1, "timeline_value": 4}, True, errno.EOPNOTSUPP),
         ({"type": 0, "handle": 1}, False, errno.EINVAL),

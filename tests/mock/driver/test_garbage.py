@@ -117,6 +117,7 @@ class Chaos:
         start, size = self._address()
         syncs = [out_syncobj(sync), in_syncobj(sync), user_fence(self.memory & ~7, 5), user_fence(DATA, 5)]
         some = tuple(self.random.sample(syncs, self.random.randrange(3)))
+        arg: Any
         match self.random.randrange(12):
             case 0:
                 placement = pick((1, 1, 1, 2, 3))

@@ -17,6 +17,12 @@ CREATE = xe.DRM_IOCTL_XE_GEM_CREATE
 OFFSET = xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET
 
 
+def vram_used(gpu: Gpu) -> int:
+    vram = gpu.client.file.device.tiles[0].vram
+    assert vram is not None
+    return vram.used
+
+
 @pytest.fixture
 def gpu(client: Client) -> Gpu:
     return Gpu(client)
@@ -50,7 +56,7 @@ def test_bad_object_is_refused(gpu: Gpu, values: dict[str, Any], expected: int) 
     arg = fields(xe.drm_xe_gem_create, **{"size": 0x10000, "placement": 1, "cpu_caching": 1, **values})
     assert gpu.client.refused(CREATE, arg) == expected
     device = gpu.client.file.device
-    assert (device.system_used, device.tiles[0].vram.used) == (0, 0)
+    assert (device.system_used, vram_used(gpu)) == (0, 0)
 
 
 def test_no_compression_is_for_xe2_and_later_kernels(open_client: Any) -> None:
@@ -126,43 +132,90 @@ def test_pci_barrier_is_for_discrete_gpus(open_client: Any) -> None:
     assert open_client("lnl").refused(OFFSET, arg) == errno.EINVAL
 
 
+def mmap(who: Client, offset: int, **values: Any) -> int | None:
+    """What an mmap() of the node is refused with."""
+    request = {"offset": offset, "length": 0x10000, "readable": True, "writable": True, "shared": True}
+    try:
+        who.driver.mmap(who.file, who.task, MapRequest(**{**request, **values}))
+    except OSError as error:
+        return error.errno
+    return None
+
+
 def test_mmap_needs_the_offset_the_size_and_the_handle(gpu: Gpu, services: Services) -> None:
     client = gpu.client
-    handle = gpu.bo()
-    offset = gpu.offset(handle)
+    offset = gpu.offset(gpu.bo())
+    assert mmap(client, offset) is None
+    assert mmap(client, offset, length=0x1000) is None
+    assert mmap(client, offset, length=0x11000) == errno.EINVAL
+    assert mmap(client, offset + 0x1000, length=0x1000) == errno.EINVAL
+    assert mmap(client, offset, shared=False) == errno.EINVAL
+    assert mmap(Client(client.driver, services), offset) == errno.EACCES
 
-    def mmap(who: Client, **values: Any) -> int | None:
-        request = {"offset": offset, "length": 0x10000, "readable": True, "writable": True, "shared": True}
-        try:
-            who.driver.mmap(who.file, who.task, MapRequest(**{**request, **values}))
-        except OSError as error:
-            return error.errno
-        return None
 
-    assert mmap(client) is None
-    assert mmap(client, length=0x1000) is None
-    assert mmap(client, length=0x11000) == errno.EINVAL
-    assert mmap(client, offset=offset + 0x1000, length=0x1000) == errno.EINVAL
-    assert mmap(client, shared=False) == errno.EINVAL
-    assert mmap(Client(client.driver, services)) == errno.EACCES
+def purge_state(gpu: Gpu, vm: int, state: int) -> bool:
+    """Give the object at DATA up, or want it back: whether its contents are still there."""
+    retained = gpu.client.put(bytes(4))
+    arg = fields(
+        xe.drm_xe_madvise, vm_id=vm, start=DATA, range=0x10000, type=xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
+    )
+    arg.purge_state_val.val = state
+    arg.purge_state_val.retained_ptr = retained
+    gpu.client.call(xe.DRM_IOCTL_XE_MADVISE, arg)
+    return bool(gpu.client.u32(retained))
+
+
+def test_object_not_needed_is_purged_by_pressure_and_refused_everywhere(gpu: Gpu) -> None:
+    client, vm, other = gpu.client, gpu.vm(), gpu.vm()
+    kept, lost = gpu.bo(placement=2), gpu.bo(placement=2)
+    gpu.map(vm, lost, DATA)
+    offset = gpu.offset(lost)
+
+    def refused() -> list[int | None]:
+        bind = gpu.bind_arg(other, gpu.op(obj=lost, addr=DATA, range=0x10000))
+        fd = drm.drm_prime_handle(handle=lost)
+        return [
+            mmap(client, offset),
+            client.refused(xe.DRM_IOCTL_XE_VM_BIND, bind),
+            client.refused(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, fd),
+        ]
+
+    dontneed, willneed = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED, xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
+    gpu.write(kept, 0, b"kept")
+    assert purge_state(gpu, vm, dontneed)
+    assert refused() == [errno.EBUSY] * 3
+    assert purge_state(gpu, vm, willneed)
+    assert mmap(client, offset) is None
+    assert purge_state(gpu, vm, dontneed)
+    for _ in range(4):
+        gpu.bo(64 * MiB, placement=2)
+    assert not purge_state(gpu, vm, willneed)
+    assert refused() == [errno.EINVAL] * 3
+    assert gpu.read(kept) == b"kept"
+
+
+def test_imported_object_is_mapped_through_its_exporter_only(gpu: Gpu, services: Services) -> None:
+    """The one thing the mock cannot do that a kernel does: say so."""
+    arg = drm.drm_prime_handle(fd=export(gpu.client, gpu.bo()))
+    other = Gpu(Client(gpu.client.driver, services, task=gpu.client.task))
+    other.client.call(drm.DRM_IOCTL_PRIME_FD_TO_HANDLE, arg)
+    assert mmap(other.client, other.offset(arg.handle)) == errno.EOPNOTSUPP
 
 
 def test_object_outlives_its_handle_while_it_is_bound(gpu: Gpu) -> None:
     vm, handle = gpu.vm(), gpu.bo(placement=2)
-    vram = gpu.client.file.device.tiles[0].vram
     gpu.map(vm, handle, DATA)
     close = drm.drm_gem_close(handle=handle)
     gpu.client.call(drm.DRM_IOCTL_GEM_CLOSE, close)
     assert gpu.client.refused(drm.DRM_IOCTL_GEM_CLOSE, close) == errno.EINVAL
-    assert vram.used == 0x10000
+    assert vram_used(gpu) == 0x10000
     gpu.unmap(vm, DATA)
     gpu.client.run(1)
-    assert vram.used == 0
+    assert vram_used(gpu) == 0
 
 
 def test_mapping_keeps_an_object_until_it_is_unmapped(gpu: Gpu) -> None:
     client = gpu.client
-    vram = client.file.device.tiles[0].vram
     handle = gpu.bo(placement=2)
     gpu.write(handle, 0, b"kept")
     bo = client.file.bos.get(handle)
@@ -174,12 +227,12 @@ def test_mapping_keeps_an_object_until_it_is_unmapped(gpu: Gpu) -> None:
     area.file, area.offset = client.memory, request.offset
     client.call(drm.DRM_IOCTL_GEM_CLOSE, drm.drm_gem_close(handle=handle))
     other = gpu.bo(placement=2)
-    assert vram.used == 0x20000
+    assert vram_used(gpu) == 0x20000
     assert gpu.offset(other) != request.offset
     assert bo.storage.read(0, 4) == b"kept"
     client.mm.unmap(address)
     client.call(drm.DRM_IOCTL_GEM_CLOSE, drm.drm_gem_close(handle=other))
-    assert vram.used == 0
+    assert vram_used(gpu) == 0
 
 
 # PRIME
@@ -329,6 +382,6 @@ def test_release_frees_everything(gpu: Gpu, services: Services) -> None:
     gpu.map(vm, gpu.bo(placement=2), DATA)
     gpu.client.driver.release(gpu.client.file)
     device = gpu.client.file.device
-    assert (device.tiles[0].vram.used, device.system_used) == (0, 0)
+    assert (vram_used(gpu), device.system_used) == (0, 0)
     assert not device.vms_by_asid
     assert Client(gpu.client.driver, services, task=Task())

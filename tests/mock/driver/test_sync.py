@@ -67,8 +67,8 @@ def signal(client: Client, handle: int, point: int = 0) -> None:
         )
         client.call(drm.DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, arg)
     else:
-        arg = drm.drm_syncobj_array(handles=handles(client, handle), count_handles=1)
-        client.call(drm.DRM_IOCTL_SYNCOBJ_SIGNAL, arg)
+        binary = drm.drm_syncobj_array(handles=handles(client, handle), count_handles=1)
+        client.call(drm.DRM_IOCTL_SYNCOBJ_SIGNAL, binary)
 
 
 def value(client: Client, handle: int, flags: int = 0) -> int:
@@ -215,8 +215,8 @@ def test_transfer(gpu: Gpu) -> None:
         ({"flags": 1}, errno.EINVAL),
         ({"src_point": 8, "flags": FOR_SUBMIT}, errno.ETIME),
     ):
-        arg = fields(drm.drm_syncobj_transfer, **{"src_handle": source, "dst_handle": target, **bad})
-        assert client.refused(request, arg) == expected, bad
+        bad_arg = fields(drm.drm_syncobj_transfer, **{"src_handle": source, "dst_handle": target, **bad})
+        assert client.refused(request, bad_arg) == expected, bad
 
 
 # Create, reset, descriptors

@@ -153,6 +153,7 @@ def instances(client: Client, *engines: tuple[int, int, int]) -> int:
         ([(2, 0, 1)] * 10, 10, 1, errno.EINVAL),
         ([(5, 1, 0)], 1, 1, errno.EINVAL),
         ([(5, 0, 0)] * 2, 2, 1, errno.EINVAL),
+        ([(5, 0, 9)], 1, 1, errno.EINVAL),
     ],
 )
 def test_placements(
@@ -169,6 +170,14 @@ def test_parallel_queue_of_copy_engines_is_eopnotsupp(open_client: Any) -> None:
     pair = instances(gpu.client, (1, 0, 0), (1, 1, 0))
     arg = gpu.queue_arg(gpu.vm(), width=2, instances=pair)
     assert gpu.client.refused(CREATE, arg) == errno.EOPNOTSUPP
+
+
+def test_placements_are_of_one_gt(open_client: Any) -> None:
+    gpu = Gpu(open_client("pvc"))
+    vm = gpu.vm()
+    for gt, expected in ((0, None), (1, errno.EINVAL)):
+        pair = instances(gpu.client, (1, 1, 0), (1, 2, gt))
+        assert gpu.client.refused(CREATE, gpu.queue_arg(vm, num_placements=2, instances=pair)) == expected
 
 
 @pytest.mark.parametrize(
