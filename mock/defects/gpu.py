@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gpu import Execution, Reason, Stop
+from mock.defects.migration import freed_vram_stays
 from mock.defects.patch import replace
 from mock.driver.pagetable import PageTable
 from mock.driver.queue import ExecQueue
@@ -34,6 +35,7 @@ def atomics_lost() -> None:
 
 def stale_tlb() -> None:
     """Entries that the driver zaps stay good for the GPU."""
+    freed_vram_stays()
 
     def zap(self: PageTable, start: int, end: int) -> bool:
         return any(run.present for run in self.runs(start, end))

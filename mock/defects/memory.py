@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from weakref import WeakKeyDictionary
 
+from mock.defects.migration import freed_vram_stays
 from mock.defects.patch import nothing, replace
 from mock.driver.process import Mirror, Process
 from mock.driver.range import Guarded
@@ -104,6 +105,7 @@ def no_gc() -> None:
 
 def neighbours_deaf() -> None:
     """Of several VMs that mirror a process, only the first hears of changes."""
+    freed_vram_stays()
 
     def notify(self: Process, start: int, end: int, *, unmapped: bool = False) -> None:
         for mirror in self._mirrors[:1]:

@@ -47,6 +47,15 @@ def ioctls_succeed() -> None:
     replace(Driver, "open", open_)
 
 
+def refusals_succeed() -> None:
+    """Ioctls do what they should, but where they should refuse they return 0."""
+
+    def failed(self: _Reply, error: BaseException) -> None:
+        self._finish(0)
+
+    replace(_Reply, "_failed", failed)
+
+
 def _answers(right: int, wrong: int) -> None:
     sound = _Reply._failed
 
@@ -161,6 +170,7 @@ def counters_stand() -> None:
 
 DEFECTS = {
     "ioctls-succeed": ioctls_succeed,
+    "refusals-succeed": refusals_succeed,
     "enoent-is-einval": enoent_is_einval,
     "ebusy-is-eagain": ebusy_is_eagain,
     "efault-is-einval": efault_is_einval,

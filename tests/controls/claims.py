@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: MIT
+"""The lists: which tests must not pass under a defect. One file each in claims/, written to be reviewed.
+
+A line is a test: file::function for all its cases, or file::function[case]. A line ``except TEST: why`` is a
+test that a rule would want in the list, and why it may pass (or cannot be run) all the same. ``#`` begins a
+comment.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+
+from tests.controls.inventory import Test
+
+DIRECTORY = Path(__file__).resolve().parent / "claims"
+_EXCEPT = "except "
+
+
+@dataclasses.dataclass(frozen=True)
+class Claims:
+    """One list. Names are of functions or cases."""
+
+    tests: tuple[str, ...] = ()
+    exceptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Name to reason; one in brackets was found by recording."""
+
+    def by_hand(self) -> Claims:
+        """Only the exceptions that a person made."""
+        return Claims(exceptions={n: why for n, why in self.exceptions.items() if not why.startswith("[")})
+
+    def covers(self, test: Test) -> bool:
+        """Whether the test must not pass."""
+        return test.id in self.tests or (test.function in self.tests and self.reason(test) is None)
+
+    def reason(self, test: Test) -> str | None:
+        """Why it is excepted, if it is."""
+        return self.exceptions.get(test.id, self.exceptions.get(test.function))
+
+    def unknown(self, tests: Collection[Test]) -> list[str]:
+        """Names that no test has."""
+        known = {name for test in tests for name in (test.id, test.function)}
+        return [name for name in (*self.tests, *self.exceptions) if name not in known]
+
+
+def path_of(defect: str) -> Path:
+    """Where the list of a defect is."""
+    return DIRECTORY / f"{defect}.txt"
+
+
+def read(defect: str) -> Claims:
+    """The list of a defect, empty if it has none yet. Raises ValueError for an exception without a reason."""
+    path = path_of(defect)
+    return parse(path.read_text(encoding="utf-8"), path.name) if path.exists() else Claims()
+
+
+def parse(text: str, where: str) -> Claims:
+    """A list from its text; ``where`` is for the message of the ValueError."""
+    tests: list[str] = []
+    exceptions: dict[str, str] = {}
+    for line in map(str.strip, text.splitlines()):
+        if line.startswith(_EXCEPT):
+            name, colon, reason = line.removeprefix(_EXCEPT).partition(": ")
+            if not colon or not reason.strip():
+                raise ValueError(f"{where}: no reason for an exception: {line}")
+            exceptions[name] = reason.strip()
+        elif line and not line.startswith("#"):
+            tests.append(line)
+    return Claims(tuple(tests), exceptions)
+
+
+def collapse(ids: Collection[str], tests: Iterable[Test]) -> list[str]:
+    """Names for a set of cases, in the order of the tests: a function whose cases are all in it stands for them."""
+    functions: dict[str, list[str]] = {}
+    for test in tests:
+        functions.setdefault(test.function, []).append(test.id)
+    names: list[str] = []
+    for function, cases in functions.items():
+        chosen = [case for case in cases if case in ids]
+        names += [function] if len(chosen) == len(cases) else chosen
+    return names
+
+
+def write(defect: str, head: str, claims: Claims) -> Path:
+    """Write a list, under a comment. Returns where."""
+    blocks = ["".join(f"# {line}\n" for line in head.splitlines())]
+    if claims.tests:
+        blocks.append("".join(f"{name}\n" for name in claims.tests))
+    if claims.exceptions:
+        blocks.append("".join(f"{_EXCEPT}{name}: {why}\n" for name, why in claims.exceptions.items()))
+    path = path_of(defect)
+    path.write_text("\n".join(blocks), encoding="utf-8")
+    return path

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""A control: the tests in the list of a defect must not pass under it, and what a rule wants is in the list."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from inspect import getdoc
+
+from mock.defects import find
+from tests.controls import claims
+from tests.controls.claims import Claims
+from tests.controls.inventory import Test
+from tests.controls.rules import RULES
+from tests.controls.trial import Result, run
+
+RECORD = "python -m tests.controls --record"
+
+
+def check(defect: str, tests: Collection[Test]) -> list[str]:
+    """Run the control of a defect. Returns what is wrong, one line each."""
+    listed = claims.read(defect)
+    problems = gaps(defect, listed, tests)
+    selected = [test for test in tests if listed.covers(test)]
+    try:
+        return problems + verdicts(defect, run(defect, selected))
+    except RuntimeError as error:
+        return [*problems, f"{defect}: {error}"]
+
+
+def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
+    """What is missing from a list, or too much in it."""
+    problems = [
+        f"{claims.path_of(defect).name}: no such test: {name} ({RECORD} {defect})"
+        for name in listed.unknown(tests)
+    ]
+    if not any(listed.covers(test) for test in tests):
+        problems.append(
+            f"{claims.path_of(defect).name}: no test notices that {means(defect)} ({RECORD} {defect})"
+        )
+    rule = RULES.get(defect)
+    for test in tests:
+        why = rule(test) if rule else ""
+        if why and not listed.covers(test) and listed.reason(test) is None:
+            problems.append(
+                f"{claims.path_of(defect).name}: {test.id} is not in the list, though {why} "
+                f"({RECORD} {defect}, or an exception with its reason)"
+            )
+    return problems
+
+
+def verdicts(defect: str, results: Mapping[str, Result]) -> list[str]:
+    """Which tests of the list did not notice the defect."""
+    problems = []
+    for test, result in results.items():
+        if result.noticed:
+            continue
+        if result.outcome == "PASS":
+            what = "passes although it claims to notice"
+        elif result.reason:
+            what = f"was not run ({result.reason}), which shows nothing,"
+        else:
+            what = f"ended as {result.outcome}{f' ({result.message})' if result.message else ''}, which shows nothing,"
+        problems.append(f"{defect}: {test} {what} that {means(defect)}")
+    return problems
+
+
+def record(defect: str, tests: Collection[Test]) -> list[str]:
+    """Write the list of a defect anew, for review. Returns the tests that a rule wants in it and that did not
+    notice the defect: they are left out, and have to be strengthened, or excepted with a reason.
+
+    Exceptions that were made by hand stay. Raises RuntimeError when a run could not be carried through.
+    """
+    rule, kept = RULES.get(defect), claims.read(defect).by_hand()
+    wanted = [test for test in tests if rule is None or rule(test)]
+    candidates = [test for test in wanted if kept.reason(test) is None]
+    results = run(defect, candidates)
+    noticing = [test for test in candidates if results[test.id].noticed]
+    if rule is None:
+        noticing = _dependable(defect, noticing, results)
+    # A case that no platform here can run does not stand in the way of its function.
+    ran = [test for test in tests if test.id not in results or not results[test.id].elsewhere]
+    names = claims.collapse({test.id for test in noticing}, ran)
+    known = {name for test in tests for name in (test.id, test.function)}
+    exceptions = {name: why for name, why in kept.exceptions.items() if name in known}
+    for test in candidates:
+        if rule and (why := _cannot_show(results[test.id])):
+            exceptions[test.id] = f"[{why}]"
+    claims.write(defect, _head(defect), Claims(tuple(names), exceptions))
+    if rule is None:
+        return [] if noticing else [f"no test notices that {means(defect)}"]
+    return [
+        f"{test.id} does not notice that {means(defect)}, though {rule(test)}"
+        for test in candidates
+        if not results[test.id].noticed and test.id not in exceptions
+    ]
+
+
+def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]) -> list[Test]:
+    """Of the tests that noticed a defect in a run of all, those that notice it again in a run of their own.
+
+    What the tests before them left behind is no reason then. Those that only waited in vain are left out, unless
+    there are no others: each would cost the control its deadline.
+    """
+    chosen = [test for test in noticing if not results[test.id].waited] or noticing
+    again = run(defect, chosen) if chosen else {}
+    return [test for test in chosen if again[test.id].noticed]
+
+
+def _cannot_show(result: Result) -> str:
+    """Why a test can show nothing here at all, or an empty string."""
+    if result.outcome in ("KNOWN", "XPASS"):
+        return "KNOWN: it fails on the sound mock"
+    if result.outcome in ("NOT-CLAIMED", "UNTESTED"):
+        return f"{result.reason}: no platform of the mock runs it"
+    return ""
+
+
+def means(defect: str) -> str:
+    """What is wrong under a defect, as the end of a sentence."""
+    text = (getdoc(find(defect)) or "").strip().partition("\n\n")[0].replace("\n", " ").rstrip(".")
+    return text if text[1:2].isupper() else text[:1].lower() + text[1:]
+
+
+def _head(defect: str) -> str:
+    who = (
+        "Tests that must not pass then: all that tests/controls/rules.py wants here."
+        if defect in RULES
+        else "Tests that notice it."
+    )
+    return f"{defect}: {(getdoc(find(defect)) or '').strip()}\n{who}\nWritten by {RECORD} {defect}"

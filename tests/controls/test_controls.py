@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""The controls: the suite against every defect of the mock, as far as the lists in claims/ go."""
+
+import pytest
+
+from mock.defects import defects
+from tests.controls import claims
+from tests.controls.control import check
+from tests.controls.inventory import load
+
+
+@pytest.mark.parametrize("defect", defects())
+def test_a_defect_is_noticed_by_every_test_that_claims_to(defect: str) -> None:
+    """No test in the list of a defect passes under it, and no test that should be in the list is missing."""
+    problems = check(defect, load())
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+def test_every_list_is_that_of_a_defect() -> None:
+    assert {path.stem for path in claims.DIRECTORY.glob("*.txt")} == set(defects())
