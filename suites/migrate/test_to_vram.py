@@ -167,10 +167,10 @@ def test_a_second_vm_follows_memory_that_moves(make_vm, memory, sentinel, counte
     landed(buffer, 0, stored)
     value = sentinel()
     buffer.set_u32(0, value)
-    before = counters.snapshot()
     for queue in queues:
+        before = counters.snapshot()
         gpu_sees(queue, buffer.address, value)
-    counters.rose("svm_pagefault_count", since=before)
+        counters.rose("svm_pagefault_count", since=before)
 
 
 @behaviour("migrate.mlocked")
