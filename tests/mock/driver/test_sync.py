@@ -235,9 +235,49 @@ def test_syncobj_arguments(gpu: Gpu) -> None:
         (drm.DRM_IOCTL_SYNCOBJ_QUERY, drm.drm_syncobj_timeline_array(flags=2), errno.EINVAL),
         (drm.DRM_IOCTL_SYNCOBJ_EVENTFD, drm.drm_syncobj_eventfd(handle=99), errno.ENOENT),
         (drm.DRM_IOCTL_SYNCOBJ_EVENTFD, drm.drm_syncobj_eventfd(handle=handle, pad=1), errno.EINVAL),
+        (drm.DRM_IOCTL_SYNCOBJ_EVENTFD, drm.drm_syncobj_eventfd(handle=handle, flags=1), errno.EINVAL),
     )
     for request, arg, expected in cases:
         assert client.refused(request, arg) == expected, request
+
+
+def test_each_argument_of_arrays_of_syncobjs_counts(gpu: Gpu) -> None:
+    client = gpu.client
+    good = {"handles": handles(client, gpu.syncobj(SIGNALED)), "count_handles": 1}
+    timeline = {**good, "points": points(client, 1)}
+    reset, signal_ = drm.DRM_IOCTL_SYNCOBJ_RESET, drm.DRM_IOCTL_SYNCOBJ_SIGNAL
+    timeline_signal, query = drm.DRM_IOCTL_SYNCOBJ_TIMELINE_SIGNAL, drm.DRM_IOCTL_SYNCOBJ_QUERY
+    many = {"handles": client.mm.map(3 << 20), "count_handles": (4 << 20) // 8 + 1}
+    cases: tuple[tuple[Any, Any, dict[str, int], int | None], ...] = (
+        (signal_, drm.drm_syncobj_array, good, None),
+        (signal_, drm.drm_syncobj_array, {**good, "pad": 1}, errno.EINVAL),
+        (signal_, drm.drm_syncobj_array, {**good, "count_handles": 0}, errno.EINVAL),
+        # The array of handles may be allocated, that of pointers may not.
+        (signal_, drm.drm_syncobj_array, many, errno.ENOMEM),
+        (signal_, drm.drm_syncobj_array, {**many, "count_handles": (4 << 20) // 8}, errno.ENOENT),
+        (timeline_signal, drm.drm_syncobj_timeline_array, timeline, None),
+        (timeline_signal, drm.drm_syncobj_timeline_array, {**timeline, "flags": 1}, errno.EINVAL),
+        (timeline_signal, drm.drm_syncobj_timeline_array, {**timeline, "count_handles": 0}, errno.EINVAL),
+        (query, drm.drm_syncobj_timeline_array, timeline, None),
+        (query, drm.drm_syncobj_timeline_array, {**timeline, "flags": 2}, errno.EINVAL),
+        (query, drm.drm_syncobj_timeline_array, {**timeline, "count_handles": 0}, errno.EINVAL),
+        (TIMELINE_WAIT, drm.drm_syncobj_timeline_wait, timeline, None),
+        (TIMELINE_WAIT, drm.drm_syncobj_timeline_wait, {**timeline, "flags": 16}, errno.EINVAL),
+        (reset, drm.drm_syncobj_array, {**good, "pad": 1}, errno.EINVAL),
+        (reset, drm.drm_syncobj_array, {**good, "count_handles": 0}, errno.EINVAL),
+        (reset, drm.drm_syncobj_array, good, None),
+    )
+    for request, kind, values, expected in cases:
+        assert client.refused(request, fields(kind, **values)) == expected, (request, values)
+
+
+def test_each_argument_of_an_import_counts(gpu: Gpu) -> None:
+    client = gpu.client
+    shared = drm.drm_syncobj_handle(handle=gpu.syncobj())
+    client.call(drm.DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD, shared)
+    for values, expected in (({}, None), ({"pad": 1}, 22), ({"flags": 4}, 22), ({"point": 1}, 22)):
+        arg = fields(drm.drm_syncobj_handle, fd=shared.fd, **values)
+        assert client.refused(drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE, arg) == expected, values
 
 
 def test_reset_takes_the_fence_away(gpu: Gpu) -> None:

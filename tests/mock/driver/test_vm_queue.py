@@ -258,6 +258,34 @@ def test_extension_chains(gpu: Gpu, values: dict[str, int], count: int, expected
     assert gpu.client.refused(CREATE, gpu.queue_arg(gpu.vm(), extensions=chain)) == expected
 
 
+def test_properties_that_exclude_each_other(gpu: Gpu) -> None:
+    client = gpu.client
+    state = client.mm.map(0x1000)
+
+    def create(*pairs: tuple[int, int]) -> int | None:
+        chain = 0
+        for prop, value in reversed(pairs):
+            ext = fields(xe.drm_xe_ext_set_property, property=prop, value=value)
+            ext.base.next_extension = chain
+            chain = client.put(ext)
+        return client.refused(CREATE, gpu.queue_arg(gpu.vm(), extensions=chain))
+
+    assert create((REPLAY, state)) is None
+    assert create((REPLAY, state), (REPLAY, state)) == errno.EINVAL
+    assert create((GROUP, 1 << 63), (PXP, 0)) == errno.ENODEV
+    assert create((PXP, 0), (GROUP, 1 << 63)) == errno.EINVAL
+
+
+def test_set_property_looks_at_its_arguments_before_the_queue(gpu: Gpu) -> None:
+    for values, expected in (
+        ({"property": GROUP_PRIORITY}, errno.ENOENT),
+        ({"property": PRIORITY}, errno.EINVAL),
+        ({"property": GROUP_PRIORITY, "reserved": [0, 1]}, errno.EINVAL),
+    ):
+        arg = fields(xe.drm_xe_exec_queue_set_property, exec_queue_id=99, **values)
+        assert gpu.client.refused(SET, arg) == expected, values
+
+
 def test_properties_of_later_kernels_are_unknown_to_older_ones(open_client: Any) -> None:
     for level, last in (("6.18", PXP), ("7.0", GROUP_PRIORITY)):
         gpu = Gpu(open_client("bmg", level))
