@@ -39,29 +39,27 @@ def test_there_is_a_deadline_without_a_mark(project):
     assert project.run().ret == 0
 
 
-@pytest.mark.parametrize("signal", [9, 11])
-def test_a_test_that_kills_its_worker_is_blamed_and_the_rest_goes_on(project, signal):
-    project.suite(BEFORE + DIES.format(signal=signal) + AFTER)
+def test_a_test_that_kills_its_worker_is_blamed_and_the_rest_goes_on(project):
+    project.suite(BEFORE + DIES.format(signal=9) + DIES.format(signal=11).replace("dies", "faults") + AFTER)
     result = project.run_apart("--platform", "lnl", "--platform", "bmg")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for platform in ("lnl", "bmg"):
         assert project.outcomes()[f"mock/{platform} test_before"] == "PASS"
         assert project.outcomes()[f"mock/{platform} test_later"] == "PASS"
-        event = project.results()[f"mock/{platform} test_dies"]
-        assert event["outcome"] == "ERROR"
-        assert event["message"] == "the process that ran it died"
-        assert (event["behaviours"], event["declared"], event["area"]) == (["demo.works"], ["ioctl"], "demo")
-        assert event["replay"].startswith(f"pytest --platform {platform} ")
-        assert ("in test_dies" in event["longrepr"]) == (signal == 11)
-
-
-def test_a_dead_test_has_an_allure_result(project):
-    project.suite(BEFORE + DIES.format(signal=9))
-    project.run_apart("-n", "1")
+        for name in ("dies", "faults"):
+            event = project.results()[f"mock/{platform} test_{name}"]
+            assert event["outcome"] == "ERROR"
+            assert event["message"] == "the process that ran it died"
+            assert (event["behaviours"], event["declared"], event["area"]) == (
+                ["demo.works"],
+                ["ioctl"],
+                "demo",
+            )
+            assert event["replay"].startswith(f"pytest --platform {platform} ")
+            assert ("in test_faults" in event["longrepr"]) == (name == "faults")
     texts = [p.read_text() for p in (project.path / "reports/out/allure-results").glob("*-result.json")]
-    (dead,) = [text for text in texts if "test_dies" in text]
-    assert '"status": "broken"' in dead
-    assert any("test_before" in text for text in texts)
+    assert len(texts) == 8
+    assert all(('"status": "broken"' in text) == ("dies" in text or "faults" in text) for text in texts)
 
 
 def test_a_hang_that_no_signal_ends_costs_one_worker(project):

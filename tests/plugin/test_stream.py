@@ -46,7 +46,7 @@ def test_each_event_is_flushed_at_once(project):
     project.run().assert_outcomes(passed=2)
 
 
-def test_a_run_with_workers_has_the_same_events(project):
+def test_a_run_with_workers_has_the_same_events_and_reports(project):
     project.suite(PASSES + FAILS)
     project.run_apart("--platform", "lnl", "--platform", "bmg")
     assert project.outcomes() == {
@@ -57,6 +57,19 @@ def test_a_run_with_workers_has_the_same_events(project):
     assert [event["env"] for event in project.events("environment")].count("mock/lnl") == 1
     assert len(project.events("start")) == 4
     assert project.results()["mock/lnl test_fails"]["replay"].startswith("pytest --platform lnl ")
+    # JUnit has the environment in the class,
+    cases = ET.parse(project.path / "reports/out/junit.xml").iter("testcase")
+    assert {case.get("classname") for case in cases} == {
+        "mock/lnl.suites.demo.test_demo",
+        "mock/bmg.suites.demo.test_demo",
+    }
+    # and Allure one test case with a history for each.
+    results = allure_results(project)
+    assert len(results) == 4
+    for name in ("test_passes", "test_fails"):
+        both = [results[name, platform] for platform in ("lnl", "bmg")]
+        assert len({result["historyId"] for result in both}) == 2
+        assert len({result["testCaseId"] for result in both}) == 1
 
 
 def test_ioctls_of_a_failed_test_are_in_its_result(project):
@@ -99,16 +112,6 @@ def test_collect_only_writes_nothing_and_starts_nothing(project):
     assert not (project.path / "reports").exists()
 
 
-def test_junit_names_the_environment_in_the_class(project):
-    project.suite(PASSES)
-    project.run_apart("--platform", "lnl", "--platform", "bmg")
-    cases = ET.parse(project.path / "reports/out/junit.xml").iter("testcase")
-    assert {case.get("classname") for case in cases} == {
-        "mock/lnl.suites.demo.test_demo",
-        "mock/bmg.suites.demo.test_demo",
-    }
-
-
 def allure_results(project):
     directory = project.path / "reports" / "out" / "allure-results"
     results = [json.loads(path.read_text()) for path in directory.glob("*-result.json")]
@@ -141,15 +144,6 @@ def test_allure_labels_and_status(project):
     assert titles == ["again"]
 
 
-def test_allure_keeps_the_histories_of_environments_apart(project):
-    project.suite(PASSES)
-    project.run_apart("--platform", "lnl", "--platform", "bmg")
-    results = allure_results(project)
-    assert results.keys() == {("test_passes", "lnl"), ("test_passes", "bmg")}
-    assert len({result["historyId"] for result in results.values()}) == 2
-    assert len({result["testCaseId"] for result in results.values()}) == 1
-
-
 def test_allure_results_of_the_run_before_are_gone(project):
     project.suite(PASSES + FAILS)
     project.run()
@@ -169,5 +163,5 @@ def test_a_directory_for_allure_that_the_user_named_is_kept(project):
 @pytest.mark.parametrize("plugin", ["xdist", "allure_pytest", "timeout", "junitxml", "terminal"])
 def test_the_plugin_does_without_others(project, plugin):
     project.suite(PASSES)
-    assert project.run_apart("-p", f"no:{plugin}").ret == 0
+    assert project.run("-p", f"no:{plugin}").ret == 0
     assert project.outcomes() == {"mock/bmg test_passes": "PASS"}
