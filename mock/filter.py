@@ -17,6 +17,8 @@ DEVICES = (
     Rule("openat2"),
     # A descriptor mapped at 4 GiB or above: the fake offsets of buffer objects.
     Rule("mmap", (Test(4, _INT, _INT, negated=True), Test(5, _INT, 0, high=True, negated=True))),
+    # MREMAP_DONTUNMAP: the only thing about mremap that the events do not tell.
+    Rule("mremap", (Test(3, 4, 4),)),
     Rule("execve"),
     Rule("execveat"),
 )

@@ -64,6 +64,7 @@ class Gate:
                 ("open", self._open),
                 ("openat2", self._openat2),
                 ("mmap", self._mmap),
+                ("mremap", self._mremap),
                 ("execve", self._exec),
                 ("execveat", self._exec),
             )
@@ -175,6 +176,13 @@ class Gate:
             shared=flags & 1 != 0,
         )
         self._driver.mmap(file.private, thread, request)
+        return None
+
+    def _mremap(self, listener: Listener, notification: Notification) -> int | None:
+        del listener
+        process = self._clients.of(notification.tid)
+        if process is not None and process.space.inbox is not None:
+            process.space.inbox.stays(notification.arguments[0])
         return None
 
     def _exec(self, listener: Listener, notification: Notification) -> int | None:

@@ -11,12 +11,13 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 from mock.kernel import PAGE_SIZE
 from mock.linux.userfaultfd import PAGEFAULT_WRITE, Busy, Kind, Message, Userfaultfd
+from mock.memory.intervals import Intervals
 
 T = TypeVar("T")
 
@@ -64,7 +65,12 @@ class StuckError(Exception):
 
 
 class Inbox:
-    """Unread and undigested messages of one userfaultfd."""
+    """Unread and undigested messages of one userfaultfd, in the order in which the changes were made.
+
+    A change is made first and its event queued a moment later, so events of two threads can come in the wrong
+    order: one moves memory to a place before the event by which another one left it. `places`, the registered
+    ones, tell.
+    """
 
     def __init__(
         self, uffd: Userfaultfd, arrived: Callable[[], None], forked: Callable[[Userfaultfd], None]
@@ -75,6 +81,10 @@ class Inbox:
         self._arrived = arrived
         self._forked = forked
         self._removes: list[Removed] | None = None
+        self._trailing: list[tuple[int, int]] = []
+        self._staying: set[int] = set()
+        self._held: list[Moved] = []
+        self.places = Intervals()
         self.happenings: deque[Happening] = deque()
         self.faults: dict[int, Message] = {}
 
@@ -87,6 +97,12 @@ class Inbox:
             self._arrived()
         return bool(messages)
 
+    def stays(self, address: int) -> None:
+        """An mremap of the mapping at `address` is coming which leaves the old mapping there
+        (MREMAP_DONTUNMAP).
+        """
+        self._staying.add(address)
+
     def _sort(self, message: Message) -> None:
         match message.kind:
             case Kind.PAGEFAULT:
@@ -95,19 +111,47 @@ class Inbox:
                 if before is None or message.a & PAGEFAULT_WRITE:
                     self.faults[page] = message
             case Kind.UNMAP:
-                self.happenings.append(Unmapped(message.a, message.b))
+                self._unmapped(message.a, message.b)
             case Kind.REMOVE:
                 removed = Removed(message.a, message.b)
+                self.happenings.append(removed)
                 if self._removes is not None:
                     self._removes.append(removed)
-                else:
-                    self.happenings.append(removed)
             case Kind.REMAP:
-                self.happenings.append(Moved(message.a, message.a + message.c, message.b))
+                self._moved(Moved(message.a, message.a + message.c, message.b))
             case Kind.FORK:
                 child = Userfaultfd(message.a)
                 self._forked(child)
                 self.happenings.append(Forked(child))
+
+    def _unmapped(self, start: int, end: int) -> None:
+        if (start, end) in self._trailing:
+            # The end of an mremap that has been told as a whole.
+            self._trailing.remove((start, end))
+            return
+        self.happenings.append(Unmapped(start, end))
+        self.places.remove(start, end)
+        self._release_held()
+
+    def _moved(self, moved: Moved) -> None:
+        if self.places.overlaps(moved.new, moved.new + moved.end - moved.start):
+            # Somebody has left that place, else nothing could have been moved there; the event is on its way.
+            self._held.append(moved)
+            return
+        self.happenings.append(moved)
+        if moved.start in self._staying:
+            self._staying.remove(moved.start)
+        else:
+            self.happenings.append(Unmapped(moved.start, moved.end))
+            self.places.remove(moved.start, moved.end)
+            self._trailing.append((moved.start, moved.end))
+        self.places.add(moved.new, moved.new + moved.end - moved.start)
+        self._release_held()
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, []
+        for moved in held:
+            self._moved(moved)
 
     def insist(self, operation: Callable[[], T]) -> T:
         """Repeat an operation on the userfaultfd while it is Busy. Raises StuckError."""
@@ -132,28 +176,50 @@ class Inbox:
             if not isinstance(happening, Forked) and happening.start < end and start < happening.end
         ]
 
+    def unsettled(self, start: int, end: int) -> Iterator[int]:
+        """Pages of [start, end) that an undigested change is about, at their old or new place."""
+        for happening in self.happenings:
+            if isinstance(happening, Forked):
+                continue
+            places = [(happening.start, happening.end)]
+            if isinstance(happening, Moved):
+                places.append((happening.new, happening.new + happening.end - happening.start))
+            for low, high in places:
+                yield from range(max(low, start), min(high, end), PAGE_SIZE)
+
+    def follow(self, page: int) -> int | None:
+        """Where the undigested changes have taken a page; None when they have removed it."""
+        for happening in self.happenings:
+            if isinstance(happening, Forked) or not happening.start <= page < happening.end:
+                continue
+            if not isinstance(happening, Moved):
+                return None
+            page += happening.new - happening.start
+        return page
+
     # madvise by our own hand (zap) makes REMOVE events too, which look like the client's.
 
     def expect_removes(self) -> None:
-        """Set REMOVE events aside from now on."""
+        """Events of our own are among the REMOVE events from now on."""
         self._removes = []
 
     def settle_removes(self, start: int, end: int) -> bool:
-        """End that: our own madvise ran over [start, end). What remains are the client's, which are queued.
+        """Our own madvise ran over [start, end): take its events out.
 
-        Ours went from mapping to mapping, so its events join without gaps from start to end; of two that
-        start at the same address the longer is ours, the other stopped short of a mapping's end. Returns
-        False when ours has gaps: the madvise met a mapping that is not registered.
+        It went from mapping to mapping, so its events join without gaps from start to end; of two that start
+        at the same address the longer is ours (the other stopped short of a mapping's end), of equal ones the
+        later (the client's can have been followed by other changes of the place, ours cannot). Returns False
+        when ours has gaps: the madvise met a mapping that is not registered.
         """
         removes, self._removes = self._removes or [], None
         at = start
         while at < end:
-            ours = max(
-                (r for r in removes if r.start == at and r.end <= end), key=lambda r: r.end, default=None
-            )
-            if ours is None:
-                break
-            removes.remove(ours)
+            starting = [
+                removed for removed in reversed(removes) if removed.start == at and removed.end <= end
+            ]
+            if not starting:
+                return False
+            ours = max(starting, key=lambda removed: removed.end)
+            self.happenings = deque(happening for happening in self.happenings if happening is not ours)
             at = ours.end
-        self.happenings.extend(removes)
-        return at >= end
+        return True

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from mock.memory.space import AddressSpace
     from mock.memory.zap import Zapper
 
+_LOWEST = 1 << 20
+"""Above vm.mmap_min_addr, below which userfaultfd takes no address."""
+
 
 def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
     """Ascending page addresses as [start, end) runs."""
@@ -59,6 +62,7 @@ class Migration:
     def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
         """See kernel.Mm.isolate. Raises StuckError."""
         _, _, memory, _ = self._parts
+        self.barrier(start)
         try:
             mappings = memory.maps.overlapping(start, end)
         except ProcessLookupError:
@@ -85,21 +89,30 @@ class Migration:
 
     def _collect(self, start: int, end: int) -> dict[int, bytes | None]:
         uffd, inbox, memory, zapper = self._parts
-        # Registered for missing pages: from here on only we add pages, others can only take them away.
-        present = memory.pagemap.present(start, end)
+        # Registered for missing pages: from here on only we add pages, others can only take them away. What has been
+        # read and not digested may be of what was mapped here before, and the driver must hear of it first: nothing is
+        # taken from such places. What comes later is of what is mapped now (see barrier).
+        inbox.insist(lambda: uffd.write_protect(start, end, on=True))
+        doubtful = set(inbox.unsettled(start, end))
         found: dict[int, bytes | None] = {}
         there: list[int] = []
+        present = memory.pagemap.present(start, end)
         for page, populated in zip(range(start, end, PAGE_SIZE), present, strict=True):
+            if page in doubtful:
+                continue
             if populated:
                 there.append(page)
             elif page not in self.isolated:
                 found[page] = None
+        for low, high in _runs(sorted(doubtful)):
+            self._unprotect(low, high)
         for low, high in _runs(there):
-            inbox.insist(lambda low=low, high=high: uffd.write_protect(low, high, on=True))  # type: ignore[misc]
             self._copy_out(memory, low, high, found)
-        if there and not zapper.zap(there[0], there[-1] + PAGE_SIZE):
-            raise Dead
-        self._leave_out_changed(found, start, end)
+            if not zapper.zap(low, high):
+                raise Dead
+        self.barrier(start)
+        if inbox.overlapping(start, end):
+            self._leave_out_changed(found)
         self.isolated.update(found)
         return found
 
@@ -118,17 +131,38 @@ class Migration:
         for at in range(0, len(data), PAGE_SIZE):
             found[start + at] = data[at : at + PAGE_SIZE]
 
-    def _leave_out_changed(self, found: dict[int, bytes | None], start: int, end: int) -> None:
-        """Pages that the client unmapped or removed since the last digest are not the driver's."""
-        _, inbox, _, _ = self._parts
-        for change in inbox.overlapping(start, end):
-            if isinstance(change, Moved):
-                continue  # see `move`
-            for page in range(max(start, change.start), min(end, change.end), PAGE_SIZE):
-                if page in found:
-                    data = found.pop(page)
-                    for child in self._space.children:
-                        child.migration.put(page, data or bytes(PAGE_SIZE))
+    def _leave_out_changed(self, found: dict[int, bytes | None]) -> None:
+        """Pages that the client changed meanwhile: they are the driver's only if they are out of the client's
+        hands.
+        """
+        _, inbox, memory, _ = self._parts
+        while True:
+            seen = len(inbox.happenings)
+            lost = []
+            for page in found:
+                now = inbox.follow(page)
+                # Moved after the zap: isolated, and digesting the event moves it along. Moved before it, that is with
+                # its contents: the client has it.
+                if now is None or (now != page and memory.pagemap.present(now, now + PAGE_SIZE)[0]):
+                    lost.append((page, now))
+            self.barrier(0)
+            if len(inbox.happenings) == seen:
+                break
+        for page, now in lost:
+            data = found.pop(page)
+            for child in self._space.children:
+                child.migration.put(page, data or bytes(PAGE_SIZE))
+            if now is not None:
+                self._unprotect(now, now + PAGE_SIZE)
+
+    def barrier(self, address: int) -> None:
+        """Take in the event of every change that has been made to the address space.
+
+        A change is made first and told later: until then the kernel refuses write-protection. After a
+        barrier, events of what is mapped at some place cannot be mistaken for those of what was mapped there
+        before.
+        """
+        self._unprotect(max(address & -PAGE_SIZE, _LOWEST), max(address & -PAGE_SIZE, _LOWEST) + PAGE_SIZE)
 
     # Back.
 
@@ -229,27 +263,21 @@ class Migration:
         """These pages are not isolated any more, their contents do not matter."""
         self.isolated.difference_update(self._space.isolated(start, end))
 
-    def move(self, start: int, end: int, new: int) -> list[tuple[int, int]]:
-        """mremap(2) moved [start, end) to `new`. Returns the ranges there that were isolated, or so it
-        seemed, but had moved with their contents before they could be zapped: the client has them.
-        """
+    def move(self, start: int, end: int, new: int) -> None:
+        """mremap(2) moved [start, end) to `new`."""
         pages = self._space.isolated(start, end)
         self.isolated.difference_update(pages)
-        moved = [page - start + new for page in pages]
-        self._unprotect(new, new + end - start)
-        memory = self._space.memory
-        kept = [page for page in moved if memory and memory.pagemap.present(page, page + PAGE_SIZE)[0]]
-        self.isolated.update(set(moved).difference(kept))
-        return list(_runs(kept))
+        self.isolated.update(page - start + new for page in pages)
 
-    def inherit(self, parent: Migration) -> None:
-        """fork(2): pages that are missing in the parent, or may be by the time of the fork, are
-        missing here.
+    def inherit(self, parent: Migration, inbox: Inbox) -> None:
+        """fork(2): pages that are missing in the parent, or may be by the time of the fork, are missing here.
+        Those that the parent had moved by then (`inbox` is the parent's) are at their new place.
         """
-        self.isolated = set(parent.isolated)
-        self._inherited = parent._collecting
+        pages = set(parent.isolated)
         if parent._collecting:
-            self.isolated.update(range(*parent._collecting, PAGE_SIZE))
+            pages.update(range(*parent._collecting, PAGE_SIZE))
+            self._inherited = parent._collecting
+        self.isolated = {now for page in pages if (now := inbox.follow(page)) is not None}
 
     def unprotect_inherited(self) -> None:
         """The parent was in the middle of isolating: let the child store there."""

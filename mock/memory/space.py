@@ -300,6 +300,7 @@ class AddressSpace:
         if self.uffd is None or self.memory is None or self._dead:
             return
         self._watches[start, end] += 1
+        self.migration.barrier(start)
         with contextlib.suppress(ProcessLookupError):
             for mapping in self.memory.maps.overlapping(start, end):
                 self.enrol(mapping, Mode.WP)
@@ -314,6 +315,8 @@ class AddressSpace:
         except OSError:
             # Files, special mappings, or gone a moment ago; the driver looks mappings up at each access anyway.
             return False
+        if self.inbox is not None:
+            self.inbox.places.add(mapping.start, mapping.end)
         return True
 
     def unwatch(self, start: int, end: int) -> None:
@@ -325,13 +328,14 @@ class AddressSpace:
 
     def dismiss(self, start: int, end: int) -> None:
         """Unregister the mappings of [start, end) that nothing is watched or isolated in."""
-        if self.uffd is None or self.memory is None or self._dead:
+        if self.uffd is None or self.inbox is None or self.memory is None or self._dead:
             return
         with contextlib.suppress(OSError):
             for mapping in self.memory.maps.overlapping(start, end):
                 if not self._in_use(mapping.start, mapping.end):
                     with contextlib.suppress(OSError):
                         self.uffd.unregister(mapping.start, mapping.end)
+                        self.inbox.places.remove(mapping.start, mapping.end)
 
     def _in_use(self, start: int, end: int) -> bool:
         return any(low < end and start < high for low, high in self._watches) or bool(
@@ -374,7 +378,10 @@ class AddressSpace:
         `digest`.
         """
         self._children[uffd] = child = self._host.forked(self, uffd)
-        child.migration.inherit(self.migration)
+        assert self.inbox is not None
+        assert child.inbox is not None
+        child.migration.inherit(self.migration, self.inbox)
+        child.inbox.places = self.inbox.places.copy()
 
     @property
     def children(self) -> list[AddressSpace]:
@@ -422,11 +429,9 @@ class AddressSpace:
 
     def moved(self, start: int, end: int, new: int) -> None:
         """Take part in mremap(2) and tell the driver."""
-        kept = self.migration.move(start, end, new)
+        self.migration.move(start, end, new)
         for notifier in list(self._notifiers):
             self._tell("remapped", notifier.remapped, self, start, new, end - start)
-        for low, high in kept:
-            self.unmapped(low, high, Change.REMOVE)
 
     def _forked(self, uffd: Userfaultfd) -> None:
         child = self._children.pop(uffd)
