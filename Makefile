@@ -16,6 +16,14 @@ help: ## this list
 conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platform; reports in reports/out
 	@$(BIN)/python -m pytest $(PLATFORMS:%=--platform %) $(ARGS)
 
+KERNEL ?= 7.3
+GPUS ?= 1
+TOPOLOGY ?= near
+
+.PHONY: guest
+guest: $(VENV)/run.stamp ## run the suite on the real driver in a guest: KERNEL=7.3 (several: "7.3 7.0"), GPUS=2, TOPOLOGY=far, MODULE=xe.ko
+	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) --gpus $(GPUS) --topology $(TOPOLOGY) $(MODULE:%=--module %) $(ARGS)
+
 .PHONY: test
 test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
 	$(BIN)/ruff check .

@@ -22,7 +22,7 @@ from guest.cpio import Writer
 
 PROJECT_FOLDERS = {"fixtures": True, "suites": True, "ioctl": False, "gpu": False, "reports": False}
 WHOLE = "/svmcts/whole"  # as in guest/init.py
-FORMAT = "5"  # part of the key: a change of what is packed makes new archives
+FORMAT = "6"  # part of the key: a change of what is packed makes new archives
 # Never imported by a run in the guest; together three quarters of a standard library.
 LEFT_OUT = {
     "__pycache__", "config-3", "distutils", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test",
@@ -52,6 +52,12 @@ def locked_packages(lock: Path) -> Iterator[tuple[Path, bool]]:
             path = Path(os.path.normpath(str(file.locate())))
             if path.suffix != ".pyc" and path.is_file():
                 yield path, name in tested
+
+
+def small_files(packages: Path) -> Iterator[Path]:
+    """What Python and pytest read of every distribution, wanted or not: start-up files and metadata."""
+    for pattern in ("*.pth", "*.dist-info/*", "_distutils_hack/*.py"):
+        yield from (path for path in packages.glob(pattern) if path.is_file())
 
 
 def interpreter() -> Iterator[Path]:
@@ -89,7 +95,8 @@ def loaded_part(elf: bytes) -> bytes:
 
 def contents(lock: Path) -> dict[Path, bool]:
     """Every host file of the environment, and whether pytest compiles it in its own way."""
-    files = dict.fromkeys([*interpreter(), *standard_library()], False)
+    packages = Path(sysconfig.get_paths()["purelib"])
+    files = dict.fromkeys([*interpreter(), *standard_library(), *small_files(packages)], False)
     for path, tested in locked_packages(lock):
         files[path] = tested
     return {path: tested for path, tested in files.items() if path.exists()}
