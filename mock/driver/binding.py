@@ -96,11 +96,6 @@ def write_invalid(vma: Vma, tile: Tile) -> None:
     vma.tile_invalidated |= 1 << tile.id
 
 
-def clear_entries(vma: Vma, tile: Tile, start: int, end: int) -> None:
-    """Unmap [start, end) of a VMA on a tile (the unbind operation)."""
-    vma.vm.page_tables[tile.id].clear(start, end)
-
-
 def _largest_entry(vma: Vma) -> int:
     """Bytes of the largest page table entry that maps a part of the VMA.
 

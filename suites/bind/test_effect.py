@@ -43,6 +43,26 @@ def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> Non
     assert spans == [(AT, AT + UNIT), (AT + 4 * UNIT, AT + 5 * UNIT)]
 
 
+@behaviour("bind.unmap.munmap-semantics", "fault.no-gpu-vma")
+@acts("store", "refusal")
+@needs("page-faults")
+def test_the_gpu_loses_what_is_unbound_and_nothing_else(fault_vm: Vm, bo, sentinel) -> None:
+    """After UNMAP of a part of an object in use a store to that part fails, and one to the rest lands."""
+    target = bo(2 * UNIT)
+    content, queue, kept = target.map(), fault_vm.queue(), sentinel()
+    fault_vm.map(target, AT)
+    for offset, value in ((0, kept), (UNIT, sentinel())):
+        queue.store(AT + offset, value)
+        landed(content, offset, value)
+    fault_vm.unmap(AT, UNIT)
+    with refused(errno.EIO):
+        fault_vm.queue().store(AT, sentinel())
+    assert content.u32(0) == kept
+    value = sentinel()
+    queue.store(AT + UNIT + 8, value)
+    landed(content, UNIT + 8, value)
+
+
 @behaviour("bind.array.order")
 @acts("ioctl")
 @needs("range-attributes")
