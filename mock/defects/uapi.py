@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import Any
 
 from ioctl import xe
@@ -17,6 +18,7 @@ from mock.driver.file import DrmFile
 from mock.driver.stats import GtStats
 from mock.driver.svm import Svm
 from mock.driver.vm import Vm
+from mock.driver.vma import Vma
 from mock.driver.vma_ops import MapRequest, VmaOps
 from mock.kernel import Deferred, File, Services, Task
 
@@ -113,6 +115,15 @@ def binds_reversed() -> None:
     replace(bind_check, "read_ops", read_ops)
 
 
+def unbind_forgets() -> None:
+    """An UNMAP forgets the binding, and leaves its page table entries to the GPU."""
+
+    def unbind(self: VmaOps, vma: Vma, start: int, end: int) -> Callable[[], None]:
+        return nothing
+
+    replace(VmaOps, "_unbind", unbind)
+
+
 def unmap_never_busy() -> None:
     """Mirrored memory in use does not keep VM_BIND from replacing it."""
 
@@ -177,6 +188,7 @@ DEFECTS = {
     "refusal-writes": refusal_writes,
     "half-arrays": half_arrays,
     "binds-reversed": binds_reversed,
+    "unbind-forgets": unbind_forgets,
     "unmap-never-busy": unmap_never_busy,
     "readonly-ignored": readonly_ignored,
     "prefetch-idle": prefetch_idle,
