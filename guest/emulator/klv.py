@@ -47,8 +47,9 @@ RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
 """Offset and value of each fuse and capability register, in ascending order (the driver searches by halving).
 """
 
-MAX_SLICES, MAX_EU_PER_SUBSLICE, MAX_SUBSLICES = 1, 3, 70
-HWCONFIG = struct.pack("<9I", MAX_SLICES, 1, 1, MAX_EU_PER_SUBSLICE, 1, 8, MAX_SUBSLICES, 1, 4)
+MAX_SLICES, MAX_EU_PER_SUBSLICE, THREADS_PER_EU, MAX_SUBSLICES = 1, 3, 15, 70
+_ATTRIBUTES = {MAX_SLICES: 1, MAX_EU_PER_SUBSLICE: 8, THREADS_PER_EU: 8, MAX_SUBSLICES: 4}
+HWCONFIG = b"".join(struct.pack("<III", key, 1, value) for key, value in _ATTRIBUTES.items())
 """The hardware configuration table: for each attribute its key, its length in dwords and its value. It tells the layout
 that the fuses above leave (xe_gt_mcr.c:dss_per_group asks for two of them).
 """
