@@ -200,13 +200,15 @@ def test_memory_made_writable_again_is_usable_by_a_new_queue(mirror_vm: Vm, memo
 
     from fixtures import refused
 
-    buffer, first = memory(PAGE), sentinel()
+    buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
     landed(buffer, 0, first)
+    mirror_vm.queue().store(buffer.address + 8, last)  # the GPU has the page, and keeps it until it is told
     buffer.mprotect(PROT_READ)
     with refused(errno.EIO):
         mirror_vm.queue().store(buffer.address, sentinel())
     assert buffer.u32(0) == first
+    assert buffer.u32(8) == last
     buffer.mprotect(READ_WRITE)
     second = sentinel()
     mirror_vm.queue().store(buffer.address + 4, second)
