@@ -98,6 +98,11 @@ def ignore_mremap() -> None:
     replace(AddressSpace, "moved", nothing)
 
 
+def mprotect_unheard() -> None:
+    """The GPU goes on as before when the process takes rights away from its own memory."""
+    replace(Guarded, "_check", nothing)
+
+
 def no_gc() -> None:
     """Ranges of memory that was unmapped are never collected."""
     replace(Svm, "collect", nothing)
@@ -122,6 +127,7 @@ def userptr_deaf() -> None:
 DEFECTS = {
     "ignore-munmap": ignore_munmap,
     "ignore-mremap": ignore_mremap,
+    "mprotect-unheard": mprotect_unheard,
     "no-gc": no_gc,
     "neighbours-deaf": neighbours_deaf,
     "userptr-deaf": userptr_deaf,
