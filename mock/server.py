@@ -79,8 +79,8 @@ class Server:
             find_defect(defect)()
         try:
             made: Driver = getattr(importlib.import_module(module), name)(platform, level, self)
-        except (KeyError, ValueError) as error:
-            raise HandoverError(f"no platform {platform!r} at level {level!r}: {error}") from error
+        except ValueError as error:
+            raise HandoverError(str(error)) from error
         self.driver = made
         return made
 

@@ -10,7 +10,7 @@ from mock.driver.device import Device
 from mock.driver.file import DrmFile
 from mock.driver.group import setup_groups
 from mock.driver.level import Level
-from mock.driver.platform import PLATFORMS, Platform
+from mock.driver.platform import Platform, find_platform
 from mock.driver.prime import DmaBufs
 from mock.driver.process import Processes
 from mock.driver.scheduler import Scheduler
@@ -27,7 +27,8 @@ class Driver:
     """The xe driver with all devices of a platform."""
 
     def __init__(self, platform: Platform | str, level: Level | str, services: Services) -> None:
-        self.platform = PLATFORMS[platform] if isinstance(platform, str) else platform
+        """Raises ValueError for a platform or a level that it does not know."""
+        self.platform = find_platform(platform) if isinstance(platform, str) else platform
         self.level = Level.parse(level) if isinstance(level, str) else level
         self.services = services
         self.table = make_table(self.level)

@@ -21,7 +21,10 @@ class Level:
         major, dot, minor = text.partition(".")
         if not dot or not major.isdigit() or not minor.isdigit():
             raise ValueError(f"uAPI level {text!r} is not a kernel version such as 7.3")
-        return cls(int(major), int(minor))
+        level = cls(int(major), int(minor))
+        if not V6_17 <= level <= V7_3:
+            raise ValueError(f"uAPI level {level}: the mock plays those of Linux {V6_17} to {V7_3}")
+        return level
 
     def __lt__(self, other: Level) -> bool:
         return (self.major, self.minor) < (other.major, other.minor)

@@ -220,3 +220,10 @@ PLATFORMS: dict[str, Platform] = {
         Platform("pvc", (_PVC,)),
     )
 }
+
+
+def find_platform(name: str) -> Platform:
+    """The platform of that name; raises ValueError, which names them all."""
+    if name not in PLATFORMS:
+        raise ValueError(f"no platform {name!r}: there are {', '.join(PLATFORMS)}")
+    return PLATFORMS[name]
