@@ -10,10 +10,11 @@ from typing import Any
 
 from ioctl import xe
 from mock.defects.patch import nothing, replace
-from mock.driver import bind, bind_check, madvise, queue_ioctl
+from mock.driver import bind, bind_check, madvise, queue_ioctl, sync
 from mock.driver.blocking import Blocking
 from mock.driver.dispatch import Call, Table, _Reply
 from mock.driver.driver import Driver
+from mock.driver.fence import Fence, stub
 from mock.driver.file import DrmFile
 from mock.driver.stats import GtStats
 from mock.driver.svm import Svm
@@ -115,6 +116,28 @@ def binds_reversed() -> None:
     replace(bind_check, "read_ops", read_ops)
 
 
+def in_syncs_ignored() -> None:
+    """VM_BIND and EXEC do not wait for their in-syncs."""
+    sound = sync.parse
+
+    def parse(*arguments: Any, **options: Any) -> sync.SyncEntry:
+        entry = sound(*arguments, **options)
+        entry.fence = None
+        return entry
+
+    replace(sync, "parse", parse)
+
+
+def out_syncs_early() -> None:
+    """VM_BIND and EXEC signal their out-syncs at once, whether or not the work is done."""
+    sound = sync.SyncEntry.signal_with
+
+    def signal_with(self: sync.SyncEntry, fence: Fence) -> None:
+        sound(self, stub())
+
+    replace(sync.SyncEntry, "signal_with", signal_with)
+
+
 def unbind_forgets() -> None:
     """An UNMAP forgets the binding, and leaves its page table entries to the GPU."""
 
@@ -188,6 +211,8 @@ DEFECTS = {
     "refusal-writes": refusal_writes,
     "half-arrays": half_arrays,
     "binds-reversed": binds_reversed,
+    "in-syncs-ignored": in_syncs_ignored,
+    "out-syncs-early": out_syncs_early,
     "unbind-forgets": unbind_forgets,
     "unmap-never-busy": unmap_never_busy,
     "readonly-ignored": readonly_ignored,
