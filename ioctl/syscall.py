@@ -9,6 +9,7 @@ from time import perf_counter_ns
 
 from ioctl import transcript
 from ioctl.encoding import Request
+from ioctl.errors import errno_name
 from ioctl.pointers import capture_after, capture_before
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -62,6 +63,6 @@ def call(fd: int, request: Request, arg: ctypes.Structure | int = 0, *, retry: b
         if record.nested:
             capture_after(record.nested)
     if result < 0:
-        name = errno.errorcode.get(record.errno, str(record.errno))
+        name = errno_name(record.errno)
         raise OSError(record.errno, f"{name}: {request} on fd {fd}: {os.strerror(record.errno)}")
     return result

@@ -8,11 +8,11 @@ the newest records are kept and the number of dropped ones is told.
 
 import collections
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 
 from ioctl.encoding import Request
+from ioctl.errors import errno_name
 from ioctl.pointers import Capture
 
 KEPT = 512
@@ -121,6 +121,6 @@ def outcome(record: Record) -> str:
     restarts = f", restarted {record.restarts} times" if record.restarts else ""
     took = f"<{record.duration_ns / 1e9:.6f}{restarts}>"
     if record.errno:
-        name = errno.errorcode.get(record.errno, str(record.errno))
+        name = errno_name(record.errno)
         return f"-1 {name} ({os.strerror(record.errno)}) {took}"
     return f"{record.result} {took}"

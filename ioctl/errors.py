@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: MIT
+"""Names of errnos as the kernel spells them."""
+
+import errno
+
+_NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
+"""Python knows number 95 as ENOTSUP, the name that POSIX gives it."""
+
+
+def errno_name(code: int) -> str:
+    """``EINVAL`` for 22; the number itself for one without a name."""
+    return _NAMES.get(code, str(code))
