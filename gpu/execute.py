@@ -70,6 +70,8 @@ class Engine:
     context_clock: Callable[[], int] | None = None
     user_interrupt: Callable[[], None] = _nothing
     invalidate_tlb: Callable[[], None] = _nothing
+    #: told the address of each instruction and the instruction, before it is carried out (again); for traces
+    watch: Callable[[int, Command], None] | None = None
 
 
 class _Frame:
@@ -132,6 +134,7 @@ class Execution:
 
     def _start(self, engine: Engine | None, ppgtt: AddressSpace | None, ggtt: AddressSpace | None) -> None:
         self.engine = engine or Engine()
+        self._watch = self.engine.watch
         self._kind = self.engine.kind
         self.ppgtt = ppgtt
         self.ggtt = ggtt
@@ -211,6 +214,8 @@ class Execution:
         progress = self.progress
         command = self._fetch(frame) if progress is None else progress.command
         pc = self._last = frame.pc
+        if self._watch is not None:
+            self._watch(pc, command)
         self._advance(frame, pc + 4 * len(command.words))
         kind = type(command)
         perform = SEMANTICS.get(kind)

@@ -22,6 +22,15 @@ SMALLEST, LARGEST = 256 << 20, 8 << 30
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+class ListChecks(argparse.Action):
+    """Prints each check and what it means."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        for name, meaning in NAMES.items():
+            print(f"{name:22} {meaning}")
+        parser.exit()
+
+
 def size(text: str) -> int:
     """A number of bytes: 268435456, 256M, 256MiB, 8G."""
     match = re.fullmatch(r"(\d+)([KMG]?)(?:i?B)?", text)
@@ -75,7 +84,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--trace-file", type=Path, metavar="PATH", help="where the trace goes (standard error)"
     )
-    parser.add_argument("--list-checks", action="store_true", help="say what is checked, and exit")
+    parser.add_argument("--list-checks", action=ListChecks, nargs=0, help="say what is checked, and exit")
     return parser.parse_args(arguments)
 
 

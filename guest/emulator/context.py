@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import gpu
-from gpu import Execution, Ring
+from gpu import Command, Execution, Ring
 from guest.emulator.engines import Engine
 from guest.emulator.ggtt import GlobalTable
 from guest.emulator.space import Memory, PageTableSpace
@@ -62,6 +62,8 @@ class Surroundings:
     ggtt: GlobalTable
     interrupt: Callable[[int, int, int], None]
     """Source and status address in the context image, offset of the engine's interrupt."""
+    show_command: Callable[[str], None] | None = None
+    """Told each instruction as text."""
 
 
 class Context:
@@ -115,10 +117,15 @@ class Context:
             context_clock=self.ticks_run,
             user_interrupt=lambda: self._surroundings.interrupt(source, status, self.engine.irq_offset),
             invalidate_tlb=self.forget_translations,
+            watch=self._show_command if self._surroundings.show_command is not None else None,
         )
         self.execution = Execution.on_ring(
             ring, self._ggtt, self._space, engine=engine, status_page=self.address
         )
+
+    def _show_command(self, pc: int, command: Command) -> None:
+        if self._surroundings.show_command is not None:
+            self._surroundings.show_command(f"{self}: {pc:#014x}  {command}")
 
     def forget_translations(self) -> None:
         """Drop what is cached of its address space, as a flush in its ring and a switch to it do."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from guest.emulator import klv, pci
 from guest.emulator.checks import Checks
@@ -81,11 +82,10 @@ class Gpu:
         self.memory = Memory(
             name, self.vram, self.bus, platform.owners_of, self.cache, checks, platform.clock
         )
-        show_interrupt: Callable[[str], None] | None = None
-        if trace.guc:
-            show_interrupt = lambda text: trace.line(name, "guc", text)  # noqa: E731
+        show_interrupt = partial(trace.line, name, "guc") if trace.guc else None
         self.interrupts = Interrupts(self.ggtt, show_interrupt)
-        self._surroundings = Surroundings(self.memory, self.ggtt, self.interrupts.engine)
+        show_command = partial(trace.line, name, "command") if trace.command else None
+        self._surroundings = Surroundings(self.memory, self.ggtt, self.interrupts.engine, show_command)
         self.transport = Transport(name, self.ggtt, checks, self.interrupts.guc)
         self.scheduler = Scheduler(name, self._make_context, self._send, checks, trace)
         self.guc = Guc(

@@ -203,7 +203,7 @@ class Scheduler:
             self._checks.report("emulator-error", self._name, traceback=traceback.format_exc())
             stop = Stop(Reason.ILLEGAL, execution.pc, "the emulator failed")
         if self._trace.command:
-            self._trace.line(self._name, "command", f"{context}: {execution.retired} done, {stop}")
+            self._trace.line(self._name, "command", f"{context}: {stop}, {execution.retired} done")
         match stop.reason:
             case Reason.BUDGET:
                 if context.condition is Condition.WAITING:
