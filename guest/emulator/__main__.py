@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from guest.emulator.checks import Checks
+from guest.emulator.checks import NAMES, Checks
 from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.loop import Loop
 from guest.emulator.owners import Clock

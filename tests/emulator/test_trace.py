@@ -11,7 +11,7 @@ import pytest
 
 from gpu import Batch
 from guest.emulator import __main__ as command
-from guest.emulator.checks import LIMIT, Checks
+from guest.emulator.checks import LIMIT, NAMES, Checks
 from guest.emulator.device import Gpu
 from guest.emulator.hxg import Action
 from guest.emulator.trace import KINDS, Trace
@@ -87,3 +87,10 @@ def test_bar_smaller_than_the_memory(tmp_path: Path) -> None:
     assert gpu.region_read(2, VRAM - 4, 4) == b"\xff" * 4
     gpu.region_write(2, 1 << 20, b"abcd")
     assert bytes(gpu.vram.view[1 << 20 : (1 << 20) + 4]) == bytes(4)
+
+
+def test_checks_are_listed_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        command.parse(["--list-checks"])
+    assert not stop.value.code
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(NAMES)
