@@ -172,7 +172,7 @@ def run(
     report = b""
     deadline = time.monotonic() + seconds
     try:
-        with open(reader, "rb", buffering=0) as pipe:  # noqa: PTH123 - a descriptor
+        with open(reader, "rb", buffering=0) as pipe:
             while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 chunk = pipe.read(65536)
                 if not chunk:

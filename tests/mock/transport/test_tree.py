@@ -278,7 +278,8 @@ def test_exec_of_a_program_with_memory() -> None:
             "call(fd, echo.MIRROR, region.address, region.size)\n"
             "assert call(fd, echo.ISOLATE, region.address, region.size)[2] == 16\n"
             "region.check(); region.munmap()\n"
-            "links = [os.readlink(f'/proc/self/fd/{n}') for n in range(fd + 10) if os.path.exists(f'/proc/self/fd/{n}')]\n"
+            "open_ = [f'/proc/self/fd/{n}' for n in range(fd + 10)]\n"
+            "links = [os.readlink(path) for path in open_ if os.path.exists(path)]\n"
             "assert not [link for link in links if 'anon_inode' in link], links\n"
         )
         for _ in range(3):
@@ -307,9 +308,9 @@ def test_garbage() -> None:
         ]
         for _ in range(1500):
             request = ord("d") << 8 | rng.getrandbits(8) | rng.getrandbits(16) << 16
-            if request == echo.CRASH or request == echo.WAIT:
+            if request in {echo.CRASH, echo.WAIT}:
                 continue
-            target = rng.choice(addresses + [rng.getrandbits(64)])
+            target = rng.choice([*addresses, rng.getrandbits(64)])
             libc.ioctl(
                 ctypes.c_int(rng.choice([client.fd, client.fd, 0, -1, 12345])),
                 ctypes.c_ulong(request),
