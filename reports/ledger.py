@@ -8,6 +8,7 @@ have no test, and why?) and the project's own tests. The format is told in behav
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -127,10 +128,17 @@ class Ledger(Mapping[str, Behaviour]):
         behaviour = self.get(identifier)
         if behaviour is not None and behaviour.reason:
             return f"no program can see it: {behaviour.reason}"
+        return self._reasons.get(identifier)
+
+    @functools.cached_property
+    def _reasons(self) -> dict[str, str]:
+        """Id to the reason of the first entry of ``untested`` that matches it; most name one id each."""
+        reasons: dict[str, str] = {}
         for entry in self.untested:
-            if any(fnmatch.fnmatchcase(identifier, pattern) for pattern in entry.ids):
-                return f"{entry.reason} (planned: {entry.planned})"
-        return None
+            for pattern in entry.ids:
+                for identifier in [pattern] if pattern in self else fnmatch.filter(self, pattern):
+                    reasons.setdefault(identifier, f"{entry.reason} (planned: {entry.planned})")
+        return reasons
 
 
 def _read(path: Path) -> Any:
