@@ -112,7 +112,7 @@ def report_loss(outcome: Outcome, files: Files) -> None:
             print(f"  {line}", file=sys.stderr)
 
 
-def console_tail(files: Files, lines: int = 40) -> list[str]:
+def console_tail(files: Files, lines: int = 80) -> list[str]:
     if not files.console.exists():
         return []
     return files.console.read_text(errors="replace").splitlines()[-lines:]

@@ -6,6 +6,7 @@ The guest reports by JSON lines on a port of its own. The console is kept for pe
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import queue
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from guest import GuestError, accelerator, initrd
+from guest import GuestError, accelerator, initrd, tsc
 from guest.initrd import PROJECT, Instructions
 from guest.kernels import Kernel
 from guest.machine import Machine, Wiring, command_line
@@ -187,12 +188,13 @@ class Guest:
 
     def run(self, instructions: Instructions, environment: Path) -> Outcome:
         """Boot, run the command with our standard files as its own, and say how it ended."""
+        counter = tsc.Measure()
         self.files.scratch.mkdir(parents=True, exist_ok=True)
         files = ("terminal",) if instructions.terminal else ("stdin", "stdout", "stderr")
         channels = Channels(("status", "checks", *files))
         initrd.write(self.files.directory / "initrd", self.kernel, environment, instructions)
         emulator = self._start_emulator() if self.machine.gpus else None
-        machine = self._start_qemu(channels)
+        machine = self._start_qemu(channels, counter)
         channels.handed_over()
         if instructions.terminal:
             channels.copy_out("terminal", sys.stdout.buffer)
@@ -253,7 +255,7 @@ class Guest:
             time.sleep(POLL_S)
         return process
 
-    def _start_qemu(self, channels: Channels) -> subprocess.Popen[bytes]:
+    def _start_qemu(self, channels: Channels, counter: tsc.Measure) -> subprocess.Popen[bytes]:
         wiring = Wiring(
             kernel=self.kernel.boot,
             initrd=self.files.directory / "initrd",
@@ -262,7 +264,12 @@ class Guest:
             sockets=self._sockets(),
             ports=channels.descriptors(),
         )
-        arguments = command_line(self.machine, wiring, accelerator.choose(self.qemu, self.kernel.boot))
+        chosen = accelerator.choose(self.qemu, self.kernel.boot)
+        machine = self.machine
+        if chosen.startswith("tcg"):
+            told = f"tsc_early_khz={counter.khz()}"
+            machine = dataclasses.replace(machine, options=(told, *machine.options))
+        arguments = command_line(machine, wiring, chosen)
         with (self.files.directory / "qemu.log").open("wb") as log:
             return self._spawn(
                 [*self.qemu.command, *arguments],
