@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from gpu import Batch
 from gpu import commands as c
 from guest.emulator import tlb
 from guest.emulator.hxg import Action
-from tests.emulator.driver import LOCAL, RW, Driver, Queue, Vm, machine
+from tests.emulator.driver import AE, LOCAL, RAM, RW, Driver, Queue, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
 
@@ -38,14 +40,14 @@ def kept(driver: Driver, vm: Vm) -> bool:
 class Poller:
     """A batch that stores to DATA each time it is let go, in one job: nothing flushes between its stores."""
 
-    def __init__(self, driver: Driver, vm: Vm, queue: Queue) -> None:
+    def __init__(self, driver: Driver, vm: Vm, queue: Queue, second: int = DATA) -> None:
         self.driver = driver
         self.queue = queue
         self.gate = driver.ram()
         vm.map(DATA + 0x8000, self.gate)
         batch = Batch()
         for turn in range(1, 4):
-            batch.semaphore_wait(DATA + 0x8000, turn, ">=").store_dword(DATA, turn)
+            batch.semaphore_wait(DATA + 0x8000, turn, ">=").store_dword(second if turn == 2 else DATA, turn)
             batch.store_dword(DATA + 0x8008, turn)
         self.seqno = queue.submit(queue.place(batch.end(), BATCH))
         driver.rest()
@@ -138,16 +140,58 @@ def test_use_of_a_mapping_changed_long_ago_is_reported(
     assert [report["check"] for report in driver.checks.reports] == ["stale-translation"]
 
 
-def test_more_permission_in_the_entry_is_no_change(driver: Driver, vm: Vm, queue: Queue) -> None:
-    page = driver.ram()
-    vm.map(DATA, page, flags=RW)
+@pytest.mark.parametrize(
+    ("change", "overdue"),
+    [
+        (lambda entry: entry | AE, False),
+        (lambda entry: entry | 1 << 3, False),  # another caching policy
+        (lambda entry: entry + 0x1000, True),
+        (lambda entry: entry & ~2, True),
+        (lambda entry: entry & ~1, True),
+        (lambda entry: entry | LOCAL, True),
+        (lambda entry: 0, True),
+    ],
+)
+def test_entry_that_allows_less_or_leads_elsewhere_has_changed(
+    driver: Driver, vm: Vm, queue: Queue, change: Callable[[int], int], overdue: bool
+) -> None:
+    at = vm.set(DATA, driver.ram() | RW)
     queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    vm.map(DATA, page, flags=RW | 1 << 10)
+    qwords = driver.gpu.vram.qwords
+    qwords[at >> 3] = change(qwords[at >> 3])
     for now in (1.0, 100.0):
         driver.gpu.cache.sweep(now)
     cached = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
     assert cached is not None
-    assert not cached.overdue
+    assert bool(cached.overdue) == overdue
+
+
+def test_entry_with_an_address_but_not_present_is_missing(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    poller = Poller(driver, vm, queue, second=DATA + 0x2000)
+    poller.step(1)
+    vm.set(DATA + 0x1000, driver.ram() | 2)
+    vm.map(DATA + 0x2000, driver.ram())
+    poller.step(2)  # reads the table again, for the third page
+    cached = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
+    assert cached is not None
+    assert not cached.entries[(DATA + 0x1000 - cached.start) >> cached.shift]
+
+
+def test_reset_of_the_function_forgets_everything(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.mailbox(Action.VF_RESET)
+    assert not kept(driver, vm)
+
+
+def test_memory_that_goes_away_is_in_no_translation(driver: Driver, vm: Vm, queue: Queue) -> None:
+    page = driver.ram()
+    vm.map(DATA, page)
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    driver.gpu.dma_unmap(0, RAM)
+    assert not kept(driver, vm)
 
 
 def test_page_given_to_another_owner_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
@@ -204,6 +248,48 @@ def test_shared_page_that_comes_back_is_no_report(driver: Driver, vm: Vm) -> Non
             store(driver, owner, DATA)
         give(driver, page)
     assert not driver.checks.reports
+
+
+class Again:
+    """A job that can be run again with no flush before it: what is cached stays."""
+
+    def __init__(self, driver: Driver, queue: Queue, batch: Batch) -> None:
+        self.driver = driver
+        self.queue = queue
+        self.address = queue.place(batch.end(), BATCH + 0x1_0000)
+
+    def run(self) -> None:
+        self.queue.ring(c.BatchBufferStart.encode(ppgtt=1, address=self.address))
+        self.driver.fast(Action.SCHED_CONTEXT, self.queue.identity)
+        self.driver.rest()
+
+
+def test_pages_that_were_read_at_different_times_are_checked_each(
+    driver: Driver, vm: Vm, queue: Queue
+) -> None:
+    pages = driver.vram.take(8192, 8192)
+    vm.map(DATA, pages, flags=RW | LOCAL)
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    give(driver, pages + 4096)
+    vm.map(DATA + 4096, pages + 4096, flags=RW | LOCAL)
+    job = Again(driver, queue, Batch().fill(DATA + 4092, 1, 8))
+    for _ in range(2):
+        job.run()
+    assert driver.vram_u32(pages + 4096) == 0x01010101
+    assert not driver.checks.reports
+    give(driver, pages + 4096)
+    job.run()
+    assert [report["check"] for report in driver.checks.reports] == ["stale-owner"]
+
+
+def test_any_page_of_an_access_may_be_another_owners(driver: Driver, vm: Vm, queue: Queue) -> None:
+    pages = driver.vram.take(8192, 8192)
+    vm.map(DATA, pages, 8192, flags=RW | LOCAL)
+    job = Again(driver, queue, Batch().fill(DATA, 1, 8192))
+    job.run()
+    give(driver, pages + 4096)
+    job.run()
+    assert [report["check"] for report in driver.checks.reports] == ["stale-owner"]
 
 
 def test_page_that_moves_from_owner_to_owner_is_no_report(driver: Driver) -> None:

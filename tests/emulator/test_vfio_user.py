@@ -227,12 +227,16 @@ def test_any_offset_can_be_accessed(client: Client, offset: int) -> None:
 
 
 def test_end_of_the_client_ends_the_loop_and_the_socket(
-    client: Client, loop: threading.Thread, tmp_path: Path
+    client: Client, gpu: Gpu, loop: threading.Thread, tmp_path: Path
 ) -> None:
-    client.call(Command.VERSION, struct.pack("<HH", 0, 0))
+    memory = os.memfd_create("ram")
+    os.truncate(memory, 4096)
+    client.call(Command.DMA_MAP, proto.DMA_MAP.pack(32, 3, 0, 0, 4096), (memory,))
+    assert gpu.bus.resolve(0, 4096) is not None
     client.stream.close()
     loop.join(10)
     assert not loop.is_alive()
+    assert gpu.bus.resolve(0, 4096) is None
     assert not (tmp_path / "s").exists()
 
 
