@@ -14,8 +14,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 
-pytest_plugins = ("pytester",)
-
 VOCABULARY = """
 areas: {demo: "Demonstration"}
 kinds: {must: has to}
