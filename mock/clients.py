@@ -15,6 +15,7 @@ from mock.linux.ptrace import Stopping
 from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
 from mock.loop import EventLoop, Order
+from mock.memory.inbox import StuckError
 from mock.memory.mailbox import Mailbox
 from mock.memory.space import AddressSpace
 from mock.tasks import Process, Thread
@@ -158,35 +159,40 @@ class Clients:
             uffd = Userfaultfd(made.uffd)
             forks = uffd.enable_all()
             space.watch_with(uffd, abilities_of(kernel_faults=not made.user_mode_only, fork_events=forks))
-            self.introduce(space, uffd, made.mailbox)
+            self.introduce(space, made.mailbox)
         if made.ring is not None:
             space.equip(Ring(*made.ring))
 
     # Address spaces.
 
-    def introduce(self, space: AddressSpace, uffd: Userfaultfd, mailbox: int) -> None:
+    def introduce(self, space: AddressSpace, mailbox: int) -> None:
         """Leave a token in the client's mailbox page and serve its faults. OSError when it cannot be
         registered.
         """
-        uffd.register(mailbox, mailbox + PAGE_SIZE, Mode.MISSING)
-        self._mark(space, uffd, mailbox)
+        assert space.uffd is not None
+        space.uffd.register(mailbox, mailbox + PAGE_SIZE, Mode.MISSING)
+        self._mark(space, mailbox)
         self.ready(space)
 
-    def _mark(self, space: AddressSpace, uffd: Userfaultfd, address: int) -> None:
+    def _mark(self, space: AddressSpace, address: int) -> None:
+        uffd, inbox = space.uffd, space.inbox
+        assert uffd is not None
+        assert inbox is not None
         mailbox = Mailbox(address)
-        uffd.copy(address, mailbox.page)
+        inbox.insist(lambda: uffd.copy(address, mailbox.page))
         self._mailboxes[space] = mailbox
 
     def ready(self, space: AddressSpace) -> None:
         assert space.inbox is not None
-        self._loop.watch(space.inbox.fd, Order.MEMORY, space.inbox.read)
+        if space.alive:
+            self._loop.watch(space.inbox.fd, Order.MEMORY, space.inbox.read)
 
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         child = AddressSpace(self, f"child of {parent.name}", uffd, parent.abilities)
         self._unbound.add(child)
         try:
-            self._mark(child, uffd, self._mailboxes[parent].address)
-        except (OSError, Busy):
+            self._mark(child, self._mailboxes[parent].address)
+        except (OSError, StuckError):
             child.died()
         if not self._sweeping:
             self._sweeping = True
@@ -223,7 +229,12 @@ class Clients:
             space.doubt()
         while self._dirty:
             space, _ = self._dirty.popitem()
-            space.digest()
+            try:
+                space.digest()
+            except Exception as error:
+                # What it choked on is out of its inbox, what is left may be waited for.
+                self.internal_error(f"changes of {space!r}", error)
+                self._dirty[space] = None
             if not space.alive:
                 self._bury(space)
 

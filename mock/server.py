@@ -136,7 +136,7 @@ class Server:
                 f"the client's memory cannot be accessed: {error.strerror} (ptrace scope, or a sandbox)"
             ) from error
         if uffd is not None:
-            self.clients.introduce(space, uffd, hello["mailbox"])
+            self.clients.introduce(space, hello["mailbox"])
             if hello["ring"] is not None:
                 reductions += self._take_ring(space, pid, **hello["ring"])
         return space, reductions

@@ -188,13 +188,17 @@ class Inbox:
                 yield from range(max(low, start), min(high, end), PAGE_SIZE)
 
     def follow(self, page: int) -> int | None:
-        """Where the undigested changes have taken a page; None when they have removed it."""
+        """Where the undigested changes have taken a page; None when they have removed it. REMOVE events that
+        may be our own are left out of account.
+        """
+        undecided = self._removes or []
         for happening in self.happenings:
             if isinstance(happening, Forked) or not happening.start <= page < happening.end:
                 continue
-            if not isinstance(happening, Moved):
+            if isinstance(happening, Moved):
+                page += happening.new - happening.start
+            elif not any(happening is removed for removed in undecided):
                 return None
-            page += happening.new - happening.start
         return page
 
     # madvise by our own hand (zap) makes REMOVE events too, which look like the client's.

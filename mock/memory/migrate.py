@@ -46,7 +46,6 @@ class Migration:
         self._space = space
         self.isolated: set[int] = set()
         self._collecting: tuple[int, int] | None = None
-        self._inherited: tuple[int, int] | None = None
         self._upgraded: set[tuple[int, int]] = set()
 
     @property
@@ -180,12 +179,13 @@ class Migration:
 
     def _restore_run(self, start: int, data: memoryview) -> list[int]:
         left = []
-        for child in self._space.children:
-            child.migration.put(start, data)
         at = 0
         while at < len(data):
             done = self.put(start + at, data[at:])
             self.isolated.difference_update(range(start + at, start + at + done, PAGE_SIZE))
+            # Children that were forked before that need the pages too, and the driver is about to forget them.
+            for child in self._space.children:
+                child.migration.put(start + at, data[at : at + done])
             at += done
             if at < len(data):
                 left.append(start + at)
@@ -276,13 +276,7 @@ class Migration:
         pages = set(parent.isolated)
         if parent._collecting:
             pages.update(range(*parent._collecting, PAGE_SIZE))
-            self._inherited = parent._collecting
         self.isolated = {now for page in pages if (now := inbox.follow(page)) is not None}
-
-    def unprotect_inherited(self) -> None:
-        """The parent was in the middle of isolating: let the child store there."""
-        if self._inherited:
-            self._unprotect(*self._inherited)
 
     def _unprotect(self, start: int, end: int) -> None:
         uffd, inbox = self._space.uffd, self._space.inbox

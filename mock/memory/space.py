@@ -435,9 +435,10 @@ class AddressSpace:
 
     def _forked(self, uffd: Userfaultfd) -> None:
         child = self._children.pop(uffd)
+        if not child.alive:
+            return
         for notifier in list(self._notifiers):
             self._tell("forked", notifier.forked, self, child)
-        child.migration.unprotect_inherited()
         # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
         for page in list(child.migration.isolated):
             child.restore(page, None)
