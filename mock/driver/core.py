@@ -85,23 +85,37 @@ def set_client_name(call: Call, args: Any) -> None:
 
 def set_master(call: Call, args: Any) -> None:
     """drm_setmaster_ioctl(): the first file on a card node is master already."""
-    file = call.file
-    refuse_if(not (file.is_master or call.task.capable("CAP_SYS_ADMIN")), errno.EACCES, "not permitted")
-    refuse_if(not file.is_master, errno.EBUSY, "another file is master")
+    _check_may_change_master(call)
+    if call.file.is_master:
+        return
+    refuse_if(call.device.master is not None, errno.EBUSY, "another file is master")
+    call.file.become_master()
 
 
 def drop_master(call: Call, args: Any) -> None:
     """drm_dropmaster_ioctl()."""
-    file = call.file
-    refuse_if(not (file.is_master or call.task.capable("CAP_SYS_ADMIN")), errno.EACCES, "not permitted")
-    refuse_if(not file.is_master, errno.EINVAL, "not master")
+    _check_may_change_master(call)
+    refuse_if(not call.file.is_master, errno.EINVAL, "not master")
     call.device.master = None
 
 
-def no_flink(call: Call, args: Any) -> None:
-    """GEM_FLINK and GEM_OPEN: global names. Only masters and files they authenticated may use them."""
-    refuse_if(not call.file.is_master, errno.EACCES, "not authenticated")
-    raise Refused(errno.ENOENT, "global names are out of the mock's scope")
+def _check_may_change_master(call: Call) -> None:
+    """drm_master_check_perm()."""
+    own = call.file.was_master and call.file.opener == call.task.tgid
+    refuse_if(not own and not call.task.capable("CAP_SYS_ADMIN"), errno.EACCES, "not permitted")
+
+
+def flink(call: Call, args: Any) -> None:
+    """drm_gem_flink_ioctl(): global names, which the mock has none of."""
+    refuse_if(not call.file.authenticated, errno.EACCES, "not authenticated")
+    refuse_if(call.file.bos.get(args.handle) is None, errno.ENOENT, "no such object")
+    raise Refused(errno.EOPNOTSUPP, "global names are out of the mock's scope")
+
+
+def gem_open(call: Call, args: Any) -> None:
+    """drm_gem_open_ioctl(): objects by their global names, which the mock has none of."""
+    refuse_if(not call.file.authenticated, errno.EACCES, "not authenticated")
+    raise Refused(errno.ENOENT, "no such name")
 
 
 def invalid(call: Call, args: Any) -> None:

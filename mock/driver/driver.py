@@ -59,7 +59,7 @@ class Driver:
         render = minor >= FIRST_RENDER_MINOR
         device = self.devices[minor - FIRST_RENDER_MINOR if render else minor]
         self._open_files[memory] = device
-        return DrmFile(device, memory, render=render)
+        return DrmFile(device, task, memory, render=render)
 
     def ioctl(self, file: DrmFile, task: Task, request: int, argument: int) -> int | Deferred:
         """One ioctl(2). Raises OSError with the errno it fails with."""

@@ -17,18 +17,20 @@ if TYPE_CHECKING:
     from mock.driver.queue import ExecQueue
     from mock.driver.syncobj import Syncobj
     from mock.driver.vm import Vm
-    from mock.kernel import File
+    from mock.kernel import File, Task
 
 
 class DrmFile:
     """One drm_file.
 
     node    what the client holds
+    opener  process that opened it
     render  opened through the render node, so only render-allowed ioctls answer
     """
 
-    def __init__(self, device: Device, memory: File, *, render: bool) -> None:
+    def __init__(self, device: Device, task: Task, memory: File, *, render: bool) -> None:
         self.device = device
+        self.opener = task.tgid
         self.render = render
         self.node = memory
         self.memory = Memory(memory)
@@ -38,14 +40,21 @@ class DrmFile:
         self.syncobjs: IdMap[Syncobj] = IdMap()
         self.prime_handles: dict[Bo, int] = {}
         """Handles of objects that were exported or imported here: they get the same handle again."""
+        self.was_master = False
+        self.authenticated = task.capable("CAP_SYS_ADMIN")
         if not render and device.master is None:
-            device.master = self
+            self.become_master()
         self.client_name: str | None = None
 
     @property
     def is_master(self) -> bool:
         """DRM master of the card node (drm_is_current_master)."""
         return self.device.master is self
+
+    def become_master(self) -> None:
+        """drm_new_set_master()."""
+        self.device.master = self
+        self.was_master = self.authenticated = True
 
     def add_handle(self, bo: Bo) -> int:
         """A handle for an object (drm_gem_handle_create)."""

@@ -431,3 +431,27 @@ def test_banned_vm_takes_no_binds_queues_or_jobs(gpu: Gpu) -> None:
     for engine in ((1, 0, 0), (5, 0, 0)):
         create = gpu.queue_arg(vm, engine)
         assert gpu.client.refused(xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE, create) == errno.ENOENT
+
+
+def test_mirror_that_the_gpu_maps_is_busy(gpu: Gpu) -> None:
+    vm, batch = gpu.vm(FAULT), gpu.bo()
+    memory = gpu.client.mm.map(0x10000, align=0x10000)
+    gpu.mirror(vm, memory, 0x10000)
+    gpu.map(vm, batch, BATCH)
+
+    def unmap(address: int, size: int) -> int | None:
+        op = gpu.op(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=address, range=size)
+        return gpu.client.refused(REQUEST, gpu.bind_arg(vm, op))
+
+    gpu.batch(batch, Batch().store_dword(memory + 0x4000, 7).end())
+    gpu.execute(gpu.queue(vm))
+    gpu.client.run(1)
+    assert gpu.client.u32(memory + 0x4000) == 7
+    gpu.execute(gpu.queue(vm))
+    gpu.client.run(1)
+    assert unmap(memory, 0x8000) == errno.EBUSY
+    assert unmap(memory, 0x10000) == errno.EBUSY
+    gpu.client.mm.unmap(memory)
+    gpu.client.run(1)
+    assert unmap(memory, 0x8000) is None
+    assert unmap(memory + 0x8000, 0x8000) is None

@@ -463,7 +463,7 @@ def test_capabilities(client: Client) -> None:
 def test_client_name(client: Client) -> None:
     def name(text: bytes, length: int | None = None) -> int | None:
         arg = drm.drm_set_client_name(
-            name=client.put(text.ljust(8)), name_len=len(text) if length is None else length
+            name=client.put(text.ljust(8, b"x")), name_len=len(text) if length is None else length
         )
         return client.refused(drm.DRM_IOCTL_SET_CLIENT_NAME, arg)
 
@@ -472,7 +472,8 @@ def test_client_name(client: Client) -> None:
     for text, length, expected in (
         (b"a b", 3, errno.EINVAL),
         (b"a\0b", 3, errno.EINVAL),
-        (b"x", 65, errno.EINVAL),
+        (b"x" * 64, 64, None),
+        (b"x" * 65, 65, errno.EINVAL),
     ):
         assert name(text, length) == expected
     assert name(b"", 0) is None
@@ -492,6 +493,42 @@ def test_card_and_render_nodes(client: Client, services: Services) -> None:
     assert client.driver.nodes() == {"renderD128": 128, "card0": 0}
 
 
+def test_master_of_a_card_node(client: Client, services: Services) -> None:
+    set_master, drop_master = drm.DRM_IOCTL_SET_MASTER, drm.DRM_IOCTL_DROP_MASTER
+    user, other, root = Task(capabilities=set(), tgid=1), Task(capabilities=set(), tgid=2), Task(tgid=3)
+    first, second, third = (
+        Client(client.driver, services, minor=0, task=task) for task in (user, other, root)
+    )
+
+    def call(who: Client, request: Any, task: Task | None = None) -> int | None:
+        try:
+            who.driver.ioctl(who.file, task or who.task, request.number, 0)
+        except OSError as error:
+            return error.errno
+        return None
+
+    assert call(client, set_master) == errno.EACCES
+    assert [call(who, set_master) for who in (first, second, third)] == [None, errno.EACCES, errno.EBUSY]
+    assert [call(who, drop_master) for who in (second, third)] == [errno.EACCES, errno.EINVAL]
+    assert call(first, drop_master, other) == errno.EACCES
+    assert call(first, drop_master) is None
+    assert call(first, drop_master) == errno.EINVAL
+    assert call(third, set_master) is None
+    assert call(first, set_master) == errno.EBUSY
+    client.driver.release(third.file)
+    assert call(first, set_master) is None
+
+
+def test_global_names_are_for_the_authenticated(client: Client, services: Services) -> None:
+    master = Client(client.driver, services, minor=0, task=Task(capabilities=set()))
+    root = Client(client.driver, services, minor=0, task=Task())
+    user = Client(client.driver, services, minor=0, task=Task(capabilities=set()))
+    flink, gem_open = drm.DRM_IOCTL_GEM_FLINK, drm.DRM_IOCTL_GEM_OPEN
+    for who, denied in ((master, None), (root, None), (user, errno.EACCES), (client, errno.EACCES)):
+        assert who.refused(flink, drm.drm_gem_flink(handle=1)) == (denied or errno.ENOENT)
+        assert who.refused(gem_open, drm.drm_gem_open(name=1)) == (denied or errno.ENOENT)
+
+
 def test_what_is_no_ioctl(client: Client) -> None:
     def raw(request: int) -> int | None:
         try:
@@ -504,6 +541,10 @@ def test_what_is_no_ioctl(client: Client) -> None:
     assert raw(0xC000_6450) == errno.EINVAL
     assert raw(0xC000_64FF) == errno.EINVAL
     assert raw(0xC004_64A0) == errno.EACCES
+    card = Client(client.driver, client.services, minor=0)
+    with pytest.raises(OSError) as caught:
+        card.driver.ioctl(card.file, card.task, 0xC004_64A0, 0)
+    assert caught.value.errno == errno.EOPNOTSUPP
     assert raw(drm.DRM_IOCTL_VERSION.number) == errno.EFAULT
 
 
