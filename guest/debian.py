@@ -180,7 +180,9 @@ class Archive:
             f"SHA256:{package.sha256}",
         )
         if done.returncode:
-            path.unlink(missing_ok=True)
+            # A shorter file is a beginning that apt resumes, with its time for the mirror to compare.
+            if path.exists() and path.stat().st_size >= package.size:
+                path.unlink()
             raise GuestError(f"apt could not fetch {package.file_name}; run the command again to resume")
         return path
 

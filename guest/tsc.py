@@ -14,11 +14,16 @@ CODE = bytes.fromhex("0f31 48c1e220 4809d0 c3")
 TRIES = 20
 
 
-class Measure:
-    """Measures from its construction to ``khz()``; the longer that is, the better: a tenth of a second does.
+def measure() -> "Measure | None":
+    """Begin to measure; None where a process may not run what it has written."""
+    try:
+        return Measure()
+    except OSError:
+        return None
 
-    Raises OSError where a process may not run what it has written.
-    """
+
+class Measure:
+    """Measures from its construction to ``khz()``; the longer that is, the better: a tenth of a second does."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
