@@ -13,6 +13,9 @@ from tests.controls.inventory import Test
 from tests.controls.rules import RULES
 from tests.controls.trial import Result, run
 
+_OF_A_FILE = 3
+"""Tests of a file that are listed for a defect without a rule."""
+
 RECORD = "python -m tests.controls --record"
 
 
@@ -99,11 +102,17 @@ def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]
     """Of the tests that noticed a defect in a run of all, those that notice it again in a run of their own.
 
     What the tests before them left behind is no reason then. Those that only waited in vain are left out, unless
-    there are no others: each would cost the control its deadline.
+    there are no others: each would cost the control its deadline. And a few of each file are enough.
     """
     chosen = [test for test in noticing if not results[test.id].waited] or noticing
     again = run(defect, chosen) if chosen else {}
-    return [test for test in chosen if again[test.id].noticed]
+    functions: dict[str, list[str]] = {}
+    for test in chosen:
+        of_file = functions.setdefault(test.file, [])
+        if again[test.id].noticed and test.function not in of_file:
+            of_file.append(test.function)
+    few = {function for of_file in functions.values() for function in of_file[:_OF_A_FILE]}
+    return [test for test in chosen if again[test.id].noticed and test.function in few]
 
 
 def _cannot_show(result: Result) -> str:

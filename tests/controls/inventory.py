@@ -46,6 +46,11 @@ class Test:
         return self.id.partition("[")[0]
 
     @property
+    def file(self) -> str:
+        """Where it is."""
+        return self.id.partition("::")[0]
+
+    @property
     def subjects(self) -> frozenset[str]:
         """What its behaviours are about: their ids up to the first dot."""
         return frozenset(behaviour.partition(".")[0] for behaviour in self.behaviours)

@@ -184,13 +184,21 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
 def test_without_a_rule_only_those_count_that_notice_it_again_and_soon(
     lists: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    tests = [case(name) for name in ("test_good", "test_slow", "test_by_chance", "test_blind")]
+    tests = [
+        case(f"test_{name}") for name in ("good", "slow", "by_chance", "blind", "b[1]", "b[2]", "c", "d")
+    ]
     late = Result("FAIL", "the release of VRAM did not come true within 5 s")
+    first = {test.function.rpartition(":")[2]: FELL for test in tests} | {
+        "test_b[1]": FELL,
+        "test_b[2]": FELL,
+    }
     runs = _Runs(
-        {"test_good": FELL, "test_slow": late, "test_by_chance": FELL, "test_blind": PASSED},
-        {"test_good": FELL, "test_by_chance": PASSED},
+        {**first, "test_slow": late, "test_blind": PASSED},
+        {**first, "test_by_chance": PASSED},
     )
     monkeypatch.setattr(control, "run", runs)
     assert record("no-gc", tests) == []
-    assert runs.asked[1] == ["test_good", "test_by_chance"]
-    assert claims.read("no-gc").tests == of("test_good")
+    assert runs.asked[1] == ["test_good", "test_by_chance", "test_b[1]", "test_b[2]", "test_c", "test_d"]
+    assert claims.read("no-gc").tests == of("test_good", "test_b", "test_c"), (
+        "three of the file, all of their cases"
+    )

@@ -92,7 +92,17 @@ def _pytest(defect: str | None, tests: Sequence[Test], platform: str) -> tuple[l
         selection = Path(directory, "tests")
         selection.write_text("".join(f"{test.id}\n" for test in tests))
         command = [
-            *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:allure_pytest"),
+            *(
+                sys.executable,
+                "-m",
+                "pytest",
+                "-q",
+                "-p",
+                "no:cacheprovider",
+                "-p",
+                "no:allure_pytest",
+                "--tb=line",
+            ),
             *(f"--platform={platform}", f"--timeout={SECONDS}", f"--results={directory}", f"@{selection}"),
             *([f"--mock-defect={defect}"] if defect else []),
         ]
