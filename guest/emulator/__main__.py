@@ -70,6 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="serve a GPU here; give it twice for two GPUs that reach each other",
     )  # fmt: skip
     parser.add_argument("--vram", type=memory_size, default=512 << 20, help="memory of each GPU (512M)")
+    parser.add_argument("--media", action="store_true", help="with a media GT: two decoders, two enhancers")
     parser.add_argument("--bar", type=bar_size, help="size of the memory BAR (all of the memory)")
     parser.add_argument(
         "--reports", metavar="PATH",
@@ -112,7 +113,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checks = Checks(open_reports(options.reports, stack))
         platform = Platform(checks, trace, Clock(), {})
         bar = options.bar or power_of_two(options.vram)
-        gpus = [Gpu(f"gpu{n}", options.vram, bar, platform) for n in range(len(options.socket))]
+        gpus = [
+            Gpu(f"gpu{n}", options.vram, bar, platform, media=options.media)
+            for n in range(len(options.socket))
+        ]
         connect_peers(gpus)
         Loop(gpus, options.socket).run()
     return 0

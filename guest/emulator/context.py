@@ -73,7 +73,6 @@ class Context:
         self.identity = identity
         self.engine = engine
         self.address = descriptor & DESCRIPTOR_ADDRESS
-        self.enabled = False
         self.condition = Condition.IDLE
         self.asid = 0
         self.hung_since = 0.0
@@ -87,14 +86,18 @@ class Context:
         self._idle_at = 0  # instructions done when it was idle last
         self._space: PageTableSpace | None = None
 
-    def load(self) -> None:
-        """Take up what the driver wrote into the image: at first everything, later the ring's tail."""
+    def load(self, tail: int | None = None) -> None:
+        """Take up what the driver wrote into the image: at first everything, later the ring's tail.
+
+        A parallel context's tails do not come from its images: `tail` is what came instead, in bytes.
+        """
         if self.execution is None:
             self._start()
         assert self.execution is not None
         ring = self.execution.ring
         assert ring is not None
-        tail = self._ggtt.read_dword(self._state_address + 4 * RING_TAIL)
+        if tail is None:
+            tail = self._ggtt.read_dword(self._state_address + 4 * RING_TAIL)
         ring.tail = tail % ring.size & ~3
         if self.condition is Condition.IDLE and ring.available:
             self.condition = Condition.RUNNABLE
@@ -111,7 +114,7 @@ class Context:
             self._space = PageTableSpace(self._surroundings.memory, self.asid, root)
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
-            kind=self.engine.name[:3],
+            kind=self.engine.kind,
             base=self.engine.base,
             clock=ticks,
             context_clock=self.ticks_run,
@@ -131,6 +134,12 @@ class Context:
         """Drop what is cached of its address space, as a flush in its ring and a switch to it do."""
         if self._space is not None:
             self._space.invalidate()
+
+    @property
+    def tail(self) -> int:
+        """The ring's tail as it was taken up last, in bytes."""
+        ring = self.execution.ring if self.execution is not None else None
+        return ring.tail if ring is not None else 0
 
     def save(self) -> None:
         """Write back what the driver may look at while the context is off: head and time on the engine."""

@@ -8,24 +8,18 @@ not touch reads zero and ignores writes.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
-from guest.emulator import klv, pci
+from guest.emulator import kinds, klv, pci
 from guest.emulator.checks import Checks
-from guest.emulator.context import Context, Surroundings
-from guest.emulator.ctb import Transport
-from guest.emulator.engines import Engine
 from guest.emulator.ggtt import TABLE_OFFSET, TABLE_SIZE, GlobalTable
-from guest.emulator.guc import Guc
+from guest.emulator.gt import Gt
+from guest.emulator.kinds import Kind
 from guest.emulator.mailbox import Mailbox, Services
-from guest.emulator.memirq import Interrupts
 from guest.emulator.memory import Bus, Vram
 from guest.emulator.owners import Clock, Owners
 from guest.emulator.pci import ConfigSpace
-from guest.emulator.scheduler import Scheduler
 from guest.emulator.space import Memory
 from guest.emulator.tlb import TranslationCache
 from guest.emulator.trace import Trace
@@ -47,7 +41,6 @@ REGION_BAR0, REGION_BAR2, REGION_CONFIG, REGIONS = 0, 2, 7, 9
 MSI = 1
 INTERRUPT_COUNTS = (0, 1, 0, 0, 0)
 """Vectors of INTx, MSI, MSI-X, error and request: one message signalled vector."""
-SWEEP_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,46 +59,35 @@ class Platform:
 
 
 class Gpu:
-    """A GPU with `vram` bytes of memory, of which the first `bar` bytes are behind its BAR."""
+    """A GPU with `vram` bytes of memory, the first `bar` of them behind its BAR, and with a media GT or without."""
 
-    def __init__(self, name: str, vram: int, bar: int, platform: Platform) -> None:
+    def __init__(self, name: str, vram: int, bar: int, platform: Platform, *, media: bool = False) -> None:
         self.name = name
         self.vram = Vram(name, vram)
         self.bus = Bus()
         self._platform = platform
         self._bar = bar
         platform.owners[id(self.vram)] = Owners(self.vram, platform.clock)
-        checks, trace = platform.checks, platform.trace
         self.ggtt = GlobalTable(self.vram, self.bus, self._ggtt_missing)
         self.config = ConfigSpace({0: (BAR0_SIZE, False), 2: (bar, True)})
-        self.cache = TranslationCache(self.vram)
-        self.memory = Memory(
-            name, self.vram, self.bus, platform.owners_of, self.cache, checks, platform.clock
-        )
-        show_interrupt = partial(trace.line, name, "guc") if trace.guc else None
-        self.interrupts = Interrupts(self.ggtt, show_interrupt)
-        show_command = partial(trace.line, name, "command") if trace.command else None
-        self._surroundings = Surroundings(self.memory, self.ggtt, self.interrupts.engine, show_command)
-        self.transport = Transport(name, self.ggtt, checks, self.interrupts.guc)
-        self.scheduler = Scheduler(name, self._make_context, self._send, checks, trace)
-        self.guc = Guc(
-            name,
-            transport=self.transport,
-            interrupts=self.interrupts,
-            scheduler=self.scheduler,
-            cache=self.cache,
-            checks=checks,
-            trace=trace,
-        )
-        provision = klv.Provision(vram)
-        guc = self.guc
-        services = Services(guc.reset, guc.configure, self.transport.enable, self.ggtt.write)
-        silent = Services(lambda: None, lambda *_: True, lambda _: None, lambda *_: None)
-        self._main = Mailbox(name, False, provision, services, trace)
-        self._media = Mailbox(name, True, provision, silent, trace)
-        self._sweep_at = 0.0
+        self.main = self._make_gt(name, kinds.MAIN)
+        self.gts = [self.main]
+        self._main_mailbox = self.main.mailbox
+        if media:
+            self.gts.append(self._make_gt(f"{name}.media", kinds.MEDIA))
+            self._media_mailbox = self.gts[1].mailbox
+        else:
+            absent = klv.Provision(vram, klv.NO_MEDIA)
+            silent = Services(lambda: None, lambda *_: True, lambda _: None, lambda *_: None)
+            self._media_mailbox = Mailbox(f"{name}.media", absent, silent, platform.trace)
         self.regions: Sequence[Region] = self._make_regions()
         self.interrupt_counts: Sequence[int] = INTERRUPT_COUNTS
+
+    def _make_gt(self, name: str, kind: Kind) -> Gt:
+        platform = self._platform
+        cache = TranslationCache(self.vram)
+        memory = Memory(name, self.vram, self.bus, platform.owners_of, cache, platform.checks, platform.clock)
+        return Gt(name, kind, memory, self.ggtt, platform.checks, platform.trace)
 
     def _make_regions(self) -> list[Region]:
         regions = [Region(0)] * REGIONS
@@ -148,7 +130,10 @@ class Gpu:
         if self._platform.trace.pci:
             self._show("pci", f"interrupts type {kind} from {start}: {descriptors}")
         if kind == MSI and start == 0:
-            self.interrupts.connect(descriptors.pop(0) if descriptors else -1)
+            event = descriptors.pop(0) if descriptors else -1
+            for gt in self.gts[1:]:
+                gt.interrupts.connect(os.dup(event) if event >= 0 else -1)
+            self.main.interrupts.connect(event)
         for descriptor in descriptors:
             os.close(descriptor)
 
@@ -163,19 +148,21 @@ class Gpu:
         """Guest RAM goes away, and every translation to it."""
         if self._platform.trace.pci:
             self._show("pci", f"no memory {address:#x}+{size:#x}")
-        self.cache.invalidate_all()
+        for gt in self.gts:
+            gt.cache.invalidate_all()
         self.bus.unmap(address, size)
 
     def device_reset(self) -> None:
         """A function level reset."""
-        self.guc.reset()
+        for gt in self.gts:
+            gt.guc.reset()
         self.config.reset()
 
     def disconnected(self) -> None:
         """The client is gone: its memory and interrupts too."""
-        self.guc.reset()
-        self.interrupts.connect(-1)
-        self.cache.invalidate_all()
+        for gt in self.gts:
+            gt.guc.reset()
+            gt.interrupts.connect(-1)
         self.bus.clear()
 
     # Registers.
@@ -185,9 +172,9 @@ class Gpu:
         if offset == VF_CAP:
             value = VF_CAP_IS_FUNCTION
         elif (index := offset - MAIN_FLAGS >> 2) in range(4):
-            value = self._main.registers[index]
+            value = self._main_mailbox.registers[index]
         elif (index := offset - MEDIA_FLAGS >> 2) in range(4):
-            value = self._media.registers[index]
+            value = self._media_mailbox.registers[index]
         elif offset in DOORBELLS:
             value = DOORBELL_VALUE
         elif offset >= TABLE_OFFSET:
@@ -198,14 +185,15 @@ class Gpu:
     def _register_write(self, offset: int, data: bytes) -> None:
         value = int.from_bytes(data[:4], "little")
         if offset == MAIN_DOORBELL:
-            self._main.ring()
-            self.guc.turn()
+            self.main.ring()
         elif offset == MEDIA_DOORBELL:
-            self._media.ring()
+            self._media_mailbox.ring()
+            for gt in self.gts[1:]:
+                gt.guc.turn()
         elif (index := offset - MAIN_FLAGS >> 2) in range(4):
-            self._main.write(index, value)
+            self._main_mailbox.write(index, value)
         elif (index := offset - MEDIA_FLAGS >> 2) in range(4):
-            self._media.write(index, value)
+            self._media_mailbox.write(index, value)
         elif offset >= TABLE_OFFSET and offset + len(data) <= BAR0_SIZE:
             at = offset - TABLE_OFFSET
             self.ggtt.view[at : at + len(data)] = data
@@ -216,25 +204,13 @@ class Gpu:
         """Do a little work. Gives the seconds until this wants to be called again, None for: when a message
         came.
         """
-        self.guc.turn()
-        wanted = self.scheduler.turn()
-        if wanted != 0.0:
-            now = time.monotonic()
-            if now >= self._sweep_at:
-                self.cache.sweep(now)
-                self._sweep_at = now + SWEEP_SECONDS
-        return wanted
+        wanted = [seconds for gt in self.gts if (seconds := gt.turn()) is not None]
+        return min(wanted, default=None)
 
     def vram_window(self) -> tuple[int, int, Vram] | None:
         """Where on the bus this GPU's memory is, for its peers: address, size, memory."""
         window = self.config.bar_window(2)
         return None if window is None else (*window, self.vram)
-
-    def _make_context(self, identity: int, engine: Engine, descriptor: int) -> Context:
-        return Context(identity, engine, descriptor, self._surroundings)
-
-    def _send(self, message: Sequence[int]) -> None:
-        self.guc.send(message)
 
     def _ggtt_missing(self, address: int) -> None:
         self._platform.checks.report("ggtt-missing", self.name, address=address)

@@ -13,14 +13,19 @@ from collections.abc import Callable, Sequence
 from guest.emulator import engines, hxg, relay
 from guest.emulator.checks import Checks
 from guest.emulator.ctb import Transport
+from guest.emulator.engines import Engine
+from guest.emulator.ggtt import GlobalTable
 from guest.emulator.hxg import Action, Failure, Type
+from guest.emulator.kinds import Kind
 from guest.emulator.memirq import Interrupts
+from guest.emulator.parallel import WorkQueue
 from guest.emulator.scheduler import Scheduler
 from guest.emulator.tlb import TranslationCache
 from guest.emulator.trace import Trace
 
 LENGTHS: dict[int, range] = {
     Action.REGISTER_CONTEXT: range(12, 13),
+    Action.REGISTER_CONTEXT_MULTI_LRC: range(15, 32),
     Action.DEREGISTER_CONTEXT: range(2, 3),
     Action.SCHED_CONTEXT: range(2, 3),
     Action.SCHED_CONTEXT_MODE_SET: range(3, 4),
@@ -55,7 +60,9 @@ class Guc:
     def __init__(
         self,
         name: str,
+        kind: Kind,
         *,
+        ggtt: GlobalTable,
         transport: Transport,
         interrupts: Interrupts,
         scheduler: Scheduler,
@@ -64,6 +71,8 @@ class Guc:
         trace: Trace,
     ) -> None:
         self._name = name
+        self._kind = kind
+        self._ggtt = ggtt
         self._transport = transport
         self._interrupts = interrupts
         self._scheduler = scheduler
@@ -72,6 +81,7 @@ class Guc:
         self._trace = trace
         self._handlers: dict[int, Callable[[Sequence[int]], None]] = {
             Action.REGISTER_CONTEXT: self._register_context,
+            Action.REGISTER_CONTEXT_MULTI_LRC: self._register_parallel,
             Action.DEREGISTER_CONTEXT: self._deregister_context,
             Action.SCHED_CONTEXT: self._sched_context,
             Action.SCHED_CONTEXT_MODE_SET: self._mode_set,
@@ -167,7 +177,13 @@ class Guc:
     def _request(self, fence: int, action: int, message: Sequence[int]) -> None:
         if action == Action.RELAY_TO_PF:
             self._reply(fence, [hxg.success()])
-            self.send([hxg.event(Action.RELAY_FROM_PF), message[1], *relay.answer(message[2:])])
+            self.send(
+                [
+                    hxg.event(Action.RELAY_FROM_PF),
+                    message[1],
+                    *relay.answer(message[2:], self._kind.registers),
+                ]
+            )
         elif action == Action.UPDATE_SCHEDULING_POLICIES:
             self._reply(fence, [hxg.success(1)])
         elif action == Action.OPT_IN_FEATURE:
@@ -179,8 +195,30 @@ class Guc:
 
     def _register_context(self, message: Sequence[int]) -> None:
         _, _, context, guc_class, submit_mask, _, _, _, _, _, low, high = message
-        engine = engines.find(guc_class, submit_mask)
-        if engine is None:
+        if chosen := self._engines(guc_class, submit_mask, 1):
+            self._scheduler.register(context, [(chosen[0], low | high << 32)])
+
+    def _register_parallel(self, message: Sequence[int]) -> None:
+        context, guc_class, submit_mask = message[2:5]
+        descriptor, base = message[5] | message[6] << 32, message[7] | message[8] << 32
+        size, width, descriptors = message[9], message[10], message[11:]
+        if len(descriptors) != 2 * width or width < 2 or not 0 < size <= PAGE:
+            self._checks.report(
+                "message-length",
+                self._name,
+                action=Action.REGISTER_CONTEXT_MULTI_LRC,
+                length=len(message),
+                width=width,
+            )
+            return
+        if chosen := self._engines(guc_class, submit_mask, width):
+            pairs = zip(descriptors[::2], descriptors[1::2], strict=True)
+            members = [(engine, low | high << 32) for engine, (low, high) in zip(chosen, pairs, strict=True)]
+            self._scheduler.register(context, members, WorkQueue(self._ggtt, descriptor, base, size))
+
+    def _engines(self, guc_class: int, submit_mask: int, width: int) -> list[Engine]:
+        chosen = engines.find(self._kind.engines, guc_class, submit_mask, width)
+        if not chosen:
             self._checks.report(
                 "message-unknown",
                 self._name,
@@ -188,8 +226,7 @@ class Guc:
                 guc_class=guc_class,
                 submit_mask=submit_mask,
             )
-            return
-        self._scheduler.register(context, engine, low | high << 32)
+        return chosen
 
     def _deregister_context(self, message: Sequence[int]) -> None:
         self._scheduler.deregister(message[1])

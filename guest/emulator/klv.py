@@ -22,6 +22,9 @@ PAGING_ENGINES = 0x3003
 
 GRAPHICS_VERSION = 20 << 22 | 1 << 14 | 4
 """Xe2_HPG, release 1, stepping 4, as GMD_ID encodes it."""
+MEDIA_VERSION = 13 << 22 | 1 << 14 | 4
+"""Xe2_HPM."""
+NO_MEDIA = 0
 
 GGTT_BASE = 16 << 20
 """First GGTT address of the function: above the 4 MiB that no driver uses."""
@@ -29,7 +32,12 @@ GGTT_GRANTED = 2 << 30
 """Bytes of GGTT: 8192 contexts with their rings have room."""
 CONTEXTS = 8192
 
-RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
+MEDIA_OFFSET = 0x380000
+"""Where the media GT's copies of the main GT's registers are (xe_mmio.c:xe_mmio_adjusted_addr)."""
+MEDIA_ENGINES = 0x0003_0003
+"""GT_VEBOX_VDBOX_DISABLE, which in spite of its name has the engines that are there: two of each kind."""
+
+MAIN_REGISTERS: tuple[tuple[int, int], ...] = (
     (0x0D00, 0x0000000E),  # RPM_CONFIG0: 19.2 MHz crystal
     (0x9114, 0x00010000),  # XEHP_FUSE4: one compute engine
     (0x9118, 0x000100F0),  # MIRROR_FUSE3: one L3 node
@@ -44,8 +52,10 @@ RUNTIME_REGISTERS: tuple[tuple[int, int], ...] = (
     (0x9154, 0),
     (0xC1DC, 0),
 )
-"""Offset and value of each fuse and capability register, in ascending order (the driver searches by halving).
-"""
+"""Offset and value of each fuse and capability register, in ascending order (the driver searches by halving)."""
+MEDIA_REGISTERS = tuple(
+    (offset + MEDIA_OFFSET, MEDIA_ENGINES if offset == 0x9140 else value) for offset, value in MAIN_REGISTERS
+)
 
 MAX_SLICES, MAX_EU_PER_SUBSLICE, THREADS_PER_EU, MAX_SUBSLICES = 1, 3, 15, 70
 _ATTRIBUTES = {MAX_SLICES: 1, MAX_EU_PER_SUBSLICE: 8, THREADS_PER_EU: 8, MAX_SUBSLICES: 4}
@@ -57,22 +67,22 @@ that the fuses above leave (xe_gt_mcr.c:dss_per_group asks for two of them).
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What this function was given; sizes in bytes."""
+    """What this function was given, as one GuC tells it; sizes in bytes."""
 
     vram: int
+    version: int = GRAPHICS_VERSION
+    """GMD_ID of the GuC's GT."""
     ggtt_start: int = GGTT_BASE
     ggtt_size: int = GGTT_GRANTED
     contexts: int = CONTEXTS
 
-    def answer(self, key: int, media: bool) -> tuple[int, ...] | None:
-        """The value of a key in dwords, None for a key that does not exist. There is no media GT: its version
-        is 0.
-        """
+    def answer(self, key: int) -> tuple[int, ...] | None:
+        """The value of a key in dwords, None for a key that does not exist."""
         wide = {GGTT_START: self.ggtt_start, GGTT_SIZE: self.ggtt_size, LMEM_SIZE: self.vram}
         if key in wide:
             return wide[key] & 0xFFFF_FFFF, wide[key] >> 32
         narrow = {
-            GMD_ID: 0 if media else GRAPHICS_VERSION,
+            GMD_ID: self.version,
             NUM_CONTEXTS: self.contexts,
             NUM_DOORBELLS: 0,
             GROUP_SCHEDULING: 0,

@@ -36,12 +36,9 @@ class Services:
 class Mailbox:
     """Four registers and a doorbell."""
 
-    def __init__(
-        self, name: str, media: bool, provision: klv.Provision, services: Services, trace: Trace
-    ) -> None:
+    def __init__(self, name: str, provision: klv.Provision, services: Services, trace: Trace) -> None:
         self.registers = [0, 0, 0, 0]
         self._name = name
-        self._media = media
         self._provision = provision
         self._services = services
         self._trace = trace
@@ -63,7 +60,7 @@ class Mailbox:
         if self._trace.guc:
             shown = " ".join(f"{word:08x}" for word in request)
             answer = " ".join(f"{word:08x}" for word in reply)
-            self._trace.line(self._name, "guc", f"mailbox{' media' * self._media} [{shown}] -> [{answer}]")
+            self._trace.line(self._name, "guc", f"mailbox [{shown}] -> [{answer}]")
 
     def _answer(self, request: Sequence[int]) -> Sequence[int]:
         services = self._services
@@ -77,7 +74,7 @@ class Mailbox:
                     return (hxg.failure(Failure.UNSUPPORTED_VERSION),)
                 return hxg.success(), VERSION
             case Action.QUERY_SINGLE_KLV:
-                value = self._provision.answer(request[1] & 0xFFFF, self._media)
+                value = self._provision.answer(request[1] & 0xFFFF)
                 if value is None:
                     return (hxg.failure(Failure.INVALID_KLV_KEY),)
                 return hxg.success(len(value)), *value

@@ -13,6 +13,7 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from gpu import Reason, Stop
 from guest.emulator import hxg
@@ -21,6 +22,7 @@ from guest.emulator.context import Condition, Context
 from guest.emulator.engines import Engine
 from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
+from guest.emulator.parallel import WorkQueue
 from guest.emulator.trace import Trace
 
 SLICE_INSTRUCTIONS = 50
@@ -33,6 +35,15 @@ HANG_SECONDS = 0.64
 """How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
 """
+
+
+@dataclass(slots=True)
+class _Group:
+    """What was registered as one context: one ring, or several that a work queue moves on."""
+
+    members: list[Context]
+    queue: WorkQueue | None
+    enabled: bool = False
 
 
 class Scheduler:
@@ -51,7 +62,7 @@ class Scheduler:
         self._send = send
         self._checks = checks
         self._trace = trace
-        self._contexts: dict[int, Context] = {}
+        self._groups: dict[int, _Group] = {}
         self._faults: Faults[Context] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
         self._waiting: list[Context] = []
@@ -63,7 +74,7 @@ class Scheduler:
 
     def reset(self) -> None:
         """Forget every context; whatever ran stops at once."""
-        self._contexts.clear()
+        self._groups.clear()
         self._ready.clear()
         self._waiting.clear()
         self._hung.clear()
@@ -71,54 +82,60 @@ class Scheduler:
 
     def knows(self, identity: int) -> bool:
         """Whether a context is registered."""
-        return identity in self._contexts
+        return identity in self._groups
 
     def asid_of(self, identity: int) -> int | None:
         """The ASID of a registered context."""
-        context = self._contexts.get(identity)
-        return context.asid if context is not None else None
+        group = self._groups.get(identity)
+        return group.members[0].asid if group is not None else None
 
-    def register(self, identity: int, engine: Engine, descriptor: int) -> None:
-        """A new context, disabled."""
-        if identity in self._contexts:
+    def register(
+        self, identity: int, members: Sequence[tuple[Engine, int]], queue: WorkQueue | None = None
+    ) -> None:
+        """A new context, disabled: an engine and a descriptor, or several of them that a work queue moves on."""
+        if identity in self._groups:
             self._misplaced("a context is registered twice", identity)
-            self._retire(self._contexts[identity])
-        context = self._contexts[identity] = self._make(identity, engine, descriptor)
-        self._show(context, f"registered at {context.address:#x}")
+            self._retire(self._groups[identity])
+        contexts = [self._make(identity, engine, descriptor) for engine, descriptor in members]
+        self._groups[identity] = _Group(contexts, queue)
+        for context in contexts:
+            self._show(context, f"registered at {context.address:#x}")
 
     def deregister(self, identity: int) -> None:
         """Forget a context."""
-        context = self._contexts.pop(identity, None)
-        if context is None:
+        group = self._groups.pop(identity, None)
+        if group is None:
             self._misplaced("a context is deregistered that is not registered", identity)
             return
-        self._retire(context)
-        self._show(context, "deregistered")
+        self._retire(group)
+        self._show(group.members[0], "deregistered")
 
     def enable(self, identity: int) -> None:
         """Let a context run, and run what is in its ring."""
-        if (context := self._known(identity, "enabled")) is not None:
-            switched = not context.enabled
-            context.enabled = True
-            self._take_up(context)
+        if (group := self._known(identity, "enabled")) is not None:
+            switched = not group.enabled
+            group.enabled = True
+            self._take_up(group)
             if switched:
                 # The driver relies on it after it has rebound memory of a long-running VM, whose contexts it had
                 # disabled for that (xe_pt.c:bind_op_prepare).
-                context.forget_translations()
+                for context in group.members:
+                    context.forget_translations()
 
     def submit(self, identity: int) -> None:
         """There is more in a context's ring."""
-        if (context := self._known(identity, "submitted to")) is not None and context.enabled:
-            self._take_up(context)
+        if (group := self._known(identity, "submitted to")) is not None and group.enabled:
+            self._take_up(group)
 
     def disable(self, identity: int) -> None:
         """Stop a context between two instructions; it keeps its place, also in a wait or a fault."""
-        if (context := self._known(identity, "disabled")) is not None:
-            context.enabled = False
-            self._leave_queues(context)
-            context.occupies_engine(False)
-            context.save()
-            self._show(context, f"disabled while {context.condition.value}")
+        if (group := self._known(identity, "disabled")) is not None:
+            group.enabled = False
+            for context in group.members:
+                self._leave_queues(context)
+                context.occupies_engine(False)
+                context.save()
+                self._show(context, f"disabled while {context.condition.value}")
 
     def fault_answered(self, first: int, second: int) -> None:
         """The driver's answer to a page fault: its two dwords."""
@@ -131,12 +148,13 @@ class Scheduler:
             )
         if context.condition is not Condition.FAULTED:
             return
+        group = self._groups[context.identity]
         if served:
             context.condition = Condition.RUNNABLE
-            if context.enabled:
+            if group.enabled:
                 self._ready.append(context)
         else:
-            self._retire(context)
+            self._retire(group)
             self._send([hxg.event(Action.MEMORY_CAT_ERROR), context.identity])
 
     # The turns.
@@ -157,18 +175,23 @@ class Scheduler:
             return max(0.0, self._poll_at - now)
         return HANG_SECONDS / 4 if self._hung else None
 
-    def _take_up(self, context: Context) -> None:
-        context.load()
-        match context.condition:
-            case Condition.RUNNABLE:
-                context.occupies_engine(True)
-                if context not in self._ready:
-                    self._ready.append(context)
-            case Condition.WAITING:
-                context.occupies_engine(True)
-                if context not in self._waiting:
-                    self._waiting.append(context)
-                    self._poll_soon()
+    def _take_up(self, group: _Group) -> None:
+        tails: Sequence[int | None] | None = [None]
+        if group.queue is not None:
+            tails = group.queue.take(len(group.members))
+        for index, context in enumerate(group.members):
+            # With nothing new in a work queue, contexts that were off go on where they were.
+            context.load(tails[index] if tails is not None else context.tail)
+            match context.condition:
+                case Condition.RUNNABLE:
+                    context.occupies_engine(True)
+                    if context not in self._ready:
+                        self._ready.append(context)
+                case Condition.WAITING:
+                    context.occupies_engine(True)
+                    if context not in self._waiting:
+                        self._waiting.append(context)
+                        self._poll_soon()
 
     def _poll_soon(self) -> None:
         self._poll_step = POLL_FIRST
@@ -244,25 +267,26 @@ class Scheduler:
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung for long are reset, and with them what they ran."""
         for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
-            self._retire(context)
+            self._retire(self._groups[context.identity])
             self._show(context, "reset")
             self._send([hxg.event(Action.CONTEXT_RESET_NOTIFICATION), context.identity])
 
-    def _retire(self, context: Context) -> None:
-        self._leave_queues(context)
-        context.occupies_engine(False)
-        context.condition = Condition.DEAD
+    def _retire(self, group: _Group) -> None:
+        for context in group.members:
+            self._leave_queues(context)
+            context.occupies_engine(False)
+            context.condition = Condition.DEAD
 
     def _leave_queues(self, context: Context) -> None:
         for queue in (self._ready, self._waiting, self._hung):
             if context in queue:
                 queue.remove(context)
 
-    def _known(self, identity: int, what: str) -> Context | None:
-        context = self._contexts.get(identity)
-        if context is None:
+    def _known(self, identity: int, what: str) -> _Group | None:
+        group = self._groups.get(identity)
+        if group is None:
             self._misplaced(f"a context is {what} that is not registered", identity)
-        return context
+        return group
 
     def _misplaced(self, message: str, identity: int) -> None:
         self._checks.report("message-order", self._name, message, context=identity)

@@ -30,7 +30,7 @@ from guest.emulator.context import (
     STATE_OFFSET,
 )
 from guest.emulator.device import Gpu, Platform, connect_peers
-from guest.emulator.engines import ENGINES, Engine
+from guest.emulator.engines import MAIN, MEDIA, Engine
 from guest.emulator.ggtt import LOCAL_MEMORY, PRESENT
 from guest.emulator.hxg import Action, Type
 from guest.emulator.owners import Clock
@@ -41,7 +41,7 @@ VRAM = 256 << 20
 PAGE = 4096
 H2G_SIZE, G2H_SIZE = 4096, 16384
 DEADLINE = 10.0
-ENGINE = {engine.name: engine for engine in ENGINES}
+ENGINE = {engine.name: engine for engine in (*MAIN, *MEDIA)}
 
 RW = page_tables.PRESENT | page_tables.WRITABLE
 LOCAL = page_tables.LOCAL_MEMORY

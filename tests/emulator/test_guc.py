@@ -9,7 +9,7 @@ import pytest
 
 from guest.emulator import hxg
 from guest.emulator.hxg import Action, Failure, Type
-from guest.emulator.klv import RUNTIME_REGISTERS
+from guest.emulator.klv import MAIN_REGISTERS
 from tests.emulator.driver import G2H_SIZE, VRAM, Driver, machine
 
 
@@ -65,7 +65,7 @@ def test_relay_tells_version_and_registers(driver: Driver) -> None:
     assert driver.take(Action.RELAY_FROM_PF) == [7, 0x70000000, 0x00010000]
     driver.request(Action.RELAY_TO_PF, 8, 16 << 16 | 0x0101, 0)
     rid, header, remaining, *values = driver.take(Action.RELAY_FROM_PF)
-    assert (rid, header & 0xFFF, remaining) == (8, len(RUNTIME_REGISTERS), 0)
+    assert (rid, header & 0xFFF, remaining) == (8, len(MAIN_REGISTERS), 0)
     offsets = values[::2]
     assert offsets == sorted(offsets)
 

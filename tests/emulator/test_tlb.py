@@ -33,7 +33,7 @@ def queue(driver: Driver, vm: Vm) -> Queue:
 
 def kept(driver: Driver, vm: Vm) -> bool:
     """Whether the translation of DATA is cached."""
-    cached = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
     return cached is not None and cached.entries[(DATA - cached.start) >> cached.shift] != 0
 
 
@@ -105,7 +105,7 @@ def test_full_invalidation_forgets_every_address_space(
     queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
     driver.fast(*message)
     assert driver.take(Action.TLB_INVALIDATION_DONE) == [4]
-    assert len(driver.gpu.cache.space(vm.asid, vm.root)[0]) == 0
+    assert len(driver.gpu.main.cache.space(vm.asid, vm.root)[0]) == 0
 
 
 def test_flush_in_the_ring_invalidates_its_own_address_space(driver: Driver, vm: Vm, queue: Queue) -> None:
@@ -135,7 +135,7 @@ def test_use_of_a_mapping_changed_long_ago_is_reported(
     poller.step(1)
     vm.unmap(DATA)
     for now in (1.0, 2.0):
-        driver.gpu.cache.sweep(now)
+        driver.gpu.main.cache.sweep(now)
     poller.step(2)
     assert [report["check"] for report in driver.checks.reports] == ["stale-translation"]
 
@@ -160,8 +160,8 @@ def test_entry_that_allows_less_or_leads_elsewhere_has_changed(
     qwords = driver.gpu.vram.qwords
     qwords[at >> 3] = change(qwords[at >> 3])
     for now in (1.0, 100.0):
-        driver.gpu.cache.sweep(now)
-    cached = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
+        driver.gpu.main.cache.sweep(now)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
     assert cached is not None
     assert bool(cached.overdue) == overdue
 
@@ -173,7 +173,7 @@ def test_entry_with_an_address_but_not_present_is_missing(driver: Driver, vm: Vm
     vm.set(DATA + 0x1000, driver.ram() | 2)
     vm.map(DATA + 0x2000, driver.ram())
     poller.step(2)  # reads the table again, for the third page
-    cached = driver.gpu.cache.space(vm.asid, vm.root)[0].find(DATA)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
     assert cached is not None
     assert not cached.entries[(DATA + 0x1000 - cached.start) >> cached.shift]
 

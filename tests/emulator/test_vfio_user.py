@@ -183,11 +183,11 @@ def test_pipelined_maps_keep_their_own_descriptors(client: Client, gpu: Gpu) -> 
 def test_interrupt_is_an_event(client: Client, gpu: Gpu) -> None:
     event = os.eventfd(0, os.EFD_NONBLOCK)
     client.call(Command.DEVICE_SET_IRQS, proto.IRQ_SET.pack(20, 4 | 32, MSI, 0, 1), (event,))
-    gpu.interrupts.status, gpu.interrupts.source = 0x2000, 0x1000
-    gpu.interrupts.guc()
+    gpu.main.interrupts.status, gpu.main.interrupts.source = 0x2000, 0x1000
+    gpu.main.interrupts.guc()
     assert os.eventfd_read(event) == 1
     client.call(Command.DEVICE_SET_IRQS, proto.IRQ_SET.pack(20, 1 | 32, MSI, 0, 0))
-    gpu.interrupts.guc()
+    gpu.main.interrupts.guc()
     with pytest.raises(BlockingIOError):
         os.eventfd_read(event)
 
