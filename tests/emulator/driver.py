@@ -77,21 +77,25 @@ class Guest:
 
 
 class Driver:
-    """One GPU and its driver, from power-on to running contexts."""
+    """One GT of a GPU and its driver, from power-on to running contexts."""
 
-    def __init__(self, gpu: Gpu, shared: Platform, guest: Guest) -> None:
+    def __init__(self, gpu: Gpu, shared: Platform, guest: Guest, beside: Driver | None = None) -> None:
+        """`beside` is the driver of the GPU's main GT: this one is for the media GT and shares memory with it."""
         self.gpu = gpu
+        self.gt = gpu.gts[0 if beside is None else 1]
+        self.bell = device.MAIN_DOORBELL if beside is None else device.MEDIA_DOORBELL
         self.checks = shared.checks
         self.guest = guest
-        self.vram = Allocator(1 << 20)
-        self.ggtt_next = Allocator(0x0100_0000)
+        self.vram: Allocator = Allocator(1 << 20) if beside is None else beside.vram
+        self.ggtt_next: Allocator = Allocator(0x0100_0000) if beside is None else beside.ggtt_next
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
         self.received: list[list[int]] = []
         self.replies: dict[int, list[int]] = {}
         self._fence = 0
         self._guc_id = 0
-        gpu.dma_map(0, RAM, guest.descriptor, 0, True)
-        gpu.set_interrupts(device.MSI, 0, [os.dup(self.event)])
+        if beside is None:
+            gpu.dma_map(0, RAM, guest.descriptor, 0, True)
+            gpu.set_interrupts(device.MSI, 0, [os.dup(self.event)])
 
     # Registers and memory
 
@@ -101,15 +105,11 @@ class Driver:
     def read(self, offset: int) -> int:
         return int.from_bytes(self.gpu.region_read(0, offset, 4), "little")
 
-    def mailbox(self, *request: int, media: bool = False) -> list[int]:
-        flags, bell = (
-            (device.MEDIA_FLAGS, device.MEDIA_DOORBELL)
-            if media
-            else (device.MAIN_FLAGS, device.MAIN_DOORBELL)
-        )
+    def mailbox(self, *request: int) -> list[int]:
+        flags = device.MAIN_FLAGS if self.bell == device.MAIN_DOORBELL else device.MEDIA_FLAGS
         for index, word in enumerate(request):
             self.write(flags + 4 * index, word)
-        self.write(bell, 0)
+        self.write(self.bell, 0)
         return [self.read(flags + 4 * index) for index in range(4)]
 
     def ram(self, size: int = PAGE) -> int:
@@ -172,7 +172,7 @@ class Driver:
             self._put(self.h2g + 4 * (tail + index), word)
         descriptor[1] = (tail + 1 + len(message)) % words
         if doorbell:
-            self.write(device.MAIN_DOORBELL, 0)
+            self.write(self.bell, 0)
             self.drain()
 
     def _put(self, address: int, word: int) -> None:
@@ -376,6 +376,12 @@ class Queue:
     def submit(self, batch_address: int) -> int:
         """A job: the batch, then its sequence number into the fence page and an interrupt."""
         self.seqno += 1
+        self.ring_job(batch_address)
+        self.driver.fast(Action.SCHED_CONTEXT, self.identity)
+        return self.seqno
+
+    def ring_job(self, batch_address: int) -> None:
+        """A job's commands into the ring."""
         self.ring(
             [
                 *self.flush(invalidate_tlb=1),
@@ -384,18 +390,16 @@ class Queue:
                 *c.UserInterrupt.encode(),
             ]
         )
-        self.driver.fast(Action.SCHED_CONTEXT, self.identity)
-        return self.seqno
 
     def flush(self, **fields: int) -> list[int]:
         """The engine's own command for a flush."""
-        if self.engine.name.startswith("bcs"):
+        if self.engine.kind not in ("rcs", "ccs"):
             return c.FlushDw.encode(4, **fields)
         return c.PipeControl.encode(**fields)
 
     def store_global(self, address: int, value: int) -> list[int]:
         """A flush that stores a value at a GGTT address."""
-        if self.engine.name.startswith("bcs"):
+        if self.engine.kind not in ("rcs", "ccs"):
             return c.FlushDw.encode(5, post_sync=1, ggtt=1, address=address, data=[value, 0])
         return c.PipeControl.encode(post_sync=1, ggtt=1, address=address, low=value)
 
@@ -419,11 +423,20 @@ class Queue:
         return address
 
 
-def machine(count: int = 1, vram: int = VRAM, bar: int | None = None) -> list[Driver]:
+def media(main: Driver) -> Driver:
+    """The media GT of a GPU that has one, started."""
+    driver = Driver(main.gpu, Platform(main.checks, Trace(), Clock(), {}), main.guest, beside=main)
+    driver.start()
+    return driver
+
+
+def machine(
+    count: int = 1, vram: int = VRAM, bar: int | None = None, *, media_gt: bool = False
+) -> list[Driver]:
     """GPUs that reach one another, each with a driver that has started it."""
     shared = platform()
     guest = Guest()
-    gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared) for index in range(count)]
+    gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt) for index in range(count)]
     connect_peers(gpus)
     drivers = [Driver(gpu, shared, guest) for gpu in gpus]
     for index, driver in enumerate(drivers):

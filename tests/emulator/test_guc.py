@@ -8,6 +8,7 @@ import os
 import pytest
 
 from guest.emulator import hxg
+from guest.emulator.device import MEDIA_DOORBELL
 from guest.emulator.hxg import Action, Failure, Type
 from guest.emulator.klv import MAIN_REGISTERS
 from tests.emulator.driver import G2H_SIZE, VRAM, Driver, machine
@@ -44,8 +45,9 @@ def test_unknown_value_is_refused(driver: Driver) -> None:
 
 
 def test_media_gpu_does_not_exist(driver: Driver) -> None:
-    assert driver.mailbox(Action.VF_RESET, media=True)[0] == hxg.success()
-    assert driver.mailbox(Action.QUERY_SINGLE_KLV, 0x3000, media=True)[:2] == [hxg.success(1), 0]
+    driver.bell = MEDIA_DOORBELL
+    assert driver.mailbox(Action.VF_RESET)[0] == hxg.success()
+    assert driver.mailbox(Action.QUERY_SINGLE_KLV, 0x3000)[:2] == [hxg.success(1), 0]
 
 
 def test_hardware_table_is_written_where_asked(driver: Driver) -> None:
