@@ -17,10 +17,11 @@ from mock.driver.driver import Driver
 from mock.driver.fence import Fence, stub
 from mock.driver.file import DrmFile
 from mock.driver.stats import GtStats
+from mock.driver.steps import MapRequest
 from mock.driver.svm import Svm
 from mock.driver.vm import Vm
 from mock.driver.vma import Vma
-from mock.driver.vma_ops import MapRequest, VmaOps
+from mock.driver.vma_ops import VmaOps
 from mock.kernel import Deferred, File, Services, Task
 
 _ANYTHING = 1 << 32

@@ -14,8 +14,9 @@ from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence, FenceArray, stub
 from mock.driver.gpuva import Piece
 from mock.driver.platform import SZ_4K
+from mock.driver.steps import MapRequest
 from mock.driver.vma import Vma, VmaKind
-from mock.driver.vma_ops import MapRequest, VmaOps
+from mock.driver.vma_ops import VmaOps
 
 if TYPE_CHECKING:
     from mock.driver.blocking import Blocking

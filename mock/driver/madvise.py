@@ -13,8 +13,9 @@ from mock.driver.bo import PL_TT, Bo, is_vram
 from mock.driver.devmem import Pagemap, owner
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, Coherency
+from mock.driver.steps import Map, MapRequest
 from mock.driver.vma import Purgeable, Vma, VmaKind
-from mock.driver.vma_ops import Map, MapRequest, VmaOps
+from mock.driver.vma_ops import VmaOps
 
 if TYPE_CHECKING:
     from mock.driver.blocking import Blocking

@@ -16,6 +16,7 @@ from mock.driver import binding, gpuva
 from mock.driver.bo import PL_TT, is_vram
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_1G
+from mock.driver.steps import Map, MapRequest, Prefetch, Remap, Step, Unmap
 from mock.driver.vma import MemAttr, Purgeable, Vma, VmaKind
 
 if TYPE_CHECKING:
@@ -25,66 +26,6 @@ if TYPE_CHECKING:
     from mock.driver.vm import Vm
 
 CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFFFFFF
-
-
-@dataclass
-class MapRequest:
-    """What a MAP operation asks for beside the range."""
-
-    kind: VmaKind
-    pat_index: int = 0
-    read_only: bool = False
-    dumpable: bool = False
-    autoreset: bool = False
-    immediate: bool = False
-    invalidate_on_bind: bool = False
-
-
-@dataclass
-class Map:
-    piece: gpuva.Piece
-    request: MapRequest
-    vma: Vma | None = None
-
-
-@dataclass
-class Remap:
-    """`skip_*`: that part keeps its page table entries."""
-
-    old: Vma
-    before_piece: gpuva.Piece | None
-    after_piece: gpuva.Piece | None
-    before: Vma | None = None
-    after: Vma | None = None
-    skip_before: bool = False
-    skip_after: bool = False
-    committed: bool = False
-
-    @property
-    def hole(self) -> tuple[int, int]:
-        """The part of the old VMA that goes away."""
-        start = self.before_piece.end if self.before_piece else self.old.start
-        end = self.after_piece.start if self.after_piece else self.old.end
-        return start, end
-
-
-@dataclass
-class Unmap:
-    vma: Vma
-    committed: bool = False
-
-
-@dataclass
-class Prefetch:
-    vma: Vma
-    start: int
-    end: int
-    region: int = 0
-    chosen: bool = False
-    """The region was set; the driver leaves it unset (0) after the first VMA that is no mirror."""
-
-
-Step = Map | Remap | Unmap | Prefetch
 
 
 @dataclass
