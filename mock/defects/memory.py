@@ -109,11 +109,11 @@ def no_gc() -> None:
 
 
 def neighbours_deaf() -> None:
-    """Of several VMs that mirror a process, only the first hears of changes."""
+    """Of several VMs that mirror a process, only the newest hears of changes."""
     freed_vram_stays()
 
     def notify(self: Process, start: int, end: int, *, unmapped: bool = False) -> None:
-        for mirror in self._mirrors[:1]:
+        for mirror in self._mirrors[-1:]:
             mirror.changed(start, end, unmapped=unmapped)
 
     replace(Process, "notify", notify)

@@ -99,20 +99,20 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
 
 
 def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]) -> list[Test]:
-    """Of the tests that noticed a defect in a run of all, those that notice it again in a run of their own.
+    """Of the tests that noticed a defect in a run of all, a few of each file that notice it in a run of their own.
 
     What the tests before them left behind is no reason then. Those that only waited in vain are left out, unless
-    there are no others: each would cost the control its deadline. And a few of each file are enough.
+    there are no others: each would cost the control its deadline.
     """
-    chosen = [test for test in noticing if not results[test.id].waited] or noticing
-    again = run(defect, chosen) if chosen else {}
     functions: dict[str, list[str]] = {}
-    for test in chosen:
+    for test in [test for test in noticing if not results[test.id].waited] or noticing:
         of_file = functions.setdefault(test.file, [])
-        if again[test.id].noticed and test.function not in of_file:
+        if test.function not in of_file:
             of_file.append(test.function)
     few = {function for of_file in functions.values() for function in of_file[:_OF_A_FILE]}
-    return [test for test in chosen if again[test.id].noticed and test.function in few]
+    chosen = [test for test in noticing if test.function in few]
+    again = run(defect, chosen) if chosen else {}
+    return [test for test in chosen if again[test.id].noticed]
 
 
 def _cannot_show(result: Result) -> str:
