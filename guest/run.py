@@ -104,6 +104,16 @@ def evidence(process: int) -> str:
     return ""
 
 
+def latest_loss(since: float) -> str | None:
+    """Why the last guest was lost that was lost after ``since`` (seconds since the epoch), in one line."""
+    for outcome in sorted(RUNS.glob(f"*/*/{OUTCOME}"), key=lambda path: path.stat().st_mtime, reverse=True):
+        if outcome.stat().st_mtime < since:
+            break
+        if lost := json.loads(outcome.read_text())["lost"]:
+            return f"{lost}; its logs are in {outcome.parent}"
+    return None
+
+
 def report_loss(outcome: Outcome, files: Files) -> None:
     """Say on standard error why a guest was lost, with the end of its console."""
     if outcome.lost:

@@ -85,6 +85,11 @@ def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def kill_after(first: subprocess.Popen[bytes], then: subprocess.Popen[bytes]) -> None:
+    first.wait()
+    then.kill()
+
+
 def die_with_parent() -> None:
     """In a child before exec: killed when its parent ends, however that happens (prctl(2))."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -211,6 +216,8 @@ class Guest:
         with self.files.checks.open("wb") as checks:
             if emulator is not None:
                 channels.pass_on("checks", self._reports, checks)
+                # A machine whose GPU has gone only waits for it.
+                threading.Thread(target=kill_after, args=(emulator, machine), daemon=True).start()
             outcome = self._watch(channels.ours["status"], on_ready, machine, emulator)
             for process in self._processes:
                 process.kill()
