@@ -8,7 +8,7 @@ import sys
 import time
 
 from mock.defects import defects
-from tests.controls.control import check, record
+from tests.controls.control import Verdict, check, record
 from tests.controls.inventory import load
 
 
@@ -23,14 +23,14 @@ def main() -> int:
     arguments = parser.parse_args()
     if unknown := set(arguments.defects) - set(defects()):
         parser.error(f"no defect {', '.join(sorted(unknown))}; there are: {', '.join(defects())}")
-    work = record if arguments.record else check
     tests, failed = load(), False
     for defect in arguments.defects or defects():
         start = time.monotonic()
-        problems = work(defect, tests)
-        failed |= bool(problems)
-        print(f"{defect}: {'FAIL' if problems else 'ok'} ({time.monotonic() - start:.1f} s)", flush=True)
-        for problem in problems:
+        verdict = Verdict(record(defect, tests)) if arguments.record else check(defect, tests)
+        failed |= bool(verdict.problems)
+        state = "FAIL" if verdict.problems else f"not run: {verdict.not_run}" if verdict.not_run else "ok"
+        print(f"{defect}: {state} ({time.monotonic() - start:.1f} s)", flush=True)
+        for problem in verdict.problems:
             print(f"  {problem}", flush=True)
     return int(failed)
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Mapping
 from inspect import getdoc
 
@@ -19,15 +20,28 @@ _OF_A_FILE = 3
 RECORD = "python -m tests.controls --record"
 
 
-def check(defect: str, tests: Collection[Test]) -> list[str]:
-    """Run the control of a defect. Returns what is wrong, one line each."""
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """What a control showed."""
+
+    problems: list[str]
+    """What is wrong, one line each."""
+    not_run: str = ""
+    """Why this machine could run none of the tests, if so: then the control showed nothing."""
+
+
+def check(defect: str, tests: Collection[Test]) -> Verdict:
+    """Run the control of a defect."""
     listed = claims.read(defect)
     problems = gaps(defect, listed, tests)
     selected = [test for test in tests if listed.covers(test)]
     try:
-        return problems + verdicts(defect, run(defect, selected))
+        results = run(defect, selected)
     except RuntimeError as error:
-        return [*problems, f"{defect}: {error}"]
+        return Verdict([*problems, f"{defect}: {error}"])
+    untested = {result.reason for result in results.values() if result.outcome == "UNTESTED"}
+    nothing_ran = all(result.outcome == "UNTESTED" for result in results.values())
+    return Verdict(problems + verdicts(defect, results), ", ".join(sorted(untested)) if nothing_ran else "")
 
 
 def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
@@ -52,32 +66,45 @@ def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
 
 
 def verdicts(defect: str, results: Mapping[str, Result]) -> list[str]:
-    """Which tests of the list did not notice the defect."""
-    problems = []
+    """Which tests of the list did not notice the defect. What the machine cannot run is left out."""
+    failings: dict[tuple[str, str], list[str]] = {}
     for test, result in results.items():
-        if result.noticed:
-            continue
-        if result.outcome == "PASS":
-            what = "passes although it claims to notice"
-        elif result.reason:
-            what = f"was not run ({result.reason}), which shows nothing,"
-        else:
-            what = f"ended as {result.outcome}{f' ({result.message})' if result.message else ''}, which shows nothing,"
-        problems.append(f"{defect}: {test} {what} that {means(defect)}")
-    return problems
+        if not result.noticed and result.outcome != "UNTESTED":
+            function, bracket, case = test.partition("[")
+            failings.setdefault((function, _failing(result)), []).append(bracket + case)
+    return [
+        f"{defect}: {function}{' '.join(cases)} {failing} that {means(defect)}"
+        for (function, failing), cases in failings.items()
+    ]
+
+
+def _failing(result: Result) -> str:
+    if result.outcome == "PASS":
+        return "passes although it claims to notice"
+    if result.reason:
+        return f"was not run ({result.reason}), which shows nothing,"
+    return (
+        f"ended as {result.outcome}{f' ({result.message})' if result.message else ''}, which shows nothing,"
+    )
 
 
 def record(defect: str, tests: Collection[Test]) -> list[str]:
     """Write the list of a defect anew, for review. Returns the tests that a rule wants in it and that did not
     notice the defect: they are left out, and have to be strengthened, or excepted with a reason.
 
-    Exceptions that were made by hand stay. Raises RuntimeError when a run could not be carried through.
+    Exceptions that were made by hand stay, and so does what this machine cannot run. Raises RuntimeError when a
+    run could not be carried through.
     """
-    rule, kept = RULES.get(defect), claims.read(defect).by_hand()
+    old = claims.read(defect)
+    rule, kept = RULES.get(defect), old.by_hand()
     wanted = [test for test in tests if rule is None or rule(test)]
     candidates = [test for test in wanted if kept.reason(test) is None]
     results = run(defect, candidates)
-    noticing = [test for test in candidates if results[test.id].noticed]
+    noticing = [
+        test
+        for test in candidates
+        if results[test.id].noticed or (results[test.id].outcome == "UNTESTED" and old.covers(test))
+    ]
     if rule is None:
         noticing = _dependable(defect, noticing, results)
     # A case that no platform here can run does not stand in the way of its function.
@@ -86,7 +113,7 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
     known = {name for test in tests for name in (test.id, test.function)}
     exceptions = {name: why for name, why in kept.exceptions.items() if name in known}
     for test in candidates:
-        if rule and (why := _cannot_show(results[test.id])):
+        if rule and test not in noticing and (why := _cannot_show(results[test.id])):
             exceptions[test.id] = f"[{why}]"
     claims.write(defect, _head(defect), Claims(tuple(names), exceptions))
     if rule is None:
@@ -94,7 +121,7 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
     return [
         f"{test.id} does not notice that {means(defect)}, though {rule(test)}"
         for test in candidates
-        if not results[test.id].noticed and test.id not in exceptions
+        if test not in noticing and test.id not in exceptions
     ]
 
 
@@ -119,8 +146,10 @@ def _cannot_show(result: Result) -> str:
     """Why a test can show nothing here at all, or an empty string."""
     if result.outcome in ("KNOWN", "XPASS"):
         return "KNOWN: it fails on the sound mock"
-    if result.outcome in ("NOT-CLAIMED", "UNTESTED"):
+    if result.outcome == "NOT-CLAIMED":
         return f"{result.reason}: no platform of the mock runs it"
+    if result.outcome == "UNTESTED":
+        return f"{result.reason}: nobody could run it who recorded this"
     return ""
 
 

@@ -12,9 +12,11 @@ from tests.controls.inventory import load
 @pytest.mark.parametrize("defect", defects())
 def test_a_defect_is_noticed_by_every_test_that_claims_to(defect: str) -> None:
     """No test in the list of a defect passes under it, and no test that should be in the list is missing."""
-    problems = check(defect, load())
-    if problems:
-        pytest.fail("\n".join(problems), pytrace=False)
+    verdict = check(defect, load())
+    if verdict.problems:
+        pytest.fail("\n".join(verdict.problems), pytrace=False)
+    if verdict.not_run:
+        pytest.skip(f"this machine runs none of the tests that claim to notice: {verdict.not_run}")
 
 
 def test_every_list_is_that_of_a_defect() -> None:

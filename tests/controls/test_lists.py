@@ -15,6 +15,9 @@ from tests.controls.inventory import Test
 from tests.controls.rules import RULES
 from tests.controls.trial import Result
 
+FELL, PASSED, ABSENT = Result("FAIL", "it saw 0"), Result("PASS"), Result("NOT-CLAIMED", reason="NEEDS:pxp")
+SWAPLESS = Result("UNTESTED", reason="NEEDS:swap")
+
 
 def case(name: str, *acts: str, about: str = "bind.x", source: str = "") -> Test:
     return Test(f"suites/a/test_a.py::{name}", frozenset(acts), (about,), source)
@@ -107,6 +110,7 @@ def test_a_list_without_tests_is_no_control() -> None:
         (Result("PASS"), "passes although it claims to notice"),
         (Result("NOT-CLAIMED", reason="NEEDS:vram"), "was not run (NEEDS:vram), which shows nothing,"),
         (Result("ERROR", "backend: KeyError"), "ended as ERROR (backend: KeyError), which shows nothing,"),
+        (Result("UNTESTED", reason="NEEDS:swap"), None),
         (Result("KNOWN", "a finding"), "ended as KNOWN (a finding), which shows nothing,"),
     ],
 )
@@ -115,6 +119,17 @@ def test_a_verdict_names_test_and_defect(result: Result, said: str | None) -> No
         [f"no-gc: a::b {said} that ranges of memory that was unmapped are never collected"] if said else []
     )
     assert verdicts("no-gc", {"a::b": result}) == expected
+
+
+def test_a_verdict_names_cases_together() -> None:
+    results = {
+        "a::b[1]": Result("PASS"),
+        "a::b[2]": FELL,
+        "a::b[x y]": Result("PASS"),
+        "a::c": Result("PASS"),
+    }
+    said = "passes although it claims to notice that ranges of memory that was unmapped are never collected"
+    assert verdicts("no-gc", results) == [f"no-gc: a::b[1] [x y] {said}", f"no-gc: a::c {said}"]
 
 
 @pytest.mark.parametrize("defect", defects())
@@ -143,9 +158,6 @@ def lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-FELL, PASSED, ABSENT = Result("FAIL", "it saw 0"), Result("PASS"), Result("NOT-CLAIMED", reason="NEEDS:pxp")
-
-
 def test_recording_lists_who_notices_and_tells_who_does_not(
     lists: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,10 +165,14 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
         "except suites/a/test_a.py::test_kept: a person said so\n"
         "except suites/a/test_a.py::test_f[1]: [KNOWN: it did fail once]\n"
         "except suites/a/test_a.py::test_gone: it is no more\n"
+        "suites/a/test_a.py::test_swap\n"
     )
     tests = [
         *(case(f"test_f[{n}]", "store") for n in (1, 2, 3)),
-        *(case(name, "store") for name in ("test_weak", "test_kept", "test_absent")),
+        *(
+            case(name, "store")
+            for name in ("test_weak", "test_kept", "test_absent", "test_swap", "test_swap_2")
+        ),
         case("test_of_something_else", "ioctl"),
     ]
     runs = _Runs(
@@ -166,6 +182,8 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
             "test_f[3]": ABSENT,
             "test_weak": PASSED,
             "test_absent": ABSENT,
+            "test_swap": SWAPLESS,
+            "test_swap_2": SWAPLESS,
         }
     )
     monkeypatch.setattr(control, "run", runs)
@@ -173,11 +191,12 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
     assert weak.startswith("suites/a/test_a.py::test_weak does not notice that the GPU executes nothing")
     assert weak.endswith("though it declares store")
     written = claims.read("gpu-idle")
-    assert written.tests == of("test_f")
+    assert written.tests == of("test_f", "test_swap")
     assert written.exceptions == {
         of("test_kept")[0]: "a person said so",
         of("test_f[3]")[0]: "[NEEDS:pxp: no platform of the mock runs it]",
         of("test_absent")[0]: "[NEEDS:pxp: no platform of the mock runs it]",
+        of("test_swap_2")[0]: "[NEEDS:swap: nobody could run it who recorded this]",
     }
 
 
@@ -200,3 +219,17 @@ def test_without_a_rule_only_those_count_that_notice_it_again_and_soon(
     assert record("no-gc", tests) == []
     assert runs.asked[1] == ["test_good", "test_by_chance", "test_b[1]", "test_b[2]"], "three, with all cases"
     assert claims.read("no-gc").tests == of("test_good", "test_b")
+
+
+@pytest.mark.parametrize(
+    ("results", "not_run"),
+    [({"test_f": SWAPLESS, "test_g": SWAPLESS}, "NEEDS:swap"), ({"test_f": SWAPLESS, "test_g": FELL}, "")],
+    ids=["none", "some"],
+)
+def test_a_control_that_the_machine_cannot_run_says_so(
+    lists: Path, monkeypatch: pytest.MonkeyPatch, results: dict[str, Result], not_run: str
+) -> None:
+    (lists / "no-gc.txt").write_text("".join(f"{name}\n" for name in of("test_f", "test_g")))
+    monkeypatch.setattr(control, "run", _Runs(results))
+    verdict = control.check("no-gc", [case("test_f"), case("test_g")])
+    assert (verdict.problems, verdict.not_run) == ([], not_run)
