@@ -40,6 +40,7 @@ class Clients:
         self.internal_error = internal_error
         self._processes: dict[int, Process] = {}
         self._threads: dict[int, Thread] = {}
+        self._tgids: dict[int, int] = {}
         self._mailboxes: dict[AddressSpace, Mailbox] = {}
         self._unbound: set[AddressSpace] = set()
         self._spaces: dict[AddressSpace, None] = {}
@@ -62,10 +63,15 @@ class Clients:
 
     def of(self, tid: int) -> Process | None:
         """The process of a thread, if it has used a device."""
-        try:
-            tgid = procfs.status(tid).tgid
-        except OSError:
-            return None
+        tgid = self._tgids.get(tid)
+        if tgid is None or not os.path.exists(f"/proc/{tgid}/task/{tid}"):  # noqa: PTH110 - for each open(2)
+            try:
+                tgid = procfs.status(tid).tgid
+            except OSError:
+                return None
+            if tgid not in self._processes:
+                return None
+            self._tgids[tid] = tgid
         process = self._processes.get(tgid)
         if process is not None and process.exec_seen and self._replaced(process):
             return None
@@ -121,6 +127,7 @@ class Clients:
             return
         self._loop.forget(process.pidfd)
         os.close(process.pidfd)
+        self._tgids = {tid: tgid for tid, tgid in self._tgids.items() if tgid != process.tgid}
         if self._processes.get(process.tgid) is process:
             del self._processes[process.tgid]
         process.gone = True

@@ -23,3 +23,20 @@ DEVICES = (
     Rule("execveat"),
 )
 """For a program that opens devices by name and uses them."""
+
+PROGRAMS = DEVICES + tuple(
+    Rule(name)
+    for name in (
+        "stat",
+        "lstat",
+        "fstat",
+        "newfstatat",
+        "statx",
+        "access",
+        "faccessat",
+        "faccessat2",
+        "readlink",
+        "readlinkat",
+    )
+)
+"""For any program: it may look at devices and at sysfs before."""

@@ -390,6 +390,18 @@ class Services(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class PciDevice:
+    """What sysfs says of a device. `slot` is its address, such as 0000:03:00.0."""
+
+    slot: str
+    vendor: int
+    device: int
+    subsystem_vendor: int
+    subsystem_device: int
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
 class MapRequest:
     """An mmap(2) of a DRM file at a fake offset (4 GiB and up); bytes."""
 
@@ -405,6 +417,9 @@ class Driver(Protocol):
 
     def nodes(self) -> Mapping[str, int]:
         """Names below /dev/dri, with their minor numbers: {"card0": 0, "renderD128": 128}."""
+
+    def pci(self, minor: int) -> PciDevice:
+        """The device behind a node."""
 
     def open(self, minor: int, task: Task, memory: File) -> Any:
         """A device node is being opened; `memory` is the file the client gets. Returns the driver's own

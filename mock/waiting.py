@@ -8,13 +8,14 @@ kernel would.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 
+from mock.call import Call
 from mock.kernel import ERESTARTSYS, Deferred
 from mock.linux import procfs
-from mock.linux.seccomp import Listener, Notification
+from mock.linux.seccomp import Gone
 from mock.loop import EventLoop
 from mock.unanswered import Unanswered
 
@@ -24,8 +25,7 @@ _LOOK = 0.005
 
 @dataclass
 class _Sleeper:
-    ident: int
-    tid: int
+    call: Call
     deferred: Deferred
     shared_seen: bool = False
     """A signal for the whole process was pending at the last look."""
@@ -34,21 +34,17 @@ class _Sleeper:
 class Waiting:
     """The callers that wait for a Deferred."""
 
-    def __init__(
-        self, loop: EventLoop, unanswered: Unanswered, answer: Callable[[Listener, int, int], None]
-    ) -> None:
+    def __init__(self, loop: EventLoop, unanswered: Unanswered) -> None:
         self._loop = loop
         self._unanswered = unanswered
-        self._answer = answer
         self._sleepers: dict[int, _Sleeper] = {}
         self._looking = False
-        self.listener: Listener | None = None
 
-    def add(self, notification: Notification, deferred: Deferred) -> None:
+    def add(self, call: Call, deferred: Deferred) -> None:
         """Answer this call when the Deferred is settled."""
-        sleeper = _Sleeper(notification.id, notification.tid, deferred)
-        self._sleepers[sleeper.ident] = sleeper
-        self._unanswered.sleep(sleeper.ident)
+        sleeper = _Sleeper(call, deferred)
+        self._sleepers[sleeper.call.notification.id] = sleeper
+        self._unanswered.sleep(sleeper.call.notification.id)
         deferred.deliver_to(lambda result: self._wake(sleeper, result))
         if self._sleepers and not self._looking:
             self._looking = True
@@ -61,19 +57,20 @@ class Waiting:
             sleeper.deferred.abandoned()
 
     def _remove(self, sleeper: _Sleeper) -> bool:
-        self._unanswered.wake(sleeper.ident)
-        return self._sleepers.pop(sleeper.ident, None) is not None
+        self._unanswered.wake(sleeper.call.notification.id)
+        return self._sleepers.pop(sleeper.call.notification.id, None) is not None
 
     def _wake(self, sleeper: _Sleeper, result: int) -> None:
-        if not self._remove(sleeper) or self.listener is None:
+        if not self._remove(sleeper):
             return
         if result == -ERESTARTSYS and self._interruption(sleeper) != _RESTARTS:
             result = -errno.EINTR
-        self._answer(self.listener, sleeper.ident, result)
+        with contextlib.suppress(Gone):
+            sleeper.call.answer(result)
 
     def _look(self) -> None:
         for sleeper in list(self._sleepers.values()):
-            if self.listener is None or not self.listener.valid(sleeper.ident):
+            if not sleeper.call.listener.valid(sleeper.call.notification.id):
                 self._remove(sleeper)
                 sleeper.deferred.abandoned()
             elif self._interruption(sleeper):
@@ -87,7 +84,7 @@ class Waiting:
         that number reaches the program if no signal is delivered to this very thread at once.
         """
         try:
-            status = procfs.status(sleeper.tid)
+            status = procfs.status(sleeper.call.tid)
         except OSError:
             return _NOT
         if status.pending & ~status.blocked:
@@ -97,7 +94,7 @@ class Waiting:
             return _NOT
         # The kernel gives a process's signal to the main thread if that does not block it, else to some thread that
         # is awake: if it is still there a look later, nobody else has taken it.
-        if sleeper.tid == status.tgid or status.threads == 1:
+        if sleeper.call.tid == status.tgid or status.threads == 1:
             return _RESTARTS
         seen, sleeper.shared_seen = sleeper.shared_seen, True
         return _INTERRUPTS if seen else _NOT

@@ -16,11 +16,13 @@ from mock.driver.process import Processes
 from mock.driver.scheduler import Scheduler
 from mock.driver.syncobj_ioctl import Exports
 from mock.driver.table import make_table
+from mock.kernel import PciDevice
 
 if TYPE_CHECKING:
     from mock.kernel import Deferred, File, MapRequest, Services, Task
 
 FIRST_RENDER_MINOR = 128
+INTEL = 0x8086
 
 
 class Driver:
@@ -54,10 +56,21 @@ class Driver:
         names = {f"renderD{device.minor}": device.minor for device in self.devices}
         return names | {f"card{device.index}": device.index for device in self.devices}
 
+    def _device(self, minor: int) -> Device:
+        return self.devices[minor - FIRST_RENDER_MINOR if minor >= FIRST_RENDER_MINOR else minor]
+
+    def pci(self, minor: int) -> PciDevice:
+        """What the PCI bus says of the device behind a node."""
+        device = self._device(minor)
+        profile = device.profile
+        return PciDevice(
+            device.pci_address, INTEL, profile.device_id, INTEL, profile.device_id, profile.revision
+        )
+
     def open(self, minor: int, task: Task, memory: File) -> DrmFile:
         """A node was opened; `memory` is the file that the client got."""
         render = minor >= FIRST_RENDER_MINOR
-        device = self.devices[minor - FIRST_RENDER_MINOR if render else minor]
+        device = self._device(minor)
         self._open_files[memory] = device
         return DrmFile(device, task, memory, render=render)
 

@@ -38,6 +38,39 @@ def bad_address(address: int) -> OSError:
     return OSError(errno.EFAULT, f"bad address {address:#x}")
 
 
+class Unreadable(Exception):  # noqa: N818 - a condition, not a failure
+    """Nothing can be read there without the mock's doing, or at all."""
+
+
+class PeekedMemory:
+    """A moment's look into the memory of a process that has no device. Raises OSError when that is not
+    allowed.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
+
+    def __enter__(self) -> PeekedMemory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def peek(self, address: int, size: int) -> bytes:
+        """What is there. Raises Unreadable."""
+        return _read(self._fd, address, size)
+
+
+def _read(fd: int, address: int, size: int) -> bytes:
+    try:
+        data = os.pread(fd, size, address) if address < _TOP else b""
+    except OSError:
+        data = b""
+    if len(data) < size:
+        raise Unreadable
+    return data
+
+
 class ProcessMemory:
     """One address space. Raises OSError (ENOENT, EACCES) when it cannot be opened."""
 
@@ -102,6 +135,10 @@ class ProcessMemory:
         if not data:
             raise Dead
         raise Missing(address + len(data), len(data))
+
+    def peek(self, address: int, size: int) -> bytes:
+        """As `read`, but raises Unreadable when anything is in the way."""
+        return _read(self._fd, address, size)
 
     def write(self, address: int, data: bytes | memoryview) -> None:
         """Put it there, whatever the protection."""

@@ -8,7 +8,7 @@ import os
 import struct
 from typing import Any
 
-from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest
+from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest, PciDevice
 
 
 def number(nr: int) -> int:
@@ -94,6 +94,9 @@ class EchoDriver:
 
     def nodes(self) -> dict[str, int]:
         return {"card0": 0, "renderD128": 128}
+
+    def pci(self, minor: int) -> PciDevice:
+        return PciDevice("0000:03:00.0", 0x8086, 0xE20B, 0x8086, 0x1100, 4)
 
     def open(self, minor: int, task: Any, memory: Any) -> Any:
         os.ftruncate(memory.fileno(), (1 << 32) + 16 * PAGE_SIZE)

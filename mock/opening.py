@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""open(2) and its relatives."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from mock.call import AT_FDCWD, Call
+from mock.clients import Clients
+from mock.files import ClientFile, Files
+from mock.kernel import Driver
+from mock.naming import Debugfs, Entry, Naming, Node, Place
+from mock.tasks import Thread
+from mock.tree import Tree
+
+_O_PATH = 0o10000000
+
+
+class Opening:
+    """Handlers of the calls. `opened` is called with the thread that opens a device, before it has the
+    answer.
+    """
+
+    def __init__(
+        self,
+        driver: Driver,
+        clients: Clients,
+        files: Files,
+        naming: Naming,
+        tree: Tree,
+        opened: Callable[[Thread], None],
+    ) -> None:
+        self._driver = driver
+        self._clients = clients
+        self._files = files
+        self._naming = naming
+        self._tree = tree
+        self._opened = opened
+        self.handlers = {"open": self._open, "openat": self._openat, "openat2": self._openat2}
+
+    def _open(self, call: Call) -> int | None:
+        path, flags = call.arguments[:2]
+        place = self._naming.place(call.tid, AT_FDCWD, path)
+        return None if place is None else self._open_place(call, place, flags)
+
+    def _openat(self, call: Call) -> int | None:
+        directory, path, flags = call.arguments[:3]
+        place = self._naming.place(call.tid, directory, path)
+        return None if place is None else self._open_place(call, place, flags)
+
+    def _openat2(self, call: Call) -> int | None:
+        directory, path, how = call.arguments[:3]
+        place = self._naming.place(call.tid, directory, path)
+        if place is None:
+            return None
+        # struct open_how begins with 64 bits of flags.
+        flags = int.from_bytes(self._clients.meet(call.tid).mm.read(how, 8), "little")
+        return self._open_place(call, place, flags)
+
+    def _open_place(self, call: Call, place: Place, flags: int) -> int:
+        match place:
+            case Node(_, minor):
+                return self._open_node(call, minor, flags)
+            case Debugfs(path):
+                return self._open_debugfs(call, path, flags)
+            case Entry(path):
+                return call.give(self._tree.open(path, flags), flags)
+
+    def _open_node(self, call: Call, minor: int, flags: int) -> int:
+        if flags & os.O_DIRECTORY:
+            return -errno.ENOTDIR
+        thread = self._clients.meet(call.tid)
+        file = self._files.create(lambda: self._released(file))
+        # Counted as open from here: should opening fail, closing this releases the file.
+        given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH))
+        try:
+            file.private = self._driver.open(minor, thread, file)
+            file.node = minor
+        except BaseException:
+            os.close(given)
+            raise
+        self._opened(thread)
+        return call.give(given, flags)
+
+    def _released(self, file: ClientFile) -> None:
+        if file.node is not None:
+            self._driver.release(file.private)
+
+    def _open_debugfs(self, call: Call, path: str, flags: int) -> int:
+        data = self._driver.debugfs(path)
+        if data is None:
+            return -errno.ENOENT
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            return -errno.EACCES
+        fd = os.memfd_create("debugfs", os.MFD_CLOEXEC)
+        try:
+            os.write(fd, data)
+            given = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(fd)
+        return call.give(given, flags)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: MIT
+"""The files by which programs find devices: /dev/dri and what sysfs says, as a file system that is mounted
+nowhere.
+
+Under its root every file has the path it seems to have: dev/dri/card0, sys/class/drm/card0, ...
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from ctypes import c_char_p
+from pathlib import Path
+
+from mock.kernel import PciDevice
+from mock.linux.syscall import syscall
+
+DRM_MAJOR = 226
+NODES = "/dev/dri"
+_BRIDGE = "sys/devices/pci0000:00"
+
+_FSCONFIG_CMD_CREATE = 6
+_CLOEXEC = 1
+_MOUNT_ATTR_NODEV = 0x4
+
+
+class Tree:
+    """Made when a file of it is first asked for. `devices`: minor to PCI device."""
+
+    def __init__(self, nodes: Mapping[str, int], devices: Mapping[int, PciDevice]) -> None:
+        self._nodes = nodes
+        self._devices = devices
+        self._root: int | None = None
+        self._temporary: str | None = None
+        slots = {device.slot for device in devices.values()}
+        self._places = (
+            NODES,
+            "/sys/class/drm",
+            *(f"/sys/dev/char/{DRM_MAJOR}:{minor}" for minor in nodes.values()),
+            *(f"/sys/bus/pci/devices/{slot}" for slot in slots),
+            *(f"/{_BRIDGE}/{slot}" for slot in slots),
+        )
+
+    def has(self, path: str) -> bool:
+        """Whether a normal absolute path is in the places that the mock makes up, if perhaps of no file."""
+        return path.startswith(self._places) and any(
+            path == place or path.startswith(f"{place}/") for place in self._places
+        )
+
+    def open(self, path: str, flags: int) -> int:
+        """A new descriptor. Raises OSError as open(2)."""
+        return os.open(path[1:], flags & ~os.O_CREAT | os.O_CLOEXEC, dir_fd=self._made())
+
+    def stat(self, path: str, *, follow: bool) -> os.stat_result:
+        """Raises OSError as stat(2)."""
+        return os.stat(path[1:], dir_fd=self._made(), follow_symlinks=follow)
+
+    def readlink(self, path: str) -> str:
+        """Raises OSError as readlink(2)."""
+        return os.readlink(path[1:], dir_fd=self._made())
+
+    def is_nodes(self, path: str) -> bool:
+        """Whether that path, of a descriptor in /proc, leads to the directory of nodes."""
+        if self._root is None:
+            return False
+        try:
+            return os.path.samestat(Path(path).stat(), self.stat(NODES, follow=True))
+        except OSError:
+            return False
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._root is not None:
+            os.close(self._root)
+        if self._temporary is not None:
+            shutil.rmtree(self._temporary, ignore_errors=True)
+
+    def _made(self) -> int:
+        if self._root is None:
+            try:
+                self._root = _unnamed_file_system()
+            except OSError:
+                # Without privilege: a directory with a name, removed at the end.
+                self._temporary = tempfile.mkdtemp(prefix="svm-cts-")
+                self._root = os.open(self._temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            self._fill(Path(f"/proc/self/fd/{self._root}"))
+        return self._root
+
+    def _fill(self, root: Path) -> None:
+        for place in ("dev/dri", "sys/class/drm", "sys/dev/char", "sys/bus/pci/devices"):
+            (root / place).mkdir(parents=True)
+        for device in set(self._devices.values()):
+            self._fill_device(root, device)
+        for name, minor in self._nodes.items():
+            self._fill_node(root, name, minor, self._devices[minor].slot)
+
+    @staticmethod
+    def _fill_device(root: Path, device: PciDevice) -> None:
+        home = root / _BRIDGE / device.slot
+        (home / "drm").mkdir(parents=True)
+        files = {
+            "vendor": f"{device.vendor:#06x}\n",
+            "device": f"{device.device:#06x}\n",
+            "subsystem_vendor": f"{device.subsystem_vendor:#06x}\n",
+            "subsystem_device": f"{device.subsystem_device:#06x}\n",
+            "revision": f"{device.revision:#04x}\n",
+            "class": "0x030000\n",
+            "uevent": f"DRIVER=xe\nPCI_CLASS=30000\nPCI_ID={device.vendor:04X}:{device.device:04X}\n"
+            f"PCI_SUBSYS_ID={device.subsystem_vendor:04X}:{device.subsystem_device:04X}\nPCI_SLOT_NAME={device.slot}\n",
+        }
+        for name, text in files.items():
+            (home / name).write_text(text)
+        (home / "subsystem").symlink_to("../../../bus/pci")
+        (home / "driver").symlink_to("../../../bus/pci/drivers/xe")
+        (root / "sys/bus/pci/devices" / device.slot).symlink_to(f"../../../devices/pci0000:00/{device.slot}")
+
+    @staticmethod
+    def _fill_node(root: Path, name: str, minor: int, slot: str) -> None:
+        node = root / "dev/dri" / name
+        try:
+            os.mknod(node, stat.S_IFCHR | 0o666, os.makedev(DRM_MAJOR, minor))
+        except OSError:
+            node.touch(0o666)
+        home = root / _BRIDGE / slot / "drm" / name
+        home.mkdir()
+        (home / "dev").write_text(f"{DRM_MAJOR}:{minor}\n")
+        (home / "uevent").write_text(
+            f"MAJOR={DRM_MAJOR}\nMINOR={minor}\nDEVNAME=dri/{name}\nDEVTYPE=drm_minor\n"
+        )
+        (home / "device").symlink_to("../..")
+        (home / "subsystem").symlink_to("../../../../../class/drm")
+        (root / "sys/class/drm" / name).symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
+        (root / f"sys/dev/char/{DRM_MAJOR}:{minor}").symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
+
+
+def _unnamed_file_system() -> int:
+    """A tmpfs that goes with its last descriptor. Raises OSError without CAP_SYS_ADMIN."""
+    context = syscall("fsopen", c_char_p(b"tmpfs"), _CLOEXEC)
+    try:
+        syscall("fsconfig", context, _FSCONFIG_CMD_CREATE, None, None, 0)
+        return syscall("fsmount", context, _CLOEXEC, _MOUNT_ATTR_NODEV)
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(context)
