@@ -79,9 +79,7 @@ def ignore_munmap() -> None:
         remove(self, mirror)
         if not self._mirrors:  # the last VM of a test: let the next one find the memory as it is
             for page in freed.of(self.mm):
-                if page in self.pages:
-                    devmem, index = self.pages[page]
-                    devmem.detach(index)
+                self.vram.drop(page, page + PAGE_SIZE)
             freed.of(self.mm).clear()
 
     replace(AddressSpace, "unmapped", unmapped)

@@ -18,10 +18,10 @@ from mock.kernel import Mm
 def copies_zero() -> None:
     """Every copy of a migration delivers zeros, to VRAM and back."""
 
-    def page(self: DevMem, index: int) -> bytes:
-        return bytes(SZ_4K)
+    def copy_out(self: DevMem, offset: int, size: int) -> bytes:
+        return bytes(size)
 
-    replace(DevMem, "page", page)
+    replace(DevMem, "copy_out", copy_out)
     replace(migrate, "_fill", nothing)
 
 
@@ -46,21 +46,24 @@ def last_page_lost() -> None:
 
 def returned_page_zero() -> None:
     """Of what comes back from VRAM in one piece, the page in the middle holds zeros."""
-    sound = DevMem.page
+    sound = DevMem.copy_out
 
-    def page(self: DevMem, index: int) -> bytes:
-        return bytes(SZ_4K) if index == self.size // SZ_4K // 2 else sound(self, index)
+    def copy_out(self: DevMem, offset: int, size: int) -> bytes:
+        data = bytearray(sound(self, offset, size))
+        middle = self.size // SZ_4K // 2 * SZ_4K - offset
+        if 0 <= middle < size:
+            data[middle : middle + SZ_4K] = bytes(SZ_4K)
+        return bytes(data)
 
-    replace(DevMem, "page", page)
+    replace(DevMem, "copy_out", copy_out)
 
 
 def one_page_returns() -> None:
     """The CPU's touch brings back one page, not the whole allocation."""
 
     def cpu_fault(self: Process, mm: Mm, address: int, *, write: bool) -> None:
-        if address in self.pages:
-            devmem, index = self.pages[address]
-            self.to_system(devmem, [index])
+        for stretch in self.vram.within(address, address + SZ_4K):
+            self.to_system(stretch.devmem, [stretch])
 
     replace(Process, "cpu_fault", cpu_fault)
 

@@ -5,37 +5,39 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mock.driver.devmem import runs
-from mock.driver.platform import SZ_4K, MiB
+from mock.driver.platform import MiB
+from mock.driver.residence import joined
 
 if TYPE_CHECKING:
     from mock.driver.device import Gt
 
 SIZES = {4: "4K", 64: "64K", 2048: "2M"}
 """KiB -> how the names of counters say it."""
-_LARGEST = 8 * MiB // SZ_4K
-"""Pages of one copy job (XE_MIGRATE_CHUNK_SIZE)."""
+_LARGEST = 8 * MiB
+"""Bytes of one copy job (XE_MIGRATE_CHUNK_SIZE)."""
 
 
-def count(gt: Gt, direction: str, pages: list[int]) -> None:
-    """Pages were copied; `direction` is "device" or "cpu". One copy a stretch without a gap, of 8 MiB at most."""
-    for _, length in runs(sorted(pages), SZ_4K):
-        for left in range(length, 0, -_LARGEST):
-            kib = min(left, _LARGEST) * SZ_4K // 1024
+def count(gt: Gt, direction: str, ranges: Iterable[tuple[int, int]]) -> None:
+    """Ranges, ascending, were copied; `direction` is "device" or "cpu". One copy a stretch without a gap, of 8 MiB at
+    most.
+    """
+    for start, end in joined(ranges):
+        for at in range(start, end, _LARGEST):
+            kib = min(end - at, _LARGEST) // 1024
             gt.stats.add(f"svm_{direction}_copy_kb", kib)
             if kib in SIZES:
                 gt.stats.add(f"svm_{SIZES[kib]}_{direction}_copy_kb", kib)
 
 
 @contextlib.contextmanager
-def timed(gt: Gt, direction: str, pages: int) -> Iterator[None]:
-    """Count the microseconds of a copy of this many pages."""
+def timed(gt: Gt, direction: str, size: int) -> Iterator[None]:
+    """Count the microseconds of a copy of this many bytes."""
     start = time.monotonic_ns()
     yield
     elapsed = (time.monotonic_ns() - start) // 1000
     gt.stats.add(f"svm_{direction}_copy_us", elapsed)
-    if pages * SZ_4K // 1024 in SIZES:
-        gt.stats.add(f"svm_{SIZES[pages * SZ_4K // 1024]}_{direction}_copy_us", elapsed)
+    if size // 1024 in SIZES:
+        gt.stats.add(f"svm_{SIZES[size // 1024]}_{direction}_copy_us", elapsed)

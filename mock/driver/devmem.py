@@ -4,18 +4,17 @@
 from __future__ import annotations
 
 import errno
-import mmap
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mock.driver.errors import Refused
-from mock.driver.platform import SZ_4K
 from mock.driver.resv import Resv
 
 if TYPE_CHECKING:
     from mock.driver.device import Device, Tile
     from mock.driver.process import Process
+    from mock.driver.residence import Stretch
 
 
 class Pagemap:
@@ -41,7 +40,7 @@ class DevMem:
     """One allocation in VRAM that pages of a process live in (struct drm_pagemap_devmem, and the BO around it).
 
     size       bytes: that of the range it was made for
-    addresses  index of a page in it -> its address in the process, for the pages that still are there
+    stretches  of the process, that live here; kept by its Residence
     """
 
     def __init__(self, pagemap: Pagemap, process: Process, size: int, timeslice: float) -> None:
@@ -50,7 +49,7 @@ class DevMem:
         self.process = process
         self.size = size
         self.resv = Resv()
-        self.addresses: dict[int, int] = {}
+        self.stretches: dict[Stretch, None] = {}
         self.timeslice = timeslice
         self.timeslice_end = 0.0
         vram = pagemap.tile.vram
@@ -61,12 +60,12 @@ class DevMem:
             if refusal.code == errno.ENOSPC:
                 raise Refused(errno.ENOMEM, str(refusal)) from refusal
             raise
-        self._memory: mmap.mmap | None = mmap.mmap(-1, size)
+        self._memory: memoryview | None = memoryview(bytearray(size))
 
     # As a backing of page table entries
 
     def read(self, offset: int, size: int) -> bytes:
-        return self._bytes()[offset : offset + size]
+        return self._bytes()[offset : offset + size].tobytes()
 
     def write(self, offset: int, data: bytes) -> None:
         self._bytes()[offset : offset + len(data)] = data
@@ -76,14 +75,14 @@ class DevMem:
         self.write(offset, operation(old).to_bytes(size, "little"))
         return old
 
-    def _bytes(self) -> mmap.mmap:
+    def _bytes(self) -> memoryview:
         if self._memory is None:
             raise OSError(errno.EFAULT, "VRAM that was given back")
         return self._memory
 
-    def page(self, index: int) -> bytes:
-        """Contents of one page."""
-        return self.read(index * SZ_4K, SZ_4K)
+    def copy_out(self, offset: int, size: int) -> bytes:
+        """Contents on their way to somewhere else."""
+        return self.read(offset, size)
 
     # Lifetime
 
@@ -99,40 +98,13 @@ class DevMem:
         """Used just now: the last to be evicted."""
         self._allocation.touch()
 
-    def attach(self, index: int, address: int) -> None:
-        """A page of the process lives here now."""
-        self.addresses[index] = address
-        self.process.pages[address] = (self, index)
-
-    def detach(self, index: int) -> None:
-        """A page moved away or was freed; the last one gives the VRAM back."""
-        del self.process.pages[self.addresses.pop(index)]
-        if not self.addresses:
-            self.release()
-
     def release(self) -> None:
         """Give the VRAM back."""
         self._allocation.free()
-        if self._memory is not None:
-            self._memory.close()
-            self._memory = None
+        self._memory = None
 
     def evict(self) -> None:
         """Every page back to system memory (drm_pagemap_evict_to_ram). Raises Refused(EBUSY) when some cannot go."""
-        self.process.to_system(self, list(self.addresses))
-        if self.addresses:
+        self.process.to_system(self, list(self.stretches))
+        if self.stretches:
             raise Refused(errno.EBUSY, "pages that cannot leave VRAM now")
-
-
-def runs(numbers: Iterable[int], step: int = 1) -> Iterator[tuple[int, int]]:
-    """Ascending numbers as (first, count) of stretches without a gap."""
-    first = count = 0
-    for number in numbers:
-        if count and number == first + count * step:
-            count += 1
-        else:
-            if count:
-                yield first, count
-            first, count = number, 1
-    if count:
-        yield first, count

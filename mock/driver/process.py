@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
-from sortedcontainers import SortedDict  # type: ignore[import-untyped]
-
 from mock.driver import copies
-from mock.driver.devmem import DevMem, runs
 from mock.driver.platform import SZ_4K
+from mock.driver.residence import Residence, Stretch, joined, runs
 from mock.kernel import Change
 
 if TYPE_CHECKING:
+    from mock.driver.devmem import DevMem
     from mock.kernel import Mm
 
 
@@ -31,8 +30,7 @@ class Process:
 
     def __init__(self, mm: Mm) -> None:
         self.mm = mm
-        self.pages: SortedDict = SortedDict()
-        """Address -> (DevMem, index) of the pages in VRAM."""
+        self.vram = Residence()
         self._mirrors: list[Mirror] = []
         mm.register(self)
 
@@ -44,10 +42,6 @@ class Process:
         if mirror in self._mirrors:
             self._mirrors.remove(mirror)
 
-    def device_pages(self, start: int, end: int) -> list[tuple[int, DevMem, int]]:
-        """(address, allocation, index) of the pages of [start, end) in VRAM, ascending."""
-        return [(address, *self.pages[address]) for address in self.pages.irange(start, end, (True, False))]
-
     def notify(self, start: int, end: int, *, unmapped: bool = False) -> None:
         """Tell every mirror of a change."""
         for mirror in list(self._mirrors):
@@ -55,70 +49,65 @@ class Process:
 
     # Out of VRAM
 
-    def to_system(self, devmem: DevMem, indices: list[int]) -> None:
-        """Move pages of an allocation to system memory. Those that the kernel does not take now stay."""
-        addresses = sorted((devmem.addresses[index], index) for index in indices if index in devmem.addresses)
-        if not addresses:
+    def to_system(self, devmem: DevMem, stretches: list[Stretch]) -> None:
+        """Move memory of an allocation to system memory. What the kernel does not take now stays."""
+        stretches = sorted(stretches, key=lambda stretch: stretch.start)
+        if not stretches:
             return
-        with copies.timed(devmem.pagemap.tile.primary_gt, "cpu", len(addresses)):
-            for first, count in runs((address for address, _ in addresses), SZ_4K):
-                self.notify(first, first + count * SZ_4K)
-            moved = []
-            for first, count in runs((address for address, _ in addresses), SZ_4K):
-                moved += self._restore(first, count)
+        size = sum(stretch.size for stretch in stretches)
+        ranges = list(joined((stretch.start, stretch.end) for stretch in stretches))
+        with copies.timed(devmem.pagemap.tile.primary_gt, "cpu", size):
+            for start, end in ranges:
+                self.notify(start, end)
+            moved = [part for start, end in ranges for part in self._restore(start, end)]
         copies.count(devmem.pagemap.tile.primary_gt, "cpu", moved)
-        for address in moved:
-            devmem.detach(self.pages[address][1])
+        for start, end in moved:
+            self.vram.drop(start, end)
 
-    def _restore(self, first: int, count: int) -> list[int]:
-        pages = [first + number * SZ_4K for number in range(count)]
-        data = b"".join(devmem.page(index) for devmem, index in (self.pages[page] for page in pages))
-        stuck = set(self.mm.restore(first, data)) if self.mm.alive else set()
-        return [page for page in pages if page not in stuck]
+    def _restore(self, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of [start, end) that went to system memory."""
+        stuck = self.mm.restore(start, self._contents(start, end)) if self.mm.alive else []
+        if not stuck:
+            return [(start, end)]
+        return list(runs(page for page in range(start, end, SZ_4K) if page not in set(stuck)))
+
+    def _contents(self, start: int, end: int) -> bytes:
+        """Of [start, end), which is in VRAM."""
+        stretches = self.vram.within(start, end)
+        return b"".join(stretch.devmem.copy_out(stretch.offset, stretch.size) for stretch in stretches)
 
     # mock.kernel.Notifier
 
     def invalidated(self, mm: Mm, start: int, end: int, change: Change) -> None:
         self.notify(start, end, unmapped=change is Change.UNMAP)
         if change is not Change.FORK:
-            self._drop(start, end)
+            self.vram.drop(start, end)
 
     def remapped(self, mm: Mm, old: int, new: int, size: int) -> None:
         self.notify(old, old + size, unmapped=True)
-        moved = self.device_pages(old, old + size)
-        for address, _, _ in moved:
-            del self.pages[address]
-        for address, devmem, index in moved:
-            devmem.attach(index, address - old + new)
+        for stretch in self.vram.take(old, old + size):
+            self.vram.add(stretch.moved(new - old))
 
     def forked(self, mm: Mm, child: Mm) -> None:
-        for first, count in runs(list(self.pages), SZ_4K):
-            pages = (self.pages[first + number * SZ_4K] for number in range(count))
-            child.restore(first, b"".join(devmem.page(index) for devmem, index in pages))
+        for start, end in joined((stretch.start, stretch.end) for stretch in self.vram):
+            child.restore(start, self._contents(start, end))
 
     def cpu_fault(self, mm: Mm, address: int, *, write: bool) -> None:
         """Bring back the whole allocation that the page belongs to (drm_pagemap_migrate_to_ram)."""
-        if address not in self.pages:
+        stretch = self.vram.at(address)
+        if stretch is None or stretch.devmem.busy:
             return
-        devmem, _ = self.pages[address]
-        if devmem.busy:
-            return
-        # The stretch of the allocation's size that holds the page, as far as it is one mapping of the process.
+        devmem = stretch.devmem
+        # What is of the allocation's size and holds the page, as far as it is one mapping of the process.
         start = address // devmem.size * devmem.size
         end = start + devmem.size
         for vma in mm.vmas(address, address + SZ_4K):
             start, end = max(start, vma.start), min(end, vma.end)
-        inside = [index for _, where, index in self.device_pages(start, end) if where is devmem]
-        self.to_system(devmem, inside)
+        self.to_system(devmem, [one for one in self.vram.within(start, end) if one.devmem is devmem])
 
     def exited(self, mm: Mm) -> None:
         self.notify(0, 1 << 64, unmapped=True)
-        self._drop(0, 1 << 64)
-
-    def _drop(self, start: int, end: int) -> None:
-        """The process gave the memory up."""
-        for _, devmem, index in self.device_pages(start, end):
-            devmem.detach(index)
+        self.vram.drop(0, 1 << 64)
 
 
 class Processes:

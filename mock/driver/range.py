@@ -148,21 +148,16 @@ def mappings(
     `atomic` tells for VRAM or not whether GPU atomics are enabled. Raises Refused(EOPNOTSUPP) for pages in several
     places (drm_gpusvm_get_pages).
     """
-    pages = process.device_pages(start, end)
-    if not pages:
+    there = process.vram.within(start, end)
+    if not there:
         system = Guarded(CpuPages(process.mm, 0), process.mm, 0, read_only)
         return [Mapping(start, end, system, start, not read_only, atomic(False))]
-    devmem = pages[0][1]
-    mixed = len(pages) * SZ_4K != end - start or any(other is not devmem for _, other, _ in pages)
+    devmem = there[0].devmem
+    mixed = sum(s.size for s in there) != end - start or any(s.devmem is not devmem for s in there)
     refuse_if(mixed, errno.EOPNOTSUPP, "pages in several places")
     devmem.touch()
-    entries: list[Mapping] = []
-    for address, _, index in pages:
-        offset = index * SZ_4K
-        last = entries[-1] if entries else None
-        if last is not None and last.offset + last.end - last.start == offset:
-            last.end += SZ_4K
-            continue
-        vram = Guarded(devmem, process.mm, address - offset, read_only)
-        entries.append(Mapping(address, address + SZ_4K, vram, offset, not read_only, atomic(True)))
+    entries = []
+    for s in there:
+        vram = Guarded(devmem, process.mm, s.start - s.offset, read_only)
+        entries.append(Mapping(s.start, s.end, vram, s.offset, not read_only, atomic(True)))
     return entries

@@ -288,11 +288,12 @@ class Svm:
     def _populated(self, start: int, end: int) -> bool:
         """Every page of [start, end) is there, in system memory or in VRAM that we reach (drm_gpusvm_check_pages)."""
         mine = owner(self.vm.device)
-        there = {
-            page for page, devmem, _ in self.process.device_pages(start, end) if devmem.pagemap.owner is mine
-        }
         present = self.process.mm.present(start, end)
-        return all(here or start + number * SZ_4K in there for number, here in enumerate(present))
+        for stretch in self.process.vram.within(start, end):
+            if stretch.devmem.pagemap.owner is mine:
+                first, count = (stretch.start - start) // SZ_4K, stretch.size // SZ_4K
+                present[first : first + count] = [True] * count
+        return all(present)
 
     def _get_pages(self, vma: Vma, found: SvmRange, *, vram_only: bool, keep: bool) -> None:
         """Have all pages of the range where this device reaches them (drm_gpusvm_get_pages).
@@ -303,18 +304,18 @@ class Svm:
         start, process = time.monotonic_ns(), self.process
         refuse_if(found.unmapped, errno.EFAULT, "unmapped meanwhile")
         migrate.to_system(process, found.start, found.end, keep=owner(self.vm.device) if keep else None)
-        there = process.device_pages(found.start, found.end)
-        if len(there) * SZ_4K != found.size:
+        there = process.vram.within(found.start, found.end)
+        if sum(s.size for s in there) != found.size:
             refuse_if(vram_only and not there, errno.EFAULT, "not in VRAM")
             if there:
                 migrate.to_system(process, found.start, found.end)
                 raise Refused(errno.EOPNOTSUPP, "pages in several places")
             process.mm.populate(found.start, found.end)
-        elif any(devmem is not there[0][1] for _, devmem, _ in there):
+        elif any(s.devmem is not there[0].devmem for s in there):
             migrate.to_system(process, found.start, found.end)
             raise Refused(errno.EOPNOTSUPP, "pages in several allocations")
         self._check_cpu_mapping(vma, found)
-        found.pagemap = there[0][1].pagemap if there else None
+        found.pagemap = there[0].devmem.pagemap if there else None
         gt = self.vm.device.tiles[0].primary_gt
         gt.stats.add(f"svm_{found.size_name}_get_pages_us", _since(start))
 

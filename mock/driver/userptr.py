@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from mock.driver.platform import SZ_4K
 
 if TYPE_CHECKING:
     from mock.driver.process import Process
+    from mock.driver.residence import Stretch
     from mock.driver.vm import Vm
     from mock.driver.vma import Vma
 
@@ -27,36 +28,39 @@ class ProcessPages:
     address: int
 
     def read(self, offset: int, size: int) -> bytes:
-        start, data = self.address + offset, bytearray()
-        while len(data) < size:
-            at = start + len(data)
-            count = min(size - len(data), SZ_4K - at % SZ_4K)
-            page = self.process.pages.get(at - at % SZ_4K)
-            if page is None:
+        data = b""
+        for at, count, stretch in self._pieces(offset, size):
+            if stretch is None:
                 data += self.process.mm.gpu_read(at, count)
             else:
-                data += page[0].read(page[1] * SZ_4K + at % SZ_4K, count)
-        return bytes(data)
+                data += stretch.devmem.read(stretch.offset + at - stretch.start, count)
+        return data
 
     def write(self, offset: int, data: bytes) -> None:
-        start, done = self.address + offset, 0
-        while done < len(data):
-            at = start + done
-            part = data[done : done + SZ_4K - at % SZ_4K]
-            page = self.process.pages.get(at - at % SZ_4K)
-            if page is None:
+        done = 0
+        for at, count, stretch in self._pieces(offset, len(data)):
+            part = data[done : done + count]
+            if stretch is None:
                 self.process.mm.gpu_write(at, part)
             else:
-                page[0].write(page[1] * SZ_4K + at % SZ_4K, part)
-            done += len(part)
+                stretch.devmem.write(stretch.offset + at - stretch.start, part)
+            done += count
 
     def atomic(self, offset: int, size: int, operation: Callable[[int], int]) -> int:
         at = self.address + offset
-        page = self.process.pages.get(at - at % SZ_4K)
-        if page is None:
+        stretch = self.process.vram.at(at)
+        if stretch is None:
             return self.process.mm.gpu_atomic(at, size, operation)
-        old: int = page[0].atomic(page[1] * SZ_4K + at % SZ_4K, size, operation)
-        return old
+        return stretch.devmem.atomic(stretch.offset + at - stretch.start, size, operation)
+
+    def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, Stretch | None]]:
+        """Address, size, and where in VRAM it is, of each page of the access; where only once that is asked for."""
+        at = self.address + offset
+        end = at + size
+        while at < end:
+            count = min(end, (at // SZ_4K + 1) * SZ_4K) - at
+            yield at, count, self.process.vram.at(at)
+            at += count
 
 
 class UserptrState:
