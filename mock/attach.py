@@ -23,7 +23,7 @@ from mock.handover import Channel, HandoverError
 from mock.linux import seccomp
 from mock.linux.bpf import Rule, assemble
 from mock.linux.syscall import syscall
-from mock.probe import find_seccomp, find_tracing, make_ring, make_userfaultfd, privileged
+from mock.probe import Use, find_seccomp, find_tracing, make_ring, make_userfaultfd, privileged
 
 DRIVER = "mock.driver.driver:Driver"
 """The class of the driver, as module:class."""
@@ -72,7 +72,7 @@ class Attachment:
         """What the mock has printed: internal errors with their tracebacks, and how it ended. Empty when all
         is well.
         """
-        return os.pread(self._errors, 1 << 20, 0).decode(errors="replace")
+        return _read_errors(self._errors)
 
 
 _attached: Attachment | None = None
@@ -86,9 +86,11 @@ def attach(
     driver: str = DRIVER,
     rules: Iterable[Rule] = DEVICES,
     verbose: bool = False,
+    errors: int | None = None,
 ) -> Attachment:
     """Start a mock with the GPUs of `platform` at a uAPI level (a kernel version), and answer this process's,
-    its threads' and its descendants' calls on /dev/dri from now on. `defect`: one of mock.defects. Raises
+    its threads' and its descendants' calls on /dev/dri from now on. `defect`: one of mock.defects.
+    `errors`: a descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises
     Unavailable.
     """
     global _attached  # noqa: PLW0603 - a process has one mock, for good
@@ -97,25 +99,30 @@ def attach(
             f"this process is attached to a mock already (pid {_attached.pid}), which is for good"
         )
     for finding in (find_seccomp(), find_tracing()):
-        if finding.lost == "the mock cannot run":
+        if not finding.works and finding.use is Use.MOCK:
             raise Unavailable(f"no mock: {finding.name}: {finding.detail}; {finding.remedy}")
-    errors = os.memfd_create("svm-cts-errors", os.MFD_CLOEXEC)
     arguments = ["--platform", platform, "--level", level, "--driver", driver]
     arguments += ["--defect", defect] if defect is not None else []
     arguments += ["--verbose"] if verbose else []
-    channel = _start(arguments, errors)
+    kept = os.memfd_create("svm-cts-errors", os.MFD_CLOEXEC) if errors is None else -1
+    channel: Channel | None = None
     try:
-        _attached = _join(channel, errors, assemble(rules))
-    except HandoverError as error:
-        channel.close()
-        said = os.pread(errors, 4096, 0).decode(errors="replace").strip().splitlines()
-        os.close(errors)
-        raise Unavailable(f"no mock: {error}" + (f" ({said[-1]})" if said else "")) from error
-    except BaseException:
-        channel.close()
-        os.close(errors)
+        channel = _start(arguments, kept if errors is None else errors)
+        _attached = _join(channel, kept, assemble(rules))
+    except BaseException as error:
+        if channel is not None:
+            channel.close()
+        said = _read_errors(kept).strip().splitlines()
+        if kept >= 0:
+            os.close(kept)
+        if isinstance(error, HandoverError):
+            raise Unavailable(f"no mock: {error}" + (f" ({said[-1]})" if said else "")) from error
         raise
     return _attached
+
+
+def _read_errors(fd: int) -> str:
+    return os.pread(fd, 1 << 20, 0).decode(errors="replace") if fd >= 0 else ""
 
 
 def _start(arguments: list[str], errors: int) -> Channel:
@@ -147,11 +154,7 @@ def _join(channel: Channel, errors: int, program: bytes) -> Attachment:
         syscall("prctl", _PR_SET_PTRACER, hello["pid"], 0, 0, 0)
     uffd, ring = make_userfaultfd(), make_ring()
     with _closing(uffd.fd), _closing(ring.ring.fd if ring.ring else None):
-        ladder = [
-            f"{found.name}: {found.detail}: {found.lost}"
-            for found in (uffd.finding, ring.finding)
-            if found.lost
-        ]
+        ladder = [str(finding) for finding in (uffd.finding, ring.finding) if not finding.works]
         channel.send(
             {
                 "pid": os.getpid(),

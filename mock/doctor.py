@@ -12,94 +12,114 @@ from pathlib import Path
 
 from mock.probe import (
     Finding,
+    Use,
     find_fork_events,
     find_ring,
     find_seccomp,
     find_tracing,
     find_userfaultfd,
+    has_capability,
 )
 
-_NODES = Path("/dev/dri")
-_DRIVERS = Path("/sys/class/drm")
+_CAPABILITIES = {"CAP_SYS_PTRACE": 19, "CAP_SYS_ADMIN": 21, "CAP_SYS_NICE": 23}
 
 
-def main(arguments: list[str]) -> int:
-    """Print the findings. Exit status 0 if the suite can run here at all, on the mock or on a real node."""
-    parser = argparse.ArgumentParser(prog="svmcts doctor", description=__doc__)
-    parser.parse_args(arguments)
-    mock = [
+def find_python() -> Finding:
+    """The interpreter."""
+    detail = f"{platform.python_version()} ({sys.executable})"
+    works = sys.version_info >= (3, 11)
+    return Finding(
+        "Python 3.11 or newer", works, detail, Use.MOCK, "there can be no mock", "install Python 3.11"
+    )
+
+
+def find_privileges() -> Finding:
+    """Who runs this; not having privileges is no fault, the ladder tells what it costs."""
+    held = [name for name, bit in _CAPABILITIES.items() if has_capability(bit)]
+    return Finding(
+        "privileges", True, f"user {os.geteuid()}, {', '.join(held) if held else 'no capabilities'}"
+    )
+
+
+def find_compiler() -> Finding:
+    """A C compiler, which `svmcts abi` asks about structure layouts."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler:
+        return Finding("C compiler", True, compiler)
+    lost = "svmcts abi cannot check a header"
+    return Finding("C compiler", False, "none", Use.OTHER, lost, "install gcc or clang")
+
+
+def find_nodes() -> list[Finding]:
+    """Render nodes and the drivers behind them."""
+    nodes = sorted(Path("/dev/dri").glob("renderD*")) if Path("/dev/dri").is_dir() else []
+    lost = "the driver backend has no device here (the mock and guests do)"
+    if not nodes:
+        remedy = "load the xe driver, or use the mock or a guest"
+        return [Finding("render nodes", False, "none", Use.OTHER, lost, remedy)]
+    return [_find_node(node, lost) for node in nodes]
+
+
+def _find_node(node: Path, lost: str) -> Finding:
+    name = f"render node {node}"
+    try:
+        driver = Path(f"/sys/class/drm/{node.name}/device/driver").resolve(strict=True).name
+    except OSError:
+        driver = "unknown driver"
+    if driver != "xe":
+        return Finding(name, False, driver, Use.OTHER, lost, "the suite is for xe: bind the device to it")
+    if not os.access(node, os.R_OK | os.W_OK):
+        remedy = f"join the group that owns {node}, or run as root"
+        return Finding(name, False, "xe, but not accessible", Use.OTHER, lost, remedy)
+    return Finding(name, True, "xe")
+
+
+def _machine() -> list[Finding]:
+    return [
+        find_python(),
+        find_privileges(),
         find_seccomp(),
         find_tracing(),
         find_userfaultfd(),
         find_fork_events(),
         find_ring(),
+        *find_nodes(),
+        find_compiler(),
     ]
-    nodes = render_nodes()
-    print(f"Linux {platform.release()} on {platform.machine()}, Python {platform.python_version()}, {user()}")
-    print("\nthe mock")
-    show(mock)
-    print("\nthe real driver")
-    show(nodes)
-    print("\nfor the project's own work")
-    show([compiler()])
-    able = not any(finding.lost == "the mock cannot run" for finding in mock)
-    print()
-    print(verdict(able, mock))
-    return 0 if able or any(node.works for node in nodes) else 1
 
 
-def show(findings: list[Finding]) -> None:
-    """One line a finding, and what to do below it."""
+def report(findings: list[Finding]) -> str:
+    """The findings for people to read."""
+    width = max(len(finding.name) for finding in findings)
+    lines = []
     for finding in findings:
-        print(f"  {'ok ' if finding.works else 'no '} {finding.name}: {finding.detail}")
-        if finding.lost:
-            print(f"      without it: {finding.lost}")
-        if finding.remedy:
-            print(f"      to do: {finding.remedy}")
+        lines.append(f"{'yes' if finding.works else 'no':4}{finding.name:{width}}  {finding.detail}")
+        if not finding.works:
+            lines.append(f"{'':4}{'':{width}}  without it: {finding.lost}")
+            lines.append(f"{'':4}{'':{width}}  to do: {finding.remedy}")
+    return "\n".join(lines)
 
 
-def verdict(able: bool, findings: list[Finding]) -> str:
-    """The last line."""
-    if not able:
-        return "The mock cannot run here."
-    if missing := [finding.name for finding in findings if not finding.works]:
-        return f"The mock runs here, reduced: {', '.join(missing)}."
-    return "The mock runs here, with everything."
+def verdict(findings: list[Finding]) -> tuple[int, str]:
+    """Exit status and the last line: whether the mock runs, and reduced in what."""
+    fatal = [finding.name for finding in findings if not finding.works and finding.use is Use.MOCK]
+    if fatal:
+        return 1, f"The mock cannot run here: {', '.join(fatal)}."
+    reduced = [finding.lost for finding in findings if not finding.works and finding.use is Use.PART]
+    if reduced:
+        return 0, "The mock runs, reduced:\n" + "\n".join(f"- {lost}" for lost in reduced)
+    return 0, "The mock runs, with everything."
 
 
-def user() -> str:
-    """Who runs this."""
-    return "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
-
-
-def render_nodes() -> list[Finding]:
-    """The render nodes, their drivers, and whether they may be opened."""
-    nodes = sorted(_NODES.glob("renderD*"))
-    if not nodes:
-        remedy = "a GPU and the xe driver, or `svmcts guest`"
-        return [Finding("render node", False, f"there is none in {_NODES}", remedy=remedy)]
-    return [_render_node(node) for node in nodes]
-
-
-def _render_node(node: Path) -> Finding:
-    link = _DRIVERS / node.name / "device" / "driver"
-    driver = link.resolve().name if link.exists() else "unknown"
-    if driver != "xe":
-        return Finding(str(node), False, f"driver {driver}", remedy="the suite is for xe")
-    if not os.access(node, os.R_OK | os.W_OK):
-        remedy = "join the group that owns it (usually render), or run as root"
-        return Finding(str(node), False, "driver xe, no permission", remedy=remedy)
-    return Finding(str(node), True, "driver xe")
-
-
-def compiler() -> Finding:
-    """The C compiler that `svmcts abi` asks."""
-    wanted = [os.environ["CC"]] if os.environ.get("CC") else ["cc", "gcc", "clang"]
-    for name in wanted:
-        if path := shutil.which(name):
-            return Finding("C compiler", True, path)
-    return Finding("C compiler", False, "none", "svmcts abi cannot check a header", "install gcc or clang")
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+def main(arguments: list[str]) -> int:
+    """Exit status 0 if the mock can run at all."""
+    parser = argparse.ArgumentParser(
+        prog="svmcts doctor", description="What this machine can run, and what to do for each thing missing."
+    )
+    parser.parse_args(arguments)
+    findings = _machine()
+    status, line = verdict(findings)
+    print(f"{platform.system()} {platform.release()} on {platform.machine()}")
+    print(report(findings))
+    print(line)
+    return status

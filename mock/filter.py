@@ -37,6 +37,10 @@ PROGRAMS = DEVICES + tuple(
         "faccessat2",
         "readlink",
         "readlinkat",
+        "getxattr",
+        "lgetxattr",
+        "listxattr",
+        "llistxattr",
     )
 )
 """For any program: it may look at devices and at sysfs before."""

@@ -43,6 +43,8 @@ def keep(mock: int, connection: socket.socket, unanswered: Unanswered) -> int:
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
         return 0
+    if listener_fd is None and code > 0:
+        return 1  # it has told the client why
     how = (
         f"was killed by signal {-code} ({signal.strsignal(-code)})"
         if code < 0

@@ -22,7 +22,7 @@ from mock.kernel import Driver
 from mock.linux.procfs import WRITABLE
 from mock.linux.syscall import MACHINE
 from mock.memory.process import Dead, ProcessMemory, bad_address
-from mock.naming import Debugfs, Entry, Naming, Node, Place
+from mock.naming import Debugfs, Elsewhere, Entry, Naming, Node, Place
 from mock.tree import DRM_MAJOR, NODES, Tree
 
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -77,6 +77,10 @@ class Looking:
             "faccessat2": self._faccessat,
             "readlink": self._readlink,
             "readlinkat": self._readlinkat,
+            "getxattr": self._getxattr,
+            "lgetxattr": self._getxattr,
+            "listxattr": self._listxattr,
+            "llistxattr": self._listxattr,
         }
 
     def _stat(self, call: Call) -> int | None:
@@ -140,7 +144,9 @@ class Looking:
                 return _Look(stat.S_IFREG | 0o444, 0x2000)
             case Entry(path):
                 status = self._tree.stat(path, follow=follow)
-                return _Look(status.st_mode, status.st_ino, status.st_rdev, status.st_size)
+            case Elsewhere(path):
+                status = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - as in Tree.stat
+        return _Look(status.st_mode, status.st_ino, status.st_rdev, status.st_size)
 
     def _put_stat(self, call: Call, buffer: int, look: _Look | None) -> int | None:
         if look is None:
@@ -177,6 +183,12 @@ class Looking:
             return None
         self._look_at(place, follow=True)
         return 0
+
+    def _getxattr(self, call: Call) -> int | None:
+        return -errno.ENODATA if self._naming.place(call.tid, AT_FDCWD, call.arguments[0]) else None
+
+    def _listxattr(self, call: Call) -> int | None:
+        return 0 if self._naming.place(call.tid, AT_FDCWD, call.arguments[0]) else None
 
     def _readlink(self, call: Call) -> int | None:
         return self._readlink_path(call, AT_FDCWD, *call.arguments[:3])

@@ -40,7 +40,14 @@ class Debugfs:
     path: str
 
 
-Place = Node | Entry | Debugfs
+@dataclass(frozen=True)
+class Elsewhere:
+    """A path that leads through the mock's places and out again: /dev/dri/../null."""
+
+    path: str
+
+
+Place = Node | Entry | Debugfs | Elsewhere
 
 
 class Naming:
@@ -71,11 +78,13 @@ class Naming:
             and "/./" not in path
         ):
             return None  # nearly all paths
+        given = path
         path = "/" + os.path.normpath(path).lstrip("/")
         if path == DEBUGFS or path.startswith(f"{DEBUGFS}/"):
             return Debugfs(path[len(DEBUGFS) + 1 :])
         if not self._tree.has(path):
-            return None
+            through = given.partition("/..")[0].replace("//", "/")
+            return Elsewhere(path) if through != given and self._tree.has(through) else None
         name = path[len(NODES) + 1 :] if path.startswith(f"{NODES}/") else ""
         return Node(name, self._nodes[name]) if name in self._nodes else Entry(path)
 

@@ -11,7 +11,7 @@ from mock.call import AT_FDCWD, Call
 from mock.clients import Clients
 from mock.files import ClientFile, Files
 from mock.kernel import Driver
-from mock.naming import Debugfs, Entry, Naming, Node, Place
+from mock.naming import Debugfs, Elsewhere, Entry, Naming, Node, Place
 from mock.tasks import Thread
 from mock.tree import Tree
 
@@ -67,6 +67,8 @@ class Opening:
                 return self._open_debugfs(call, path, flags)
             case Entry(path):
                 return call.give(self._tree.open(path, flags), flags)
+            case Elsewhere(path):
+                return call.give(os.open(path, flags & ~os.O_CREAT | os.O_CLOEXEC), flags)
 
     def _open_node(self, call: Call, minor: int, flags: int) -> int:
         if flags & os.O_DIRECTORY:

@@ -11,23 +11,37 @@ import contextlib
 import errno
 import os
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 from mock.linux import pidfd, seccomp, uring, userfaultfd
 from mock.linux.syscall import MACHINE, NUMBERS
 
 
+class Use(Enum):
+    """What a facility is for."""
+
+    MOCK = "the mock needs it to run at all"
+    PART = "a part of the mock needs it"
+    OTHER = "something else than the mock needs it"
+
+
 @dataclass(frozen=True)
 class Finding:
-    """One facility. `lost`: what the mock cannot do without it (one line, for the ladder); `remedy`: what to
-    do.
+    """One facility. When it does not work: `lost` is what cannot be done then, `remedy` what to do, one line
+    each.
     """
 
     name: str
     works: bool
     detail: str
+    use: Use = Use.OTHER
     lost: str = ""
     remedy: str = ""
+
+    def __str__(self) -> str:
+        """As a reduction: what is lost and why."""
+        return f"{self.lost} ({self.name}: {self.detail})"
 
 
 def _why(error: OSError) -> str:
@@ -60,17 +74,20 @@ def _sysctl(path: str) -> str | None:
 def find_seccomp() -> Finding:
     """Filters with user notification: without them there is no mock."""
     name = "seccomp user notification"
-    lost = "the mock cannot run"
+    lost = "there can be no mock"
     if not NUMBERS:
-        return Finding(name, False, f"the mock knows no {MACHINE}", lost, "use an x86_64 or aarch64 machine")
+        return Finding(
+            name, False, f"the mock knows no {MACHINE}", Use.MOCK, lost, "use an x86_64 or aarch64 machine"
+        )
     try:
         seccomp.available()
     except OSError as error:
         remedy = "use a kernel with CONFIG_SECCOMP_FILTER, 5.19 or newer, outside of sandboxes that forbid seccomp(2)"
-        return Finding(name, False, _why(error), lost, remedy)
+        return Finding(name, False, _why(error), Use.MOCK, lost, remedy)
     if _status("Seccomp") == "2" and listening():
         detail = "a filter with a listener is installed already"
-        return Finding(name, False, detail, lost, "run outside of the program that watches this one")
+        remedy = "run outside of the program that watches this one"
+        return Finding(name, False, detail, Use.MOCK, lost, remedy)
     return Finding(name, True, "available")
 
 
@@ -109,12 +126,11 @@ def make_userfaultfd() -> Made:
     except OSError as error:
         lost = "no memory can migrate, CPU faults and unmapping are not noticed"
         remedy = "use a kernel with CONFIG_USERFAULTFD, outside of sandboxes that forbid userfaultfd(2)"
-        return Made(None, True, Finding(name, False, _why(error), lost, remedy))
+        return Made(None, True, Finding(name, False, _why(error), Use.PART, lost, remedy))
     lost = "system calls (write, read) on migrated memory fail with EFAULT"
     remedy = "run as root, or sysctl vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd"
-    return Made(
-        fd, True, Finding(name, False, f"user-mode faults only ({reason} for the rest)", lost, remedy)
-    )
+    detail = f"user-mode faults only ({reason} for the rest)"
+    return Made(fd, True, Finding(name, False, detail, Use.PART, lost, remedy))
 
 
 def find_userfaultfd() -> Finding:
@@ -131,7 +147,7 @@ def find_fork_events() -> Finding:
     if has_capability(19):
         return Finding(name, True, "CAP_SYS_PTRACE")
     lost = "children read zeros where memory had migrated before fork"
-    return Finding(name, False, "no CAP_SYS_PTRACE", lost, "run as root")
+    return Finding(name, False, "no CAP_SYS_PTRACE", Use.PART, lost, "run as root")
 
 
 @dataclass(frozen=True)
@@ -152,7 +168,7 @@ def make_ring() -> MadeRing:
         remedy = "use a kernel with CONFIG_IO_URING, 5.11 or newer, outside of sandboxes that forbid io_uring_setup(2)"
         if disabled not in (None, "0"):
             remedy = f"sysctl kernel.io_uring_disabled=0 (it is {disabled})"
-        return MadeRing(None, Finding(name, False, _why(error), "no memory can migrate", remedy))
+        return MadeRing(None, Finding(name, False, _why(error), Use.PART, "no memory can migrate", remedy))
     return MadeRing(ring, Finding(name, True, "available"))
 
 
@@ -171,10 +187,6 @@ def find_tracing() -> Finding:
     name = "access to other processes"
     scope = _sysctl("kernel/yama/ptrace_scope")
     said = "no Yama" if scope is None else f"ptrace_scope {scope}"
-    if scope == "3" or (scope == "2" and not has_capability(19)):
-        return Finding(
-            name, False, said, "the mock cannot run", "sysctl kernel.yama.ptrace_scope=1, or run as root"
-        )
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -183,14 +195,19 @@ def find_tracing() -> Finding:
         os._exit(0)
     os.close(reader)
     process = pidfd.open_(child)
+    sandbox = "run outside of sandboxes that forbid"
     try:
+        # Children may be traced at ptrace_scope 1 anyway, and the mock may trace who says so (PR_SET_PTRACER).
         os.close(os.open(f"/proc/{child}/mem", os.O_RDWR | os.O_CLOEXEC))
-        os.close(pidfd.take(process, 0))
     except OSError as error:
-        remedy = (
-            "run outside of sandboxes that forbid ptrace and pidfd_getfd(2) (Docker: --cap-add SYS_PTRACE)"
-        )
-        return Finding(name, False, f"{said}, {_why(error)}", "no memory can migrate", remedy)
+        remedy = f"sysctl kernel.yama.ptrace_scope=1, or run as root, {sandbox} ptrace (Docker: --cap-add SYS_PTRACE)"
+        return Finding(name, False, f"{said}, {_why(error)}", Use.MOCK, "there can be no mock", remedy)
+    else:
+        try:
+            os.close(pidfd.take(process, 0))
+        except OSError as error:
+            remedy = f"{sandbox} pidfd_getfd(2) (Docker: --cap-add SYS_PTRACE)"
+            return Finding(name, False, f"{said}, {_why(error)}", Use.PART, "no memory can migrate", remedy)
     finally:
         os.close(writer)
         os.close(process)

@@ -24,6 +24,10 @@ _X86_64 = {
     "execve": 59,
     "readlink": 89,
     "prctl": 157,
+    "getxattr": 191,
+    "lgetxattr": 192,
+    "listxattr": 194,
+    "llistxattr": 195,
     "openat": 257,
     "newfstatat": 262,
     "readlinkat": 267,
@@ -34,6 +38,10 @@ _X86_64 = {
     "userfaultfd": 323,
 }
 _AARCH64 = {
+    "getxattr": 8,
+    "lgetxattr": 9,
+    "listxattr": 11,
+    "llistxattr": 12,
     "ioctl": 29,
     "faccessat": 48,
     "openat": 56,
