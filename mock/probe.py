@@ -127,7 +127,7 @@ def make_userfaultfd() -> Made:
         lost = "no memory can migrate, CPU faults and unmapping are not noticed"
         remedy = "use a kernel with CONFIG_USERFAULTFD, outside of sandboxes that forbid userfaultfd(2)"
         return Made(None, True, Finding(name, False, _why(error), Use.PART, lost, remedy))
-    lost = "system calls (write, read) on migrated memory fail with EFAULT"
+    lost = "system calls on migrated memory fail with EFAULT"
     remedy = "run as root, or sysctl vm.unprivileged_userfaultfd=1, or give access to /dev/userfaultfd"
     detail = f"user-mode faults only ({reason} for the rest)"
     return Made(fd, True, Finding(name, False, detail, Use.PART, lost, remedy))
@@ -141,13 +141,16 @@ def find_userfaultfd() -> Finding:
     return made.finding
 
 
-def find_fork_events() -> Finding:
+def fork_events(*, works: bool) -> Finding:
     """Whether children of fork get migrated memory."""
     name = "userfaultfd fork events"
-    if has_capability(19):
-        return Finding(name, True, "CAP_SYS_PTRACE")
-    lost = "children read zeros where memory had migrated before fork"
-    return Finding(name, False, "no CAP_SYS_PTRACE", Use.PART, lost, "run as root")
+    lost = "children of fork read zeros where memory had migrated"
+    return Finding(name, works, f"{'' if works else 'no '}CAP_SYS_PTRACE", Use.PART, lost, "run as root")
+
+
+def find_fork_events() -> Finding:
+    """What `fork_events` would be."""
+    return fork_events(works=has_capability(19))
 
 
 @dataclass(frozen=True)

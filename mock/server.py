@@ -23,6 +23,7 @@ from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.space import AddressSpace
+from mock.probe import fork_events
 from mock.unanswered import Unanswered
 
 DRIVER = "mock.driver.driver:Driver"
@@ -124,9 +125,7 @@ class Server:
         if uffd is not None:
             forks = uffd.enable_all()
             if not forks:
-                reductions.append(
-                    "fork: children read zeros where memory had migrated (fork events need CAP_SYS_PTRACE)"
-                )
+                reductions.append(str(fork_events(works=False)))
             abilities = abilities_of(kernel_faults=not hello["user_mode_only"], fork_events=forks)
         space = AddressSpace(self.clients, str(pid), uffd, abilities)
         try:

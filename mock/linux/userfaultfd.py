@@ -30,6 +30,7 @@ _RANGE_MODE = struct.Struct("=QQQ")
 _RANGE_MODE_OUT = struct.Struct("=QQQq")
 _COPY_STRUCT = struct.Struct("=QQQQq")
 
+_DEVICE = "/dev/userfaultfd"
 PAGE = 4096
 PAGEFAULT_WRITE = 1
 """UFFD_PAGEFAULT_FLAG_WRITE, in the flags of a PAGEFAULT message."""
@@ -92,7 +93,7 @@ def create(*, user_mode_only: bool) -> int:
     flags = os.O_CLOEXEC | os.O_NONBLOCK
     if not user_mode_only:
         try:
-            device = os.open("/dev/userfaultfd", os.O_RDWR | os.O_CLOEXEC)
+            device = os.open(_DEVICE, os.O_RDWR | os.O_CLOEXEC)
         except OSError:
             pass
         else:
