@@ -28,7 +28,7 @@ class _Seat:
 
 
 class Loop:
-    """Serves each GPU on its socket until every client that came has gone."""
+    """Serves each GPU on its socket, until a client has come and none is left."""
 
     def __init__(self, gpus: Sequence[Gpu], paths: Sequence[Path]) -> None:
         self._poll = select.epoll()
@@ -49,13 +49,16 @@ class Loop:
         """Return when the last client has gone."""
         timeout = -1.0
         try:
-            while not all(seat.served and seat.connection is None for seat in self._all):
+            while not self._over():
                 for descriptor, _ in self._poll.poll(timeout):
                     self._serve(descriptor)
                 wanted = [time for seat in self._all if (time := seat.gpu.turn()) is not None]
                 timeout = min(wanted, default=-1.0)
         finally:
             self._close()
+
+    def _over(self) -> bool:
+        return any(seat.served for seat in self._all) and not any(seat.connection for seat in self._all)
 
     def _close(self) -> None:
         for seat in self._all:

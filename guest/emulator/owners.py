@@ -22,6 +22,8 @@ class Clock:
         self.now = 0
 
 
+REMEMBERED = 1 << 16
+"""Pages whose users are known, at most; the first to be used are forgotten first."""
 Address = tuple[int, int]
 """ASID and virtual address of a page."""
 
@@ -52,6 +54,8 @@ class Owners:
         users = self._users.get(page)
         if users is None:
             users = self._users[page] = _Users()
+            if len(self._users) > REMEMBERED:
+                del self._users[next(iter(self._users))]
         if users.given != self._given[page]:
             users.given = self._given[page]
             users.before |= users.since

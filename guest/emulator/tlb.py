@@ -14,7 +14,7 @@ from itertools import islice
 from guest.emulator.memory import Span, Vram
 from guest.emulator.page_tables import ATOMIC, LOCAL_MEMORY, NULL, PRESENT, TABLE_ADDRESS, WRITABLE, Found
 
-BOUND = 1 << 16
+BOUND = 1 << 12
 """Most tables of one address space: no driver can rely on it, but a broken one must not fill the host's memory."""
 OVERDUE = 5.0
 """Seconds that a driver may need from changing an entry to invalidating it; its own limit is 2.25 s."""

@@ -244,3 +244,18 @@ def test_garbage_ends_the_connection(client: Client, loop: threading.Thread) -> 
     client.stream.sendall(proto.HEADER.pack(1, 9, 3, 0, 0))
     loop.join(10)
     assert not loop.is_alive()
+
+
+def test_last_client_of_any_gpu_ends_the_loop(tmp_path: Path) -> None:
+    shared = platform()
+    gpus = [Gpu(f"gpu{index}", VRAM, VRAM, shared) for index in range(2)]
+    thread = threading.Thread(target=Loop(gpus, [tmp_path / "a", tmp_path / "b"]).run, daemon=True)
+    thread.start()
+    first, second = Client(tmp_path / "a"), Client(tmp_path / "b")
+    for client in (first, second):
+        client.read(CONFIG, 0, 4)
+    first.stream.close()
+    assert second.read(CONFIG, 0, 2) == b"\x86\x80"
+    second.stream.close()
+    thread.join(10)
+    assert not thread.is_alive()
