@@ -150,7 +150,8 @@ def test_program_with_memory() -> None:
         from mock.filter import PROGRAMS
         if len(sys.argv) == 1:
             attach("echo", driver={DRIVER!r}, rules=PROGRAMS, errors=2)
-            os.execv(sys.executable, [sys.executable, "-c", open("/proc/self/cmdline").read().split("\\0")[2], "inside"])  # noqa: E501
+            program = open("/proc/self/cmdline").read().split("\\0")[2]
+            os.execv(sys.executable, [sys.executable, "-c", program, "inside"])
         fd = os.open(NODE, os.O_RDWR)
         def body():
             region = Region(16 * PAGE)
