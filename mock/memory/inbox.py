@@ -83,7 +83,7 @@ class Inbox:
         self._removes: list[Removed] | None = None
         self._trailing: list[tuple[int, int]] = []
         self._staying: set[int] = set()
-        self._held: list[Moved] = []
+        self._held: list[tuple[Moved, bool]] = []
         self.places = Intervals()
         self.happenings: deque[Happening] = deque()
         self.faults: dict[int, Message] = {}
@@ -134,24 +134,44 @@ class Inbox:
         self._release_held()
 
     def _moved(self, moved: Moved) -> None:
-        if self.places.overlaps(moved.new, moved.new + moved.end - moved.start):
-            # Somebody has left that place, else nothing could have been moved there; the event is on its way.
-            self._held.append(moved)
-            return
-        self.happenings.append(moved)
         if moved.start in self._staying:
             self._staying.remove(moved.start)
+            leaving = False
         else:
-            self.happenings.append(Unmapped(moved.start, moved.end))
-            self.places.remove(moved.start, moved.end)
             self._trailing.append((moved.start, moved.end))
-        self.places.add(moved.new, moved.new + moved.end - moved.start)
+            leaving = True
+        self._held.append((moved, leaving))
         self._release_held()
 
     def _release_held(self) -> None:
+        """Tell of moves, but not before somebody's leaving of the place they go to: nothing could have been
+        moved there before, so that event is on its way.
+        """
         held, self._held = self._held, []
-        for moved in held:
-            self._moved(moved)
+        for moved, leaving in held:
+            if self.places.overlaps(moved.new, moved.new + moved.end - moved.start):
+                self._held.append((moved, leaving))
+                continue
+            self.happenings.append(moved)
+            if leaving:
+                self.happenings.append(Unmapped(moved.start, moved.end))
+                self.places.remove(moved.start, moved.end)
+            self.places.add(moved.new, moved.new + moved.end - moved.start)
+        if 0 < len(self._held) < len(held):
+            self._release_held()
+
+    @property
+    def holding(self) -> bool:
+        """Whether moves wait for other events."""
+        return bool(self._held)
+
+    def release_all(self) -> None:
+        """No event is on its way any more (see Migration.barrier): tell of moves whatever the places were
+        thought to be.
+        """
+        for moved, _ in self._held:
+            self.places.remove(moved.new, moved.new + moved.end - moved.start)
+        self._release_held()
 
     def insist(self, operation: Callable[[], T]) -> T:
         """Repeat an operation on the userfaultfd while it is Busy. Raises StuckError."""

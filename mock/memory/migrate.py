@@ -161,7 +161,10 @@ class Migration:
         barrier, events of what is mapped at some place cannot be mistaken for those of what was mapped there
         before.
         """
-        self._unprotect(max(address & -PAGE_SIZE, _LOWEST), max(address & -PAGE_SIZE, _LOWEST) + PAGE_SIZE)
+        page = max(address & -PAGE_SIZE, _LOWEST)
+        self._unprotect(page, page + PAGE_SIZE)
+        if self._space.inbox is not None and self._space.inbox.holding:
+            self._space.inbox.release_all()
 
     # Back.
 

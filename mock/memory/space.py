@@ -396,8 +396,10 @@ class AddressSpace:
         if self.inbox is None:
             return
         inbox = self.inbox
-        while inbox.happenings or inbox.faults:
-            if inbox.happenings:
+        while inbox.happenings or inbox.faults or inbox.holding:
+            if inbox.holding and not inbox.happenings:
+                self.migration.barrier(0)
+            elif inbox.happenings:
                 self._happened(inbox.happenings.popleft())
             else:
                 page = next(iter(inbox.faults))

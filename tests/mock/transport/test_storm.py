@@ -230,7 +230,7 @@ def test_many_processes() -> None:
             region = Region(8 * PAGE)
             region.number(lane)
             client.call(echo.MIRROR, region.address, region.size)
-            for _ in range(60):
+            for _ in range(20):
                 client.call(echo.ISOLATE, region.address, region.size)
                 region.check(lane)
             region.munmap()

@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: MIT
+"""Parts of the transport by themselves: the loop, intervals, the order of events, what the keeper
+remembers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from mock.linux.userfaultfd import Busy, Kind, Message
+from mock.loop import EventLoop, Order
+from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
+from mock.memory.intervals import Intervals
+from mock.unanswered import Unanswered
+
+PAGE = 4096
+
+
+@pytest.fixture
+def loop() -> EventLoop:
+    failures: list[tuple[str, BaseException]] = []
+    made = EventLoop(lambda: None, lambda what, error: failures.append((what, error)))
+    made.failures = failures  # type: ignore[attr-defined]
+    return made
+
+
+def test_loop_order(loop: EventLoop) -> None:
+    """Descriptors ready at once are handled memory first, calls last; then one item of work."""
+    done: list[object] = []
+    ends = [os.pipe() for _ in Order]
+    for order, (reader, writer) in reversed(list(zip(Order, ends, strict=True))):
+        loop.watch(
+            reader, order, lambda order=order, reader=reader: (done.append(order), loop.forget(reader))
+        )  # type: ignore[misc]
+        os.write(writer, b"x")
+    loop.call_soon(lambda: done.append("work"))
+    loop.call_soon(loop.stop)
+    loop.run()
+    assert done == [*Order, "work"]
+
+
+def test_loop_timers(loop: EventLoop) -> None:
+    """Timers fire in order of their time, cancelled ones not."""
+    done: list[int] = []
+    now = loop.time()
+    loop.call_at(now + 0.02, loop.stop)
+    loop.call_at(now + 0.01, lambda: done.append(2))
+    loop.call_at(now, lambda: done.append(1))
+    loop.call_at(now + 0.005, lambda: done.append(3)).cancel()
+    loop.run()
+    assert done == [1, 2]
+
+
+def test_loop_survives_exceptions(loop: EventLoop) -> None:
+    """A callback that raises is reported, the rest goes on."""
+
+    def bad() -> None:
+        raise RuntimeError("bad")
+
+    loop.call_soon(bad)
+    loop.call_soon(loop.stop)
+    loop.run()
+    (failure,) = loop.failures  # type: ignore[attr-defined]
+    assert "bad" in failure[0]
+
+
+def test_intervals() -> None:
+    """Adding and removing splits and covers as a set of numbers would."""
+    intervals, model = Intervals(), set()
+    for index in range(400):
+        start, length = index * 37 % 90, index * 11 % 17 + 1
+        numbers = set(range(start, start + length))
+        if index % 3:
+            intervals.add(start, start + length)
+            model |= numbers
+        else:
+            intervals.remove(start, start + length)
+            model -= numbers
+        for at in range(0, 110, 7):
+            assert intervals.overlaps(at, at + 3) == bool(model & {at, at + 1, at + 2})
+    copy = intervals.copy()
+    intervals.remove(0, 200)
+    assert not intervals.overlaps(0, 200)
+    assert copy.overlaps(0, 200)
+
+
+class Script:
+    """A userfaultfd whose messages the test writes."""
+
+    fd = -1
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def read(self) -> list[Message]:
+        messages, self.messages = self.messages, []
+        return messages
+
+
+def inbox(*messages: Message, places: tuple[tuple[int, int], ...] = ()) -> Inbox:
+    """An inbox that has read these."""
+    script: Any = Script()
+    made = Inbox(script, lambda: None, lambda _: None)
+    for start, end in places:
+        made.places.add(start, end)
+    script.messages = list(messages)
+    made.read()
+    return made
+
+
+def unmap(start: int, end: int) -> Message:
+    return Message(Kind.UNMAP, start * PAGE, end * PAGE, 0)
+
+
+def remove(start: int, end: int) -> Message:
+    return Message(Kind.REMOVE, start * PAGE, end * PAGE, 0)
+
+
+def remap(old: int, new: int, length: int) -> Message:
+    return Message(Kind.REMAP, old * PAGE, new * PAGE, length * PAGE)
+
+
+def told(box: Inbox) -> list[str]:
+    """What happened, in pages."""
+    names = {Unmapped: "unmap", Removed: "remove", Moved: "move"}
+    lines = []
+    for happening in box.happenings:
+        assert not isinstance(happening, Forked)
+        line = f"{names[type(happening)]} {happening.start // PAGE}-{happening.end // PAGE}"
+        lines.append(line + (f" to {happening.new // PAGE}" if isinstance(happening, Moved) else ""))
+    return lines
+
+
+def test_move_includes_its_unmapping() -> None:
+    """The two events of one mremap are told as one, whatever comes between them."""
+    box = inbox(
+        remap(10, 20, 4), remap(40, 10, 4), unmap(40, 44), unmap(10, 14), places=((10 * PAGE, 14 * PAGE),)
+    )
+    assert told(box) == ["move 10-14 to 20", "unmap 10-14", "move 40-44 to 10", "unmap 40-44"]
+
+
+def test_move_to_a_place_not_yet_left() -> None:
+    """A move to a place whose unmapping has not been told waits for that."""
+    box = inbox(
+        remap(40, 10, 4), unmap(40, 44), unmap(8, 20), places=((8 * PAGE, 20 * PAGE), (40 * PAGE, 44 * PAGE))
+    )
+    assert told(box) == ["unmap 8-20", "move 40-44 to 10", "unmap 40-44"]
+
+
+def test_moves_in_a_ring() -> None:
+    """Moves that wait for each other are told in the order that is possible."""
+    places = ((10 * PAGE, 14 * PAGE), (40 * PAGE, 44 * PAGE))
+    box = inbox(remap(60, 40, 4), remap(40, 10, 4), unmap(40, 44), remap(10, 90, 4), places=places)
+    assert told(box) == [
+        "move 10-14 to 90",
+        "unmap 10-14",
+        "move 40-44 to 10",
+        "unmap 40-44",
+        "move 60-64 to 40",
+        "unmap 60-64",
+    ]
+    assert not box.holding
+
+
+def test_places_that_were_left_unseen() -> None:
+    """When no event can be on its way any more, waiting moves are told all the same."""
+    box = inbox(remap(40, 10, 4), places=((10 * PAGE, 14 * PAGE),))
+    assert (told(box), box.holding) == ([], True)
+    box.release_all()
+    assert (told(box), box.holding) == (["move 40-44 to 10", "unmap 40-44"], False)
+
+
+def test_move_that_leaves_the_old_mapping() -> None:
+    """MREMAP_DONTUNMAP leaves the old place mapped: an unmapping that follows is the client's own."""
+    box = inbox(places=((10 * PAGE, 14 * PAGE),))
+    box.stays(10 * PAGE)
+    box._uffd.messages = [remap(10, 20, 4), unmap(10, 14)]  # type: ignore[attr-defined]
+    box.read()
+    assert told(box) == ["move 10-14 to 20", "unmap 10-14"]
+    assert box._trailing == []
+
+
+def test_own_removal_is_taken_out() -> None:
+    """Of the removals seen while a zap ran its own are found: gapless, the longest, the latest of equals."""
+    box = inbox()
+    box.expect_removes()
+    box._uffd.messages = [remove(0, 2), remove(5, 9), remove(0, 8), remove(8, 16), remove(8, 16)]  # type: ignore[attr-defined]
+    box.read()
+    assert box.settle_removes(0, 16 * PAGE)
+    assert told(box) == ["remove 0-2", "remove 5-9", "remove 8-16"]
+    box.expect_removes()
+    assert not box.settle_removes(0, 4 * PAGE)
+
+
+def test_follow() -> None:
+    """A page is followed through moves in order, until it is removed."""
+    box = inbox(remap(10, 20, 4), remap(20, 30, 2), unmap(32, 33), remap(22, 50, 2), unmap(51, 52))
+    places = {page: box.follow(page * PAGE) for page in (10, 11, 12, 13, 14, 32)}
+    assert {page: now and now // PAGE for page, now in places.items()} == {
+        10: 30, 11: 31, 12: 50, 13: None, 14: 14, 32: None,
+    }  # fmt: skip
+    assert set(box.unsettled(0, 100 * PAGE)) >= {page * PAGE for page in (10, 20, 30, 51)}
+
+
+def test_insist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refused operation is repeated until it is let in, or patience ends."""
+    left = [3]
+
+    def refused() -> str:
+        if left[0]:
+            left[0] -= 1
+            raise Busy
+        return "done"
+
+    assert inbox().insist(refused) == "done"
+    monkeypatch.setattr("mock.memory.inbox.PATIENCE", 0.01)
+    left[0] = 1 << 60
+    with pytest.raises(StuckError):
+        inbox().insist(refused)
+
+
+def test_unanswered() -> None:
+    """The call in hand and those that sleep are remembered, across fork, and forgotten when answered."""
+    calls = Unanswered()
+    calls.begin(5)
+    calls.sleep(5)
+    calls.begin(6)
+    calls.sleep(6)
+    calls.begin(7)
+    calls.wake(5)
+    pid = os.fork()
+    if pid == 0:
+        calls.wake(6)
+        calls.begin(8)
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert set(calls) == {8}
+    many: Callable[[int], None] = calls.sleep
+    for ident in range(100, 2000):
+        many(ident)
+    assert 500 < len(set(calls)) <= 512
