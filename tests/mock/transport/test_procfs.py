@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: MIT
+"""What /proc says of a thread, against what the thread knows of itself."""
+
+import ctypes
+import os
+import signal
+import threading
+
+import pytest
+
+from mock.linux import procfs
+
+PR_SET_NAME = 15
+
+
+def test_status_is_that_of_the_thread() -> None:
+    """Its name tries to be a line of its own."""
+    seen: list[procfs.Status] = []
+
+    def look() -> None:
+        ctypes.CDLL(None).prctl(PR_SET_NAME, b"a\nTgid:\t7", 0, 0, 0)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGUSR2})
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        seen.append(procfs.status(threading.get_native_id()))
+        signal.sigtimedwait({signal.SIGUSR1}, 0)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    thread.join()
+    (status,) = seen
+    assert status.tgid == os.getpid()
+    assert status.name == r"a\nTgid:\t7".replace(r"\t", "\t")
+    assert status.uid == os.geteuid()
+    assert status.threads >= 2
+    usr1, usr2 = 1 << signal.SIGUSR1 - 1, 1 << signal.SIGUSR2 - 1
+    assert status.blocked & (usr1 | usr2) == usr1 | usr2
+    assert (status.pending, status.shared_pending) == (usr1, 0)
+    other = procfs.status(os.getpid())
+    assert other.name != status.name
+    assert not other.blocked & usr1
+
+
+def test_no_such_thread() -> None:
+    with pytest.raises(OSError, match=r"No such file"):
+        procfs.status(2**22 + 1)
