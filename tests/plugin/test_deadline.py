@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: MIT
+"""The deadline of a test strikes where pytest can show it."""
+
+import faulthandler
+import signal
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.plugin.deadline import Deadlines
+
+
+@pytest.fixture
+def alarms(monkeypatch):
+    """The alarms that are set, in seconds; none goes off."""
+    monkeypatch.setattr(signal, "setitimer", lambda _, seconds: found.append(seconds))
+    found = []
+    return found
+
+
+@pytest.fixture
+def strike(alarms):
+    """``strike(line)``: the alarm of a test goes off at an instruction of this line."""
+    item, settings = SimpleNamespace(), SimpleNamespace(timeout=3600.0, disable_debugger_detection=True)
+    before = signal.getsignal(signal.SIGALRM)
+    Deadlines(None).pytest_timeout_set_timer(item, settings)
+    handler = signal.getsignal(signal.SIGALRM)
+    yield lambda line: handler(signal.SIGALRM, SimpleNamespace(f_lineno=line))
+    item.cancel_timeout()
+    faulthandler.cancel_dump_traceback_later()
+    signal.signal(signal.SIGALRM, before)
+
+
+def test_it_fails_the_test(strike):
+    with pytest.raises(pytest.fail.Exception, match="did not end within 3600 s"):
+        strike(7)
+
+
+def test_it_strikes_again_soon_at_an_instruction_without_a_line(strike, alarms):
+    strike(None)
+    assert alarms[0] == 3600
+    assert 0 < alarms[1] < 0.01
