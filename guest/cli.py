@@ -54,7 +54,7 @@ def run_command(options: argparse.Namespace) -> int:
         outcome, files = run.run(
             prepared,
             machine(options),
-            options.command,
+            command=options.command,
             name="command",
             scratch=options.scratch.absolute() if options.scratch else None,
             timeout_s=options.timeout,

@@ -2,26 +2,24 @@
 """Compiled forms of Python sources, made on the host: compiling takes ten times as long in a guest under TCG.
 
 pytest compiles test modules, conftest files and the modules of its plugins in a way of its own, with assertions
-rewritten, and keeps that form beside the other one. Both are made here; a reader in the guest finds them fresh by
-the hash of the source.
+rewritten, and keeps that form beside the other one. Both are made here; a reader in the guest finds them fresh.
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import io
 import marshal
 import os
-import shutil
+import py_compile
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-TAG = sys.implementation.cache_tag
-MOST_KEPT = 5000  # files of kept_forms(); a checkout has some hundreds
+TAG = str(sys.implementation.cache_tag)
 UNCHECKED = (1).to_bytes(
     4, "little"
 )  # PEP 552: found by hash, and not compared with the source at every import
+HEADER = 16  # bytes of a .pyc before the code
 
 try:
     # Not an interface of pytest's; without it guests start later, and nothing else changes.
@@ -44,9 +42,13 @@ def rewritten(source: Path, _: bytes) -> bytes:
     return out.getvalue()
 
 
-FORMS: dict[str, Callable[[Path, bytes], bytes]] = {str(TAG): plain}
+FORMS: dict[str, Callable[[Path, bytes], bytes]] = {TAG: plain}
 if hasattr(pytest_rewrite, "_rewrite_test") and hasattr(pytest_rewrite, "_write_pyc_fp"):
     FORMS[pytest_rewrite.PYTEST_TAG] = rewritten
+
+
+def place(source: Path, tag: str) -> Path:
+    return source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc"
 
 
 def forms(source: Path, *, tested: bool) -> Iterator[tuple[Path, bytes]]:
@@ -55,25 +57,38 @@ def forms(source: Path, *, tested: bool) -> Iterator[tuple[Path, bytes]]:
     for tag, make in FORMS.items():
         if tag == TAG or tested:
             try:
-                yield source.parent / "__pycache__" / f"{source.stem}.{tag}.pyc", make(source, data)
+                yield place(source, tag), make(source, data)
             except (SyntaxError, ValueError):
                 return  # templates and test data that are not Python of this version
 
 
-def kept_forms(source: Path, directory: Path, *, tested: bool) -> list[tuple[Path, bytes]]:
-    """As ``forms``, with what was made before kept in ``directory``."""
-    identity = hashlib.sha256(
-        f"{source}\0{tested}\0{FORMS.keys()}\0".encode() + source.read_bytes()
-    ).hexdigest()
-    kept = directory / identity
-    with contextlib.suppress(FileNotFoundError, EOFError, ValueError):
-        return [(Path(path), content) for path, content in marshal.loads(kept.read_bytes())]
-    made = list(forms(source, tested=tested))
-    directory.mkdir(parents=True, exist_ok=True)
-    if sum(1 for _ in directory.iterdir()) > MOST_KEPT:
-        shutil.rmtree(directory, ignore_errors=True)
-        directory.mkdir(exist_ok=True)
-    partial = kept.with_name(f"{identity}.{os.getpid()}")
-    partial.write_bytes(marshal.dumps([(str(path), content) for path, content in made]))
-    partial.replace(kept)
-    return made
+def refresh(sources: Iterable[tuple[Path, bool]]) -> None:
+    """Compile what has changed of (source, tested), into the __pycache__ directories where Python keeps it.
+
+    Where these cannot be written, the guest compiles for itself.
+    """
+    with contextlib.suppress(OSError):
+        for source, tested in sources:
+            with contextlib.suppress(py_compile.PyCompileError, SyntaxError, ValueError):
+                _refresh(source, tested)
+
+
+def _refresh(source: Path, tested: bool) -> None:
+    status = source.stat()
+    stamp = (int(status.st_mtime) & 0xFFFFFFFF).to_bytes(4, "little") + status.st_size.to_bytes(4, "little")
+    if _header(place(source, TAG)) != importlib.util.MAGIC_NUMBER + bytes(4) + stamp:
+        py_compile.compile(str(source), cfile=str(place(source, TAG)), doraise=True)
+    for tag, make in FORMS.items():
+        data = source.read_bytes()
+        if tag != TAG and tested and _header(place(source, tag))[8:] != importlib.util.source_hash(data):
+            partial = place(source, tag).with_suffix(f".{os.getpid()}")
+            partial.write_bytes(make(source, data))
+            partial.replace(place(source, tag))
+
+
+def _header(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEADER)
+    except FileNotFoundError:
+        return b""

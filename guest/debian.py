@@ -130,11 +130,13 @@ class Archive:
         self.releases = releases
         self.directory = cache.cache_root() / "apt" / releases[-1]
         self.downloads = cache.cache_root() / "downloads"
+        self.stamp = self.directory / "stamp"
+        """Its time is that of the package lists."""
         self._configured = False
 
     def refresh(self, *, age_s: float = INDEX_AGE_S) -> None:
         """Fetch the package lists unless they are younger than ``age_s``; old lists do when the mirror is away."""
-        stamp = self.directory / "stamp"
+        stamp = self.stamp
         with cache.lock(f"apt-{self.releases[-1]}"):
             if stamp.exists() and time.time() - stamp.stat().st_mtime < age_s:
                 return

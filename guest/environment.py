@@ -165,13 +165,3 @@ def project_sources(project: Path) -> Iterator[tuple[Path, bool]]:
     for folder, tested in PROJECT_FOLDERS.items():
         for path in sorted((project / folder).rglob("*.py")):
             yield path, tested
-
-
-def write_project(writer: Writer, project: Path) -> None:
-    """Add the project as it is now; what was compiled before is taken from the cache."""
-    directory = cache.cache_root() / "compiled"
-    for path, tested in project_sources(project):
-        writer.host(path)
-        for name, content in compiled.kept_forms(path, directory, tested=tested):
-            writer.data(PurePosixPath(name), content)
-    add_whole_directories(writer, "project")

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """The guest's first process. Runs from the initramfs with the standard library alone; nothing else imports it.
 
-Loads the drivers, puts the environment over the host's files, starts the one command, and reports to the host as JSON
-lines on the status port. The kernel panics when this process ends, so every way out is a report and a power-off.
+It is told what to do by JSON lines on the control port, and reports by JSON lines on the status port. A first line of
+``{"template": true}`` makes it prepare everything that every run needs, and wait: the host then saves the machine, and
+copies of it go on from there with instructions of their own.
+
+The kernel panics when this process ends, so every way out is a report and a power-off.
 """
 
 import ctypes
@@ -22,7 +25,8 @@ T = TypeVar("T")
 RIG = "/svmcts"
 ROOT = f"{RIG}/root"
 SYS_FINIT_MODULE = 313  # x86-64
-MS_RDONLY, MS_NOSUID, MS_NODEV, MS_MOVE = 1, 2, 4, 8192
+MS_RDONLY, MS_NOSUID = 1, 2
+RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207  # include/uapi/linux/random.h
 RB_POWER_OFF = 0x4321FEDC
 DEADLINE_S = 60.0
 POLL_S = 0.005
@@ -78,119 +82,20 @@ def find_port(name: str) -> str | None:
     return None
 
 
-def open_port(name: str, flags: int) -> int:
-    return os.open(wait_until(lambda: find_port(name), f"port {name}"), flags)
+def port(name: str) -> str:
+    return wait_until(lambda: find_port(name), f"port {name}")
 
 
 class Status:
     """The line to the host. Each report carries the guest's uptime in seconds."""
 
     def __init__(self) -> None:
-        self.port = open_port("status", os.O_WRONLY)
+        self.port = os.open(port("status"), os.O_WRONLY)
 
     def report(self, event: str, **fields: Any) -> None:
         with open("/proc/uptime") as file:
             uptime = float(file.read().split()[0])
         os.write(self.port, json.dumps({"event": event, "uptime": uptime, **fields}).encode() + b"\n")
-
-
-def mount_kernel_files(root: str = "") -> None:
-    mount("proc", f"{root}/proc", "proc", "", MS_NOSUID)
-    mount("sysfs", f"{root}/sys", "sysfs", "", MS_NOSUID)
-    mount("devtmpfs", f"{root}/dev", "devtmpfs", "mode=0755", MS_NOSUID)
-
-
-def close_whole_directories() -> None:
-    """Mark the directories of the environment that hide the host's of the same name (overlayfs: opaque)."""
-    for name in os.listdir(f"{RIG}/whole"):
-        with open(f"{RIG}/whole/{name}") as file:
-            for path in file.read().splitlines():
-                os.setxattr(path, "trusted.overlay.opaque", b"y")
-
-
-def assemble_root(config: dict[str, Any]) -> None:
-    """The host's files below, this initramfs (the environment) over them, a writable layer on top: all at /."""
-    close_whole_directories()
-    mount("host", f"{RIG}/host", "9p", "trans=virtio,version=9p2000.L,cache=loose,msize=512000", MS_RDONLY)
-    mount("layer", f"{RIG}/layer", "tmpfs", "mode=0755,size=50%")
-    for name in ("upper", "work"):
-        os.mkdir(f"{RIG}/layer/{name}")
-    layers = f"lowerdir=/:{RIG}/host,upperdir={RIG}/layer/upper,workdir={RIG}/layer/work"
-    mount("root", ROOT, "overlay", f"{layers},xino=off,index=off,metacopy=off")
-    mount_kernel_files(ROOT)
-    mount("devpts", f"{ROOT}/dev/pts", "devpts", "mode=0620,ptmxmode=0666")
-    mount("shm", f"{ROOT}/dev/shm", "tmpfs", "mode=1777")
-    mount("run", f"{ROOT}/run", "tmpfs", "mode=0755")
-    mount("debugfs", f"{ROOT}/sys/kernel/debug", "debugfs")
-    mount("tracefs", f"{ROOT}/sys/kernel/tracing", "tracefs")
-    for path in ("/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"):
-        number = {"fd": "", "stdin": "/0", "stdout": "/1", "stderr": "/2"}[os.path.basename(path)]
-        os.symlink(f"/proc/self/fd{number}", ROOT + path)
-    if config["scratch"]:
-        mount(
-            "scratch", ROOT + config["scratch"], "9p", "trans=virtio,version=9p2000.L,cache=mmap,msize=512000"
-        )
-    modules = f"{ROOT}/lib/modules/{os.uname().release}"
-    os.makedirs(os.path.dirname(modules), exist_ok=True)
-    if not os.path.lexists(modules):
-        os.symlink(config["modules"], modules)
-    os.chdir(ROOT)
-    check(libc.mount(ROOT.encode(), b"/", None, ctypes.c_ulong(MS_MOVE), None), "move the root")
-    os.chroot(".")
-
-
-def write_settings() -> None:
-    for path, value in (
-        ("/proc/sys/kernel/hostname", "guest"),
-        ("/proc/sys/kernel/hung_task_timeout_secs", "60"),
-    ):
-        if os.path.exists(path):
-            with open(path, "w") as file:
-                file.write(value)
-
-
-def devices(count: int) -> list[str] | None:
-    """The render nodes, once there are ``count``."""
-    found = (
-        sorted(n for n in os.listdir("/dev/dri") if n.startswith("renderD"))
-        if os.path.isdir("/dev/dri")
-        else []
-    )
-    return found if len(found) >= count else None
-
-
-def start(config: dict[str, Any]) -> int:
-    """Start the command with the host's channels as its standard files; returns its process id."""
-    child = os.fork()
-    if child:
-        return child
-    try:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        os.setsid()
-        if config["terminal"]:
-            terminal = os.open("/dev/hvc0", os.O_RDWR)
-            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
-            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *config["terminal"], 0, 0))
-            files = [terminal] * 3
-        else:
-            files = [
-                open_port("stdin", os.O_RDONLY),
-                open_port("stdout", os.O_WRONLY),
-                open_port("stderr", os.O_WRONLY),
-            ]
-        for number, file in enumerate(files):
-            os.dup2(file, number)
-        os.closerange(3, 64)
-        os.chdir(config["directory"])
-        os.environ.clear()
-        os.environ.update(config["environment"])
-        if config["gpus"]:
-            os.environ["SVMCTS_CHECKS"] = wait_until(lambda: find_port("checks"), "port checks")
-        os.execvp(config["command"][0], config["command"])
-    except OSError as error:
-        os.write(2, f"svmcts: {config['command'][0]}: {error.strerror}\n".encode())
-    finally:
-        os._exit(127)
 
 
 class Children:
@@ -219,14 +124,15 @@ class Children:
             return 0, 0
 
 
-def probe(config: dict[str, Any]) -> int:
-    """Load the driver in a process of its own: it takes seconds, and the root can be put together meanwhile."""
+def fork(body: Callable[[], None]) -> int:
+    """Run ``body`` in a child; returns its process id."""
     child = os.fork()
     if child:
         return child
     code = 1
     try:
-        load_modules(config["driver"])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        body()
         code = 0
     except OSError:
         traceback.print_exc()
@@ -234,25 +140,184 @@ def probe(config: dict[str, Any]) -> int:
         os._exit(code)
 
 
-def run(config: dict[str, Any], status: Status) -> int:
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
-    driver = probe(config)
-    load_modules(config["files"])
-    assemble_root(config)
-    write_settings()
-    status.report("root")
-    # An interpreter starts early and imports while the driver probes; the host holds its input back until "ready".
-    command = start(config) if config["early"] else 0
-    children = Children(status)
-    if children.wait_for(driver):
-        raise OSError(0, "the driver does not load, see the console")
+class Interpreter:
+    """Python that has imported what every worker imports, waiting to be told what to run (guest/worker.py)."""
+
+    def __init__(self, python: str) -> None:
+        orders, self._orders = os.pipe()
+        self._answers, answers = os.pipe()
+
+        def run() -> None:
+            os.setsid()
+            os.close(self._orders)  # its end of file is an order, too
+            for descriptor in (orders, answers):
+                os.set_inheritable(descriptor, True)
+            os.execv(python, [python, "-u", f"{RIG}/worker.py", str(orders), str(answers)])
+
+        self.process = fork(run)
+        os.close(orders)
+        os.close(answers)
+
+    def wait(self) -> None:
+        """Until its imports are done, or it has died of them."""
+        os.read(self._answers, 16)
+
+    def go(self, told: dict[str, Any]) -> None:
+        interpreter = told["interpreter"]
+        names = ("stdin", "stdout", "stderr")
+        order = {
+            "root": ROOT,
+            "ports": {name: port(name) for name in names},
+            "directory": told["directory"],
+            "environment": environment(told),
+            **interpreter,
+        }
+        os.write(self._orders, json.dumps(order).encode() + b"\n")
+
+    def dismiss(self) -> None:
+        os.close(self._orders)
+
+
+def mount_kernel_files(root: str = "") -> None:
+    mount("proc", f"{root}/proc", "proc", "", MS_NOSUID)
+    mount("sysfs", f"{root}/sys", "sysfs", "", MS_NOSUID)
+    mount("devtmpfs", f"{root}/dev", "devtmpfs", "mode=0755", MS_NOSUID)
+
+
+def close_whole_directories() -> None:
+    """Mark the directories of the environment that hide the host's of the same name (overlayfs: opaque)."""
+    for name in os.listdir(f"{RIG}/whole"):
+        with open(f"{RIG}/whole/{name}") as file:
+            for path in file.read().splitlines():
+                os.setxattr(path, "trusted.overlay.opaque", b"y")
+
+
+def assemble_root(told: dict[str, Any], modules: str) -> None:
+    """The host's files below, this initramfs (the environment) over them, a writable layer on top."""
+    mount("host", f"{RIG}/host", "9p", "trans=virtio,version=9p2000.L,cache=loose,msize=512000", MS_RDONLY)
+    mount("layer", f"{RIG}/layer", "tmpfs", "mode=0755,size=50%")
+    for name in ("upper", "work"):
+        os.mkdir(f"{RIG}/layer/{name}")
+    layers = f"lowerdir=/:{RIG}/host,upperdir={RIG}/layer/upper,workdir={RIG}/layer/work"
+    mount("root", ROOT, "overlay", f"{layers},xino=off,index=off,metacopy=off")
+    mount_kernel_files(ROOT)
+    mount("devpts", f"{ROOT}/dev/pts", "devpts", "mode=0620,ptmxmode=0666")
+    mount("shm", f"{ROOT}/dev/shm", "tmpfs", "mode=1777")
+    mount("run", f"{ROOT}/run", "tmpfs", "mode=0755")
+    mount("debugfs", f"{ROOT}/sys/kernel/debug", "debugfs")
+    mount("tracefs", f"{ROOT}/sys/kernel/tracing", "tracefs")
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        os.symlink(f"/proc/self/fd{target}", f"{ROOT}/dev/{name}")
+    if told["scratch"]:
+        mount(
+            "scratch", ROOT + told["scratch"], "9p", "trans=virtio,version=9p2000.L,cache=mmap,msize=512000"
+        )
+    release = f"{ROOT}/lib/modules/{os.uname().release}"
+    os.makedirs(os.path.dirname(release), exist_ok=True)
+    if not os.path.lexists(release):
+        os.symlink(modules, release)
+
+
+def settle(told: dict[str, Any]) -> None:
+    """Take over from the host what a copy of a saved machine has not: the time, and randomness of its own."""
+    time.clock_settime(time.CLOCK_REALTIME, told["time"])
+    seed = bytes.fromhex(told["seed"])
+    with open("/dev/random", "wb") as device:
+        fcntl.ioctl(device, RNDADDENTROPY, struct.pack("ii", len(seed) * 8, len(seed)) + seed)
+        fcntl.ioctl(device, RNDRESEEDCRNG)
+
+
+def write_settings() -> None:
+    for path, value in (
+        ("/proc/sys/kernel/hostname", "guest"),
+        ("/proc/sys/kernel/hung_task_timeout_secs", "60"),
+    ):
+        if os.path.exists(path):
+            with open(path, "w") as file:
+                file.write(value)
+
+
+def devices(count: int) -> list[str] | None:
+    """The render nodes, once there are ``count``."""
     found = (
-        wait_until(lambda: devices(config["gpus"]), f"{config['gpus']} render nodes")
-        if config["gpus"]
+        sorted(n for n in os.listdir("/dev/dri") if n.startswith("renderD"))
+        if os.path.isdir("/dev/dri")
         else []
     )
+    return found if len(found) >= count else None
+
+
+def environment(told: dict[str, Any]) -> dict[str, str]:
+    variables: dict[str, str] = told["environment"]
+    return {**variables, "SVMCTS_CHECKS": port("checks")} if told["gpus"] else variables
+
+
+def start(told: dict[str, Any]) -> int:
+    """Start the command with the host's channels as its standard files; returns its process id."""
+    command: list[str] = told["command"]
+
+    def run() -> None:
+        variables = environment(told)
+        os.setsid()
+        os.chroot(ROOT)
+        if told["terminal"]:
+            terminal = os.open("/dev/hvc0", os.O_RDWR)
+            fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+            fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", *told["terminal"], 0, 0))
+            files = [terminal] * 3
+        else:
+            files = [os.open(port(name), flag) for name, flag in (("stdin", 0), ("stdout", 1), ("stderr", 1))]
+        for number, file in enumerate(files):
+            os.dup2(file, number)
+        os.closerange(3, 64)
+        os.chdir(told["directory"])
+        os.environ.clear()
+        os.environ.update(variables)
+        try:
+            os.execvp(command[0], command)
+        except OSError as error:
+            os.write(2, f"svmcts: {command[0]}: {error.strerror}\n".encode())
+            os._exit(127)
+
+    return fork(run)
+
+
+def run(config: dict[str, Any], status: Status) -> int:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+    children = Children(status)
+    with open(port("control")) as control:
+        told = json.loads(control.readline())
+        is_template = told.get("template", False)
+        interpreter = Interpreter(config["python"]) if is_template or told["interpreter"] else None
+        # In a process of its own: it takes seconds, and other things can be done meanwhile.
+        driver = fork(lambda: load_modules(config["driver"]))
+        load_modules(config["files"])
+        close_whole_directories()
+        write_settings()
+        if is_template:
+            load_driver(children, driver)
+            assert interpreter is not None
+            interpreter.wait()
+            status.report("template")
+            told = json.loads(control.readline())
+    settle(told)
+    assemble_root(told, config["modules"])
+    status.report("root")
+    if interpreter is not None and not told["interpreter"]:
+        interpreter.dismiss()
+        interpreter = None
+    if interpreter is not None:
+        # It goes on to import the suite; the host holds its input back until "ready".
+        interpreter.go(told)
+    load_driver(children, driver)
+    found = wait_until(lambda: devices(told["gpus"]), f"{told['gpus']} render nodes") if told["gpus"] else []
     status.report("ready", devices=found, release=os.uname().release)
-    return children.wait_for(command or start(config))
+    return children.wait_for(interpreter.process if interpreter is not None else start(told))
+
+
+def load_driver(children: Children, process: int) -> None:
+    if children.wait_for(process):
+        raise OSError(0, "the driver does not load, see the console")
 
 
 def main() -> NoReturn:

@@ -11,24 +11,7 @@ from collections.abc import Sequence
 
 from guest import run
 from guest.options import add_options, machine
-
-# Run while the driver probes: imports pytest, the installed plugins and the suite's own, in the way that pytest does it
-# (their assertions rewritten), so that the worker finds them loaded when the channel opens. A single --version would
-# import nothing.
-WARM = """
-import os
-channel = os.dup(1)
-null = os.open(os.devnull, os.O_WRONLY)
-os.dup2(null, 1)
-try:
-    import pytest
-    pytest.main(["--version", "--version"])
-finally:
-    os.dup2(channel, 1)
-    os.close(channel)
-    os.close(null)
-"""
-CODE = "-c"
+from guest.vm import Interpreter
 
 
 def parser() -> argparse.ArgumentParser:
@@ -46,17 +29,17 @@ def main(arguments: list[str]) -> int:
     outcome, files = run.run(
         prepared,
         machine(options),
-        [sys.executable, *warmed(rest)],
+        command=[sys.executable, *rest],
+        interpreter=program(rest),
         name=options.name or prepared.kernel.release,
-        early=True,
     )
     run.report_loss(outcome, files)
     return outcome.code
 
 
-def warmed(arguments: Sequence[str]) -> list[str]:
-    """Interpreter arguments whose program first imports what every worker imports."""
-    if CODE not in arguments:
-        return list(arguments)
-    index = arguments.index(CODE) + 1
-    return [*arguments[:index], f"{WARM}\n{arguments[index]}", *arguments[index + 1 :]]
+def program(arguments: Sequence[str]) -> Interpreter | None:
+    """What ``-u -c CODE`` asks for, which a waiting interpreter can become; None for any other command line."""
+    *flags, option, code = arguments if len(arguments) >= 2 else ("", "")
+    if option != "-c" or not set(flags) <= {"-u", "-B"}:
+        return None
+    return Interpreter(flags, code)

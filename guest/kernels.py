@@ -5,6 +5,7 @@ A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package
 ``IMAGE:MODULES`` (a bzImage and the directory with its modules).
 """
 
+import dataclasses
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,6 +41,10 @@ class Kernel:
     files: Sequence[Module]
     driver: Sequence[Module]
     directory: Path
+    debian: str | None = None
+    """Its version, if it is one of Debian's."""
+    is_patched: bool = False
+    """Whether modules of it were replaced."""
 
     @property
     def version(self) -> tuple[int, ...]:
@@ -81,8 +86,19 @@ def group(packages: Iterable[Package]) -> dict[str, list[Package]]:
 
 def recorded() -> dict[str, list[Package]]:
     """Kernels whose hashes the project keeps: Debian's index drops a version long before its pool does."""
-    table = json.loads(RECORDED.read_text())
-    return {version: [Package(**package) for package in packages] for version, packages in table.items()}
+    return table(RECORDED.read_text())
+
+
+def table(text: str) -> dict[str, list[Package]]:
+    return {
+        version: [Package(**package) for package in packages]
+        for version, packages in json.loads(text).items()
+    }
+
+
+def table_text(kernels: Mapping[str, Iterable[Package]]) -> str:
+    plain = {v: [asdict(package) for package in kernels[v]] for v in sorted(kernels, key=version_key)}
+    return json.dumps(plain, indent=1) + "\n"
 
 
 def record(versions: Sequence[str]) -> None:
@@ -90,18 +106,19 @@ def record(versions: Sequence[str]) -> None:
     if not versions:
         return
     known = indexed()
-    table: Mapping[str, list[Package]] = {**recorded(), **{version: known[version] for version in versions}}
-    text = {
-        version: [asdict(package) for package in table[version]] for version in sorted(table, key=version_key)
-    }
-    RECORDED.write_text(json.dumps(text, indent=1) + "\n")
+    RECORDED.write_text(table_text({**recorded(), **{version: known[version] for version in versions}}))
 
 
 def indexed() -> dict[str, list[Package]]:
     """Kernels in Debian's index of today (at most a day old)."""
     archive = debian.Archive(*RELEASES)
     archive.refresh()
-    return group(archive.packages(NAMES.replace("?P<part>", "?:").replace("?P<version>", "?:")))
+    # apt takes seconds to go through its lists: the answer is kept as long as they are.
+    kept = archive.directory / "kernels.json"
+    if not kept.exists() or kept.stat().st_mtime_ns < archive.stamp.stat().st_mtime_ns:
+        found = group(archive.packages(NAMES.replace("?P<part>", "?:").replace("?P<version>", "?:")))
+        debian.replace(kept, table_text(found))
+    return table(kept.read_text())
 
 
 def cached() -> list[str]:
@@ -158,7 +175,8 @@ def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
 def from_debian(version: str, replacements: Sequence[Path]) -> Kernel:
     directory = cache.provide(f"kernels/{version}", lambda path: build(version, path))
     image, modules = installed(directory)
-    return assemble(image, modules, replacements, directory / "modules")
+    kernel = assemble(image, modules, replacements, directory / "modules")
+    return dataclasses.replace(kernel, debian=version, is_patched=bool(replacements))
 
 
 def installed(directory: Path) -> tuple[Path, Path]:

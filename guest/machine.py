@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-PORTS = ("status", "stdin", "stdout", "stderr")
 GIB = 1 << 30
+# Serial ports; a machine has all of them, whatever a run uses, so that every copy of a saved one is like it.
+TERMINAL = "terminal"
+PORTS = ("control", "status", "checks", "stdin", "stdout", "stderr", TERMINAL)
 
 
 class Topology(StrEnum):
@@ -36,14 +38,15 @@ class Machine:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What connects the machine to this run: paths as QEMU sees them, and inherited file descriptors of the ports."""
+    """What connects the machine to a run: paths as QEMU sees them, and file descriptors that it inherits."""
 
     kernel: Path
     initrd: Path
+    memory: str
     console: Path
     scratch: Path
-    sockets: Sequence[str]
     ports: dict[str, int]
+    monitor: int
 
 
 PARAMETERS = (
@@ -61,6 +64,10 @@ PARAMETERS = (
     "random.trust_cpu=on",
     "8250.nr_uarts=1",
     "audit=0",
+    # Room for GPUs that are plugged in later (hp*size), made anew below the ports (resource_alignment): firmware gives
+    # an empty port next to nothing. 1b36:000c is QEMU's root port, 104c:823* the switch.
+    "pci=hpmmioprefsize=8G,hpmmiosize=32M,"
+    "resource_alignment=20@pci:1b36:000c;20@pci:104c:8232;20@pci:104c:8233",
 )
 
 
@@ -69,54 +76,62 @@ def parameters(machine: Machine) -> str:
 
 
 def device(**properties: object) -> list[str]:
-    """One -device in JSON, the only form that vfio-user's socket address has."""
+    """One -device in JSON."""
     return ["-device", json.dumps(properties)]
 
 
-def gpu_devices(machine: Machine, sockets: Sequence[str]) -> list[str]:
-    """The GPUs: below one PCIe switch (p2p is possible), or each below a root port of its own (it is not)."""
+def gpu_ports(machine: Machine) -> list[str]:
+    """Where GPUs are plugged in: below one PCIe switch (p2p is possible), or each at a root port (it is not)."""
     words: list[str] = []
-    near = machine.topology is Topology.NEAR and len(sockets) > 1
+    near = machine.topology is Topology.NEAR and machine.gpus > 1
     if near:
-        words += device(driver="pcie-root-port", id="root", bus="pcie.0", chassis=1, addr="5")
+        words += device(driver="pcie-root-port", id="root", bus="pcie.0", chassis=1, addr="8")
         words += device(driver="x3130-upstream", id="switch", bus="root")
-    for index, socket in enumerate(sockets):
+    for index in range(machine.gpus):
         port = f"port{index}"
         if near:
             words += device(driver="xio3130-downstream", id=port, bus="switch", chassis=2 + index, port=index)
         else:
-            words += device(
-                driver="pcie-root-port", id=port, bus="pcie.0", chassis=1 + index, addr=f"{5 + index}"
-            )
-        words += device(driver="vfio-user-pci", socket={"path": socket, "type": "unix"}, bus=port)
+            root = {"id": port, "bus": "pcie.0", "chassis": 1 + index, "addr": f"{8 + index}"}
+            words += device(driver="pcie-root-port", **root)
     return words
 
 
+def gpu(index: int, socket: str) -> dict[str, object]:
+    """The properties of one GPU's device."""
+    where = {"type": "unix", "path": socket}
+    return {"driver": "vfio-user-pci", "id": f"gpu{index}", "bus": f"port{index}", "socket": where}
+
+
 def command_line(machine: Machine, wiring: Wiring, accelerator: str) -> list[str]:
-    """QEMU's arguments. Memory is shared, so that the emulated GPUs can map it; there is no network."""
+    """QEMU's arguments, without GPUs. Memory is shared, so that GPUs can map it; there is no network."""
+    memory = {"qom-type": "memory-backend-file", "id": "ram", "mem-path": wiring.memory}
     words = [
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-nic", "none",
         "-machine", "q35", "-accel", accelerator,
         # la57=off: a level less to walk in every software page walk.
         "-cpu", "max,la57=off",
         "-smp", str(machine.cpus), "-m", f"size={machine.memory >> 20}M",
-        "-object", json.dumps({"qom-type": "memory-backend-memfd", "id": "ram", "size": machine.memory, "share": True}),
+        "-object", json.dumps({**memory, "size": machine.memory, "share": True}),
         "-numa", "node,memdev=ram",
         "-kernel", str(wiring.kernel), "-initrd", str(wiring.initrd), "-append", parameters(machine),
-        "-chardev", f"file,id=console,path={escape(wiring.console)}", "-serial", "chardev:console",
+        "-chardev", f"file,id=console,path={escape(wiring.console)},append=on", "-serial", "chardev:console",
+        "-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control",
         "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",
-        "-device", "virtio-9p-pci,fsdev=host,mount_tag=host",
+        "-device", "virtio-9p-pci,fsdev=host,mount_tag=host,bus=pcie.0,addr=2",
         "-fsdev", f"local,id=scratch,path={escape(wiring.scratch)},security_model=none",
-        "-device", "virtio-9p-pci,fsdev=scratch,mount_tag=scratch",
-        "-device", "virtio-serial-pci",
+        "-device", "virtio-9p-pci,fsdev=scratch,mount_tag=scratch,bus=pcie.0,addr=3",
+        "-device", "virtio-serial-pci,bus=pcie.0,addr=4",
     ]  # fmt: skip
     for name, descriptor in wiring.ports.items():
-        words += ["-chardev", f"socket,id={name},fd={descriptor}"]
-        if name == "terminal":
-            words += ["-device", f"virtconsole,chardev={name},name={name}"]
-        else:
-            words += ["-device", f"virtserialport,chardev={name},name={name}"]
-    return words + gpu_devices(machine, wiring.sockets)
+        kind = "virtconsole" if name == TERMINAL else "virtserialport"
+        words += [
+            "-chardev",
+            f"socket,id={name},fd={descriptor}",
+            "-device",
+            f"{kind},chardev={name},name={name}",
+        ]
+    return words + gpu_ports(machine)
 
 
 def escape(path: Path) -> str:

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guest import GuestError, environment, kernels, qemu
-from guest.initrd import PROJECT, Instructions
+from guest import GuestError, cache, compiled, environment, kernels, qemu, tsc, warm
 from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
-from guest.vm import Files, Guest, Outcome
+from guest.start import Cold, Parts, Start
+from guest.vm import PROJECT, Files, Guest, Instructions, Interpreter, Outcome
 
 LOCK = PROJECT / "requirements/run.lock"
 RUNS = PROJECT / "reports/out/guest"
@@ -25,15 +25,36 @@ NOT_PASSED_ON = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a boot needs, fetched and built."""
+    """Everything a guest needs, fetched and built."""
 
     qemu: Qemu
     kernel: Kernel
     environment: Path
 
+    def parts(self, machine: Machine, counter: tsc.Measure | None) -> Parts:
+        rate = counter.khz() if counter else None
+        return Parts.gather(self.qemu, self.kernel, self.environment, machine, rate)
+
 
 def prepare(kernel: str, replacements: Sequence[Path] = ()) -> Prepared:
     return Prepared(qemu.provide(), kernels.provide(kernel, replacements), environment.provide(LOCK))
+
+
+def prepare_fast_start(prepared: Prepared, machine: Machine) -> None:
+    """Make what the first run would otherwise wait for."""
+    counter = tsc.measure()
+    chosen_start(prepared.parts(machine, counter))
+
+
+def chosen_start(parts: Parts) -> Start:
+    """A warm start where one is possible, with its template at hand."""
+    if not warm.possible(parts):
+        return Cold(parts)
+    try:
+        return warm.Warm(parts, warm.provide(parts))
+    except GuestError as error:
+        cache.say(f"no fast start: {error}")
+        return Cold(parts)
 
 
 def new_directory(name: str) -> Path:
@@ -62,33 +83,51 @@ def passed_environment(files: Files) -> dict[str, str]:
 def run(
     prepared: Prepared,
     machine: Machine,
-    command: Sequence[str],
     *,
     name: str,
+    command: Sequence[str] = (),
+    interpreter: Interpreter | None = None,
     scratch: Path | None = None,
-    early: bool = False,
     terminal: tuple[int, int] | None = None,
     timeout_s: float | None = None,
 ) -> tuple[Outcome, Files]:
-    """Run ``command`` in a new guest. ``scratch`` is the directory it may write to, by default one of the run's own."""
+    """Run ``command``, or Python with a program, in a new guest.
+
+    ``scratch`` is the directory that may be written to inside, by default one of the run's own.
+    """
+    counter = tsc.measure()
     files = Files(new_directory(name), scratch)
     (files.directory / "owner").write_text(str(os.getpid()))
+    compiled.refresh(environment.project_sources(PROJECT))
     instructions = Instructions(
-        command=command,
         environment=passed_environment(files),
         directory=str(Path.cwd()),
         scratch=str(files.scratch),
         gpus=machine.gpus,
-        early=early,
+        command=command,
+        interpreter=interpreter,
         terminal=terminal,
     )
+    parts = prepared.parts(machine, counter)
+    start = chosen_start(parts)
     try:
-        with Guest(prepared.qemu, prepared.kernel, machine, files, timeout_s=timeout_s) as guest:
-            outcome = guest.run(instructions, prepared.environment)
-    except OSError as error:
-        raise GuestError(f"the guest cannot be started: {error}") from error
+        outcome = run_once(start, machine, files, instructions, timeout_s)
+    except warm.CopyError as error:
+        cache.say(f"no fast start this time: {error}")
+        shutil.rmtree(error.template, ignore_errors=True)
+        outcome = run_once(Cold(parts), machine, files, instructions, timeout_s)
     (files.directory / OUTCOME).write_text(json.dumps(asdict(outcome)))
     return outcome, files
+
+
+def run_once(
+    start: Start, machine: Machine, files: Files, instructions: Instructions, timeout_s: float | None
+) -> Outcome:
+    try:
+        with Guest(start, machine, files, timeout_s=timeout_s) as guest:
+            return guest.run(instructions)
+    except OSError as error:
+        raise GuestError(f"the guest cannot be started: {error}") from error
 
 
 def evidence(process: int) -> str:

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: MIT
+"""Processes that a guest consists of: none outlives the one that started it."""
+
+import ctypes
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+PR_SET_PDEATHSIG = 1
+libc = ctypes.CDLL(None)
+
+
+def die_with_parent() -> None:
+    """In a child before exec: killed when its parent ends, however that happens (prctl(2))."""
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def spawn(command: Sequence[str], directory: Path, log: Path, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a process in ``directory`` with its output in ``log``; to be called before any thread is started."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            command,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            preexec_fn=die_with_parent,  # noqa: PLW1509 (no thread has been started yet)
+            start_new_session=True,  # an interrupt from the terminal is for us to handle
+            **options,
+        )
+
+
+def kill_after(first: subprocess.Popen[bytes], then: subprocess.Popen[bytes]) -> None:
+    first.wait()
+    then.kill()
+
+
+def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
+    """Processor time that a process has used so far, for measures: it depends less on what else runs here."""
+    try:
+        fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def last_line(path: Path) -> str:
+    lines = path.read_text(errors="replace").splitlines()
+    return lines[-1] if lines else f"{path} is empty"

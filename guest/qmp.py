@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""QEMU's monitor, as far as it is needed here (docs/interop/qmp-spec.rst)."""
+
+import json
+import socket
+import time
+from typing import Any
+
+from guest import GuestError
+
+POLL_S = 0.005
+DEADLINE_S = 120.0
+
+
+class Monitor:
+    """A connection to QEMU's monitor. Raises GuestError when QEMU refuses a command or has gone."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._connection.settimeout(DEADLINE_S)
+        self._answers = connection.makefile("rb")
+        self._read()  # QEMU greets first
+        self.execute("qmp_capabilities")
+
+    def _read(self) -> dict[str, Any]:
+        try:
+            line = self._answers.readline()
+        except OSError as error:
+            raise GuestError(f"QEMU's monitor does not answer: {error}") from error
+        if not line:
+            raise GuestError("QEMU ended while it was being set up, see qemu.log")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        """The answer to one command."""
+        request = {"execute": command, "arguments": arguments}
+        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        while "event" in (answer := self._read()):
+            pass
+        if "error" in answer:
+            raise GuestError(f"QEMU: {command}: {answer['error']['desc']}")
+        return answer["return"]
+
+    def share_memory(self) -> None:
+        """Leave the guest's memory out of what is saved and restored: it is in a file that both sides map."""
+        capability = {"capability": "x-ignore-shared", "state": True}
+        self.execute("migrate-set-capabilities", capabilities=[capability])
+
+    def save(self, path: str) -> None:
+        """Write the state of the stopped machine, without its memory."""
+        self.share_memory()
+        self.execute("migrate", uri=f"file:{path}")
+        self._wait_for_migration()
+
+    def restore(self, path: str) -> None:
+        """Load a state into a machine that was started to wait for it."""
+        self.share_memory()
+        self.execute("migrate-incoming", uri=f"file:{path}")
+        self._wait_for_migration()
+
+    def _wait_for_migration(self) -> None:
+        end = time.monotonic() + DEADLINE_S
+        while time.monotonic() < end:
+            answer = self.execute("query-migrate")
+            if answer.get("status") == "completed":
+                return
+            if answer.get("status") in ("failed", "cancelled"):
+                raise GuestError(f"QEMU: the machine's state: {answer.get('error-desc', 'failed')}")
+            time.sleep(POLL_S)
+        raise GuestError("QEMU: the machine's state was not transferred in time")

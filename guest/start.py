@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""Starting QEMU: a kernel that boots."""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from guest import GuestError, accelerator, initrd
+from guest.channels import Channels
+from guest.kernels import Kernel
+from guest.machine import Machine, Wiring, command_line
+from guest.processes import last_line, spawn
+from guest.qemu import Qemu
+from guest.qmp import Monitor
+
+Gpus = Sequence[Mapping[str, object]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a machine runs: its directory (for logs, and for relative paths), its console's file, its scratch."""
+
+    directory: Path
+    console: Path
+    scratch: Path
+
+
+class Start(Protocol):
+    """Starts QEMU with these GPUs plugged in. Raises GuestError when QEMU does not come up."""
+
+    def __call__(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What every start needs."""
+
+    qemu: Qemu
+    kernel: Kernel
+    environment: Path
+    machine: Machine
+    accelerator: str
+    rate: int | None
+    """Of the time stamp counter, in kHz, for a guest that would have to measure it (guest/tsc.py)."""
+
+    @classmethod
+    def gather(
+        cls, qemu: Qemu, kernel: Kernel, environment: Path, machine: Machine, rate: int | None
+    ) -> "Parts":
+        chosen = accelerator.choose(qemu, kernel.boot)
+        return cls(qemu, kernel, environment, machine, chosen, rate if chosen.startswith("tcg") else None)
+
+    @contextlib.contextmanager
+    def launched(
+        self,
+        place: Place,
+        ramdisk: Path,
+        memory: str,
+        channels: Channels,
+        *,
+        inherit: Sequence[int] = (),
+        **words: list[str],
+    ) -> Iterator[tuple[subprocess.Popen[bytes], Monitor]]:
+        """QEMU and its monitor, for the time of setting it up; QEMU is killed if that fails."""
+        machine = self.machine
+        if self.rate:
+            machine = dataclasses.replace(machine, options=(f"tsc_early_khz={self.rate}", *machine.options))
+        ours, theirs = socket.socketpair()
+        ports = channels.descriptors()
+        with ours, theirs:
+            wiring = Wiring(
+                self.kernel.boot, ramdisk, memory, place.console, place.scratch, ports, theirs.fileno()
+            )
+            process = spawn(
+                [
+                    *self.qemu.command,
+                    *command_line(machine, wiring, self.accelerator),
+                    *words.get("extra", []),
+                ],
+                place.directory,
+                place.directory / "qemu.log",
+                env={**os.environ, **self.qemu.environment},
+                pass_fds=[theirs.fileno(), *ports.values(), *inherit],
+            )
+            theirs.close()
+            try:
+                yield process, Monitor(ours)
+            except BaseException as error:
+                process.kill()
+                process.wait()
+                if isinstance(error, GuestError):
+                    raise GuestError(f"{error} ({last_line(place.directory / 'qemu.log')})") from error
+                raise
+
+
+@dataclasses.dataclass(frozen=True)
+class Cold:
+    """Boots the kernel."""
+
+    parts: Parts
+
+    def __call__(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
+        ramdisk = place.directory / "initrd"
+        initrd.write(ramdisk, self.parts.kernel, self.parts.environment)
+        plugged = [word for gpu in gpus for word in ("-device", json.dumps(gpu))]
+        with guest_memory() as memory:
+            path = f"/proc/self/fd/{memory}"
+            # Its monitor answers when QEMU has read its files.
+            with self.parts.launched(place, ramdisk, path, channels, inherit=[memory], extra=plugged) as (
+                process,
+                _,
+            ):
+                ramdisk.unlink()
+                return process
+
+
+@contextlib.contextmanager
+def guest_memory() -> Iterator[int]:
+    """A file in memory for QEMU to map, gone with the last process that has it."""
+    memory = os.memfd_create("guest memory")
+    try:
+        yield memory
+    finally:
+        os.close(memory)

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Warm starts: a machine that has booted, saved once, of which every run gets a copy.
+
+Under TCG a boot takes as long as a hundred tests. The saved machine (the template) has its drivers loaded and Python
+waiting with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and goes on.
+
+A template is the machine's memory, as a file with holes that is copied, and the state of its devices.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from guest import GuestError, cache, initrd
+from guest.channels import CHUNK, Channels
+from guest.machine import PORTS, Wiring, command_line
+from guest.start import Gpus, Parts, Place, guest_memory
+
+FORMAT = "1"
+DEADLINE_S = 300.0
+KEPT = 4  # templates; each is some hundreds of megabytes
+
+
+def possible(parts: Parts) -> bool:
+    """Whether this machine may be started from a template.
+
+    Not with KVM, which boots in a second, and not with parts that are likely to be of one run only.
+    """
+    if os.environ.get("SVMCTS_WARM") == "0" or not parts.accelerator.startswith("tcg"):
+        return False
+    return bool(parts.kernel.debian) and not parts.kernel.is_patched and not parts.machine.options
+
+
+def digest(parts: Parts) -> str:
+    """What a template depends on."""
+    program = Path(parts.qemu.command[-1] if len(parts.qemu.command) == 1 else parts.qemu.command[3])
+    wiring = Wiring(
+        parts.kernel.boot,
+        Path("initrd"),
+        "memory",
+        Path("console"),
+        Path("scratch"),
+        dict.fromkeys(PORTS, 0),
+        0,
+    )
+    rate = round(parts.rate / 10_000) if parts.rate else None
+    facts = [
+        FORMAT,
+        [str(program), program.stat().st_size, program.stat().st_mtime_ns],
+        command_line(parts.machine, wiring, parts.accelerator),
+        [module.name for module in (*parts.kernel.files, *parts.kernel.driver)],
+        str(parts.environment),
+        [path.read_text() for path in initrd.SOURCES.values()],
+        rate,
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def key(parts: Parts) -> str:
+    return f"templates/{parts.kernel.release}-{digest(parts)}"
+
+
+def provide(parts: Parts) -> Path:
+    """The template for these parts, made when the cache does not have it."""
+    directory = cache.provide(key(parts), lambda path: build(parts, path))
+    cache.keep_newest(directory, KEPT)
+    return directory
+
+
+def build(parts: Parts, directory: Path) -> None:
+    cache.say(f"preparing fast starts of kernel {parts.kernel.release} (once)")
+    ramdisk = directory / "initrd"
+    initrd.write(ramdisk, parts.kernel, parts.environment)
+    memory = directory / "memory"
+    with memory.open("wb") as file:
+        file.truncate(parts.machine.memory)
+    place = Place(directory, directory / "console.log", directory / "scratch")
+    place.scratch.mkdir()
+    channels = Channels(PORTS)
+    try:
+        with parts.launched(place, ramdisk, str(memory), channels) as (process, monitor):
+            channels.handed_over()
+            channels.send("control", {"template": True})
+            wait_for_template(channels, place)
+            monitor.execute("stop")
+            monitor.save(str(directory / "state"))
+            process.kill()
+            process.wait()
+    finally:
+        channels.close()
+    ramdisk.write_bytes(b"")
+    # What the kernel freed and what it cleared need not be kept, nor copied at every start.
+    if shutil.which("fallocate"):
+        subprocess.run(["fallocate", "--dig-holes", memory], check=False)
+
+
+def wait_for_template(channels: Channels, place: Place) -> None:
+    status = channels.ours["status"]
+    status.settimeout(DEADLINE_S)
+    buffer = b""
+    end = time.monotonic() + DEADLINE_S
+    while time.monotonic() < end:
+        try:
+            data = status.recv(CHUNK)
+        except TimeoutError:
+            break
+        *lines, buffer = (buffer + data).split(b"\n")
+        for event in map(json.loads, lines):
+            if event["event"] == "template":
+                return
+            if event["event"] == "failed":
+                raise GuestError(f"the guest did not come up: {event['message']}")
+        if not data:
+            raise GuestError(f"the guest's kernel ended: {last_console_line(place)}")
+    raise GuestError("the guest did not come up in time")
+
+
+def last_console_line(place: Place) -> str:
+    lines = place.console.read_text(errors="replace").splitlines() if place.console.exists() else []
+    return lines[-1] if lines else "its console is empty"
+
+
+class CopyError(GuestError):
+    """A copy of ``template`` could not be started."""
+
+    def __init__(self, template: Path, why: str) -> None:
+        super().__init__(why)
+        self.template = template
+
+
+@dataclasses.dataclass(frozen=True)
+class Warm:
+    """Goes on from a template. Raises CopyError when that cannot be done."""
+
+    parts: Parts
+    template: Path
+
+    def __call__(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
+        try:
+            return self._copy(place, channels, gpus)
+        except GuestError as error:
+            raise CopyError(self.template, str(error)) from error
+
+    def _copy(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
+        shutil.copyfile(self.template / "console.log", place.console)
+        with guest_memory() as memory:
+            copy_data(self.template / "memory", memory)
+            launched = self.parts.launched(
+                place,
+                self.template / "initrd",
+                f"/proc/self/fd/{memory}",
+                channels,
+                inherit=[memory],
+                extra=["-incoming", "defer", "-S"],
+            )
+            with launched as (process, monitor):
+                monitor.restore(str(self.template / "state"))
+                for gpu in gpus:
+                    monitor.execute("device_add", **gpu)
+                monitor.execute("cont")
+                return process
+
+
+def copy_data(source: Path, target: int) -> None:
+    """Copy a file with its holes; the target is empty and becomes as long."""
+    with source.open("rb") as file:
+        descriptor = file.fileno()
+        size = os.fstat(descriptor).st_size
+        os.ftruncate(target, size)
+        offset = 0
+        while offset < size:
+            try:
+                start = os.lseek(descriptor, offset, os.SEEK_DATA)
+            except OSError:  # ENXIO: nothing but a hole is left
+                return
+            offset = os.lseek(descriptor, start, os.SEEK_HOLE)
+            os.lseek(target, start, os.SEEK_SET)
+            while start < offset:
+                start += os.sendfile(target, descriptor, start, offset - start)

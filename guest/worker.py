@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: MIT
+"""Python in the guest, started before anybody knows what it is for: it imports what every pytest worker imports.
+
+Runs from the initramfs, with the standard library and the installed packages. init tells it what to become by one line
+on the descriptor that is its first argument; it tells init that it is ready on the second.
+"""
+
+import importlib
+import json
+import os
+import random
+import sys
+from typing import Any
+
+
+def warm_up() -> None:
+    """Import pytest, the installed plugins and the project's own, in the way that pytest does it.
+
+    Their assertions are rewritten then, and the worker that comes later finds them loaded. A single --version
+    would import nothing.
+    """
+    saved = os.dup(1)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    try:
+        import pytest
+
+        pytest.main(["--version", "--version"])
+    finally:
+        os.dup2(saved, 1)
+        os.close(saved)
+        os.close(null)
+
+
+def become(told: dict[str, Any]) -> None:
+    """Go over to the guest's root, and take the place of the interpreter that the host wants."""
+    os.chroot(told["root"])
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        port = os.open(told["ports"][name], os.O_RDONLY if name == "stdin" else os.O_WRONLY)
+        os.dup2(port, number)
+        os.close(port)
+    os.chdir(told["directory"])
+    os.environ.clear()
+    os.environ.update(told["environment"])
+    sys.dont_write_bytecode = "-B" in told["flags"]
+    sys.argv = ["-c"]
+    sys.path[0] = ""
+    importlib.invalidate_caches()
+    random.seed()  # the process is a copy of one that others are copies of, too
+    warm_up()
+
+
+def main() -> str:
+    orders, answers = (int(word) for word in sys.argv[1:3])
+    warm_up()
+    os.write(answers, b"warm\n")
+    os.close(answers)
+    with os.fdopen(orders) as file:
+        line = file.readline()
+    if not line:
+        os._exit(0)
+    told = json.loads(line)
+    become(told)
+    code: str = told["code"]
+    return code
+
+
+if __name__ == "__main__":
+    exec(main())
