@@ -15,7 +15,7 @@ from typing import TextIO
 from guest.emulator.checks import NAMES, Checks
 from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.loop import Loop
-from guest.emulator.owners import Clock
+from guest.emulator.memory import Clock
 from guest.emulator.trace import KINDS, Trace
 
 SMALLEST, LARGEST = 256 << 20, 8 << 30

@@ -17,8 +17,8 @@ from guest.emulator.ggtt import TABLE_OFFSET, TABLE_SIZE, GlobalTable
 from guest.emulator.gt import Gt
 from guest.emulator.kinds import Kind
 from guest.emulator.mailbox import Mailbox, Services
-from guest.emulator.memory import Bus, Vram
-from guest.emulator.owners import Clock, Owners
+from guest.emulator.memory import Bus, Clock, Vram
+from guest.emulator.owners import Owners
 from guest.emulator.pci import ConfigSpace
 from guest.emulator.space import Memory
 from guest.emulator.tlb import TranslationCache
@@ -85,7 +85,7 @@ class Gpu:
 
     def _make_gt(self, name: str, kind: Kind) -> Gt:
         platform = self._platform
-        cache = TranslationCache(self.vram)
+        cache = TranslationCache(self.vram, platform.clock)
         memory = Memory(name, self.vram, self.bus, platform.owners_of, cache, platform.checks, platform.clock)
         return Gt(name, kind, memory, self.ggtt, platform.checks, platform.trace)
 

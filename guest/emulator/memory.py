@@ -18,6 +18,18 @@ from dataclasses import dataclass
 PAGE = 4096
 
 
+class Clock:
+    """Orders what the driver gives and takes back, over all GPUs that reach one another's memory."""
+
+    def __init__(self) -> None:
+        self.now = 0
+
+    def tick(self) -> int:
+        """The moment of what has just happened: later than what was before, earlier than what comes."""
+        self.now += 1
+        return self.now - 1
+
+
 class Vram:
     """The memory of one GPU, `size` bytes, as a file that a client can map."""
 

@@ -3,40 +3,47 @@
 
 The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
 things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory
-that has another owner now. And a page that after such a write is used through an address that had it before *and*
-through one that never had it, has two owners: a page table still holds the old address. Pages that were walked as page
-tables are known too.
+that has another owner now. And a page that was *cleared* for somebody new, and is then used through an address that
+never had it and through one that had it before and was never taken back, has two owners: a page table still holds the
+old address. Sharing looks alike, and is no report: an address that was invalidated in between may have got the page
+anew, and memory that comes back by a copy is still that of all who share it. Pages that were walked as page tables
+are known too.
 """
 
 from __future__ import annotations
 
 from array import array
+from typing import NamedTuple
 
-from guest.emulator.memory import PAGE, Vram
-
-
-class Clock:
-    """Counts gifts of memory, over all GPUs that reach one another's."""
-
-    def __init__(self) -> None:
-        self.now = 0
-
+from guest.emulator.memory import PAGE, Clock, Vram
+from guest.emulator.tlb import TranslationCache
 
 REMEMBERED = 1 << 16
 """Pages whose users are known, at most; the first to be used are forgotten first."""
-Address = tuple[int, int]
-"""ASID and virtual address of a page."""
+
+
+class User(NamedTuple):
+    """A page of an address space: the cache of its GPU, the ASID, the virtual address of the page."""
+
+    cache: TranslationCache
+    asid: int
+    page: int
 
 
 class _Users:
-    """The addresses that a page was used through: since it was last given away, and before."""
+    """The addresses that a page was used through, and when first: since it was last given away, and before."""
 
     __slots__ = ("before", "given", "since")
 
     def __init__(self) -> None:
         self.given = 0
-        self.before: set[Address] = set()
-        self.since: set[Address] = set()
+        self.before: dict[User, int] = {}
+        self.since: dict[User, int] = {}
+
+    def had_it_before(self, user: User) -> bool:
+        """Whether the address led here before the page was given away, and the driver never took it back."""
+        moment = self.before.get(user)
+        return moment is not None and not user.cache.withdrawn_since(user.asid, user.page, moment)
 
 
 class Owners:
@@ -44,11 +51,12 @@ class Owners:
 
     def __init__(self, vram: Vram, clock: Clock) -> None:
         self._given = array("I", bytes(4 * (vram.size // PAGE)))
+        self._cleared = bytearray(vram.size // PAGE)
         self._clock = clock
         self._tables: set[int] = set()
         self._users: dict[int, _Users] = {}
 
-    def use(self, offset: int, who: Address) -> Address | None:
+    def use(self, offset: int, user: User) -> User | None:
         """A page is used through an address; gives another address in use, if one of the two must be out of date."""
         page = offset // PAGE
         users = self._users.get(page)
@@ -59,25 +67,26 @@ class Owners:
         if users.given != self._given[page]:
             users.given = self._given[page]
             users.before |= users.since
-            users.since = set()
-        if who in users.since:
+            users.since = {}
+        if user in users.since:
             return None
-        users.since.add(who)
-        known = who in users.before
-        for other in users.since:
-            if (other in users.before) != known:
-                return other
-        return None
+        users.since[user] = self._clock.now
+        if not self._cleared[page] or len(users.since) == 1:
+            return None
+        known = users.had_it_before(user)
+        return next((other for other in users.since if users.had_it_before(other) != known), None)
 
-    def give(self, offset: int, size: int) -> None:
-        """The driver's own context writes `size` bytes at a VRAM offset."""
+    def give(self, offset: int, size: int, *, cleared: bool) -> None:
+        """The driver's own context writes `size` bytes at a VRAM offset, to clear them or with data."""
         first, end = offset // PAGE, (offset + size + PAGE - 1) // PAGE
         self._clock.now += 1
         if end - first == 1:
             self._given[first] = self._clock.now
+            self._cleared[first] = cleared
             self._tables.discard(first)
         else:
             self._given[first:end] = array("I", [self._clock.now]) * (end - first)
+            self._cleared[first:end] = bytes([cleared]) * (end - first)
             self._tables.difference_update(range(first, end))
 
     def given_since(self, offset: int, size: int, moment: int) -> bool:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from gpu import Access, GpuFault
 from guest.emulator import atomics, page_tables
 from guest.emulator.checks import Checks
-from guest.emulator.memory import PAGE, Bus, Span, Vram
-from guest.emulator.owners import Clock, Owners
+from guest.emulator.memory import PAGE, Bus, Clock, Span, Vram
+from guest.emulator.owners import Owners, User
 from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Found, Missing
 from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
 
@@ -62,27 +62,32 @@ class PageTableSpace:
         self.root = root & page_tables.TABLE_ADDRESS
         self._memory = memory
         self._trusted = asid == 0
+        self._loaded = b""
 
     def read(self, address: int, size: int) -> bytes:
         """The bytes at `address`."""
         piece = self._piece(address, size, Access.READ, 0)
         if piece.size == size:
-            return self._load(piece)
+            self._loaded = self._load(piece)
+            return self._loaded
         parts = []
         end = address + size
         while True:
             parts.append(self._load(piece))
             address += piece.size
             if address == end:
-                return b"".join(parts)
+                self._loaded = b"".join(parts)
+                return self._loaded
             piece = self._piece(address, end - address, Access.READ, 0)
 
     def write(self, address: int, data: bytes) -> None:
         """Store bytes, nothing of them if any page is missing."""
         size = len(data)
         piece = self._piece(address, size, Access.WRITE, WRITABLE)
+        zeros = size >= PAGE and data == ZEROS[:size]
+        clears = zeros and data is not self._loaded
         if piece.size == size:
-            self._store(piece, data)
+            self._store(piece, data, zeros=zeros, clears=clears)
             return
         pieces = [piece]
         at = address + piece.size
@@ -92,19 +97,19 @@ class PageTableSpace:
         view = memoryview(data)
         for piece in pieces:
             at = piece.address - address
-            self._store(piece, view[at : at + piece.size])
+            self._store(piece, view[at : at + piece.size], zeros=zeros, clears=clears)
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """Read, change and write back an integer."""
         piece = self._piece(address, size, Access.ATOMIC, WRITABLE | ATOMIC)
         if (span := piece.span) is None:
             return int.from_bytes(self._load(piece), "little")
-        self._before_store(piece, span)
+        self._before_store(piece, span, clears=False)
         return atomics.update(span.view[piece.offset : piece.offset + size], size, operation)
 
     def invalidate(self) -> None:
         """A flush in the ring with the invalidate bit: all translations of this address space."""
-        self._memory.cache.invalidate(self.asid, 0, 1 << 64)
+        self._memory.cache.forget(self.asid)
 
     def _piece(self, address: int, size: int, access: Access, needed: int) -> _Piece:
         """The longest contiguous piece at the start of an access that needs these entry bits. Raises GpuFault."""
@@ -184,20 +189,20 @@ class PageTableSpace:
             self._check(piece, span, Access.READ)
         return bytes(span.view[piece.offset : piece.offset + piece.size])
 
-    def _store(self, piece: _Piece, data: bytes | memoryview) -> None:
+    def _store(self, piece: _Piece, data: bytes | memoryview, *, zeros: bool, clears: bool) -> None:
         if (span := piece.span) is None:
             return
-        self._before_store(piece, span)
-        if span.vram is not None and piece.size >= CLEAR and data == ZEROS[: piece.size]:
+        self._before_store(piece, span, clears=clears)
+        if span.vram is not None and zeros and piece.size >= CLEAR:
             span.vram.clear(span.offset + piece.offset, piece.size)
         else:
             span.view[piece.offset : piece.offset + piece.size] = data
 
-    def _before_store(self, piece: _Piece, span: Span) -> None:
+    def _before_store(self, piece: _Piece, span: Span, *, clears: bool) -> None:
         if not self._trusted:
             self._check(piece, span, Access.WRITE)
         elif span.vram is not None:
-            self._memory.owners(span.vram).give(span.offset + piece.offset, piece.size)
+            self._memory.owners(span.vram).give(span.offset + piece.offset, piece.size, cleared=clears)
 
     def _check(self, piece: _Piece, span: Span, access: Access) -> None:
         memory, cached = self._memory, piece.cached
@@ -221,16 +226,16 @@ class PageTableSpace:
                 still_in_page_table=self._in_page_table(page) == piece.entry,
             )
         for at in range(offset & -PAGE, offset + piece.size, PAGE):
-            who = (self.asid, (piece.address & -PAGE) + at - (offset & -PAGE))
-            if (other := owners.use(at, who)) is not None:
+            user = User(memory.cache, self.asid, (piece.address & -PAGE) + at - (offset & -PAGE))
+            if (other := owners.use(at, user)) is not None:
                 memory.checks.report(
                     "two-owners",
                     memory.name,
                     vram=at,
-                    asid=who[0],
-                    page=who[1],
-                    other_asid=other[0],
-                    other_page=other[1],
+                    asid=user.asid,
+                    page=user.page,
+                    other_asid=other.asid,
+                    other_page=other.page,
                 )
         if access is Access.WRITE and owners.is_table(offset, piece.size):
             memory.checks.report(

@@ -9,13 +9,16 @@ invalidation, ranges), xe_ring_ops.c (flushes in rings), both in drivers/gpu/drm
 
 from __future__ import annotations
 
+from collections import deque
 from itertools import islice
 
-from guest.emulator.memory import Span, Vram
+from guest.emulator.memory import Clock, Span, Vram
 from guest.emulator.page_tables import ATOMIC, LOCAL_MEMORY, NULL, PRESENT, TABLE_ADDRESS, WRITABLE, Found
 
 BOUND = 1 << 12
 """Most tables of one address space: no driver can rely on it, but a broken one must not fill the host's memory."""
+WITHDRAWN = 1 << 10
+"""Invalidations of one address space that are remembered."""
 OVERDUE = 5.0
 """Seconds that a driver may need from changing an entry to invalidating it; its own limit is 2.25 s."""
 
@@ -137,12 +140,36 @@ class SpaceCache:
         return sum(cached.kept() for cached in self.all())
 
 
+class _Withdrawals:
+    """What the driver invalidated in one address space, and when (see `Clock`)."""
+
+    __slots__ = ("_known_from", "_ranges")
+
+    def __init__(self, known_from: int) -> None:
+        self._known_from = known_from
+        self._ranges: deque[tuple[int, int, int]] = deque()
+
+    def add(self, moment: int, start: int, end: int) -> None:
+        self._ranges.append((moment, start, end))
+        if len(self._ranges) > WITHDRAWN:
+            self._known_from = self._ranges.popleft()[0] + 1
+
+    def since(self, address: int, moment: int) -> bool:
+        """Whether the address was, or may have been, invalidated at `moment` or later."""
+        if moment < self._known_from:
+            return True
+        return any(then >= moment and start <= address < end for then, start, end in self._ranges)
+
+
 class TranslationCache:
     """The cache of one GPU, by ASID."""
 
-    def __init__(self, vram: Vram) -> None:
+    def __init__(self, vram: Vram, clock: Clock) -> None:
         self._vram = vram
+        self._clock = clock
         self._spaces: dict[int, SpaceCache] = {}
+        self._withdrawn: dict[int, _Withdrawals] = {}
+        self._all_withdrawn = -1
         self._swept = 0
 
     def space(self, asid: int, root: int) -> tuple[SpaceCache, bool]:
@@ -155,16 +182,35 @@ class TranslationCache:
         cache.root = root
         return cache, len(cache) > 0
 
+    def forget(self, asid: int) -> None:
+        """Drop all translations of one ASID, as hardware does between jobs: the driver took nothing back."""
+        cache = self._spaces.get(asid)
+        if cache is not None:
+            cache.drop(0, 1 << 64)
+
     def invalidate_all(self) -> int:
-        """Forget everything; gives how many translations there were."""
+        """The driver takes everything back; gives how many translations there were."""
+        self._all_withdrawn = self._clock.tick()
+        self._withdrawn.clear()
         count = sum(map(len, self._spaces.values()))
         self._spaces.clear()
         return count
 
     def invalidate(self, asid: int, start: int, end: int) -> int:
-        """Forget what overlaps the addresses start to end of one ASID; gives how many translations there were."""
+        """The driver takes the addresses start to end of one ASID back; gives how many translations there were."""
+        withdrawn = self._withdrawn.get(asid)
+        if withdrawn is None:
+            withdrawn = self._withdrawn[asid] = _Withdrawals(self._all_withdrawn + 1)
+        withdrawn.add(self._clock.tick(), start, end)
         cache = self._spaces.get(asid)
         return cache.drop(start, end) if cache is not None else 0
+
+    def withdrawn_since(self, asid: int, address: int, moment: int) -> bool:
+        """Whether the driver invalidated, or may have invalidated, an address at `moment` or later."""
+        if moment <= self._all_withdrawn:
+            return True
+        withdrawn = self._withdrawn.get(asid)
+        return withdrawn is not None and withdrawn.since(address, moment)
 
     def sweep(self, now: float, most: int = 200) -> None:
         """Compare up to `most` cached tables with memory, and mark the entries long out of date."""

@@ -33,7 +33,7 @@ from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.engines import MAIN, MEDIA, Engine
 from guest.emulator.ggtt import LOCAL_MEMORY, PRESENT
 from guest.emulator.hxg import Action, Type
-from guest.emulator.owners import Clock
+from guest.emulator.memory import Clock
 from guest.emulator.trace import Trace
 
 RAM = 16 << 20

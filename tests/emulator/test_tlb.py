@@ -250,6 +250,37 @@ def test_shared_page_that_comes_back_is_no_report(driver: Driver, vm: Vm) -> Non
     assert not driver.checks.reports
 
 
+def test_memory_that_two_share_after_one_had_it_alone_is_no_report(driver: Driver, vm: Vm) -> None:
+    """Two VMs of one process: what one had, lost and got again at the same place, the other may use too."""
+    page = driver.vram.take(4096)
+    other = driver.vm(asid=6)
+    vm.map(DATA, page, flags=RW | LOCAL)
+    store(driver, vm, DATA)
+    driver.invalidate(vm.asid, DATA, 4096)
+    give(driver, page)
+    other.map(DATA, page, flags=RW | LOCAL)
+    store(driver, vm, DATA)
+    store(driver, other, DATA)
+    assert not driver.checks.reports
+
+
+def test_memory_that_comes_back_by_a_copy_may_be_shared(driver: Driver, vm: Vm) -> None:
+    """An object that was evicted and brought back to where it was, and is then mapped once more."""
+    page, elsewhere = driver.vram.take(4096), driver.vram.take(4096)
+    vm.map(DATA, page, flags=RW | LOCAL)
+    store(driver, vm, DATA)
+    migration = driver.vm(asid=0)
+    migration.map(DATA, page, flags=RW | LOCAL)
+    migration.map(DATA + 4096, elsewhere, flags=RW | LOCAL)
+    copy = driver.queue(migration, "bcs8").register().enable()
+    copy.run(copy.place(Batch().copy(DATA, DATA + 4096, 4096).end(), BATCH))
+    assert driver.vram_u32(page) == 0
+    vm.map(DATA + 4096, page, flags=RW | LOCAL)
+    store(driver, vm, DATA)
+    store(driver, vm, DATA + 4096)
+    assert not driver.checks.reports
+
+
 class Again:
     """A job that can be run again with no flush before it: what is cached stays."""
 
