@@ -231,6 +231,7 @@ def write_settings() -> None:
     for path, value in (
         ("/proc/sys/kernel/hostname", "guest"),
         ("/proc/sys/kernel/hung_task_timeout_secs", "60"),
+        ("/proc/sys/vm/nr_hugepages", "32"),  # of 2 MiB, for the tests that need "hugepages"
     ):
         if os.path.exists(path):
             with open(path, "w") as file:
