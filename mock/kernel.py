@@ -244,6 +244,13 @@ class EventFile(File, Protocol):
         """From now on poll reports POLLIN."""
 
 
+class EventCounter(Protocol):
+    """An eventfd of a client; held as long as this is."""
+
+    def signal(self) -> None:
+        """Add 1 to it."""
+
+
 class Task(Protocol):
     """The thread that made a system call (struct task_struct). The same object may serve several calls."""
 
@@ -277,6 +284,11 @@ class Task(Protocol):
     def lookup(self, fd: int) -> File | None:
         """fget: the mock's file that the caller has open as `fd`; None when it is closed or of
         someone else.
+        """
+
+    def eventfd(self, fd: int) -> EventCounter:
+        """eventfd_ctx_fdget: the eventfd that the caller has open as `fd`. Raises OSError: EBADF when it is closed,
+        EINVAL when it is no eventfd.
         """
 
 

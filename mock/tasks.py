@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mock.kernel import File
-from mock.linux import procfs
+from mock.linux import pidfd, procfs
 from mock.memory.space import AddressSpace
 
 if TYPE_CHECKING:
@@ -39,6 +40,22 @@ class Process:
         self.gone = False
         self.recruited = False
         """It has a userfaultfd and an io_uring, or has been asked to make them."""
+
+
+class ClientEventFd:
+    """Implements kernel.EventCounter: a descriptor here of a client's eventfd."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def signal(self) -> None:
+        with contextlib.suppress(
+            BlockingIOError
+        ):  # at its highest value it stays, and can be read all the same
+            os.eventfd_write(self._fd, 1)
+
+    def __del__(self) -> None:
+        os.close(self._fd)
 
 
 class Thread:
@@ -107,3 +124,12 @@ class Thread:
         except OSError:
             return None
         return self._files.get(status.st_dev, status.st_ino)
+
+    def eventfd(self, fd: int) -> ClientEventFd:
+        try:
+            kind = os.readlink(str(fd), dir_fd=self._fds)
+        except OSError:
+            raise OSError(errno.EBADF, f"descriptor {fd} is closed") from None
+        if kind != "anon_inode:[eventfd]":
+            raise OSError(errno.EINVAL, f"descriptor {fd} is no eventfd but {kind}")
+        return ClientEventFd(pidfd.take(self.process.pidfd, fd))

@@ -254,11 +254,22 @@ def _is_done(entry: _Entry, flags: int) -> bool:
 
 
 def eventfd(call: Call, args: Any) -> None:
-    """drm_syncobj_eventfd_ioctl(). The mock cannot reach eventfds of its clients: every one is a bad descriptor."""
+    """drm_syncobj_eventfd_ioctl(): the eventfd hears of the point when it has signalled, or when there is a fence."""
     refuse_if(args.flags & ~AVAILABLE, errno.EINVAL, "flags")
     refuse_if(args.pad, errno.EINVAL, "pad")
-    _find(call.file, args.handle)
-    raise Refused(errno.EBADF, "eventfds are out of the mock's reach")
+    entry = _Entry(_find(call.file, args.handle), args.point)
+    counter = call.task.eventfd(args.fd)
+    available = bool(args.flags & AVAILABLE)
+
+    def look() -> None:
+        if not entry.look() or entry.fence is None:
+            entry.syncobj.changed.event.then(look)
+        elif available:
+            counter.signal()
+        else:
+            entry.fence.then(counter.signal)
+
+    look()
 
 
 class Exports:

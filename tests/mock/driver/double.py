@@ -287,6 +287,14 @@ class EventFile(File):
         self.signaled = True
 
 
+class EventFd:
+    def __init__(self) -> None:
+        self.value = 0
+
+    def signal(self) -> None:
+        self.value += 1
+
+
 @dataclass(eq=False)
 class Task:
     mm: Mm = field(default_factory=Mm)
@@ -296,6 +304,7 @@ class Task:
     uid: int = 0
     comm: str = "test"
     files: dict[int, mock.kernel.File] = field(default_factory=dict)
+    eventfds: dict[int, EventFd] = field(default_factory=dict)
 
     def capable(self, capability: str) -> bool:
         return capability in self.capabilities
@@ -310,6 +319,12 @@ class Task:
 
     def lookup(self, fd: int) -> mock.kernel.File | None:
         return self.files.get(fd)
+
+    def eventfd(self, fd: int) -> EventFd:
+        try:
+            return self.eventfds[fd]
+        except KeyError:
+            raise OSError(errno.EINVAL if fd in self.files else errno.EBADF, "no eventfd") from None
 
 
 class Services:

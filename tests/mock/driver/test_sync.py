@@ -12,7 +12,7 @@ from ioctl import drm, xe
 from mock.driver.fence import Fence, FenceChain, stub
 from mock.driver.platform import SZ_4K
 from mock.kernel import ERESTARTSYS, Deferred
-from tests.mock.driver.double import Client, EventFile, Services, Task, fields
+from tests.mock.driver.double import Client, EventFd, EventFile, Services, Task, fields
 from tests.mock.driver.gpu_client import BATCH, DATA, LR, Gpu
 
 WAIT = drm.DRM_IOCTL_SYNCOBJ_WAIT
@@ -239,6 +239,55 @@ def test_syncobj_arguments(gpu: Gpu) -> None:
     )
     for request, arg, expected in cases:
         assert client.refused(request, arg) == expected, request
+
+
+@pytest.fixture
+def eventfd(gpu: Gpu) -> EventFd:
+    """The client's descriptor 7."""
+    return gpu.client.task.eventfds.setdefault(7, EventFd())
+
+
+def tell(client: Client, handle: int, point: int = 0, flags: int = 0) -> None:
+    arg = fields(drm.drm_syncobj_eventfd, handle=handle, fd=7, point=point, flags=flags)
+    client.call(drm.DRM_IOCTL_SYNCOBJ_EVENTFD, arg)
+
+
+def test_an_eventfd_hears_once_when_the_fence_signals(gpu: Gpu, eventfd: EventFd) -> None:
+    client, handle = gpu.client, gpu.syncobj()
+    tell(client, handle)
+    assert eventfd.value == 0
+    signal(client, handle)
+    signal(client, handle)
+    assert eventfd.value == 1
+    tell(client, handle)
+    assert eventfd.value == 2
+
+
+def test_an_eventfd_waits_for_its_point(gpu: Gpu, eventfd: EventFd) -> None:
+    client, handle = gpu.client, gpu.syncobj()
+    tell(client, handle, point=5)
+    signal(client, handle, point=4)
+    assert eventfd.value == 0
+    signal(client, handle, point=6)
+    assert eventfd.value == 1
+
+
+def test_an_eventfd_may_hear_of_the_fence_or_of_its_end(gpu: Gpu, eventfd: EventFd) -> None:
+    client, handle, fence = gpu.client, gpu.syncobj(), Fence()
+    syncobj = gpu.client.file.syncobjs.get(handle)
+    tell(client, handle, flags=AVAILABLE)
+    tell(client, handle)
+    syncobj.replace(fence)
+    assert eventfd.value == 1
+    fence.signal()
+    assert eventfd.value == 2
+
+
+@pytest.mark.parametrize(("fd", "expected"), [(8, errno.EBADF), (9, errno.EINVAL)])
+def test_what_is_no_eventfd_is_refused(gpu: Gpu, fd: int, expected: int) -> None:
+    gpu.client.task.files[9] = EventFile()
+    arg = fields(drm.drm_syncobj_eventfd, handle=gpu.syncobj(), fd=fd)
+    assert gpu.client.refused(drm.DRM_IOCTL_SYNCOBJ_EVENTFD, arg) == expected
 
 
 def test_each_argument_of_arrays_of_syncobjs_counts(gpu: Gpu) -> None:

@@ -60,6 +60,8 @@ CAP_SYS_NICE.
 """
 POPULATE = number(0x15)
 """populate [args[0], args[0] + args[1])."""
+TELL = number(0x16)
+"""Add 1 to the caller's eventfd args[0]."""
 
 KINDS = (
     "unmap",
@@ -314,6 +316,11 @@ def _state(driver: EchoDriver, task: Any, args: list[int]) -> int:
     return 0
 
 
+def _tell(driver: EchoDriver, task: Any, args: list[int]) -> int:
+    task.eventfd(args[0]).signal()
+    return 0
+
+
 def _populate(driver: EchoDriver, task: Any, args: list[int]) -> int:
     task.mm.populate(args[0], args[0] + args[1])
     return 0
@@ -340,4 +347,5 @@ HANDLERS = {
     SIGNAL: _signal,
     STATE: _state,
     POPULATE: _populate,
+    TELL: _tell,
 }

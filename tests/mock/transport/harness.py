@@ -15,6 +15,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterator
 
+import pytest
+
 from mock.attach import Attachment, attach
 from tests.mock.transport.echo_driver import ARGS, EVENTS, KINDS
 
@@ -208,3 +210,10 @@ def _client(
         said = attachment.errors() if attachment else ""
         os.write(writer, (traceback.format_exc() + said).encode())
     os._exit(0)
+
+
+def refused(error: int, function: Callable[..., object], *args: object) -> None:
+    """The call fails with exactly this errno."""
+    with pytest.raises(OSError) as caught:
+        function(*args)
+    assert caught.value.errno == error

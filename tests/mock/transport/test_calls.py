@@ -9,21 +9,13 @@ import fcntl
 import mmap
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mock.linux.syscall import syscall
 from tests.mock.transport import echo_driver as echo
-from tests.mock.transport.harness import NODE, PAGE, RW, Client, Region, call, checked, libc, run
-
-
-def refused(error: int, function: Callable[..., object], *args: object) -> None:
-    """The call fails with exactly this errno."""
-    with pytest.raises(OSError) as caught:
-        function(*args)
-    assert caught.value.errno == error
+from tests.mock.transport.harness import NODE, PAGE, RW, Client, Region, call, checked, libc, refused, run
 
 
 def test_ioctl_round_trip() -> None:

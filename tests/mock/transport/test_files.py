@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import mmap
 import os
 import select
@@ -13,7 +14,7 @@ import subprocess
 import sys
 
 from tests.mock.transport import echo_driver as echo
-from tests.mock.transport.harness import NODE, PAGE, Client, call, in_child, run
+from tests.mock.transport.harness import NODE, PAGE, Client, call, in_child, refused, run
 
 
 def test_dup_is_the_same_file() -> None:
@@ -216,5 +217,20 @@ def test_many_files() -> None:
                 os.close(fd)
         assert client.count("released") == 1000
         assert descriptors() == before
+
+    run(scenario)
+
+
+def test_eventfd_of_the_client_is_reached() -> None:
+    """The driver adds to an eventfd of its caller; what is closed or something else is told apart."""
+
+    def scenario(client: Client) -> None:
+        fd = os.eventfd(0)
+        for _ in range(3):
+            client.call(echo.TELL, fd)
+        assert os.eventfd_read(fd) == 3
+        refused(errno.EINVAL, client.call, echo.TELL, client.fd)
+        os.close(fd)
+        refused(errno.EBADF, client.call, echo.TELL, fd)
 
     run(scenario)
