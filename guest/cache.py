@@ -75,10 +75,22 @@ def provide(key: str, build: Callable[[Path], None]) -> Path:
 
 
 def keep_newest(entry: Path, count: int = 8) -> None:
-    """Mark ``entry`` as used now and drop its oldest siblings; a reader that has one open keeps what it has."""
-    os.utime(entry)
-    for old in sorted(entry.parent.iterdir(), key=lambda path: path.stat().st_mtime)[:-count]:
+    """Mark ``entry`` as used now and drop its oldest siblings; a reader that has one open keeps what it has.
+
+    Others may do the same at the same time, and a cache that cannot be written is left as it is.
+    """
+    with contextlib.suppress(OSError):
+        os.utime(entry)
+    for old in sorted(entry.parent.iterdir(), key=last_used)[:-count]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def last_used(entry: Path) -> float:
+    """When an entry was used last, in seconds since the epoch; 0 for one that has just been dropped."""
+    try:
+        return entry.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def say(text: str) -> None:

@@ -8,13 +8,16 @@ import queue
 import socket
 import threading
 from collections.abc import Callable, Sequence
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 CHUNK = 1 << 16
 
 
 class Channels:
-    """A pair of connected sockets for each port: ``ours`` to use here, ``theirs`` for QEMU to inherit."""
+    """A pair of connected sockets for each port: ``ours`` to use here, ``theirs`` for QEMU to inherit.
+
+    A context manager that closes them.
+    """
 
     def __init__(self, names: Sequence[str]) -> None:
         self.ours: dict[str, socket.socket] = {}
@@ -65,7 +68,10 @@ class Channels:
         for thread in self._outputs:
             thread.join()
 
-    def close(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         """End what still waits for the guest."""
         for end in (*self.ours.values(), *self.theirs.values()):
             end.close()

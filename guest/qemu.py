@@ -21,10 +21,17 @@ TREE = "qemu"
 
 @dataclass(frozen=True)
 class Qemu:
-    """How to start QEMU: the beginning of its command line and what its environment needs on top of ours."""
+    """How to start QEMU: its program, what comes before and after it, what its environment needs on top of ours."""
 
-    command: tuple[str, ...]
+    program: Path
+    loader: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The beginning of a command line."""
+        return (*self.loader, str(self.program), *self.options)
 
     def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -49,11 +56,11 @@ class Qemu:
 def find() -> Qemu | None:
     """The QEMU to use if nothing may be fetched: ``$SVMCTS_QEMU``, one in PATH that is new enough, or the cache's."""
     if own := os.environ.get("SVMCTS_QEMU"):
-        qemu = Qemu((own,))
-        if not shutil.which(own) or not qemu.has_device():
+        program = shutil.which(own)
+        if program is None or not (qemu := Qemu(Path(program).absolute())).has_device():
             raise GuestError(f"SVMCTS_QEMU={own} has no {DEVICE} device: QEMU 10.1 or later is needed")
         return qemu
-    if (program := shutil.which(PROGRAM)) and (qemu := Qemu((program,))).has_device():
+    if (program := shutil.which(PROGRAM)) and (qemu := Qemu(Path(program).absolute())).has_device():
         return qemu
     tree = cache.find(TREE)
     return unpacked(tree) if tree else None
@@ -80,11 +87,12 @@ def unpacked(tree: Path) -> Qemu:
     """QEMU in an unpacked tree, started by the tree's own dynamic loader: the machine's C library may be older."""
     loader = tree / "usr/lib64/ld-linux-x86-64.so.2"
     libraries = ":".join(str(tree / path) for path in LIBRARIES)
-    command = (str(loader), "--library-path", libraries, str(tree / "usr/bin" / PROGRAM))
     modules = tree / "usr/lib/x86_64-linux-gnu/qemu"
     firmware = [str(tree / "usr/share" / name) for name in ("qemu", "seabios")]
     # Started by the loader, QEMU cannot find its directories relative to its own file.
     return Qemu(
-        (*command, *(word for path in firmware for word in ("-L", path))),
-        {"QEMU_MODULE_DIR": str(modules)},
+        tree / "usr/bin" / PROGRAM,
+        loader=(str(loader), "--library-path", libraries),
+        options=tuple(word for path in firmware for word in ("-L", path)),
+        environment={"QEMU_MODULE_DIR": str(modules)},
     )

@@ -10,6 +10,7 @@ from guest import GuestError
 
 POLL_S = 0.005
 DEADLINE_S = 120.0
+ENDED = "QEMU ended while it was being set up, see qemu.log"
 
 
 class Monitor:
@@ -18,24 +19,32 @@ class Monitor:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._connection.settimeout(DEADLINE_S)
-        self._answers = connection.makefile("rb")
+        self._received = b""
         self._read()  # QEMU greets first
         self.execute("qmp_capabilities")
 
     def _read(self) -> dict[str, Any]:
-        try:
-            line = self._answers.readline()
-        except OSError as error:
-            raise GuestError(f"QEMU's monitor does not answer: {error}") from error
-        if not line:
-            raise GuestError("QEMU ended while it was being set up, see qemu.log")
+        while b"\n" not in self._received:
+            try:
+                data = self._connection.recv(1 << 16)
+            except TimeoutError as error:
+                raise GuestError("QEMU's monitor does not answer") from error
+            except ConnectionError:
+                data = b""
+            if not data:
+                raise GuestError(ENDED)
+            self._received += data
+        line, _, self._received = self._received.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
     def execute(self, command: str, **arguments: object) -> Any:
         """The answer to one command."""
         request = {"execute": command, "arguments": arguments}
-        self._connection.sendall(json.dumps(request).encode() + b"\n")
+        try:
+            self._connection.sendall(json.dumps(request).encode() + b"\n")
+        except OSError as error:
+            raise GuestError(ENDED) from error
         while "event" in (answer := self._read()):
             pass
         if "error" in answer:

@@ -30,20 +30,22 @@ class Prepared:
     qemu: Qemu
     kernel: Kernel
     environment: Path
+    rate: int | None
+    """Of this machine's time stamp counter, in kHz."""
 
-    def parts(self, machine: Machine, counter: tsc.Measure | None) -> Parts:
-        rate = counter.khz() if counter else None
-        return Parts.gather(self.qemu, self.kernel, self.environment, machine, rate)
+    def parts(self, machine: Machine) -> Parts:
+        return Parts.gather(self.qemu, self.kernel, self.environment, machine, self.rate)
 
 
 def prepare(kernel: str, replacements: Sequence[Path] = ()) -> Prepared:
-    return Prepared(qemu.provide(), kernels.provide(kernel, replacements), environment.provide(LOCK))
+    counter = tsc.measure()  # in the time that the rest takes
+    ready = qemu.provide(), kernels.provide(kernel, replacements), environment.provide(LOCK)
+    return Prepared(*ready, counter.khz() if counter else None)
 
 
 def prepare_fast_start(prepared: Prepared, machine: Machine) -> None:
     """Make what the first run would otherwise wait for."""
-    counter = tsc.measure()
-    chosen_start(prepared.parts(machine, counter))
+    chosen_start(prepared.parts(machine))
 
 
 def chosen_start(parts: Parts) -> Start:
@@ -95,7 +97,6 @@ def run(
 
     ``scratch`` is the directory that may be written to inside, by default one of the run's own.
     """
-    counter = tsc.measure()
     files = Files(new_directory(name), scratch)
     (files.directory / "owner").write_text(str(os.getpid()))
     compiled.refresh(environment.project_sources(PROJECT))
@@ -108,7 +109,7 @@ def run(
         interpreter=interpreter,
         terminal=terminal,
     )
-    parts = prepared.parts(machine, counter)
+    parts = prepared.parts(machine)
     start = chosen_start(parts)
     try:
         outcome = run_once(start, machine, files, instructions, timeout_s)
@@ -132,7 +133,8 @@ def run_once(
 
 def evidence(process: int) -> str:
     """What the guest that process ``process`` of ours ran left behind: why it ended, and the end of its console."""
-    for owner in RUNS.glob("*/*/owner"):
+    # The newest first: process ids come again.
+    for owner in sorted(RUNS.glob("*/*/owner"), key=cache.last_used, reverse=True):
         if owner.read_text() == str(process):
             files = Files(owner.parent)
             try:
@@ -145,8 +147,8 @@ def evidence(process: int) -> str:
 
 def latest_loss(since: float) -> str | None:
     """Why the last guest was lost that was lost after ``since`` (seconds since the epoch), in one line."""
-    for outcome in sorted(RUNS.glob(f"*/*/{OUTCOME}"), key=lambda path: path.stat().st_mtime, reverse=True):
-        if outcome.stat().st_mtime < since:
+    for outcome in sorted(RUNS.glob(f"*/*/{OUTCOME}"), key=cache.last_used, reverse=True):
+        if cache.last_used(outcome) < since:
             break
         if lost := json.loads(outcome.read_text())["lost"]:
             return f"{lost}; its logs are in {outcome.parent}"

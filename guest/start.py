@@ -65,7 +65,7 @@ class Parts:
         channels: Channels,
         *,
         inherit: Sequence[int] = (),
-        **words: list[str],
+        extra: Sequence[str] = (),
     ) -> Iterator[tuple[subprocess.Popen[bytes], Monitor]]:
         """QEMU and its monitor, for the time of setting it up; QEMU is killed if that fails."""
         machine = self.machine
@@ -78,11 +78,7 @@ class Parts:
                 self.kernel.boot, ramdisk, memory, place.console, place.scratch, ports, theirs.fileno()
             )
             process = spawn(
-                [
-                    *self.qemu.command,
-                    *command_line(machine, wiring, self.accelerator),
-                    *words.get("extra", []),
-                ],
+                [*self.qemu.command, *command_line(machine, wiring, self.accelerator), *extra],
                 place.directory,
                 place.directory / "qemu.log",
                 env={**os.environ, **self.qemu.environment},

@@ -117,16 +117,20 @@ class Guest:
             process.wait()
         for name in self._sockets():
             (self.files.directory / name).unlink(missing_ok=True)
+        if self._reports >= 0:
+            os.close(self._reports)
 
     def run(self, instructions: Instructions) -> Outcome:
         """Start the guest, run the command with our standard files as its own, and say how it ended."""
         self.files.scratch.mkdir(parents=True, exist_ok=True)
-        channels = Channels(PORTS)
+        with Channels(PORTS) as channels:
+            return self._run(instructions, channels)
+
+    def _run(self, instructions: Instructions, channels: Channels) -> Outcome:
         emulator = self._start_emulator() if self.machine.gpus else None
         gpus = [gpu(index, socket) for index, socket in enumerate(self._sockets())]
-        machine = self.start(
-            Place(self.files.directory, self.files.console, self.files.scratch), channels, gpus
-        )
+        place = Place(self.files.directory, self.files.console, self.files.scratch)
+        machine = self.start(place, channels, gpus)
         self._processes.append(machine)
         channels.handed_over()
         channels.send("control", instructions.message())
@@ -148,7 +152,6 @@ class Guest:
             for process in self._processes:
                 process.kill()
             channels.drain()
-        channels.close()
         return outcome
 
     def _sockets(self) -> list[str]:

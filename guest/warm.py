@@ -21,9 +21,9 @@ from guest.channels import CHUNK, Channels
 from guest.machine import PORTS, Wiring, command_line
 from guest.start import Gpus, Parts, Place, guest_memory
 
-FORMAT = "1"
 DEADLINE_S = 300.0
-KEPT = 4  # templates; each is some hundreds of megabytes
+RATE_STEP = 10_000  # kHz; what is measured twice differs by less, but for one that is near a half
+KEPT = 8  # templates; each is 430 MB. One command may need one for each of several kernels
 
 
 def possible(parts: Parts) -> bool:
@@ -37,8 +37,8 @@ def possible(parts: Parts) -> bool:
 
 
 def digest(parts: Parts) -> str:
-    """What a template depends on."""
-    program = Path(parts.qemu.command[-1] if len(parts.qemu.command) == 1 else parts.qemu.command[3])
+    """What a template depends on: QEMU, the machine, and all that is in the initramfs."""
+    program = parts.qemu.program.stat()
     wiring = Wiring(
         parts.kernel.boot,
         Path("initrd"),
@@ -48,15 +48,13 @@ def digest(parts: Parts) -> str:
         dict.fromkeys(PORTS, 0),
         0,
     )
-    rate = round(parts.rate / 10_000) if parts.rate else None
     facts = [
-        FORMAT,
-        [str(program), program.stat().st_size, program.stat().st_mtime_ns],
+        [str(parts.qemu.program), program.st_size, program.st_mtime_ns],
         command_line(parts.machine, wiring, parts.accelerator),
-        [module.name for module in (*parts.kernel.files, *parts.kernel.driver)],
+        [(module.name, len(module.elf)) for module in (*parts.kernel.files, *parts.kernel.driver)],
         str(parts.environment),
-        [path.read_text() for path in initrd.SOURCES.values()],
-        rate,
+        [path.read_text() for path in (Path(initrd.__file__), *initrd.SOURCES.values())],
+        round(parts.rate / RATE_STEP) if parts.rate else None,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
@@ -81,18 +79,17 @@ def build(parts: Parts, directory: Path) -> None:
         file.truncate(parts.machine.memory)
     place = Place(directory, directory / "console.log", directory / "scratch")
     place.scratch.mkdir()
-    channels = Channels(PORTS)
-    try:
-        with parts.launched(place, ramdisk, str(memory), channels) as (process, monitor):
-            channels.handed_over()
-            channels.send("control", {"template": True})
-            wait_for_template(channels, place)
-            monitor.execute("stop")
-            monitor.save(str(directory / "state"))
-            process.kill()
-            process.wait()
-    finally:
-        channels.close()
+    with (
+        Channels(PORTS) as channels,
+        parts.launched(place, ramdisk, str(memory), channels) as (process, monitor),
+    ):
+        channels.handed_over()
+        channels.send("control", {"template": True})
+        wait_for_template(channels, place)
+        monitor.execute("stop")
+        monitor.save(str(directory / "state"))
+        process.kill()
+        process.wait()
     ramdisk.write_bytes(b"")
     # What the kernel freed and what it cleared need not be kept, nor copied at every start.
     if shutil.which("fallocate"):
@@ -143,13 +140,15 @@ class Warm:
     def __call__(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
         try:
             return self._copy(place, channels, gpus)
-        except GuestError as error:
+        except (GuestError, OSError) as error:
             raise CopyError(self.template, str(error)) from error
 
     def _copy(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
         shutil.copyfile(self.template / "console.log", place.console)
         with guest_memory() as memory:
             copy_data(self.template / "memory", memory)
+            if (size := os.fstat(memory).st_size) != self.parts.machine.memory:
+                raise GuestError(f"the saved memory has {size} bytes")
             launched = self.parts.launched(
                 place,
                 self.template / "initrd",

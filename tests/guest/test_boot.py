@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from guest import cache, kernels, qemu
-from guest.initrd import PROJECT
+from guest.vm import PROJECT
 
 PROGRAM = [sys.executable, str(PROJECT / "svmcts"), "guest"]
 DEADLINE_S = 240

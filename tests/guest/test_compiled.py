@@ -81,31 +81,43 @@ def test_what_is_not_python_has_no_form(tmp_path: Path) -> None:
     assert list(compiled.forms(path, tested=True)) == []
 
 
-def test_forms_are_made_once(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = compiled.kept_forms(source, tmp_path / "kept", tested=True)
-    monkeypatch.setattr(compiled, "forms", lambda *_, **__: pytest.fail("made again"))
-    assert compiled.kept_forms(source, tmp_path / "kept", tested=True) == first
+def compiled_files(source: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (source.parent / "__pycache__").iterdir()}
 
 
-def test_a_changed_source_has_new_forms(source: Path, tmp_path: Path) -> None:
-    first = compiled.kept_forms(source, tmp_path / "kept", tested=False)
-    source.write_text("VALUE = 2\n")
-    assert compiled.kept_forms(source, tmp_path / "kept", tested=False) != first
+def test_only_what_has_changed_is_compiled(source: Path) -> None:
+    compiled.refresh([(source, True)])
+    first = compiled_files(source)
+    assert len(first) == 2
+    compiled.refresh([(source, True)])
+    assert compiled_files(source) == first
+    source.write_text("VALUE = 3\n")
+    os.utime(source, (1, 1))
+    compiled.refresh([(source, True)])
+    assert all(compiled_files(source)[name] > when for name, when in first.items())
 
 
-def test_a_damaged_form_is_made_again(source: Path, tmp_path: Path) -> None:
-    first = compiled.kept_forms(source, tmp_path / "kept", tested=True)
-    for path in (tmp_path / "kept").iterdir():
-        path.write_bytes(path.read_bytes()[:50])
-    assert compiled.kept_forms(source, tmp_path / "kept", tested=True) == first
+def test_what_is_compiled_is_taken_for_fresh(source: Path) -> None:
+    """By Python, which compares times: a second import writes nothing."""
+    compiled.refresh([(source, False)])
+    first = compiled_files(source)
+    subprocess.run([sys.executable, "-c", f"import {source.stem}"], cwd=source.parent, check=True)
+    assert compiled_files(source) == first
 
 
-def test_equal_sources_at_two_places_are_two(tmp_path: Path) -> None:
-    """A code object knows the file that it came from."""
-    for name in ("a", "b"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text("VALUE = 1\n")
-    found = [
-        compiled.kept_forms(tmp_path / name / "__init__.py", tmp_path / "kept", tested=False) for name in "ab"
-    ]
-    assert found[0] != found[1]
+def test_the_form_of_pytest_is_made_only_of_what_it_compiles(source: Path) -> None:
+    compiled.refresh([(source, False)])
+    assert list(compiled_files(source)) == [compiled.place(source, compiled.TAG).name]
+
+
+def test_sources_that_are_wrong_are_left_to_the_guest(source: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.py"
+    wrong.write_text("def\n")
+    compiled.refresh([(wrong, True), (source, False)])
+    assert list(compiled_files(source)) == [compiled.place(source, compiled.TAG).name]
+
+
+def test_a_project_that_cannot_be_written_is_left_to_the_guest(source: Path) -> None:
+    (source.parent / "__pycache__").write_text("in the way")
+    compiled.refresh([(source, True)])
+    assert (source.parent / "__pycache__").read_text() == "in the way"

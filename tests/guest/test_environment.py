@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import pytest
 
@@ -75,18 +75,16 @@ def test_directories_that_are_whole_are_named(tmp_path: Path) -> None:
     assert str(tmp_path) not in named
 
 
-def test_the_project_is_added_as_it_is_now(tmp_path: Path) -> None:
-    (tmp_path / "fixtures").mkdir()
-    (tmp_path / "conftest.py").write_text("")
-    (tmp_path / "fixtures/__init__.py").write_text("VALUE = 1\n")
-    file = io.BytesIO()
-    writer = Writer(file)
-    environment.write_project(writer, tmp_path)
-    names = [PurePosixPath("/", name) for name in entries_of(writer, file)]
-    assert PurePosixPath(tmp_path / "fixtures/__init__.py") in names
-    assert sum(name.parent == PurePosixPath(tmp_path / "fixtures/__pycache__") for name in names) == 2
-
-
-def entries_of(writer: Writer, file: io.BytesIO) -> list[str]:
-    writer.close()
-    return list(entries(file.getvalue()))
+def test_what_a_run_imports_of_the_project(tmp_path: Path) -> None:
+    for path in ("conftest.py", "fixtures/a.py", "gpu/b.py", "mock/c.py", "suites/vm/test_d.py"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("")
+    sources = {
+        str(path.relative_to(tmp_path)): tested for path, tested in environment.project_sources(tmp_path)
+    }
+    assert sources == {
+        "conftest.py": True,
+        "fixtures/a.py": True,
+        "gpu/b.py": False,
+        "suites/vm/test_d.py": True,
+    }

@@ -6,28 +6,31 @@ from pathlib import Path
 
 import pytest
 
-from guest.machine import GIB, Machine, Topology, Wiring, command_line, parameters
+from guest.machine import GIB, PORTS, TERMINAL, Machine, Topology, Wiring, command_line, gpu, parameters
 
 
-def wiring(*, gpus: int = 1, console: str = "/run/console.log") -> Wiring:
+def wiring(*, console: str = "/run/console.log") -> Wiring:
     return Wiring(
         kernel=Path("/k/vmlinux"),
         initrd=Path("/k/initrd"),
+        memory="/proc/self/fd/9",
         console=Path(console),
         scratch=Path("/run/scratch"),
-        sockets=[f"gpu{index}.sock" for index in range(gpus)],
-        ports={"status": 11, "stdin": 12},
+        ports={"status": 11, TERMINAL: 12},
+        monitor=13,
     )
 
 
-def words(machine: Machine, **options) -> list[str]:
-    return command_line(machine, wiring(gpus=machine.gpus, **options), "tcg")
+def words(machine: Machine) -> list[str]:
+    return command_line(machine, wiring(), "tcg")
 
 
 def devices(machine: Machine) -> list[dict[str, object]]:
+    """The devices of a machine with its GPUs plugged in."""
     line = words(machine)
     values = [line[index + 1] for index, word in enumerate(line) if word == "-device"]
-    return [json.loads(value) for value in values if value.startswith("{")]
+    gpus = [gpu(index, f"gpu{index}.sock") for index in range(machine.gpus)]
+    return [*(json.loads(value) for value in values if value.startswith("{")), *gpus]
 
 
 def test_one_gpu_is_below_a_root_port() -> None:
@@ -66,7 +69,10 @@ def test_there_is_no_network_and_no_display(machine: Machine) -> None:
 def test_memory_can_be_mapped_by_the_emulated_gpus() -> None:
     line = words(Machine(memory=2 * GIB))
     memory = json.loads(line[line.index("-object") + 1])
-    assert memory == {"qom-type": "memory-backend-memfd", "id": "ram", "size": 2 * GIB, "share": True}
+    assert memory == {
+        "qom-type": "memory-backend-file", "id": "ram", "mem-path": "/proc/self/fd/9", "size": 2 * GIB, "share": True
+    }  # fmt: skip
+    assert line[line.index("-numa") + 1] == "node,memdev=ram"
     assert line[line.index("-m") + 1] == "size=2048M"
 
 
@@ -81,11 +87,25 @@ def test_the_hosts_files_are_read_only_and_the_scratch_is_not() -> None:
 def test_ports_are_the_descriptors_that_qemu_inherits() -> None:
     line = words(Machine())
     assert "socket,id=status,fd=11" in line
-    assert "virtserialport,chardev=stdin,name=stdin" in line
+    assert "virtserialport,chardev=status,name=status" in line
+    assert "virtconsole,chardev=terminal,name=terminal" in line
+    assert "socket,id=monitor,fd=13" in line
+
+
+def test_a_machine_waits_for_its_gpus_with_all_its_ports() -> None:
+    """A saved machine is one for whatever is run in it and plugged into it."""
+    assert "vfio-user" not in " ".join(words(Machine(gpus=2)))
+    assert {"control", "status", "checks", "stdin", "stdout", "stderr", "terminal"} == set(PORTS)
+
+
+def test_there_is_room_for_the_vram_of_a_gpu_that_is_plugged_in_later() -> None:
+    assert "pci=hpmmioprefsize=8G" in parameters(Machine())
 
 
 def test_commas_in_paths_do_not_end_an_option() -> None:
-    assert "file,id=console,path=/a,,b/console.log" in words(Machine(), console="/a,b/console.log")
+    assert "file,id=console,path=/a,,b/console.log,append=on" in command_line(
+        Machine(), wiring(console="/a,b/console.log"), "tcg"
+    )
 
 
 def test_whatever_goes_wrong_in_the_kernel_ends_the_guest() -> None:

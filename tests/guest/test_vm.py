@@ -1,40 +1,42 @@
 # SPDX-License-Identifier: MIT
-"""Channels and the watch over a guest, with this process in the part of QEMU."""
+"""A run of a guest and the watch over it, with this process or a small program in the part of QEMU."""
 
+import dataclasses
 import json
-import os
 import subprocess
-import threading
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from guest import vm
+from guest import GuestError, vm
+from guest.channels import Channels
 from guest.machine import Machine
-from guest.vm import LOST, Channels, Files, Guest
-
-
-@pytest.fixture
-def channels() -> Iterator[Channels]:
-    made = Channels(("status", "stdin", "stdout", "checks"))
-    yield made
-    made.close()
+from guest.start import Cold
+from guest.vm import LOST, Files, Guest, Instructions, Outcome
+from tests.guest import pretended
 
 
 def watched(
     tmp_path: Path, *events: dict[str, object], exit_code: int = 0, **options
-) -> tuple[vm.Outcome, list[bool]]:
+) -> tuple[Outcome, list[bool]]:
     """The outcome of a guest whose init reports these events, and whether it became ready."""
-    guest = Guest(None, None, Machine(gpus=0), Files(tmp_path), **options)  # type: ignore[arg-type]
-    channels = Channels(("status",))
+    guest = Guest(None, Machine(gpus=0), Files(tmp_path), **options)  # type: ignore[arg-type]
+    with Channels(("status",)) as channels:
+        return follow(guest, channels, events, exit_code)
+
+
+def follow(
+    guest: Guest, channels: Channels, events: tuple[dict[str, object], ...], exit_code: int
+) -> tuple[Outcome, list[bool]]:
     channels.theirs["status"].sendall("".join(json.dumps(event) + "\n" for event in events).encode())
     ready: list[bool] = []
     with subprocess.Popen(["sh", "-c", f"exit {exit_code}"]) as machine:
         if exit_code >= 0:
             channels.theirs["status"].close()
         outcome = guest._watch(channels.ours["status"], lambda: ready.append(True), machine, None)
-    channels.close()
     return outcome, ready
 
 
@@ -84,60 +86,49 @@ def test_every_report_is_kept_with_its_time(tmp_path: Path) -> None:
     assert all(event["elapsed"] >= 0 for event in kept)
 
 
-def test_output_is_passed_on_until_its_end(channels: Channels, tmp_path: Path) -> None:
-    path = tmp_path / "out"
-    with path.open("wb") as file:
-        channels.copy_out("stdout", file)
-        data = os.urandom(1 << 18)
-        channels.theirs["stdout"].sendall(data)
-        channels.handed_over()
-        channels.drain()
-    assert path.read_bytes() == data
+@pytest.fixture
+def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guest]:
+    """One that boots; our standard input is a file."""
+    (tmp_path / "in").write_text("input")
+    (tmp_path / "run").mkdir()
+    parts = pretended.parts(tmp_path)
+    with (tmp_path / "in").open() as source:
+        monkeypatch.setattr(sys, "stdin", source)
+        with Guest(Cold(parts), parts.machine, Files(tmp_path / "run")) as made:
+            yield made
 
 
-def test_the_end_of_our_input_is_the_end_of_theirs(channels: Channels, tmp_path: Path) -> None:
-    (tmp_path / "in").write_bytes(b"hello")
-    with (tmp_path / "in").open("rb") as file:
-        channels.copy_in("stdin", file)
-        received = b""
-        while data := channels.theirs["stdin"].recv(100):
-            received += data
-    assert received == b"hello"
+def instructions(**changes) -> Instructions:
+    told = Instructions({"HOME": "/root"}, "/", "/scratch", 0, command=["a", "command"])
+    return dataclasses.replace(told, **changes)
 
 
-def test_reports_are_kept_even_if_the_guest_never_reads_them(channels: Channels, tmp_path: Path) -> None:
-    """A full port must not stop the emulated GPU that reports."""
-    source, sink = os.pipe()
-    with (tmp_path / "checks").open("wb") as copy:
-        channels.pass_on("checks", source, copy)
-        data = b"x" * (1 << 21)
-        writer = threading.Thread(target=lambda: (os.write(sink, data), os.close(sink)))
-        writer.start()
-        writer.join(20)
-        assert not writer.is_alive()
-        channels.drain()
-    assert (tmp_path / "checks").stat().st_size == len(data)
+def test_a_command_gets_our_standard_files(guest: Guest, capfd: pytest.CaptureFixture[str]) -> None:
+    assert guest.run(instructions()) == Outcome(3)
+    assert capfd.readouterr() == ("a command got input", "a complaint")
 
 
-def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:
-    """The middle process starts a child as guests do, and is killed."""
-    program = (
-        "import subprocess, sys, os, signal; from guest.vm import die_with_parent; "
-        "child = subprocess.Popen(['sleep', '60'], preexec_fn=die_with_parent); print(child.pid, flush=True); "
-        "os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run(
-        [vm.sys.executable, "-c", program], cwd=vm.PROJECT, capture_output=True, text=True, check=False
-    )
-    child = Path(f"/proc/{done.stdout.strip()}")
+def test_no_process_is_left_behind(guest: Guest) -> None:
+    guest.run(instructions())
+    with guest:
+        pass
+    assert [process.returncode for process in guest._processes] == [-9]
 
-    def gone() -> bool:
-        try:
-            return "State:\tZ" in (child / "status").read_text()
-        except FileNotFoundError:
-            return True
 
-    end = vm.time.monotonic() + 10
-    while not gone() and vm.time.monotonic() < end:
-        vm.time.sleep(0.01)
-    assert gone()
+def test_an_emulated_gpu_that_does_not_start_is_quoted(tmp_path: Path) -> None:
+    machine = Machine(gpus=1, emulator=("--bogus",))
+    with (
+        Guest(lambda *_: pytest.fail("QEMU was started"), machine, Files(tmp_path)) as guest,
+        pytest.raises(
+            GuestError, match=r"the emulated GPU does not start: .*unrecognized arguments: --bogus"
+        ),
+    ):
+        guest.run(instructions(gpus=1))
+
+
+def test_instructions_are_of_their_moment() -> None:
+    """Copies of one saved machine have no time and no randomness of their own."""
+    one, other = (instructions().message() for _ in range(2))
+    assert one["seed"] != other["seed"]
+    assert abs(one["time"] - time.time()) < 10
+    assert json.loads(json.dumps(one))["command"] == ["a", "command"]

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: MIT
+"""Starting QEMU, with a program that pretends to be QEMU."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guest import GuestError
+from guest.channels import Channels
+from guest.machine import PORTS
+from guest.start import Cold, Parts, guest_memory
+from tests.guest import pretended
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    return pretended.parts(tmp_path)
+
+
+@pytest.fixture
+def channels() -> Iterator[Channels]:
+    with Channels(PORTS) as made:
+        yield made
+
+
+def words(process: int) -> list[str]:
+    return Path(f"/proc/{process}/cmdline").read_text().split("\0")
+
+
+def test_a_kernel_is_booted_with_its_gpus(parts: Parts, channels: Channels, tmp_path: Path) -> None:
+    with Cold(parts)(pretended.place(tmp_path / "run"), channels, [{"driver": "vfio-user-pci"}]) as process:
+        line = words(process.pid)
+        assert '{"driver": "vfio-user-pci"}' in line
+        assert line[line.index("-kernel") + 1] == str(parts.kernel.boot)
+        process.kill()
+    assert not (tmp_path / "run/initrd").exists()
+
+
+def test_the_guest_is_told_the_rate_of_its_clock(parts: Parts, channels: Channels, tmp_path: Path) -> None:
+    """Before the user's parameters, which come last."""
+    parts = pretended.changed(parts, machine=pretended.Machine(gpus=0, memory=1 << 20, options=("quiet",)))
+    with Cold(parts)(pretended.place(tmp_path / "run"), channels, []) as process:
+        line = words(process.pid)
+        assert line[line.index("-append") + 1].endswith(" tsc_early_khz=2000000 quiet")
+        process.kill()
+
+
+def test_a_qemu_that_does_not_come_up_is_quoted(
+    parts: Parts, channels: Channels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PRETEND_DIES", "qemu: no such machine")
+    with pytest.raises(GuestError, match=r"QEMU ended .*\(qemu: no such machine\)"):
+        Cold(parts)(pretended.place(tmp_path / "run"), channels, [])
+
+
+def test_a_qemu_is_killed_when_it_cannot_be_set_up(parts: Parts, channels: Channels, tmp_path: Path) -> None:
+    with guest_memory() as memory, pytest.raises(KeyboardInterrupt):
+        place, path = pretended.place(tmp_path / "run"), f"/proc/self/fd/{memory}"
+        launched = parts.launched(place, tmp_path / "initrd", path, channels, inherit=[memory])
+        with launched as (process, _):
+            raise KeyboardInterrupt
+    assert process.returncode == -9
+
+
+def test_memory_is_gone_with_the_last_process_that_has_it() -> None:
+    with guest_memory() as memory:
+        assert os.readlink(f"/proc/self/fd/{memory}").startswith("/memfd:")  # noqa: PTH115 (not a path)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(memory)

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""Python that waits in a guest to become a worker, run here without a root of its own."""
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guest import worker
+
+# Its root is a directory that only a guest has.
+PROGRAM = "import os, runpy, sys; os.chroot = lambda root: print('root', root); sys.argv = sys.argv[1:]; "
+PROGRAM += "runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+class Waiting:
+    """A worker, and the pipes to it."""
+
+    def __init__(self) -> None:
+        orders, self.orders = os.pipe()
+        self.answers, answers = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, worker.__file__, str(orders), str(answers)],
+            pass_fds=(orders, answers),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        os.close(orders)
+        os.close(answers)
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        os.close(self.answers)
+
+
+@pytest.fixture
+def waiting() -> Iterator[Waiting]:
+    made = Waiting()
+    yield made
+    made.end()
+
+
+def test_it_says_when_it_is_warm(waiting: Waiting) -> None:
+    assert os.read(waiting.answers, 100) == b"warm\n"
+    assert os.read(waiting.answers, 100) == b""
+    os.close(waiting.orders)
+
+
+def test_it_ends_when_nobody_needs_it(waiting: Waiting) -> None:
+    os.close(waiting.orders)
+    assert waiting.process.wait(60) == 0
+
+
+def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path) -> None:
+    (tmp_path / "in").write_text("input")
+    code = "import os, sys; print(sys.stdin.read(), os.getcwd(), os.environ['A'], sys.argv, __name__, "
+    code += "sys.dont_write_bytecode, 'pytest' in sys.modules, 'HOME' in os.environ, repr(sys.path[0]))"
+    told = {
+        "root": "/svmcts/root",
+        "ports": {"stdin": str(tmp_path / "in"), "stdout": "/dev/fd/1", "stderr": "/dev/null"},
+        "directory": str(tmp_path),
+        "environment": {"A": "of the host", "PATH": os.environ["PATH"]},
+        "flags": ["-u", "-B"],
+        "code": code,
+    }
+    with os.fdopen(waiting.orders, "w") as orders:
+        orders.write(json.dumps(told) + "\n")
+    out, _ = waiting.process.communicate(timeout=60)
+    assert out.splitlines() == [
+        "root /svmcts/root",
+        f"input {tmp_path} of the host ['-c'] __main__ True True False ''",
+    ]
+
+
+def test_it_needs_the_standard_library_and_pytest_only() -> None:
+    tree = ast.parse(Path(worker.__file__).read_text())
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
+    assert {name.partition(".")[0] for name in imported} <= {*sys.stdlib_module_names, "pytest"}
