@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: MIT
+"""DEVICE_QUERY with one thing wrong (xe_query.c), in its argument and in what two of the queries read at data."""
+
+import ctypes
+import time
+from errno import EFAULT, EINVAL
+
+import pytest
+
+from fixtures import behaviour, known
+from fixtures.memory import PAGE, Buffer
+from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row
+from ioctl import xe
+from ioctl.layout import Structure
+from suites.negative.values import looping_chain, unwritable
+
+CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG
+CONFIG_SIZE = ctypes.sizeof(xe.drm_xe_query_config) + 5 * 8
+LAST_QUERY = xe.DRM_XE_DEVICE_QUERY_EU_STALL
+CYCLES = ctypes.sizeof(xe.drm_xe_query_engine_cycles)
+VERSION = ctypes.sizeof(xe.drm_xe_query_uc_fw_version)
+
+DEVICE_QUERY = Table(
+    xe.drm_xe_device_query,
+    row("extensions", each_bit, EINVAL, behaviour("query.extensions-mbz")),
+    row("extensions", looping_chain, EINVAL, behaviour("query.extensions-mbz"), label="loop"),
+    row("query", above(LAST_QUERY), EINVAL, behaviour("query.unknown-id")),
+    row(
+        "size",
+        (1, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, CONFIG_SIZE + 8, 1 << 31, 0xFFFF_FFFF),
+        EINVAL,
+        behaviour("query.size-mismatch"),
+    ),
+    row("data", lambda *_: unwritable(CONFIG_SIZE), EFAULT, behaviour("query.bad-data-pointer")),
+    row("reserved", each_bit, EINVAL, behaviour("query.reserved-mbz")),
+)
+
+
+@pytest.fixture
+def device_query(device, memory):
+    """DEVICE_QUERY that reads the configuration."""
+    reply = memory(PAGE, fill=b"\xa5")
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_DEVICE_QUERY,
+        lambda: xe.drm_xe_device_query(query=CONFIG, size=CONFIG_SIZE, data=reply.address),
+        state=reply.bytes,
+        undo=lambda _: reply.fill(b"\xa5"),
+    )
+
+
+@DEVICE_QUERY.rows
+def test_a_query_with_one_thing_wrong_reads_nothing(device_query: Call, wrong: Row) -> None:
+    """DEVICE_QUERY with one wrong field is refused, and nothing is written at data."""
+    wrong.prove(device_query)
+
+
+def query_of(query: int, place: Buffer, reply: Structure) -> Parts:
+    """A query that reads ``reply`` at its data, put at ``place``: with a page of its own around it."""
+    place.fill(b"\xa5")
+    place.write(0, bytes(reply))
+    at = type(reply).from_address(place.address)
+    return Parts(xe.drm_xe_device_query(query=query, size=ctypes.sizeof(reply), data=place.address), reply=at)
+
+
+ENGINE_CYCLES = Table(
+    {"reply": xe.drm_xe_query_engine_cycles},
+    row(
+        "reply.eci.engine_class",
+        (xe.DRM_XE_ENGINE_CLASS_VM_BIND, 6, 0xFFFF),
+        EINVAL,
+        behaviour("query.cycles.args"),
+    ),
+    row("reply.eci.engine_instance", (63, 0x8000, 0xFFFF), EINVAL, behaviour("query.cycles.args")),
+    row("reply.eci.gt_id", (63, 255, 0xFFFF), EINVAL, behaviour("query.cycles.args")),
+    row(
+        "reply.eci.gt_id",
+        (0x100, 0x8000),
+        EINVAL,
+        behaviour("query.cycles.args"),
+        known("A GT id is cut to 8 bits", first="7.2"),
+        label="high-byte",
+    ),
+    row("reply.eci.pad", each_bit, None, behaviour("query.cycles.unchecked")),
+    row(
+        "reply.clockid",
+        (time.CLOCK_PROCESS_CPUTIME_ID, time.CLOCK_THREAD_CPUTIME_ID, 5, 6, 12, 1 << 31, 0xFFFF_FFFF),
+        EINVAL,
+        behaviour("query.cycles.args"),
+    ),
+    row("size", (CYCLES - 1, CYCLES + 1, 2 * CYCLES, 0xFFFF_FFFF), EINVAL, behaviour("query.size-mismatch")),
+    row("data", lambda *_: unwritable(CYCLES), EFAULT, behaviour("query.cycles.args")),
+    elsewhere=("reply.width", "reply.engine_cycles", "reply.cpu_timestamp", "reply.cpu_delta"),
+)
+
+
+@pytest.fixture
+def engine_cycles(device, memory):
+    """DEVICE_QUERY of the cycles of an engine, by the monotonic clock."""
+    engine, place = device.engine(), memory(PAGE)
+
+    def build() -> Parts:
+        reply = xe.drm_xe_query_engine_cycles(eci=engine, clockid=time.CLOCK_MONOTONIC)
+        return query_of(xe.DRM_XE_DEVICE_QUERY_ENGINE_CYCLES, place, reply)
+
+    return Call(device, xe.DRM_IOCTL_XE_DEVICE_QUERY, build)
+
+
+@ENGINE_CYCLES.rows
+def test_a_query_of_cycles_with_one_thing_wrong_is_refused(engine_cycles: Call, wrong: Row) -> None:
+    """ENGINE_CYCLES of what is no engine, or by what is no clock, is refused, and nothing is written."""
+    wrong.prove(engine_cycles)
+
+
+UC_FW_VERSION = Table(
+    {"reply": xe.drm_xe_query_uc_fw_version},
+    row("reply.uc_type", (2, 3, 0x8000, 0xFFFF), EINVAL, behaviour("query.firmware.args")),
+    row("reply.pad", each_bit, EINVAL, behaviour("query.firmware.args")),
+    row("reply.pad2", each_bit, EINVAL, behaviour("query.firmware.args")),
+    row("reply.reserved", each_bit, EINVAL, behaviour("query.firmware.args")),
+    row("data", lambda *_: unwritable(VERSION), EFAULT, behaviour("query.firmware.args")),
+    elsewhere=("reply.branch_ver", "reply.major_ver", "reply.minor_ver", "reply.patch_ver"),
+)
+
+
+@pytest.fixture
+def uc_fw_version(device, memory):
+    """DEVICE_QUERY of the version of the firmware that takes submissions."""
+    place = memory(PAGE)
+
+    def build() -> Parts:
+        reply = xe.drm_xe_query_uc_fw_version(uc_type=xe.XE_QUERY_UC_TYPE_GUC_SUBMISSION)
+        return query_of(xe.DRM_XE_DEVICE_QUERY_UC_FW_VERSION, place, reply)
+
+    return Call(device, xe.DRM_IOCTL_XE_DEVICE_QUERY, build)
+
+
+@UC_FW_VERSION.rows
+def test_a_query_of_a_firmware_version_with_one_thing_wrong_is_refused(
+    uc_fw_version: Call, wrong: Row
+) -> None:
+    """UC_FW_VERSION with an unknown firmware or padding that is not zero is refused, and nothing is written."""
+    wrong.prove(uc_fw_version)

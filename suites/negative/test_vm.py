@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: MIT
+"""VM_CREATE, VM_DESTROY and VM_GET_PROPERTY with one thing wrong (xe_vm.c)."""
+
+import ctypes
+from errno import EFAULT, EINVAL, ENOENT
+
+import pytest
+
+from fixtures import FAULTING, QueueError, behaviour, needs
+from fixtures.memory import PAGE
+from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, unknown_bits
+from ioctl import xe
+from suites.negative.values import (
+    create_vm,
+    destroy_vm,
+    looping_chain,
+    strange_vms,
+    unwritable,
+    vms,
+)
+
+SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
+LR = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE
+FAULT = xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
+NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
+FLAGS = SCRATCH | LR | FAULT | NO_OVERCOMMIT
+ENTRY = ctypes.sizeof(xe.xe_vm_fault)
+
+VM_CREATE = Table(
+    xe.drm_xe_vm_create,
+    row("extensions", each_bit, EINVAL, behaviour("vm.create.extensions-mbz")),
+    row("extensions", looping_chain, EINVAL, behaviour("vm.create.extensions-mbz"), label="loop"),
+    row("flags", unknown_bits(FLAGS), EINVAL, behaviour("vm.create.unknown-flags"), label="unknown"),
+    row(
+        "flags",
+        (FAULT, FAULT | SCRATCH, FAULT | NO_OVERCOMMIT),
+        EINVAL,
+        behaviour("vm.create.fault-needs-lr"),
+        needs("page-faults"),
+        label="fault-without-lr",
+    ),
+    row(
+        "flags",
+        (NO_OVERCOMMIT, LR | NO_OVERCOMMIT, SCRATCH | NO_OVERCOMMIT),
+        EINVAL,
+        behaviour("vm.create.no-overcommit-needs-fault"),
+        label="no-overcommit-without-fault",
+    ),
+    row("vm_id", (1, 0xFFFF_FFFF), None, behaviour("abi.output-in")),
+    row("reserved", each_bit, EINVAL, behaviour("vm.create.reserved-mbz")),
+)
+
+
+@pytest.fixture
+def vm_create(device):
+    """VM_CREATE of a VM without flags."""
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_VM_CREATE,
+        xe.drm_xe_vm_create,
+        state=lambda: vms(device),
+        undo=lambda argument: destroy_vm(device, argument.vm_id),
+    )
+
+
+@VM_CREATE.rows
+def test_a_vm_create_with_one_thing_wrong_makes_no_vm(vm_create: Call, wrong: Row) -> None:
+    """VM_CREATE with one wrong field is refused, and the file has no VM more."""
+    wrong.prove(vm_create)
+
+
+VM_DESTROY = Table(
+    xe.drm_xe_vm_destroy,
+    row("vm_id", strange_vms, ENOENT, behaviour("vm.destroy.unknown-id")),
+    row("vm_id", (0,), ENOENT, behaviour("vm.destroy.unknown-id"), label="none"),
+    row("pad", each_bit, EINVAL, behaviour("vm.destroy.pad-mbz")),
+    row("reserved", each_bit, EINVAL, behaviour("vm.destroy.pad-mbz")),
+)
+
+
+@pytest.fixture
+def vm_destroy(device):
+    """VM_DESTROY of a VM that has nothing in it; undone by making another."""
+    made = [create_vm(device)]
+
+    def again(_: object) -> None:
+        made[0] = create_vm(device)
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_VM_DESTROY,
+        lambda: xe.drm_xe_vm_destroy(vm_id=made[0]),
+        state=lambda: vms(device),
+        undo=again,
+    )
+
+
+@VM_DESTROY.rows
+def test_a_vm_destroy_with_one_thing_wrong_destroys_nothing(vm_destroy: Call, wrong: Row) -> None:
+    """VM_DESTROY with one wrong field is refused, and the VM lives on."""
+    wrong.prove(vm_destroy)
+
+
+ARGUMENT_OF_GET_PROPERTY = (
+    row("extensions", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
+    row("extensions", looping_chain, EINVAL, behaviour("vm.getprop.reserved"), label="loop"),
+    row("vm_id", strange_vms, ENOENT, behaviour("vm.getprop.unknown-vm")),
+    row("vm_id", (0,), ENOENT, behaviour("vm.getprop.unknown-vm"), label="none"),
+    row("property", above(0), EINVAL, behaviour("vm.getprop.unknown-property")),
+    row("pad", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
+    row("reserved", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
+)
+
+VM_GET_PROPERTY = Table(
+    xe.drm_xe_vm_get_property,
+    *ARGUMENT_OF_GET_PROPERTY,
+    row("size", (1, ENTRY - 1, ENTRY, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("vm.getprop.size-invalid")),
+    row("data", (1, 1 << 63), None, behaviour("vm.getprop.data-unused")),
+)
+
+
+@pytest.fixture
+def size_of_faults(device, plain_vm):
+    """VM_GET_PROPERTY that asks a VM without faults how much there is to read."""
+    return Call(device, xe.DRM_IOCTL_XE_VM_GET_PROPERTY, lambda: xe.drm_xe_vm_get_property(vm_id=plain_vm.id))
+
+
+@VM_GET_PROPERTY.rows
+def test_a_vm_get_property_with_one_thing_wrong_is_refused(size_of_faults: Call, wrong: Row) -> None:
+    """VM_GET_PROPERTY with one wrong field is refused, also where there is nothing to read."""
+    wrong.prove(size_of_faults)
+
+
+FAULTS = 2
+"""Faults in the list that is read."""
+READ_FAULTS = Table(
+    xe.drm_xe_vm_get_property,
+    *ARGUMENT_OF_GET_PROPERTY,
+    row(
+        "size",
+        (1, ENTRY - 1, ENTRY + 1, FAULTS * ENTRY - 1, FAULTS * ENTRY + 1, (FAULTS + 1) * ENTRY, 0xFFFF_FFF0),
+        EINVAL,
+        behaviour("vm.getprop.size-invalid"),
+    ),
+    row(
+        "data",
+        lambda *_: unwritable(FAULTS * ENTRY),
+        (EFAULT, EINVAL),
+        behaviour("vm.getprop.bad-pointer"),
+    ),
+)
+
+
+@pytest.fixture
+def read_faults(device, make_vm, memory):
+    """VM_GET_PROPERTY that reads two faults of a VM in which nothing is bound."""
+    vm, reply = make_vm(FAULTING), memory(PAGE, fill=b"\xa5")
+    for address in (1 << 20, 1 << 21):
+        with pytest.raises(QueueError):
+            vm.queue().store(address, 1)
+    assert len(vm.faults()) == FAULTS
+
+    def argument() -> Parts:
+        return Parts(xe.drm_xe_vm_get_property(vm_id=vm.id, size=FAULTS * ENTRY, data=reply.address))
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_VM_GET_PROPERTY,
+        argument,
+        state=lambda: (reply.bytes(), [bytes(fault) for fault in vm.faults()]),
+        undo=lambda _: reply.fill(b"\xa5"),
+    )
+
+
+@needs("page-faults")
+@READ_FAULTS.rows
+def test_a_read_of_faults_with_one_thing_wrong_reads_none(read_faults: Call, wrong: Row) -> None:
+    """A read of the fault list with one wrong field is refused, writes nothing and loses no fault."""
+    wrong.prove(read_faults)
