@@ -16,7 +16,11 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from reports.kernels import release
+
 SCHEMA = 1
+STREAM = "results.jsonl"
+"""Name of the stream in a folder of reports."""
 
 
 class Outcome(Enum):
@@ -62,6 +66,20 @@ class Environment:
     """Why a capability is absent, for those that are."""
     reductions: tuple[str, ...] = ()
     devices: tuple[Mapping[str, str], ...] = ()
+    planned: int = 0
+    """Tests that were to run; 0 if the stream does not say."""
+    at: int = 0
+    """Line of the stream; 0 for an environment that only results tell of."""
+
+    @property
+    def kernel(self) -> tuple[int, ...]:
+        """Version of the kernel whose uAPI answers, as far as it is known."""
+        for name in ("kernel", "level"):
+            try:
+                return release(self.fields.get(name, ""))
+            except ValueError:
+                continue
+        return ()
 
     def lacks(self, capability: str) -> bool:
         """Whether the environment says no to the capability; one it never heard of is not lacking."""
@@ -86,13 +104,36 @@ class Result:
     message: str = ""
     longrepr: str = ""
     transcript: str = ""
+    kernel_log: str = ""
     seed: str = ""
     replay: str = ""
+    at: int = 0
+    """Line of the stream that says so."""
 
     @property
     def line(self) -> str:
         """One line that says why the outcome is what it is; empty for a plain pass."""
         return " ".join((self.message or self.reason or self.reason_code).split())
+
+    @property
+    def signature(self) -> str:
+        """Outcome and line without what differs from run to run: two failures with one signature are one."""
+        return f"{self.outcome.value}: {normalised(self.line)}"
+
+    @property
+    def vacuous(self) -> bool:
+        """Whether the test did not do what it declares, whatever its outcome says."""
+        if self.outcome is Outcome.PASS:
+            return any(not self.acts.get(kind) for kind in self.declared)
+        return self.outcome is Outcome.ERROR and self.message.startswith("vacuous")
+
+
+_NUMBER = re.compile(r"\b0x[0-9a-fA-F]+|(?<![\w.])\d+(?:\.\d+)*\b")
+
+
+def normalised(text: str) -> str:
+    """A failure's line with ``#`` for each number: addresses, random values, sizes and times."""
+    return _NUMBER.sub(lambda match: "0x#" if match[0].startswith("0x") else "#", " ".join(text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +152,27 @@ class Run:
     results: tuple[Result, ...]
     problems: tuple[str, ...]
     """What is odd about the stream itself, one line each."""
+    expected: tuple[str, ...] = ()
+    """Environments that the run was to have."""
+    resumed: tuple[str, ...] = ()
+    """When the run was interrupted and went on."""
+    lines: int = 0
+    """Lines of the stream."""
+    git: str = ""
+    """Commit of the suite."""
+
+    @property
+    def title(self) -> str:
+        """What tells the run from others in a few words: its folder and start."""
+        place = self.path.parent.name if self.path.name == STREAM else self.path.name
+        return f"{place} ({self.start[:16].replace('T', ' ')})" if self.start else place
 
 
 def read(path: Path) -> Run:
-    """Read a results stream; raises OSError only if the file cannot be opened."""
+    """Read a results stream, or that in a folder of reports; raises OSError only if it cannot be opened."""
     reader = _Reader()
+    if path.is_dir():
+        path /= STREAM
     with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
         for number, line in enumerate(stream, 1):
             reader.line(number, line)
@@ -128,11 +185,14 @@ class _Reader:
         self.tail: dict[str, Any] | None = None
         self.environments: dict[str, Environment] = {}
         self.results: list[Result] = []
-        self.running: dict[tuple[str, str], None] = {}
+        self.running: dict[tuple[str, str], int] = {}
+        self.resumed: list[str] = []
+        self.lines = 0
         self.problems: list[str] = []
         self.unknown: dict[str, int] = {}
 
     def line(self, number: int, line: str) -> None:
+        self.lines = number
         if not line.strip():
             return
         try:
@@ -149,9 +209,11 @@ class _Reader:
             case "run":
                 self._run(event)
             case "environment":
-                self._environment(event)
+                self._environment(number, event)
             case "start":
-                self.running[_text(event, "env"), _text(event, "test")] = None
+                self.running[_text(event, "env"), _text(event, "test")] = number
+            case "resume":
+                self._resume(event)
             case "result":
                 self._result(number, event)
             case "end":
@@ -164,10 +226,18 @@ class _Reader:
             self.problems.append(f"the stream has schema {event['schema']}, this reader knows {SCHEMA}")
         self.head = event
 
-    def _environment(self, event: dict[str, Any]) -> None:
+    def _resume(self, event: dict[str, Any]) -> None:
+        """The run was interrupted and goes on: what it was doing then, it does again."""
+        self.resumed.append(_text(event, "time"))
+        self.running.clear()
+        self.tail = None
+
+    def _environment(self, number: int, event: dict[str, Any]) -> None:
         name = _text(event, "env")
         rest = {
-            k: v for k, v in event.items() if isinstance(v, str | int | float) and k not in ("event", "env")
+            k: v
+            for k, v in event.items()
+            if isinstance(v, str | int | float) and k not in ("event", "env", "tests")
         }
         self.environments[name] = Environment(
             name=name,
@@ -182,6 +252,8 @@ class _Reader:
                 for device in _sequence(event, "devices")
                 if isinstance(device, dict)
             ),
+            planned=int(_number(event, "tests")),
+            at=number,
         )
 
     def _result(self, number: int, event: dict[str, Any]) -> None:
@@ -210,13 +282,15 @@ class _Reader:
                 message=message,
                 longrepr=_text(event, "longrepr"),
                 transcript=_text(event, "transcript"),
+                kernel_log=_text(event, "kernel_log"),
                 seed=_text(event, "seed"),
                 replay=_text(event, "replay"),
+                at=number,
             )
         )
 
     def run(self, path: Path) -> Run:
-        for env, test in self.running:
+        for (env, test), number in self.running.items():
             self.environments.setdefault(env, Environment(env))
             self.results.append(
                 Result(
@@ -225,6 +299,7 @@ class _Reader:
                     Outcome.ERROR,
                     area_of(test),
                     message="began and has no result: the run ended in it",
+                    at=number,
                 )
             )
         for kind, count in self.unknown.items():
@@ -234,6 +309,10 @@ class _Reader:
         tail = self.tail or {}
         if self.tail is None:
             self.problems.append("no end event: the run did not finish")
+        for env in self._expected():
+            if env not in self.environments:
+                self.problems.append(f"environment {env} was asked for and did not start")
+        self._count()
         return Run(
             path=path,
             suite={str(k): str(v) for k, v in _mapping(self.head, "suite").items()},
@@ -245,7 +324,26 @@ class _Reader:
             environments=self.environments,
             results=tuple(self.results),
             problems=tuple(self.problems),
+            expected=self._expected(),
+            resumed=tuple(self.resumed),
+            lines=self.lines,
+            git=_text(_mapping(self.head, "suite"), "git"),
         )
+
+    def _expected(self) -> tuple[str, ...]:
+        return _words(self.head, "environments")
+
+    def _count(self) -> None:
+        """Say how far each environment came that was cut off."""
+        if self.tail is not None:
+            return
+        done: dict[str, set[str]] = {}
+        for result in self.results:
+            done.setdefault(result.env, set()).add(result.test)
+        for name, environment in self.environments.items():
+            has = len(done.get(name, ()))
+            if has < environment.planned:
+                self.problems.append(f"{name}: {has} of {environment.planned} tests have a result")
 
 
 def area_of(test: str) -> str:

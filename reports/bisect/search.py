@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""Which kernel to try next, and what is known when there is none left: a binary search that steps around gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.bisect.judge import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where the change is: it came after ``last_old`` and at the latest with ``first_new``."""
+
+    last_old: str
+    first_new: str
+    between: tuple[str, ...]
+    """Kernels in between of which nothing is known, or nothing can be."""
+
+    @property
+    def exact(self) -> bool:
+        """Whether the change came with ``first_new`` and with nothing before."""
+        return not self.between
+
+
+class Contradiction(ValueError):
+    """A newer kernel is as the old ones, and an older one as the new ones: there is more than one change."""
+
+
+def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> Span:
+    """What is known of ``kernels``, from old to new, whose first one is ``old`` and whose last one is not.
+
+    Raises Contradiction.
+    """
+    told = {
+        kernel: seen[kernel]
+        for kernel in kernels
+        if seen.get(kernel, Verdict.CANNOT_TELL) is not Verdict.CANNOT_TELL
+    }
+    as_old = [kernel for kernel, verdict in told.items() if verdict is old]
+    as_new = [kernel for kernel, verdict in told.items() if verdict is not old]
+    last, first = kernels.index(as_old[-1]), kernels.index(as_new[0])
+    if last > first:
+        raise Contradiction(
+            f"{kernels[first]} is as the newer kernels and {kernels[last]} as the older ones: "
+            "it changed more than once; search between two of them"
+        )
+    return Span(kernels[last], kernels[first], tuple(kernels[last + 1 : first]))
+
+
+def following(found: Span, seen: Mapping[str, Verdict]) -> str | None:
+    """The kernel to try next: of those that were not tried the one nearest to the middle; None if all were."""
+    middle = (len(found.between) - 1) / 2
+    open_ = [(abs(at - middle), at) for at, kernel in enumerate(found.between) if kernel not in seen]
+    return found.between[min(open_)[1]] if open_ else None
+
+
+def steps_left(found: Span, seen: Mapping[str, Verdict]) -> int:
+    """Kernels that are still to be tried, about."""
+    return sum(kernel not in seen for kernel in found.between).bit_length()

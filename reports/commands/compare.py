@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts compare BASE NEW``: what changed from one run to another."""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+
+from reports.commands.inputs import RUN, answered, run_at
+from reports.compare import Change, Comparison, Kind, compare
+from reports.stream import Outcome, Run
+
+DESCRIPTION = """\
+Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
+kernel series; tests that were renamed by what they prove.
+Exit status: 0 nothing got worse, 1 something did (newly failing, newly untested, or an environment is missing), 2 no
+answer.
+"""
+LISTED = 3
+"""Tests that are named of a group that changed alike."""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 nothing got worse, 1 something did, 2 no answer."""
+    parser = argparse.ArgumentParser("svmcts compare", description=DESCRIPTION)
+    parser.add_argument("base", metavar="BASE", help=RUN)
+    parser.add_argument("new", metavar="NEW", help="the same, of the newer run")
+    parser.add_argument(
+        "--history",
+        metavar="RUN",
+        nargs="+",
+        default=[],
+        help="earlier runs, oldest first: a test that passed and failed by turns is flaky, not newly failing",
+    )
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        base, new = run_at(options.base), run_at(options.new)
+        comparison = compare(base, new, [run_at(text) for text in options.history])
+        print("\n".join(text(base, new, comparison)))
+        return int(comparison.worse)
+
+    return answered("compare", work)
+
+
+def text(base: Run, new: Run, comparison: Comparison) -> list[str]:
+    """The comparison for a terminal."""
+    lines = [f"base  {_about(base)}", f"new   {_about(new)}"]
+    for name, other in comparison.environments.items():
+        if name != other:
+            lines.append(f"environment {name} is compared with {other}")
+    lines += [f"environment {name} is missing in the new run" for name in comparison.missing]
+    lines += [f"environment {name} is new, compared with nothing" for name in comparison.added]
+    lines += [f"{run.path}: {problem}" for run in (base, new) for problem in run.problems]
+    lines += [f"{old} is now {now.rpartition('::')[2]}" for old, now in comparison.renamed[:LISTED]]
+    if len(comparison.renamed) > LISTED:
+        lines.append(f"and {len(comparison.renamed) - LISTED} more tests have other names")
+    for kind in Kind:
+        if changes := comparison.of(kind):
+            lines += ["", f"{kind.value}: {len(changes)}"]
+            lines += _untested(changes) if kind is Kind.UNTESTED else _listed(comparison.groups(kind))
+    counts = ", ".join(f"{n} {outcome.value}" for outcome in Outcome if (n := comparison.unchanged[outcome]))
+    return [*lines, "", f"unchanged: {counts or 'nothing'}"]
+
+
+def _about(run: Run) -> str:
+    suite = run.suite.get("version", "unknown")
+    return f"{run.path}: suite {suite}, seed {run.seed or 'unknown'}, {len(run.results)} results"
+
+
+def _listed(groups: list[list[Change]]) -> list[str]:
+    lines = []
+    for group in groups:
+        first = group[0]
+        where = ", ".join(change.result.env for change in group)
+        lines.append(f"  {first.arrow}  {first.result.test}  [{where}]")
+        said = [first.rate] if first.rate else []
+        if first.kind is Kind.REASON and first.base is not None:
+            said.append(f"was: {first.base.line or first.base.outcome.value}")
+        if first.result.line:
+            said.append(first.result.line)
+        lines += [f"      {line}" for line in said]
+        if first.kind.worse and first.result.replay:
+            lines.append(f"      again: {first.result.replay}")
+    return lines
+
+
+def _untested(changes: list[Change]) -> list[str]:
+    """By reason: a capability that is gone takes many tests with it."""
+    reasons: dict[str, list[Change]] = {}
+    for change in changes:
+        new = change.new
+        why = (
+            f"{new.outcome.value} {new.reason_code} {new.reason}".strip() if new else "no such test any more"
+        )
+        reasons.setdefault(why, []).append(change)
+    lines = []
+    for why, group in sorted(reasons.items(), key=lambda item: -len(item[1])):
+        environments = Counter(change.result.env for change in group)
+        where = ", ".join(f"{env} {number}" for env, number in environments.items())
+        tests = list(dict.fromkeys(change.result.test for change in group))
+        lines += [f"  {why} ({where})", *(f"      {test}" for test in tests[:LISTED])]
+        lines += [f"      and {len(tests) - LISTED} more"] if len(tests) > LISTED else []
+    return lines

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts gate RUN``: may this go in?"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from pathlib import Path
+
+from reports.commands.inputs import RUN, answered, run_at, today, waivers_at
+from reports.gate import Requirement, Verdict, judge
+from reports.stream import Outcome
+
+DESCRIPTION = """\
+Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
+expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
+missing and a test that no longer judges. Each refusal says which line of which file, and what to do.
+Exit status: 0 accepted, 1 refused, 2 no answer.
+"""
+SOON = 14
+"""Days before a waiver's last one in which it is mentioned."""
+
+
+def _requirement(text: str) -> Requirement:
+    try:
+        return Requirement.parse(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 accepted, 1 refused, 2 no answer."""
+    parser = argparse.ArgumentParser("svmcts gate", description=DESCRIPTION)
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    parser.add_argument("--baseline", metavar="RUN", help="a run that was accepted")
+    parser.add_argument(
+        "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted"
+    )
+    parser.add_argument(
+        "--require",
+        metavar="CAPABILITY",
+        type=_requirement,
+        nargs="+",
+        default=[],
+        help="capability for want of which no test may be skipped: vram, or vram@mock/bmg* for some environments",
+    )
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        verdict = judge(
+            run_at(options.run),
+            baseline=run_at(options.baseline) if options.baseline else None,
+            waivers=waivers_at(options.waivers),
+            require=options.require,
+            today=today(),
+        )
+        print("\n".join(text(verdict)))
+        return int(bool(verdict.refusals))
+
+    return answered("gate", work)
+
+
+def text(verdict: Verdict) -> list[str]:
+    """The verdict for a terminal."""
+    lines = [str(refusal) for refusal in verdict.refusals]
+    lines += _notes(verdict)
+    counts = Counter(result.outcome for result in verdict.run.results)
+    said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+    number = len(verdict.refusals)
+    end = f"REFUSED for {number} reason{'s' * (number != 1)}" if number else "accepted"
+    return [*lines, f"{verdict.run.path}: {end} ({said or 'no results'})"]
+
+
+def _notes(verdict: Verdict) -> list[str]:
+    lines = []
+    used = Counter(verdict.waived.by.values())
+    for waiver, number in used.items():
+        left = (waiver.expires - today()).days
+        soon = f", {left} days left" if left <= SOON else ""
+        results = f"{number} result{'s' * (number != 1)}"
+        lines.append(
+            f"note: {waiver.where} excuses {results} of {waiver.subject} until {waiver.expires}{soon}"
+        )
+    for waiver in verdict.waived.unused:
+        lines.append(f"note: {waiver.where}: no test of {waiver.subject} is in this run, where it holds")
+    return lines

@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: MIT
+"""The gate: may this run go in? Every refusal has a line of a file, what is wrong there, and what to do."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from reports.compare import Comparison, Kind, compare
+from reports.stream import STREAM, Outcome, Result, Run
+from reports.waivers import Waived, Waiver, apply, matches
+
+STATUS_OF_VERDICTS = 1
+"""pytest's exit status when tests failed; what is worse is no verdict but an end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """One reason to refuse."""
+
+    path: Path
+    line: int
+    what: str
+    todo: str
+    details: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}:{self.line}: {self.what}", *(f"    {detail}" for detail in self.details)]
+        return "\n".join([*lines, f"    to do: {self.todo}"])
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the gate says."""
+
+    refusals: tuple[Refusal, ...]
+    run: Run
+    """With what waivers excuse as KNOWN."""
+    waived: Waived
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A capability that no test may lack, in environments whose name matches: ``vram``, ``vram@mock/bmg*``."""
+
+    capability: str
+    environments: str
+
+    @classmethod
+    def parse(cls, text: str) -> Requirement:
+        """Raises ValueError."""
+        capability, _, environments = text.partition("@")
+        if not capability:
+            raise ValueError(f"{text!r} names no capability: write vram, or vram@mock/bmg*")
+        return cls(capability, environments or "*")
+
+
+def judge(
+    run: Run,
+    *,
+    baseline: Run | None = None,
+    waivers: Sequence[Waiver] = (),
+    require: Iterable[Requirement] = (),
+    today: datetime.date,
+) -> Verdict:
+    """Judge a finished run."""
+    waived = apply(waivers, run.results, dict(run.environments), today)
+    judged = replace(run, results=waived.results)
+    comparison = compare(baseline, judged) if baseline is not None else None
+    refusals = [
+        *_unfinished(run),
+        *_failures(judged, waived, today),
+        *_waivers(waivers, waived, today),
+        *(refusal for requirement in require for refusal in _required(judged, requirement)),
+        *(_against(judged, baseline, comparison) if baseline is not None and comparison is not None else ()),
+    ]
+    return Verdict(tuple(refusals), judged, waived, comparison)
+
+
+def _unfinished(run: Run) -> Iterable[Refusal]:
+    """A run that is not whole proves nothing about what it left out."""
+    again = f"finish it: pytest --resume {_folder(run)}"
+    if not run.lines:
+        yield Refusal(run.path, 1, "the stream is empty: no test ran", "run the suite")
+        return
+    for problem in run.problems:
+        line, _, rest = problem.removeprefix("line ").partition(" ")
+        if problem.startswith("line ") and line.isdigit():
+            yield Refusal(run.path, int(line), rest, again)
+        else:
+            yield Refusal(run.path, run.lines, problem, again)
+    if run.exit is not None and run.exit > STATUS_OF_VERDICTS:
+        meaning = {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test ran"}
+        why = meaning.get(run.exit, "not a status of pytest")
+        yield Refusal(run.path, run.lines, f"the run ended with exit status {run.exit}: {why}", again)
+    if not run.results and run.exit is not None:
+        yield Refusal(run.path, run.lines, "the run has no result of any test", "run the suite")
+    not_run = [result for result in run.results if result.outcome is Outcome.NOTRUN]
+    for env, results in _by_environment(not_run).items():
+        what = f"{env}: {_tests(len(results))} did not run, the first is {results[0].test}"
+        yield Refusal(run.path, results[0].at, what, again)
+
+
+def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusal]:
+    for result in run.results:
+        where = f"{result.env} {result.test}"
+        details = [f"again: {result.replay}"] if result.replay else []
+        if result.vacuous:
+            what = f"vacuous: {where} did not do what it declares ({', '.join(_missing(result))})"
+            todo = "repair the test: no waiver excuses a test that does not act"
+            yield Refusal(run.path, result.at, what, todo, tuple(details))
+        elif result.outcome is Outcome.XPASS:
+            what = f"unexpected pass: {where}: {result.line or 'it is marked as failing'}"
+            todo = "remove the expectation (@known or xfail) from the test, and its entry in docs/findings.md"
+            yield Refusal(run.path, result.at, what, todo, tuple(details))
+        elif result.outcome in (Outcome.FAIL, Outcome.ERROR):
+            if result.behaviours:
+                details.insert(0, f"behaviour: {', '.join(result.behaviours)}")
+            what = f"{result.outcome.value} {where}: {result.line or 'no message'}"
+            todo = _about(result, waived.near.get((result.env, result.test)), today)
+            yield Refusal(run.path, result.at, what, todo, tuple(details))
+
+
+def _missing(result: Result) -> list[str]:
+    return [kind for kind in result.declared if not result.acts.get(kind)] or ["nothing was declared"]
+
+
+def _about(result: Result, waiver: Waiver | None, today: datetime.date) -> str:
+    if waiver is None:
+        return f'fix it, or waive it with signature = "{result.signature.partition(": ")[2]}"'
+    if waiver.expired(today) and waiver.excuses(result):
+        return (
+            f"fix it: its waiver {waiver.where} expired on {waiver.expires} ({waiver.owner}, {waiver.link})"
+        )
+    return f'fix it: the waiver {waiver.where} is for another failure, "{waiver.signature}"'
+
+
+def _waivers(waivers: Iterable[Waiver], waived: Waived, today: datetime.date) -> Iterable[Refusal]:
+    for waiver in waivers:
+        about = f"the waiver of {waiver.subject}"
+        if waiver in waived.stale:
+            what = f"{about} excuses nothing: every test that it is about passes here"
+            yield Refusal(waiver.path, waiver.line, what, "delete it")
+        elif waiver.expired(today):
+            what = f"{about} expired on {waiver.expires}"
+            todo = f"fix what it excuses and delete it, or agree on another day with {waiver.owner} ({waiver.link})"
+            yield Refusal(waiver.path, waiver.line, what, todo)
+
+
+def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
+    name = requirement.capability
+    environments = [e for e in run.environments.values() if matches(requirement.environments, e.name)]
+    if not environments:
+        what = f"no environment is called {requirement.environments}, of which {name} is required"
+        yield Refusal(run.path, run.lines or 1, what, "run it, or correct --require")
+    codes = {f"NEEDS:{name}", f"REQUIRED:{name}"}
+    for environment in environments:
+        skipped = [
+            result
+            for result in run.results
+            if result.env == environment.name
+            and result.reason_code in codes
+            and result.outcome in (Outcome.NOT_CLAIMED, Outcome.UNTESTED)
+        ]
+        if skipped:
+            first = skipped[0]
+            what = f"{environment.name}: {_tests(len(skipped))} skipped for want of {name}: {first.reason}"
+            yield Refusal(run.path, first.at, what, f"run it where there is {name}, or do not require it")
+        elif environment.lacks(name):
+            why = environment.absent.get(name, "the environment says no")
+            what = f"{environment.name} has no {name}: {why}"
+            yield Refusal(
+                run.path, environment.at or 1, what, f"run it where there is {name}, or do not require it"
+            )
+        elif name not in environment.capabilities:
+            near = ", ".join(environment.capabilities) or "none"
+            what = f"{environment.name} does not say whether it has {name}"
+            yield Refusal(run.path, environment.at or 1, what, f"correct --require; it tells of: {near}")
+
+
+def _against(run: Run, baseline: Run, comparison: Comparison) -> Iterable[Refusal]:
+    """What the baseline had and the run has not; its failures are judged already."""
+    for name in comparison.missing:
+        what = f"environment {name} of the baseline is missing"
+        at = baseline.environments[name].at or 1
+        yield Refusal(baseline.path, at, what, f"run it too, or take a baseline without {name}")
+    groups: dict[tuple[str, str, str], list[Result]] = {}
+    for change in comparison.of(Kind.UNTESTED):
+        new = change.new
+        why = f"{new.outcome.value} {new.line}" if new else "the test is gone"
+        if new is None or new.outcome is not Outcome.NOTRUN:
+            groups.setdefault((change.result.env, why, "new" if new else "base"), []).append(change.result)
+    for (env, why, side), results in groups.items():
+        what = f"{env}: {_tests(len(results))} judged in the baseline, and not any more: {why}"
+        path = run.path if side == "new" else baseline.path
+        details = tuple(result.test for result in results[:5])
+        more = (f"and {len(results) - 5} more",) if len(results) > 5 else ()
+        todo = "find out why, and run them; if that is meant, take this run for the baseline"
+        yield Refusal(path, results[0].at, what, todo, (*details, *more))
+
+
+def _by_environment(results: Iterable[Result]) -> dict[str, list[Result]]:
+    found: dict[str, list[Result]] = {}
+    for result in results:
+        found.setdefault(result.env, []).append(result)
+    return found
+
+
+def _tests(number: int) -> str:
+    return f"{number} test{'s' * (number != 1)}"
+
+
+def _folder(run: Run) -> Path:
+    return run.path.parent if run.path.name == STREAM else run.path
