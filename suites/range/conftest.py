@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""What the tests of ranges share: a GPU access, and the size of the range that it made or used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from fixtures.counters import Counters
+from fixtures.queue import Queue
+
+Cut = Callable[[Queue, int], str | None]
+"""See ``cut``."""
+
+
+@pytest.fixture
+def cut(counters: Counters, sentinel: Callable[[], int]) -> Cut:
+    """``cut(queue, address)``: the GPU stores there; the size class of the range in which it faulted, 4K, 64K or 2M.
+
+    None if it did not fault. More than one fault fails the test.
+    """
+
+    def store(queue: Queue, address: int) -> str | None:
+        before = counters.snapshot()
+        queue.store(address, sentinel())
+        faulted = counters.by_size("pagefault_count", since=before)
+        assert sum(faulted.values()) <= 1, f"one store at {address:#x} took several faults: {faulted}"
+        return next(iter(faulted), None)
+
+    return store

@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: MIT
+"""How ranges live: used again, never split, one place for all pages of one (drm_gpusvm.c, xe_svm.c)."""
+
+import ctypes
+import errno
+import functools
+import mmap
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_finds, gpu_sees, intervals, kinds, landed, needs, refused
+from fixtures.counters import Counters
+from fixtures.counting import count
+from fixtures.intervals import Interval, Relation
+from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_NONE, READ_WRITE
+from fixtures.memory import mmap as map_memory
+from fixtures.process import in_children
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+pytestmark = needs("page-faults")
+
+K64, M1, M2 = 1 << 16, 1 << 20, 1 << 21
+
+
+def unmap(part: Interval) -> None:
+    """munmap(2) a part, and keep its place: memory that something else maps there would join what is left."""
+    map_memory(part.start, part.size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+
+
+@behaviour("range.reuse")
+@acts("fault", "store")
+@needs("debugfs")
+def test_a_fault_in_a_range_uses_it(queue: Queue, memory, cut, sentinel) -> None:
+    """A range that lost its pages is used again as it is, also where the rule would now make a larger one."""
+    buffer = memory(M2, align=M2)
+    buffer.mprotect(PROT_NONE, PAGE, M2 - PAGE)
+    assert cut(queue, buffer.address) == "4K"
+    buffer.mprotect(READ_WRITE)
+    buffer.madvise(mmap.MADV_DONTNEED, 0, PAGE)
+    buffer.set_u32(0, sentinel())
+    assert cut(queue, buffer.address + 8) == "4K"
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("range.reuse")
+@acts("fault", "store")
+@needs("debugfs")
+def test_a_range_survives_a_border_in_its_mapping(queue: Queue, memory, sentinel, counters: Counters) -> None:
+    """A range of 2 MiB stays one when its CPU mapping becomes two, and serves both: only new ranges look at borders."""
+    buffer, value = memory(M2, align=M2), sentinel()
+    queue.store(buffer.address, sentinel())
+    buffer.madvise(mmap.MADV_DONTFORK, M1, M1)
+    buffer.madvise(mmap.MADV_DONTNEED, 0, PAGE)
+    before = counters.snapshot()
+    queue.store(buffer.address + 4, sentinel())
+    assert set(counters.by_size("pagefault_count", since=before)) == {"2M"}
+    before = counters.snapshot()
+    queue.store(buffer.address + M2 - 4, value)
+    assert counters.by_size("pagefault_count", since=before) == {}
+    landed(buffer, M2 - 4, value)
+
+
+@behaviour("range.no-split")
+@acts("fault", "load", "refusal")
+@needs("debugfs")
+@intervals.relations(intervals.LEFT, intervals.RIGHT, intervals.MIDDLE)
+def test_a_range_that_is_unmapped_in_part_is_made_anew(
+    queue: Queue, memory, cut, sentinel, relation: Relation
+) -> None:
+    """Munmap of a part ends all of a range: what is left is cut by its new borders, and has its data."""
+    buffer = memory(M2, align=M2)
+    whole = intervals.of(buffer)
+    gone = relation.to(whole)
+    values = {buffer.address + offset: sentinel() for offset in range(0, M2, M2 // 8)}
+    for address, value in values.items():
+        buffer.set_u32(address - buffer.address, value)
+    assert cut(queue, buffer.address + 4) == "2M"
+    unmap(gone)
+    for part in whole.minus(gone):
+        assert cut(queue, part.start + 8) == "64K"
+        assert cut(queue, part.end - 4) == "64K"
+        inside = {a: value for a, value in values.items() if part.start <= a < part.end}
+        gpu_finds(queue, inside)
+    with refused(errno.EIO):
+        queue.load(gone.start)
+
+
+@behaviour("range.no-split")
+@acts("store")
+@intervals.each_piece
+@intervals.each_relation
+def test_what_munmap_leaves_is_usable(queue: Queue, memory, sentinel, piece: int, relation: Relation) -> None:
+    """After munmap of any part of a mapping that the GPU uses, it reads and writes what is left."""
+    buffer = memory(intervals.ROOM * piece, align=M2)
+    mapping = intervals.middle(buffer)
+    gone = relation.to(mapping)
+    values = {part.start: sentinel() for part in mapping.pieces(piece)}
+    queue.store_all(values)
+    unmap(gone)
+    left = [part for rest in mapping.minus(gone) for part in rest.pieces(piece)]
+    gpu_finds(queue, {part.start: values[part.start] for part in left})
+    again = {part.end - 4: sentinel() for part in left}
+    fresh, value = memory(PAGE), sentinel()  # where all is gone, this is what is left
+    queue.store_all(again | {fresh.address: value})
+    for address, stored in again.items():
+        landed(buffer, address - buffer.address, stored)
+    landed(fresh, 0, value)
+
+
+@behaviour("range.valid-definition")
+@acts("fault", "load")
+@needs("debugfs")
+def test_a_range_that_lost_its_pages_takes_no_short_cut(
+    queue: Queue, memory, sentinel, counters: Counters
+) -> None:
+    """A fault on a range that was invalidated collects its pages anew: it does not count as valid."""
+    buffer, value = memory(M2, align=M2), sentinel()
+    queue.store(buffer.address, sentinel())
+    buffer.madvise(mmap.MADV_DONTNEED)
+    buffer.set_u32(PAGE, value)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address + PAGE, value)
+    assert counters.by_size("pagefault_count", since=before) == {"2M": 1}
+    assert counters.by_size("valid_pagefault_count", since=before) == {}
+
+
+@behaviour("range.valid-definition")
+@acts("migrate", "load")
+@needs("vram", "svm-counters")
+def test_a_range_in_the_wrong_place_takes_no_short_cut(
+    mirror_vm: Vm, memory, sentinel, counters: Counters
+) -> None:
+    """When madvise wants VRAM for a range that the GPU used in system memory, the next fault moves it there."""
+    buffer, value = memory(M2, align=M2), sentinel()
+    buffer.set_u32(0, value)
+    place = {"type": xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC}
+    system, default = (
+        fd & 0xFFFF_FFFF
+        for fd in (xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM, xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE)
+    )
+    mirror_vm.madvise(buffer.address, M2, **place, devmem_fd=system)
+    queue = mirror_vm.queue()
+    gpu_sees(queue, buffer.address, value)
+    assert buffer.present()
+    mirror_vm.madvise(buffer.address, M2, **place, devmem_fd=default)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address, value)
+    assert counters.by_size("valid_pagefault_count", since=before) == {}
+    assert counters.by_size("migrate_count", since=before) == {"2M": 1}
+    assert not buffer.present()
+
+
+@behaviour("range.outside-svm-window")
+@acts("refusal", "store")
+def test_the_upper_half_of_the_address_space_is_out_of_reach(mirror_vm: Vm, memory, sentinel) -> None:
+    """Where no process can have memory a mirror leads nowhere: a GPU access fails, and hurts its queue only."""
+    top = min(mirror_vm.size, 1 << 48)
+    for address in top // 2, top - PAGE:
+        with refused(errno.EIO):
+            mirror_vm.queue().store(address, sentinel())
+    buffer, value = memory(PAGE), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("range.no-mixed-svm")
+@acts("fault", "load", "store")
+@needs("vram", "debugfs")
+@pytest.mark.parametrize("part", ["first", "last", "both-ends", "every-other"])
+def test_a_range_found_in_two_places_ends_in_one(
+    make_vm, memory, sentinel, cut, counters: Counters, part: str
+) -> None:
+    """A range of which another VM moved a part to VRAM is gathered in one place, with the data of all pages."""
+    pieces = {"first": [0], "last": [31], "both-ends": [0, 31], "every-other": list(range(0, 32, 2))}[part]
+    buffer = memory(M2, align=M2)
+    values = {offset: sentinel() for offset in range(0, M2, K64)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    for piece in pieces:
+        small = make_vm(FAULTING)
+        small.mirror(buffer.address + piece * K64, K64)
+        gpu_sees(small.queue(), buffer.address + piece * K64, values[piece * K64])
+        assert not buffer.present(piece * K64)
+        small.close()
+    whole = make_vm(FAULTING)
+    whole.mirror()
+    queue = whole.queue()
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address + M1, values[M1])
+    assert set(counters.by_size("pagefault_count", since=before)) == {"2M"}
+    assert len({buffer.present(offset) for offset in range(0, M2, PAGE)}) == 1
+    gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
+    value = sentinel()
+    queue.store(buffer.address + pieces[0] * K64 + 4, value)
+    landed(buffer, pieces[0] * K64 + 4, value)
+
+
+@behaviour("range.one-pagemap")
+@acts("load", "store")
+@needs("two-devices", "vram")
+@pytest.mark.parametrize("last", [0, 1], ids=["the-first", "the-second"])
+def test_a_range_found_on_two_devices_ends_on_one(devices, make_vm, memory, sentinel, last: int) -> None:
+    """A range of which two devices hold pages is gathered for the one that uses it, with the data of all pages."""
+    buffer = memory(M2, align=M2)
+    values = {offset: sentinel() for offset in range(0, M2, K64)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    for piece, device in enumerate((*devices[:2], *devices[:2])):
+        small = make_vm(FAULTING, device)
+        small.mirror(buffer.address + 3 * piece * K64, K64)
+        gpu_sees(small.queue(), buffer.address + 3 * piece * K64, values[3 * piece * K64])
+        assert not buffer.present(3 * piece * K64)
+    whole = make_vm(FAULTING, devices[last])
+    whole.mirror()
+    queue = whole.queue()
+    gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
+    for offset in 0, 3 * K64, M2 - K64:
+        value = sentinel()
+        queue.store(buffer.address + offset + 4, value)
+        landed(buffer, offset + 4, value)
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("range.small-malloc")
+@acts("load", "store")
+@needs("vram")
+def test_processes_with_small_allocations_do_not_mix(open_device, sentinel) -> None:
+    """16 KiB blocks of many processes, used by the GPU at the same time, hold what their own process put there."""
+    marks, size = [sentinel() for _ in range(3)], 1 << 14
+
+    def wrong_in(mark: int) -> list[str]:
+        """What the blocks of a process hold that neither it nor the GPU on its behalf stored there."""
+        vm = Vm(open_device(), FAULTING)
+        vm.mirror()
+        queue, wrong = vm.queue(), []
+        blocks = [(ctypes.c_uint32 * (size // 4))(*[mark] * (size // 4)) for _ in range(8)]
+        for number, block in enumerate(blocks):
+            if (seen := queue.load(ctypes.addressof(block) + 64)) != mark:
+                wrong.append(f"the GPU sees {seen:#x} in block {number} of the process with {mark:#x}")
+        queue.store_all({ctypes.addressof(block) + 128: mark ^ 1 << n for n, block in enumerate(blocks)})
+        for number, block in enumerate(blocks):
+            expected = [mark] * (size // 4)
+            expected[32] ^= 1 << number
+            if list(block) != expected:
+                wrong.append(f"block {number} of the process with {mark:#x} has other words")
+        return wrong
+
+    for ended in in_children([functools.partial(wrong_in, mark) for mark in marks]):
+        assert not ended.error, ended.error
+        assert ended.result == []
+    count("load")
+    count("store")
+
+
+@behaviour("range.unmapped-flag-blocks-pages", "fault.bind-race-retry", "fault.collect-error-retry")
+@acts("exec", "store")
+@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
+def test_a_fault_that_races_with_munmap_reaches_no_old_page(
+    queue: Queue, memory, sentinel, size: int
+) -> None:
+    """While the process replaces the pages of a range, GPU stores go to old pages or to new ones, never elsewhere."""
+    buffer, beside = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
+    for _ in range(4):
+        value = sentinel()
+        job = queue.start(Batch().store_dword(buffer.address + size - 4, value))
+        buffer.remap_fresh()
+        job.wait()
+        assert buffer.u32(size - 4) in (0, value)
+        buffer.set_u32(size - 4, 0)
+        assert buffer.bytes() == bytes(size)
+        value = sentinel()
+        queue.store(buffer.address + size - 4, value)
+        landed(buffer, size - 4, value)
+    assert beside.bytes() == b"\x22" * size
+
+
+@behaviour("range.collect-timeout", "fault.collect-error-retry", "fault.bind-race-retry")
+@acts("exec", "store")
+@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
+def test_an_access_goes_on_when_invalidation_stops(queue: Queue, memory, sentinel, size: int) -> None:
+    """A GPU access of memory that a thread keeps discarding ends, at the latest when the thread stops."""
+    buffer, value = memory(size, align=size), sentinel()
+    stop = threading.Event()
+
+    def discard() -> None:
+        for _ in range(100):
+            if stop.is_set():
+                return
+            buffer.madvise(mmap.MADV_DONTNEED)
+
+    thread = threading.Thread(target=discard)
+    thread.start()
+    try:
+        jobs = [queue.start(Batch().store_dword(buffer.address + 4 * slot, sentinel())) for slot in range(4)]
+        for job in jobs:
+            job.wait()
+    finally:
+        stop.set()
+        thread.join()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("range.dirty-accessed")
+@acts("store")
+@kinds.kinds([kinds.SHARED, kinds.FILE_SHARED])
+def test_what_the_gpu_stored_survives_a_new_mapping(queue: Queue, memory, sentinel, kind: kinds.Kind) -> None:
+    """What the GPU stored into shared memory is there when its page-table entries have gone and come again."""
+    buffer = memory(K64, kind=kind)
+    for _ in range(2):
+        value = sentinel()
+        queue.store(buffer.address + PAGE, value)
+        buffer.madvise(mmap.MADV_DONTNEED)
+        landed(buffer, PAGE, value)
+
+
+@behaviour("range.dirty-accessed")
+@acts("store")
+def test_what_the_gpu_stored_is_written_back(queue: Queue, memory, sentinel, tmp_path: Path) -> None:
+    """What the GPU stored into a shared file mapping is written to the file, before and after a first write-back."""
+    path = tmp_path / "data"
+    path.write_bytes(bytes(K64))
+    with path.open("r+b") as file:
+        buffer = memory(K64, shared=True, fd=file.fileno())
+        for offset in PAGE, PAGE + 4, PAGE:
+            value = sentinel()
+            queue.store(buffer.address + offset, value)
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            assert path.read_bytes()[offset : offset + 4] == value.to_bytes(4, "little")
+            landed(buffer, offset, value)
+
+
+@behaviour("range.dirty-accessed", "fault.swapped-out")
+@acts("store", "load")
+@needs("swap")
+@pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
+def test_what_the_gpu_stored_survives_the_swap(queue: Queue, memory, sentinel, size: int) -> None:
+    """What the GPU stored into memory that is then swapped out is what GPU and CPU find there later."""
+    buffer, values = memory(size, align=size), {offset: sentinel() for offset in (0, size - 4)}
+    for offset, value in values.items():
+        queue.store(buffer.address + offset, value)
+    for look in (
+        lambda offset, value: gpu_sees(queue, buffer.address + offset, value),
+        lambda offset, value: landed(buffer, offset, value),
+    ):
+        buffer.bytes()  # only from system memory can pages be swapped out
+        buffer.swap_out()
+        for offset, value in values.items():
+            look(offset, value)

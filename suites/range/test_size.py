@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: MIT
+"""How large a range is: the largest of 2M, 64K and 4K that fits (drm_gpusvm.c: drm_gpusvm_range_chunk_size)."""
+
+import itertools
+import mmap
+import random
+
+import pytest
+
+from fixtures import acts, behaviour, kinds, needs, returned
+from fixtures.device import Device
+from fixtures.intervals import Interval
+from fixtures.memory import PAGE, PROT_NONE, READ_WRITE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from ioctl import xe
+
+pytestmark = needs("page-faults", "debugfs")
+
+K64, M1, M2 = 1 << 16, 1 << 20, 1 << 21
+SIZES = {"2M": M2, "64K": K64, "4K": PAGE}
+
+
+def narrowed(buffer: Buffer, start: int, end: int) -> None:
+    """Take all of a buffer but [start, end) away from the GPU: the CPU mapping that it sees ends there."""
+    for low, high in ((0, start), (end, buffer.size)):
+        if low < high:
+            buffer.mprotect(PROT_NONE, low, high - low)
+
+
+# name: [start, end) of the CPU mapping in two windows of 2 MiB; offsets that the GPU touches and the range there
+LAYOUTS: dict[str, tuple[int, int, list[tuple[int, str | None]]]] = {
+    "a-window": (0, M2, [(M1, "2M"), (0, None), (M2 - 4, None)]),
+    "two-windows": (0, 2 * M2, [(M2 - 4, "2M"), (M2, "2M"), (0, None), (2 * M2 - 4, None)]),
+    "all-but-the-last-page": (
+        0,
+        M2 - PAGE,
+        [(0, "64K"), (M2 - K64, "4K"), (M2 - 2 * PAGE, "4K"), (M1, "64K")],
+    ),
+    "all-but-the-first-page": (PAGE, M2, [(PAGE, "4K"), (K64 - 4, "4K"), (K64, "64K"), (M2 - 4, "64K")]),
+    "half-a-window": (M1, M2, [(M1, "64K"), (M2 - 4, "64K"), (M1 + K64 - 4, None)]),
+    "across-two-windows": (M1, 3 * M1, [(M2 - 4, "64K"), (M2, "64K"), (3 * M1 - 4, "64K"), (M1, "64K")]),
+    "one-and-a-half": (M1, 2 * M2, [(M1, "64K"), (M2, "2M"), (2 * M2 - 4, None), (M2 - 4, "64K")]),
+    "64K": (K64, 2 * K64, [(K64 + PAGE, "64K"), (K64, None), (2 * K64 - 4, None)]),
+    "64K-not-aligned": (
+        K64 + PAGE,
+        2 * K64 + PAGE,
+        [(K64 + PAGE, "4K"), (2 * K64 - 4, "4K"), (2 * K64, "4K")],
+    ),
+    "60K": (K64, 2 * K64 - PAGE, [(K64, "4K"), (2 * K64 - PAGE - 4, "4K"), (K64 + PAGE - 4, None)]),
+    "one-page": (PAGE, 2 * PAGE, [(PAGE, "4K"), (2 * PAGE - 4, None)]),
+}
+
+
+@behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k", "range.cpu-vma-boundary")
+@acts("fault", "exec")
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_range_is_the_largest_window_that_the_cpu_mapping_covers(
+    queue: Queue, memory, cut, layout: str
+) -> None:
+    """A fault makes a range of 2M, else 64K, else 4K, whichever aligned window lies in the CPU mapping."""
+    start, end, touches = LAYOUTS[layout]
+    buffer = memory(2 * M2, align=M2)
+    narrowed(buffer, start, end)
+    assert [cut(queue, buffer.address + offset) for offset, _ in touches] == [size for _, size in touches]
+
+
+@behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k")
+@acts("fault")
+@kinds.each_kind
+def test_the_kind_of_memory_does_not_matter(queue: Queue, memory, cut, kind: kinds.Kind) -> None:
+    """Ranges of every kind of memory are cut by the same rule."""
+    buffer = memory(2 * M2, align=M2, kind=kind)
+    assert cut(queue, buffer.address + PAGE) == "2M"
+    if kind.page == PAGE:
+        buffer.mprotect(PROT_NONE, 2 * M2 - PAGE, PAGE)
+        assert cut(queue, buffer.address + M2) == "64K"
+        assert cut(queue, buffer.address + 2 * M2 - 2 * PAGE) == "4K"
+
+
+@behaviour("range.alignment")
+@acts("fault", "exec")
+@pytest.mark.parametrize("size", SIZES)
+def test_a_range_begins_at_a_multiple_of_its_size(queue: Queue, memory, cut, size: str) -> None:
+    """Wherever in it the fault was, a range is the naturally aligned window: its ends do not fault, those beside do."""
+    unit = SIZES[size]
+    buffer = memory(4 * M2, align=M2)
+    # A CPU mapping that holds three whole windows of this size and none of the next larger one.
+    start = M2 if size == "2M" else M2 + unit
+    narrowed(buffer, start, start + 3 * unit)
+    window = start + unit
+    assert cut(queue, buffer.address + window + unit // 2 + 12) == size
+    assert cut(queue, buffer.address + window) is None
+    assert cut(queue, buffer.address + window + unit - 4) is None
+    assert cut(queue, buffer.address + window - 4) == size
+    assert cut(queue, buffer.address + window + unit) == size
+
+
+@behaviour("range.gpu-vma-boundary")
+@acts("fault")
+@pytest.mark.parametrize("end", [M1, K64, PAGE], ids=["1M", "64K", "4K"])
+def test_a_range_does_not_leave_the_mirror(fault_vm: Vm, memory, cut, end: int) -> None:
+    """Where only a part of a window is mirrored the ranges are those that fit into it."""
+    buffer = memory(M2, align=M2)
+    fault_vm.mirror(buffer.address, end)
+    queue = fault_vm.queue()
+    expected = "64K" if end >= K64 else "4K"
+    assert cut(queue, buffer.address) == expected
+    assert cut(queue, buffer.address + end - 4) == (None if end <= K64 else expected)
+
+
+@behaviour("range.gpu-vma-boundary")
+@acts("fault", "ioctl")
+@needs("range-attributes")
+def test_a_range_does_not_cross_a_border_of_attributes(mirror_vm: Vm, memory, cut) -> None:
+    """Where madvise gave one half of a window other attributes, both halves have ranges of their own."""
+    buffer = memory(M2, align=M2)
+    mirror_vm.madvise(
+        buffer.address + M1,
+        M1,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+    )
+    areas = [
+        (max(a.start, buffer.address), min(a.end, buffer.end))
+        for a in mirror_vm.attributes(buffer.address, M2)
+    ]
+    assert areas == [(buffer.address, buffer.address + M1), (buffer.address + M1, buffer.end)]
+    queue = mirror_vm.queue()
+    assert cut(queue, buffer.address + M1 - 4) == "64K"
+    assert cut(queue, buffer.address + M1) == "64K"
+    assert cut(queue, buffer.address + M1 - 2 * K64) == "64K"
+
+
+@behaviour("range.gpu-vma-boundary")
+@acts("fault")
+@pytest.mark.parametrize("offset", [0, M1, M2 - K64], ids=["start", "middle", "end"])
+def test_a_range_does_not_reach_over_a_bound_object(mirror_vm: Vm, memory, bo, cut, offset: int) -> None:
+    """A buffer object bound inside a window of the mirror leaves ranges of 64 KiB around it, and takes no SVM fault."""
+    buffer, target = memory(M2, align=M2), bo(K64)
+    mirror_vm.map(target, buffer.address + offset)
+    queue = mirror_vm.queue()
+    assert cut(queue, buffer.address + (offset + M1) % M2) == "64K"
+    assert cut(queue, buffer.address + offset) is None
+    assert cut(queue, buffer.address + (offset + K64) % M2) == "64K"
+
+
+@behaviour("range.no-overlap")
+@acts("fault")
+@pytest.mark.parametrize("size", ["4K", "64K"])
+def test_a_new_range_keeps_clear_of_those_that_are_there(queue: Queue, memory, cut, size: str) -> None:
+    """Beside a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
+    buffer = memory(M2, align=M2)
+    first = 5 * K64
+    narrowed(buffer, first, first + SIZES[size])
+    assert cut(queue, buffer.address + first) == size
+    buffer.mprotect(READ_WRITE)
+    beside = "4K" if size == "4K" else None
+    assert cut(queue, buffer.address + first + K64 - 4) == beside
+    assert cut(queue, buffer.address + first) is None
+    assert cut(queue, buffer.address + first - 4) == "64K"
+    assert cut(queue, buffer.address) == "64K"
+
+
+@behaviour("range.check-pages-threshold", "range.chunk-64k")
+@acts("fault")
+def test_untouched_memory_is_cut_small_where_it_can_move(device: Device, queue: Queue, memory, cut) -> None:
+    """A GPU with VRAM makes a 64 KiB range only where all pages of it are there; one without does not look."""
+    buffer = memory(M1, align=M2, populate=False)
+    whole, partly, none = 0, K64, 2 * K64
+    buffer.fill(b"\x5a", whole, K64)
+    buffer.fill(b"\x5a", partly, K64 - PAGE)
+    looks = bool(device.vram)
+    assert cut(queue, buffer.address + whole) == "64K"
+    assert cut(queue, buffer.address + partly) == ("4K" if looks else "64K")
+    assert cut(queue, buffer.address + none) == ("4K" if looks else "64K")
+
+
+@behaviour("range.check-pages-threshold")
+@acts("fault", "cpu-fault")
+@needs("vram")
+def test_pages_in_vram_are_there(mirror_vm: Vm, make_vm, memory, cut) -> None:
+    """Where pages are in the GPU's own VRAM a 64 KiB range can be made of them, as of pages in system memory."""
+    buffer, other = memory(K64, align=M2, fill=b"\x5a"), make_vm(mirror_vm.flags)
+    assert cut(mirror_vm.queue(), buffer.address) == "64K"
+    assert not buffer.present()
+    other.mirror()
+    assert cut(other.queue(), buffer.address + PAGE) == "64K"
+    returned(buffer, 2 * PAGE, b"\x5a" * 64)
+
+
+@behaviour("range.2m-unpopulated", "range.chunk-2m")
+@acts("fault")
+def test_untouched_memory_is_one_range_of_2m(queue: Queue, memory, cut) -> None:
+    """A window of 2 MiB of which no page was ever touched is one range."""
+    buffer = memory(M2, align=M2, populate=False)
+    assert cut(queue, buffer.address + M1) == "2M"
+    assert cut(queue, buffer.address + M2 - 4) is None
+
+
+class Rule:
+    """The rule, written down once more: what a fault makes in a mapping of which every page is there."""
+
+    def __init__(self, mappings: list[Interval]) -> None:
+        self._mappings = mappings
+        self._ranges: list[Interval] = []
+
+    def cut(self, address: int) -> str | None:
+        """The size class of the range that a fault at ``address`` makes; None if it has one."""
+        if any(there.start <= address < there.end for there in self._ranges):
+            return None
+        (mapping,) = (one for one in self._mappings if one.start <= address < one.end)
+        for name, size in SIZES.items():
+            window = Interval(address // size * size, address // size * size + size)
+            if window.minus(mapping) or any(window.common(there) for there in self._ranges):
+                continue
+            self._ranges.append(window)
+            return name
+        raise AssertionError(f"no window holds {address:#x}")
+
+
+def borders(rng: random.Random) -> list[int]:
+    """Where the mappings of four windows end, in bytes."""
+    pages = 4 * M2 // PAGE
+    steps = (1, K64 // PAGE, M2 // PAGE)
+    inner = {rng.randrange(1, pages // step) * step for step in rng.choices(steps, k=4)}
+    return [0, *sorted(page * PAGE for page in inner), pages * PAGE]
+
+
+@behaviour("range.cpu-vma-boundary", "range.no-overlap", "range.reuse")
+@acts("fault", "exec")
+@pytest.mark.parametrize("variant", range(6))
+def test_faults_in_any_order_follow_the_rule(
+    queue: Queue, memory, cut, rng: random.Random, variant: int
+) -> None:
+    """Whatever the borders of CPU mappings and the order of faults, each makes the range that the rule says."""
+    buffer = memory(4 * M2, align=M2)
+    ends = borders(rng)
+    mappings = [
+        Interval(buffer.address + low, buffer.address + high) for low, high in itertools.pairwise(ends)
+    ]
+    for odd in mappings[1::2]:
+        buffer.madvise(mmap.MADV_DONTFORK, odd.start - buffer.address, odd.size)  # a border, and nothing else
+    rule = Rule(mappings)
+    near = [end + step for end in ends for step in (-PAGE, 0, K64)]
+    touches = [rng.choice([rng.randrange(0, 4 * M2), rng.choice(near)]) for _ in range(24)]
+    for offset in touches:
+        address = buffer.address + min(max(offset & ~3, 0), 4 * M2 - 4)
+        assert cut(queue, address) == rule.cut(address), (
+            f"at offset {address - buffer.address:#x}, borders {ends}"
+        )
