@@ -155,21 +155,21 @@ def test_a_copy_goes_on_with_its_gpus(parts: Parts, channels: Channels, tmp_path
     assert place.console.read_text() == "a kernel boots\na copy goes on\n"
 
 
-def damage(template: Path, what: str) -> None:
-    if what == "a file is missing":
-        (template / "memory").unlink()
-    elif what == "the memory was cut off":
-        os.truncate(template / "memory", 4096)
-    elif what == "the state was cut off":
-        os.truncate(template / "state", 2)
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    "the memory is missing": lambda template: (template / "memory").unlink(),
+    "the memory is empty": lambda template: os.truncate(template / "memory", 0),
+    "the memory was cut off": lambda template: os.truncate(template / "memory", 4096),
+    "the state is missing": lambda template: (template / "state").unlink(),
+    "the state was cut off": lambda template: os.truncate(template / "state", 2),
+}
 
 
-@pytest.mark.parametrize("what", ["a file is missing", "the memory was cut off", "the state was cut off"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_a_damaged_template_is_told_from_a_guest_that_fails(
-    parts: Parts, channels: Channels, tmp_path: Path, what: str
+    parts: Parts, channels: Channels, tmp_path: Path, damage: Callable[[Path], None]
 ) -> None:
     template = warm.provide(parts)
-    damage(template, what)
+    damage(template)
     with pytest.raises(CopyError) as caught:
         Warm(parts, template)(pretended.place(tmp_path / "run"), channels, [])
     assert caught.value.template == template

@@ -57,7 +57,8 @@ def test_it_ends_when_nobody_needs_it(waiting: Waiting) -> None:
     assert waiting.process.wait(60) == 0
 
 
-def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [["-u"], ["-u", "-B"]], ids=" ".join)
+def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path, flags: list[str]) -> None:
     (tmp_path / "in").write_text("input")
     code = "import os, sys; print(sys.stdin.read(), os.getcwd(), os.environ['A'], sys.argv, __name__, "
     code += "sys.dont_write_bytecode, 'pytest' in sys.modules, 'HOME' in os.environ, repr(sys.path[0]))"
@@ -66,7 +67,7 @@ def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path) -> None:
         "ports": {"stdin": str(tmp_path / "in"), "stdout": "/dev/fd/1", "stderr": "/dev/null"},
         "directory": str(tmp_path),
         "environment": {"A": "of the host", "PATH": os.environ["PATH"]},
-        "flags": ["-u", "-B"],
+        "flags": flags,
         "code": code,
     }
     with os.fdopen(waiting.orders, "w") as orders:
@@ -74,7 +75,7 @@ def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path) -> None:
     out, _ = waiting.process.communicate(timeout=60)
     assert out.splitlines() == [
         "root /svmcts/root",
-        f"input {tmp_path} of the host ['-c'] __main__ True True False ''",
+        f"input {tmp_path} of the host ['-c'] __main__ {'-B' in flags} True False ''",
     ]
 
 
