@@ -64,6 +64,12 @@ def test_a_behaviour_younger_than_the_kernel_is_not_claimed(project):
     assert project.outcomes() == {"mock/bmg@7.2 test_x": "PASS"}
 
 
+def test_a_younger_behaviour_can_be_asked_for_all_the_same(project):
+    project.suite('@behaviour("demo.newer")\n@acts("ioctl")\n' + BODY)
+    project.run("--level", "7.1", "--any-kernel")
+    assert project.outcomes() == {"mock/bmg@7.1 test_x": "PASS"}
+
+
 def test_a_skip_without_a_code_is_an_error(project):
     project.suite(MARKS + 'def test_x():\n    pytest.skip("no mood")\n')
     assert project.run().ret == pytest.ExitCode.TESTS_FAILED
