@@ -1,0 +1,280 @@
+# SPDX-License-Identifier: MIT
+"""VM_BIND over, beside and through what is bound already: munmap(2)'s rules for the GPU's address space (xe_vm_doc.h).
+
+Whatever is bound, a bind or an unbind of an interval changes what is in that interval and nothing else: the rest of an
+old binding keeps its memory, at its old offset, with its data.
+"""
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+from fixtures import acts, behaviour, intervals, needs, refused
+from fixtures.bo import SYSTEM
+from fixtures.intervals import (
+    AROUND,
+    CUTTING,
+    EXACT,
+    PARTS,
+    ROOM,
+    Interval,
+    Relation,
+    each_piece,
+    each_relation,
+)
+from fixtures.memory import Buffer
+from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+
+UNIT = 1 << 16
+
+pytestmark = needs("range-attributes")
+
+
+@dataclass(frozen=True)
+class Space:
+    """A VM, addresses in it that are also addresses of process memory, and where memory comes from."""
+
+    vm: Vm
+    here: Buffer
+    bo: Callable
+    memory: Callable
+
+    def object(self, where: Interval) -> tuple[Buffer, int]:
+        """Bind a part of an object, not its beginning: the memory, and the offset of the part."""
+        obj = self.bo(where.size + UNIT)
+        content = obj.map()
+        self.vm.map(obj, where.start, offset=UNIT)
+        return content, UNIT
+
+    def userptr(self, where: Interval) -> tuple[Buffer, int]:
+        """Bind other memory of the process."""
+        content = self.memory(where.size + UNIT)
+        self.vm.map_userptr(where.start, content.address + UNIT, where.size)
+        return content, UNIT
+
+    def null(self, where: Interval) -> tuple[None, int]:
+        """Bind nothing: zeros."""
+        self.vm.bind_and_wait(MAP, addr=where.start, range=where.size, flags=NULL)
+        return None, 0
+
+    def mirror(self, where: Interval) -> tuple[Buffer, int]:
+        """Mirror the process's memory at the same address."""
+        self.vm.mirror(where.start, where.size)
+        return self.here, where.start - self.here.address
+
+
+@pytest.fixture
+def make_space(make_vm, bo, memory):
+    """``make_space(flags, piece)``: a VM, and six pieces of address space."""
+
+    def make(flags: int, piece: int) -> Space:
+        return Space(make_vm(flags), memory(ROOM * piece, align=max(piece, UNIT)), bo, memory)
+
+    return make
+
+
+FAULT = pytest.param(FAULTING, id="fault", marks=needs("page-faults"))
+MODES = pytest.mark.parametrize(
+    "mode", [pytest.param(PLAIN, id="plain"), pytest.param(LONG_RUNNING, id="lr"), FAULT]
+)
+
+
+@behaviour("bind.unmap.munmap-semantics", "userptr.partial-unbind")
+@acts("store", "load")
+@MODES
+@pytest.mark.parametrize("old", ["object", "userptr"])
+@each_relation
+def test_an_unbind_takes_its_interval_and_leaves_the_rest(
+    make_space, make_layout, mode: int, old: str, relation: Relation
+) -> None:
+    """UNMAP of an interval, however it lies to a binding, leaves the rest of it with memory, offset and data."""
+    space = make_space(mode, UNIT)
+    mapping = intervals.middle(space.here)
+    layout = make_layout(space.vm.queue(), UNIT)
+    layout.put(mapping, *getattr(space, old)(mapping))
+    layout.check()
+    cut = relation.to(mapping)
+    space.vm.unmap(cut.start, cut.size)
+    layout.take(cut)
+    layout.assert_bound(intervals.of(space.here))
+    layout.check()
+
+
+@behaviour("bind.unmap.munmap-semantics", "fault.no-gpu-vma")
+@acts("refusal")
+@needs("page-faults")
+@pytest.mark.parametrize("old", ["object", "userptr", "null", "mirror"])
+@intervals.relations(*CUTTING, AROUND, EXACT)
+def test_the_gpu_reaches_nothing_at_addresses_that_were_unbound(
+    make_space, sentinel, old: str, relation: Relation
+) -> None:
+    """A GPU store fails in all of the interval that was unbound, and changes none of the memory that was there."""
+    space = make_space(FAULTING, UNIT)
+    mapping = intervals.middle(space.here)
+    content, _ = getattr(space, old)(mapping)
+    if old != "mirror":  # which could not be unbound after that
+        space.vm.queue().store(mapping.start, sentinel())
+    before = content and content.bytes()
+    cut = relation.to(mapping)
+    space.vm.unmap(cut.start, cut.size)
+    (gone,) = mapping.common(cut)
+    for address in gone.start, gone.end - 4:
+        with refused(errno.EIO):
+            space.vm.queue().store(address, sentinel())
+    assert (content and content.bytes()) == before
+    if rest := mapping.minus(cut):
+        space.vm.queue().store(rest[0].start, sentinel())
+
+
+OVER = [
+    pytest.param(mode, old, new, id=f"{new}-over-{old}-{name}", marks=marks)
+    for name, mode, marks, pairs in (
+        (
+            "plain",
+            PLAIN,
+            (),
+            ["object object", "object userptr", "userptr object", "null object", "object null"],
+        ),
+        (
+            "fault",
+            FAULTING,
+            needs("page-faults"),
+            [
+                *("object object", "userptr userptr", "object mirror", "userptr mirror", "null mirror"),
+                *("mirror object", "mirror userptr", "mirror null", "mirror mirror"),
+            ],
+        ),
+    )
+    for old, new in (pair.split() for pair in pairs)
+]
+
+
+@behaviour("bind.unmap.munmap-semantics", "bind.cam.over-bo", "bind.cam.bo-inside")
+@acts("load")
+@pytest.mark.parametrize(("mode", "old", "new"), OVER)
+@each_relation
+def test_a_bind_replaces_its_interval_and_nothing_else(
+    make_space, make_layout, mode: int, old: str, new: str, relation: Relation
+) -> None:
+    """MAP over, through or beside a binding is what its interval leads to; the rest of the old one stays as it was."""
+    space = make_space(mode, UNIT)
+    mapping = intervals.middle(space.here)
+    layout = make_layout(space.vm.queue(), UNIT)
+    layout.put(mapping, *getattr(space, old)(mapping))
+    if old != "mirror":  # memory in use would not let go of its addresses
+        layout.check()
+    cut = relation.to(mapping)
+    layout.put(cut, *getattr(space, new)(cut))
+    layout.assert_bound(intervals.of(space.here))
+    layout.check()
+
+
+LARGE = 8 << 20
+"""Bytes of a binding whose GPU pages are 2 MiB each where the memory allows it."""
+
+HOLES = pytest.mark.parametrize(
+    "at",
+    [0, (2 << 20) - (64 << 10), 3 << 20, LARGE - (2 << 20)],
+    ids=["first", "before-2M", "inside-2M", "last-2M"],
+)
+
+
+@behaviour("bind.unmap.munmap-semantics", "userptr.partial-unbind")
+@acts("store", "load")
+@needs("page-faults")
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram")), "userptr"])
+@pytest.mark.parametrize("how", ["unbound", "bound-over"])
+@each_piece
+@HOLES
+def test_a_hole_splits_large_gpu_pages(
+    make_space, make_layout, bo, place: str, how: str, piece: int, at: int
+) -> None:
+    """A hole of 4 KiB, 64 KiB or 2 MiB in a binding of large GPU pages takes its own addresses only."""
+    space = make_space(FAULTING, LARGE // PARTS)
+    vm, mapping = space.vm, intervals.middle(space.here)
+    layout = make_layout(vm.queue(), LARGE // PARTS)
+    if place == "userptr":
+        vm.map_userptr(mapping.start, space.here.address, LARGE)
+        layout.put(mapping, space.here, 0)
+    else:
+        placement = 1 << vm.device.vram[0] if place == "vram" else SYSTEM
+        obj = bo(LARGE, placement=placement)
+        layout.put(mapping, obj.map(), 0)
+        vm.map(obj, mapping.start)
+    layout.check()
+    hole = Interval(mapping.start + at, mapping.start + at + piece)
+    if how == "unbound":
+        vm.unmap(hole.start, hole.size)
+        layout.take(hole)
+    else:
+        other = bo(piece)
+        layout.put(hole, other.map(), 0)
+        vm.map(other, hole.start)
+    layout.assert_bound(mapping)
+    layout.check()
+
+
+BESIDES = {
+    "unbind": lambda space, cut: {"op": UNMAP},
+    "object": lambda space, cut: {"op": MAP, "obj": space.bo(cut.size).handle},
+    "userptr": lambda space, cut: {"op": MAP_USERPTR, "obj_offset": space.memory(cut.size).address},
+    "null": lambda space, cut: {"op": MAP, "flags": NULL},
+}
+"""What may be done to the addresses of a mirror, and how."""
+
+
+@behaviour(
+    "bind.cam.unmap-active-busy",
+    "bind.cam.bo-over-active-busy",
+    "bind.cam.partial-unmap-straddle",
+    "bind.cam.partial-unmap-split",
+)
+@acts("store", "load")
+@needs("page-faults")
+@pytest.mark.parametrize("how", BESIDES)
+@each_relation
+def test_memory_in_use_keeps_its_addresses(make_space, make_layout, how: str, relation: Relation) -> None:
+    """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds beside it."""
+    space = make_space(FAULTING, UNIT)
+    vm, everything, used = space.vm, intervals.of(space.here), intervals.middle(space.here)
+    vm.mirror(everything.start, everything.size)
+    layout = make_layout(vm.queue(), UNIT)
+    layout.put(used, space.here, UNIT)
+    layout.check()
+    cut = relation.to(used)
+    fields = {"addr": cut.start, "range": cut.size, **BESIDES[how](space, cut)}
+    if used.common(cut):
+        with refused(errno.EBUSY):
+            vm.bind(**fields)
+    else:
+        vm.bind_and_wait(**fields)
+        if how == "unbind":
+            assert all(not cut.common(Interval(a.start, a.end)) for a in vm.attributes(cut.start, cut.size))
+    layout.check()
+
+
+@behaviour("bind.cam.rebind-over-active")
+@acts("store", "load")
+@needs("page-faults")
+@each_relation
+def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
+    make_space, make_layout, relation: Relation
+) -> None:
+    """A mirror bound over some of a default mirror in use, or beside it, leaves one mirror with all its data."""
+    space = make_space(FAULTING, UNIT)
+    used = intervals.middle(space.here)
+    layout = make_layout(space.vm.queue(), UNIT)
+    layout.put(used, *space.mirror(used))
+    layout.check()
+    cut = relation.to(used)
+    layout.put(cut, *space.mirror(cut))
+    layout.assert_bound(intervals.of(space.here))
+    layout.check()
