@@ -34,20 +34,20 @@ _FAILING = (Outcome.FAIL, Outcome.ERROR, Outcome.KNOWN)
 _WORKING = (Outcome.PASS, Outcome.XPASS)
 
 
-class Ambiguous(ValueError):
+class AmbiguousError(ValueError):
     """More than one test ran; the message says which."""
 
 
 def judge(run: Run) -> Judgement:
-    """The verdict of a run of one test in one environment. Raises Ambiguous.
+    """The verdict of a run of one test in one environment. Raises AmbiguousError.
 
     Any failure counts here, that of a guest which was lost among them; whether it is *the* failure is `against`.
     """
     if len(run.results) > 1:
         names = sorted({result.test for result in run.results})
         if len(names) > 1:
-            raise Ambiguous(f"--test names {len(names)} tests: give one of them, such as {names[0]}")
-        raise Ambiguous(f"{names[0]} ran in {len(run.results)} environments: ask for one kernel")
+            raise AmbiguousError(f"--test names {len(names)} tests: give one of them, such as {names[0]}")
+        raise AmbiguousError(f"{names[0]} ran in {len(run.results)} environments: ask for one kernel")
     if not run.results:
         return Judgement(Verdict.CANNOT_TELL, next(iter(run.problems), "the test did not run"))
     (result,) = run.results

@@ -24,14 +24,14 @@ class Span:
         return not self.between
 
 
-class Contradiction(ValueError):
+class ContradictionError(ValueError):
     """A newer kernel is as the old ones, and an older one as the new ones: there is more than one change."""
 
 
 def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> Span:
     """What is known of ``kernels``, from old to new, whose first one is ``old`` and whose last one is not.
 
-    Raises Contradiction.
+    Raises ContradictionError.
     """
     told = {
         kernel: seen[kernel]
@@ -42,7 +42,7 @@ def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> S
     as_new = [kernel for kernel, verdict in told.items() if verdict is not old]
     last, first = kernels.index(as_old[-1]), kernels.index(as_new[0])
     if last > first:
-        raise Contradiction(
+        raise ContradictionError(
             f"{kernels[first]} is as the newer kernels and {kernels[last]} as the older ones: "
             "it changed more than once; search between two of them"
         )

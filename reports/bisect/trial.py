@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: MIT
+"""Runs of one test: pytest is called as a user would call it, and its stream is judged."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reports.bisect.judge import Judgement, Verdict, against, judge
+from reports.bisect.rate import runs_needed
+from reports.stream import STREAM, read
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTPUT = "output.txt"
+"""What pytest printed, in the folder of a run."""
+FIRST_RUNS = 3
+"""Runs on the kernel that is known to fail; if not all of them fail there are MOST_RUNS."""
+MOST_RUNS = 20
+
+_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+
+Once = Callable[[Path], Judgement]
+"""Runs the test, leaves its stream in a folder, and judges it."""
+
+
+class NoAnswerError(Exception):
+    """One line: why there is nothing to search for, and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The failure that is searched for, as the kernel that is known to fail shows it."""
+
+    why: str
+    """Its message; another kernel fails alike if that is the same but for numbers."""
+    failures: int
+    runs: int
+
+    @property
+    def needed(self) -> int:
+        """Passes in a row that a kernel needs to count as good."""
+        return runs_needed(self.failures, self.runs)
+
+
+def the_one(test: str) -> str:
+    """The node id of the only test that ``--test`` names. Raises NoAnswerError."""
+    done = subprocess.run(
+        [*_PYTEST, "--collect-only", "-q", test], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    found = [
+        line for line in done.stdout.splitlines() if "::" in line and not line.startswith(("ERROR", " "))
+    ]
+    if done.returncode or not found:
+        raise NoAnswerError(
+            f"--test {test}: pytest finds no such test; {last_line(done.stdout + done.stderr)}"
+        )
+    if len(found) > 1:
+        raise NoAnswerError(f"--test names {len(found)} tests: give one of them, such as '{found[0]}'")
+    return found[0]
+
+
+def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Judgement:
+    """Run pytest with these arguments, which choose one test and one environment, into ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STREAM).unlink(missing_ok=True)
+    with (folder / OUTPUT).open("wb") as output:
+        process = subprocess.Popen(
+            # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
+            [*_PYTEST, "--runxfail", *arguments, f"--results={folder}"],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            return Judgement(Verdict.CANNOT_TELL, f"took longer than {timeout_s:.0f} s")
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if not (folder / STREAM).exists():
+        return Judgement(Verdict.CANNOT_TELL, last_line((folder / OUTPUT).read_text(errors="replace")))
+    return judge(read(folder))
+
+
+def last_line(output: str) -> str:
+    """The line of pytest's output that says what is wrong."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR")]
+    return (errors or lines or ["it printed nothing"])[-1]
+
+
+def learn(once: Once, folder: Path, say: Callable[[str], None]) -> Failure:
+    """How the test fails on a kernel that is known to fail, and how often. Raises NoAnswerError."""
+    seen: list[Judgement] = []
+    while len(seen) < FIRST_RUNS or (_mixed(seen) and len(seen) < MOST_RUNS):
+        judgement = once(folder / f"{len(seen) + 1}")
+        say(f"run {len(seen) + 1}: {judgement.verdict.value}{': ' + judgement.why if judgement.why else ''}")
+        if judgement.verdict is Verdict.CANNOT_TELL:
+            raise NoAnswerError(f"it cannot be told whether the test fails: {judgement.why}")
+        seen.append(judgement)
+    failed = [judgement for judgement in seen if judgement.verdict is Verdict.FAILS]
+    if not failed:
+        raise NoAnswerError(f"the test did not fail in {len(seen)} runs")
+    signatures = [judgement.signature for judgement in failed]
+    chosen = max(failed, key=lambda judgement: signatures.count(judgement.signature))
+    return Failure(chosen.why, signatures.count(chosen.signature), len(seen))
+
+
+def _mixed(seen: Sequence[Judgement]) -> bool:
+    return len({judgement.signature for judgement in seen}) > 1 or seen[0].verdict is not Verdict.FAILS
+
+
+def rounds(once: Once, folder: Path, failure: Failure) -> tuple[Judgement, int]:
+    """Run the test until it fails, or has passed as often as it has to; the judgement, and the number of runs."""
+    for number in range(1, failure.needed + 1):
+        judgement = against(once(folder / str(number)), failure.why)
+        if judgement.verdict is not Verdict.WORKS:
+            return judgement, number
+    return Judgement(Verdict.WORKS), failure.needed
