@@ -145,10 +145,11 @@ class Archive:
             if done.returncode == 0:
                 stamp.touch()
             elif stamp.exists():
-                cache.say(f"the lists could not be refreshed, older ones are used: {last_error(done)}")
+                cache.say(f"Debian cannot be reached, older lists are used: {first_error(done)}")
             else:
                 raise GuestError(
-                    f"apt cannot fetch the lists of Debian {self.releases[-1]}: {last_error(done)}"
+                    f"Debian cannot be reached: {first_error(done)} (through apt's own proxy settings; "
+                    f"SVMCTS_MIRROR=URL names another mirror)"
                 )
 
     def packages(self, pattern: str) -> list[Package]:
@@ -277,6 +278,14 @@ def replace(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}")
     partial.write_text(text)
     partial.replace(path)
+
+
+def first_error(done: subprocess.CompletedProcess[str]) -> str:
+    """The cause, where apt goes on to its consequences; without what apt puts before it."""
+    for line in done.stderr.splitlines():
+        if line.startswith("E:"):
+            return " ".join(line.removeprefix("E:").split())
+    return last_error(done)
 
 
 def last_error(done: subprocess.CompletedProcess[str]) -> str:
