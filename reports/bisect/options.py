@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import argparse
 
+NOT_YET = ("--any-kernel", "--require", "all")
+"""For pytest, where it is asked when something began to work: what is not claimed yet does not work yet."""
+
 
 def add_trial_options(parser: argparse.ArgumentParser) -> None:
     """Declare them."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from reports.bisect import build
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step
-from reports.bisect.options import add_trial_options, trial_options
+from reports.bisect.options import NOT_YET, add_trial_options, trial_options
 from reports.bisect.trial import NoAnswerError, call_pytest, learn, rounds, the_one
 
 DESCRIPTION = """\
@@ -158,8 +158,8 @@ class _InTree:
     def _once(self, folder: Path) -> Judgement:
         kernel = self.options.guest or str(self.tree)
         modules = [f"--module={self.tree / file}" for file in self.options.module]
-        any_kernel = ["--any-kernel"] if self.repair else []
-        arguments = ["--guest", kernel, *modules, *trial_options(self.options), *any_kernel, self.test]
+        not_yet = NOT_YET if self.repair else ()
+        arguments = ["--guest", kernel, *modules, *trial_options(self.options), *not_yet, self.test]
         return call_pytest(arguments, folder, self.options.timeout)
 
     def _say(self, line: str) -> None:

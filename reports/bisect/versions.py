@@ -13,7 +13,7 @@ from pathlib import Path
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step
-from reports.bisect.options import add_trial_options, trial_options
+from reports.bisect.options import NOT_YET, add_trial_options, trial_options
 from reports.bisect.report import Terms, report
 from reports.bisect.trial import ROOT, Failure, NoAnswerError, call_pytest, learn, rounds, the_one
 from reports.kernels import release
@@ -144,9 +144,8 @@ class _Search:
         )
 
     def _once(self, kernel: str, folder: Path) -> Judgement:
-        # What a kernel is too old to promise is what is asked, when it is asked when it began to work.
-        any_kernel = ["--any-kernel"] if self.repair else []
-        arguments = ["--guest", kernel, *trial_options(self.options), *any_kernel, self.test]
+        not_yet = NOT_YET if self.repair else ()
+        arguments = ["--guest", kernel, *trial_options(self.options), *not_yet, self.test]
         return call_pytest(arguments, folder, self.options.timeout)
 
     def _say(self, line: str) -> None:
