@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 from reports.pairing import pair_environments, pair_tests
-from reports.stream import Environment, Outcome, Result, Run, worst
+from reports.stream import Judged, Outcome, Result, Run, worst
 
 JUDGED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.KNOWN})
 """Outcomes of a test that acted, or tried to."""
@@ -67,18 +66,6 @@ class Change:
     def rate(self) -> str:
         """``failed 2 of 5`` for a flaky one."""
         return f"failed {sum(o.bad for o in self.history)} of {len(self.history)}" if self.history else ""
-
-
-class Judged(Protocol):
-    """Anything with verdicts of tests: a Run, or several made one (reports.merge)."""
-
-    @property
-    def environments(self) -> Mapping[str, Environment]:
-        """By name."""
-
-    @property
-    def results(self) -> tuple[Result, ...]:
-        """One for each test and environment, or several."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,8 +17,12 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from reports.compare import Kind
 from reports.ledger import Behaviour, Ledger
-from reports.stream import Outcome, Run
+from reports.looks import LOOKS, NOTHING, look
+from reports.merge import Report
+from reports.stream import Run
+from reports.trend import HEIGHT, WIDTH, trend
 from reports.verdict import Cell, Matrix, Row, failures
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -25,39 +30,6 @@ MAX_TEXT = 20_000
 """Characters of one transcript or traceback that go into the page; results.jsonl has all of it."""
 MAX_TEXTS = 8_000_000
 """Characters of all of them together: a run in which everything fails must still open in a browser."""
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How an outcome is shown: a sign that needs no colour, a word, and what it means."""
-
-    name: str
-    sign: str
-    word: str
-    meaning: str
-
-
-LOOKS = {
-    look.name: look
-    for look in (
-        Look("FAIL", "✗", "fail", "the documented behaviour did not hold"),
-        Look(
-            "ERROR",
-            "!",
-            "error",
-            "the test could not judge: a broken fixture, a dead worker, a test that did not act",
-        ),
-        Look("XPASS", "↑", "xpass", "expected to fail, and passed: remove the expectation"),
-        Look("NOTRUN", "…", "not run", "has a test that this run did not reach or did not select"),
-        Look("UNTESTED", "○", "untested", "claimed, but no test acted"),
-        Look("KNOWN", "≈", "known", "fails as recorded"),
-        Look("PASS", "✓", "pass", "exercised, and held"),
-        Look("NOT-CLAIMED", "⊘", "no claim", "the environment does not claim the capability"),
-    )
-}
-NOTHING = Look(
-    "NOTHING", "·", "unseen", "no program can see it: checked in the project's own tests, if at all"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +46,7 @@ class _Line:
     """The common reason of all cells without a test; empty if they differ."""
 
 
-def page(run: Run, matrix: Matrix, ledger: Ledger) -> str:
+def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
     """The whole document."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -83,12 +55,21 @@ def page(run: Run, matrix: Matrix, ledger: Ledger) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"look": _look, "clip": _Clip(), "seconds": _seconds, "identity": id}
+    environment.filters |= {
+        "look": look,
+        "clip": _Clip(),
+        "seconds": _seconds,
+        "identity": id,
+        "took": _took,
+        "time": _time,
+        "gpu": _gpu,
+    }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     lines = _lines(matrix)
     anchors = {line.behaviour.id: line.number for area in lines for line in area}
+    columns = {environment.name: column for column, environment in enumerate(matrix.environments)}
     return environment.get_template("page.html").render(
-        run=run,
+        report=report,
         matrix=matrix,
         areas=[
             {
@@ -101,16 +82,17 @@ def page(run: Run, matrix: Matrix, ledger: Ledger) -> str:
             for (name, title, _), area in zip(matrix.areas, lines, strict=True)
         ],
         scores=[matrix.score(column) for column in range(len(matrix.environments))],
-        failures=failures(run.results),
+        trends={name: trend(name, runs, ledger) for name, runs in report.history.items()},
+        trend_size=(WIDTH, HEIGHT),
+        failures=failures(report.results),
+        kinds_of_change=list(Kind),
         anchors=anchors,
-        columns={environment.name: column for column, environment in enumerate(matrix.environments)},
+        columns=columns,
         homes=_homes(lines),
         looks=LOOKS,
         bar_looks=sorted(LOOKS.values(), key=lambda look: look.name != "PASS"),
         all_looks=[*LOOKS.values(), NOTHING],
         kinds=ledger.vocabulary.kinds,
-        observable=ledger.vocabulary.observable,
-        took=_took(run),
         style=Markup(style),
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -152,10 +134,6 @@ def _homes(areas: list[list[_Line]]) -> dict[int, int]:
     return homes
 
 
-def _look(outcome: Outcome | None) -> Look:
-    return LOOKS[outcome.value] if outcome else NOTHING
-
-
 class _Clip:
     """The text, or its start and end if it is too long for a page; nothing once the page is full."""
 
@@ -184,3 +162,25 @@ def _took(run: Run) -> str:
     except (ValueError, TypeError):
         return ""
     return _seconds(seconds)
+
+
+def _time(text: str) -> str:
+    """A time as people read it, what is no time stays what it is."""
+    try:
+        return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z")
+    except ValueError:
+        return text
+
+
+def _gpu(device: Mapping[str, str]) -> str:
+    """A device in a few words."""
+    vram = device.get("vram", "")
+    memory = (
+        f"{int(vram) >> 20} MiB of VRAM"
+        if vram.isdecimal() and int(vram)
+        else "no VRAM"
+        if vram == "0"
+        else vram
+    )
+    words = (device.get("pci_id"), memory, device.get("path"))
+    return ", ".join(word for word in words if word) or "unknown"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reports.kernels import release
 
@@ -126,6 +126,18 @@ class Result:
         if self.outcome is Outcome.PASS:
             return any(not self.acts.get(kind) for kind in self.declared)
         return self.outcome is Outcome.ERROR and self.message.startswith("vacuous")
+
+
+class Judged(Protocol):
+    """Anything with verdicts of tests: a Run, or several made one (reports.merge)."""
+
+    @property
+    def environments(self) -> Mapping[str, Environment]:
+        """By name."""
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """One for each test and environment, or several."""
 
 
 _NUMBER = re.compile(r"\b0x[0-9a-fA-F]+|(?<![\w.])\d+(?:\.\d+)*\b")

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.ledger import Behaviour, Ledger
-from reports.stream import Environment, Outcome, Result, Run, worst
+from reports.stream import Environment, Judged, Outcome, Result, worst
 
 UNLISTED = "not in the ledger"
 
@@ -74,7 +74,7 @@ class Matrix:
         return Score(counted[Outcome.PASS], total - counted[Outcome.NOT_CLAIMED], total, counted)
 
 
-def matrix(run: Run, ledger: Ledger) -> Matrix:
+def matrix(run: Judged, ledger: Ledger) -> Matrix:
     """Every behaviour of the ledger, and every id the results name beyond it, against every environment."""
     by_cell: dict[tuple[str, str], list[Result]] = {}
     for result in run.results:

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const rows = [...document.querySelectorAll("tbody tr")];
+  const rows = [...document.querySelectorAll(".area tbody tr")];
   const areas = [...document.querySelectorAll("details.area")];
   const openAtFirst = new Map(areas.map((area) => [area, area.open]));
   const box = document.getElementById("filter");

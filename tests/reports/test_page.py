@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from reports import write_all
 from reports.ledger import Ledger
-from reports.page import LOOKS, MAX_TEXTS, page
+from reports.looks import LOOKS
+from reports.merge import merge
+from reports.page import MAX_TEXTS, page
 from reports.stream import Outcome, read
 from reports.verdict import matrix
+from reports.write import write_all
 from tests.reports import streams
 from tests.reports.test_summary import mixed
 
@@ -51,7 +53,8 @@ class Document(HTMLParser):
 
 def render(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
     run = read(streams.write(tmp_path / "r.jsonl", *events))
-    return page(run, matrix(run, ledger), ledger)
+    report = merge([run])
+    return page(report, matrix(report, ledger), ledger)
 
 
 def test_the_page_nests_and_every_link_has_its_target_in_it(tmp_path: Path, ledger: Ledger) -> None:
@@ -192,8 +195,13 @@ def test_the_whole_ledger_over_six_environments_is_complete_and_small(tmp_path: 
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     document = Document(text)
     ledger = Ledger.load()
-    assert document.count("tr") == len(ledger) + len({b.area for b in ledger.values()})
-    assert document.count("td") == 6 * len(ledger)
+    rows = [attributes["id"] for tag, attributes in document.tags if tag == "tr" and "id" in attributes]
+    assert len(rows) == len(ledger)
+    assert len(
+        [attributes for tag, attributes in document.tags if tag == "td" and "class" in attributes]
+    ) == (
+        6 * len(ledger) + 1  # the command of the run
+    )
     assert len(text) < 6_000_000
     assert f"{tmp_path / 'index.html'}" in said
 

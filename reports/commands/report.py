@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts report RUN... -o DIR``: everything that is made from results, of any number of runs."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from reports.commands.inputs import RUN, answered, run_at, waivers_at
+from reports.ledger import Ledger
+from reports.merge import merge, named, split_name
+from reports.stream import Run
+from reports.write import write_report
+
+DESCRIPTION = """\
+Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; one that
+several runs have is that of the newest, and the others are its history.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 written, 2 something cannot be read."""
+    parser = argparse.ArgumentParser("svmcts report", description=DESCRIPTION)
+    parser.add_argument(
+        "runs",
+        metavar="RUN",
+        nargs="+",
+        help=f"{RUN}; NAME=RUN puts a name before its environments: lab-a=out/a lab-b=out/b",
+    )
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument("--baseline", metavar="RUN", help="a run to compare with: what changed comes first")
+    parser.add_argument(
+        "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted (svmcts gate)"
+    )
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        runs = [_run(text) for text in options.runs]
+        baseline = _run(options.baseline) if options.baseline else None
+        report = merge(runs, baseline, waivers_at(options.waivers))
+        for path in write_report(report, options.output, Ledger.load()):
+            print(path)
+        return 0
+
+    return answered("report", work)
+
+
+def _run(text: str) -> Run:
+    name, path = split_name(text)
+    run = run_at(str(path))
+    return named(run, name) if name else run

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Any number of runs made one set of verdicts: the newest of each environment, and how it came to be."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from reports.compare import Comparison, compare
+from reports.stream import Environment, Outcome, Result, Run
+from reports.waivers import Waived, Waiver, apply
+
+
+@dataclass(frozen=True)
+class Report:
+    """What reports are made of."""
+
+    runs: tuple[Run, ...]
+    """Oldest first."""
+    environments: Mapping[str, Environment]
+    results: tuple[Result, ...]
+    """Of the newest run of each environment; what a waiver excuses is KNOWN."""
+    run_of: Mapping[str, Run]
+    """Environment to its newest run."""
+    history: Mapping[str, tuple[Run, ...]]
+    """Environment to the runs that have it, oldest first, its newest included."""
+    waived: Waived
+    baseline: Run | None = None
+    comparison: Comparison | None = None
+
+    @property
+    def shown(self) -> tuple[Run, ...]:
+        """The runs whose verdicts are shown."""
+        newest = {run.path: run for run in self.run_of.values()}
+        return tuple(newest.values()) or self.runs[-1:]
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is odd about the streams of the runs that are shown."""
+        several = len(self.shown) > 1
+        return tuple(
+            f"{run.title}: {problem}" if several else problem
+            for run in self.shown
+            for problem in run.problems
+        )
+
+    @cached_property
+    def _past(self) -> dict[tuple[str, str], tuple[Outcome, ...]]:
+        past: dict[tuple[str, str], tuple[Outcome, ...]] = {}
+        for run in self.runs:
+            for result in run.results:
+                key = (result.env, result.test)
+                past[key] = (*past.get(key, ()), result.outcome)
+        return past
+
+    def past(self, result: Result) -> tuple[Outcome, ...]:
+        """The outcomes of a test over all runs, oldest first; empty if there was only one."""
+        outcomes = self._past.get((result.env, result.test), ())
+        return outcomes if len(outcomes) > 1 else ()
+
+
+def merge(
+    runs: Iterable[Run],
+    baseline: Run | None = None,
+    waivers: Sequence[Waiver] = (),
+    today: datetime.date | None = None,
+) -> Report:
+    """Make runs one; an environment that several have is that of the newest."""
+    ordered = tuple(sorted(runs, key=lambda run: run.start))
+    history: dict[str, tuple[Run, ...]] = {}
+    for run in ordered:
+        for name in run.environments:
+            history[name] = (*history.get(name, ()), run)
+    run_of = {name: having[-1] for name, having in history.items()}
+    environments = {name: run.environments[name] for name, run in run_of.items()}
+    results = [result for run in ordered for result in run.results if run_of[result.env] is run]
+    waived = apply(waivers, results, environments, today or datetime.datetime.now(datetime.UTC).date())
+    report = Report(ordered, environments, waived.results, run_of, history, waived, baseline)
+    if baseline is None:
+        return report
+    older = [run for run in ordered if run not in report.shown]
+    return replace(report, comparison=compare(baseline, report, older))
+
+
+def named(run: Run, name: str) -> Run:
+    """The run with ``name:`` before the names of its environments: two machines that call theirs alike."""
+
+    def full(env: str) -> str:
+        return f"{name}:{env}"
+
+    return replace(
+        run,
+        environments={full(e): replace(value, name=full(e)) for e, value in run.environments.items()},
+        results=tuple(replace(result, env=full(result.env)) for result in run.results),
+        expected=tuple(map(full, run.expected)),
+    )
+
+
+def split_name(text: str) -> tuple[str, Path]:
+    """``lab-a=reports/out`` is a name and a path; a path that exists has none."""
+    name, equals, rest = text.partition("=")
+    if not equals or "/" in name or Path(text).exists():
+        return "", Path(text)
+    return name, Path(rest)
