@@ -11,20 +11,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, machine, memory, suite, table
+from benchmarks import calls, guests, machine, memory, suite, table
 from benchmarks.sample import Group
 from benchmarks.subject import SubjectError
 from fixtures.plugin.results import suite_version
 
 OUT = suite.ROOT / "benchmarks" / "out"
 GROUPS = ("calls", "memory", "tests", "conformance")
+GUEST = "guest"  # only when it is asked for: it fetches a kernel
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks", description="Measure what calls, faults, tests and runs cost."
     )
-    parser.add_argument("groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all)")
+    parser.add_argument(
+        "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all of these), {GUEST}"
+    )
+    parser.add_argument(
+        "--kernel", default="7.3", metavar="KERNEL", help=f"of the group {GUEST} (default: 7.3)"
+    )
     parser.add_argument(
         "--quick", action="store_true", help="see that everything can be measured: too few times for figures"
     )
@@ -32,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where the figures are kept")
     arguments = parser.parse_args()
     for group in arguments.groups:
-        if group not in GROUPS:
+        if group not in (*GROUPS, GUEST):
             parser.error(f"{group} is not one of {', '.join(GROUPS)}")
     if arguments.rounds < 1:
         parser.error(f"--rounds {arguments.rounds}: at least 1")
@@ -40,7 +46,7 @@ def _arguments() -> argparse.Namespace:
     return arguments
 
 
-def _groups(names: list[str], rounds: int, *, quick: bool) -> Iterator[Group]:
+def _groups(names: list[str], kernel: str, rounds: int, *, quick: bool) -> Iterator[Group]:
     scale = 0.02 if quick else 1.0
     if "calls" in names:
         yield from calls.measure(rounds, scale)
@@ -50,6 +56,8 @@ def _groups(names: list[str], rounds: int, *, quick: bool) -> Iterator[Group]:
         yield from suite.tests(rounds, ["suites/query"] if quick else ["suites"])
     if "conformance" in names and not quick:
         yield from suite.conformance(rounds)
+    if GUEST in names:
+        yield from guests.measure(kernel, rounds, scale, quick=quick)
 
 
 def main() -> int:
@@ -66,7 +74,7 @@ def main() -> int:
     measured: list[dict[str, Any]] = []
     try:
         noise.look()
-        for group in _groups(arguments.groups, rounds, quick=arguments.quick):
+        for group in _groups(arguments.groups, arguments.kernel, rounds, quick=arguments.quick):
             print("\n".join(table.lines(group)), flush=True)
             measured.append(group.to_dict())
             noise.look()

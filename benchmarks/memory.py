@@ -32,34 +32,50 @@ def measure(rounds: int, scale: float) -> Iterator[Group]:
     """One group. ``scale`` is a part of the usual number of times."""
     subject = Subject(_mock)
     try:
-        series: dict[str, list[list[float]]] = {}
-        for _ in range(rounds):
-            for name in subject.operations:
-                count = int(_COUNTS.get(name, 100) * scale) or 1
-                for what, values in subject.run(name, count).items():
-                    series.setdefault(what, []).append(values)
+        measured = series(subject, rounds, scale)
     finally:
         subject.close()
+    yield Group("batches, faults and migration (a GPU with VRAM)", measures(measured))
+
+
+def series(subject: Subject, rounds: int, scale: float) -> dict[str, list[list[float]]]:
+    """Name to microseconds of each round, of all that the subject can do."""
+    measured: dict[str, list[list[float]]] = {}
+    for _ in range(rounds):
+        for name in subject.operations:
+            count = int(_COUNTS.get(name, 100) * scale) or 1
+            for what, values in subject.run(name, count).items():
+                measured.setdefault(what, []).append(values)
+    return measured
+
+
+def measures(series: Mapping[str, list[list[float]]]) -> list[Measure]:
+    """The series of ``operations`` as lines of a report."""
     empty = Measure(_EMPTY, "us", series[_EMPTY])
-    measures = [empty]
+    lines = [empty]
     for size in _SIZES:
         native = Measure(_NATIVE.format(size), "us", series[_NATIVE.format(size)])
-        measures += [
+        lines += [
             Measure(_GPU.format(size), "us", series[_GPU.format(size)], empty),
             Measure(_CPU.format(size), "us", series[_CPU.format(size)], native),
             native,
         ]
-    yield Group("batches, faults and migration (a GPU with VRAM)", measures)
+    return lines
 
 
 def _mock() -> Mapping[str, Operation]:
     attach(_PLATFORM)
-    vm = Vm(Device(_NODE), FAULTING)
+    return operations(_NODE)
+
+
+def operations(node: str) -> Mapping[str, Operation]:
+    """By name, with whatever answers at ``node``; it needs VRAM."""
+    vm = Vm(Device(node), FAULTING)
     vm.mirror()
     queue = vm.queue()
     queue.run(Batch())
-    operations: dict[str, Operation] = {"empty": timed(_EMPTY, lambda: queue.run(Batch()))}
-    return operations | {name: _migration(queue, name, size) for name, size in _SIZES.items()}
+    faults = {name: _migration(queue, name, size) for name, size in _SIZES.items()}
+    return {"empty": timed(_EMPTY, lambda: queue.run(Batch())), **faults}
 
 
 def _migration(queue: Queue, name: str, size: int) -> Operation:

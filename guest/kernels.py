@@ -24,6 +24,11 @@ NAMES = rf"linux-(?P<part>image|binary|binary-unsigned|modules|base)-{FLAVOUR}"
 VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only dependencies, is 2 kB
 
+OLDEST = (
+    6,
+    17,
+)  # the first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc)
+
 FILES = ("overlay", "9p", "9pnet_virtio")
 DRIVER = ("xe",)
 
@@ -75,6 +80,8 @@ def group(packages: Iterable[Package]) -> dict[str, list[Package]]:
                 known[named["part"]] = package
     found: dict[str, list[Package]] = {}
     for version, known in parts.items():
+        if version_key(version) < OLDEST:
+            continue
         image = known.get("image")
         binary = known.get("binary", known.get("binary-unsigned"))
         if image and image.size > SMALLEST_IMAGE:
@@ -211,6 +218,11 @@ def assemble(image: Path, modules: Path, replacements: Sequence[Path], ready: Pa
     if not image.is_file():
         raise GuestError(f"no kernel image {image}: build the tree with make bzImage modules")
     boot = bzimage.Image(image)
+    if version_key(boot.release) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise GuestError(
+            f"kernel {boot.release} does not know the emulated GPU: {oldest} is the first that does"
+        )
     options = kconfig.find(boot.release, image, modules)
     kconfig.check(boot.release, options)
     tree = Tree(modules if ready is None or replacements else ready, replacements)

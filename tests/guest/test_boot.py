@@ -3,6 +3,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from guest import cache, kernels, qemu
+from guest.run import RUNS
 from guest.vm import PROJECT
 
 PROGRAM = [sys.executable, str(PROJECT / "svmcts"), "guest"]
@@ -93,26 +95,60 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-def test_a_worker_of_xdist_lives_in_a_guest_and_is_replaced_when_it_dies(kernel: str, tmp_path: Path) -> None:
-    """One test ends the kernel: it is blamed, and the rest goes on in a new guest."""
-    (tmp_path / "test_inside.py").write_text(
-        "import os, pathlib\n"
-        "def test_first(): assert os.path.exists('/dev/dri/renderD128')\n"
-        "def test_second(): pathlib.Path('/proc/sysrq-trigger').write_text('c')\n"
-        "def test_third(): assert os.uname().nodename == 'guest'\n"
-    )
-    interpreter = f"{PROJECT}/guest/python --kernel {kernel} --name test"
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path),
-         "--dist=load", "--tx", f"popen//python={interpreter}", str(tmp_path), "-rA"],
-        cwd=tmp_path, capture_output=True, text=True, timeout=DEADLINE_S, check=False,
-    )  # fmt: skip
-    assert "2 passed" in done.stdout, done.stdout + done.stderr
-    assert "1 failed" in done.stdout
-    assert "crashed while running" in done.stdout
-    assert "test_second" in done.stdout
-    outcome = [
-        json.loads(path.read_text())
-        for path in sorted((PROJECT / "reports/out/guest/test").glob("*/outcome.json"))
+TESTS = """
+import os, pathlib, time
+def test_first(): assert os.path.exists("/dev/dri/renderD128")
+def test_panic(): pathlib.Path("/proc/sysrq-trigger").write_text("c")
+def test_between(): assert os.uname().nodename == "guest"
+def test_killed():
+    pathlib.Path(os.environ["SVMCTS_SCRATCH"], "kill me").touch()
+    time.sleep(60)
+def test_last(): assert os.path.exists("/dev/dri/renderD128")
+"""
+
+
+def test_a_guest_that_dies_costs_one_test(kernel: str, tmp_path: Path) -> None:
+    """One test ends the kernel, and during another QEMU is killed: each is blamed, and the rest goes on."""
+    (tmp_path / "test_inside.py").write_text(TESTS)
+    command = [
+        "-m",
+        "pytest",
+        "--guest",
+        kernel,
+        f"--rootdir={PROJECT}",
+        "-c",
+        "pytest.ini",
+        "-p",
+        "no:cacheprovider",
     ]
-    assert "the guest's kernel panicked or powered off" in [entry["lost"] for entry in outcome]
+    before = set(RUNS.glob("*/*"))
+    with subprocess.Popen(
+        [sys.executable, *command, f"--results={tmp_path / 'out'}", str(tmp_path / "test_inside.py")],
+        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as process:  # fmt: skip
+        end = time.monotonic() + DEADLINE_S
+        while not (
+            found := [path for path in set(RUNS.glob("*/*")) - before if (path / "scratch/kill me").exists()]
+        ):
+            assert process.poll() is None, process.stdout and process.stdout.read()
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        owner = int((found[0] / "owner").read_text())
+        (qemu_id,) = [
+            pid for pid in children(owner) if b"-nodefaults" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(qemu_id, signal.SIGKILL)
+        output, _ = process.communicate(timeout=DEADLINE_S)
+    events = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    results = {event["test"].partition("::")[2]: event for event in events if event["event"] == "result"}
+    assert {name: event["outcome"] for name, event in results.items()} == {
+        "test_first": "PASS", "test_panic": "ERROR", "test_between": "PASS", "test_killed": "ERROR", "test_last": "PASS"
+    }, output  # fmt: skip
+    for name, why in (
+        ("test_panic", "the guest's kernel panicked or powered off"),
+        ("test_killed", "QEMU was killed by signal 9"),
+    ):
+        assert why in results[name]["longrepr"]
+        assert "the end of" in results[name]["longrepr"]
+    assert "sysrq_handle_crash" in results["test_panic"]["longrepr"]
+    assert process.returncode == 1

@@ -141,6 +141,16 @@ def test_a_tree_that_was_not_built_is_refused(tmp_path: Path) -> None:
         kernels.provide(str(tmp_path))
 
 
+def test_a_kernel_before_the_emulated_gpu_is_refused_and_not_listed(tmp_path: Path) -> None:
+    assert kernels.group([package("linux-image-6.16.12+deb13-amd64")]) == {}
+    tree = made.built_tree(tmp_path)
+    (tree / "arch/x86/boot/bzImage").write_bytes(made.bzimage("6.16.12"))
+    with pytest.raises(
+        GuestError, match=r"kernel 6\.16\.12 does not know the emulated GPU: 6\.17 is the first"
+    ):
+        kernels.provide(str(tree))
+
+
 @pytest.mark.parametrize("wanted", ["newest", "7.x", "/no/such/tree"])
 def test_what_is_no_kernel_is_refused_with_what_may_be_written(wanted: str) -> None:
     with pytest.raises(GuestError, match=r"is not a version \(7\.3\), a Debian package, a built kernel tree"):
