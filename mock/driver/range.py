@@ -14,6 +14,7 @@ from mock.driver.pagetable import Backing, Mapping
 from mock.driver.platform import SZ_2M, SZ_4K, SZ_64K, MiB
 
 if TYPE_CHECKING:
+    from mock.driver.device import Device
     from mock.driver.devmem import Pagemap
     from mock.driver.interval import IntervalMap
     from mock.driver.process import Process
@@ -141,12 +142,18 @@ class Guarded:
 
 
 def mappings(
-    process: Process, start: int, end: int, *, read_only: bool, atomic: Callable[[bool], bool]
+    process: Process,
+    device: Device,
+    start: int,
+    end: int,
+    *,
+    read_only: bool,
+    atomic: Callable[[bool], bool],
 ) -> list[Mapping]:
-    """The entries that map [start, end), all in system memory or all in one allocation in VRAM.
+    """The entries that map [start, end) for a device, all in system memory or all in one allocation in VRAM.
 
-    `atomic` tells for VRAM or not whether GPU atomics are enabled. Raises Refused(EOPNOTSUPP) for pages in several
-    places (drm_gpusvm_get_pages).
+    `atomic` tells for VRAM or not whether GPU atomics are enabled; another device's VRAM is none (xe_res_is_vram).
+    Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
     """
     there = process.vram.within(start, end)
     if not there:
@@ -156,8 +163,9 @@ def mappings(
     mixed = sum(s.size for s in there) != end - start or any(s.devmem is not devmem for s in there)
     refuse_if(mixed, errno.EOPNOTSUPP, "pages in several places")
     devmem.touch()
+    local = devmem.pagemap.tile.device is device
     entries = []
     for s in there:
         vram = Guarded(devmem, process.mm, s.start - s.offset, read_only)
-        entries.append(Mapping(s.start, s.end, vram, s.offset, not read_only, atomic(True)))
+        entries.append(Mapping(s.start, s.end, vram, s.offset, not read_only, atomic(local)))
     return entries

@@ -332,6 +332,7 @@ class Svm:
         entries = mappings(
             self.process,
             found.start,
+            self.vm.device,
             found.end,
             read_only=vma.read_only,
             atomic=lambda vram: binding.allows_atomic(vma, vram=vram),

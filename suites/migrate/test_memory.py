@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: MIT
+"""What moves to VRAM: small ranges, huge pages; and what the rest of the kernel sees of it (drm_pagemap.c)."""
+
+import mmap
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
+from fixtures.device import Device
+from fixtures.kinds import THP, huge_bytes
+from fixtures.memory import PAGE, Buffer
+from fixtures.pci import Slot
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault moves, and of a huge page."""
+PIECE = 1 << 16
+
+pytestmark = needs("page-faults", "vram")
+
+
+def resident(buffer: Buffer) -> int:
+    """Bytes of a mapping that count as resident (/proc/self/smaps)."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    for line in lines:
+        if line.startswith(f"{buffer.address:x}-"):
+            return next(int(rest.split()[1]) << 10 for rest in lines if rest.startswith("Rss:"))
+    raise AssertionError(f"{buffer!r} is no mapping of the process")
+
+
+def in_vram(buffer: Buffer) -> bool:
+    """Whether no page of a buffer is in system memory."""
+    return not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+
+
+@behaviour("migrate.4k-need64k")
+@acts("load", "store", "fault")
+@needs("need64k", "debugfs")
+def test_a_small_range_stays_where_vram_has_large_pages(queue: Queue, memory, sentinel, counters) -> None:
+    """Where VRAM has pages of 64 KiB, memory of 4 KiB is used in system memory: its move is not even tried."""
+    buffer, values, before = memory(PAGE), (sentinel(), sentinel()), counters.snapshot()
+    buffer.set_u32(0, values[0])
+    gpu_sees(queue, buffer.address, values[0])
+    counters.rose("svm_4K_pagefault_count", since=before)
+    counters.still("svm_4K_migrate_count", since=before)
+    assert buffer.present()
+    queue.store(buffer.address + 8, values[1])
+    landed(buffer, 8, values[1])
+
+
+@behaviour("migrate.64k-allowed")
+@acts("load", "migrate")
+@needs("need64k", "debugfs")
+def test_a_range_of_the_size_of_vrams_pages_moves(queue: Queue, memory, sentinel, counters) -> None:
+    """Where VRAM has pages of 64 KiB, memory of 64 KiB moves there."""
+    buffer, value, before = memory(PIECE, align=PIECE), sentinel(), counters.snapshot()
+    buffer.set_u32(PAGE, value)
+    gpu_sees(queue, buffer.address + PAGE, value)
+    counters.rose("svm_64K_migrate_count", since=before)
+    assert in_vram(buffer)
+
+
+@behaviour("migrate.thp", "cpu-fault.returns-data")
+@acts("load", "cpu-fault")
+@needs("thp", "device-pages")
+def test_a_huge_page_goes_and_comes_back_as_one(queue: Queue, memory, rng) -> None:
+    """A huge page of 2 MiB in VRAM has its data for the GPU, and is a huge page again when the CPU touches it."""
+    buffer, data = memory(CHUNK, kind=THP), rng.randbytes(CHUNK)
+    buffer.write(0, data)
+    assert huge_bytes(buffer) == CHUNK
+    for offset in (0, PIECE, CHUNK - 4):
+        gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
+    assert in_vram(buffer)
+    returned(buffer, 0, data)
+    assert huge_bytes(buffer) == CHUNK
+
+
+@behaviour("migrate.thp-mixed")
+@acts("load", "store")
+@needs("thp")
+def test_huge_and_small_pages_move_together(queue: Queue, memory, sentinel) -> None:
+    """Half a huge page that was moved in beside small pages, and a huge page of zeros, are right for GPU and CPU."""
+    buffer, source = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, kind=THP)
+    values = {offset: sentinel() for offset in range(0, 2 * CHUNK, PIECE)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    moved = CHUNK // 2
+    for offset in range(0, CHUNK, PIECE):
+        source.set_u32(offset, values[moved + offset])
+    source.mremap(to=buffer.address + moved)
+    buffer.remap_fresh(2 * CHUNK, CHUNK)
+    buffer.madvise(mmap.MADV_HUGEPAGE, 2 * CHUNK, CHUNK)
+    assert buffer.u32(2 * CHUNK + 4) == 0  # by reading: the huge page of zeros
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        values[offset] = sentinel()
+        queue.store(buffer.address + offset, values[offset])
+    gpu_sees(queue, buffer.address + 3 * CHUNK - 4, 0)
+    value = sentinel()
+    queue.store(buffer.address + 2 * CHUNK, value)
+    for offset, stored in values.items():
+        landed(buffer, offset, stored)
+    landed(buffer, 2 * CHUNK, value)
+    assert not any(buffer.bytes(2 * CHUNK + 4))
+
+
+@behaviour("migrate.rss-unchanged")
+@acts("load")
+@needs("device-pages")
+def test_memory_in_vram_is_resident_memory_of_the_process(queue: Queue, memory) -> None:
+    """What moved to VRAM counts as resident as before, also the part that the GPU was the first to touch."""
+    buffer = memory(4 * CHUNK, align=CHUNK, fill=b"\x21")
+    before = resident(buffer)
+    assert before == buffer.size
+    for offset in range(0, buffer.size, CHUNK):
+        gpu_sees(queue, buffer.address + offset, 0x21212121)
+    assert in_vram(buffer)
+    assert resident(buffer) == before
+
+
+@behaviour("migrate.pm-reference")
+@acts("load")
+@needs("runtime-usage")
+def test_memory_in_vram_keeps_the_device_awake(open_device, memory, sentinel) -> None:
+    """Each allocation in VRAM holds the device awake, also when VM and descriptor are closed, until it is freed."""
+    device = open_device()
+    slot, vm = Slot(device), Vm(device, FAULTING)
+    vm.mirror()
+    buffer, value = memory(4 * CHUNK, align=CHUNK, fill=b"\x21"), sentinel()
+    buffer.set_u32(CHUNK, value)
+    vm.prefetch(buffer.address, buffer.size, device.vram[0])
+    gpu_sees(vm.queue(), buffer.address + CHUNK, value)
+    assert in_vram(buffer)
+    vm.close()
+    device.close()
+    # What the VM held is let go a little later; the memory is of four allocations, and they hold on.
+    held = slot.usage
+    assert held >= 4
+    buffer.munmap(0, 3 * CHUNK)
+    wait_until(lambda: slot.usage <= held - 3, what="the release of three allocations")
+    held = slot.usage
+    assert held >= 1
+    buffer.munmap(3 * CHUNK)
+    wait_until(lambda: slot.usage <= held - 1, what="the release of the last allocation")
+
+
+@behaviour("migrate.async-eviction-order")
+@acts("load", "store")
+@pytest.mark.timeout(60)
+def test_vram_that_was_just_freed_or_taken_away_does_not_overwrite_what_moves_in(
+    queue: Queue, mirror_vm: Vm, device: Device, bo, memory, rng, sentinel
+) -> None:
+    """Memory that moves into VRAM which objects have just left, freed or evicted, keeps its data."""
+    free = device.region(device.vram[0])
+    room = (free.total_size - free.used) // CHUNK * CHUNK
+    kept = bo(room // 2, placement=1 << device.vram[0] | 1)
+    marks = {offset: sentinel() for offset in range(0, kept.size, kept.size // 8)}
+    mapped = kept.map()
+    for offset, value in marks.items():
+        mapped.set_u32(offset, value)
+    bo(room - kept.size - CHUNK, placement=1 << device.vram[0]).close()
+    buffer = memory(room // 2 + 16 * CHUNK, align=CHUNK, populate=False)
+    data = rng.randbytes(PIECE)
+    for offset in range(0, buffer.size, CHUNK):
+        buffer.write(offset, data)
+        buffer.write(offset + CHUNK - PIECE, data)
+    mirror_vm.prefetch(buffer.address, buffer.size, device.vram[0])
+    assert not buffer.present()
+    for offset in range(0, buffer.size, 8 * CHUNK):
+        gpu_sees(queue, buffer.address + offset, int.from_bytes(data[:4], "little"))
+    for offset in range(0, buffer.size, CHUNK):
+        assert buffer.bytes(offset, PIECE) == data
+        assert buffer.bytes(offset + CHUNK - PIECE, PIECE) == data
+    for offset, value in marks.items():
+        landed(mapped, offset, value)
+
+
+def patiently(call: Callable[[], object]) -> None:
+    """Make a call again for as long as it gives EAGAIN: other users of the memory were faster, as libdrm says."""
+    while True:
+        try:
+            call()
+        except BlockingIOError:
+            continue
+        return
+
+
+@behaviour("migrate.serialise-racing")
+@acts("load", "store")
+@pytest.mark.timeout(60)
+def test_two_vms_that_fight_for_memory_both_get_on(make_vm, devices, memory, sentinel) -> None:
+    """Two VMs, of two devices if there are two, fight for one chunk: both finish, and no store is lost."""
+    rounds, buffer = 12, memory(CHUNK, align=CHUNK)
+    values = {16 * index: sentinel() for index in range(2 * rounds)}
+    ready, failed = threading.Barrier(2), []
+
+    def fight(number: int) -> None:
+        vm = vms[number]
+        queue = vm.queue()
+        place = vm.device.vram[0] if number == 0 or len(devices) > 1 else 0
+        ready.wait()
+        try:
+            for offset in list(values)[number::2]:
+                patiently(lambda: vm.prefetch(buffer.address, CHUNK, place))
+                queue.store(buffer.address + offset, values[offset])
+        except BaseException as error:
+            failed.append(error)
+
+    vms = [make_vm(FAULTING, devices[number % len(devices)]) for number in range(2)]
+    for vm in vms:
+        vm.mirror()
+    threads = [threading.Thread(target=fight, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert not failed, failed
+    assert not any(thread.is_alive() for thread in threads)
+    queue = vms[0].queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    for offset, value in values.items():
+        landed(buffer, offset, value)

@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: MIT
+"""A range moves to VRAM as a whole or not at all, and what happens when it cannot (drm_pagemap.c, xe_svm.c)."""
+
+import contextlib
+import ctypes
+import errno
+import mmap
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.choices import chose
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault moves."""
+PIECE = 1 << 16
+"""Bytes of a range that is smaller."""
+
+pytestmark = needs("page-faults", "vram")
+
+
+class _Vector(ctypes.Structure):
+    """struct iovec."""
+
+    _fields_ = (("base", ctypes.c_void_p), ("length", ctypes.c_size_t))
+
+
+@contextlib.contextmanager
+def held(address: int) -> Iterator[None]:
+    """The kernel holds the page at an address, because it lies in a pipe (vmsplice(2)): it cannot be moved."""
+    reader, writer = os.pipe()
+    try:
+        vector = _Vector(address, PAGE)
+        libc = ctypes.CDLL(None, use_errno=True)
+        assert libc.vmsplice(writer, ctypes.byref(vector), 1, 0) == PAGE, os.strerror(ctypes.get_errno())
+        yield
+    finally:
+        os.close(writer)
+        os.close(reader)
+
+
+def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+    """Another value in the first bytes of each 64 KiB of a buffer and in its last: what was stored, by offset."""
+    values = {offset: sentinel() for offset in (*range(0, buffer.size, PIECE), buffer.size - 4)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    return values
+
+
+def everywhere(buffer: Buffer) -> set[bool]:
+    """Whether its pages are in system memory: of all of them."""
+    return {buffer.present(offset) for offset in range(0, buffer.size, PAGE)}
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+@behaviour("migrate.all-or-nothing", "migrate.pinned-page")
+@acts("load", "store", "query")
+@needs("device-pages")
+@pytest.mark.parametrize("page", [0, CHUNK // PAGE // 2, CHUNK // PAGE - 1], ids=["first", "middle", "last"])
+def test_one_page_that_is_held_keeps_its_chunk_in_system_memory(
+    queue: Queue, device, buffer: Buffer, sentinel, page: int
+) -> None:
+    """With one page of 2 MiB that the kernel holds, none moves to VRAM, and the GPU works in system memory."""
+    values, before, stored = numbered(buffer, sentinel), device.region(device.vram[0]).used, sentinel()
+    with held(buffer.address + page * PAGE):
+        for offset in (0, CHUNK // 2, CHUNK - 4):
+            gpu_sees(queue, buffer.address + offset, values[offset])
+        assert everywhere(buffer) == {True}
+        assert device.region(device.vram[0]).used < before + CHUNK  # page tables are there too
+        queue.store(buffer.address + 8, stored)
+        landed(buffer, 8, stored)
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("migrate.pinned-page")
+@acts("refusal", "store")
+@needs("device-pages", "atomic")
+def test_an_atomic_on_memory_that_is_held_fails(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """A GPU atomic, which needs VRAM, fails on memory that the kernel holds; when it is let go a new queue can."""
+    start, added = sentinel() >> 1, sentinel() >> 1
+    buffer.set_u32(0, start)
+    with held(buffer.address):
+        queue = mirror_vm.queue()
+        with refused(errno.EIO):
+            queue.run(Batch().atomic(buffer.address, "add", added))
+        assert [fault.address & ~(PAGE - 1) for fault in mirror_vm.faults()] == [buffer.address]
+        assert buffer.u32(0) == start
+    mirror_vm.queue().run(Batch().atomic(buffer.address, "add", added))
+    assert not buffer.present()
+    landed(buffer, 0, start + added)
+
+
+@behaviour("migrate.vma-must-cover", "migrate.counter-counts-attempts")
+@acts("load", "store", "fault")
+@needs("debugfs")
+def test_a_range_over_two_mappings_is_served_where_it_is(
+    queue: Queue, buffer: Buffer, sentinel, counters
+) -> None:
+    """A range whose memory has become two CPU mappings since it was made does not move, and its data is right."""
+    queue.store(buffer.address, sentinel())
+    values = numbered(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
+    buffer.madvise(mmap.MADV_DONTFORK, CHUNK // 2, CHUNK // 2)
+    before = counters.snapshot()
+    for offset in (0, CHUNK // 2, CHUNK - 4):
+        gpu_sees(queue, buffer.address + offset, values[offset])
+    counters.rose("svm_2M_pagefault_count", since=before)
+    assert everywhere(buffer) == {True}
+    counted = counters.snapshot()["svm_2M_migrate_count"] - before["svm_2M_migrate_count"]
+    chose(f"moves to VRAM that failed and were counted: {counted}")
+    value = sentinel()
+    queue.store(buffer.address + CHUNK - PAGE, value)
+    landed(buffer, CHUNK - PAGE, value)
+
+
+@behaviour("migrate.vma-must-cover")
+@acts("load")
+@pytest.mark.parametrize("offset", [0, CHUNK // 2], ids=["first-half", "second-half"])
+def test_a_range_of_which_half_became_another_mapping_follows_it(
+    queue: Queue, buffer: Buffer, sentinel, offset: int
+) -> None:
+    """When new memory is mapped over half of a range, the GPU sees the new there and the old beside it."""
+    values = numbered(buffer, sentinel)
+    gpu_sees(queue, buffer.address, values[0])
+    buffer.remap_fresh(offset, CHUNK // 2)
+    for at, value in values.items():
+        new = offset <= at < offset + CHUNK // 2
+        gpu_sees(queue, buffer.address + at, 0 if new else value)
+
+
+@behaviour("migrate.vma-must-cover")
+@acts("refusal", "load")
+def test_protection_that_changed_since_the_move_counts(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """Memory in VRAM that becomes PROT_READ is out of reach of a writable mirror; made writable, its data is there."""
+    values = numbered(buffer, sentinel)
+    gpu_sees(mirror_vm.queue(), buffer.address, values[0])
+    buffer.mprotect(PROT_READ)
+    with refused(errno.EIO):
+        mirror_vm.queue().store(buffer.address, sentinel())
+    buffer.mprotect(READ_WRITE)
+    for at, value in values.items():
+        gpu_sees(mirror_vm.queue(), buffer.address + at, value)
+
+
+@behaviour("migrate.partly-own-pages", "migrate.retry-once-evict")
+@acts("load", "migrate")
+@needs("svm-counters")
+@pytest.mark.parametrize("at", [0, CHUNK // 2, CHUNK - PIECE], ids=["first", "middle", "last"])
+def test_a_chunk_partly_in_vram_is_brought_together(
+    make_vm, buffer: Buffer, sentinel, counters, at: int
+) -> None:
+    """Of 2 MiB, 64 KiB are in VRAM already: they are evicted once, then all moves as a whole, with the right data."""
+    values = numbered(buffer, sentinel)
+    part, whole = make_vm(FAULTING), make_vm(FAULTING)
+    part.mirror(buffer.address + at, PIECE)
+    whole.mirror()
+    gpu_sees(part.queue(), buffer.address + at, values[at])
+    assert everywhere(buffer) == {False, True}
+    before, queue = counters.snapshot(), whole.queue()
+    gpu_sees(queue, buffer.address, values[0])
+    counters.rose("svm_2M_migrate_count", since=before, by=1)
+    counters.rose("svm_cpu_copy_kb", since=before, by=PIECE >> 10)
+    assert everywhere(buffer) == {False}
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    gpu_sees(part.queue(), buffer.address + at, values[at])

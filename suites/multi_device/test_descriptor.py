@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: MIT
+"""The descriptor by which advice names the VRAM of a device (xe_svm.c: xe_drm_pagemap_from_fd, xe_vm_madvise.c)."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, known, needs
+from fixtures.device import Device
+from fixtures.memory import Buffer
+from fixtures.vm import Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+FINDING = "Advice by a descriptor number that names something else now is ignored"
+
+pytestmark = needs("page-faults", "vram")
+
+
+def prefer(vm: Vm, buffer: Buffer, fd: int, region: int) -> None:
+    """Advice: the memory is to be in a region of the device that ``fd`` has open."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=fd,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        region_instance=region,
+    )
+
+
+def grown(device: Device, before: dict[int, int]) -> list[int]:
+    """The VRAM regions of a device with a chunk more in use than before."""
+    return [region for region in device.vram if device.region(region).used >= before[region] + CHUNK]
+
+
+def used(device: Device) -> dict[int, int]:
+    """Bytes in use of each VRAM region."""
+    return {region: device.region(region).used for region in device.vram}
+
+
+@contextlib.contextmanager
+def as_descriptor(number: int, fd: int) -> Iterator[None]:
+    """``number`` is a descriptor of the same open file as ``fd`` for a while, whatever it is otherwise."""
+    try:
+        kept = os.dup(number)
+    except OSError:
+        kept = -1
+    try:
+        os.dup2(fd, number, inheritable=False)
+        yield
+    finally:
+        if kept >= 0:
+            os.dup2(kept, number)
+            os.close(kept)
+        else:
+            os.close(number)
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+@behaviour("md.fd.fd-zero")
+@acts("load", "query")
+@needs("two-devices")
+def test_descriptor_zero_is_the_default_device(
+    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
+) -> None:
+    """Advice with devmem_fd 0 is for the GPU that faults, even if descriptor 0 is another GPU."""
+    value = sentinel()
+    buffer.set_u32(0, value)
+    before, there = used(devices[0]), used(devices[1])
+    with as_descriptor(0, devices[1].fd):
+        prefer(mirror_vm, buffer, 0, 0)
+    gpu_sees(mirror_vm.queue(), buffer.address, value)
+    assert grown(devices[0], before) == [devices[0].vram[0]]
+    assert not grown(devices[1], there)
+
+
+@behaviour("md.fd.card-node", "md.fd.own-device")
+@acts("load", "query")
+@needs("root", "range-attributes")
+def test_the_card_node_names_the_device_too(mirror_vm: Vm, open_device, buffer: Buffer, sentinel) -> None:
+    """A descriptor of a card node, which has the number of no render node, names the VRAM of its device."""
+    value, device = sentinel(), mirror_vm.device
+    buffer.set_u32(0, value)
+    with open_device(card_node(device)) as card:
+        prefer(mirror_vm, buffer, card.fd, device.vram[0])
+        (area,) = mirror_vm.attributes(buffer.address, CHUNK)
+        assert area.preferred_mem_loc.devmem_fd == card.fd
+    before = used(device)
+    gpu_sees(mirror_vm.queue(), buffer.address, value)
+    assert grown(device, before) == device.vram[:1]
+
+
+def card_node(device: Device) -> str:
+    """The card node of the device behind a render node."""
+    names = os.listdir(f"/sys/class/drm/{os.path.basename(device.path)}/device/drm")  # noqa: PTH119, PTH208
+    return "/dev/dri/" + next(name for name in names if name.startswith("card"))
+
+
+@behaviour("md.region-instance-selects-tile")
+@acts("load", "query")
+@needs("multi-tile")
+@pytest.mark.parametrize("tile", [0, 1])
+def test_the_region_chooses_the_tile(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, tile: int
+) -> None:
+    """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults."""
+    region, value = device.vram[tile], sentinel()
+    buffer.set_u32(0, value)
+    prefer(mirror_vm, buffer, device.fd, region)
+    before = used(device)
+    for engine in {engine.gt_id: engine for engine in device.known_engines}.values():
+        gpu_sees(mirror_vm.queue(engine), buffer.address, value)
+    assert grown(device, before) == [region]
+    assert not buffer.present()
+
+
+@known(FINDING, first="7.0")
+@behaviour("md.fd.number-reused")
+@acts("load", "query")
+@needs("two-devices", "interconnect")
+def test_a_number_that_is_another_device_now_is_new_advice(
+    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
+) -> None:
+    """The same descriptor number first names one GPU, then another: memory is placed on the second."""
+    number, value = os.dup(devices[1].fd), sentinel()
+    buffer.set_u32(0, value)
+    try:
+        for device in (devices[1], devices[0]):
+            os.dup2(device.fd, number, inheritable=False)
+            prefer(mirror_vm, buffer, number, device.vram[0])
+    finally:
+        os.close(number)
+    before = used(devices[0])
+    gpu_sees(mirror_vm.queue(), buffer.address, value)
+    assert grown(devices[0], before) == devices[0].vram[:1]
+
+
+@known(FINDING, first="7.0")
+@behaviour("md.fd.number-reused")
+@acts("load", "query")
+@needs("multi-tile")
+def test_another_region_of_the_same_descriptor_is_new_advice(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel
+) -> None:
+    """Advice names one region of a device, then another by the same descriptor: memory is placed in the second."""
+    value = sentinel()
+    buffer.set_u32(0, value)
+    for region in device.vram[:2]:
+        prefer(mirror_vm, buffer, device.fd, region)
+    before = used(device)
+    gpu_sees(mirror_vm.queue(), buffer.address, value)
+    assert grown(device, before) == [device.vram[1]]

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: MIT
+"""Two GPUs use the same memory: where it is, whose faults move it, what is left when one goes (drm_pagemap.c)."""
+
+import threading
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned
+from fixtures.counters import Counters
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range that one fault moves."""
+PIECE = 1 << 16
+MASK = 0xFFFF_FFFF
+
+pytestmark = needs("page-faults", "two-devices", "vram")
+
+
+@pytest.fixture
+def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
+    """A mirror of the process on each of two devices."""
+    vms = tuple(make_vm(FAULTING, device) for device in devices[:2])
+    for vm in vms:
+        vm.mirror()
+    return vms
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
+    """Advice: the memory is to be in the VRAM of a device."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=device.fd,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        region_instance=device.vram[0],
+    )
+
+
+def used(device: Device) -> int:
+    """Bytes of a device's VRAM in use."""
+    return device.region(device.vram[0]).used
+
+
+def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
+    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    return values
+
+
+@behaviour("md.one-device-1to1")
+@acts("load", "store", "fault")
+@needs("debugfs")
+@pytest.mark.parametrize("first", [0, 1])
+def test_each_device_takes_its_own_faults(
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, first: int
+) -> None:
+    """Each of two devices faults on memory that the other has mapped, and its own counter says so."""
+    queues = [vm.queue() for vm in pair]
+    for queue in queues:
+        queue.run(Batch().noop())
+    for user in (first, 1 - first):
+        counters, others = Counters(devices[user]), Counters(devices[1 - user])
+        before, still, value = counters.snapshot(), others.snapshot(), sentinel()
+        queues[user].store(buffer.address + 8 * user, value)
+        counters.rose("svm_pagefault_count", since=before)
+        others.still("svm_pagefault_count", since=still)
+        gpu_sees(queues[user], buffer.address + 8 * user, value)
+        landed(buffer, 8 * user, value)
+
+
+@behaviour("md.remote-map-in-place")
+@acts("load", "store", "fault")
+@needs("interconnect", "debugfs")
+def test_memory_in_the_preferred_vram_of_the_other_gpu_is_used_in_place(
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
+) -> None:
+    """A fault on memory that is in the other GPU's VRAM, as was advised, maps it there: the other need not fault."""
+    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
+    prefer(pair[0], buffer, devices[1])
+    for offset in (0, CHUNK // 2):
+        gpu_sees(queues[1], buffer.address + offset, values[offset])
+    room, own, others = used(devices[0]), Counters(devices[0]), Counters(devices[1])
+    before, there = own.snapshot(), others.snapshot()
+    for offset, value in values.items():
+        gpu_sees(queues[0], buffer.address + offset, value)
+    own.rose("svm_pagefault_count", since=before)
+    assert used(devices[0]) < room + CHUNK
+    value = sentinel()
+    queues[0].store(buffer.address + CHUNK - 4, value)
+    gpu_sees(queues[1], buffer.address + CHUNK - 4, value)
+    others.still("svm_pagefault_count", since=there)
+    assert not buffer.present()
+    landed(buffer, CHUNK - 4, value)
+
+
+@behaviour("md.two-gpus-without-link")
+@acts("load", "query", "migrate")
+@needs("no-interconnect", "debugfs")
+def test_memory_out_of_reach_moves_to_who_faults(
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
+) -> None:
+    """Without a fast link memory in one GPU's VRAM leaves it when the other faults, and the data is right."""
+    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
+    gpu_sees(queues[1], buffer.address, values[0])
+    before, counters = used(devices[1]), Counters(devices[0])
+    counted = counters.snapshot()
+    for offset, value in values.items():
+        gpu_sees(queues[0], buffer.address + offset, value)
+    counters.rose("svm_2M_migrate_count", since=counted)
+    assert not buffer.present()
+    assert used(devices[1]) <= before - CHUNK
+    for offset, value in values.items():
+        gpu_sees(queues[1], buffer.address + offset, value)
+
+
+@behaviour("md.mixed-sources", "md.device-to-device-copy")
+@acts("load", "cpu-fault")
+@pytest.mark.parametrize("taker", [0, 1])
+def test_memory_from_several_places_ends_in_one(
+    make_vm, devices: list[Device], buffer: Buffer, sentinel, taker: int
+) -> None:
+    """Of one chunk, parts are in the VRAM of two GPUs and the rest in system memory: a fault brings it together."""
+    values, parts = numbered(buffer, sentinel), {}
+    for number, offset in enumerate((4 * PIECE, 9 * PIECE, 20 * PIECE, 31 * PIECE)):
+        vm = make_vm(FAULTING, devices[number % 2])
+        vm.mirror(buffer.address + offset, PIECE)
+        parts[offset] = vm
+        gpu_sees(vm.queue(), buffer.address + offset, values[offset])
+    assert [offset for offset in values if not buffer.present(offset)] == list(parts)
+    vm = make_vm(FAULTING, devices[taker])
+    vm.mirror()
+    before, queue = used(devices[taker]), vm.queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    assert used(devices[taker]) >= before + CHUNK - 4 * PIECE
+    assert not any(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
+    returned(buffer, 0, values[0].to_bytes(4, "little"))
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("md.contention", "p2p.atomics")
+@acts("store")
+@needs("atomic")
+@pytest.mark.timeout(60)
+def test_two_gpus_add_to_one_number(pair: tuple[Vm, Vm], buffer: Buffer, sentinel) -> None:
+    """Two GPUs that add to one number at the same time both finish, and no addition is lost."""
+    start, rounds, each = sentinel(), 8, 4
+    buffer.set_u32(PAGE, start)
+    added = [sentinel(), sentinel()]
+    ready, failed = threading.Barrier(2), []
+
+    def add(number: int) -> None:
+        queue = pair[number].queue()
+        ready.wait()
+        try:
+            for _ in range(rounds):
+                batch = Batch()
+                for _ in range(each):
+                    batch.atomic(buffer.address + PAGE, "add", added[number])
+                queue.run(batch)
+        except BaseException as error:
+            failed.append(error)
+
+    threads = [threading.Thread(target=add, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+    assert not failed, failed
+    assert not any(thread.is_alive() for thread in threads)
+    landed(buffer, PAGE, (start + rounds * each * sum(added)) & MASK)
+
+
+@behaviour("md.peer-closed")
+@acts("load", "store")
+@pytest.mark.parametrize("how", ["vm", "descriptor"])
+@pytest.mark.parametrize("linked", [pytest.param(True, marks=needs("interconnect"), id="advised"), False])
+def test_memory_outlives_what_placed_it(
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, how: str, linked: bool
+) -> None:
+    """When VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU go on with it."""
+    near, far = pair
+    values = numbered(buffer, sentinel)
+    gpu_sees(far.queue(), buffer.address, values[0])
+    queue = near.queue()
+    if linked:
+        prefer(near, buffer, devices[1])
+        gpu_sees(queue, buffer.address, values[0])
+    if how == "vm":
+        far.close()
+    else:
+        devices[1].close()
+    assert not buffer.present()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    values[PIECE] = sentinel()
+    queue.store(buffer.address + PIECE, values[PIECE])
+    assert not buffer.present()
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("md.evict-remote")
+@acts("load", "store", "query")
+@needs("interconnect")
+@pytest.mark.timeout(60)
+def test_pressure_on_the_other_gpu_takes_nothing_from_this_one(
+    pair: tuple[Vm, Vm], devices: list[Device], bo, buffer: Buffer, sentinel
+) -> None:
+    """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is right for both GPUs."""
+    near, far = pair
+    values, queue = numbered(buffer, sentinel), near.queue()
+    prefer(near, buffer, devices[1])
+    for offset in values:
+        values[offset] = sentinel()
+        queue.store(buffer.address + offset, values[offset])
+    assert not buffer.present()
+    instance, objects = devices[1].vram[0], []
+    size = devices[1].region(instance).total_size // 8
+    while not buffer.present():
+        assert len(objects) < 8, "all of the VRAM is taken, and the memory is still there"
+        objects.append(bo(size, device=devices[1], placement=1 << instance))
+        objects[-1].map().set_u32(0, sentinel())
+    count("migrate")
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        gpu_sees(far.queues[0] if far.queues else far.queue(), buffer.address + offset, value)
+    for made in objects:
+        made.close()
+    for offset, value in values.items():
+        landed(buffer, offset, value)

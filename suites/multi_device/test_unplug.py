@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: MIT
+"""A device loses its driver while others use its VRAM (drm_pagemap.c: DOC Overview; xe_svm.c).
+
+To unbind the driver is what user space can do of taking a device away.
+"""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.vm import FAULTING, Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+PIECE = 1 << 16
+REFERENCES = Path("/sys/module/xe/refcnt")
+
+pytestmark = [needs("page-faults", "two-devices", "vram", "driver-unbind"), pytest.mark.timeout(60)]
+
+
+def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
+    """Advice: the memory is to be in the VRAM of a device."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=device.fd,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        region_instance=device.vram[0],
+    )
+
+
+def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
+    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    return values
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of two chunks."""
+    return memory(2 * CHUNK, align=CHUNK)
+
+
+@behaviour("md.fd.unplugged")
+@acts("refusal", "load")
+@needs("range-attributes")
+def test_the_descriptor_of_a_device_that_has_gone_is_refused(
+    mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
+) -> None:
+    """Advice that names a device without a driver gives ENODEV, and the advice is as before."""
+    value, region = sentinel(), devices[1].vram[0]
+    buffer.set_u32(0, value)
+    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, buffer.size)]
+    with unplug(devices[1]):
+        with refused(errno.ENODEV):
+            mirror_vm.madvise(
+                buffer.address,
+                buffer.size,
+                xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+                devmem_fd=devices[1].fd,
+                region_instance=region,
+            )
+        assert [bytes(area) for area in mirror_vm.attributes(buffer.address, buffer.size)] == before
+        gpu_sees(mirror_vm.queue(), buffer.address, value)
+
+
+@behaviour("md.unbind-b-keeps-data")
+@acts("load", "store")
+@pytest.mark.parametrize("linked", [pytest.param(True, marks=needs("interconnect"), id="advised"), False])
+def test_memory_leaves_a_device_that_goes(
+    mirror_vm: Vm, make_vm, devices: list[Device], unplug, buffer: Buffer, sentinel, linked: bool
+) -> None:
+    """When its driver is taken away, memory in a GPU's VRAM is in system memory, and right for CPU and other GPU."""
+    values, queue, far = numbered(buffer, sentinel), mirror_vm.queue(), make_vm(FAULTING, devices[1])
+    far.mirror()
+    if linked:
+        prefer(mirror_vm, buffer, devices[1])
+        gpu_sees(queue, buffer.address, values[0])
+    far.prefetch(buffer.address, buffer.size, devices[1].vram[0])
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    with unplug(devices[1]):
+        assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+        for offset in range(0, CHUNK, PIECE):
+            assert buffer.u32(offset) == values[offset]
+        for offset, value in values.items():
+            gpu_sees(queue, buffer.address + offset, value)
+        value = sentinel()
+        queue.store(buffer.address + PIECE, value)
+        landed(buffer, PIECE, value)
+
+
+@behaviour("md.unbind-blocks-new", "migrate.device-unbound", "pml.revoke-on-offline")
+@acts("load", "store", "exec")
+@needs("interconnect")
+def test_nothing_moves_to_a_device_that_has_gone(
+    mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
+) -> None:
+    """With a device without a driver as preferred location, faults and PREFETCH use system memory, and succeed."""
+    values, queue = numbered(buffer, sentinel), mirror_vm.queue()
+    prefer(mirror_vm, buffer, devices[1])
+    gpu_sees(queue, buffer.address, values[0])
+    assert not buffer.present()
+    with unplug(devices[1]):
+        mirror_vm.prefetch(buffer.address, CHUNK, xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC)
+        for offset, value in values.items():
+            gpu_sees(queue, buffer.address + offset, value)
+        assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+        value = sentinel()
+        queue.store(buffer.address + PIECE, value)
+        landed(buffer, PIECE, value)
+
+
+def references() -> int:
+    """How many hold the driver's module."""
+    return int(REFERENCES.read_text())
+
+
+@behaviour("md.module-pinned")
+@acts("load")
+@pytest.mark.parametrize("gone", [False, True], ids=["there", "unbound"])
+def test_memory_in_vram_holds_the_driver(
+    open_device, devices: list[Device], unplug, memory, sentinel, gone: bool
+) -> None:
+    """While memory is in VRAM the module is held, though what put it there is closed; without memory it is let go."""
+    device, buffer, value = open_device(devices[1].path), memory(CHUNK, align=CHUNK), sentinel()
+    vm = Vm(device, FAULTING)
+    vm.mirror()
+    buffer.set_u32(0, value)
+    gpu_sees(vm.queue(), buffer.address, value)
+    vm.close()
+    device.close()
+    assert not buffer.present()
+    held = references()
+    if gone:
+        with unplug(devices[1]):
+            assert buffer.present()
+            wait_until(lambda: references() < held, what="the release of the module")
+    assert buffer.u32(0) == value
+    wait_until(lambda: references() < held, what="the release of the module")

@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""One GPU reaches into the VRAM of another over PCI (xe_svm.c: xe_drm_pagemap_device_map, xe_has_interconnect)."""
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned
+from fixtures.counters import Counters
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+MASK = 0xFFFF_FFFF
+
+pytestmark = needs("page-faults", "two-devices", "interconnect", "vram")
+
+
+@pytest.fixture
+def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
+    """A mirror of the process on each of two devices."""
+    vms = tuple(make_vm(FAULTING, device) for device in devices[:2])
+    for vm in vms:
+        vm.mirror()
+    return vms
+
+
+def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
+    """Advice: the memory is to be in the VRAM of a device."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=device.fd,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        region_instance=device.vram[0],
+    )
+
+
+def used(device: Device) -> int:
+    """Bytes of a device's VRAM in use."""
+    return device.region(device.vram[0]).used
+
+
+@behaviour("p2p.owner-by-distance")
+@acts("ioctl", "query")
+@pytest.mark.parametrize("first", [0, 1])
+def test_linked_devices_may_name_each_other_and_themselves(
+    pair: tuple[Vm, Vm], devices: list[Device], memory, first: int
+) -> None:
+    """With a fast link each of two devices can advise the VRAM of the other and its own, and has that advice."""
+    vm, buffer = pair[first], memory(CHUNK, align=CHUNK)
+    for device in (devices[1 - first], devices[first]):
+        prefer(vm, buffer, device)
+        (area,) = vm.attributes(buffer.address, CHUNK)
+        assert (area.start, area.end) == (buffer.address, buffer.end)
+        assert area.preferred_mem_loc.devmem_fd == device.fd
+        assert device.regions[1].instance == device.vram[0]
+
+
+@behaviour("p2p.address-mapping")
+@acts("load", "store", "query")
+@pytest.mark.parametrize("eighths", [0, 4, 7], ids=["start", "middle", "end"])
+@pytest.mark.timeout(60)
+def test_every_part_of_the_vram_is_reached(
+    pair: tuple[Vm, Vm], devices: list[Device], bo, memory, rng, eighths: int
+) -> None:
+    """Wherever in the other GPU's VRAM memory is, both GPUs and the CPU see the same bytes, and no others."""
+    near, far = pair
+    room = devices[1].region(devices[1].vram[0])
+    for _ in range(eighths):
+        bo(room.total_size // 8 // CHUNK * CHUNK - CHUNK, device=devices[1], placement=1 << room.instance)
+    buffer = memory(4 * CHUNK, align=CHUNK)
+    data = rng.randbytes(buffer.size)
+    buffer.write(0, data)
+    prefer(near, buffer, devices[1])
+    before, queues = used(devices[1]), (near.queue(), far.queue())
+    edges = sorted(
+        {edge + at for edge in range(0, buffer.size, CHUNK) for at in (0, PAGE, CHUNK // 2, CHUNK - 4)}
+    )
+    for queue in queues:
+        for offset in edges:
+            gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
+    assert used(devices[1]) >= before + buffer.size
+    stored = {offset: rng.getrandbits(32) for offset in edges}
+    for number, (offset, value) in enumerate(stored.items()):
+        queues[number % 2].store(buffer.address + offset, value)
+    for number, (offset, value) in enumerate(stored.items()):
+        gpu_sees(queues[1 - number % 2], buffer.address + offset, value)
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    for offset, value in stored.items():
+        landed(buffer, offset, value)
+        data = data[:offset] + value.to_bytes(4, "little") + data[offset + 4 :]
+    assert buffer.bytes() == data
+
+
+@behaviour("p2p.address-mapping")
+@acts("load", "cpu-fault")
+@pytest.mark.parametrize("size", [1 << 12, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_ranges_of_each_size_are_reached(
+    pair: tuple[Vm, Vm], devices: list[Device], memory, rng, sentinel, size: int
+) -> None:
+    """A range of each size is placed in the other GPU's VRAM, and read back from there, by copies of the GPU too."""
+    buffer, data, value = memory(size, align=size), rng.randbytes(size), sentinel()
+    buffer.write(0, data)
+    prefer(pair[0], buffer, devices[1])
+    queue, copy = pair[0].queue(), memory(size, align=size)
+    queue.store(buffer.address + size - 4, value)
+    queue.run(Batch().copy(copy.address, buffer.address, size))
+    expected = data[:-4] + value.to_bytes(4, "little")
+    assert copy.bytes() == expected
+    gpu_sees(pair[1].queue(), buffer.address + size - 4, value)
+    returned(buffer, 0, expected)
+
+
+@behaviour("p2p.atomics", "atomic.default-dgpu")
+@acts("store", "query")
+@needs("atomic")
+def test_an_atomic_takes_memory_from_the_other_gpu(
+    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+) -> None:
+    """A GPU atomic moves memory to the VRAM of the GPU that does it, though the other's is preferred and has it."""
+    buffer, start, added = memory(CHUNK, align=CHUNK), sentinel(), [sentinel(), sentinel()]
+    prefer(pair[0], buffer, devices[1])
+    queues = [vm.queue() for vm in pair]
+    queues[0].store(buffer.address + PAGE, start)
+    own, others = used(devices[0]), used(devices[1])
+    queues[0].run(Batch().atomic(buffer.address + PAGE, "add", added[0]))
+    assert used(devices[0]) >= own + CHUNK
+    assert used(devices[1]) <= others - CHUNK
+    queues[1].run(Batch().atomic(buffer.address + PAGE, "add", added[1]))
+    assert used(devices[1]) >= others
+    assert not buffer.present(PAGE)
+    landed(buffer, PAGE, (start + sum(added)) & MASK)
+
+
+@behaviour("p2p.address-mapping", "md.device-to-device-copy")
+@acts("load", "query")
+@needs("svm-counters")
+def test_a_copy_between_the_gpus_does_not_pass_through_system_memory(
+    pair: tuple[Vm, Vm], devices: list[Device], memory, rng
+) -> None:
+    """Memory moves from one GPU's VRAM to the other's in one copy, which the GPU that had it does."""
+    buffer, data = memory(CHUNK, align=CHUNK), rng.randbytes(CHUNK)
+    buffer.write(0, data)
+    pair[0].prefetch(buffer.address, CHUNK, devices[0].vram[0])
+    counters = [Counters(device) for device in devices[:2]]
+    before, own = [each.snapshot() for each in counters], used(devices[0])
+    pair[1].prefetch(buffer.address, CHUNK, devices[1].vram[0])
+    assert not any(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
+    counters[0].rose("svm_cpu_copy_kb", since=before[0], by=CHUNK >> 10)
+    counters[1].still("svm_device_copy_kb", since=before[1])
+    assert used(devices[0]) <= own - CHUNK
+    queue = pair[1].queue()
+    for offset in (0, PAGE, CHUNK - 4):
+        gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
+    assert buffer.bytes() == data
+
+
+@behaviour("p2p.small-bar")
+@acts("load", "store")
+@needs("small-bar")
+@pytest.mark.timeout(60)
+def test_memory_behind_a_small_bar_is_never_read_wrong(
+    pair: tuple[Vm, Vm], devices: list[Device], bo, memory, sentinel
+) -> None:
+    """Where the BAR shows a part of the VRAM only, memory placed behind it is right for GPUs and CPU."""
+    near, far = pair
+    room = devices[1].region(devices[1].vram[0])
+    bo(room.cpu_visible_size - CHUNK, device=devices[1], placement=1 << room.instance)
+    buffer = memory(8 * CHUNK, align=CHUNK)
+    values = {offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    prefer(near, buffer, devices[1])
+    queue = near.queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        values[offset] = sentinel()
+        queue.store(buffer.address + offset, values[offset])
+    for offset, value in values.items():
+        gpu_sees(far.queue(), buffer.address + offset, value)
+        landed(buffer, offset, value)
