@@ -377,6 +377,21 @@ def test_preempt_fence_vm_is_rebound_after_eviction(gpu: Gpu) -> None:
     assert not gpu.banned(queue)
 
 
+def test_preempt_fence_vm_without_a_queue_keeps_the_entries_of_an_evicted_object(gpu: Gpu) -> None:
+    vm = gpu.vm(LR)
+    batch, data = gpu.bo(), gpu.bo(64 * MiB, placement=3)
+    gpu.map(vm, batch, BATCH)
+    gpu.map(vm, data, DATA, 64 * MiB)
+    for _ in range(4):
+        gpu.bo(64 * MiB, placement=2)
+    queue = gpu.queue(vm)
+    gpu.batch(batch, Batch().store_dword(DATA + 8, 5).store_dword(BATCH + 0x800, 6).end())
+    gpu.execute(queue)
+    gpu.client.run(1)
+    assert gpu.value(batch, 0x800) == 6
+    assert gpu.value(data, 8) == 0
+
+
 def test_release_frees_everything(gpu: Gpu, services: Services) -> None:
     vm = gpu.vm()
     gpu.map(vm, gpu.bo(placement=2), DATA)

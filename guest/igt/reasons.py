@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: MIT
+"""Why subtests do not pass here. A result that no entry explains is the model's until it is looked at."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from guest.igt.results import Result
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Explains results of `subtests` (a shell pattern of program@subtest) with these outcomes and this message."""
+
+    kind: str
+    subtests: str
+    outcomes: tuple[str, ...]
+    message: str
+    """A regular expression that is searched in the result's message."""
+    why: str
+
+    def explains(self, result: Result) -> bool:
+        """Whether this is why."""
+        return (
+            result.outcome in self.outcomes
+            and fnmatchcase(str(result.key), self.subtests)
+            and re.search(self.message, result.message) is not None
+        )
+
+
+SKIP, FAIL = ("skip",), ("fail",)
+HARDWARE = "other hardware"
+PF_ONLY = "PF only"
+SHADER = "arbitrary shader"
+KERNEL = "kernel finding"
+CONFIG = "kernel configuration"
+IGT = "IGT's own bug"
+
+REASONS: tuple[Reason, ...] = (
+    Reason(PF_ONLY, "xe_query@*cs-cycles", SKIP, "query_engine_cycles_supported",
+        "a virtual function may not read the engines' clocks (xe_query.c:query_engine_cycles)"),
+    Reason(IGT, "xe_query@multigpu-query-*cs-cycles", FAIL, "SIGABRT",
+        "the requirement above fails in a child process, where IGT's igt_skip asserts that it is not"),
+    Reason(HARDWARE, "xe_exec_fault_mode@*-multi-queue-*", SKIP, "xe_has_multi_queue_engine",
+        "multi-queue groups come with Xe3p"),
+    Reason(CONFIG, "xe_vm@bind-array-conflict-error-inject", FAIL, "errno",
+        "the error is injected by kernels with CONFIG_DRM_XE_DEBUG only; Debian's has it off, and refuses the flag"),
+    Reason(KERNEL, "xe_vm@overcommit-nonfault-vram-lr-external-nodefer", FAIL, "errors == 0",
+        "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
+    Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
+        "runs a shader of its own making: the model executes commands, not shaders"),
+)  # fmt: skip
+
+
+def reason_of(result: Result) -> Reason | None:
+    """The first that explains a result."""
+    return next((reason for reason in REASONS if reason.explains(result)), None)

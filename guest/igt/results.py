@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The stream of results: JSON lines, one when a subtest starts and one when it has ended.
+
+``{"event": "start", "program", "subtest"}`` and ``{"event": "result", "program", "subtest", "outcome", "duration",
+"message", "kernel", "checks", "output"}``; durations are seconds of the guest. After ``{"event": "forget", "program",
+"subtest"}`` a subtest has no result, so that it is run again. A line that was cut off is skipped.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+STREAM = "igt.jsonl"
+OUTCOMES = ("pass", "fail", "skip", "timeout", "crash", "lost")
+"""`crash`: the program died; `lost`: the guest did."""
+
+
+class Subtest(NamedTuple):
+    """A subtest of a program."""
+
+    program: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.program}@{self.name}"
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a subtest ended."""
+
+    program: str
+    subtest: str
+    outcome: str
+    duration: float = 0.0
+    message: str = ""
+    kernel: list[str] = field(default_factory=list)
+    """Warnings and errors that the kernel logged meanwhile."""
+    checks: list[str] = field(default_factory=list)
+    """What the emulated GPU's checkers reported meanwhile."""
+    output: list[str] = field(default_factory=list)
+    """The end of what a subtest printed that did not pass."""
+
+    @property
+    def key(self) -> Subtest:
+        return Subtest(self.program, self.subtest)
+
+    def line(self) -> str:
+        """For the stream."""
+        return json.dumps({"event": "result", **asdict(self)}) + "\n"
+
+
+def start_line(program: str, subtest: str) -> str:
+    """For the stream."""
+    return json.dumps({"event": "start", "program": program, "subtest": subtest}) + "\n"
+
+
+def forget_line(program: str, subtest: str) -> str:
+    """For the stream."""
+    return json.dumps({"event": "forget", "program": program, "subtest": subtest}) + "\n"
+
+
+def events(stream: Path) -> Iterator[dict[str, Any]]:
+    """The events of a stream that need not exist."""
+    if not stream.exists():
+        return
+    for line in stream.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            event = json.loads(line)
+        except ValueError:  # whoever wrote it was lost in the middle
+            continue
+        if isinstance(event, dict):
+            yield event
+
+
+def read(stream: Path) -> dict[Subtest, Result]:
+    """The last result of each subtest."""
+    found: dict[Subtest, Result] = {}
+    for event in events(stream):
+        kind = event.pop("event", None)
+        if kind == "result":
+            result = Result(**event)
+            found[result.key] = result
+        elif kind == "forget":
+            found.pop(Subtest(event["program"], event["subtest"]), None)
+    return found
+
+
+def unfinished(stream: Path) -> Subtest | None:
+    """The subtest that had started last and has no result after that."""
+    last: Subtest | None = None
+    for event in events(stream):
+        key = Subtest(event["program"], event["subtest"])
+        if event["event"] == "start":
+            last = key
+        elif key == last:
+            last = None
+    return last

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""Which subtests are run, and on what machine.
+
+The programs are those about virtual memory, execution and SVM. One of them has nearly two thousand subtests, of which
+most repeat one pattern many times or in many threads: of such families a sample is run, chosen by a seed.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from guest import GuestError
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The machine of a program: how many GPUs, and the options of the emulator."""
+
+    gpus: int = 2
+    emulator: tuple[str, ...] = ("--vram", "1G")
+
+
+PLAIN = Setting()
+LARGE = Setting(emulator=("--vram", "3G"))
+"""Objects of 2 GiB and more fit."""
+SMALL_BAR = Setting(emulator=("--vram", "1G", "--bar", "256M"))
+MEDIA = Setting(emulator=("--vram", "1G", "--media"))
+"""Two engines of one class, for virtual and parallel queues: only a media GT has them for users."""
+
+SETTINGS = {
+    "xe_query": PLAIN,
+    "xe_create": PLAIN,
+    "xe_mmap": SMALL_BAR,
+    "xe_vm": LARGE,
+    "xe_waitfence": PLAIN,
+    "xe_exec_basic": PLAIN,
+    "xe_exec_store": PLAIN,
+    "xe_exec_atomic": PLAIN,
+    "xe_exec_fault_mode": PLAIN,
+    "xe_exec_compute_mode": PLAIN,
+    "xe_exec_mix_modes": PLAIN,
+    "xe_exec_reset": MEDIA,
+    "xe_exec_balancer": MEDIA,
+    "xe_exec_threads": MEDIA,
+    "xe_evict": PLAIN,
+    "xe_madvise": PLAIN,
+    "xe_svm_usrptr_madvise": PLAIN,
+    "xe_userptr_pressure": PLAIN,
+    "xe_tlb": PLAIN,
+    "xe_exec_system_allocator": PLAIN,
+    "xe_multigpu_svm": PLAIN,
+    "xe_peer2peer": PLAIN,
+}
+"""The programs that are run, in this order."""
+
+FAMILIES = {
+    "xe_exec_system_allocator": re.compile(
+        r"(many(?:-64k)?|process-many|threads-many|threads-shared-vm-many)"
+        r"((?:-large)?(?:-stride|-execqueues)?(?:-mmap|-malloc|-new)?)"
+    )
+}
+"""Subtests of these programs that match are run as a sample of each family (what matches)."""
+
+
+def families(program: str, subtests: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """The subtests that are all run, and the families of the others."""
+    pattern = FAMILIES.get(program)
+    always, sampled = [], defaultdict(list)
+    for name in subtests:
+        if pattern is not None and (found := pattern.match(name)):
+            sampled[found[0]].append(name)
+        else:
+            always.append(name)
+    return always, dict(sampled)
+
+
+def choose(program: str, subtests: Sequence[str], sample: int | None, seed: int) -> list[str]:
+    """The subtests to run: all, but `sample` of each family (None: all of those too)."""
+    if sample is None:
+        return list(subtests)
+    always, sampled = families(program, subtests)
+    chosen = set(always)
+    for family, names in sorted(sampled.items()):
+        chosen.update(random.Random(f"{seed} {program} {family}").sample(names, min(sample, len(names))))
+    return [name for name in subtests if name in chosen]
+
+
+def setting(program: str) -> Setting:
+    """The machine of a program, also of one that is not in the list."""
+    return SETTINGS.get(program, PLAIN)
+
+
+def matching(programs: Sequence[str], patterns: Sequence[str]) -> list[str]:
+    """The programs to run: the listed ones, or those that match a shell pattern. Raises GuestError for one that
+    matches none.
+    """
+    if not patterns:
+        if missing := [name for name in SETTINGS if name not in programs]:
+            raise GuestError(f"this IGT has no {missing[0]}")
+        return list(SETTINGS)
+    order = [*SETTINGS, *(name for name in programs if name not in SETTINGS)]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in programs):
+            raise GuestError(f"no test program matches {pattern!r}")
+    return [
+        name for name in order if name in programs and any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: MIT
+"""The report in Markdown: results by program, and why each subtest that did not pass did not."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+
+from guest.igt.reasons import Reason, reason_of
+from guest.igt.results import OUTCOMES, Result
+
+
+def unexplained(results: Iterable[Result]) -> list[Result]:
+    """Results that are not a pass and that no reason explains, and passes with a checker's report."""
+    return [
+        result
+        for result in results
+        if (result.outcome != "pass" and reason_of(result) is None)
+        or (result.outcome == "pass" and result.checks)
+    ]
+
+
+def markdown(results: Sequence[Result], title: str) -> str:
+    """The whole report."""
+    parts = [f"## {title}", "", *totals(results), ""]
+    if explained := _explained(results):
+        parts += ["### What did not pass, and why", "", *explained, ""]
+    if left := unexplained(results):
+        parts += ["### Not explained", ""]
+        parts += [f"- `{result.key}`: {result.outcome}: {_said(result)}" for result in left]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def totals(results: Iterable[Result]) -> list[str]:
+    """A line for each program, and the sum."""
+    counts: dict[str, Counter[str]] = {}
+    for result in results:
+        counts.setdefault(result.program, Counter())[result.outcome] += 1
+    lines = [_row(["program", *OUTCOMES, "all"]), _row(["---", *["---:"] * (len(OUTCOMES) + 1)])]
+    total: Counter[str] = sum(counts.values(), Counter())
+    for program, count in [*counts.items(), ("**all**", total)]:
+        numbers = [str(count[outcome]) if count[outcome] else "" for outcome in OUTCOMES]
+        lines.append(_row([program, *numbers, str(count.total())]))
+    return lines
+
+
+def _explained(results: Iterable[Result]) -> list[str]:
+    groups: dict[Reason, list[Result]] = defaultdict(list)
+    for result in results:
+        if result.outcome != "pass" and (reason := reason_of(result)) is not None:
+            groups[reason].append(result)
+    if not groups:
+        return []
+    lines = [
+        _row(["subtests", "count", "outcome", "kind", "why"]),
+        _row(["---", "---:", "---", "---", "---"]),
+    ]
+    for reason, found in sorted(groups.items(), key=lambda item: (item[0].kind, -len(item[1]))):
+        outcomes = ", ".join(sorted({result.outcome for result in found}))
+        lines.append(_row([f"`{reason.subtests}`", str(len(found)), outcomes, reason.kind, reason.why]))
+    return lines
+
+
+def _said(result: Result) -> str:
+    return (result.checks or [result.message or "nothing printed"])[0]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"

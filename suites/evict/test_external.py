@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""Buffer objects that lose their VRAM to another object while they are bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, known, needs
+from fixtures.bo import SYSTEM, Bo
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.given import MakeVm
+
+MEBIBYTE = 1 << 20
+ADDRESS = 1 << 32
+LANDMARKS = 8
+"""Places in an object that a test looks at, spread over all of it."""
+
+MODES = [
+    pytest.param(PLAIN, id="plain"),
+    pytest.param(LONG_RUNNING, id="long-running"),
+    pytest.param(FAULTING, id="faulting", marks=needs("page-faults")),
+]
+NO_QUEUE_YET = [
+    MODES[0],
+    pytest.param(
+        LONG_RUNNING,
+        id="long-running",
+        marks=known(
+            "An object evicted before the first queue of a long-running VM stays mapped", first="6.17"
+        ),
+    ),
+    MODES[2],
+]
+OWNED = [pytest.param(False, id="external"), pytest.param(True, id="private")]
+"""Whether any VM may bind the object, or one only."""
+
+
+class Rivals:
+    """An object with data in VRAM, and room for no second one of its size there."""
+
+    def __init__(self, device: Device, bo: Callable[..., Bo], sentinel: Callable[[], int], vm: int) -> None:
+        self._bo = bo
+        self._sentinel = sentinel
+        self._vram = 1 << device.vram[0]
+        total: int = device.region(device.vram[0]).total_size
+        self._size = total * 5 // 8 // (2 * MEBIBYTE) * (2 * MEBIBYTE)
+        self.offsets = [self._size // LANDMARKS * index // 4096 * 4096 for index in range(LANDMARKS)]
+        self.evicted = bo(self._size, placement=self._vram | SYSTEM, vm=vm)
+        self.view = self.evicted.map()
+        self.values = [sentinel() for _ in self.offsets]
+        for offset, value in zip(self.offsets, self.values, strict=True):
+            self.view.set_u32(offset, value)
+
+    def evict(self) -> Any:
+        """Another object takes the VRAM; gives its CPU mapping, with data of its own in it."""
+        winner = self._bo(self._size, placement=self._vram).map()
+        for offset in self.offsets:
+            winner.set_u32(offset, self._sentinel())
+        return winner
+
+
+@behaviour("evict.object-stays-reachable")
+@acts("exec", "load")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("private", OWNED)
+@pytest.mark.parametrize("flags", MODES)
+def test_the_gpu_reads_an_evicted_object_where_it_is_now(
+    device: Device,
+    make_vm: MakeVm,
+    bo: Callable[..., Bo],
+    sentinel: Callable[[], int],
+    flags: int,
+    private: bool,
+) -> None:
+    """A queue that has used an object finds its data after another object took its VRAM."""
+    vm = make_vm(flags)
+    rivals = Rivals(device, bo, sentinel, vm.id if private else 0)
+    vm.map(rivals.evicted, ADDRESS)
+    queue = vm.queue()
+    assert queue.load(ADDRESS) == rivals.values[0]
+    rivals.evict()
+    assert queue.load_all(ADDRESS + offset for offset in rivals.offsets) == rivals.values
+    count("load")
+
+
+@behaviour("evict.object-stays-reachable")
+@acts("exec", "load")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("private", OWNED)
+@pytest.mark.parametrize("flags", NO_QUEUE_YET)
+def test_a_queue_made_after_the_eviction_reads_an_object_where_it_is_now(
+    device: Device,
+    make_vm: MakeVm,
+    bo: Callable[..., Bo],
+    sentinel: Callable[[], int],
+    flags: int,
+    private: bool,
+) -> None:
+    """The first queue of a VM finds the data of an object that was bound, then evicted, before there was a queue."""
+    vm = make_vm(flags)
+    rivals = Rivals(device, bo, sentinel, vm.id if private else 0)
+    vm.map(rivals.evicted, ADDRESS)
+    rivals.evict()
+    assert vm.queue().load_all(ADDRESS + offset for offset in rivals.offsets) == rivals.values
+    count("load")
+
+
+@behaviour("evict.object-stays-reachable")
+@acts("exec", "store")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("flags", NO_QUEUE_YET)
+def test_a_queue_made_after_the_eviction_does_not_write_into_the_new_owner(
+    device: Device, make_vm: MakeVm, bo: Callable[..., Bo], sentinel: Callable[[], int], flags: int
+) -> None:
+    """A store to an object that was evicted before there was a queue changes that object and no other."""
+    vm = make_vm(flags)
+    rivals = Rivals(device, bo, sentinel, 0)
+    vm.map(rivals.evicted, ADDRESS)
+    winner = rivals.evict()
+    before = [winner.u32(offset) for offset in rivals.offsets]
+    stored = [sentinel() for _ in rivals.offsets]
+    vm.queue().store_all(
+        {ADDRESS + offset: value for offset, value in zip(rivals.offsets, stored, strict=True)}
+    )
+    assert [winner.u32(offset) for offset in rivals.offsets] == before
+    assert [rivals.view.u32(offset) for offset in rivals.offsets] == stored
+    count("store")
