@@ -331,8 +331,8 @@ class Svm:
         """Write the range into page tables (xe_vm_range_rebind)."""
         entries = mappings(
             self.process,
-            found.start,
             self.vm.device,
+            found.start,
             found.end,
             read_only=vma.read_only,
             atomic=lambda vram: binding.allows_atomic(vma, vram=vram),
