@@ -81,7 +81,7 @@ class Channels:
         read: Callable[[], bytes], write: Callable[[bytes], None], end: socket.socket | None
     ) -> threading.Thread:
         def copy() -> None:
-            with contextlib.suppress(OSError):  # the other side has gone
+            with contextlib.suppress(OSError, ValueError):  # the other side has gone, or our file was closed
                 while data := read():
                     write(data)
             if end is not None:

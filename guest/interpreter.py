@@ -9,7 +9,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from guest import run
+from guest import cache, run
 from guest.options import add_options, machine
 from guest.vm import Interpreter
 
@@ -33,7 +33,8 @@ def main(arguments: list[str]) -> int:
         interpreter=program(rest),
         name=options.name or prepared.kernel.release,
     )
-    run.report_loss(outcome, files)
+    if outcome.lost:  # whoever started us has the console, too (run.evidence)
+        cache.say(f"{outcome.lost}; its console is {files.console}")
     return outcome.code
 
 

@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts guest``, up to where a guest would be started."""
+
+from pathlib import Path
+
+import pytest
+
+from guest import GuestError, cli, kernels, run
+from guest.debian import Package
+from guest.machine import GIB, Topology
+from guest.options import machine
+
+
+def test_options_describe_a_machine() -> None:
+    line = [
+        "--gpus",
+        "2",
+        "--topology",
+        "far",
+        "--memory",
+        "2",
+        "--append",
+        "a=1",
+        "--append",
+        "b",
+        "--emulator",
+    ]
+    parsed = cli.run_parser().parse_args([*line, "--vram 1G", "--", "true"])
+    made = machine(parsed)
+    assert (made.gpus, made.topology, made.memory) == (2, Topology.FAR, 2 * GIB)
+    assert (made.options, made.emulator) == (("a=1", "b"), ("--vram", "1G"))
+    assert parsed.command == ["true"]
+
+
+def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refused(*_: object) -> None:
+        raise GuestError("there is no such kernel")
+
+    monkeypatch.setattr(run, "prepare", refused)
+    assert cli.main(["--", "true"]) == 2
+    assert capsys.readouterr() == ("", "svmcts: there is no such kernel\n")
+
+
+def test_kernels_are_listed_newest_first(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packages = [Package("a", "1", "a.deb", 100_000_000, ""), Package("b", "1", "b.deb", 20_000_000, "")]
+    monkeypatch.setattr(
+        kernels, "obtainable", lambda: {"7.3.4": packages, "6.18.15": packages, "7.10.1": packages}
+    )
+    (own_cache / "kernels/7.3.4").mkdir(parents=True)
+    (own_cache / "kernels/7.0.1").mkdir()
+    (own_cache / "kernels/7.2.1.partial").mkdir()
+    assert cli.main(["kernels"]) == 0
+    out, err = capsys.readouterr()
+    assert [line.split(maxsplit=1) for line in out.splitlines()] == [
+        ["7.10.1", "120 MB to fetch"],
+        ["7.3.4", "cached"],
+        ["7.0.1", "cached"],
+        ["6.18.15", "120 MB to fetch"],
+    ]
+    assert err == f"cache: {own_cache}\n"
