@@ -128,9 +128,14 @@ class Scheduler:
             self._take_up(group)
 
     def disable(self, identity: int) -> None:
-        """Stop a context between two instructions; it keeps its place, also in a wait or a fault."""
+        """Stop a context between two instructions; it keeps its place, also in a wait or a fault.
+
+        One that hangs has no such place: its engine is reset, as when preemption has taken too long.
+        """
         if (group := self._known(identity, "disabled")) is not None:
             group.enabled = False
+            if hung := [context for context in group.members if context.condition is Condition.HUNG]:
+                self._reset(hung[0])
             for context in group.members:
                 self._leave_queues(context)
                 context.occupies_engine(False)
@@ -267,9 +272,12 @@ class Scheduler:
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung for long are reset, and with them what they ran."""
         for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
-            self._retire(self._groups[context.identity])
-            self._show(context, "reset")
-            self._send([hxg.event(Action.CONTEXT_RESET_NOTIFICATION), context.identity])
+            self._reset(context)
+
+    def _reset(self, context: Context) -> None:
+        self._retire(self._groups[context.identity])
+        self._show(context, "reset")
+        self._send([hxg.event(Action.CONTEXT_RESET_NOTIFICATION), context.identity])
 
     def _retire(self, group: _Group) -> None:
         for context in group.members:

@@ -183,6 +183,15 @@ def test_illegal_instruction_hangs_and_is_reset(
     assert driver.ram_u32(data) == 2
 
 
+def test_context_that_hangs_is_reset_when_it_is_disabled(driver: Driver, queue: Queue) -> None:
+    queue.submit(queue.place(Batch().raw(0x7F << 23).end(), BATCH))
+    driver.rest()
+    assert not driver.has(Action.CONTEXT_RESET_NOTIFICATION)
+    queue.disable()
+    assert driver.take(Action.CONTEXT_RESET_NOTIFICATION) == [queue.identity]
+    queue.deregister()
+
+
 def test_engines_without_a_class_are_refused(driver: Driver) -> None:
     driver.fast(Action.REGISTER_CONTEXT, 1, 9, 1, 1, 0, 0, 0, 0, 0, 0x100_0001, 0)
     assert [report["check"] for report in driver.checks.reports] == ["message-unknown"]
