@@ -32,8 +32,8 @@ test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
 	$(BIN)/python -m pytest tests -n 2 $(ARGS)
 
 .PHONY: bench
-bench: $(VENV)/run.stamp ## the project's measures
-	$(BIN)/python -m benchmarks
+bench: $(VENV)/run.stamp ## the project's measures; those of guests: ARGS="guest --kernel 7.3"
+	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: setup
 setup: $(VENV)/run.stamp $(VENV)/dev.stamp ## only the environment
