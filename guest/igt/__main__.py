@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m guest.igt``: run IGT's tests in guests with emulated GPUs and report what passed.
+"""``svmcts igt``: run IGT's tests in guests with emulated GPUs and report what passed.
 
 Results are appended to a stream in the output directory, subtest by subtest. With --resume a run goes on where an
 earlier one was; without it, it begins anew. The exit status is 1 if a result is not explained (guest/igt/reasons.py).
@@ -28,7 +28,7 @@ REPORT = "igt.md"
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        prog="python -m guest.igt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="svmcts igt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = made.add_argument
     add("--kernel", default=DEFAULT_KERNEL, metavar="KERNEL", help="as for svmcts guest (%(default)s)")
