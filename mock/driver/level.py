@@ -55,6 +55,7 @@ FEATURES: dict[str, Level] = {
     "job-limit": V7_0,
     "preferred-location-region": V7_0,
     "mirror-merge": V7_0,
+    "autoreset-forgets-pat": V7_0,
     "unwind-whole": V6_19,
     "vm-faults": V7_1,
     "vm-no-overcommit": V7_1,

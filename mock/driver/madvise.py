@@ -155,6 +155,7 @@ def _atomic_fits(bo: Bo, mode: int) -> bool:
 
 def split(vm: Vm, start: int, end: int) -> None:
     """VMAs without an object get borders at `start` and `end` (xe_vm_alloc_madvise_vma). Raises Refused."""
+    refuse_if(end > vm.size, errno.EINVAL, "beyond the VM")
     ops = VmaOps(vm, madvise=True)
     old: Vma | None = None
     made_from: list[tuple[Vma, Vma]] = []
@@ -180,10 +181,8 @@ def split(vm: Vm, start: int, end: int) -> None:
 def remap_mirror(vm: Vm, start: int, end: int) -> None:
     """One mirror VMA of default attributes over [start, end), or a banned VM (xe_vm_alloc_cpu_addr_mirror_vma)."""
     ops = VmaOps(vm, allow_svm_unmap=True)
-    source = vm.find_vma(start)
-    assert source is not None, "attributes of nothing are reset"
-    request = _like(source)
-    request.pat_index = source.attr.default_pat_index
+    *_, last = vm.vmas.overlapping(start, end)  # of all that it replaces the last one counts
+    request = _like(last)
     try:
         ops.add_map(gpuva.map_ops(vm.vmas, gpuva.Piece(start, end, None, 0)), request)
     except OSError:

@@ -172,7 +172,8 @@ class Svm:
         if default:
             start, end = vma.start, vma.end
         elif (vma.start, vma.end) == (start, end):
-            vma.attr = MemAttr(vma.attr.default_pat_index, vma.attr.default_pat_index)
+            pat = vma.attr.default_pat_index
+            vma.attr = MemAttr(0 if self.vm.device.has("autoreset-forgets-pat") else pat, pat)
         start, end = mirror_range(self.vm, start, end)
         if default and (vma.start, vma.end) == (start, end):
             return False

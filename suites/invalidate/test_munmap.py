@@ -10,9 +10,8 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
-from fixtures.vm import FAULTING, Vm
+from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
 
 CHUNK = 1 << 21
 """Bytes of the largest range that one fault maps."""
@@ -70,24 +69,6 @@ def test_new_memory_at_the_address_is_what_the_gpu_uses(queue: Queue, memory, se
     value = sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
-
-
-@behaviour("gc.replaces-range-with-mirror", "bind.cam.unmap-after-munmap")
-@acts("load", "store")
-@SIZES
-def test_memory_mapped_later_at_the_address_is_usable(mirror_vm: Vm, memory, sentinel, size: int) -> None:
-    """After munmap, and some other mapping, memory at the same address is usable by the GPU without a new bind."""
-    buffer, queue = memory(size, align=size), mirror_vm.queue()
-    queue.store(buffer.address, sentinel())
-    address = buffer.address
-    buffer.munmap()
-    memory(size, align=size, fill=b"\x99")
-    again, value = memory(size, address=address), sentinel()
-    again.set_u32(8, value)
-    gpu_sees(queue, address + 8, value)
-    value = sentinel()
-    queue.store(address, value)
-    landed(again, 0, value)
 
 
 @behaviour("invalidate.partial-munmap-keeps-rest")
@@ -153,65 +134,6 @@ def test_a_heap_that_shrinks_takes_its_memory_from_the_gpu(mirror_vm: Vm, sentin
     count("store")
     with refused(errno.EIO):
         queue.load(place)
-
-
-@behaviour("gc.repeat-cycles")
-@acts("store")
-@SIZES
-def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, size: int) -> None:
-    """Many rounds of map, GPU store and unmap at one address all succeed."""
-    buffer = memory(size, align=size)
-    for _ in range(16):
-        value = sentinel()
-        queue.store(buffer.address, value)
-        landed(buffer, 0, value)
-        queue.store(buffer.address, sentinel())  # what goes is in the hands of the GPU
-        buffer.remap_fresh()
-
-
-@behaviour("gc.async")
-@acts("store", "ioctl")
-@needs("vram")
-def test_memory_in_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -> None:
-    """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
-    instance = device.vram[0]
-    buffer = memory(8 * CHUNK, align=CHUNK)
-    before = device.region(instance).used
-    for offset in range(0, buffer.size, CHUNK):
-        value = sentinel()
-        queue.store(buffer.address + offset, value)
-    assert device.region(instance).used >= before + buffer.size - CHUNK
-    landed(buffer, buffer.size - CHUNK, value)
-    buffer.munmap()
-    wait_until(lambda: device.region(instance).used <= before + CHUNK, what="the release of VRAM")
-
-
-@behaviour("gc.vm-close-with-pending")
-@acts("store", "ioctl")
-def test_a_vm_may_be_closed_right_after_munmap(make_vm, memory, sentinel) -> None:
-    """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
-    for _ in range(8):
-        vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
-        vm.mirror()
-        vm.queue().store(buffer.address, value)
-        landed(buffer, 0, value)
-        buffer.munmap()
-        vm.close()
-
-
-@behaviour("gc.flush-on-madvise")
-@acts("store", "ioctl")
-@needs("range-attributes")
-def test_advice_right_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
-    """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
-    mirror_vm.queue().store(buffer.address, value)
-    landed(buffer, 0, value)
-    address = buffer.address
-    buffer.munmap()
-    mirror_vm.madvise(address, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
-    (area,) = mirror_vm.attributes(address, CHUNK)
-    assert (area.start, area.end, area.atomic.val) == (address, address + CHUNK, xe.DRM_XE_ATOMIC_CPU)
 
 
 @behaviour("invalidate.munmap-no-stale-read")

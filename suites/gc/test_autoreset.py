@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: MIT
+"""Attributes of memory that is gone: the collector resets them if the bind has MADVISE_AUTORESET.
+
+madvise(2) forgets what it was told when memory is unmapped, and a program may want its MADVISE to do so too: new
+memory that happens to get the address of old memory should not inherit what was good for the old. The uAPI promises it
+for the part of the bind that was unmapped (xe_drm.h: DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET). The driver does it when it
+collects the range (xe_svm.c: xe_svm_range_set_default_attr); its areas are split and merged for it.
+"""
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, known, landed, needs
+from fixtures.memory import PAGE, Buffer
+from fixtures.vm import Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range."""
+
+ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
+LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
+SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM
+
+SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+
+pytestmark = needs("page-faults", "range-attributes")
+
+
+@pytest.fixture
+def vm(memory, fault_vm: Vm) -> Vm:
+    """A VM that mirrors everything, with MADVISE_AUTORESET. It is closed before the test's memory is unmapped."""
+    fault_vm.mirror(flags=xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET)
+    return fault_vm
+
+
+def atomic_at(vm: Vm, address: int) -> int:
+    """The attribute ATOMIC of the page at an address."""
+    (area,) = vm.attributes(address, PAGE)
+    mode: int = area.atomic.val
+    return mode
+
+
+def collect(vm: Vm, elsewhere: Buffer) -> None:
+    """Have collected what there is to collect: any MADVISE does. This one says what is so anyway."""
+    vm.madvise(elsewhere.address, elsewhere.size, ATOMIC, val=xe.DRM_XE_ATOMIC_UNDEFINED)
+
+
+@behaviour("gc.autoreset-runs-here", "madvise.autoreset.munmap")
+@acts("store", "ioctl")
+@SIZES
+def test_attributes_go_with_the_memory(vm: Vm, memory, sentinel, size: int) -> None:
+    """When memory that the GPU used was unmapped and collected, it has the attributes of the bind."""
+    buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
+    # The advice is for more than the memory: what is collected is a part of an area.
+    vm.madvise(buffer.address - CHUNK, 3 * CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    assert atomic_at(vm, address) == xe.DRM_XE_ATOMIC_CPU
+    buffer.munmap()
+    collect(vm, elsewhere)
+    assert atomic_at(vm, address) == xe.DRM_XE_ATOMIC_UNDEFINED
+    assert atomic_at(vm, address + size - PAGE) == xe.DRM_XE_ATOMIC_UNDEFINED
+    assert atomic_at(vm, address - PAGE) == xe.DRM_XE_ATOMIC_CPU
+    assert atomic_at(vm, address + size) == xe.DRM_XE_ATOMIC_CPU
+
+
+@behaviour("gc.autoreset-runs-here", "madvise.autoreset.munmap", "madvise.pat.default-kept")
+@acts("store", "ioctl")
+@SIZES
+@known("An autoreset of a whole area warns, and loses the PAT index of the bind", first="7.0")
+def test_attributes_of_a_whole_area_go_with_its_memory(vm: Vm, memory, sentinel, size: int) -> None:
+    """When all memory of an area was unmapped and collected, it has the attributes of the bind, and its PAT index."""
+    buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
+    (before,) = vm.attributes(buffer.address, size)
+    vm.madvise(buffer.address, size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    vm.madvise(buffer.end, PAGE, ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)  # no default area, from which to learn
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    collect(vm, elsewhere)
+    (after,) = vm.attributes(address, size)
+    assert after.atomic.val == xe.DRM_XE_ATOMIC_UNDEFINED
+    assert after.pat_index.val == before.pat_index.val
+
+
+@behaviour("gc.autoreset-runs-here", "madvise.autoreset.without-flag")
+@acts("store", "ioctl")
+def test_attributes_stay_without_the_flag(mirror_vm: Vm, memory, sentinel) -> None:
+    """Without MADVISE_AUTORESET the collector leaves attributes as they are: new memory has them."""
+    buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    mirror_vm.madvise(buffer.address, CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    collect(mirror_vm, elsewhere)
+    assert atomic_at(mirror_vm, address) == xe.DRM_XE_ATOMIC_CPU
+
+
+@behaviour("gc.autoreset-runs-here")
+@acts("store", "ioctl")
+@pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
+def test_the_neighbours_in_an_area_keep_their_attributes(vm: Vm, memory, sentinel, gone: int) -> None:
+    """Of an area with three ranges one is unmapped: only its attributes are reset."""
+    buffer, elsewhere = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    queue = vm.queue()
+    for offset in range(0, buffer.size, CHUNK):
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        landed(buffer, offset, value)
+    places = [buffer.address + offset for offset in range(0, buffer.size, CHUNK)]
+    buffer.munmap(gone * CHUNK, CHUNK)
+    collect(vm, elsewhere)
+    expected = [xe.DRM_XE_ATOMIC_CPU] * 3
+    expected[gone] = xe.DRM_XE_ATOMIC_UNDEFINED
+    assert [atomic_at(vm, place) for place in places] == expected
+    assert [atomic_at(vm, place + CHUNK - PAGE) for place in places] == expected
+
+
+@behaviour("gc.autoreset-runs-here", "gc.flush-on-madvise")
+@acts("store", "ioctl")
+def test_advice_right_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> None:
+    """MADVISE right after munmap is about what comes: the reset that was due comes before it, not after."""
+    buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    vm.madvise(buffer.address - CHUNK, 3 * CHUNK, LOCATION, devmem_fd=SYSTEM & 0xFFFF_FFFF)
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    vm.madvise(address, CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    collect(vm, elsewhere)
+    (area,) = vm.attributes(address, CHUNK)
+    assert area.atomic.val == xe.DRM_XE_ATOMIC_CPU
+    assert area.preferred_mem_loc.devmem_fd == xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
+
+
+@behaviour("gc.autoreset-merge")
+@acts("store", "ioctl")
+def test_a_part_that_was_reset_joins_its_neighbour(vm: Vm, memory, sentinel) -> None:
+    """After the reset of a part of an area that part and the default area beside it are one in the query."""
+    buffer, elsewhere, value = memory(2 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    around = buffer.address - CHUNK, 3 * CHUNK
+    assert next(area.end for area in vm.attributes(*around)) == buffer.address
+    buffer.munmap(0, CHUNK)
+    collect(vm, elsewhere)
+    assert next(area.end for area in vm.attributes(*around)) == buffer.address + CHUNK
+
+
+@behaviour("gc.vma-changed-during-fault", "gc.on-fault")
+@acts("load", "store")
+@pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
+def test_a_fault_whose_area_is_split_meanwhile_completes(vm: Vm, memory, sentinel, gone: int) -> None:
+    """A GPU fault in new memory, right after munmap of the old, is served although the reset splits its area."""
+    buffer = memory(3 * CHUNK, align=CHUNK)
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    queue = vm.queue()
+    for offset in range(0, buffer.size, CHUNK):
+        queue.store(buffer.address + offset, sentinel())
+    again, value = memory_over(memory, buffer, gone * CHUNK), sentinel()
+    again.set_u32(8, value)
+    gpu_sees(queue, again.address + 8, value)
+    value = sentinel()
+    queue.store(again.address, value)
+    landed(again, 0, value)
+    assert atomic_at(vm, again.address) == xe.DRM_XE_ATOMIC_UNDEFINED
+
+
+def memory_over(memory, buffer: Buffer, offset: int) -> Buffer:
+    """New memory of one chunk in the place of that of ``buffer``."""
+    buffer.munmap(offset, CHUNK)
+    made: Buffer = memory(CHUNK, address=buffer.address + offset)
+    return made
+
+
+@behaviour("gc.vma-changed-during-fault")
+@acts("load", "ioctl")
+def test_a_fault_elsewhere_meets_the_reset_too(vm: Vm, memory, sentinel) -> None:
+    """A GPU fault in one area is served although the reset, due in the area beside it, makes both one."""
+    buffer = memory(2 * CHUNK, align=CHUNK)
+    vm.madvise(buffer.address - CHUNK, 2 * CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    queue, value = vm.queue(), sentinel()
+    queue.store(buffer.address, sentinel())
+    address = buffer.address
+    buffer.munmap(0, CHUNK)
+    buffer.set_u32(CHUNK, value)
+    gpu_sees(queue, buffer.address + CHUNK, value)
+    assert atomic_at(vm, address) == xe.DRM_XE_ATOMIC_UNDEFINED

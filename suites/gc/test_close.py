@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: MIT
+"""A VM that goes away while there is something to collect (xe_svm.c: xe_svm_close).
+
+VM_DESTROY stops the collector: what is left goes with the VM. munmap(2) of memory that was mirrored has to return all
+the same, and in either order.
+"""
+
+import errno
+import threading
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, landed, needs, refused
+from fixtures.memory import Buffer
+from fixtures.vm import Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range."""
+
+pytestmark = needs("page-faults")
+
+
+def in_use(make_vm, memory, sentinel) -> tuple[Vm, Buffer]:
+    """A VM with a range, and the memory of the range."""
+    vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
+    vm.mirror()
+    queue = vm.queue()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    queue.store(buffer.address, sentinel())
+    return vm, buffer
+
+
+@behaviour("gc.vm-close-with-pending")
+@acts("store", "ioctl")
+def test_a_vm_may_be_closed_right_after_munmap(make_vm, memory, sentinel) -> None:
+    """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
+    for _ in range(8):
+        vm, buffer = in_use(make_vm, memory, sentinel)
+        buffer.munmap()
+        vm.close()
+
+
+@behaviour("gc.closed-vm")
+@acts("store", "ioctl", "refusal")
+def test_munmap_after_vm_destroy_returns(make_vm, memory, device, sentinel) -> None:
+    """Unmapping memory that a VM mirrored succeeds after the VM was destroyed, and the VM stays gone."""
+    vm, buffer = in_use(make_vm, memory, sentinel)
+    gone = vm.id
+    vm.close()
+    address = buffer.address
+    buffer.munmap()
+    again = memory(CHUNK, address=address, fill=b"\x5a")
+    assert again.bytes(0, 64) == b"\x5a" * 64
+    with refused(errno.ENOENT):
+        device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=gone))
+
+
+@behaviour("gc.closed-vm")
+@acts("store", "ioctl")
+def test_munmap_while_a_vm_is_destroyed_returns(make_vm, memory, sentinel) -> None:
+    """VM_DESTROY and munmap at the same time both return."""
+    for _ in range(4):
+        vm, buffer = in_use(make_vm, memory, sentinel)
+        start = threading.Barrier(2)
+
+        def unmap(buffer: Buffer = buffer, start: threading.Barrier = start) -> None:
+            start.wait()
+            for offset in range(0, CHUNK, CHUNK // 16):
+                buffer.munmap(offset, CHUNK // 16)
+
+        thread = threading.Thread(target=unmap)
+        thread.start()
+        start.wait()
+        vm.close()
+        thread.join(5)
+        assert not thread.is_alive(), "munmap did not return"
+
+
+@behaviour("gc.closed-vm", "gc.vm-close-with-pending")
+@acts("store")
+@pytest.mark.parametrize("first", ["munmap", "destroy"])
+def test_another_vm_of_the_process_is_not_concerned(make_vm, memory, sentinel, first: str) -> None:
+    """Memory that two VMs mirror is unmapped while one of them goes: the other one uses what is mapped next."""
+    vm, buffer = in_use(make_vm, memory, sentinel)
+    other = make_vm(FAULTING)
+    other.mirror()
+    queue = other.queue()
+    queue.store(buffer.address + 4, sentinel())
+    if first == "munmap":
+        buffer.munmap()
+        vm.close()
+    else:
+        vm.close()
+        buffer.munmap()
+    again, value = memory(CHUNK, address=buffer.address), sentinel()
+    queue.store(again.address, value)
+    landed(again, 0, value)
+
+
+@behaviour("gc.closed-vm")
+@acts("store", "ioctl")
+def test_a_file_may_be_closed_right_after_munmap(open_device, make_vm, memory, sentinel) -> None:
+    """close(2) of the device right after munmap of memory in use returns, with all VMs of the file."""
+    for _ in range(4):
+        device = open_device()
+        vm, buffer, value = make_vm(FAULTING, device), memory(CHUNK, align=CHUNK), sentinel()
+        vm.mirror()
+        vm.queue().store(buffer.address, value)
+        landed(buffer, 0, value)
+        buffer.munmap()
+        device.close()

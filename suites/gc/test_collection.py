@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: MIT
+"""Garbage collection of SVM ranges: what is left of memory that the process unmapped.
+
+munmap(2) takes memory from the GPU before it returns (see suites/notifier). What the driver held for it, the range, its
+page tables and its VRAM, is removed later, by a work item: the notifier may not take the locks for that. So there is a
+time in which a range of memory that no longer exists is still there. These tests say that no program can notice:
+
+* everything that looks at ranges collects first: VM_BIND, MADVISE, a GPU fault;
+* without any of them the collector comes by itself, and gives VRAM back;
+* the mirror stays: memory mapped later at the address is used without a new bind;
+* a range goes as a whole, but only the memory that was unmapped is lost.
+
+(xe_svm.c: xe_svm_garbage_collector; drm_gpusvm.c: DOC Partial Unmapping)
+"""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_finds, gpu_sees, landed, needs, refused, wait_until
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range."""
+
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+
+SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+
+pytestmark = needs("page-faults")
+
+
+# Everything that looks at ranges collects first
+
+
+@behaviour("gc.flush-on-bind", "bind.cam.unmap-after-munmap")
+@acts("refusal", "ioctl", "store")
+@SIZES
+def test_vm_bind_right_after_munmap_finds_no_range(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """UNMAP of mirrored memory gives EBUSY while the GPU uses it, and succeeds at once after munmap of it."""
+    buffer, value = memory(size, align=size), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    with refused(errno.EBUSY):
+        mirror_vm.bind(UNMAP, addr=buffer.address, range=size)
+    address = buffer.address
+    buffer.munmap()
+    mirror_vm.bind(UNMAP, addr=address, range=size)
+
+
+@behaviour("gc.flush-on-bind")
+@acts("refusal", "ioctl", "store")
+def test_an_object_takes_the_place_of_unmapped_memory(mirror_vm: Vm, memory, bo, sentinel) -> None:
+    """An object can be bound over mirrored memory right after munmap of it, and the GPU then uses the object."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    queue = mirror_vm.queue()
+    queue.store(buffer.address, sentinel())
+    made = bo(CHUNK)
+    with refused(errno.EBUSY):
+        mirror_vm.bind(addr=buffer.address, range=CHUNK, obj=made.handle)
+    address = buffer.address
+    buffer.munmap()
+    mirror_vm.map(made, address)
+    queue.store(address, value)
+    landed(made.map(), 0, value)
+
+
+@behaviour("gc.flush-on-madvise")
+@acts("store", "ioctl")
+@needs("range-attributes")
+@SIZES
+def test_advice_right_after_munmap_takes_effect(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
+    buffer, value = memory(size, align=size), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    mirror_vm.madvise(address, size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    (area,) = mirror_vm.attributes(address, size)
+    assert (area.start, area.end, area.atomic.val) == (address, address + size, xe.DRM_XE_ATOMIC_CPU)
+
+
+@behaviour("gc.on-fault", "gc.replaces-range-with-mirror")
+@acts("load", "store")
+@SIZES
+def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+    """After munmap, and some other mapping, memory at the same address is what the GPU uses, without a new bind."""
+    buffer = memory(size, align=size)
+    queue.store(buffer.address, sentinel())
+    address = buffer.address
+    buffer.munmap()
+    memory(size, align=size, fill=b"\x99")  # the kernel hands the pages out again
+    again, value = memory(size, address=address), sentinel()
+    again.set_u32(8, value)
+    gpu_finds(queue, {address: 0, address + 8: value})
+    value = sentinel()
+    queue.store(address, value)
+    landed(again, 0, value)
+
+
+@behaviour("gc.on-fault")
+@acts("refusal", "store")
+@SIZES
+def test_a_fault_right_after_munmap_finds_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """A GPU access of memory that was unmapped fails, although the range was valid a moment ago."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue = mirror_vm.queue()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    queue.store(buffer.address, value)
+    address = buffer.address
+    buffer.munmap()
+    with refused(errno.EIO):
+        queue.load(address)
+
+
+# What comes after
+
+
+def smaller(address: int, memory: Callable[..., Buffer]) -> Buffer:
+    """4 KiB where 2 MiB were."""
+    return memory(PAGE, address=address)
+
+
+def two_parts(address: int, memory: Callable[..., Buffer]) -> Buffer:
+    """Two mappings, of which one may not be written."""
+    memory(CHUNK // 2, address=address + CHUNK // 2, protection=PROT_READ)
+    return memory(CHUNK // 2, address=address)
+
+
+def shared(address: int, memory: Callable[..., Buffer]) -> Buffer:
+    """Memory that cannot go to VRAM."""
+    return memory(CHUNK, address=address, shared=True)
+
+
+@behaviour("gc.replaces-range-with-mirror", "gc.on-fault")
+@acts("store")
+@pytest.mark.parametrize("then", [smaller, two_parts, shared], ids=lambda then: then.__name__)
+def test_what_is_mapped_next_may_be_cut_differently(queue: Queue, memory, sentinel, then) -> None:
+    """What was one range of 2 MiB may be memory of any other size or kind when it is mapped again."""
+    buffer = memory(CHUNK, align=CHUNK)
+    queue.store(buffer.address, sentinel())
+    address = buffer.address
+    buffer.munmap()
+    again, value = then(address, memory), sentinel()
+    queue.store(address, value)
+    landed(again, 0, value)
+
+
+@behaviour("gc.repeat-cycles")
+@acts("store")
+@SIZES
+def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, size: int) -> None:
+    """Many rounds of map, GPU store and unmap at one address all succeed."""
+    buffer = memory(size, align=size)
+    for _ in range(16):
+        value = sentinel()
+        queue.store(buffer.address, value)
+        landed(buffer, 0, value)
+        queue.store(buffer.address, sentinel())  # what goes is in the hands of the GPU
+        buffer.remap_fresh()
+
+
+# The collector comes by itself
+
+
+@behaviour("gc.async")
+@acts("ioctl", "load")
+@needs("vram")
+def test_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -> None:
+    """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
+    instance = device.vram[0]
+    buffer = memory(8 * CHUNK, align=CHUNK)
+    before = device.region(instance).used
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    queue.store_all(values)
+    gpu_finds(queue, values)
+    assert device.region(instance).used >= before + buffer.size - CHUNK
+    buffer.munmap()
+    wait_until(lambda: device.region(instance).used <= before + CHUNK, what="the release of VRAM")
+
+
+@behaviour("gc.repeat-cycles", "gc.async")
+@acts("ioctl", "load")
+@needs("vram")
+def test_cycles_through_vram_leak_none(queue: Queue, device, memory, sentinel) -> None:
+    """After many rounds of map, GPU store and unmap, each through VRAM, as much VRAM is in use as before."""
+    instance = device.vram[0]
+    queue.store(memory(PAGE).address, sentinel())
+    before = device.region(instance).used
+    for _ in range(8):
+        buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+        queue.store(buffer.address, value)
+        gpu_sees(queue, buffer.address, value)
+        buffer.munmap()
+    wait_until(lambda: device.region(instance).used <= before, what="the release of VRAM")
+
+
+# A range goes as a whole, its memory does not
+
+
+@behaviour("gc.partial-evict", "invalidate.partial-munmap-keeps-rest")
+@acts("load", "store")
+@pytest.mark.parametrize(
+    ("gone", "size"),
+    [(0, PAGE), (0, CHUNK // 2), (CHUNK // 2, CHUNK // 2), (CHUNK - PAGE, PAGE), (CHUNK // 4, CHUNK // 2)],
+    ids=["first-page", "first-half", "second-half", "last-page", "middle"],
+)
+def test_what_is_left_of_a_range_keeps_its_data(queue: Queue, memory, sentinel, gone: int, size: int) -> None:
+    """When a part of a range is unmapped the range is collected, and the rest has its data, for GPU and CPU."""
+    buffer = memory(CHUNK, align=CHUNK)
+    kept = [offset for offset in range(0, CHUNK, CHUNK // 8) if not gone <= offset < gone + size]
+    values = {buffer.address + offset + 16: sentinel() for offset in kept}
+    queue.store_all(values)
+    buffer.munmap(gone, size)
+    gpu_finds(queue, values)
+    for offset in kept:
+        landed(buffer, offset + 16, values[buffer.address + offset + 16])
+
+
+@behaviour("gc.partial-evict")
+@acts("store", "load")
+def test_a_range_may_be_unmapped_bit_by_bit(queue: Queue, memory, sentinel) -> None:
+    """Memory that goes in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
+    step = CHUNK // 8
+    buffer = memory(CHUNK, align=CHUNK)
+    values = {buffer.address + offset: sentinel() for offset in range(0, CHUNK, step)}
+    queue.store_all(values)
+    while values:
+        first = min(values)
+        gpu_finds(queue, values)
+        landed(buffer, first - buffer.address, values.pop(first))
+        buffer.munmap(first - buffer.address, step)
+
+
+@behaviour("gc.partial-evict", "gc.replaces-range-with-mirror")
+@acts("store", "load")
+def test_a_hole_that_is_filled_belongs_to_the_range_again(queue: Queue, memory, sentinel) -> None:
+    """New memory in the hole of a range that was partly unmapped is used with the rest, which has its data."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = {buffer.address + offset: sentinel() for offset in (0, CHUNK - PAGE)}
+    queue.store_all(values)
+    buffer.munmap(CHUNK // 2, PAGE)
+    filled = memory(PAGE, address=buffer.address + CHUNK // 2)
+    gpu_finds(queue, values | {filled.address: 0})
+    value = sentinel()
+    queue.store(filled.address, value)
+    landed(filled, 0, value)
+    gpu_finds(queue, values)
+
+
+@behaviour("gc.on-fault")
+@acts("store", "load")
+def test_a_part_that_may_only_be_read_is_no_hole(queue: Queue, memory, sentinel) -> None:
+    """Memory that becomes read-only and writable again is not unmapped: nothing is lost."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    queue.store(buffer.address + PAGE, value)
+    buffer.mprotect(PROT_READ, PAGE, PAGE)
+    buffer.mprotect(READ_WRITE, PAGE, PAGE)
+    gpu_sees(queue, buffer.address + PAGE, value)
+    landed(buffer, PAGE, value)
