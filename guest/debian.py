@@ -24,6 +24,7 @@ KEYRINGS = (
 )
 APT_HELPER = Path("/usr/lib/apt/apt-helper")
 INDEX_AGE_S = 24 * 3600
+ABANDONED_S = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -164,7 +165,15 @@ class Archive:
         """The verified .deb files of ``packages``; asks the index first, the pool (by hash) when it has left it."""
         self.downloads.mkdir(parents=True, exist_ok=True)
         with cache.lock("downloads"):
+            self._drop_abandoned()
             return [self._fetch_one(package) for package in packages]
+
+    def _drop_abandoned(self) -> None:
+        """Remove beginnings of downloads that nobody went on with."""
+        for file in self.downloads.glob("*.deb"):
+            # Not its modification time: apt sets that to the mirror's.
+            if time.time() - file.stat().st_ctime > ABANDONED_S:
+                file.unlink()
 
     def _fetch_one(self, package: Package) -> Path:
         path = self.downloads / package.file_name

@@ -3,6 +3,7 @@
 
 import hashlib
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,22 @@ def test_a_damaged_file_in_the_cache_is_fetched_again(monkeypatch: pytest.Monkey
     archive.downloads.mkdir(parents=True)
     (archive.downloads / "a_1_amd64.deb").write_bytes(b"dex")
     assert archive.fetch([PACKAGE])[0].read_bytes() == b"deb"
+
+
+def test_the_beginning_of_a_download_is_dropped_when_nobody_goes_on_with_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    archive = Archive("trixie")
+    FakeApt(archive, monkeypatch)
+    archive.downloads.mkdir(parents=True)
+    beginning = archive.downloads / "b_1_amd64.deb"
+    beginning.write_bytes(b"d")
+    archive.fetch([PACKAGE])
+    assert beginning.exists()
+    later = time.time() + debian.ABANDONED_S + 60
+    monkeypatch.setattr(debian.time, "time", lambda: later)
+    archive.fetch([PACKAGE])
+    assert not beginning.exists()
 
 
 def test_a_file_that_cannot_be_fetched_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
