@@ -42,6 +42,8 @@ def bind(call: Call, args: Any) -> Blocking[None]:
         check.check_op(vm, one)
     queue = _bind_queue(call, vm, args.exec_queue_id)
     yield from vm.svm.flush()
+    if vm.preempt_fence_mode:
+        vm.userptr.look()
     refuse_if(vm.closed_or_banned, errno.ENOENT, "VM is closed or banned")
     for one in binds:
         check.check_range(vm, one)

@@ -44,6 +44,8 @@ def execute(call: Call, args: Any) -> Blocking[None]:
     if not vm.fault_mode and queue.engines[0].group is not None:
         waits = syncs if any(one.needs_wait for one in syncs) else []
         yield from queue.engines[0].group.enter_dma_fence_mode(waits)
+    if not vm.fault_mode:
+        vm.userptr.look()
     if not vm.lr_mode and vm.userptr.needs_repin():
         vm.userptr.pin_all()
     if not args.num_batch_buffer:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mock.driver import migrate
 from mock.driver.devmem import owner
-from mock.driver.errors import Refused
+from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K
 
 if TYPE_CHECKING:
@@ -18,14 +18,21 @@ if TYPE_CHECKING:
     from mock.driver.residence import Stretch
     from mock.driver.vm import Vm
     from mock.driver.vma import Vma
+    from mock.kernel import Mm
 
 
 @dataclass(frozen=True)
 class ProcessPages:
-    """Memory of a process from `address` on, wherever each page is: in system memory or in VRAM within reach."""
+    """Memory of a process at `address`, wherever each page is: in system memory or in VRAM within reach.
+
+    Nobody tells the driver of mprotect(2), nor of what happens to mappings of files, so each access looks: what could
+    not be pinned as a whole is not there.
+    """
 
     process: Process
     address: int
+    size: int
+    writable: bool
 
     def read(self, offset: int, size: int) -> bytes:
         data = b""
@@ -55,12 +62,27 @@ class ProcessPages:
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, Stretch | None]]:
         """Address, size, and where in VRAM it is, of each page of the access; where only once that is asked for."""
+        unusable(self.process.mm, self.address, self.address + self.size, writable=self.writable)
         at = self.address + offset
         end = at + size
         while at < end:
             count = min(end, (at // SZ_4K + 1) * SZ_4K) - at
             yield at, count, self.process.vram.at(at)
             at += count
+
+
+def unusable(mm: Mm, start: int, end: int, *, writable: bool) -> None:
+    """What hmm_range_fault finds wrong with [start, end).
+
+    Raises Refused at the first page that is not there, or a device's (EFAULT), or may not be written though it has to
+    be (EPERM, mm/hmm.c: hmm_vma_fault).
+    """
+    for area in mm.vmas(start, end):
+        if area.start > start or not area.readable or area.file:
+            break
+        refuse_if(writable and not area.writable, errno.EPERM, f"userptr page at {start:#x} is read-only")
+        start = min(area.end, end)
+    refuse_if(start < end, errno.EFAULT, f"userptr page at {start:#x}")
 
 
 class UserptrState:
@@ -107,18 +129,12 @@ class UserptrState:
     def pin(self, vma: Vma) -> None:
         """Get the pages of a VMA (xe_vma_userptr_pin_pages).
 
-        Pages in VRAM that this device reaches stay there. Raises Refused(EFAULT) when the process does not have all
-        of them, or not with the rights asked for, or when they are a device's.
+        Pages in VRAM that this device reaches stay there. Raises Refused, see `unusable`.
         """
         if vma.destroyed:
             return
-        address, end, mm = vma.offset, vma.offset + vma.size, self.vm.mm
-        for area in mm.vmas(address, end):
-            if area.start > address or not area.readable or not (area.writable or vma.read_only) or area.file:
-                break
-            address = min(area.end, end)
-        if address < end:
-            raise Refused(errno.EFAULT, f"userptr page at {address:#x}")
+        end, mm = vma.offset + vma.size, self.vm.mm
+        unusable(mm, vma.offset, end, writable=not vma.read_only)
         migrate.to_system(self._process, vma.offset, end, keep=owner(self.vm.device))
         mm.populate(vma.offset, end)
         if self.invalidated.pop(vma, self) is not self:
@@ -136,6 +152,16 @@ class UserptrState:
     def needs_repin(self) -> bool:
         """Some pages changed (__xe_vm_userptr_needs_repin)."""
         return bool(self.invalidated)
+
+    def look(self) -> None:
+        """Find out what nobody told the driver, before it matters: memory that cannot be pinned any more."""
+        for vma in self._vmas:
+            if vma in self.invalidated or vma.destroyed:
+                continue
+            try:
+                unusable(self.vm.mm, vma.offset, vma.offset + vma.size, writable=not vma.read_only)
+            except Refused:
+                self.changed(vma.offset, vma.offset + vma.size, unmapped=False)
 
     def pin_all(self) -> None:
         """Pin what was invalidated and queue it for rebinding (xe_vm_userptr_pin).
@@ -155,4 +181,4 @@ class UserptrState:
                 self.vm.rebind[vma] = None
 
     def backing(self, vma: Vma) -> ProcessPages:
-        return ProcessPages(self._process, vma.offset)
+        return ProcessPages(self._process, vma.offset, vma.size, not vma.read_only)

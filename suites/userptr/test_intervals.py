@@ -1,0 +1,302 @@
+# SPDX-License-Identifier: MIT
+"""What happens to parts of the memory under a user pointer, by munmap, mremap, madvise and mprotect of any interval.
+
+The binding is by address: whatever is mapped there is what the GPU gets. Its pages are collected all together
+(xe_userptr.c: xe_vma_userptr_pin_pages), so one hole takes the GPU's access to all of it, until the hole is filled or
+unbound; data is never lost by that.
+"""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, intervals, kinds, needs, refused
+from fixtures.intervals import CUTTING, EXACT, INSIDE, MIDDLE, RIGHT, ROOM, Interval, Relation, each_relation
+from fixtures.kinds import KINDS, Kind, each_kind
+from fixtures.layout import Layout
+from fixtures.memory import MREMAP_DONTUNMAP, PROT_READ, READ_WRITE, Buffer, reserve
+from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from ioctl import xe
+
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+
+FAULT = pytest.param(FAULTING, id="fault", marks=needs("page-faults"))
+MODES = pytest.mark.parametrize(
+    "mode", [pytest.param(PLAIN, id="plain"), pytest.param(LONG_RUNNING, id="lr"), FAULT]
+)
+
+
+class Bound:
+    """Six pieces of memory, of which the middle four are bound at AT and were used by the GPU."""
+
+    def __init__(self, layout: Layout, buffer: Buffer) -> None:
+        self.layout = layout
+        self.vm: Vm = layout.vm
+        self.buffer = buffer
+        self.mapping = intervals.middle(buffer)
+        """CPU addresses."""
+        self.vm.map_userptr(AT, self.mapping.start, self.mapping.size)
+        layout.put(self.gpu(self.mapping), buffer, self.offset(self.mapping))
+        layout.check()
+
+    def gpu(self, part: Interval) -> Interval:
+        """GPU addresses of a part of the memory."""
+        return Interval(AT + part.start - self.mapping.start, AT + part.end - self.mapping.start)
+
+    def offset(self, part: Interval) -> int:
+        """Of a part, in the buffer."""
+        return part.start - self.buffer.address
+
+
+@pytest.fixture
+def make_bound(make_vm, memory, make_layout):
+    """``make_bound(mode, kind)``: see Bound."""
+
+    def make(mode: int, kind: Kind = kinds.ANONYMOUS) -> Bound:
+        buffer = memory(ROOM * kind.piece, kind=kind, align=1 << 21)
+        return Bound(make_layout(make_vm(mode).queue(), kind.piece), buffer)
+
+    return make
+
+
+@pytest.fixture
+def unreachable(sentinel):
+    """``unreachable(bound)``: no part of the binding can be used by the GPU, and trying changes nothing."""
+
+    def check(bound: Bound) -> None:
+        for piece in Interval(AT, AT + bound.mapping.size).pieces(bound.mapping.size // 4):
+            with refused(errno.EIO):
+                bound.vm.queue().store(piece.start + 64, sentinel())
+
+    return check
+
+
+@behaviour("userptr.remap-after-munmap", "userptr.fault-mode-freed")
+@acts("store", "load")
+@needs("page-faults")
+@each_kind
+@each_relation
+def test_a_hole_takes_the_binding_until_it_is_filled(
+    make_bound, unreachable, kind: Kind, relation: Relation
+) -> None:
+    """Munmap of a part takes all of the binding from the GPU; new memory there brings the rest back with its data."""
+    bound = make_bound(FAULTING, kind)
+    cut = relation.to(bound.mapping)
+    bound.buffer.munmap(bound.offset(cut), cut.size)
+    if bound.mapping.common(cut):
+        unreachable(bound)
+        bound.buffer.map_again(bound.offset(cut), cut.size)
+        bound.layout.cleared(bound.buffer, cut)
+    bound.layout.check()
+
+
+@behaviour("userptr.remap-after-munmap", "userptr.free-with-binding")
+@acts("store", "load")
+@each_kind
+@each_relation
+def test_the_next_exec_finds_new_memory_in_a_hole(make_bound, kind: Kind, relation: Relation) -> None:
+    """Without page faults, memory mapped anew where a part was unmapped is what the next EXEC uses, beside the rest."""
+    bound = make_bound(PLAIN, kind)
+    cut = relation.to(bound.mapping)
+    bound.buffer.munmap(bound.offset(cut), cut.size)
+    bound.buffer.map_again(bound.offset(cut), cut.size)
+    bound.layout.cleared(bound.buffer, cut)
+    bound.layout.check()
+
+
+@behaviour("userptr.partial-unbind", "userptr.free-with-binding")
+@acts("store", "load", "refusal")
+@needs("page-faults", "range-attributes")
+@intervals.relations(*CUTTING)
+def test_unbinding_a_hole_brings_the_rest_back(make_bound, unreachable, relation: Relation) -> None:
+    """Where a part of the memory was unmapped, UNMAP of that part makes the rest usable again, data and all."""
+    bound = make_bound(FAULTING)
+    (cut,) = bound.mapping.common(relation.to(bound.mapping))
+    bound.buffer.munmap(bound.offset(cut), cut.size)
+    unreachable(bound)
+    hole = bound.gpu(cut)
+    bound.vm.unmap(hole.start, hole.size)
+    bound.layout.take(hole)
+    bound.layout.assert_bound(Interval(AT, AT + bound.mapping.size))
+    bound.layout.check()
+
+
+@behaviour("userptr.partial-unbind", "userptr.unmapped-at-bind")
+@acts("refusal", "load")
+@needs("range-attributes")
+@pytest.mark.parametrize("mode", [pytest.param(PLAIN, id="plain"), FAULT])
+def test_an_unbind_that_would_keep_a_hole_is_refused(make_bound, mode: int) -> None:
+    """UNMAP of a part gives EFAULT, and changes nothing, where memory of a part that stays bound is not mapped."""
+    bound = make_bound(mode)
+    (gone,) = bound.mapping.common(RIGHT.to(bound.mapping))
+    bound.buffer.munmap(bound.offset(gone), gone.size)
+    middle = bound.gpu(MIDDLE.to(bound.mapping))
+    with refused(errno.EFAULT):
+        bound.vm.bind(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=middle.start, range=middle.size)
+    bound.layout.assert_bound(Interval(AT, AT + bound.mapping.size))
+    bound.buffer.map_again(bound.offset(gone), gone.size)
+    bound.layout.cleared(bound.buffer, gone)
+    bound.layout.check()
+
+
+@behaviour("userptr.unmapped-at-bind")
+@acts("store")
+@MODES
+@each_relation
+def test_only_what_is_mapped_whole_can_be_bound(
+    make_vm, memory, make_layout, mode: int, relation: Relation
+) -> None:
+    """MAP_USERPTR of an interval gives EFAULT if any of it is not mapped, and works if all of it is."""
+    vm, buffer = make_vm(mode), memory(ROOM * UNIT)
+    mapping = intervals.middle(buffer)
+    buffer.munmap(0, UNIT)
+    buffer.munmap(buffer.size - UNIT)
+    wanted = relation.to(mapping)
+    if wanted.minus(mapping):
+        with refused(errno.EFAULT):
+            vm.bind(MAP_USERPTR, addr=AT, range=wanted.size, obj_offset=wanted.start)
+        wanted = mapping
+    layout = make_layout(vm.queue(), UNIT)
+    vm.map_userptr(AT, wanted.start, wanted.size)
+    layout.put(Interval(AT, AT + wanted.size), buffer, wanted.start - buffer.address)
+    layout.check()
+
+
+@behaviour("userptr.fault-mode-inval", "userptr.hugetlb-thp", "userptr.file-backed")
+@acts("store", "load")
+@MODES
+@each_kind
+@each_relation
+def test_discarded_memory_reads_as_what_took_its_place(
+    make_bound, mode: int, kind: Kind, relation: Relation
+) -> None:
+    """After MADV_DONTNEED of a part the GPU sees zeros there, or the file's data, and the data of the rest."""
+    bound = make_bound(mode, kind)
+    cut = relation.to(bound.mapping)
+    if kinds.discard(bound.buffer, kind, bound.offset(cut), cut.size):
+        bound.layout.cleared(bound.buffer, cut)
+    bound.layout.check()
+
+
+@behaviour("userptr.free-with-binding", "userptr.remap-after-munmap")
+@acts("store", "load", "refusal")
+@needs("page-faults")
+@each_kind
+@intervals.relations(*INSIDE)
+def test_memory_that_is_moved_away_and_back_keeps_its_data(
+    make_bound, unreachable, kind: Kind, relation: Relation
+) -> None:
+    """Mremap of a part leaves a hole under the binding; when it is moved back, data and binding are as before."""
+    bound = make_bound(FAULTING, kind)
+    cut = relation.to(bound.mapping)
+    part = Buffer(cut.start, cut.size)
+    moved = part.mremap(to=reserve(cut.size, 1 << 21))
+    unreachable(bound)
+    moved.mremap(to=cut.start)
+    bound.layout.check()
+
+
+@behaviour("userptr.remap-after-munmap")
+@acts("store", "load")
+@MODES
+@intervals.relations(*INSIDE)
+def test_pages_moved_from_under_a_binding_are_not_its_any_more(
+    make_bound, sentinel, mode: int, relation: Relation
+) -> None:
+    """After mremap with DONTUNMAP the binding leads to zeros where the pages were, and the moved pages are safe."""
+    bound = make_bound(mode)
+    cut = relation.to(bound.mapping)
+    before = bound.buffer.bytes(bound.offset(cut), cut.size)
+    moved = Buffer(cut.start, cut.size).mremap(to=reserve(cut.size), flags=MREMAP_DONTUNMAP)
+    bound.layout.cleared(bound.buffer, cut)
+    bound.layout.check()
+    assert moved.bytes() == before
+    moved.munmap()
+
+
+@behaviour("userptr.overlapping", "userptr.hugetlb-thp")
+@acts("store", "load")
+@MODES
+@kinds.kinds([kind for kind in KINDS if kind.grows])
+def test_memory_that_grew_can_be_bound_in_full(make_vm, memory, make_layout, mode: int, kind: Kind) -> None:
+    """Mremap that makes memory larger in place disturbs no binding of it, and what is new can be bound behind it."""
+    vm, buffer, size = make_vm(mode), memory(ROOM * kind.piece, kind=kind, align=1 << 21), 4 * kind.piece
+    buffer.munmap(size)
+    vm.map_userptr(AT, buffer.address, size)
+    layout = make_layout(vm.queue(), kind.piece)
+    layout.put(Interval(AT, AT + size), buffer)
+    layout.check()
+    Buffer(buffer.address, size).mremap(buffer.size, flags=0)
+    layout.check()
+    vm.map_userptr(AT + size, buffer.address + size, buffer.size - size)
+    layout.put(Interval(AT + size, AT + buffer.size), buffer, size)
+    layout.check()
+
+
+@behaviour("userptr.free-with-binding")
+@acts("store", "load", "refusal")
+@needs("page-faults")
+@each_kind
+def test_memory_that_shrank_is_usable_as_far_as_it_goes(make_bound, unreachable, kind: Kind) -> None:
+    """Memory made smaller by mremap is taken from the GPU, and is back once the binding is cut to what is left."""
+    bound = make_bound(FAULTING, kind)
+    left = 3 * kind.piece
+    Buffer(bound.buffer.address, bound.buffer.size).mremap(left, flags=0)
+    unreachable(bound)
+    hole = bound.gpu(Interval(bound.buffer.address + left, bound.mapping.end))
+    bound.vm.unmap(hole.start, hole.size)
+    bound.layout.take(hole)
+    bound.layout.check()
+
+
+@behaviour("userptr.prot-read-write-bind")
+@acts("store", "load", "refusal")
+@needs("page-faults")
+@intervals.relations(*CUTTING, EXACT)
+def test_memory_made_read_only_cannot_be_used_by_a_binding_that_may_write(
+    make_bound, unreachable, relation: Relation
+) -> None:
+    """Mprotect of a part to PROT_READ takes a writable binding from the GPU; with PROT_WRITE it is there again."""
+    bound = make_bound(FAULTING)
+    cut = relation.to(bound.mapping)
+    bound.buffer.mprotect(PROT_READ, bound.offset(cut), cut.size)
+    unreachable(bound)
+    bound.buffer.mprotect(READ_WRITE, bound.offset(cut), cut.size)
+    bound.layout.check()
+
+
+@behaviour("userptr.repin-error-keeps-list")
+@acts("store", "load", "refusal")
+@intervals.relations(*CUTTING, EXACT)
+def test_an_exec_that_cannot_collect_the_pages_can_be_tried_again(make_bound, relation: Relation) -> None:
+    """EXEC gives EPERM while a part of a writable binding is read-only memory; once it is not, EXEC works again."""
+    bound = make_bound(PLAIN)
+    cut = relation.to(bound.mapping)
+    bound.buffer.mprotect(PROT_READ, bound.offset(cut), cut.size)
+    for _ in range(2):
+        with refused(errno.EPERM):
+            bound.layout.check()
+    bound.buffer.mprotect(READ_WRITE, bound.offset(cut), cut.size)
+    bound.layout.check()
+
+
+@behaviour("userptr.prot-read-write-bind")
+@acts("refusal", "load")
+@MODES
+@intervals.relations(*INSIDE)
+def test_read_only_memory_is_bound_read_only_or_not_at_all(
+    make_vm, memory, sentinel, mode: int, relation: Relation
+) -> None:
+    """MAP_USERPTR of memory of which a part is PROT_READ gives EPERM, and works with READONLY."""
+    vm, buffer, value = make_vm(mode), memory(4 * UNIT), sentinel()
+    cut = relation.to(intervals.of(buffer))
+    buffer.set_u32(cut.start - buffer.address, value)
+    buffer.mprotect(PROT_READ, cut.start - buffer.address, cut.size)
+    with refused(errno.EPERM):
+        vm.bind(MAP_USERPTR, addr=AT, range=buffer.size, obj_offset=buffer.address)
+    vm.map_userptr(AT, buffer.address, buffer.size, flags=xe.DRM_XE_VM_BIND_FLAG_READONLY)
+    gpu_sees(vm.queue(), AT + cut.start - buffer.address, value)
