@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -107,8 +108,18 @@ class Result:
     kernel_log: str = ""
     seed: str = ""
     replay: str = ""
+    time: str = ""
+    """When it ended."""
     at: int = 0
     """Line of the stream that says so."""
+
+    @property
+    def started(self) -> str:
+        """When it began, as far as it is known."""
+        try:
+            return (datetime.fromisoformat(self.time) - timedelta(seconds=self.duration)).isoformat()
+        except ValueError:
+            return ""
 
     @property
     def line(self) -> str:
@@ -278,28 +289,7 @@ class _Reader:
         except ValueError:
             self.problems.append(f"line {number}: unknown outcome {event.get('outcome')!r}, taken as ERROR")
             outcome, message = Outcome.ERROR, f"unknown outcome {event.get('outcome')!r}; {message}"
-        reason = _mapping(event, "reason")
-        self.results.append(
-            Result(
-                env=env,
-                test=test,
-                outcome=outcome,
-                area=_text(event, "area") or area_of(test),
-                behaviours=_words(event, "behaviours"),
-                acts={k: v for k, v in _mapping(event, "acts").items() if isinstance(v, int)},
-                declared=_words(event, "declared"),
-                reason_code=_text(reason, "code"),
-                reason=_text(reason, "text"),
-                duration=_number(event, "duration"),
-                message=message,
-                longrepr=_text(event, "longrepr"),
-                transcript=_text(event, "transcript"),
-                kernel_log=_text(event, "kernel_log"),
-                seed=_text(event, "seed"),
-                replay=_text(event, "replay"),
-                at=number,
-            )
-        )
+        self.results.append(_result_of(event, outcome, message, number))
 
     def run(self, path: Path) -> Run:
         for (env, test), number in self.running.items():
@@ -356,6 +346,37 @@ class _Reader:
             has = len(done.get(name, ()))
             if has < environment.planned:
                 self.problems.append(f"{name}: {has} of {environment.planned} tests have a result")
+
+
+def result_of(event: Mapping[str, Any]) -> Result:
+    """The result that a ``result`` event tells of, as it is read from a stream; raises ValueError."""
+    event = _clean(event)
+    return _result_of(event, Outcome(_text(event, "outcome")), _text(event, "message"), 0)
+
+
+def _result_of(event: Mapping[str, Any], outcome: Outcome, message: str, number: int) -> Result:
+    env, test = _text(event, "env"), _text(event, "test")
+    reason = _mapping(event, "reason")
+    return Result(
+        env=env,
+        test=test,
+        outcome=outcome,
+        area=_text(event, "area") or area_of(test),
+        behaviours=_words(event, "behaviours"),
+        acts={k: v for k, v in _mapping(event, "acts").items() if isinstance(v, int)},
+        declared=_words(event, "declared"),
+        reason_code=_text(reason, "code"),
+        reason=_text(reason, "text"),
+        duration=_number(event, "duration"),
+        message=message,
+        longrepr=_text(event, "longrepr"),
+        transcript=_text(event, "transcript"),
+        kernel_log=_text(event, "kernel_log"),
+        seed=_text(event, "seed"),
+        replay=_text(event, "replay"),
+        time=_text(event, "time"),
+        at=number,
+    )
 
 
 def area_of(test: str) -> str:

@@ -5,6 +5,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from reports.formats.digest import digest
+from reports.formats.junit import junit
+from reports.formats.kcidb import kcidb
+from reports.formats.ktap import ktap
+from reports.formats.mail import mail
+from reports.formats.markdown import markdown
 from reports.ledger import Ledger
 from reports.merge import Report, merge
 from reports.page import page
@@ -25,15 +31,27 @@ def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:
     ledger = Ledger.load() if ledger is None else ledger
     report = merge([run])
     verdicts = matrix(report, ledger)
-    _write(out, {"index.html": page(report, verdicts, ledger)})
+    _write(out, {"index.html": page(report, verdicts, ledger), "junit.xml": junit(report)})
     written = [path for path in (out / name for name in FILES) if path.exists()]
     return summary(run, verdicts, written)
 
 
 def write_report(report: Report, out: Path, ledger: Ledger) -> list[Path]:
     """Write a report in every format into ``out``, and return what was written; raises OSError."""
-    verdicts = matrix(report, ledger)
-    return _write(out, {"index.html": page(report, verdicts, ledger)})
+    from reports.formats import allure
+
+    digested = digest(report, ledger)
+    texts = {
+        "index.html": page(report, matrix(report, ledger), ledger),
+        "junit.xml": junit(report),
+        "results.ktap": ktap(report),
+        "kcidb.json": kcidb(report, ledger),
+        "summary.md": markdown(digested),
+        "mail.txt": mail(digested),
+    }
+    written = _write(out, texts)
+    allure.write(report, out / "allure-results", ledger)
+    return [*written, out / "allure-results"]
 
 
 def _write(out: Path, texts: dict[str, str]) -> list[Path]:

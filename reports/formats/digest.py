@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""What a person is to be told about a report, in the order of a mail: regressions first, the unchanged folded."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from reports.compare import Change, Comparison, Kind
+from reports.ledger import Ledger
+from reports.merge import Report
+from reports.stream import Outcome, Result
+from reports.verdict import failures, matrix
+
+LISTED = 20
+"""Entries of a section that are listed; more are a number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One test, in all environments where the same is to be said of it."""
+
+    test: str
+    where: tuple[str, ...]
+    """``mock/bmg: PASS -> FAIL`` each."""
+    said: str
+    statements: tuple[tuple[str, str], ...]
+    """(id, title) of what it proves."""
+    replay: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A heading and what is below."""
+
+    title: str
+    entries: tuple[Entry, ...]
+    more: int
+    """Entries that are not listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """All of it."""
+
+    verdict: str
+    """``2 possible regressions`` or ``no failures``."""
+    environments: tuple[tuple[str, str, str], ...]
+    """(name, kernel, score)."""
+    about: tuple[tuple[str, str], ...]
+    problems: tuple[str, ...]
+    sections: tuple[Section, ...]
+    unchanged: str
+
+
+def digest(report: Report, ledger: Ledger) -> Digest:
+    """Make one."""
+    comparison = report.comparison
+    sections = list(_compared(report, comparison, ledger) if comparison else _plain(report, ledger))
+    known = [[result] for result in report.results if result.outcome is Outcome.KNOWN]
+    entries = [_of_results(group, report, ledger) for group in _alike(known)]
+    sections.append(_section("Known issues", entries))
+    counts = (
+        comparison.unchanged
+        if comparison
+        else Counter(r.outcome for r in report.results if not r.outcome.bad)
+    )
+    said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+    return Digest(
+        verdict=_verdict(report, comparison),
+        environments=tuple(_environments(report, ledger)),
+        about=tuple(_about(report)),
+        problems=(
+            *report.problems,
+            *(f"{name} is missing" for name in (comparison.missing if comparison else ())),
+        ),
+        sections=tuple(section for section in sections if section.entries),
+        unchanged=said or "nothing",
+    )
+
+
+def _verdict(report: Report, comparison: Comparison | None) -> str:
+    if not report.results:
+        return "no test ran"
+    if comparison:
+        failing, untested = len(comparison.of(Kind.FAILING)), len(comparison.of(Kind.UNTESTED))
+        words = [_number(failing, "possible regression"), _number(untested, "result") + " no longer there"]
+        parts = [word for word, number in zip(words, (failing, untested), strict=True) if number]
+        return ", ".join(parts) or "no regressions"
+    bad = sum(result.outcome.bad for result in report.results)
+    return _number(bad, "failure") if bad else "no failures"
+
+
+def _number(number: int, word: str) -> str:
+    return f"{number} {word}{'s' * (number != 1)}"
+
+
+def _environments(report: Report, ledger: Ledger) -> Iterable[tuple[str, str, str]]:
+    verdicts = matrix(report, ledger)
+    for column, environment in enumerate(verdicts.environments):
+        score = verdicts.score(column)
+        kernel = environment.fields.get("kernel", "unknown")
+        yield environment.name, kernel, f"{score.passed} / {score.claimed} / {score.total}"
+
+
+def _about(report: Report) -> Iterable[tuple[str, str]]:
+    for run in report.shown:
+        yield "suite", run.suite.get("version", "unknown")
+        yield "seed", run.seed or "unknown"
+        if run.command:
+            yield "command", " ".join(run.command)
+    if report.baseline is not None:
+        yield "baseline", f"{report.baseline.title}, suite {report.baseline.suite.get('version', 'unknown')}"
+
+
+_TITLES = {
+    Kind.FAILING: "Possible regressions",
+    Kind.UNTESTED: "No longer tested",
+    Kind.FLAKY: "Flaky",
+    Kind.REASON: "Fail otherwise than before",
+    Kind.FIXED: "Possible fixes",
+}
+
+
+def _compared(report: Report, comparison: Comparison, ledger: Ledger) -> Iterable[Section]:
+    for kind, title in _TITLES.items():
+        yield _section(title, [_of_changes(group, report, ledger) for group in comparison.groups(kind)])
+
+
+def _plain(report: Report, ledger: Ledger) -> Iterable[Section]:
+    yield _section("Failures", [_of_results(group, report, ledger) for group in failures(report.results)])
+
+
+def _section(title: str, entries: list[Entry]) -> Section:
+    return Section(title, tuple(entries[:LISTED]), max(0, len(entries) - LISTED))
+
+
+def _alike(groups: list[list[Result]]) -> list[list[Result]]:
+    """Results that say the same of a test, together."""
+    alike: dict[tuple[str, str], list[Result]] = {}
+    for group in groups:
+        for result in group:
+            alike.setdefault((result.test, result.line), []).append(result)
+    return list(alike.values())
+
+
+def _of_changes(changes: list[Change], report: Report, ledger: Ledger) -> Entry:
+    results = [change.result for change in changes]
+    where = [f"{change.result.env}: {change.arrow}" for change in changes]
+    rate = changes[0].rate
+    return _entry(results, where, report, ledger, rate)
+
+
+def _of_results(results: list[Result], report: Report, ledger: Ledger) -> Entry:
+    where = [f"{result.env}: {result.outcome.value}" for result in results]
+    return _entry(results, where, report, ledger, "")
+
+
+def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledger, rate: str) -> Entry:
+    first = results[0]
+    waiver = report.waived.by.get((first.env, first.test))
+    return Entry(
+        test=first.test,
+        where=tuple(where),
+        said="; ".join(filter(None, (rate, first.line))),
+        statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
+        replay=first.replay if first.outcome.bad else "",
+        link=waiver.link if waiver else "",
+    )

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: MIT
+"""KCIDB, the report database of KernelCI: I/O schema 5.3, to be sent with its own client.
+
+A kernel is a checkout and a build, a test in an environment a test, a waiver an issue with an incident for each failure
+that it excuses. What the schema has no field for is under ``misc``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+from reports.ledger import Ledger
+from reports.merge import Report
+from reports.stream import Environment, Outcome, Result, Run
+from reports.waivers import Waiver
+
+VERSION = {"major": 5, "minor": 3}
+ORIGIN = "svmcts"
+MAX_EXCERPT = 16384
+
+_STATUS = {
+    Outcome.PASS: "PASS",
+    Outcome.FAIL: "FAIL",
+    Outcome.KNOWN: "FAIL",
+    Outcome.XPASS: "PASS",
+    Outcome.ERROR: "ERROR",
+    Outcome.NOTRUN: "MISS",
+    Outcome.UNTESTED: "SKIP",
+    Outcome.NOT_CLAIMED: "SKIP",
+}
+
+
+def kcidb(report: Report, ledger: Ledger) -> str:
+    """The whole document, as JSON."""
+    checkouts, builds, tests, incidents = [], [], [], []
+    waivers: dict[Waiver, None] = {}
+    for name, environment in report.environments.items():
+        run = report.run_of[name]
+        checkout, build = _kernel(environment, run)
+        checkouts.append(checkout)
+        builds.append(build)
+        for number, result in enumerate(r for r in report.results if r.env == name):
+            test = _test(result, environment, run, build["id"], number, ledger)
+            tests.append(test)
+            waiver = report.waived.by.get((result.env, result.test))
+            if waiver is not None:
+                waivers[waiver] = None
+                incidents.append(_incident(waiver, test["id"]))
+    document: dict[str, Any] = {"version": VERSION, "checkouts": checkouts, "builds": builds, "tests": tests}
+    if waivers:
+        document |= {"issues": [_issue(waiver) for waiver in waivers], "incidents": incidents}
+    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+
+
+def _kernel(environment: Environment, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    release = environment.fields.get("kernel", "unknown")
+    identifier = _id(run.start, environment.name, release)
+    checkout = {
+        "id": identifier,
+        "origin": ORIGIN,
+        "tree_name": _tree(environment),
+        "git_commit_name": release,
+        "comment": f"kernel {release} as run by svm-cts in {environment.name}",
+        "valid": True,
+    }
+    build = {
+        "id": identifier,
+        "checkout_id": identifier,
+        "origin": ORIGIN,
+        "architecture": "x86_64",
+        "status": "PASS",
+        "comment": environment.name,
+        "misc": {
+            "environment": dict(environment.fields),
+            "capabilities": dict(environment.capabilities),
+            "devices": [dict(device) for device in environment.devices],
+            "suite": dict(run.suite),
+            "seed": run.seed,
+            "command": list(run.command),
+        },
+    }
+    return checkout, build
+
+
+def _tree(environment: Environment) -> str:
+    backend = environment.fields.get("backend", "unknown")
+    return "mock" if backend == "mock" else environment.fields.get("machine", "unknown")
+
+
+def _test(
+    result: Result, environment: Environment, run: Run, build: str, number: int, ledger: Ledger
+) -> dict[str, Any]:
+    test: dict[str, Any] = {
+        "id": _id(run.start, result.env, result.test, str(number)),
+        "build_id": build,
+        "origin": ORIGIN,
+        "path": path_of(result),
+        "status": _STATUS[result.outcome],
+        "duration": result.duration,
+        "environment": {
+            "comment": environment.name,
+            "misc": {"platform": environment.fields.get("platform", "")},
+        },
+        "misc": {
+            "outcome": result.outcome.value,
+            "node": result.test,
+            "behaviours": list(result.behaviours),
+            "acts": dict(result.acts),
+            "replay": result.replay,
+        },
+    }
+    if _is_time(result.time or run.start):
+        test["start_time"] = result.started or run.start
+    titles = [ledger[i].title for i in result.behaviours if i in ledger]
+    if comment := result.line or "; ".join(titles):
+        test["comment"] = comment
+    if excerpt := _excerpt(result):
+        test["log_excerpt"] = excerpt
+    return test
+
+
+def path_of(result: Result) -> str:
+    """The dot path of a test: ``svmcts.bind.test_cam.test_map.4K``."""
+    path, _, rest = result.test.partition("::")
+    words = [*path.removeprefix("suites/").removesuffix(".py").split("/"), *re.split(r"::|[\[\]]", rest)]
+    return ".".join(["svmcts", *(re.sub(r"[^a-zA-Z0-9_-]+", "_", word) for word in words if word)])
+
+
+def _excerpt(result: Result) -> str:
+    """The end of what is known: there the failure is."""
+    if result.outcome in (Outcome.PASS, Outcome.NOT_CLAIMED):
+        return ""
+    parts = [result.longrepr, result.transcript, result.kernel_log]
+    text = "\n\n".join(part for part in parts if part)
+    return text[-MAX_EXCERPT:]
+
+
+def _issue(waiver: Waiver) -> dict[str, Any]:
+    issue: dict[str, Any] = {
+        "id": _issue_id(waiver),
+        "version": int(waiver.expires.strftime("%Y%m%d")),
+        "origin": ORIGIN,
+        "report_subject": waiver.reason,
+        "culprit": {"code": True, "tool": False, "harness": False},
+        "comment": f"{waiver.subject}: {waiver.signature}",
+        "misc": {
+            "owner": waiver.owner,
+            "expires": waiver.expires.isoformat(),
+            "environment": waiver.environment,
+            "kernels": waiver.kernels_text,
+        },
+    }
+    if re.match(r"[a-z][a-z0-9+.-]*://\S+$", waiver.link):
+        issue["report_url"] = waiver.link
+    return issue
+
+
+def _incident(waiver: Waiver, test: str) -> dict[str, Any]:
+    return {
+        "id": _id(_issue_id(waiver), test),
+        "origin": ORIGIN,
+        "issue_id": _issue_id(waiver),
+        "issue_version": int(waiver.expires.strftime("%Y%m%d")),
+        "test_id": test,
+        "present": True,
+    }
+
+
+def _issue_id(waiver: Waiver) -> str:
+    return _id(waiver.subject, waiver.environment, waiver.signature)
+
+
+def _id(*parts: str) -> str:
+    """The same for the same object, whenever the report is made."""
+    return f"{ORIGIN}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+
+
+def _is_time(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""KTAP (Documentation/dev-tools/ktap.rst): environments, in them areas, in them tests; ``kunit.py parse`` reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from reports.merge import Report
+from reports.stream import Outcome, Result
+
+VERSION = "KTAP version 1"
+_FAILED = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN})
+_SKIPPED = frozenset({Outcome.NOT_CLAIMED, Outcome.UNTESTED})
+_WORDS = {Outcome.ERROR: "ERROR", Outcome.NOTRUN: "ERROR", Outcome.KNOWN: "XFAIL"}
+
+_Block = tuple[str, list[str], Sequence[Result]]
+"""Name, lines, and the results in it."""
+
+
+def ktap(report: Report) -> str:
+    """The whole document; with no test in it, a plan of none, which a parser reports as such."""
+    blocks: list[_Block] = []
+    for name in report.environments:
+        areas: dict[str, list[Result]] = {}
+        for result in report.results:
+            if result.env == name:
+                areas.setdefault(result.area or "none", []).append(result)
+        if areas:
+            inner: list[_Block] = [(area, _tests(results), results) for area, results in areas.items()]
+            everything = [result for results in areas.values() for result in results]
+            blocks.append((name, _block(inner, []), everything))
+    return "\n".join([*_block(blocks, _head(report)), ""])
+
+
+def _head(report: Report) -> list[str]:
+    lines = [f"# svm-cts {run.suite.get('version', '')}, seed {run.seed}" for run in report.shown]
+    for name, environment in report.environments.items():
+        lines.append(f"# {_name(name)}: kernel {environment.fields.get('kernel', 'unknown')}")
+    return [_line(line) for line in lines]
+
+
+def _block(blocks: list[_Block], head: list[str]) -> list[str]:
+    lines = [VERSION, *head, f"1..{len(blocks)}"]
+    for number, (name, inner, results) in enumerate(blocks, 1):
+        lines += [f"  {line}" for line in inner]
+        lines.append(f"{_sum(results)} {number} {_name(name)}{_skip_all(results)}")
+    return lines
+
+
+def _tests(results: Sequence[Result]) -> list[str]:
+    lines = [VERSION, f"1..{len(results)}"]
+    for number, result in enumerate(results, 1):
+        if result.outcome in _FAILED:
+            said = (*result.behaviours, result.line, f"again: {result.replay}" if result.replay else "")
+            lines += [f"# {_line(text)}" for text in said if text]
+        verdict = "not ok" if result.outcome in _FAILED else "ok"
+        lines.append(f"{verdict} {number} {_name(_short(result))}{_directive(result)}")
+    return lines
+
+
+def _short(result: Result) -> str:
+    """The node id below the folder of the area."""
+    return result.test.removeprefix(f"suites/{result.area}/").removeprefix("suites/")
+
+
+def _directive(result: Result) -> str:
+    if result.outcome in _SKIPPED:
+        return f" # SKIP {_line(result.line).replace('#', '')}".rstrip()
+    if word := _WORDS.get(result.outcome):
+        return f" # {word} {_line(result.line).replace('#', '')}".rstrip()
+    return ""
+
+
+def _sum(results: Sequence[Result]) -> str:
+    return "not ok" if any(result.outcome in _FAILED for result in results) else "ok"
+
+
+def _skip_all(results: Sequence[Result]) -> str:
+    return " # SKIP all of it" if all(result.outcome in _SKIPPED for result in results) else ""
+
+
+def _name(text: str) -> str:
+    """A name has no number sign, which would begin a directive, and no new line."""
+    return _line(text).replace("#", "_")
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""A reply for a mailing list: plain text, what got worse first, what did not change as a number."""
+
+from __future__ import annotations
+
+import textwrap
+
+from reports.formats.digest import Digest, Entry, Section
+
+WIDTH = 76
+
+
+def mail(digest: Digest) -> str:
+    """The whole text."""
+    lines = [f"GPU SVM conformance: {digest.verdict}", ""]
+    for key, value in digest.about:
+        lines += _wrapped(value, f"  {key + ':':<10} ", " " * 13)
+    lines += ["", "Environments: behaviours passed / claimed / all"]
+    width = max((len(name) for name, _, _ in digest.environments), default=0)
+    lines += [f"  {name:<{width}}  {score}  (kernel {kernel})" for name, kernel, score in digest.environments]
+    for problem in digest.problems:
+        lines += _wrapped(problem, "! ", "  ")
+    links: dict[str, int] = {}
+    for section in digest.sections:
+        lines += ["", *_section(section, links)]
+    lines += ["", *_wrapped(f"Unchanged: {digest.unchanged}", "", "  ")]
+    references = [f"[{number}] {link}" for link, number in links.items()]
+    return "\n".join([*lines, *(["", *references] if references else []), ""])
+
+
+def _section(section: Section, links: dict[str, int]) -> list[str]:
+    title = f"{section.title}: {len(section.entries) + section.more}"
+    lines = [title, "-" * len(title)]
+    for entry in section.entries:
+        lines += _entry(entry, links)
+    return [*lines, f"* and {section.more} more"] if section.more else lines
+
+
+def _entry(entry: Entry, links: dict[str, int]) -> list[str]:
+    lines = [f"* {entry.test}"]
+    lines += [f"    {where}" for where in entry.where]
+    if entry.said:
+        said = entry.said
+        if entry.link:
+            number = links.setdefault(entry.link, len(links) + 1)
+            said = (
+                f"{said.replace(entry.link, f'[{number}]')}" if entry.link in said else f"{said} [{number}]"
+            )
+        lines += _wrapped(said, "    ", "      ")
+    for identifier, title in entry.statements:
+        lines += _wrapped(f"{identifier}: {title}" if title else identifier, "    ", "      ")
+    return [*lines, f"    $ {entry.replay}"] if entry.replay else lines
+
+
+def _wrapped(text: str, first: str, rest: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_long_words=False,
+        break_on_hyphens=False,
+    ) or [first.rstrip()]
