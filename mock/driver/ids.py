@@ -40,6 +40,16 @@ class IdMap(Generic[T]):
             heapq.heappush(self._free, number)
         return item
 
+    def erase(self, number: int) -> T | None:
+        """Like ``pop``, without a look at whether the number is in use (xa_erase).
+
+        Erasing 0, which was never given, makes it the next number: the array only remembers that it is not free by a
+        mark, and storing nothing there sets the mark. An array that holds nothing has no place for one.
+        """
+        if number == 0 and self._objects and 0 not in self._objects and 0 not in self._free:
+            heapq.heappush(self._free, 0)
+        return self.pop(number)
+
     def __iter__(self) -> Iterator[T]:
         return iter(list(self._objects.values()))
 

@@ -193,7 +193,7 @@ def destroy(call: Call, args: Any) -> None:
     """xe_exec_queue_destroy_ioctl(). Jobs in flight complete with an error."""
     refuse_if(args.pad, errno.EINVAL, "pad")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    queue = call.file.queues.pop(args.exec_queue_id)
+    queue = call.file.queues.erase(args.exec_queue_id)
     if queue is None:
         raise Refused(errno.ENOENT, "no such exec queue")
     discard(queue)

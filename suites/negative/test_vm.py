@@ -144,7 +144,7 @@ READ_FAULTS = Table(
     ),
     row(
         "data",
-        lambda *_: unwritable(FAULTS * ENTRY),
+        lambda *_: unwritable(),
         (EFAULT, EINVAL),
         behaviour("vm.getprop.bad-pointer"),
     ),

@@ -42,9 +42,12 @@ def unreadable(size: int) -> tuple[int, ...]:
     return (0, 8, forbidden, forbidden - size + 8, KERNEL, NON_CANONICAL)
 
 
-def unwritable(size: int) -> tuple[int, ...]:
-    """Addresses to which ``size`` bytes cannot be written: the unreadable ones, and what may be read only."""
-    return (*unreadable(size), _pages())
+def unwritable() -> tuple[int, ...]:
+    """Where nothing can be written: NULL, low, no access, the kernel's, and what may be read only.
+
+    Not half out of the mapping: the kernel may write the half that is inside before it finds out.
+    """
+    return (0, 8, _pages() + 2 * PAGE, KERNEL, NON_CANONICAL, _pages())
 
 
 def looping_chain(*_: object) -> Iterator[int]:

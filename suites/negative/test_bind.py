@@ -1,0 +1,539 @@
+# SPDX-License-Identifier: MIT
+"""VM_BIND with one thing wrong (xe_vm.c: vm_bind_ioctl_check_args, xe_vm_bind_ioctl), op by op."""
+
+import ctypes
+from collections.abc import Callable, Iterator
+from errno import EFAULT, EINVAL, ENOBUFS, ENOENT
+
+import pytest
+
+from fixtures import behaviour, needs
+from fixtures.memory import PAGE
+from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from fixtures.vm import Vm
+from ioctl import xe
+from suites.negative import syncs
+from suites.negative.places import AREA, BLOCK, Neighbour, areas, whole
+from suites.negative.values import (
+    KERNEL,
+    beyond,
+    create_queue,
+    looping_chain,
+    off_page,
+    strange_objects,
+    strange_queues,
+    strange_vms,
+    unreadable,
+)
+
+pytestmark = needs("range-attributes")
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+AUTORESET = xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET
+FLAGS = 0xFF
+INJECT = 1 << 31
+"""Makes a debug kernel fail on purpose; not part of the uAPI."""
+OP = ctypes.sizeof(xe.drm_xe_vm_bind_op)
+RESERVED_PAT = (16, 19)
+"""Indices that the table of Xe2 leaves out (xe_pat.c: xe2_pat_table)."""
+
+
+def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:
+    """Address and range that leave the VM."""
+    return beyond(1 << call.device.known_config.va_bits)
+
+
+def padding(op: str) -> tuple[Row, ...]:
+    """What the uAPI says must be zero in an op, and the kernel does not look at."""
+    unchecked = behaviour("bind.args.op-pad-unchecked")
+    return tuple(
+        row(f"{op}.{field}", some_bits, None, unchecked)
+        for field in ("extensions", "pad", "pad2", "reserved")
+    )
+
+
+def pat(op: str) -> tuple[Row, ...]:
+    """A PAT index, which every op needs to be right, also those that map nothing."""
+    return (
+        row(f"{op}.pat_index", (32, 255, 0x7FFF, 0xFFFF), EINVAL, behaviour("bind.pat.out-of-range")),
+        row(
+            f"{op}.pat_index",
+            RESERVED_PAT,
+            EINVAL,
+            behaviour("bind.pat.reserved"),
+            needs("xe2"),
+            label="reserved",
+        ),
+    )
+
+
+def place(op: str) -> tuple[Row, ...]:
+    """Address and range."""
+    return (
+        row(f"{op}.range", (0,), EINVAL, behaviour("bind.range.zero"), label="zero"),
+        row(f"{op}.range", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+        row(f"{op}.addr", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+        row(
+            (f"{op}.addr", f"{op}.range"),
+            beyond_space,
+            EINVAL,
+            behaviour("bind.range.beyond-va"),
+            label="beyond",
+        ),
+    )
+
+
+def flags(op: str) -> tuple[Row, ...]:
+    """Flags that nobody knows."""
+    unknown = unknown_bits(FLAGS, but=INJECT)
+    return (row(f"{op}.flags", unknown, EINVAL, behaviour("bind.args.flags-unknown"), label="unknown"),)
+
+
+def no_region(op: str) -> tuple[Row, ...]:
+    """The region of a prefetch, on another op."""
+    region = f"{op}.prefetch_mem_region_instance"
+    return (row(region, each_bit, EINVAL, behaviour("bind.prefetch.region-only-prefetch")),)
+
+
+def only_map(op: str) -> tuple[Row, ...]:
+    """Flags that belong to MAP, on another op."""
+    return (
+        row(f"{op}.flags", (NULL,), EINVAL, behaviour("bind.null.rules"), label="null"),
+        row(f"{op}.flags", (MIRROR,), EINVAL, behaviour("bind.cam.map-only"), label="mirror"),
+        row(
+            f"{op}.flags",
+            (xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS,),
+            EINVAL,
+            behaviour("bind.decompress.rules"),
+            label="decompress",
+        ),
+        row(f"{op}.flags", (AUTORESET,), EINVAL, behaviour("bind.autoreset.requires-cam"), label="autoreset"),
+    )
+
+
+def kind(op: str, *others: int) -> tuple[Row, ...]:
+    """An op that does not exist, and others that do not take the same arguments."""
+    rows = (row(f"{op}.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),)
+    return (*rows, row(f"{op}.op", others, EINVAL, behaviour("bind.args.op-arguments"), label="other"))
+
+
+HEADER = (
+    row("extensions", each_bit, EINVAL, behaviour("bind.args.extensions")),
+    row("extensions", looping_chain, EINVAL, behaviour("bind.args.extensions"), label="loop"),
+    row("vm_id", strange_vms, EINVAL, behaviour("bind.args.unknown-vm", "vm.lookup-errno-map")),
+    row("vm_id", (0,), EINVAL, behaviour("bind.args.unknown-vm"), label="none"),
+    row("exec_queue_id", strange_queues, ENOENT, behaviour("bind.queue.unknown")),
+    row(
+        "exec_queue_id",
+        lambda call, _: [create_queue(call.device, call.build().argument.vm_id)],
+        EINVAL,
+        behaviour("bind.queue.wrong-class"),
+        label="for-batches",
+    ),
+    row("pad", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
+    row("pad2", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
+    row("num_syncs", (1025, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.args.num-syncs-limit")),
+    row("num_syncs", (1, 1024), EFAULT, behaviour("sync.array-fault"), label="of-nothing"),
+    row("reserved", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
+)
+"""All but the operations."""
+
+BIND_OBJECT = Table(
+    {"": xe.drm_xe_vm_bind},
+    *HEADER,
+    # With more than one the union is a pointer, and the op in place begins with extensions = 0.
+    row("num_binds", (2, 1024), EFAULT, behaviour("bind.args.vector-fault")),
+    row(
+        "num_binds",
+        (1 << 25, 1 << 31, 0xFFFF_FFFF),
+        ENOBUFS,
+        behaviour("bind.args.vector-too-large"),
+        label="huge",
+    ),
+    *padding("bind"),
+    row("bind.obj", strange_objects, ENOENT, behaviour("bind.map.unknown-obj")),
+    row("bind.obj", (0,), EINVAL, behaviour("bind.map.needs-obj"), label="none"),
+    *pat("bind"),
+    row("bind.obj_offset", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+    row(
+        ("bind.obj_offset", "bind.range"),
+        (
+            (BLOCK, BLOCK),
+            (0, 2 * BLOCK),
+            (PAGE, BLOCK),
+            (1 << 40, PAGE),
+            ((1 << 64) - PAGE, PAGE),
+            ((1 << 64) - PAGE, 2 * PAGE),
+            ((1 << 64) - BLOCK, BLOCK),
+        ),
+        EINVAL,
+        behaviour("bind.bo.bounds"),
+        label="outside",
+    ),
+    *place("bind"),
+    *kind("bind", UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
+    *flags("bind"),
+    row("bind.flags", (NULL,), EINVAL, behaviour("bind.null.rules"), label="null"),
+    row("bind.flags", (MIRROR,), EINVAL, behaviour("bind.cam.requires-fault-mode"), label="mirror"),
+    row("bind.flags", (AUTORESET,), EINVAL, behaviour("bind.autoreset.requires-cam"), label="autoreset"),
+    *no_region("bind"),
+    # Without syncs the pointer to them is not read.
+    elsewhere=("syncs",),
+)
+
+
+@pytest.fixture
+def bind(bo, sentinel) -> Callable[..., Call]:
+    """``bind(vm, op, ...)``: a VM_BIND in a VM that has a neighbour below; ``undo`` is unmapping."""
+
+    def made(
+        vm: Vm, fields: Callable[[], dict[str, int]], undo: Callable[[], None] | None = None, **options
+    ) -> Call:
+        neighbour = Neighbour(vm, bo(BLOCK), sentinel())
+
+        def argument() -> xe.drm_xe_vm_bind:
+            return xe.drm_xe_vm_bind(vm_id=vm.id, num_binds=1, bind=vm.operation(**fields()))
+
+        return Call(
+            vm.device,
+            xe.DRM_IOCTL_XE_VM_BIND,
+            syncs.with_sync(argument, options["sync"]) if "sync" in options else argument,
+            state=lambda: whole(vm, neighbour),
+            undo=lambda _: undo() if undo else vm.unmap(AREA, BLOCK),
+        )
+
+    return made
+
+
+@pytest.fixture
+def bind_object(bind, plain_vm, bo):
+    """MAP of an object."""
+    handle = bo(BLOCK).handle
+    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle})
+
+
+@BIND_OBJECT.rows
+def test_a_bind_of_an_object_with_one_thing_wrong_binds_nothing(bind_object: Call, wrong: Row) -> None:
+    """MAP of an object with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(bind_object)
+
+
+MIRROR_ROWS = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", (1, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.cam.obj-mbz")),
+    *pat("bind"),
+    row(
+        "bind.cpu_addr_mirror_offset",
+        (PAGE, 1 << 63, (1 << 64) - PAGE),
+        EINVAL,
+        behaviour("bind.cam.offset-mbz"),
+    ),
+    *place("bind"),
+    row("bind.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),
+    row(
+        "bind.op",
+        (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
+        EINVAL,
+        behaviour("bind.cam.map-only"),
+        label="other",
+    ),
+    *flags("bind"),
+    *no_region("bind"),
+)
+
+
+@pytest.fixture
+def bind_mirror(bind, fault_vm):
+    """MAP of a mirror of the process."""
+    return bind(fault_vm, lambda: {"addr": AREA, "range": BLOCK, "flags": MIRROR})
+
+
+@needs("cpu-addr-mirror")
+@MIRROR_ROWS.rows
+def test_a_mirror_with_one_thing_wrong_binds_nothing(bind_mirror: Call, wrong: Row) -> None:
+    """A mirror with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(bind_mirror)
+
+
+NULL_ROWS = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", (1, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.null.rules")),
+    *pat("bind"),
+    row("bind.obj_offset", (PAGE, 1 << 63, (1 << 64) - PAGE), EINVAL, behaviour("bind.null.rules")),
+    *place("bind"),
+    row("bind.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),
+    row(
+        "bind.op",
+        (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
+        EINVAL,
+        behaviour("bind.null.rules"),
+        label="other",
+    ),
+    *flags("bind"),
+    *no_region("bind"),
+)
+
+
+@pytest.fixture
+def bind_null(bind, plain_vm):
+    """MAP of nothing: reads give zeros."""
+    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "flags": NULL})
+
+
+@NULL_ROWS.rows
+def test_a_null_bind_with_one_thing_wrong_binds_nothing(bind_null: Call, wrong: Row) -> None:
+    """MAP of NULL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(bind_null)
+
+
+def no_memory(call: Call, _: str) -> Iterator[int]:
+    """Where the process has nothing, or has forbidden itself access, at once or half way."""
+    right = call.build().argument.bind.userptr
+    yield 0
+    yield right + BLOCK  # the guard page behind the buffer
+    yield right + BLOCK - PAGE
+    yield right - PAGE
+
+
+USERPTR = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", (1, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("userptr.obj-mbz")),
+    *pat("bind"),
+    row("bind.userptr", off_page, EINVAL, behaviour("userptr.unaligned"), label="unaligned"),
+    row("bind.userptr", no_memory, EFAULT, behaviour("userptr.unmapped-at-bind"), label="no-memory"),
+    row("bind.userptr", (KERNEL,), EFAULT, behaviour("userptr.kernel-address"), label="kernel"),
+    *place("bind"),
+    *kind("bind", MAP, UNMAP_ALL),
+    *flags("bind"),
+    *only_map("bind"),
+    *no_region("bind"),
+)
+
+
+@pytest.fixture
+def bind_userptr(bind, plain_vm, memory):
+    """MAP_USERPTR of memory of the process, which has no access to the pages beside it."""
+    buffer = memory(BLOCK)
+    return bind(
+        plain_vm, lambda: {"op": MAP_USERPTR, "addr": AREA, "range": BLOCK, "obj_offset": buffer.address}
+    )
+
+
+@USERPTR.rows
+def test_a_bind_of_process_memory_with_one_thing_wrong_binds_nothing(bind_userptr: Call, wrong: Row) -> None:
+    """MAP_USERPTR with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(bind_userptr)
+
+
+UNMAP_ROWS = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", (1, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.unmap.obj-mbz")),
+    *pat("bind"),
+    row("bind.obj_offset", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+    *place("bind"),
+    *kind("bind", MAP, UNMAP_ALL),
+    *flags("bind"),
+    *only_map("bind"),
+    *no_region("bind"),
+)
+
+
+@pytest.fixture
+def unbind(bind, plain_vm, bo):
+    """UNMAP of an object that is bound; undone by binding it again."""
+    made = bo(BLOCK)
+    plain_vm.map(made, AREA)
+    return bind(
+        plain_vm,
+        lambda: {"op": UNMAP, "addr": AREA, "range": BLOCK},
+        undo=lambda: plain_vm.map(made, AREA),
+    )
+
+
+@UNMAP_ROWS.rows
+def test_an_unbind_with_one_thing_wrong_unbinds_nothing(unbind: Call, wrong: Row) -> None:
+    """UNMAP with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(unbind)
+
+
+UNMAP_ALL_ROWS = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", strange_objects, ENOENT, behaviour("bind.map.unknown-obj")),
+    row("bind.obj", (0,), EINVAL, behaviour("bind.unmap-all.rules"), label="none"),
+    *pat("bind"),
+    row("bind.obj_offset", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+    row("bind.range", (1, PAGE, 1 << 63), EINVAL, behaviour("bind.unmap-all.rules")),
+    row("bind.addr", (1, PAGE, 1 << 63), EINVAL, behaviour("bind.unmap-all.rules")),
+    *kind("bind", MAP, UNMAP, MAP_USERPTR, PREFETCH),
+    *flags("bind"),
+    *only_map("bind"),
+    *no_region("bind"),
+)
+
+
+@pytest.fixture
+def unbind_all(bind, plain_vm, bo):
+    """UNMAP_ALL of an object that is bound; undone by binding it again."""
+    made = bo(BLOCK)
+    plain_vm.map(made, AREA)
+    return bind(
+        plain_vm, lambda: {"op": UNMAP_ALL, "obj": made.handle}, undo=lambda: plain_vm.map(made, AREA)
+    )
+
+
+@UNMAP_ALL_ROWS.rows
+def test_an_unbind_of_an_object_with_one_thing_wrong_unbinds_nothing(unbind_all: Call, wrong: Row) -> None:
+    """UNMAP_ALL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    wrong.prove(unbind_all)
+
+
+def unknown_regions(call: Call, _: str) -> Iterator[int]:
+    """Regions that MEM_REGIONS does not list, and numbers that only look like one when their bits are counted."""
+    listed = {region.instance for region in call.device.known_regions}
+    yield from (number for number in range(64) if number not in listed)
+    yield from (64, 128, 0x100, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFE)
+
+
+PREFETCH_ROWS = Table(
+    {"bind": xe.drm_xe_vm_bind_op},
+    *padding("bind"),
+    row("bind.obj", (1, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.prefetch.obj-mbz")),
+    *pat("bind"),
+    row("bind.obj_offset", off_page, EINVAL, behaviour("bind.align.addr-range"), label="unaligned"),
+    *place("bind"),
+    *kind("bind", MAP, UNMAP_ALL),
+    *flags("bind"),
+    *only_map("bind"),
+    row(
+        "bind.prefetch_mem_region_instance", unknown_regions, EINVAL, behaviour("bind.prefetch.region-exists")
+    ),
+)
+
+
+@pytest.fixture
+def prefetch(plain_vm, bo):
+    """PREFETCH of an object in system memory to where it is, which nobody can see."""
+    plain_vm.map(bo(BLOCK), AREA)
+    return Call(
+        plain_vm.device,
+        xe.DRM_IOCTL_XE_VM_BIND,
+        lambda: xe.drm_xe_vm_bind(
+            vm_id=plain_vm.id, num_binds=1, bind=plain_vm.operation(PREFETCH, addr=AREA, range=BLOCK)
+        ),
+    )
+
+
+@PREFETCH_ROWS.rows
+def test_a_prefetch_with_one_thing_wrong_is_refused(prefetch: Call, wrong: Row, plain_vm: Vm) -> None:
+    """PREFETCH with one wrong field is refused: the VM's areas stay."""
+    before = areas(plain_vm)
+    wrong.prove(prefetch)
+    assert areas(plain_vm) == before
+
+
+LAST = Table(
+    {"last": xe.drm_xe_vm_bind_op},
+    row("vector_of_binds", lambda *_: unreadable(3 * OP), EFAULT, behaviour("bind.args.vector-fault")),
+    row(
+        "num_binds",
+        (1 << 25, 1 << 31, 0xFFFF_FFFF),
+        ENOBUFS,
+        behaviour("bind.args.vector-too-large"),
+        label="huge",
+    ),
+    row("last.obj", strange_objects, ENOENT, behaviour("bind.array.atomic", "bind.map.unknown-obj")),
+    row("last.pat_index", (255,), EINVAL, behaviour("bind.array.atomic", "bind.pat.out-of-range")),
+    row("last.obj_offset", off_page, EINVAL, behaviour("bind.array.atomic", "bind.align.addr-range")),
+    row("last.range", (0, 2 * BLOCK), EINVAL, behaviour("bind.array.atomic", "bind.bo.bounds")),
+    row(
+        ("last.addr", "last.range"),
+        beyond_space,
+        EINVAL,
+        behaviour("bind.array.atomic", "bind.range.beyond-va"),
+    ),
+    row("last.op", above(PREFETCH), EINVAL, behaviour("bind.array.atomic", "bind.args.op-unknown")),
+    row(
+        "last.flags",
+        unknown_bits(FLAGS, but=INJECT),
+        EINVAL,
+        behaviour("bind.array.atomic", "bind.args.flags-unknown"),
+    ),
+    row("last.prefetch_mem_region_instance", (1,), EINVAL, behaviour("bind.prefetch.region-only-prefetch")),
+    *padding("last"),
+)
+
+
+@pytest.fixture
+def bind_array(plain_vm, bo, sentinel):
+    """Three ops in one call: an object at two places, with a hole that is cut out of a third."""
+    neighbour = Neighbour(plain_vm, bo(BLOCK), sentinel())
+    handle = bo(BLOCK).handle
+
+    def build() -> Parts:
+        vector = (xe.drm_xe_vm_bind_op * 3)(
+            plain_vm.operation(addr=AREA, range=BLOCK, obj=handle),
+            plain_vm.operation(UNMAP, addr=AREA + PAGE, range=PAGE),
+            plain_vm.operation(addr=AREA + BLOCK, range=BLOCK, obj=handle),
+        )
+        argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=3)
+        argument.vector_of_binds = ctypes.addressof(vector)
+        return Parts(argument, vector, last=vector[2])
+
+    return Call(
+        plain_vm.device,
+        xe.DRM_IOCTL_XE_VM_BIND,
+        build,
+        state=lambda: whole(plain_vm, neighbour),
+        undo=lambda _: plain_vm.unmap(AREA, 2 * BLOCK),
+    )
+
+
+@LAST.rows
+def test_an_array_of_binds_with_one_thing_wrong_in_the_last_binds_nothing(
+    bind_array: Call, wrong: Row
+) -> None:
+    """An array whose last op has one wrong field is refused as a whole: no op of it takes effect."""
+    wrong.prove(bind_array)
+
+
+@pytest.fixture
+def bind_and_signal(bind, plain_vm, bo, syncobj):
+    """MAP of an object that signals a syncobj."""
+    handle, done = bo(BLOCK).handle, syncobj()
+    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, sync=done.sync)
+
+
+@Table({"sync": xe.drm_xe_sync}, *syncs.BINARY, *syncs.array_rows()).rows
+def test_a_bind_with_a_wrong_sync_binds_nothing(bind_and_signal: Call, wrong: Row) -> None:
+    """MAP with a syncobj to signal that has one wrong field is refused: nothing is bound."""
+    wrong.prove(bind_and_signal)
+
+
+@pytest.fixture
+def bind_and_write_fence(bind, plain_vm, bo, memory, sentinel):
+    """MAP of an object that writes a user fence."""
+    handle, fence = bo(BLOCK).handle, memory(PAGE)
+
+    def sync() -> xe.drm_xe_sync:
+        return xe.drm_xe_sync(
+            type=syncs.USER_FENCE, flags=syncs.SIGNAL, addr=fence.address, timeline_value=sentinel()
+        )
+
+    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, sync=sync)
+
+
+@Table({"sync": xe.drm_xe_sync}, *syncs.fence_rows(bind=True), elsewhere=("sync.timeline_value",)).rows
+def test_a_bind_with_a_wrong_user_fence_binds_nothing(bind_and_write_fence: Call, wrong: Row) -> None:
+    """MAP with a user fence that has one wrong field is refused: nothing is bound."""
+    wrong.prove(bind_and_write_fence)

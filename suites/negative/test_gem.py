@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""GEM_CREATE and GEM_MMAP_OFFSET with one thing wrong (xe_bo.c), with extensions and without."""
+
+import ctypes
+import itertools
+from collections.abc import Iterator
+from errno import E2BIG, EFAULT, EINVAL, ENOENT
+
+import pytest
+
+from fixtures import behaviour
+from fixtures.memory import PAGE
+from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from ioctl import xe
+from suites.negative.values import (
+    close_object,
+    create_object,
+    looping_chain,
+    objects,
+    off_page,
+    strange_objects,
+    strange_vms,
+    unreadable,
+)
+
+DEFER = xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
+SCANOUT = xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
+VISIBLE = xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
+FLAGS = DEFER | SCANOUT | VISIBLE | xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION
+WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
+EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
+
+
+def unknown_regions(call: Call, _: str) -> Iterator[int]:
+    """No region at all, and each that MEM_REGIONS does not list, alone and next to system memory."""
+    listed = sum(1 << region.instance for region in call.device.known_regions)
+    yield 0
+    for bit in range(32):
+        if not listed >> bit & 1:
+            yield 1 << bit
+            yield 1 | 1 << bit
+
+
+def long_chain(*_: object) -> Iterator[int]:
+    """17 well-formed extensions, one more than may be chained."""
+    chain = (xe.drm_xe_ext_set_property * 17)()
+    for here, behind in itertools.pairwise(chain):
+        here.base.next_extension = ctypes.addressof(behind)
+    yield ctypes.addressof(chain)
+
+
+GEM_CREATE = Table(
+    xe.drm_xe_gem_create,
+    row("extensions", lambda *_: unreadable(EXTENSION)[1:], EFAULT, behaviour("abi.gem-extensions")),
+    row("extensions", looping_chain, E2BIG, behaviour("abi.gem-extensions"), label="loop"),
+    row("extensions", long_chain, E2BIG, behaviour("abi.gem-extensions"), label="long"),
+    row("size", (0,), EINVAL, behaviour("abi.gem-create.args"), label="zero"),
+    row("size", off_page, EINVAL, behaviour("abi.gem-create.args"), label="unaligned"),
+    row("placement", unknown_regions, EINVAL, behaviour("abi.gem-create.args")),
+    row("flags", unknown_bits(FLAGS), EINVAL, behaviour("abi.gem-create.args"), label="unknown"),
+    row(
+        "flags",
+        (VISIBLE, VISIBLE | DEFER),
+        EINVAL,
+        behaviour("abi.gem-create.args"),
+        label="visible-without-vram",
+    ),
+    row(
+        "flags",
+        (SCANOUT, SCANOUT | DEFER),
+        EINVAL,
+        behaviour("abi.gem-create.args"),
+        label="scanout-write-back",
+    ),
+    row("vm_id", strange_vms, ENOENT, behaviour("abi.gem-create.args", "vm.lookup-errno-map")),
+    row("handle", each_bit, EINVAL, behaviour("abi.gem-create.args")),
+    row("cpu_caching", (0,), EINVAL, behaviour("abi.gem-create.args"), label="none"),
+    row("cpu_caching", above(WC), EINVAL, behaviour("abi.gem-create.args")),
+    row("pad", each_bit, EINVAL, behaviour("abi.gem-create.args")),
+    row("reserved", each_bit, EINVAL, behaviour("abi.gem-create.args")),
+)
+
+
+@pytest.fixture
+def gem_create(device):
+    """GEM_CREATE of 64 KiB of system memory, cached."""
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_GEM_CREATE,
+        lambda: xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=WB),
+        state=lambda: objects(device),
+        undo=lambda argument: close_object(device, argument.handle),
+    )
+
+
+@GEM_CREATE.rows
+def test_a_gem_create_with_one_thing_wrong_makes_no_object(gem_create: Call, wrong: Row) -> None:
+    """GEM_CREATE with one wrong field is refused, and the file has no handle more."""
+    wrong.prove(gem_create)
+
+
+EXTENSIONS = Table(
+    {"second": xe.drm_xe_ext_set_property},
+    row(
+        "second.base.next_extension",
+        lambda *_: unreadable(EXTENSION)[1:],
+        EFAULT,
+        behaviour("abi.gem-extensions"),
+    ),
+    row("second.base.next_extension", looping_chain, E2BIG, behaviour("abi.gem-extensions"), label="loop"),
+    row("second.base.name", above(0), EINVAL, behaviour("abi.gem-extensions")),
+    row("second.base.pad", each_bit, EINVAL, behaviour("abi.gem-extensions")),
+    row("second.property", above(0), EINVAL, behaviour("abi.gem-extensions")),
+    row("second.pad", each_bit, EINVAL, behaviour("abi.gem-extensions")),
+    row("second.value", (2, 3, 1 << 32, (1 << 64) - 1), EINVAL, behaviour("abi.gem-extensions")),
+    row("second.reserved", some_bits, None, behaviour("abi.extension-reserved")),
+)
+
+
+@pytest.fixture
+def gem_create_with_extensions(device):
+    """GEM_CREATE with two extensions that change nothing: no protected content."""
+
+    def build() -> Parts:
+        first, second = xe.drm_xe_ext_set_property(), xe.drm_xe_ext_set_property()
+        first.base.next_extension = ctypes.addressof(second)
+        argument = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=WB)
+        argument.extensions = ctypes.addressof(first)
+        return Parts(argument, first, second=second)
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_GEM_CREATE,
+        build,
+        state=lambda: objects(device),
+        undo=lambda argument: close_object(device, argument.handle),
+    )
+
+
+@EXTENSIONS.rows
+def test_a_gem_create_whose_second_extension_is_wrong_makes_no_object(
+    gem_create_with_extensions: Call, wrong: Row
+) -> None:
+    """A wrong field in the last extension of a chain refuses the whole GEM_CREATE."""
+    wrong.prove(gem_create_with_extensions)
+
+
+GEM_MMAP_OFFSET = Table(
+    xe.drm_xe_gem_mmap_offset,
+    row("extensions", each_bit, EINVAL, behaviour("abi.gem-mmap-offset.args")),
+    row("extensions", looping_chain, EINVAL, behaviour("abi.gem-mmap-offset.args"), label="loop"),
+    row("handle", strange_objects, ENOENT, behaviour("abi.gem-mmap-offset.args")),
+    row("handle", (0,), ENOENT, behaviour("abi.gem-mmap-offset.args"), label="none"),
+    row("flags", unknown_bits(1), EINVAL, behaviour("abi.gem-mmap-offset.args")),
+    row("flags", (1,), EINVAL, behaviour("abi.gem-mmap-offset.args"), label="barrier-with-handle"),
+    row("offset", (1, PAGE, 1 << 63), None, behaviour("abi.output-in")),
+    row("reserved", each_bit, EINVAL, behaviour("abi.gem-mmap-offset.args")),
+)
+
+
+@pytest.fixture
+def gem_mmap_offset(device):
+    """GEM_MMAP_OFFSET of an object."""
+    handle = create_object(device)
+    return Call(device, xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, lambda: xe.drm_xe_gem_mmap_offset(handle=handle))
+
+
+@GEM_MMAP_OFFSET.rows
+def test_a_gem_mmap_offset_with_one_thing_wrong_is_refused(gem_mmap_offset: Call, wrong: Row) -> None:
+    """GEM_MMAP_OFFSET with one wrong field is refused, and tells no offset."""
+    wrong.prove(gem_mmap_offset)

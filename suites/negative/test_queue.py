@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one thing wrong (xe_exec_queue.c)."""
+
+import ctypes
+import itertools
+from collections.abc import Iterator
+from errno import E2BIG, EFAULT, EINVAL, ENOENT
+
+import pytest
+
+from fixtures import acts, behaviour, known, refused
+from fixtures.device import Device
+from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from fixtures.vm import Vm
+from ioctl import xe
+from suites.negative.values import (
+    create_queue,
+    destroy_queue,
+    queues,
+    strange_queues,
+    strange_vms,
+    unreadable,
+)
+
+PRIORITY = xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_PRIORITY
+LAST_PROPERTY = xe.DRM_XE_EXEC_QUEUE_SET_DISABLE_STATE_CACHE_PERF_FIX
+NORMAL, HIGH = 1, 2
+EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
+ENGINE = ctypes.sizeof(xe.drm_xe_engine_class_instance)
+MOST = 9
+"""Engines that one queue may name: XE_HW_ENGINE_MAX_INSTANCE."""
+
+
+def priority(next_extension: int = 0) -> xe.drm_xe_ext_set_property:
+    """The extension that gives a queue normal priority."""
+    extension = xe.drm_xe_ext_set_property(property=PRIORITY, value=NORMAL)
+    extension.base.next_extension = next_extension
+    return extension
+
+
+def loop(*_: object) -> Iterator[int]:
+    """An extension that comes after itself."""
+    extension = priority()
+    extension.base.next_extension = ctypes.addressof(extension)
+    yield ctypes.addressof(extension)
+
+
+def long_chain(*_: object) -> Iterator[int]:
+    """17 extensions, one more than may be chained."""
+    chain = (xe.drm_xe_ext_set_property * 17)(*[priority()] * 17)
+    for here, behind in itertools.pairwise(chain):
+        here.base.next_extension = ctypes.addressof(behind)
+    yield ctypes.addressof(chain)
+
+
+EXEC_QUEUE_CREATE = Table(
+    {
+        "": xe.drm_xe_exec_queue_create,
+        "engine": xe.drm_xe_engine_class_instance,
+        "extension": xe.drm_xe_ext_set_property,
+    },
+    row("extensions", lambda *_: unreadable(EXTENSION)[1:], EFAULT, behaviour("execq.create.extensions")),
+    row("extensions", loop, E2BIG, behaviour("execq.create.extensions"), label="loop"),
+    row("extensions", long_chain, E2BIG, behaviour("execq.create.extensions"), label="long"),
+    row("width", (0, MOST + 1, 0xFFFF), EINVAL, behaviour("execq.create.args")),
+    row("num_placements", (0, MOST + 1, 0xFFFF), EINVAL, behaviour("execq.create.args")),
+    row(
+        ("width", "num_placements"),
+        ((5, 2), (3, 4), (0xFFFF, 0xFFFF)),
+        EINVAL,
+        behaviour("execq.create.args"),
+    ),
+    row("vm_id", strange_vms, ENOENT, behaviour("execq.create.unknown-vm", "vm.lookup-errno-map")),
+    row("vm_id", (0,), ENOENT, behaviour("execq.create.unknown-vm"), label="none"),
+    row("flags", unknown_bits(xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT), EINVAL, behaviour("execq.create.args")),
+    row("exec_queue_id", (1, 0xFFFF_FFFF), None, behaviour("abi.output-in")),
+    row("instances", lambda *_: unreadable(ENGINE)[:3], EFAULT, behaviour("execq.create.instances-fault")),
+    row(
+        "instances",
+        lambda *_: unreadable(ENGINE)[4:],
+        EFAULT,
+        behaviour("execq.create.instances-fault"),
+        label="no-user-address",
+    ),
+    row("reserved", each_bit, EINVAL, behaviour("execq.create.args")),
+    row("engine.engine_class", above(xe.DRM_XE_ENGINE_CLASS_VM_BIND), EINVAL, behaviour("execq.create.args")),
+    row("engine.engine_instance", (63, 255, 0x8000, 0xFFFF), EINVAL, behaviour("execq.create.args")),
+    row("engine.gt_id", (63, 255, 0xFFFF), EINVAL, behaviour("execq.create.args")),
+    row(
+        "engine.gt_id",
+        (0x100, 0x8000),
+        EINVAL,
+        behaviour("execq.create.args"),
+        known("A GT id is cut to 8 bits", first="6.17"),
+        label="high-byte",
+    ),
+    row("engine.pad", some_bits, None, behaviour("execq.create.unchecked")),
+    row(
+        "extension.base.next_extension",
+        lambda *_: unreadable(EXTENSION)[1:],
+        EFAULT,
+        behaviour("execq.create.extensions"),
+    ),
+    row("extension.base.name", above(0), EINVAL, behaviour("execq.create.extensions")),
+    row("extension.base.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
+    row("extension.property", above(LAST_PROPERTY), EINVAL, behaviour("execq.create.extensions")),
+    row("extension.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
+    row("extension.value", above(HIGH), EINVAL, behaviour("execq.create.extensions"), label="priority"),
+    row("extension.reserved", some_bits, None, behaviour("abi.extension-reserved")),
+)
+
+
+@pytest.fixture
+def exec_queue_create(device, plain_vm):
+    """EXEC_QUEUE_CREATE on one engine, with normal priority."""
+
+    def build() -> Parts:
+        engine = xe.drm_xe_engine_class_instance.from_buffer_copy(device.engine())
+        extension = priority()
+        argument = xe.drm_xe_exec_queue_create(
+            extensions=ctypes.addressof(extension),
+            width=1,
+            num_placements=1,
+            vm_id=plain_vm.id,
+            instances=ctypes.addressof(engine),
+        )
+        return Parts(argument, engine=engine, extension=extension)
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE,
+        build,
+        state=lambda: queues(device),
+        undo=lambda argument: destroy_queue(device, argument.exec_queue_id),
+    )
+
+
+@EXEC_QUEUE_CREATE.rows
+def test_an_exec_queue_create_with_one_thing_wrong_makes_no_queue(
+    exec_queue_create: Call, wrong: Row
+) -> None:
+    """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and the file has no queue more."""
+    wrong.prove(exec_queue_create)
+
+
+BIND_QUEUE = Table(
+    {"engine": xe.drm_xe_engine_class_instance},
+    row("width", (2,), EINVAL, behaviour("execq.create.bind-class")),
+    row("num_placements", (2,), EINVAL, behaviour("execq.create.bind-class")),
+    row("vm_id", strange_vms, ENOENT, behaviour("execq.create.unknown-vm")),
+    row("engine.engine_instance", each_bit, EINVAL, behaviour("execq.create.bind-class")),
+    row("engine.gt_id", (63, 255, 0xFFFF), EINVAL, behaviour("execq.create.args")),
+    row("engine.pad", some_bits, None, behaviour("execq.create.unchecked")),
+    elsewhere=("engine.engine_class",),
+)
+
+
+@pytest.fixture
+def bind_queue_create(device, plain_vm):
+    """EXEC_QUEUE_CREATE of a queue for binds; there is room for a second engine behind the first."""
+
+    def build() -> Parts:
+        engines = (xe.drm_xe_engine_class_instance * 2)()
+        engines[0].engine_class = engines[1].engine_class = xe.DRM_XE_ENGINE_CLASS_VM_BIND
+        argument = xe.drm_xe_exec_queue_create(
+            width=1, num_placements=1, vm_id=plain_vm.id, instances=ctypes.addressof(engines)
+        )
+        return Parts(argument, engines, engine=engines[0])
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE,
+        build,
+        state=lambda: queues(device),
+        undo=lambda argument: destroy_queue(device, argument.exec_queue_id),
+    )
+
+
+@BIND_QUEUE.rows
+def test_a_bind_queue_with_one_thing_wrong_is_not_made(bind_queue_create: Call, wrong: Row) -> None:
+    """A queue for binds takes one place and instance 0, and nothing is made of anything else."""
+    wrong.prove(bind_queue_create)
+
+
+EXEC_QUEUE_DESTROY = Table(
+    xe.drm_xe_exec_queue_destroy,
+    row("exec_queue_id", strange_queues, ENOENT, behaviour("execq.destroy.args")),
+    row("pad", each_bit, EINVAL, behaviour("execq.destroy.args")),
+    row("reserved", each_bit, EINVAL, behaviour("execq.destroy.args")),
+)
+
+
+@pytest.fixture
+def exec_queue_destroy(device, plain_vm):
+    """EXEC_QUEUE_DESTROY; undone by making another queue."""
+    made = [create_queue(device, plain_vm.id)]
+
+    def again(_: object) -> None:
+        made[0] = create_queue(device, plain_vm.id)
+
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_EXEC_QUEUE_DESTROY,
+        lambda: xe.drm_xe_exec_queue_destroy(exec_queue_id=made[0]),
+        state=lambda: queues(device),
+        undo=again,
+    )
+
+
+@EXEC_QUEUE_DESTROY.rows
+def test_an_exec_queue_destroy_with_one_thing_wrong_destroys_nothing(
+    exec_queue_destroy: Call, wrong: Row
+) -> None:
+    """EXEC_QUEUE_DESTROY with one wrong field is refused, and the queue lives on."""
+    wrong.prove(exec_queue_destroy)
+
+
+@behaviour("execq.destroy.args", "execq.create.id-nonzero")
+@acts("refusal", "ioctl")
+@known("EXEC_QUEUE_DESTROY of 0 makes 0 an id", first="6.17")
+def test_the_number_of_no_queue_stays_that_of_none(device: Device, plain_vm: Vm) -> None:
+    """EXEC_QUEUE_DESTROY of 0 gives ENOENT, and 0, which means no queue to other ioctls, is given to none later."""
+    create_queue(device, plain_vm.id)
+    with refused(ENOENT):
+        destroy_queue(device, 0)
+    assert create_queue(device, plain_vm.id) != 0
+
+
+EXEC_QUEUE_GET_PROPERTY = Table(
+    xe.drm_xe_exec_queue_get_property,
+    row("extensions", some_bits, None, behaviour("execq.getprop.unchecked")),
+    row("exec_queue_id", strange_queues, ENOENT, behaviour("execq.getprop")),
+    row("exec_queue_id", (0,), ENOENT, behaviour("execq.getprop"), label="none"),
+    row("property", above(0), EINVAL, behaviour("execq.getprop")),
+    row("value", (1, 1 << 63), None, behaviour("abi.output-in")),
+    row("reserved", each_bit, EINVAL, behaviour("execq.getprop")),
+)
+
+
+@pytest.fixture
+def exec_queue_get_property(device, plain_vm):
+    """EXEC_QUEUE_GET_PROPERTY that asks whether a queue is banned."""
+    number = create_queue(device, plain_vm.id)
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY,
+        lambda: xe.drm_xe_exec_queue_get_property(exec_queue_id=number),
+    )
+
+
+@EXEC_QUEUE_GET_PROPERTY.rows
+def test_an_exec_queue_get_property_with_one_thing_wrong_is_refused(
+    exec_queue_get_property: Call, wrong: Row
+) -> None:
+    """EXEC_QUEUE_GET_PROPERTY with one wrong field is refused, and tells nothing."""
+    wrong.prove(exec_queue_get_property)
