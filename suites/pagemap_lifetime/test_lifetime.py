@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: MIT
+"""Page descriptors of VRAM: made when needed, kept while used, given back under pressure (drm_pagemap_util.c).
+
+/proc/iomem shows them: the physical addresses that they stand for have the device's name. To let the kernel drop
+what it can make again (drop_caches) is memory pressure for those that nobody uses.
+"""
+
+from __future__ import annotations
+
+import errno
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
+from fixtures.choices import chose
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.pci import Slot
+from fixtures.vm import FAULTING, Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+DEFAULT = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
+
+pytestmark = needs("page-faults", "vram")
+
+observed = needs("device-pages", "root")
+"""For tests that look at the descriptors."""
+
+
+def pressure() -> None:
+    """The kernel frees what it can make again."""
+    Path("/proc/sys/vm/drop_caches").write_text("2")
+
+
+def gone(slot: Slot) -> bool:
+    """Whether a device has no page descriptors, now that there is pressure."""
+    pressure()
+    return not slot.page_descriptors
+
+
+def make(device: Device) -> Vm:
+    """A mirror of the process on a device."""
+    vm = Vm(device, FAULTING)
+    vm.mirror()
+    return vm
+
+
+def use(vm: Vm, buffer: Buffer, value: int) -> None:
+    """The GPU sees what the CPU stored, in VRAM."""
+    buffer.set_u32(0, value)
+    gpu_sees(vm.queue(), buffer.address, value)
+    assert not buffer.present()
+
+
+def advise(vm: Vm, buffer: Buffer, fd: int, region: int = 0) -> None:
+    """Advice: where the memory is to be."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=fd,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        region_instance=region,
+    )
+
+
+@pytest.fixture
+def slot(open_device) -> Slot:
+    """The device, without page descriptors: whatever had any before is released."""
+    with open_device() as device:
+        slot = Slot(device)
+    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+    return slot
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+@behaviour("pml.lazy-creation")
+@acts("ioctl")
+@observed
+def test_descriptors_are_made_when_first_needed(slot: Slot, open_device, bo) -> None:
+    """An open device, a plain VM and objects in VRAM need no page descriptors; a VM in fault mode does."""
+    device = open_device()
+    Vm(device).close()
+    bo(CHUNK, device=device, placement=1 << device.vram[0]).close()
+    chose(f"{len(slot.page_descriptors)} sets of page descriptors before the first VM in fault mode")
+    vm = Vm(device, FAULTING)
+    assert len(slot.page_descriptors) == len(device.vram)
+    vm.close()
+
+
+@behaviour("pml.cached")
+@acts("load")
+@observed
+def test_descriptors_stay_for_the_next_vm(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+    """When the last VM is gone its page descriptors may stay, and those of the next VM work."""
+    device = open_device()
+    Vm(device, FAULTING).close()
+    kept = slot.page_descriptors
+    vm = make(device)
+    same = slot.page_descriptors == kept
+    chose(
+        f"page descriptors without a user: {'kept' if kept else 'freed'}, {'found' if same else 'made'} again"
+    )
+    use(vm, buffer, sentinel())
+    vm.close()
+
+
+@behaviour("pml.single-per-region")
+@acts("ioctl")
+@observed
+def test_vms_share_the_descriptors_of_a_region(slot: Slot, open_device) -> None:
+    """VMs that are made at the same time, by several descriptors, share one set of page descriptors for a region."""
+    devices, vms, ready = [open_device() for _ in range(6)], [], threading.Barrier(6)
+
+    def join(device: Device) -> None:
+        ready.wait()
+        vms.append(Vm(device, FAULTING))
+
+    threads = [threading.Thread(target=join, args=(device,)) for device in devices]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(vms) == len(devices)
+    assert len(slot.page_descriptors) == len(devices[0].vram)
+    for vm in vms:
+        vm.close()
+
+
+@behaviour("pml.shrinker", "pml.shrink-then-reuse", "pml.vm-holds-local")
+@acts("load", "store")
+@observed
+def test_pressure_frees_descriptors_without_a_user(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+    """Pressure leaves page descriptors to an idle VM, frees them after the last VM, and then a VM makes new ones."""
+    device, vm = open_device(), None
+    for _ in range(2):
+        vm = Vm(device, FAULTING)
+        used = slot.page_descriptors
+        assert used
+        for _ in range(3):
+            pressure()
+        assert slot.page_descriptors == used
+        vm.mirror()
+        use(vm, buffer, sentinel())
+        value = sentinel()
+        vm.queue().store(buffer.address, value)
+        landed(buffer, 0, value)
+        vm.close()
+        wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+
+
+@behaviour("pml.shrink-race")
+@acts("load")
+@observed
+@pytest.mark.timeout(60)
+def test_vms_come_and_go_under_pressure(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+    """VMs that are made and closed while there is pressure work, each of them, and the memory keeps its data."""
+    stop, device = threading.Event(), open_device()
+
+    def press() -> None:
+        while not stop.is_set():
+            pressure()
+
+    presser = threading.Thread(target=press)
+    presser.start()
+    try:
+        for _ in range(20):
+            vm, value = make(device), sentinel()
+            use(vm, buffer, value)
+            vm.close()
+            assert buffer.u32(0) == value
+    finally:
+        stop.set()
+        presser.join()
+    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+
+
+@pytest.fixture
+def interruptions() -> Iterator[list[int]]:
+    """Signals arrive all the time: those that did."""
+    arrived: list[int] = []
+    before = signal.signal(signal.SIGVTALRM, lambda number, _frame: arrived.append(number))
+    # Of the process's own running time: system calls are interrupted wherever they are.
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2e-4, 2e-4)
+    try:
+        yield arrived
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+@behaviour("pml.interruptible")
+@acts("ioctl", "load")
+def test_signals_do_not_break_the_making_of_vms(
+    open_device, interruptions: list[int], buffer: Buffer, sentinel
+) -> None:
+    """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
+    device = open_device()
+    deadline = 1000
+    while len(interruptions) < 20 and deadline:
+        deadline -= 1
+        vm = uninterrupted(lambda: Vm(device, FAULTING))
+        uninterrupted(vm.mirror)
+        uninterrupted(lambda vm=vm: advise(vm, buffer, device.fd, device.vram[0]))
+        uninterrupted(vm.close)
+    assert len(interruptions) >= 20
+    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    vm = make(device)
+    use(vm, buffer, sentinel())
+    vm.close()
+
+
+def uninterrupted(call: Callable[[], object]) -> object:
+    """What a call returns when it is made again after each EINTR."""
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno != errno.EINTR:
+                raise
+
+
+@behaviour("pml.data-after-vm-destroy")
+@acts("cpu-fault")
+@pytest.mark.parametrize("how", ["vm", "descriptor"])
+def test_memory_in_vram_outlives_its_vm(open_device, memory, rng, how: str) -> None:
+    """After VM_DESTROY, or the close of the descriptor, memory that is in VRAM comes back with its data."""
+    buffer, data, device = memory(3 * CHUNK, align=CHUNK), rng.randbytes(3 * CHUNK), open_device()
+    buffer.write(0, data)
+    vm = make(device)
+    vm.prefetch(buffer.address, buffer.size, device.vram[0])
+    if how == "vm":
+        vm.close()
+    else:
+        device.close()
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    returned(buffer, CHUNK, data[CHUNK:])
+    returned(buffer, 0, data[:CHUNK])
+    vm.close()
+
+
+@behaviour("pml.page-holds")
+@acts("cpu-fault", "load")
+@observed
+def test_memory_in_vram_keeps_its_descriptors(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+    """Memory in VRAM keeps page descriptors after VM and descriptor are closed, until the last of it has left."""
+    device, value = open_device(), sentinel()
+    vm = make(device)
+    use(vm, buffer, value)
+    used = slot.page_descriptors
+    vm.close()
+    device.close()
+    for _ in range(3):
+        pressure()
+    assert slot.page_descriptors == used
+    returned(buffer, 0, value.to_bytes(4, "little"))
+    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+
+
+def unbind(vm: Vm, buffer: Buffer) -> None:
+    """The memory goes, and then the mirror of it, which could not go while it was in use."""
+    buffer.munmap()
+    vm.unmap(buffer.address, buffer.size)
+
+
+RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
+    "other-advice": lambda vm, buffer: advise(vm, buffer, DEFAULT),
+    "unbind": unbind,
+    "destroy": lambda vm, buffer: vm.close(),
+}
+
+
+@behaviour("pml.vma-holds-remote")
+@acts("load")
+@observed
+@needs("two-devices", "interconnect")
+@pytest.mark.parametrize("how", RELEASES)
+def test_advice_keeps_the_descriptors_of_the_device_that_it_names(
+    devices: list[Device], make_vm, buffer: Buffer, sentinel, how: str
+) -> None:
+    """Advice keeps the page descriptors of another device until there is other advice, an unbind, or no VM."""
+    vm, remote, value = make_vm(FAULTING), Slot(devices[1]), sentinel()
+    wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
+    vm.mirror()
+    advise(vm, buffer, devices[1].fd, devices[1].vram[0])
+    named = remote.page_descriptors
+    assert len(named) == 1
+    # A split area keeps them as the whole did.
+    advise(vm, Buffer(buffer.address, CHUNK // 2), DEFAULT)
+    for _ in range(3):
+        pressure()
+    assert remote.page_descriptors == named
+    buffer.set_u32(CHUNK - 4, value)
+    gpu_sees(vm.queue(), buffer.end - 4, value)
+    assert buffer.u32(CHUNK - 4) == value
+    RELEASES[how](vm, buffer)
+    wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
+
+
+@behaviour("pml.remove-no-crash", "pml.unbind-direct-destroy", "pml.revoke-on-offline")
+@acts("cpu-fault", "load")
+@needs("driver-unbind", "root")
+@pytest.mark.timeout(60)
+def test_the_driver_goes_while_memory_is_in_vram(device: Device, mirror_vm: Vm, unplug, memory, rng) -> None:
+    """When the driver is taken from a device that has memory in VRAM, the process keeps its data, and all else goes."""
+    buffer, data, slot = memory(4 * CHUNK, align=CHUNK), rng.randbytes(4 * CHUNK), Slot(device)
+    buffer.write(0, data)
+    gpu_sees(mirror_vm.queue(), buffer.address, int.from_bytes(data[:4], "little"))
+    mirror_vm.prefetch(buffer.address, buffer.size, device.vram[0])
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    assert slot.page_descriptors
+    with unplug(device):
+        assert buffer.bytes() == data
+        count("cpu-fault")
+    mirror_vm.close()
+    wait_until(lambda: not slot.page_descriptors, what="the end of page descriptors, without pressure")
+
+
+@behaviour("pml.remove-no-crash")
+@acts("load")
+@needs("driver-unbind", "root")
+@pytest.mark.timeout(60)
+def test_a_device_that_is_back_works(
+    device: Device, mirror_vm: Vm, unplugged, memory, open_device, sentinel
+) -> None:
+    """A device whose driver was taken away under load and given back makes VMs that work on the same memory."""
+    buffer, slot = memory(2 * CHUNK, align=CHUNK), Slot(device)
+    use(mirror_vm, buffer, sentinel())
+    slot.unbind()
+    try:
+        device.close()
+        mirror_vm.close()
+        assert buffer.present()
+    finally:
+        slot.bind()
+    vm = make(open_device())
+    use(vm, buffer, sentinel())
+    vm.close()

@@ -1,0 +1,417 @@
+# SPDX-License-Identifier: MIT
+"""PREFETCH of mirrored memory: the faults that are to come happen now (xe_vm.c: prefetch_ranges)."""
+
+import errno
+import mmap
+import os
+import threading
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.choices import chose
+from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.queue import Queue
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest range."""
+SYSTEM = 0
+CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+
+pytestmark = needs("page-faults")
+
+
+def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+    """Another value at the start, the middle and the end of each chunk of a buffer, stored by the CPU: by offset."""
+    values = {}
+    for start in range(0, buffer.size, CHUNK):
+        for offset in (start, start + CHUNK // 2, start + CHUNK - 4):
+            values[offset] = sentinel()
+            buffer.set_u32(offset, values[offset])
+    return values
+
+
+def places(vm: Vm) -> list[int]:
+    """The regions that memory can be in: system memory, and the device's own."""
+    return [SYSTEM, *vm.device.vram]
+
+
+def is_there(buffer: Buffer, region: int) -> bool:
+    """Whether all of a buffer is in system memory, or none of it."""
+    present = {buffer.present(offset) for offset in range(0, buffer.size, PAGE)}
+    return present == {region == SYSTEM}
+
+
+@pytest.fixture
+def ready(queue: Queue) -> Queue:
+    """A queue that has run: what it needs for itself is there."""
+    queue.run(Batch().noop())
+    return queue
+
+
+@behaviour("prefetch.to-system", "prefetch.ufence")
+@acts("load")
+@needs("debugfs")
+@pytest.mark.parametrize("first", ["cpu", "gpu"])
+def test_prefetch_brings_memory_to_system_memory(
+    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, first: str
+) -> None:
+    """PREFETCH to system memory has the memory there, wherever it was, and mapped: GPU accesses do not fault."""
+    buffer = memory(2 * CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    if first == "gpu":
+        for start in range(0, buffer.size, CHUNK):
+            ready.store(buffer.address + start + PAGE, sentinel())
+    mirror_vm.prefetch(buffer.address, buffer.size, SYSTEM)
+    assert is_there(buffer, SYSTEM)
+    before = counters.snapshot()
+    for offset, value in values.items():
+        gpu_sees(ready, buffer.address + offset, value)
+    counters.still("svm_pagefault_count", since=before)
+
+
+@behaviour("prefetch.wrong-location-moves", "prefetch.to-vram", "prefetch.to-system")
+@acts("load", "store")
+@needs("vram")
+def test_prefetch_moves_memory_that_is_valid_elsewhere(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+    """PREFETCH to one region after the other moves the memory each time, though the GPU has it mapped."""
+    buffer = memory(CHUNK, align=CHUNK)
+    for region in (*mirror_vm.device.vram, SYSTEM, *mirror_vm.device.vram[::-1], SYSTEM):
+        values = numbered(buffer, sentinel)
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        assert is_there(buffer, region)
+        for offset, value in values.items():
+            gpu_sees(queue, buffer.address + offset, value)
+        value = sentinel()
+        queue.store(buffer.address + PAGE, value)
+        assert is_there(buffer, region)
+        landed(buffer, PAGE, value)
+
+
+@behaviour("prefetch.valid-skipped")
+@acts("load")
+@needs("svm-counters")
+def test_a_second_prefetch_does_nothing(mirror_vm: Vm, ready: Queue, memory, sentinel, counters) -> None:
+    """The same PREFETCH again copies nothing and takes no mapping away, in each region."""
+    buffer = memory(CHUNK, align=CHUNK)
+    for region in places(mirror_vm):
+        values = numbered(buffer, sentinel)
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        before = counters.snapshot()
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        assert is_there(buffer, region)
+        for offset, value in values.items():
+            gpu_sees(ready, buffer.address + offset, value)
+        for name in ("svm_device_copy_kb", "svm_cpu_copy_kb", "svm_pagefault_count", "svm_tlb_inval_count"):
+            counters.still(name, since=before)
+
+
+ADVICE = {
+    "none": None,
+    "system": xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM,
+    "device": xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE,
+}
+
+
+@behaviour("prefetch.consult")
+@acts("load")
+@pytest.mark.parametrize("advice", ADVICE)
+def test_prefetch_consults_the_advice(mirror_vm: Vm, queue: Queue, memory, sentinel, advice: str) -> None:
+    """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if any."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values, location = numbered(buffer, sentinel), ADVICE[advice]
+    if location is not None:
+        mirror_vm.madvise(
+            buffer.address,
+            CHUNK,
+            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            devmem_fd=location & 0xFFFF_FFFF,
+            migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        )
+    mirror_vm.prefetch(buffer.address, CHUNK, CONSULT)
+    assert is_there(buffer, SYSTEM if advice == "system" else [*mirror_vm.device.vram, SYSTEM][0])
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("prefetch.all-tiles")
+@acts("load")
+@needs("multi-tile", "debugfs")
+def test_prefetch_maps_for_every_tile(mirror_vm: Vm, memory, sentinel, counters) -> None:
+    """After PREFETCH to any region no engine of any tile faults on the memory."""
+    buffer, engines = memory(CHUNK, align=CHUNK), {}
+    for engine in mirror_vm.device.known_engines:
+        engines.setdefault(engine.gt_id, engine)
+    queues = [mirror_vm.queue(engine) for engine in engines.values()]
+    for queue in queues:
+        queue.run(Batch().noop())
+    for region in places(mirror_vm):
+        values = numbered(buffer, sentinel)
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        before = counters.snapshot()
+        for queue in queues:
+            for offset, value in values.items():
+                gpu_sees(queue, buffer.address + offset, value)
+        counters.still("svm_pagefault_count", since=before)
+
+
+@behaviour("prefetch.holes-skipped")
+@acts("load")
+@needs("debugfs")
+def test_prefetch_skips_holes(mirror_vm: Vm, ready: Queue, memory, sentinel, counters) -> None:
+    """PREFETCH over memory with holes maps what there is on both sides of each."""
+    buffer = memory(6 * CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    for hole in (0, 2, 3):
+        buffer.munmap(hole * CHUNK, CHUNK)
+    for region in places(mirror_vm):
+        mirror_vm.prefetch(buffer.address, buffer.size, region)
+        before = counters.snapshot()
+        for offset, value in values.items():
+            if offset // CHUNK in (1, 4, 5):
+                gpu_sees(ready, buffer.address + offset, value)
+        counters.still("svm_pagefault_count", since=before)
+
+
+@behaviour("prefetch.all-hole", "prefetch.ufence")
+@acts("ioctl", "load")
+def test_prefetch_where_the_process_has_nothing_succeeds(
+    mirror_vm: Vm, queue: Queue, memory, sentinel
+) -> None:
+    """PREFETCH of addresses without memory succeeds and signals; memory that is mapped there later is used."""
+    buffer = memory(CHUNK, align=CHUNK)
+    buffer.munmap()
+    for region in places(mirror_vm):
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+    again, value = memory(CHUNK, address=buffer.address), sentinel()
+    again.set_u32(PAGE, value)
+    gpu_sees(queue, again.address + PAGE, value)
+
+
+@behaviour("prefetch.no-vma", "prefetch.ufence")
+@acts("ioctl")
+def test_prefetch_where_nothing_is_bound_succeeds(fault_vm: Vm, memory, sentinel) -> None:
+    """PREFETCH of addresses at which the VM has nothing succeeds, signals its fence, and moves nothing."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    for region in places(fault_vm):
+        fault_vm.prefetch(buffer.address, CHUNK, region)
+        assert is_there(buffer, SYSTEM)
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("prefetch.partial-range")
+@acts("load", "fault")
+@needs("debugfs")
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [(0, CHUNK), (CHUNK + PAGE, 2 * CHUNK - PAGE), (2 * CHUNK, 2 * CHUNK + PAGE), (CHUNK, 3 * CHUNK)],
+    ids=["first", "inside", "page", "two"],
+)
+def test_prefetch_touches_what_was_asked_for(
+    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, start: int, end: int
+) -> None:
+    """PREFETCH of a part takes the ranges that the part is in, and none beside them: those fault as ever."""
+    buffer = memory(4 * CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    region = places(mirror_vm)[-1]
+    mirror_vm.prefetch(buffer.address + start, end - start, region)
+    for offset, value in values.items():
+        before = counters.snapshot()
+        asked = start // CHUNK <= offset // CHUNK <= (end - 1) // CHUNK
+        if offset % CHUNK == 0:
+            assert buffer.present(offset) == (region == SYSTEM or not asked)
+        gpu_sees(ready, buffer.address + offset, value)
+        if asked or offset % CHUNK:
+            counters.still("svm_pagefault_count", since=before)
+        else:
+            counters.rose("svm_pagefault_count", since=before)
+
+
+@behaviour("prefetch.best-effort", "prefetch.ufence")
+@acts("load", "store")
+@needs("vram")
+def test_a_move_that_fails_is_no_error_of_prefetch(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+    """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as ever."""
+    buffer = memory(CHUNK, align=CHUNK)
+    queue.store(buffer.address, sentinel())
+    values = numbered(buffer, sentinel)
+    buffer.madvise(mmap.MADV_DONTFORK, CHUNK // 2, CHUNK // 2)
+    mirror_vm.prefetch(buffer.address, CHUNK, mirror_vm.device.vram[0])
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    value = sentinel()
+    queue.store(buffer.address + CHUNK - PAGE, value)
+    landed(buffer, CHUNK - PAGE, value)
+
+
+@behaviour("prefetch.perm-error")
+@acts("refusal", "load")
+def test_prefetch_of_memory_that_the_cpu_may_not_write_is_refused(
+    mirror_vm: Vm, queue: Queue, memory, sentinel
+) -> None:
+    """PREFETCH of PROT_READ memory through a writable mirror gives EPERM, to any region, and moves nothing."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    buffer.mprotect(PROT_READ)
+    for region in (*places(mirror_vm), CONSULT):
+        with refused(errno.EPERM):
+            mirror_vm.bind(PREFETCH, addr=buffer.address, range=CHUNK, region=region)
+        assert is_there(buffer, SYSTEM)
+    buffer.mprotect(PROT_READ | mmap.PROT_WRITE)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("prefetch.io-memory")
+@acts("refusal")
+def test_prefetch_of_io_memory_is_refused(mirror_vm: Vm, bo) -> None:
+    """PREFETCH of the CPU mapping of a buffer object, which is I/O memory, through a mirror gives EIO."""
+    mapped = bo(CHUNK).map()
+    for region in places(mirror_vm):
+        with refused(errno.EIO):
+            mirror_vm.bind(PREFETCH, addr=mapped.address, range=PAGE, region=region)
+
+
+@behaviour("prefetch.readonly")
+@acts("load", "refusal")
+@needs("debugfs")
+def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
+    """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault, a store fails."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    buffer.mprotect(PROT_READ)
+    fault_vm.mirror(buffer.address, CHUNK, xe.DRM_XE_VM_BIND_FLAG_READONLY)
+    queue = fault_vm.queue()
+    queue.run(Batch().noop())
+    fault_vm.prefetch(buffer.address, CHUNK, SYSTEM)
+    before = counters.snapshot()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    counters.still("svm_pagefault_count", since=before)
+    with refused(errno.EIO):
+        queue.store(buffer.address, sentinel())
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("prefetch.file-backed")
+@acts("load", "store")
+@needs("svm-counters")
+@pytest.mark.parametrize("shared", [True, False], ids=["shared", "private"])
+def test_prefetch_of_file_memory_maps_it_where_it_is(
+    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, shared: bool
+) -> None:
+    """PREFETCH of file memory to any region succeeds and moves nothing; GPU accesses do not fault."""
+    fd = os.memfd_create("svm-cts")
+    try:
+        os.ftruncate(fd, CHUNK)
+        buffer = memory(CHUNK, align=CHUNK, shared=shared, fd=fd)
+    finally:
+        os.close(fd)
+    values = numbered(buffer, sentinel)
+    for region in places(mirror_vm):
+        before = counters.snapshot()
+        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        for name in ("svm_device_copy_kb", "svm_cpu_copy_kb"):
+            counters.still(name, since=before)
+        for offset, value in values.items():
+            gpu_sees(ready, buffer.address + offset, value)
+        counters.still("svm_pagefault_count", since=before)
+    value = sentinel()
+    ready.store(buffer.address + PAGE, value)
+    landed(buffer, PAGE, value)
+
+
+@behaviour("prefetch.multi-vma")
+@acts("load")
+@needs("debugfs")
+@pytest.mark.parametrize("between", ["mirror", "object"])
+def test_prefetch_over_several_areas(
+    mirror_vm: Vm, ready: Queue, memory, bo, sentinel, counters, between: str
+) -> None:
+    """PREFETCH over areas of other advice, and over an object between them, is right afterwards for all of them."""
+    buffer, region = memory(3 * CHUNK, align=CHUNK), places(mirror_vm)[-1]
+    values = numbered(buffer, sentinel)
+    if between == "mirror":
+        mirror_vm.madvise(
+            buffer.address + CHUNK, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL
+        )
+    else:
+        placement = 1 << region | 1
+        inside = bo(CHUNK, placement=placement)
+        mapped = inside.map()
+        for offset in range(CHUNK, 2 * CHUNK, CHUNK // 2):
+            mapped.set_u32(offset - CHUNK, values[offset])
+        mapped.set_u32(CHUNK - 4, values[2 * CHUNK - 4])
+        mirror_vm.map(inside, buffer.address + CHUNK)
+    mirror_vm.prefetch(buffer.address, buffer.size, region)
+    served = []
+    for start in range(0, buffer.size, CHUNK):
+        before = counters.snapshot()
+        for offset in (start, start + CHUNK // 2, start + CHUNK - 4):
+            gpu_sees(ready, buffer.address + offset, values[offset])
+        now = counters.snapshot()
+        served.append(now["svm_pagefault_count"] == before["svm_pagefault_count"])
+    chose(f"areas that PREFETCH served: {''.join('01'[done] for done in served)}")
+
+
+@behaviour("prefetch.race-munmap")
+@acts("load", "store")
+@needs("device-pages")
+@pytest.mark.timeout(60)
+def test_prefetch_against_changes_of_the_same_memory(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+    """PREFETCH while the memory is replaced succeeds or has to be made again; the GPU then sees the new memory."""
+    buffer, stop, wrong = memory(2 * CHUNK, align=CHUNK), threading.Event(), []
+    regions = places(mirror_vm)
+
+    def prefetch() -> None:
+        turn = 0
+        while not stop.is_set():
+            turn += 1
+            try:
+                mirror_vm.prefetch(buffer.address, buffer.size, regions[turn % len(regions)])
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EINTR, errno.EFAULT):
+                    wrong.append(error)
+
+    prefetcher = threading.Thread(target=prefetch)
+    prefetcher.start()
+    try:
+        for turn in range(20):
+            part = (turn % 4) * (CHUNK // 2)
+            buffer.remap_fresh(part, CHUNK // 2)
+            value = sentinel()
+            buffer.set_u32(part, value)
+            gpu_sees(queue, buffer.address + part, value)
+            gpu_sees(queue, buffer.address + part + CHUNK // 4, 0)
+            value = sentinel()
+            queue.store(buffer.address + part + 8, value)
+            landed(buffer, part + 8, value)
+    finally:
+        stop.set()
+        prefetcher.join(20)
+    assert not prefetcher.is_alive()
+    assert not wrong, wrong
+
+
+@behaviour("prefetch.ufence")
+@acts("load")
+@needs("vram")
+def test_the_fence_of_prefetch_comes_when_the_memory_is_there(
+    mirror_vm: Vm, queue: Queue, memory, sentinel
+) -> None:
+    """When the user fence of a PREFETCH is there so is the memory."""
+    buffer, fence = memory(CHUNK, align=CHUNK), UserFence(mirror_vm.device)
+    values = numbered(buffer, sentinel)
+    mirror_vm.bind(
+        PREFETCH, addr=buffer.address, range=CHUNK, region=mirror_vm.device.vram[0], syncs=[fence.sync()]
+    )
+    fence.wait()
+    assert is_there(buffer, mirror_vm.device.vram[0])
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)

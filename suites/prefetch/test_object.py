@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""PREFETCH of what is bound otherwise: buffer objects and user pointers (xe_vm.c, xe_bo.c: xe_bo_migrate)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures.bo import SYSTEM
+from fixtures.vm import FAULTING, PLAIN, Vm
+from ioctl import xe
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+SIZE = 1 << 21
+CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+
+MODES = pytest.mark.parametrize(
+    "mode", [pytest.param(PLAIN, id="plain"), pytest.param(FAULTING, id="fault", marks=needs("page-faults"))]
+)
+
+
+def used(vm: Vm, region: int) -> int:
+    """Bytes in use of a VRAM region."""
+    return vm.device.region(region).used
+
+
+@behaviour("prefetch.bo")
+@acts("load", "store", "query")
+@needs("vram")
+@MODES
+def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None:
+    """PREFETCH of an object moves it to the region and back, and its data is right; -1 is VRAM if it may be there."""
+    vm = make_vm(mode)
+    region = vm.device.vram[0]
+    free = used(vm, region)  # page tables will be there too, but not SIZE of them
+    made, value = bo(SIZE, placement=SYSTEM | 1 << region), sentinel()
+    mapped, queue = made.map(), vm.queue()
+    vm.map(made, AT)
+    mapped.set_u32(0, value)
+    for target in (0, region, 0, CONSULT, 0):
+        vm.prefetch(AT, SIZE, target)
+        if target == 0:
+            wait_until(lambda: used(vm, region) < free + SIZE, what="the release of VRAM")
+        else:
+            assert used(vm, region) >= free + SIZE
+        gpu_sees(queue, AT, value)
+        value = sentinel()
+        queue.store(AT, value)
+        landed(mapped, 0, value)
+
+
+@behaviour("prefetch.bo")
+@acts("refusal", "load")
+@MODES
+def test_an_object_does_not_move_where_it_may_not_be(make_vm, bo, sentinel, mode: int) -> None:
+    """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own, and -1, it succeeds."""
+    vm, value = make_vm(mode), sentinel()
+    regions = [0, *vm.device.vram]
+    for own in regions:
+        made = bo(SIZE, placement=1 << own)
+        made.map().set_u32(0, value)
+        vm.map(made, AT)
+        for target in regions:
+            if target == own:
+                vm.prefetch(AT, SIZE, target)
+                continue
+            with refused(errno.EINVAL):
+                vm.bind(PREFETCH, addr=AT, range=SIZE, region=target)
+        vm.prefetch(AT, SIZE, CONSULT)
+        gpu_sees(vm.queue(), AT, value)
+        vm.unmap(AT, SIZE)
+    with refused(errno.EINVAL):
+        vm.bind(PREFETCH, addr=AT, range=SIZE, region=max(regions) + 1)
+
+
+@behaviour("prefetch.bo-purgeable")
+@acts("refusal", "ioctl")
+@needs("purging")
+@MODES
+def test_an_object_that_may_be_purged_is_not_prefetched(make_vm, bo, mode: int) -> None:
+    """PREFETCH of an object marked DONTNEED gives EBUSY; needed again, it succeeds."""
+    vm = make_vm(mode)
+    made = bo(SIZE)
+    vm.map(made, AT)
+    purgeable = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
+    vm.madvise(AT, SIZE, purgeable, val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
+    with refused(errno.EBUSY):
+        vm.bind(PREFETCH, addr=AT, range=SIZE, region=0)
+    vm.madvise(AT, SIZE, purgeable, val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED)
+    vm.prefetch(AT, SIZE, 0)
+
+
+@behaviour("prefetch.userptr")
+@acts("load", "refusal")
+@MODES
+def test_the_pages_of_a_user_pointer_are_collected_again(make_vm, memory, sentinel, mode: int) -> None:
+    """PREFETCH of a user pointer takes the memory that is there now; where there is none any more it gives EFAULT."""
+    vm, buffer, value = make_vm(mode), memory(SIZE), sentinel()
+    vm.map_userptr(AT, buffer.address, SIZE)
+    buffer.set_u32(0, sentinel())
+    gpu_sees(vm.queue(), AT, buffer.u32(0))
+    buffer.remap_fresh()
+    buffer.set_u32(0, value)
+    vm.prefetch(AT, SIZE, 0)
+    gpu_sees(vm.queue(), AT, value)
+    buffer.munmap(SIZE // 2, SIZE // 2)
+    with refused(errno.EFAULT):
+        vm.bind(PREFETCH, addr=AT, range=SIZE, region=0)
