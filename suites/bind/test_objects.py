@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: MIT
+"""What an object allows when it is bound: caching, compression, its VM, its purpose, its pages (xe_vm.c).
+
+``xe_vm_bind_ioctl_validate_bo`` holds most of it. The indices are those of the page attribute table of Xe2.
+"""
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.bo import SYSTEM, Bo
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from ioctl import drm, xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+
+AT = 0x10_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+
+COHERENT, INCOHERENT, COMPRESSED = 1, 3, 9
+"""PAT indices of Xe2: 1-way coherent, not coherent, compressed (xe_pat.c: xe2_pat_table)."""
+
+
+@pytest.fixture
+def imported(devices: list[Device], bo) -> Callable[[], int]:
+    """``imported()``: the handle, on the first device, of an object of the second one that came by dma-buf."""
+
+    def make() -> int:
+        export = drm.drm_prime_handle(handle=bo(UNIT, device=devices[1]).handle, flags=os.O_CLOEXEC)
+        devices[1].ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, export)
+        try:
+            handle = drm.drm_prime_handle(fd=export.fd)
+            devices[0].ioctl(drm.DRM_IOCTL_PRIME_FD_TO_HANDLE, handle)
+        finally:
+            os.close(export.fd)
+        return int(handle.handle)
+
+    return make
+
+
+@behaviour("bind.bo.coherency")
+@acts("refusal", "ioctl")
+@needs("xe2")
+@pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
+def test_memory_that_the_cpu_caches_is_bound_coherently(request, bo, mode: str) -> None:
+    """An incoherent PAT index gives EINVAL for an object with write-back caching, and is good with write-combining."""
+    vm = request.getfixturevalue(mode)
+    cached = bo(UNIT, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    combined = bo(UNIT, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
+    with refused(errno.EINVAL):
+        vm.bind(MAP, addr=AT, range=UNIT, obj=cached.handle, pat_index=INCOHERENT)
+    vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=cached.handle, pat_index=COHERENT)
+    vm.bind_and_wait(MAP, addr=AT + UNIT, range=UNIT, obj=combined.handle, pat_index=INCOHERENT)
+
+
+@behaviour("bind.bo.coherency", "bind.bo.compression")
+@acts("refusal", "ioctl")
+@needs("xe2", "two-devices")
+@pytest.mark.parametrize("index", [INCOHERENT, COMPRESSED], ids=["incoherent", "compressed"])
+def test_an_object_of_another_device_is_bound_coherently_and_uncompressed(
+    plain_vm: Vm, imported, index: int
+) -> None:
+    """An imported dma-buf, whose caching nobody knows, gives EINVAL with an incoherent or a compressing PAT index."""
+    handle = imported()
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=UNIT, obj=handle, pat_index=index)
+    plain_vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=handle, pat_index=COHERENT)
+
+
+@behaviour("bind.bo.compression")
+@acts("refusal", "ioctl")
+@needs("xe2", "no-compression-hint")
+def test_an_object_that_is_never_compressed_is_not_bound_so(plain_vm: Vm, bo) -> None:
+    """An object made with NO_COMPRESSION gives EINVAL with a compressing PAT index, and with another it does not."""
+    never = bo(UNIT, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=UNIT, obj=never.handle, pat_index=COMPRESSED)
+    plain_vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=never.handle, pat_index=COHERENT)
+
+
+@behaviour("bind.bo.64k-platform")
+@acts("refusal", "ioctl")
+@needs("vram", "need64k")
+@pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
+def test_an_object_of_64k_pages_is_bound_by_them(plain_vm: Vm, bo, field: str) -> None:
+    """Where VRAM needs 64 KiB pages, a place of an object there that is no multiple of 64 KiB gives EINVAL."""
+    target = bo(4 * UNIT, placement=1 << plain_vm.device.vram[0])
+    place = {"addr": AT, "range": UNIT, "obj_offset": UNIT}
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, obj=target.handle, **{**place, field: place[field] + PAGE})
+    plain_vm.bind_and_wait(MAP, obj=target.handle, **place)
+
+
+@behaviour("bind.check-pxp")
+@acts("load")
+@pytest.mark.parametrize("flags", [0, xe.DRM_XE_VM_BIND_FLAG_CHECK_PXP], ids=["plain", "check-pxp"])
+def test_the_check_of_protected_objects_leaves_others_alone(plain_vm: Vm, bo, sentinel, flags: int) -> None:
+    """An ordinary object is bound with CHECK_PXP as without: the flag asks something of protected objects only."""
+    target, value = bo(UNIT), sentinel()
+    target.map().set_u32(PAGE, value)
+    plain_vm.map(target, AT, flags=flags)
+    gpu_sees(plain_vm.queue(), AT + PAGE, value)
+
+
+@behaviour("bind.bo.private-vm")
+@acts("store")
+@needs("range-attributes")
+def test_an_object_of_one_vm_works_in_it(plain_vm: Vm, bo, sentinel) -> None:
+    """An object made for one VM is bound and used there; what another VM would be told is not judged."""
+    private, value = bo(UNIT, vm=plain_vm.id), sentinel()
+    plain_vm.map(private, AT)
+    plain_vm.queue().store(AT + 4, value)
+    landed(private.map(), 4, value)
+
+
+class Purgeable:
+    """An object in VRAM that its owner marked as not needed, and the means to have it purged."""
+
+    def __init__(self, vm: Vm, bo: Callable[..., Bo]) -> None:
+        device = vm.device
+        self.vm = vm
+        self._bo = bo
+        self._placement = 1 << device.vram[0]
+        total: int = device.region(device.vram[0]).total_size
+        self._size = total * 5 // 8 >> 21 << 21
+        self.object = bo(self._size, placement=self._placement | SYSTEM)
+        vm.map(self.object, AT)
+        self.retained = self._advise(xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
+
+    def _advise(self, state: int) -> bool:
+        word = ctypes.c_uint32(0)
+        self.vm.madvise(
+            AT, self._size, xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE, val=state, retained_ptr=ctypes.addressof(word)
+        )
+        return bool(word.value)
+
+    def purge(self) -> None:
+        """Another object of its size takes the VRAM."""
+        self._bo(self._size, placement=self._placement).map().set_u32(0, 1)
+        assert not self._advise(xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED), "the object was not purged"
+
+
+@behaviour("bind.bo.purgeable")
+@acts("refusal", "ioctl")
+@needs("vram", "purging", "range-attributes")
+@pytest.mark.timeout(60)
+def test_an_object_that_is_not_needed_cannot_be_bound_again(plain_vm: Vm, bo) -> None:
+    """MAP of an object marked DONTNEED gives EBUSY, of a purged one EINVAL; both can be unbound, in parts too."""
+    purgeable = Purgeable(plain_vm, bo)
+    assert purgeable.retained
+    with refused(errno.EBUSY):
+        plain_vm.bind(MAP, addr=AT + (1 << 32), range=UNIT, obj=purgeable.object.handle)
+    plain_vm.unmap(AT + UNIT, UNIT)
+    purgeable.purge()
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT + (1 << 32), range=UNIT, obj=purgeable.object.handle)
+    plain_vm.unmap(AT, purgeable.object.size)
+    assert plain_vm.attributes(AT, 1 << 33) == []
+
+
+@behaviour("bind.enomem.clean", "bind.errors.synchronous")
+@acts("refusal", "store")
+@needs("vram", "range-attributes")
+@pytest.mark.timeout(60)
+def test_a_bind_for_which_there_is_no_memory_can_be_tried_again(plain_vm: Vm, bo, sentinel) -> None:
+    """An array that needs more VRAM than there is gives ENOMEM and binds nothing; a part of it then works."""
+    region = plain_vm.device.region(plain_vm.device.vram[0])
+    size = region.total_size * 5 // 8 >> 21 << 21
+    both = [bo(size, placement=1 << plain_vm.device.vram[0]) for _ in range(2)]
+    operations = [
+        plain_vm.operation(MAP, addr=AT + (index << 36), range=size, obj=one.handle)
+        for index, one in enumerate(both)
+    ]
+    with refused(errno.ENOMEM):
+        plain_vm.bind_array(operations)
+    assert plain_vm.attributes(AT, 2 << 36) == []
+    queue = plain_vm.queue()
+    for index, one in enumerate(both):
+        value = sentinel()
+        plain_vm.map(one, AT + (index << 36))
+        queue.store(AT + (index << 36) + 8, value)
+        landed(one.map(), 8, value)
+        plain_vm.unmap(AT + (index << 36), size)

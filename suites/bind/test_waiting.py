@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: MIT
+"""Binds that wait, and what may be done to them meanwhile: user fences, syncobjs, a VM that is gone."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
+from fixtures.memory import PAGE, PROT_READ
+from fixtures.queue import Job
+from fixtures.sync import Syncobj, UserFence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+
+AT = 0x10_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+
+
+@pytest.fixture
+def gate(plain_vm: Vm, bo, syncobj, sentinel) -> tuple[Syncobj, Callable[[], Job]]:
+    """A syncobj that is signalled when a running batch ends, and what lets the batch end."""
+    place, go, done = bo(PAGE), sentinel(), syncobj()
+    content = place.map()
+    plain_vm.map(place, AT + (1 << 40))
+    job = plain_vm.queue().start(Batch().semaphore_wait(AT + (1 << 40), go), syncs=[done.sync()])
+
+    def release() -> Job:
+        content.set_u32(0, go)
+        job.wait()
+        return job
+
+    return done, release
+
+
+@behaviour("bind.ufence.busy")
+@acts("refusal", "store")
+@pytest.mark.parametrize("what", ["object", "userptr"])
+@pytest.mark.parametrize("how", ["unmap", "unmap-part", "map-over", "map-part"])
+def test_a_bind_whose_fence_is_not_signalled_is_busy(
+    plain_vm: Vm, gate, bo, memory, sentinel, what: str, how: str
+) -> None:
+    """UNMAP, or a MAP over some of it, of a bind whose user fence is not written yet gives EBUSY; then it works."""
+    waiting_for, release = gate
+    fence = UserFence(plain_vm.device)
+    syncs = [waiting_for.waiting(), fence.sync()]
+    if what == "object":
+        target = bo(2 * UNIT)
+        content = target.map()
+        plain_vm.bind(MAP, addr=AT, range=2 * UNIT, obj=target.handle, syncs=syncs)
+    else:
+        content = memory(2 * UNIT)
+        plain_vm.bind(MAP_USERPTR, addr=AT, range=2 * UNIT, obj_offset=content.address, syncs=syncs)
+    assert not fence.signalled
+    size = UNIT if how.endswith("part") else 2 * UNIT
+    change = {"addr": AT, "range": size}
+    change |= {"op": UNMAP} if how.startswith("unmap") else {"op": MAP, "obj": bo(size).handle}
+    with refused(errno.EBUSY):
+        plain_vm.bind(**change)
+    release()
+    fence.wait()
+    value = sentinel()
+    plain_vm.queue().store(AT + 2 * UNIT - 4, value)
+    landed(content, 2 * UNIT - 4, value)
+    plain_vm.bind_and_wait(**change)
+
+
+@behaviour("bind.cam.in-syncobj")
+@acts("refusal")
+@needs("page-faults")
+@pytest.mark.parametrize("signalled", [True, False], ids=["signalled", "waiting"])
+def test_a_mirror_cannot_wait(fault_vm: Vm, gate, syncobj, signalled: bool) -> None:
+    """A mirror MAP with a syncobj to wait for gives EOPNOTSUPP, whether the syncobj is signalled or not."""
+    waiting_for, release = gate
+    wait = syncobj(signalled=True) if signalled else waiting_for
+    with refused(errno.EOPNOTSUPP):
+        fault_vm.bind(MAP, addr=AT, range=UNIT, flags=MIRROR, syncs=[wait.waiting()])
+    release()
+
+
+@behaviour("bind.cam.in-syncobj-no-effect")
+@acts("refusal")
+@needs("page-faults", "range-attributes")
+@known("A mirror that cannot wait for a syncobj stays bound", first="7.0")
+def test_a_mirror_that_is_refused_is_not_bound(fault_vm: Vm, syncobj) -> None:
+    """A mirror MAP that gives EOPNOTSUPP for a syncobj to wait for has bound nothing."""
+    with refused(errno.EOPNOTSUPP):
+        fault_vm.bind(MAP, addr=AT, range=UNIT, flags=MIRROR, syncs=[syncobj(signalled=True).waiting()])
+    assert fault_vm.attributes(AT, UNIT) == []
+
+
+@behaviour("bind.closed-vm")
+@acts("refusal", "store")
+@pytest.mark.kernel_log("VM worker error: -1")
+def test_a_banned_vm_takes_no_binds(lr_vm: Vm, memory, sentinel) -> None:
+    """VM_BIND gives ENOENT in a VM that the kernel banned, as it does where a running VM cannot be bound again."""
+    buffer, value = memory(UNIT), sentinel()
+    lr_vm.map_userptr(AT, buffer.address, UNIT)
+    lr_vm.queue().store(AT, value)
+    landed(buffer, 0, value)
+    buffer.mprotect(PROT_READ)  # of memory that the VM may write: it cannot be collected again (EPERM)
+
+    def banned() -> bool:
+        try:
+            lr_vm.bind(UNMAP, addr=AT + (1 << 30), range=UNIT)
+        except OSError as error:
+            return error.errno == errno.ENOENT
+        return False
+
+    wait_until(banned, what="the ban of the VM")
+    with refused(errno.ENOENT):
+        lr_vm.bind(UNMAP, addr=AT, range=UNIT)
