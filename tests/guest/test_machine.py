@@ -102,6 +102,13 @@ def test_there_is_room_for_the_vram_of_a_gpu_that_is_plugged_in_later() -> None:
     assert "pci=hpmmioprefsize=8G" in parameters(Machine())
 
 
+def test_memory_is_not_copied_byte_by_byte_in_software() -> None:
+    line = words(Machine())
+    assert {"erms=off", "fsrm=off"} <= set(line[line.index("-cpu") + 1].split(","))
+    line = command_line(Machine(), wiring(), "kvm")
+    assert line[line.index("-cpu") + 1] == "max"
+
+
 def test_commas_in_paths_do_not_end_an_option() -> None:
     assert "file,id=console,path=/a,,b/console.log,append=on" in command_line(
         Machine(), wiring(console="/a,b/console.log"), "tcg"
