@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import extension
-from mock.driver.bo import PL_TT, PL_VRAM0, Bo, Place
+from mock.driver.bo import PL_SYSTEM, PL_TT, PL_VRAM0, Bo, Place
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, SZ_64K
 from mock.driver.storage import PCI_BARRIER_OFFSET
@@ -130,6 +131,10 @@ def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
         errno.EOPNOTSUPP,
         "the mock maps objects of the file only",
     )
+    if bo.mem_type == PL_SYSTEM:
+        # The kernel takes memory at the first touch, which the mock does not see, or sends SIGBUS if there is none.
+        with contextlib.suppress(Refused):
+            bo.validate()
     file.device.mappings.add(bo, task.mm)
 
 

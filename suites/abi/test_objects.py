@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: MIT
+"""Buffer objects as a program sees them: where they are, when they take memory, who may have them (xe_bo.c)."""
+
+import ctypes
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused, wait_until
+from fixtures.bo import SYSTEM, Bo
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import MAP_SHARED, PAGE, PROT_WRITE, Buffer, mmap
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import drm, xe
+
+MIB = 1 << 20
+BLOCK = 1 << 16
+AREA = 1 << 32
+DEFER = xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
+SCANOUT = xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
+VISIBLE = xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
+WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
+
+
+@behaviour("abi.gem-create.args")
+@acts("ioctl", "refusal")
+@needs("vram")
+@pytest.mark.parametrize("more", [0, SYSTEM], ids=["vram", "vram-or-system"])
+def test_an_object_that_may_be_in_vram_is_not_cached_by_the_cpu(device: Device, bo, more: int) -> None:
+    """An object that may be in VRAM takes write-combining, and gives EINVAL with write-back."""
+    placement = 1 << device.vram[0] | more
+    assert bo(BLOCK, placement=placement, caching=WC).handle
+    with refused(errno.EINVAL):
+        bo(BLOCK, placement=placement, caching=WB)
+
+
+@behaviour("abi.gem-create.args")
+@acts("ioctl")
+@pytest.mark.parametrize("caching", [WB, WC], ids=["write-back", "write-combining"])
+def test_an_object_in_system_memory_takes_both_kinds_of_caching(bo, caching: int, sentinel) -> None:
+    """System memory is mapped write-back or write-combining, and keeps what is stored either way."""
+    mapped, value = bo(BLOCK, caching=caching).map(), sentinel()
+    mapped.set_u32(0, value)
+    assert mapped.u32(0) == value
+
+
+@behaviour("abi.gem-create.args")
+@acts("ioctl")
+def test_an_object_to_show_is_write_combining(bo) -> None:
+    """An object with SCANOUT is made with write-combining."""
+    assert bo(BLOCK, flags=SCANOUT, caching=WC).handle
+
+
+@behaviour("abi.gem-create.args")
+@acts("ioctl")
+@needs("vram")
+def test_visible_vram_is_a_place_that_the_cpu_can_map(device: Device, bo, sentinel) -> None:
+    """An object with NEEDS_VISIBLE_VRAM is in VRAM, and the CPU stores into it."""
+    made, value = bo(BLOCK, placement=1 << device.vram[0], flags=VISIBLE), sentinel()
+    mapped = made.map()
+    mapped.set_u32(0, value)
+    assert mapped.u32(0) == value
+
+
+@behaviour("abi.gem-create.zeroed")
+@acts("ioctl")
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram"))])
+def test_a_new_object_is_zero_although_its_memory_was_used(device: Device, bo, place: str) -> None:
+    """The memory of a new object is zero, also where that of an object with data was given back just before."""
+    placement = SYSTEM if place == "system" else 1 << device.vram[0]
+    for _ in range(3):
+        made = bo(2 * MIB, placement=placement)
+        mapped = made.map()
+        assert not any(mapped.bytes(offset, PAGE).strip(b"\0") for offset in range(0, made.size, 1 << 18))
+        mapped.fill(b"\xa5", 0, 2 * MIB)
+        made.close()
+
+
+@behaviour("abi.gem-create.defer")
+@acts("query", "ioctl")
+@needs("vram")
+def test_deferred_backing_takes_vram_only_when_the_cpu_touches_it(device: Device, bo) -> None:
+    """DEFER_BACKING takes no VRAM until the CPU touches the object; without it the VRAM is taken at once."""
+    instance, size = device.vram[0], 4 * MIB
+    before = device.region(instance).used
+    bo(size, placement=1 << instance)
+    at_once = device.region(instance).used
+    assert at_once >= before + size
+    deferred = bo(size, placement=1 << instance, flags=DEFER)
+    assert device.region(instance).used == at_once
+    deferred.map().set_u32(0, 1)
+    assert device.region(instance).used >= at_once + size
+
+
+@behaviour("abi.gem-create.defer")
+@acts("query", "ioctl")
+@needs("vram")
+def test_deferred_backing_takes_vram_when_it_is_bound(device: Device, plain_vm: Vm, bo) -> None:
+    """DEFER_BACKING takes VRAM when the object is bound, and gives it back with the last handle."""
+    instance, size = device.vram[0], 4 * MIB
+    plain_vm.map(bo(BLOCK, placement=1 << instance), AREA)  # page tables take VRAM too
+    made = bo(size, placement=1 << instance, flags=DEFER)
+    before = device.region(instance).used
+    plain_vm.map(made, AREA + 64 * MIB)
+    assert device.region(instance).used >= before + size
+    plain_vm.unmap(AREA + 64 * MIB, size)
+    made.close()
+    wait_until(lambda: device.region(instance).used < before + size, what="the release of VRAM")
+
+
+@behaviour("abi.gem-mmap-offset.args")
+@acts("ioctl")
+def test_each_object_has_an_offset_of_its_own(device: Device, bo, sentinel) -> None:
+    """Offsets of two objects differ, are multiples of a page, and lead to the objects they are of."""
+    values = [sentinel(), sentinel()]
+    mappings, offsets = [], []
+    for value in values:
+        made = bo(BLOCK)
+        argument = xe.drm_xe_gem_mmap_offset(handle=made.handle)
+        device.ioctl(xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, argument)
+        offsets.append(argument.offset)
+        mappings.append(made.map())
+        mappings[-1].set_u32(0, value)
+    assert offsets[0] != offsets[1]
+    assert not any(offset % PAGE for offset in offsets)
+    assert [mapping.u32(0) for mapping in mappings] == values
+
+
+@behaviour("abi.gem-mmap-offset.args")
+@acts("ioctl", "refusal")
+def test_a_discrete_device_has_a_barrier_page(device: Device, bo) -> None:
+    """PCI_BARRIER gives the offset of a page that takes stores; with a handle, or on an integrated GPU, EINVAL."""
+    made = bo(BLOCK)
+    made.map().close()
+    with refused(errno.EINVAL):
+        barrier(device, handle=made.handle)
+    if not device.known_config.has_vram:
+        with refused(errno.EINVAL):
+            barrier(device)
+        return
+    offset = barrier(device)
+    assert offset % PAGE == 0
+    page = Buffer(mmap(0, PAGE, PROT_WRITE, MAP_SHARED, fd=device.fd, offset=offset), PAGE)
+    page.set_u32(0, 1)
+    page.close()
+
+
+def barrier(device: Device, **fields: int) -> int:
+    """GEM_MMAP_OFFSET with PCI_BARRIER: the offset; raises OSError."""
+    argument = xe.drm_xe_gem_mmap_offset(flags=xe.DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER, **fields)
+    device.ioctl(xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, argument)
+    return int(argument.offset)
+
+
+@behaviour("abi.private-bo-export")
+@acts("refusal", "ioctl")
+def test_an_object_of_one_vm_cannot_leave_the_file(device: Device, plain_vm: Vm, bo) -> None:
+    """PRIME_HANDLE_TO_FD of an object that belongs to a VM gives EPERM; of any other it works."""
+    with refused(errno.EPERM):
+        export(device, bo(BLOCK, vm=plain_vm.id))
+    assert export(device, bo(BLOCK)) >= 0
+
+
+def export(device: Device, bo: Bo) -> int:
+    """PRIME_HANDLE_TO_FD: the descriptor, which is closed at once; raises OSError."""
+    argument = drm.drm_prime_handle(handle=bo.handle, flags=drm.DRM_CLOEXEC)
+    device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
+    ctypes.CDLL(None).close(argument.fd)
+    return int(argument.fd)
+
+
+@behaviour("abi.bo-mmap-caching")
+@acts("store", "load", "query")
+@needs("vram")
+@pytest.mark.timeout(60)
+def test_an_evicted_object_stays_coherent_through_its_old_mapping(
+    device: Device, plain_vm: Vm, bo, sentinel
+) -> None:
+    """An object that loses its VRAM to another is reached by CPU and GPU as before, by a mapping made before."""
+    instance = device.vram[0]
+    size = device.region(instance).total_size * 5 // 8 // (2 * MIB) * (2 * MIB)
+    evicted = bo(size, placement=1 << instance | SYSTEM)
+    view, queue = evicted.map(), plain_vm.queue()
+    first, second, third = sentinel(), sentinel(), sentinel()
+    view.set_u32(0, first)
+    plain_vm.map(evicted, AREA)
+    queue.run(Batch().store_dword(AREA + 4, second))
+    landed(view, 4, second)
+    bo(size, placement=1 << instance).map().set_u32(0, sentinel())  # takes the VRAM
+    assert view.u32(0) == first
+    assert queue.load(AREA + 4) == second
+    view.set_u32(8, third)
+    assert queue.load(AREA + 8) == third
+    count("load")
+    queue.run(Batch().store_dword(AREA + 12, first))
+    landed(view, 12, first)
+    assert device.region(instance).used < 2 * size

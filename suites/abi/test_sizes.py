@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: MIT
+"""Arguments of other sizes than the kernel's: programs older or newer than it (drm_ioctl.c: drm_ioctl)."""
+
+import ctypes
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, refused
+from fixtures.device import Device
+from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.vm import Vm
+from ioctl import Direction, Request, xe
+from ioctl.layout import Structure
+from suites.abi.test_numbers import shaped
+
+FILL = b"\xa5"
+BOTH = Direction.BOTH
+
+
+def resized(request: Request, size: int, direction: Direction | None = None) -> Request:
+    """A request with another size of its argument, or another direction."""
+    return shaped(request.nr, request.direction if direction is None else direction, size)
+
+
+def give(
+    device: Device, request: Request, place: Buffer, argument: Structure, size: int, direction=None
+) -> bytes:
+    """Make a call with the first ``size`` bytes of an argument, and rubbish behind: what the place holds then."""
+    place.fill(FILL)
+    place.write(0, bytes(argument)[:size])
+    device.ioctl(resized(request, size, direction), place.address)
+    return place.bytes()
+
+
+@behaviour("abi.smaller-struct")
+@acts("ioctl")
+@pytest.mark.parametrize("size", [16, 24], ids=["up-to-the-id", "half-of-reserved"])
+def test_a_shorter_vm_create_has_zeros_behind(device: Device, memory, size: int) -> None:
+    """VM_CREATE without its last words makes a VM, whatever lies behind in memory, and writes only what was given."""
+    after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, memory(PAGE), xe.drm_xe_vm_create(), size)
+    made = xe.drm_xe_vm_create.from_buffer_copy(after)
+    assert 0 < made.vm_id < 1 << 16
+    assert after[size:] == FILL * (PAGE - size)
+    device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=made.vm_id))
+
+
+@behaviour("abi.smaller-struct")
+@acts("ioctl")
+def test_a_shorter_bind_has_zeros_behind(plain_vm: Vm, memory, bo) -> None:
+    """VM_BIND without its reserved words binds."""
+    op = plain_vm.operation(addr=1 << 20, range=1 << 16, obj=bo(1 << 16).handle)
+    argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=1, bind=op)
+    place = memory(PAGE)
+    give(plain_vm.device, xe.DRM_IOCTL_XE_VM_BIND, place, argument, xe.drm_xe_vm_bind.reserved.offset)
+    plain_vm.unmap(1 << 20, 1 << 16)
+
+
+@behaviour("abi.smaller-struct")
+@acts("refusal")
+def test_fields_that_are_cut_off_are_zero(device: Device, memory) -> None:
+    """GEM_CREATE that ends before cpu_caching has cpu_caching 0, though a right one lies behind in memory."""
+    place = memory(PAGE)
+    right = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    place.write(0, bytes(right))
+    with refused(errno.EINVAL):
+        device.ioctl(
+            resized(xe.DRM_IOCTL_XE_GEM_CREATE, xe.drm_xe_gem_create.cpu_caching.offset), place.address
+        )
+    assert place.bytes(0, ctypes.sizeof(right)) == bytes(right)
+
+
+@behaviour("abi.larger-struct")
+@acts("ioctl")
+@pytest.mark.parametrize("size", [33, 40, 128, 256, PAGE])
+def test_a_longer_vm_create_is_taken_for_the_one_that_the_kernel_knows(
+    device: Device, memory, size: int
+) -> None:
+    """VM_CREATE with more bytes than it has makes a VM; what is in the bytes behind does not matter, and stays."""
+    place = memory(PAGE)
+    argument = bytes(xe.drm_xe_vm_create()).ljust(size, FILL)
+    place.write(0, argument)
+    device.ioctl(resized(xe.DRM_IOCTL_XE_VM_CREATE, size), place.address)
+    made = xe.drm_xe_vm_create.from_buffer_copy(place.bytes())
+    assert made.vm_id > 0
+    assert place.bytes(32, size - 32) == argument[32:]
+    device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=made.vm_id))
+
+
+@behaviour("abi.larger-struct")
+@acts("refusal")
+def test_a_longer_argument_that_is_wrong_is_refused(device: Device, memory) -> None:
+    """A longer argument is checked as one of the right size: a reserved word that is not 0 gives EINVAL."""
+    place = memory(PAGE)
+    wrong = xe.drm_xe_vm_create()
+    wrong.reserved[1] = 1
+    place.write(0, bytes(wrong))
+    with refused(errno.EINVAL):
+        device.ioctl(resized(xe.DRM_IOCTL_XE_VM_CREATE, 64), place.address)
+
+
+@behaviour("abi.direction-bits")
+@acts("ioctl")
+def test_an_argument_that_is_only_given_is_not_written(device: Device, memory) -> None:
+    """VM_CREATE as a request that only gives makes a VM and does not tell its id."""
+    place = memory(PAGE)
+    after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, place, xe.drm_xe_vm_create(), 32, Direction.WRITE)
+    assert xe.drm_xe_vm_create.from_buffer_copy(after).vm_id == 0
+
+
+@behaviour("abi.direction-bits")
+@acts("ioctl")
+def test_an_argument_that_is_only_taken_is_not_read(device: Device, memory) -> None:
+    """VM_CREATE as a request that only takes makes a plain VM of an argument full of rubbish, and tells its id."""
+    place = memory(PAGE, fill=FILL)
+    device.ioctl(resized(xe.DRM_IOCTL_XE_VM_CREATE, 32, Direction.READ), place.address)
+    made = xe.drm_xe_vm_create.from_buffer_copy(place.bytes())
+    assert (made.extensions, made.flags, *made.reserved) == (0, 0, 0, 0)
+    assert 0 < made.vm_id < 1 << 16
+    device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=made.vm_id))
+
+
+@behaviour("abi.argument-fault")
+@acts("refusal", "ioctl")
+@pytest.mark.parametrize("address", [0, 8, 0xFFFF_8000_0000_0000], ids=["null", "low", "kernel"])
+def test_an_argument_that_cannot_be_read_is_refused(device: Device, address: int) -> None:
+    """An argument that cannot be read gives EFAULT, and no VM is made: the next one has the id that was next."""
+    expected = next_vm(device)
+    with refused(errno.EFAULT):
+        device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, address)
+    assert next_vm(device) == expected
+
+
+@behaviour("abi.argument-fault")
+@acts("refusal", "ioctl")
+def test_an_argument_half_out_of_the_mapping_is_refused(device: Device, memory) -> None:
+    """An argument whose last word is in no mapping gives EFAULT, and nothing is done."""
+    place = memory(PAGE)
+    expected = next_vm(device)
+    with refused(errno.EFAULT):
+        device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, place.end - 24)
+    assert next_vm(device) == expected
+
+
+@behaviour("abi.argument-fault")
+@acts("refusal")
+def test_an_argument_that_cannot_be_written_is_refused_after_the_fact(device: Device, memory) -> None:
+    """An argument to be written that may be read only gives EFAULT, and stays as it was."""
+    place = memory(PAGE)
+    place.mprotect(PROT_READ)
+    with refused(errno.EFAULT):
+        device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, place.address)
+    assert place.bytes() == bytes(PAGE)
+
+
+@behaviour("abi.argument-fault")
+@acts("ioctl")
+def test_an_argument_that_is_only_given_may_be_read_only(device: Device, memory) -> None:
+    """VM_DESTROY takes its argument from memory that may be read only."""
+    place = memory(PAGE)
+    place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=next_vm(device, keep=True))))
+    place.mprotect(PROT_READ)
+    device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, place.address)
+
+
+def next_vm(device: Device, *, keep: bool = False) -> int:
+    """Make a VM and destroy it: its id."""
+    argument = xe.drm_xe_vm_create()
+    device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+    if not keep:
+        device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=argument.vm_id))
+    return int(argument.vm_id)
