@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.compare import Comparison, Kind, compare
-from reports.stream import STREAM, Outcome, Result, Run
+from reports.stream import CUT_OFF, STREAM, Outcome, Result, Run
 from reports.waivers import Waived, Waiver, apply, matches
 
 STATUS_OF_VERDICTS = 1
@@ -82,7 +82,7 @@ def judge(
 
 def _unfinished(run: Run) -> Iterable[Refusal]:
     """A run that is not whole proves nothing about what it left out."""
-    again = f"finish it: pytest --resume {_folder(run)}"
+    again = f"finish it: pytest --resume={_folder(run)}"
     if not run.lines:
         yield Refusal(run.path, 1, "the stream is empty: no test ran", "run the suite")
         return
@@ -129,6 +129,8 @@ def _missing(result: Result) -> list[str]:
 
 
 def _about(result: Result, waiver: Waiver | None, today: datetime.date) -> str:
+    if result.message == CUT_OFF:
+        return "finish the run, which does it again; if it ends the run again, fix it"
     if waiver is None:
         return f'fix it, or waive it with signature = "{result.signature.partition(": ")[2]}"'
     if waiver.expired(today) and waiver.excuses(result):

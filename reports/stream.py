@@ -24,6 +24,10 @@ STREAM = "results.jsonl"
 """Name of the stream in a folder of reports."""
 
 
+CUT_OFF = "began and has no result: the run ended in it"
+"""Message of a test that the run ended in."""
+
+
 class Outcome(Enum):
     """The eight verdicts of a test or a cell; the order is from worst to best."""
 
@@ -300,7 +304,7 @@ class _Reader:
                     test,
                     Outcome.ERROR,
                     area_of(test),
-                    message="began and has no result: the run ended in it",
+                    message=CUT_OFF,
                     at=number,
                 )
             )

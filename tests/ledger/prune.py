@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import yaml
 
 from reports.ledger import DIRECTORY, UNTESTED, Ledger, Untested
-from tests.ledger.marks import marks
+from reports.marks import marks
 
 
 def prune(ledger: Ledger, tested: set[str]) -> list[Untested]:

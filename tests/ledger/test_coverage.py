@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
-from tests.ledger.marks import Mark, marks
+from reports.marks import Mark, marks
 from tests.ledger.prune import prune, text
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -73,7 +73,7 @@ def test_a_run_that_was_interrupted_is_refused(tmp_path: Path) -> None:
     text = said(judged(tmp_path, "interrupted"))
     assert "the run ended with exit status 2: it was interrupted" in text
     assert f"{BMG}: 2 tests did not run, the first is {STORE}" in text
-    assert f"pytest --resume {tmp_path / 'interrupted'}" in text
+    assert f"pytest --resume={tmp_path / 'interrupted'}" in text
 
 
 def test_a_run_that_was_killed_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts behaviours [GLOB]``: what is documented, what proves it, and what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import textwrap
+from collections import Counter
+from collections.abc import Iterable
+
+from reports.commands.inputs import RUN, UnreadableError, answered, run_at
+from reports.ledger import Behaviour, Ledger
+from reports.looks import look
+from reports.marks import marks
+from reports.merge import merge
+from reports.stream import Outcome
+from reports.verdict import Matrix, Row, matrix
+
+DESCRIPTION = """\
+Lists the behaviours of the ledger: id, kind, title, and the tests that prove each, or why there is none. With results,
+the verdict of each environment too. A single id shows everything that the ledger has of it.
+"""
+WIDTH = 100
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 listed, 2 nothing matches or something cannot be read."""
+    parser = argparse.ArgumentParser("svmcts behaviours", description=DESCRIPTION)
+    parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="ids to list, as 'bind.cam.*'")
+    parser.add_argument(
+        "--untested", action="store_true", help="only those that no test proves; with results, did not judge"
+    )
+    parser.add_argument("--results", metavar="RUN", nargs="+", default=[], help=RUN)
+    options = parser.parse_args(arguments)
+
+    def work() -> int:
+        ledger = Ledger.load()
+        chosen = ledger.matching(options.glob)
+        if not chosen:
+            near = difflib.get_close_matches(options.glob, list(ledger), n=3)
+            hint = f": did you mean {' or '.join(near)}?" if near else ""
+            raise UnreadableError(f"no behaviour is called {options.glob}{hint}")
+        tests = _tests()
+        verdicts = (
+            matrix(merge(run_at(text) for text in options.results), ledger) if options.results else None
+        )
+        rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
+        if options.untested:
+            chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
+        print("\n".join(_listing(chosen, tests, ledger, verdicts, rows)))
+        return 0
+
+    return answered("behaviours", work)
+
+
+def _tests() -> dict[str, list[str]]:
+    """Id to the tests that name it."""
+    found: dict[str, list[str]] = {}
+    for mark in marks():
+        if mark.identifier is not None:
+            found.setdefault(mark.identifier, []).append(mark.test)
+    return {identifier: list(dict.fromkeys(tests)) for identifier, tests in found.items()}
+
+
+def _is_untested(behaviour: Behaviour, tests: dict[str, list[str]], row: Row | None) -> bool:
+    if row is None:
+        return behaviour.kind != "model-only" and behaviour.id not in tests
+    return bool(row.outcomes & {Outcome.UNTESTED, Outcome.NOTRUN})
+
+
+def _listing(
+    chosen: list[Behaviour],
+    tests: dict[str, list[str]],
+    ledger: Ledger,
+    verdicts: Matrix | None,
+    rows: dict[str, Row],
+) -> Iterable[str]:
+    for behaviour in chosen:
+        yield f"{behaviour.id}  [{behaviour.kind}]  {behaviour.title}"
+        if len(chosen) == 1:
+            yield from _details(behaviour)
+        yield from (f"    {test}" for test in tests.get(behaviour.id, ()))
+        if behaviour.id not in tests:
+            why = ledger.why_untested(behaviour.id) or "no test, and no reason is given"
+            yield from _wrapped(why if behaviour.kind == "model-only" else f"untested: {why}")
+        if verdicts is not None and behaviour.id in rows:
+            yield from _verdicts(rows[behaviour.id], verdicts)
+    yield from _sum(chosen, tests, verdicts, rows)
+
+
+def _details(behaviour: Behaviour) -> Iterable[str]:
+    yield from _wrapped(behaviour.statement)
+    if behaviour.history:
+        yield from _wrapped(f"kernels: {behaviour.history}")
+    yield f"    since Linux {behaviour.since}" + (
+        f", needs {', '.join(behaviour.needs)}" if behaviour.needs else ""
+    )
+    yield from (f"    {source}" for source in behaviour.sources)
+
+
+def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:
+    for environment, cell in zip(verdicts.environments, row.cells, strict=True):
+        shown = look(cell.outcome)
+        results = len(cell.results)
+        why = f"{results} result{'s' * (results != 1)}" if results else cell.why
+        yield from _wrapped(f"{shown.sign} {shown.word}  {environment.name}: {why}")
+
+
+def _sum(
+    chosen: list[Behaviour], tests: dict[str, list[str]], verdicts: Matrix | None, rows: dict[str, Row]
+) -> Iterable[str]:
+    model = sum(behaviour.kind == "model-only" for behaviour in chosen)
+    tested = sum(behaviour.id in tests for behaviour in chosen)
+    number = len(chosen)
+    yield ""
+    yield (
+        f"{number} behaviour{'s' * (number != 1)}: {tested} with tests, {number - tested - model} untested, "
+        f"{model} that no program can see"
+    )
+    for column, environment in enumerate(verdicts.environments if verdicts else ()):
+        counts = Counter(rows[b.id].cells[column].outcome for b in chosen if b.id in rows)
+        said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
+        yield f"{environment.name}: {said}"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()),
+        WIDTH,
+        initial_indent="    ",
+        subsequent_indent="      ",
+        break_on_hyphens=False,
+    )
