@@ -241,6 +241,33 @@ class PipeControl(
     high = Bits(5, 31, 0)
 
 
+class StateBaseAddress(
+    Command,
+    name="STATE_BASE_ADDRESS",
+    header=GFXPIPE << 29 | 1 << 24 | 1 << 16,
+    lengths=range(12, 258),
+    engines="rcs ccs",
+):
+    set_general_state = Bits(1, 0)
+    general_state = Address(1, align=4096)
+    set_instructions = Bits(10, 0)
+    instructions = Address(10, align=4096)
+
+
+class ComputeWalker(
+    Command,
+    name="COMPUTE_WALKER",
+    header=GFXPIPE << 29 | 2 << 27 | 2 << 24 | 8 << 16,
+    lengths=range(21, 258),
+    engines="rcs ccs",
+):
+    """Fields as of Xe2. Offsets count from the bases that STATE_BASE_ADDRESS sets."""
+
+    indirect_size = Bits(2, 16, 0)
+    indirect_offset = Bits(3, 31, 0)
+    kernel_offset = Bits(19, 31, 0)
+
+
 class BlockCopy(Command, name="XY_BLOCK_COPY_BLT", header=_blt(0x41), lengths=22, engines="bcs"):
     colour = Bits(0, 21, 19)
     destination_pitch = Less(1, 17, 0)

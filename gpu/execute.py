@@ -146,6 +146,8 @@ class Execution:
         self.arbitration = True
         #: commands are not carried out (MI_SET_PREDICATE)
         self.predicated_off = False
+        self.general_state: int | None = None
+        self.instructions: int | None = None
         self.satisfied = False
         count = self._count
         clocks = Clocks(self.engine.clock or count, self.engine.context_clock or self.engine.clock or count)

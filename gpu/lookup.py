@@ -17,7 +17,10 @@ def _table(kind: int, shift: int, size: int) -> list[type[Command] | None]:
 
 _MI = _table(MI, 23, 64)
 _BLT = _table(BLT, 22, 128)
-_PIPE_CONTROL = commands.PipeControl.header >> 16
+_PIPELINE: dict[int, type[Command]] = {
+    command.header >> 16: command
+    for command in (commands.PipeControl, commands.StateBaseAddress, commands.ComputeWalker)
+}
 
 
 def lookup(header: int) -> type[Command] | None:
@@ -28,7 +31,7 @@ def lookup(header: int) -> type[Command] | None:
     if kind == BLT:
         return _BLT[header >> 22 & 0x7F]
     if kind == GFXPIPE:
-        return commands.PipeControl if header >> 16 == _PIPE_CONTROL else skipped.gfxpipe(header)
+        return _PIPELINE.get(header >> 16) or skipped.gfxpipe(header)
     if kind == GFX_STATE:
         return skipped.GfxState
     return None

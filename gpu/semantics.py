@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gpu import alu, blit
+from gpu import alu, blit, compute
 from gpu import commands as c
 from gpu.address import AddressSpace, translated
 from gpu.encoding import Command
@@ -302,6 +302,8 @@ SEMANTICS: dict[type[Command], Callable[[Execution, Any], None]] = {
     c.BatchBufferStart: _batch_buffer_start,
     c.ConditionalBatchBufferEnd: _conditional_batch_buffer_end,
     c.PipeControl: _pipe_control,
+    c.StateBaseAddress: compute.state_base_address,
+    c.ComputeWalker: compute.compute_walker,
     c.BlockCopy: blit.block_copy,
     c.FastCopy: blit.fast_copy,
     c.FastColour: blit.fast_colour,

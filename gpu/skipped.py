@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Commands that are stepped over: they have no effect here, but their length must be right.
 
-3D and compute state and the walkers are not carried out (there are no execution units). Length rules: Linux
+3D and compute state is not carried out (there are no execution units; walkers are in gpu.compute). Length rules: Linux
 xe, xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instructions/xe_gfxpipe_commands.h.
 """
 
@@ -33,7 +33,7 @@ class ReportPerfCount(Command, name="MI_REPORT_PERF_COUNT", header=0x28 << 23, l
 
 
 class GfxPipe(Command, name="GFXPIPE", header=GFXPIPE << 29, lengths=_ANY, engines=_PIPELINES):
-    """Any command of type GFXPIPE but PIPE_CONTROL."""
+    """Any command of type GFXPIPE that gpu.commands does not have."""
 
     __slots__ = ()
 
@@ -75,7 +75,6 @@ def gfxpipe(header: int) -> type[Command]:
 # bits 28:16 of the header: pipeline, opcode, subopcode
 _NAMES = {
     0x0003: "STATE_PREFETCH",
-    0x0101: "STATE_BASE_ADDRESS",
     0x0102: "STATE_SIP",
     0x0104: "GPGPU_CSR_BASE_ADDRESS",
     0x0105: "STATE_COMPUTE_MODE",
@@ -85,7 +84,6 @@ _NAMES = {
     0x080B: "3DSTATE_VF_STATISTICS",
     0x0904: "PIPELINE_SELECT",
     0x1200: "CFE_STATE",
-    0x1208: "COMPUTE_WALKER",
     0x1800: "3DSTATE_DRAWING_RECTANGLE_FAST",
     0x1804: "3DSTATE_CLEAR_PARAMS",
     0x1805: "3DSTATE_DEPTH_BUFFER",

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: MIT
+"""Compute walkers. There are no execution units here: a few kernels are known by their code, and what they compute is
+done in their place; a walker of any other kernel has no effect.
+
+Known is the kernel with which IGT tries compute (lib/intel_compute_square_kernels.c, Xe2): it squares an array.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from array import array
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gpu import commands as c
+from gpu.address import AddressSpace, translated
+
+if TYPE_CHECKING:
+    from gpu.execute import Execution
+
+Perform = Callable[["Execution", c.ComputeWalker, AddressSpace, bytes], None]
+"""Does what a kernel computes; the bytes are what it is passed."""
+XE2_WALKER = 40
+"""Dwords of a walker whose fields are where `ComputeWalker` says."""
+LONGEST = 1 << 20
+"""Elements that a walker is believed to have."""
+
+
+def state_base_address(ex: Execution, cmd: c.StateBaseAddress) -> None:
+    """Remember the bases of what walkers name by offsets."""
+    if cmd.set_general_state:
+        ex.general_state = cmd.general_state
+    if cmd.set_instructions:
+        ex.instructions = cmd.instructions
+
+
+def compute_walker(ex: Execution, cmd: c.ComputeWalker) -> None:
+    """Do what the walker's kernel does, if it is known."""
+    space = ex.space(0)
+    if space is None or len(cmd.words) != XE2_WALKER or ex.instructions is None or ex.general_state is None:
+        return
+    perform = _known(space, ex.instructions + cmd.kernel_offset)
+    if perform is not None and cmd.indirect_size >= _ARGUMENTS.size:
+        arguments = space.read(translated(ex.general_state + cmd.indirect_offset), _ARGUMENTS.size)
+        perform(ex, cmd, space, arguments)
+
+
+def _known(space: AddressSpace, kernel: int) -> Perform | None:
+    """What the kernel at an address computes. A kernel that is not known is read no further than an instruction."""
+    if space.read(translated(kernel), len(_SQUARE_START)) != _SQUARE_START:
+        return None
+    code = space.read(translated(kernel), _SQUARE_SIZE)
+    return _square if hashlib.sha256(code).hexdigest() == _SQUARE else None
+
+
+_SQUARE_START = bytes.fromhex("650000802082057f04000002c0ffffff")
+_SQUARE_SIZE = 336
+_SQUARE = "c760290b96cfafa5a619cf45a45e545bf875d98a8a2c9ec66568d7d36562b37d"
+_ARGUMENTS = struct.Struct("<8I2QI")
+"""What the kernel is passed: the sizes of the grid, then input, output, and the number of elements."""
+
+
+def _square(ex: Execution, cmd: c.ComputeWalker, space: AddressSpace, arguments: bytes) -> None:
+    *_, source, destination, count = _ARGUMENTS.unpack(arguments)
+    values = array("f", space.read(translated(source), 4 * min(count, LONGEST)))
+    squares = array("f", [value * value for value in values])
+    ex.store(cmd, space, translated(destination), squares.tobytes())
