@@ -1,0 +1,337 @@
+# SPDX-License-Identifier: MIT
+"""GPU atomics under advice: where memory has to be, and whether they work (xe_vm.c: xe_vma_need_vram_for_atomic)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, untested
+from fixtures.bo import SYSTEM
+from fixtures.choices import chose
+from fixtures.counters import DEBUGFS
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue, QueueError
+from fixtures.sync import SECOND
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+MASK = 0xFFFF_FFFF
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+
+MODES = {
+    "undefined": xe.DRM_XE_ATOMIC_UNDEFINED,
+    "device": xe.DRM_XE_ATOMIC_DEVICE,
+    "global": xe.DRM_XE_ATOMIC_GLOBAL,
+    "cpu": xe.DRM_XE_ATOMIC_CPU,
+}
+
+pytestmark = needs("page-faults", "atomic")
+
+
+def advise(vm: Vm, buffer: Buffer, mode: str) -> None:
+    """Advice about atomics on the memory."""
+    vm.madvise(buffer.address, buffer.size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=MODES[mode])
+
+
+def prefer_system(vm: Vm, buffer: Buffer) -> None:
+    """Advice: the memory is to stay in system memory."""
+    vm.madvise(
+        buffer.address,
+        buffer.size,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & MASK,
+        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+    )
+
+
+def add(queue: Queue, address: int, number: int) -> None:
+    """The GPU adds to 32 bits, atomically."""
+    queue.run(Batch().atomic(address, "add", number))
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Memory of one chunk."""
+    return memory(CHUNK, align=CHUNK)
+
+
+@behaviour("atomic.global-dgpu")
+@acts("store")
+@needs("vram")
+def test_a_global_atomic_moves_memory_to_vram_and_the_cpu_goes_on(
+    mirror_vm: Vm, buffer: Buffer, sentinel
+) -> None:
+    """With mode GLOBAL a GPU atomic moves memory to VRAM, against other advice; then the CPU goes on with it."""
+    total = sentinel()
+    buffer.set_u32(PAGE, total)
+    prefer_system(mirror_vm, buffer)
+    advise(mirror_vm, buffer, "global")
+    queue = mirror_vm.queue()
+    for _ in range(4):
+        added = sentinel()
+        add(queue, buffer.address + PAGE, added)
+        assert not buffer.present(PAGE)
+        total = (total + added) & MASK
+        landed(buffer, PAGE, total)
+        total = total + 1 & MASK
+        buffer.set_u32(PAGE, total)
+
+
+@behaviour("atomic.device-smem")
+@acts("store")
+@needs("vram")
+def test_a_device_atomic_may_stay_in_system_memory(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """With mode DEVICE a GPU atomic on memory that is to stay in system memory is right, wherever it takes place."""
+    start, added = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    prefer_system(mirror_vm, buffer)
+    advise(mirror_vm, buffer, "device")
+    add(mirror_vm.queue(), buffer.address + PAGE, added)
+    chose(
+        f"an atomic of mode DEVICE, system memory preferred: in {'system memory' if buffer.present(PAGE) else 'VRAM'}"
+    )
+    landed(buffer, PAGE, (start + added) & MASK)
+
+
+@behaviour("atomic.device-no-smem")
+@acts("store")
+@needs("vram", "pvc")
+def test_a_device_atomic_needs_vram_where_the_bus_has_none(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """On a device without atomics on system memory, mode DEVICE moves memory to VRAM though it was to stay."""
+    start, added = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    prefer_system(mirror_vm, buffer)
+    advise(mirror_vm, buffer, "device")
+    add(mirror_vm.queue(), buffer.address + PAGE, added)
+    assert not buffer.present(PAGE)
+    landed(buffer, PAGE, (start + added) & MASK)
+
+
+@behaviour("atomic.cpu-mode")
+@acts("refusal", "store", "load")
+@needs("vram")
+def test_a_gpu_atomic_on_memory_for_the_cpu_fails(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """With mode CPU a GPU atomic fails, is in the list of faults and changes nothing; loads and stores work."""
+    start, value = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    advise(mirror_vm, buffer, "cpu")
+    queue = mirror_vm.queue()
+    gpu_sees(queue, buffer.address + PAGE, start)
+    queue.store(buffer.address + 8, value)
+    with refused(errno.EIO):
+        add(queue, buffer.address + PAGE, sentinel())
+    (fault,) = mirror_vm.faults()
+    assert fault.address & ~(PAGE - 1) == buffer.address + PAGE
+    assert fault.access_type == xe.FAULT_ACCESS_TYPE_ATOMIC
+    landed(buffer, 8, value)
+    assert buffer.u32(PAGE) == start
+    gpu_sees(mirror_vm.queue(), buffer.address + PAGE, start)
+
+
+@behaviour("atomic.cpu-mode-igpu")
+@acts("load")
+@needs("integrated")
+def test_an_integrated_gpu_may_do_atomics_for_the_cpu(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """On an integrated GPU an atomic in mode CPU works or fails; either way other access works."""
+    start, added = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    advise(mirror_vm, buffer, "cpu")
+    gpu_sees(mirror_vm.queue(), buffer.address + PAGE, start)
+    batch = Batch().atomic(buffer.address + PAGE, "add", added)
+    try:
+        mirror_vm.queue().run(batch, deadline=SECOND // 5)
+    except QueueError as error:
+        chose(f"atomics of mode CPU fail with {errno.errorcode.get(error.errno or 0)}")
+        expected = start
+    else:
+        chose("atomics of mode CPU work")
+        expected = (start + added) & MASK
+    assert buffer.u32(PAGE) == expected
+    gpu_sees(mirror_vm.queue(), buffer.address + PAGE, expected)
+
+
+@behaviour("atomic.igpu")
+@acts("store")
+@needs("integrated", "debugfs")
+@pytest.mark.parametrize("mode", ["undefined", "device", "global"])
+def test_an_integrated_gpu_does_atomics_in_place(
+    mirror_vm: Vm, buffer: Buffer, sentinel, counters, mode: str
+) -> None:
+    """On an integrated GPU atomics work where the memory is, in every mode but CPU; once mapped they do not fault."""
+    start, added = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    advise(mirror_vm, buffer, mode)
+    queue = mirror_vm.queue()
+    gpu_sees(queue, buffer.address + PAGE, start)
+    before = counters.snapshot()
+    add(queue, buffer.address + PAGE, added)
+    counters.still("svm_pagefault_count", since=before)
+    assert buffer.present(PAGE)
+    landed(buffer, PAGE, (start + added) & MASK)
+
+
+@behaviour("atomic.nonmigratable")
+@acts("refusal", "load", "store")
+@needs("vram")
+@pytest.mark.parametrize("kind", ["shared", "file"])
+def test_an_atomic_on_memory_that_cannot_move_fails(mirror_vm: Vm, memory, sentinel, kind: str) -> None:
+    """A GPU atomic in default mode on shared or file memory fails and is in the list of faults; other access works."""
+    fd = os.memfd_create("svm-cts") if kind == "file" else -1
+    try:
+        if fd >= 0:
+            os.ftruncate(fd, CHUNK)
+        buffer = memory(CHUNK, align=CHUNK, shared=True, fd=fd)
+    finally:
+        if fd >= 0:
+            os.close(fd)
+    start, value = sentinel(), sentinel()
+    buffer.set_u32(PAGE, start)
+    queue = mirror_vm.queue()
+    gpu_sees(queue, buffer.address + PAGE, start)
+    with refused(errno.EIO):
+        add(queue, buffer.address + PAGE, sentinel())
+    assert [fault.address & ~(PAGE - 1) for fault in mirror_vm.faults()] == [buffer.address + PAGE]
+    mirror_vm.queue().store(buffer.address + 8, value)
+    landed(buffer, 8, value)
+    assert buffer.u32(PAGE) == start
+
+
+@behaviour("atomic.bo")
+@acts("store", "query")
+@needs("vram")
+def test_an_atomic_on_an_object_moves_it_to_vram(make_vm, device: Device, bo, sentinel) -> None:
+    """In a VM in fault mode a GPU atomic on an object in system memory, which may be in VRAM, moves it there."""
+    region, vm = device.vram[0], make_vm(FAULTING)
+    free, made = device.region(region).used, bo(CHUNK, placement=SYSTEM | 1 << region)
+    mapped, start, added = made.map(), sentinel(), sentinel()
+    queue = vm.queue()
+    vm.map(made, AT)
+    vm.prefetch(AT, CHUNK, 0)
+    mapped.set_u32(PAGE, start)
+    gpu_sees(queue, AT + PAGE, start)
+    assert device.region(region).used < free + CHUNK
+    add(queue, AT + PAGE, added)
+    assert device.region(region).used >= free + CHUNK
+    landed(mapped, PAGE, (start + added) & MASK)
+
+
+@behaviour("atomic.cpu-gpu-counter", "atomic.livelock-free", "atomic.timeslice-doubles")
+@acts("store")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("mode", ["undefined", "global"])
+def test_gpu_atomics_get_on_while_the_cpu_touches_the_page(
+    mirror_vm: Vm, buffer: Buffer, sentinel, mode: str
+) -> None:
+    """While CPU threads load and store beside the number, GPU additions to it all get done, and none is lost."""
+    start, added, rounds = sentinel(), sentinel(), 8
+    buffer.set_u32(PAGE, start)
+    advise(mirror_vm, buffer, mode)
+    queue, stop, touched = mirror_vm.queue(), threading.Event(), [0, 0]
+
+    def touch(number: int) -> None:
+        while not stop.is_set():
+            touched[number] += 1
+            buffer.set_u32(PAGE + 8 + 4 * number, touched[number])
+            assert buffer.u32(PAGE + 8 + 4 * number) == touched[number]
+
+    threads = [threading.Thread(target=touch, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(rounds):
+            add(queue, buffer.address + PAGE, added)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(20)
+    assert not any(thread.is_alive() for thread in threads)
+    landed(buffer, PAGE, (start + rounds * added) & MASK)
+    assert [buffer.u32(PAGE + 8), buffer.u32(PAGE + 12)] == touched
+
+
+@behaviour("atomic.mode-change-invalidates")
+@acts("fault", "store", "refusal")
+@needs("vram", "debugfs")
+def test_a_change_of_mode_counts_from_the_next_access(
+    mirror_vm: Vm, buffer: Buffer, sentinel, counters
+) -> None:
+    """Advice of another mode takes the memory from the GPU: the next access faults, and follows the new mode."""
+    total, queue = sentinel(), mirror_vm.queue()
+    buffer.set_u32(PAGE, total)
+    for mode in ("global", "undefined", "device"):
+        advise(mirror_vm, buffer, mode)
+        before, added = counters.snapshot(), sentinel()
+        add(queue, buffer.address + PAGE, added)
+        counters.rose("svm_pagefault_count", since=before)
+        total = (total + added) & MASK
+        again = counters.snapshot()
+        gpu_sees(queue, buffer.address + PAGE, total)
+        counters.still("svm_pagefault_count", since=again)
+    advise(mirror_vm, buffer, "cpu")
+    with refused(errno.EIO):
+        add(queue, buffer.address + PAGE, sentinel())
+    landed(buffer, PAGE, total)
+
+
+def timeslice_file(device: Device) -> Path:
+    """What says how long memory stays in VRAM after it was moved there for an atomic, in ms."""
+    return DEBUGFS / str(device.minor) / "atomic_svm_timeslice_ms"
+
+
+@behaviour("atomic.timeslice-default")
+@acts("query")
+@needs("debugfs")
+def test_memory_moved_for_atomics_stays_5_ms_by_default(device: Device) -> None:
+    """The time that memory stays in VRAM for atomics is 5 ms, unless it was changed."""
+    assert device.config.va_bits
+    assert timeslice_file(device).read_text() == "5\n"
+
+
+@behaviour("atomic.timeslice-write")
+@acts("store")
+@needs("vram", "debugfs", "root")
+def test_the_time_that_memory_stays_for_atomics_can_be_changed(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel
+) -> None:
+    """Memory that was moved for an atomic stays in VRAM for as long as was written; what is no number gives EINVAL."""
+    path, start, added, milliseconds = timeslice_file(device), sentinel(), sentinel(), 150
+    try:
+        os.close(os.open(path, os.O_WRONLY))
+    except PermissionError:
+        untested("MACHINE:debugfs", f"{path} cannot be written")
+    before = path.read_text()
+    try:
+        path.write_text(str(milliseconds))
+        assert path.read_text() == f"{milliseconds}\n"
+        with refused(errno.EINVAL):
+            path.write_text("soon")
+        assert path.read_text() == f"{milliseconds}\n"
+        buffer.set_u32(PAGE, start)
+        queue = mirror_vm.queue()
+        queue.run(Batch().noop())
+        moved_after = time.monotonic()
+        add(queue, buffer.address + PAGE, added)
+        landed(buffer, PAGE, (start + added) & MASK)
+        # The kernel counts in jiffies: the first may have been nearly over.
+        assert time.monotonic() - moved_after > (milliseconds - 20) / 1000
+    finally:
+        path.write_text(before)
+
+
+@behaviour("atomic.timeslice-default")
+@acts("query")
+@needs("device-pages", "debugfs", "root")
+def test_only_root_sees_the_time_that_memory_stays_for_atomics(device: Device) -> None:
+    """The file that says how long memory stays in VRAM for atomics is root's."""
+    assert device.config.va_bits
+    assert timeslice_file(device).stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,344 @@
+# SPDX-License-Identifier: MIT
+"""Memory of processes and buffer objects push each other out of VRAM (xe_svm.c: xe_svm_bo_evict, xe_bo.c)."""
+
+from __future__ import annotations
+
+import itertools
+import mmap
+import os
+import signal
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, wait_until
+from fixtures.bo import SYSTEM, Bo
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.process import Child
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+"""Bytes of the largest allocation that memory of a process has in VRAM."""
+PIECE = 1 << 16
+
+pytestmark = [needs("page-faults", "vram"), pytest.mark.timeout(60)]
+
+Make = Callable[..., Bo]
+
+
+def used(device: Device) -> int:
+    """Bytes of VRAM in use."""
+    return device.region(device.vram[0]).used
+
+
+def numbered(buffer: Buffer, sentinel: Callable[[], int]) -> dict[int, int]:
+    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
+    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    return values
+
+
+def in_vram(vm: Vm, buffer: Buffer) -> None:
+    """Memory of the process goes to VRAM, all of it."""
+    vm.prefetch(buffer.address, buffer.size, vm.device.vram[0])
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+
+
+def fill(device: Device, bo: Make, **options: Any) -> list[Bo]:
+    """Buffer objects as large as all VRAM but the last of 16 parts, which takes what is used otherwise."""
+    size = device.region(device.vram[0]).total_size // 16
+    return [bo(size, placement=1 << device.vram[0], **options) for _ in range(15)]
+
+
+@pytest.fixture
+def buffer(memory: Callable[..., Buffer]) -> Buffer:
+    """Memory of four chunks."""
+    return memory(4 * CHUNK, align=CHUNK)
+
+
+@behaviour("evict.bo-pressure", "evict.to-system-only", "evict.waits-detached", "evict.refault-returns")
+@acts("load", "store", "fault")
+@needs("debugfs")
+def test_objects_push_memory_out_and_it_comes_back(
+    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel, counters
+) -> None:
+    """Objects of the size of VRAM take the place of memory, which is in system memory then; a fault moves it back."""
+    queue = mirror_vm.queue()
+    values = numbered(buffer, sentinel)
+    in_vram(mirror_vm, buffer)
+    for offset in values:
+        values[offset] = sentinel()
+        queue.store(buffer.address + offset, values[offset])
+    objects = fill(device, bo)
+    while not all(buffer.present(offset) for offset in range(0, buffer.size, PAGE)):
+        assert len(objects) < 64, "all of the VRAM is taken, and the memory is still there"
+        objects.append(bo(CHUNK, placement=1 << device.vram[0]))
+    count("migrate")
+    assert buffer.u32(PIECE) == values[PIECE]
+    for made in objects:
+        made.close()
+    wait_until(lambda: used(device) < CHUNK * 16, what="the release of the objects")
+    before = counters.snapshot()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    counters.rose("svm_pagefault_count", since=before)
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("evict.svm-pressure")
+@acts("load", "store")
+def test_memory_pushes_objects_out(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
+    """Memory that is moved to a full VRAM pushes idle objects to system memory, and theirs and its data are right."""
+    objects = fill(device, lambda size, placement: bo(size, placement=placement | SYSTEM))
+    marks = {
+        (number, offset): sentinel() for number in range(len(objects)) for offset in (0, objects[0].size - 4)
+    }
+    mapped = [made.map() for made in objects]
+    for (number, offset), value in marks.items():
+        mapped[number].set_u32(offset, value)
+    buffer = memory(objects[0].size * 3 // CHUNK * CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    in_vram(mirror_vm, buffer)
+    queue = mirror_vm.queue()
+    for offset in range(0, buffer.size, CHUNK):
+        gpu_sees(queue, buffer.address + offset, values[offset])
+    for (number, offset), value in marks.items():
+        landed(mapped[number], offset, value)
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("evict.no-va-needed")
+@acts("load", "store")
+@needs("fork-events")
+def test_memory_is_pushed_out_from_wherever_it_went(
+    mirror_vm: Vm, device: Device, bo, memory, buffer: Buffer, sentinel
+) -> None:
+    """Memory in VRAM that was moved by mremap, partly unmapped, or left over by a fork, is evicted with its data."""
+    values = numbered(buffer, sentinel)
+    in_vram(mirror_vm, buffer)
+    target = memory(4 * CHUNK, align=CHUNK)
+    moved = buffer.mremap(to=target.address)
+    moved.munmap(CHUNK, PIECE)
+    gone = [CHUNK]
+    child = Child(lambda: [moved.u32(offset) for offset in values if offset not in gone])
+    objects = fill(device, bo)
+    ended = child.end(20)
+    assert ended.result == [value for offset, value in values.items() if offset not in gone], ended
+    for made in objects:
+        made.close()
+    queue = mirror_vm.queue()
+    for offset, value in values.items():
+        if offset not in gone:
+            gpu_sees(queue, moved.address + offset, value)
+            landed(moved, offset, value)
+
+
+@behaviour("evict.busy-continues", "evict.page-count-reset", "evict.idle-before-copy")
+@acts("store", "exec")
+def test_memory_in_use_does_not_keep_objects_out(
+    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
+) -> None:
+    """While CPU and GPU use memory in VRAM, objects get VRAM all the same, and no store of the GPU is lost."""
+    queue, stop, wrong = mirror_vm.queue(), threading.Event(), []
+    stored: dict[int, int] = {}
+    values = itertools.cycle([sentinel() for _ in range(64)])
+
+    def work() -> None:
+        try:
+            for offset in itertools.cycle(range(8, buffer.size, PIECE)):
+                if stop.is_set():
+                    return
+                value = next(values)
+                queue.store(buffer.address + offset, value)
+                stored[offset] = value
+                if offset % (4 * PIECE) == 8 and buffer.u32(offset) != value:
+                    wrong.append((offset, value))
+        except BaseException as error:
+            wrong.append(error)
+
+    in_vram(mirror_vm, buffer)
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        for _ in range(3):
+            for made in fill(device, bo):
+                made.close()
+    finally:
+        stop.set()
+        worker.join(20)
+    assert not worker.is_alive()
+    assert not wrong, wrong
+    assert stored
+    for offset, value in stored.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("evict.mm-exited", "evict.release-async")
+@acts("exec", "ioctl")
+@needs("fork-events")
+@pytest.mark.parametrize("how", ["exit", "kill"])
+def test_memory_of_a_process_that_ended_is_no_obstacle(
+    open_device, device: Device, bo, queue: Queue, memory, how: str
+) -> None:
+    """VRAM of a process that ended, or was killed, is free for objects, and works."""
+    free, reader, writer = used(device), *os.pipe()
+
+    def child() -> None:
+        with open_device() as own:
+            vm = Vm(own, FAULTING)
+            vm.mirror()
+            inside = memory(8 * CHUNK, align=CHUNK, fill=b"\x31")
+            vm.prefetch(inside.address, inside.size, own.vram[0])
+            assert vm.queue().load(inside.address) == 0x31313131
+            os.write(writer, b"1")
+            if how == "kill":
+                signal.pause()
+            os._exit(0)
+
+    process = Child(child)
+    try:
+        os.close(writer)
+        assert os.read(reader, 1) == b"1"
+        if how == "kill":
+            assert used(device) >= free + 8 * CHUNK
+            process.kill()
+        else:
+            process.end(20)
+    finally:
+        process.kill()
+        os.close(reader)
+    fill(device, bo)
+    target = memory(CHUNK, align=CHUNK)
+    queue.store(target.address, 0x1234)
+    assert target.u32() == 0x1234
+
+
+@behaviour("evict.release-async")
+@acts("load", "query")
+@pytest.mark.parametrize("how", ["munmap", "discard", "remap"])
+def test_vram_is_given_back_with_the_last_page(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, how: str
+) -> None:
+    """munmap, MADV_DONTNEED and a new mapping over memory in VRAM give the VRAM back, though perhaps a little later."""
+    values, free = numbered(buffer, sentinel), used(device)
+    in_vram(mirror_vm, buffer)
+    gpu_sees(mirror_vm.queue(), buffer.address, values[0])
+    assert used(device) >= free + buffer.size
+    {
+        "munmap": buffer.munmap,
+        "discard": lambda: buffer.madvise(mmap.MADV_DONTNEED),
+        "remap": buffer.remap_fresh,
+    }[how]()
+    wait_until(lambda: used(device) < free + CHUNK, what="the release of VRAM")
+
+
+@behaviour("evict.partial-free-keeps")
+@acts("load", "query")
+@pytest.mark.parametrize("left", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
+def test_vram_is_kept_for_one_page(mirror_vm: Vm, device: Device, memory, sentinel, left: int) -> None:
+    """An allocation in VRAM of which one page is left keeps all its VRAM; with that page it goes."""
+    buffer, value, free = memory(CHUNK, align=CHUNK), sentinel(), used(device)
+    buffer.set_u32(left, value)
+    in_vram(mirror_vm, buffer)
+    if left:
+        buffer.munmap(0, left)
+    if left + PAGE < CHUNK:
+        buffer.munmap(left + PAGE)
+    assert used(device) >= free + CHUNK
+    assert not buffer.present(left)
+    gpu_sees(mirror_vm.queue(), buffer.address + left, value)
+    buffer.munmap(left, PAGE)
+    wait_until(lambda: used(device) < free + CHUNK, what="the release of VRAM")
+
+
+@behaviour("evict.no-resource-bo")
+@acts("load", "ioctl")
+def test_objects_that_were_never_placed_are_no_obstacle(
+    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
+) -> None:
+    """Objects whose memory is deferred, and never was needed, are passed over when VRAM is taken for others."""
+    values = numbered(buffer, sentinel)
+    for _ in range(8):
+        bo(CHUNK, placement=1 << device.vram[0], flags=xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING)
+    for _ in range(2):
+        in_vram(mirror_vm, buffer)
+        for made in fill(device, bo):
+            made.close()
+    queue = mirror_vm.queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("evict.bo-atomic-cpu")
+@acts("store", "query")
+@pytest.mark.parametrize("mode", ["CPU", "GLOBAL"])
+def test_an_object_for_cpu_atomics_follows_the_cpu(
+    mirror_vm: Vm, device: Device, bo, sentinel, mode: str
+) -> None:
+    """An object in VRAM that is advised for atomics of the CPU moves to system memory when the CPU touches it."""
+    region, at, value = device.vram[0], 0x20_0000_0000, sentinel()
+    free = used(device)
+    made = bo(CHUNK, placement=SYSTEM | 1 << region)
+    mapped, queue = made.map(), mirror_vm.queue()
+    mirror_vm.map(made, at)
+    mirror_vm.prefetch(at, CHUNK, region)
+    queue.store(at, value)
+    landed(mapped, 0, value)
+    before = used(device)
+    assert before >= free + CHUNK
+    mirror_vm.madvise(at, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=getattr(xe, f"DRM_XE_ATOMIC_{mode}"))
+    landed(mapped, 0, value)
+    wait_until(lambda: used(device) <= before - CHUNK, what="the object's way out of VRAM")
+    value = sentinel()
+    queue.store(at + PAGE, value)
+    landed(mapped, PAGE, value)
+
+
+@behaviour("evict.svm-by-svm")
+@acts("load", "store")
+@needs("fork-events")
+def test_two_processes_share_too_little_vram(
+    mirror_vm: Vm, device: Device, open_device, memory, sentinel
+) -> None:
+    """Two processes whose memory is two thirds of VRAM each both work on theirs, and theirs is right."""
+    size = device.region(device.vram[0]).total_size * 2 // 3 // CHUNK * CHUNK
+    mark = sentinel()
+
+    def work(vm: Vm, seed: int) -> bool:
+        own = memory(size, align=CHUNK, populate=False)
+        queue = vm.queue()
+        for offset in range(0, size, CHUNK):
+            own.set_u32(offset, seed + offset)
+        for offset in range(0, size, CHUNK):
+            batch = Batch().store_dword(own.address + offset + 4, seed ^ offset)
+            queue.run(batch.copy_mem(own.address + offset + 8, own.address + offset))
+        for offset in range(0, size, CHUNK):
+            expected = [(seed + offset) & 0xFFFF_FFFF, seed ^ offset] * 2
+            assert [own.u32(offset + at) for at in (0, 4, 8)] == expected[:2] + expected[:1]
+        return True
+
+    def child() -> bool:
+        with open_device() as own:
+            vm = Vm(own, FAULTING)
+            vm.mirror()
+            return work(vm, mark >> 1)
+
+    other = Child(child)
+    try:
+        assert work(mirror_vm, mark >> 2)
+        ended = other.end(40)
+    finally:
+        other.kill()
+    assert ended.result is True, ended.error
+    count("load")
+    count("store")
