@@ -28,6 +28,8 @@ from reports.verdict import Cell, Matrix, Row, failures
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_TEXT = 20_000
 """Characters of one transcript or traceback that go into the page; results.jsonl has all of it."""
+MAX_CHANGES = 100
+"""Changes of a kind that are listed: more of them are one cause, not a list to read."""
 MAX_TEXTS = 8_000_000
 """Characters of all of them together: a run in which everything fails must still open in a browser."""
 
@@ -86,6 +88,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
         trend_size=(WIDTH, HEIGHT),
         failures=failures(report.results),
         kinds_of_change=list(Kind),
+        most_changes=MAX_CHANGES,
         anchors=anchors,
         columns=columns,
         homes=_homes(lines),

@@ -296,14 +296,19 @@ class _Reader:
         self.results.append(_result_of(event, outcome, message, number))
 
     def run(self, path: Path) -> Run:
+        elsewhere = {result.test: result for result in self.results}
         for (env, test), number in self.running.items():
             self.environments.setdefault(env, Environment(env))
+            # What the test proves, another environment may have said.
+            like = elsewhere.get(test, Result(env, test, Outcome.ERROR, area_of(test)))
             self.results.append(
                 Result(
                     env,
                     test,
                     Outcome.ERROR,
-                    area_of(test),
+                    like.area,
+                    behaviours=like.behaviours,
+                    declared=like.declared,
                     message=CUT_OFF,
                     at=number,
                 )

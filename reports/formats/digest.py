@@ -126,7 +126,31 @@ _TITLES = {
 
 def _compared(report: Report, comparison: Comparison, ledger: Ledger) -> Iterable[Section]:
     for kind, title in _TITLES.items():
-        yield _section(title, [_of_changes(group, report, ledger) for group in comparison.groups(kind)])
+        if kind is Kind.UNTESTED:
+            yield _section(title, _untested(comparison.of(kind)))
+        else:
+            yield _section(title, [_of_changes(group, report, ledger) for group in comparison.groups(kind)])
+
+
+def _untested(changes: list[Change]) -> list[Entry]:
+    """By reason: a capability that is gone, or a folder that was not run, takes many tests with it."""
+    reasons: dict[str, list[Change]] = {}
+    for change in changes:
+        new = change.new
+        why = (
+            f"{new.outcome.value}: {new.reason_code} {new.reason}"
+            if new
+            else "the test is gone, or was not run"
+        )
+        reasons.setdefault(why, []).append(change)
+    entries = []
+    for why, group in reasons.items():
+        tests = list(dict.fromkeys(change.result.test for change in group))
+        where = Counter(change.result.env for change in group)
+        more = f" and {_number(len(tests) - 1, 'more test')}" if len(tests) > 1 else ""
+        places = tuple(f"{env}: {_number(number, 'test')}" for env, number in where.items())
+        entries.append(Entry(f"{tests[0]}{more}", places, why, (), "", ""))
+    return entries
 
 
 def _plain(report: Report, ledger: Ledger) -> Iterable[Section]:
@@ -161,10 +185,11 @@ def _of_results(results: list[Result], report: Report, ledger: Ledger) -> Entry:
 def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledger, rate: str) -> Entry:
     first = results[0]
     waiver = report.waived.by.get((first.env, first.test))
+    reason = first.reason if waiver else ""
     return Entry(
         test=first.test,
         where=tuple(where),
-        said="; ".join(filter(None, (rate, first.line))),
+        said="; ".join(filter(None, (rate, first.line, reason))),
         statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
         replay=first.replay if first.outcome.bad else "",
         link=waiver.link if waiver else "",

@@ -7,7 +7,9 @@ Five tests in two environments; lnl has no VRAM, so that one of them is not clai
 from pathlib import Path
 from typing import Any
 
+from reports.ledger import Ledger, Vocabulary
 from tests.reports import streams
+from tests.reports.conftest import entry
 
 LNL, BMG = "mock/lnl", "mock/bmg"
 MIRROR = "suites/bind/test_cam.py::test_a_mirror_without_fault_mode_is_refused"
@@ -114,6 +116,13 @@ def waived() -> Events:
 
 
 RUNS = {run.__name__: run for run in (good, failing, crashed, interrupted, killed, waived)}
+
+
+def ledger() -> Ledger:
+    """What the tests prove, and nothing else."""
+    ids = dict.fromkeys(identifier for ids in PROVES.values() for identifier in ids)
+    areas = {identifier.partition(".")[0]: "an area" for identifier in ids}
+    return Ledger([entry(identifier) for identifier in ids], Vocabulary(areas, {}, {}, {}), [])
 
 
 def write(name: str, folder: Path) -> Path:

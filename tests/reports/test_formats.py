@@ -1,0 +1,328 @@
+# SPDX-License-Identifier: MIT
+"""The formats for machines and for mails, of runs as they are left behind; each read by a reader that is not ours."""
+
+import datetime
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import junitparser
+import pytest
+from kcidb_io.schema.v05_03 import Version as Kcidb
+
+from reports.commands import report as command
+from reports.formats import allure
+from reports.formats.digest import digest
+from reports.formats.junit import junit
+from reports.formats.kcidb import kcidb, path_of
+from reports.formats.ktap import ktap
+from reports.formats.mail import WIDTH, mail
+from reports.formats.markdown import markdown
+from reports.ledger import Ledger
+from reports.merge import Report, merge
+from reports.stream import Outcome, Result, read
+from reports.waivers import load
+from tests.reports import golden_runs, streams
+from tests.reports.golden_runs import BMG, LNL, MIRROR, STORE, WAIVER
+from tests.reports.test_page import HOSTILE
+
+GOLDEN = Path(__file__).parent / "golden"
+TODAY = datetime.date(2026, 11, 21)
+LEDGER = Ledger.load()
+
+
+def made(tmp_path: Path, name: str, baseline: str = "", waivers: str = "") -> Report:
+    (tmp_path / "waivers.toml").write_text(waivers)
+    base = read(golden_runs.write(baseline, tmp_path)) if baseline else None
+    return merge([read(golden_runs.write(name, tmp_path))], base, load(tmp_path / "waivers.toml"), TODAY)
+
+
+def hostile(tmp_path: Path) -> Report:
+    texts: dict[str, Any] = dict.fromkeys(
+        ("message", "longrepr", "transcript", "kernel_log", "replay"), HOSTILE
+    )
+    events = [
+        streams.run(seed=HOSTILE, command=[HOSTILE], suite={HOSTILE: HOSTILE}),
+        streams.environment(f"{HOSTILE}/x", kernel=HOSTILE, platform=HOSTILE),
+        streams.result(
+            f"suites/{HOSTILE}", "FAIL", f"{HOSTILE}/x", behaviours=[HOSTILE], area=HOSTILE, **texts
+        ),
+        streams.result(f"{HOSTILE} # SKIP \uffff", "KNOWN", f"{HOSTILE}/x", behaviours=[], **texts),
+        streams.end(),
+    ]
+    return merge([read(streams.write(tmp_path / "hostile.jsonl", *events))])
+
+
+# JUnit
+
+
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_junit_has_every_test_of_every_environment(tmp_path: Path, name: str) -> None:
+    report = made(tmp_path, name)
+    path = tmp_path / "junit.xml"
+    path.write_text(junit(report), encoding="utf-8")
+    suites = list(junitparser.JUnitXml.fromfile(str(path)))
+    assert [suite.name for suite in suites] == [LNL, BMG]
+    assert sum(suite.tests for suite in suites) == len(report.results)
+    bad = {Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN}
+    expected = sum(result.outcome in bad for result in report.results)
+    assert sum(suite.failures + suite.errors for suite in suites) == expected
+    names = [(case.classname, case.name) for suite in suites for case in suite]
+    assert len(set(names)) == len(names)
+    assert (f"{BMG}.suites.bind.test_cam", MIRROR.partition("::")[2]) in names
+
+
+def test_junit_says_in_a_failure_what_a_person_needs(tmp_path: Path) -> None:
+    root = ET.fromstring(junit(made(tmp_path, "failing")))
+    (case,) = (
+        c
+        for c in root.iter("testcase")
+        if c.get("name") == STORE.partition("::")[2] and c.find("failure") is not None
+    )
+    failure, output = case.find("failure"), case.find("system-out")
+    assert failure is not None
+    assert output is not None
+    assert failure.get("message") == golden_runs.WRONG_DATA
+    for part in (
+        "fault.write-visible-to-cpu",
+        "kernel log:\n<4>[   12.3] xe: <script>",
+        "again:\npytest --platform bmg",
+    ):
+        assert part in (output.text or "")
+
+
+# KTAP
+
+
+class Tap:
+    """A strict reader of KTAP: every block with its version, plan and all results in order."""
+
+    def __init__(self, text: str) -> None:
+        self.lines = [line for line in text.splitlines() if not line.lstrip().startswith("# ")]
+        self.counts: Counter[str] = Counter()
+        self.top = self.block(0)
+        assert not self.lines
+
+    def block(self, depth: int) -> list[str]:
+        indent = "  " * depth
+        assert self.lines.pop(0) == f"{indent}KTAP version 1"
+        match = re.fullmatch(rf"{indent}1\.\.(\d+)", self.lines.pop(0))
+        assert match
+        verdicts = []
+        for number in range(1, int(match[1]) + 1):
+            nested = self.lines[0] == f"{indent}  KTAP version 1"
+            inner = self.block(depth + 1) if nested else []
+            found = re.fullmatch(
+                rf"{indent}(ok|not ok) {number} ([^#\n]+?)( # (SKIP|XFAIL|ERROR)( .*)?)?", self.lines.pop(0)
+            )
+            assert found, number
+            if nested:
+                assert (found[1] == "not ok") == ("not ok" in inner)
+            else:
+                self.counts[found[4] or found[1]] += 1
+            verdicts.append(found[1])
+        return verdicts
+
+
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_ktap_is_well_formed_and_counts_as_the_run_does(tmp_path: Path, name: str) -> None:
+    report = made(tmp_path, name)
+    outcomes = Counter(result.outcome for result in report.results)
+    tap = Tap(ktap(report))
+    assert tap.counts["SKIP"] == outcomes[Outcome.NOT_CLAIMED] + outcomes[Outcome.UNTESTED]
+    assert tap.counts["ERROR"] == outcomes[Outcome.ERROR] + outcomes[Outcome.NOTRUN]
+    assert tap.counts["not ok"] == outcomes[Outcome.FAIL] + outcomes[Outcome.XPASS]
+    assert tap.counts["ok"] == outcomes[Outcome.PASS]
+
+
+def test_ktap_takes_any_name(tmp_path: Path) -> None:
+    assert Tap(ktap(hostile(tmp_path))).counts == {"not ok": 1, "XFAIL": 1}
+
+
+KUNIT = Path(os.environ.get("KERNEL_SOURCE", "/nowhere")) / "tools/testing/kunit/kunit.py"
+
+
+@pytest.mark.skipif(not KUNIT.exists(), reason="no kunit.py: set KERNEL_SOURCE to a kernel tree")
+@pytest.mark.parametrize("name", [*golden_runs.RUNS, "hostile"])
+def test_kunit_reads_it(tmp_path: Path, name: str) -> None:
+    report = hostile(tmp_path) if name == "hostile" else made(tmp_path, name)
+    done = subprocess.run(
+        [sys.executable, KUNIT, "parse"],
+        input=ktap(report),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert f"Ran {len(report.results)} tests" in done.stdout
+    bad = {Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN}
+    failed = sum(result.outcome in bad for result in report.results)
+    assert (f"failed: {failed}" in done.stdout) == bool(failed)
+    assert "[ERROR] Test" not in done.stdout
+
+
+# kcidb
+
+
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_kcidb_is_valid_and_complete(tmp_path: Path, name: str) -> None:
+    report = made(tmp_path, name, waivers=WAIVER)
+    document = json.loads(kcidb(report, LEDGER))
+    Kcidb.validate(document)
+    assert len(document["tests"]) == len(report.results)
+    assert len({test["id"] for test in document["tests"]}) == len(report.results)
+    assert {test["build_id"] for test in document["tests"]} == {build["id"] for build in document["builds"]}
+    assert kcidb(report, LEDGER) == kcidb(report, LEDGER)
+
+
+def test_kcidb_takes_any_text(tmp_path: Path) -> None:
+    Kcidb.validate(json.loads(kcidb(hostile(tmp_path), LEDGER)))
+
+
+def test_a_waiver_is_an_issue_and_what_it_excuses_an_incident(tmp_path: Path) -> None:
+    document = json.loads(kcidb(made(tmp_path, "waived", waivers=WAIVER), LEDGER))
+    (issue,), (incident,) = document["issues"], document["incidents"]
+    (test,) = (test for test in document["tests"] if test["id"] == incident["test_id"])
+    assert incident["issue_id"] == issue["id"]
+    assert issue["report_url"] == "https://gitlab.example.org/issues/7"
+    assert (test["status"], test["misc"]["outcome"]) == ("FAIL", "KNOWN")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "status"),
+    [("PASS", "PASS"), ("FAIL", "FAIL"), ("ERROR", "ERROR"), ("NOTRUN", "MISS"), ("UNTESTED", "SKIP")],
+)
+def test_kcidb_has_words_of_its_own(tmp_path: Path, outcome: str, status: str) -> None:
+    path = streams.write(tmp_path / "r.jsonl", streams.run(), streams.result(outcome=outcome), streams.end())
+    (test,) = json.loads(kcidb(merge([read(path)]), LEDGER))["tests"]
+    assert test["status"] == status
+
+
+def test_the_path_of_a_test() -> None:
+    result = Result(BMG, "suites/bind/test_cam.py::TestX::test_a[4K-map@2/3]", Outcome.PASS)
+    assert path_of(result) == "svmcts.bind.test_cam.TestX.test_a.4K-map_2_3"
+
+
+# What people read
+
+
+@pytest.mark.parametrize(
+    ("name", "baseline", "waivers"),
+    [
+        ("good", "good", ""),
+        ("failing", "good", ""),
+        ("good", "failing", ""),
+        ("killed", "good", ""),
+        ("waived", "", WAIVER),
+    ],
+    ids=["same", "regressions", "fixes", "killed", "waived"],
+)
+@pytest.mark.parametrize("form", [markdown, mail])
+def test_what_people_read(
+    tmp_path: Path, request: pytest.FixtureRequest, form: Any, name: str, baseline: str, waivers: str
+) -> None:
+    text = form(digest(made(tmp_path, name, baseline, waivers), golden_runs.ledger()))
+    golden = GOLDEN / f"{form.__name__}-{request.node.callspec.id.rpartition('-')[2]}.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text, encoding="utf-8")
+    assert text == golden.read_text(encoding="utf-8")
+
+
+def test_nothing_in_a_mail_is_wrapped_that_is_to_be_copied(tmp_path: Path) -> None:
+    lines = mail(digest(made(tmp_path, "failing", "good"), LEDGER)).splitlines()
+    long = [line for line in lines if len(line) > WIDTH]
+    assert all(line.startswith(("    $ pytest", "* suites/")) for line in long)
+
+
+def test_markdown_obeys_no_text(tmp_path: Path) -> None:
+    text = markdown(digest(hostile(tmp_path), LEDGER))
+    outside = re.sub(r"(`+).*?\1", "", text)
+    assert "<script>" not in outside
+    assert "<img" not in outside.replace("\\<", "")
+
+
+# Allure
+
+
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_allure_has_every_test_also_those_whose_process_died(tmp_path: Path, name: str) -> None:
+    report = made(tmp_path, name, waivers=WAIVER)
+    (tmp_path / "allure").mkdir()
+    (tmp_path / "allure" / "old-result.json").touch()
+    allure.write(report, tmp_path / "allure", LEDGER)
+    results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    assert len(results) == len(report.results)
+    statuses = Counter(result["status"] for result in results)
+    assert statuses["broken"] == sum(r.outcome is Outcome.ERROR for r in report.results)
+    assert all(result["stop"] >= result["start"] > 1.7e12 for result in results)
+    assert all(any(link["url"].startswith("https://git.kernel.org/") for link in r["links"]) for r in results)
+    environment = (tmp_path / "allure" / "environment.properties").read_text()
+    assert "mock.bmg.kernel = 7.3\n" in environment
+    assert "mock.bmg.gpu0 = 8086:e20b\n" in environment
+
+
+def test_allure_categories_tell_failures_apart(tmp_path: Path) -> None:
+    allure.write(made(tmp_path, "failing"), tmp_path / "allure", LEDGER)
+    categories = json.loads((tmp_path / "allure" / "categories.json").read_text())
+
+    def category(message: str) -> str:
+        return next(c["name"] for c in categories if re.fullmatch(c["messageRegex"], message))
+
+    results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    found = {category(r["statusDetails"]["message"]) for r in results if "statusDetails" in r}
+    assert found == {
+        "wrong errno",
+        "wrong data",
+        "vacuous",
+        "passed, though a failure was expected",
+        "not claimed by the device",
+    }
+    assert category("ERROR: the process that ran it died") == "process died"
+    assert category("FAIL: the kernel complained:\nBUG") == "kernel complained"
+    assert category("ERROR: NameError: x") == "error of the suite"
+
+
+# The command
+
+
+def test_the_command_writes_everything_of_any_number_of_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paths = [str(golden_runs.write(name, tmp_path)) for name in ("good", "failing")]
+    out = tmp_path / "out"
+    assert (
+        command.main(
+            [f"lab-a={paths[0]}", f"lab-b={paths[1]}", "-o", str(out), "--baseline", f"lab-a={paths[0]}"]
+        )
+        == 0
+    )
+    written = {Path(line) for line in capsys.readouterr().out.splitlines()}
+    assert {path.name for path in written} == {
+        "index.html", "junit.xml", "results.ktap", "kcidb.json", "summary.md", "mail.txt", "allure-results",
+    }  # fmt: skip
+    assert all(path.exists() for path in written)
+    page = (out / "index.html").read_text()
+    assert page.count('<section class="card">') == 4
+    assert "lab-b:mock/bmg" in page
+
+
+def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main([str(tmp_path / "nowhere"), "-o", str(tmp_path)]) == 2
+    assert "no such file" in capsys.readouterr().err
+
+
+def test_an_environment_of_several_runs_is_that_of_the_newest_and_has_a_history(tmp_path: Path) -> None:
+    paths = [golden_runs.write(name, tmp_path) for name in ("failing", "good")]
+    newer = paths[1].read_text().replace("2026-11-21T05:40:00", "2026-11-22T05:40:00", 1)
+    paths[1].write_text(newer)
+    report = merge([read(path) for path in reversed(paths)])
+    assert [run.path for run in report.runs] == paths
+    assert {run.path for run in report.run_of.values()} == {paths[1]}
+    (result,) = (r for r in report.results if (r.test, r.env) == (STORE, BMG))
+    assert report.past(result) == (Outcome.FAIL, Outcome.PASS)
