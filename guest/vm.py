@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guest import GuestError
+from guest import GuestError, oops
 from guest.channels import CHUNK, Channels
 from guest.machine import PORTS, TERMINAL, Machine, gpu
 from guest.processes import cpu_seconds, kill_after, last_line, spawn
@@ -234,4 +234,6 @@ class Guest:
             return f"QEMU was killed by signal {-code}"
         if code:
             return f"QEMU ended with status {code}, see qemu.log"
-        return "the guest's kernel panicked or powered off"
+        console = self.files.console
+        why = oops.cause(console.read_text(errors="replace")) if console.exists() else None
+        return f"the guest's kernel died: {why}" if why else "the guest's kernel panicked or powered off"

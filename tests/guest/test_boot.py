@@ -3,9 +3,11 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,7 +69,7 @@ def test_a_command_runs_as_it_would_here(kernel: str, tmp_path: Path) -> None:
 
 
 def test_a_panic_ends_the_guest_with_the_console_in_the_message(kernel: str) -> None:
-    done = run(kernel, "--gpus", "0", "--", "sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60")
+    done = run(kernel, "--", "sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60")
     assert done.returncode == 125
     assert "the guest's kernel died: Kernel panic - not syncing: sysrq triggered crash" in done.stderr
     assert "sysrq_handle_crash" in done.stderr
@@ -75,7 +77,7 @@ def test_a_panic_ends_the_guest_with_the_console_in_the_message(kernel: str) -> 
 
 def test_a_guest_dies_with_the_process_that_started_it(kernel: str) -> None:
     process = subprocess.Popen(
-        [*PROGRAM, "--kernel", kernel, "--gpus", "0", "--", "sh", "-c", "echo up; sleep 60"],
+        [*PROGRAM, "--kernel", kernel, "--", "sh", "-c", "echo up; sleep 60"],
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -107,23 +109,22 @@ def test_last(): assert os.path.exists("/dev/dri/renderD128")
 """
 
 
-def test_a_guest_that_dies_costs_one_test(kernel: str, tmp_path: Path) -> None:
+@pytest.fixture
+def inside() -> Iterator[Path]:
+    """A file of tests below the project's conftest.py."""
+    directory = Path(tempfile.mkdtemp(prefix="boot-", dir=RUNS.parent))
+    file = directory / "test_inside.py"
+    file.write_text(TESTS)
+    yield file
+    shutil.rmtree(directory)
+
+
+def test_a_guest_that_dies_costs_one_test(kernel: str, tmp_path: Path, inside: Path) -> None:
     """One test ends the kernel, and during another QEMU is killed: each is blamed, and the rest goes on."""
-    (tmp_path / "test_inside.py").write_text(TESTS)
-    command = [
-        "-m",
-        "pytest",
-        "--guest",
-        kernel,
-        f"--rootdir={PROJECT}",
-        "-c",
-        "pytest.ini",
-        "-p",
-        "no:cacheprovider",
-    ]
+    command = [sys.executable, "-m", "pytest", "--guest", kernel, "-p", "no:cacheprovider"]
     before = set(RUNS.glob("*/*"))
     with subprocess.Popen(
-        [sys.executable, *command, f"--results={tmp_path / 'out'}", str(tmp_path / "test_inside.py")],
+        [*command, f"--results={tmp_path / 'out'}", str(inside)],
         cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
     ) as process:  # fmt: skip
         end = time.monotonic() + DEADLINE_S

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""Why a kernel died, in one line, from its console."""
+
+import re
+
+_TIME = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?", re.MULTILINE)
+_FIRST = re.compile(
+    r"^((?:watchdog: )?BUG: .*|kernel BUG at .*|Oops: .*|general protection fault.*|Kernel panic - not syncing: .*)$",
+    re.MULTILINE,
+)
+_IN_KERNEL = re.compile(r"^RIP: 0010:(\w+)", re.MULTILINE)
+_FAR = 2000
+"""Characters from the first line within which the function is told."""
+
+
+def cause(console: str) -> str | None:
+    """What the kernel first said of its end, with the function that it was in; None if it said nothing."""
+    text = _TIME.sub("", console)
+    first = _FIRST.search(text)
+    if first is None:
+        return None
+    function = _IN_KERNEL.search(text, first.end(), first.end() + _FAR)
+    return f"{first[1].strip()} in {function[1]}" if function else first[1].strip()
