@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""GPU page faults after, and while, the memory or the VM changes (xe_svm.c, xe_pagefault.c)."""
+
+import errno
+import threading
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, in_child, landed, needs, refused, wait_until
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+pytestmark = needs("page-faults")
+
+K64, M2 = 1 << 16, 1 << 21
+
+
+@behaviour("fault.gc-before-lookup")
+@acts("store", "load")
+@pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
+def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+    """A range whose memory was unmapped and mapped anew is never used for the new memory, at once or later."""
+    buffer = memory(size, align=size)
+    for _ in range(4):
+        value = sentinel()
+        queue.store(buffer.address + size - 4, value)
+        landed(buffer, size - 4, value)
+        buffer.munmap()
+        buffer = memory(size, address=buffer.address)
+        gpu_sees(queue, buffer.address + size - 4, 0)
+
+
+@behaviour("fault.gc-before-lookup")
+@acts("fault")
+@needs("debugfs")
+def test_a_fault_right_after_munmap_makes_a_range_of_the_new_mapping(
+    queue: Queue, memory, sentinel, counters
+) -> None:
+    """Where 2 MiB were mapped and 64 KiB are now, the next fault makes a range of 64 KiB."""
+    buffer = memory(M2, align=M2)
+    queue.store(buffer.address, sentinel())
+    buffer.munmap()
+    memory(K64, address=buffer.address)
+    before = counters.snapshot()
+    queue.store(buffer.address, sentinel())
+    assert counters.by_size("pagefault_count", since=before) == {"64K": 1}
+
+
+@behaviour("fault.bind-race-retry", "fault.collect-error-retry")
+@acts("exec", "store")
+@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
+def test_faults_while_the_cpu_takes_pages_back(queue: Queue, memory, sentinel, size: int) -> None:
+    """GPU and CPU that use the same pages at the same time, other words of them, both keep what they stored."""
+    buffer = memory(size, align=size)
+    from_gpu, from_cpu = [sentinel() for _ in range(32)], [sentinel() for _ in range(32)]
+
+    def cpu() -> None:
+        for index, value in enumerate(from_cpu):
+            buffer.set_u32(8 * index + 4, value)
+
+    thread = threading.Thread(target=cpu)
+    thread.start()
+    for index, value in enumerate(from_gpu):
+        queue.store(buffer.address + 8 * index, value)
+    thread.join()
+    for index, value in enumerate(from_gpu):
+        landed(buffer, 8 * index, value)
+    assert [buffer.u32(8 * index + 4) for index in range(32)] == from_cpu
+
+
+@behaviour("fault.closed-vm", "vm.destroy.gpu-access-after")
+@acts("refusal", "store")
+def test_a_batch_reaches_nothing_after_its_vm_was_destroyed(
+    mirror_vm: Vm, make_vm, memory, bo, sentinel
+) -> None:
+    """A batch that runs when its VM is destroyed ends: what it would have stored later never lands."""
+    buffer, kept, gate = memory(PAGE), sentinel(), bo(K64)
+    buffer.set_u32(0, kept)
+    word = gate.map_at_own_address()
+    mirror_vm.map(gate, word.address, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    queue = mirror_vm.queue()
+    job = queue.start(Batch().semaphore_wait(word.address, 1).store_dword(buffer.address, sentinel()))
+    mirror_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=mirror_vm.id))
+    mirror_vm.id = 0
+    word.set_u32(0, 1)
+    wait_until(lambda: queue.banned, what="the ban of the queue")
+    with refused(errno.EIO):
+        job.wait()
+    assert buffer.u32(0) == kept
+    other, value = make_vm(FAULTING), sentinel()
+    other.mirror()
+    other.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("fault.mm-gone")
+@acts("refusal", "store")
+@needs("fd-passing", "fork-events")
+def test_a_mirror_of_a_process_that_is_gone_leads_nowhere(
+    device: Device, mirror_vm: Vm, memory, sentinel
+) -> None:
+    """A VM mirrors the process that made it: when that has ended, GPU accesses fail, and touch nobody's memory."""
+    buffer, kept, value = memory(PAGE), sentinel(), sentinel()
+    buffer.set_u32(0, kept)
+
+    def make() -> int:
+        vm = Vm(device, FAULTING)
+        vm.mirror()
+        return vm.id
+
+    ended = in_child(make)
+    assert not ended.error, ended.error
+    orphan = Vm.existing(device, ended.result, FAULTING)
+    with refused(errno.EIO):
+        orphan.queue().store(buffer.address, sentinel())
+    assert buffer.u32(0) == kept
+    orphan.close()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("fault.bo-purged")
+@acts("refusal", "ioctl")
+@needs("purging")
+def test_an_object_that_is_not_needed_is_out_of_reach(fault_vm: Vm, memory, bo, sentinel) -> None:
+    """A GPU load that faults on an object marked DONTNEED fails, until it is marked WILLNEED again."""
+    place, target, value = memory(K64, align=K64), bo(K64), sentinel()
+    target.map().set_u32(0, value)
+    fault_vm.map(target, place.address)
+    state = {"type": xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE}
+    fault_vm.madvise(place.address, K64, **state, val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
+    with refused(errno.EIO):
+        fault_vm.queue().load(place.address)
+    fault_vm.madvise(place.address, K64, **state, val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED)
+    assert fault_vm.queue().load(place.address) in (value, 0), "neither what was stored nor a purged page"
+
+
+@behaviour("fault.bo-purged")
+@acts("load")
+@needs("purging", "xe2")  # before Xe2 no VM has both faults and scratch pages
+def test_an_object_that_is_not_needed_fails_nobody_with_scratch(make_vm, memory, bo, sentinel) -> None:
+    """With scratch pages a load that faults on an object marked DONTNEED finds its data, or zeros once purged."""
+    vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+    place, target, value = memory(K64, align=K64), bo(K64), sentinel()
+    target.map().set_u32(0, value)
+    vm.map(target, place.address)
+    vm.madvise(
+        place.address,
+        K64,
+        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE,
+        val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED,
+    )
+    queue = vm.queue()
+    assert queue.load(place.address) in (value, 0)
+    count("load")
+    assert not queue.banned

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Many GPU page faults at the same time (xe_pagefault.c: xe_pagefault_handler, xe_pagefault_queue_work)."""
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs
+from fixtures.counters import Counters
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from ioctl import xe
+
+pytestmark = needs("page-faults", "debugfs")
+
+M2 = 1 << 21
+
+
+class Gate:
+    """A word that batches of a VM wait for, in an object that is bound: to wait for it takes no fault."""
+
+    def __init__(self, vm: Vm, bo) -> None:
+        made = bo(1 << 16)
+        self._word = made.map_at_own_address()
+        vm.map(made, self._word.address, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+
+    def batch(self) -> Batch:
+        """A batch that waits."""
+        return Batch().semaphore_wait(self._word.address, 1)
+
+    def open(self) -> None:
+        """Let them all go."""
+        self._word.set_u32(0, 1)
+
+
+@behaviour("fault.many-eus", "fault.valid-short-cut")
+@acts("fault", "store")
+@pytest.mark.parametrize("populate", [True, False], ids=["touched", "untouched"])
+def test_engines_that_fault_on_one_page_at_the_same_time(
+    device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters, populate: bool
+) -> None:
+    """Stores of all engines of a tile to one page land; one fault does the work, the others find the range valid."""
+    buffer, gate = memory(M2, align=M2, populate=populate), Gate(mirror_vm, bo)
+    tile = {gt.gt_id for gt in device.known_gts if gt.tile_id == 0}
+    engines = [engine for engine in device.known_engines if engine.gt_id in tile]
+    values = {4 * number: sentinel() for number, _ in enumerate(engines)}
+    jobs = [
+        mirror_vm.queue(engine).start(gate.batch().store_dword(buffer.address + offset, value))
+        for engine, (offset, value) in zip(engines, values.items(), strict=True)
+    ]
+    before = counters.snapshot()
+    gate.open()
+    for job in jobs:
+        job.wait()
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+    faults = counters.by_size("pagefault_count", since=before)["2M"]
+    valid = counters.by_size("valid_pagefault_count", since=before).get("2M", 0)
+    assert faults - valid == 1, f"{faults} faults, {valid} of them on a valid range"
+
+
+@behaviour("fault.queue-capacity", "fault.many-eus")
+@acts("fault", "store")
+def test_engines_that_fault_on_many_pages_at_the_same_time(
+    device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters
+) -> None:
+    """When several queues of every engine fault on page after page, each on its own, all is served and lands."""
+    pages, gate = 16, Gate(mirror_vm, bo)
+    engines = [engine for engine in device.known_engines for _ in range(3)]
+    buffers = [memory(2 * PAGE * pages, populate=False) for _ in engines]
+    values = [{2 * PAGE * page: sentinel() for page in range(pages)} for _ in engines]
+    before, jobs = counters.snapshot(), []
+    for engine, buffer, stored in zip(engines, buffers, values, strict=True):
+        batch = gate.batch()
+        for offset, value in stored.items():
+            batch.store_dword(buffer.address + offset, value)
+        jobs.append(mirror_vm.queue(engine).start(batch))
+    gate.open()
+    for job in jobs:
+        job.wait()
+    counters.rose("svm_pagefault_count", since=before)
+    for buffer, stored in zip(buffers, values, strict=True):
+        for offset, value in stored.items():
+            landed(buffer, offset, value)
+
+
+@behaviour("fault.queue-capacity", "vm.create.many-vms-one-mm")
+@acts("fault", "store")
+def test_vms_that_fault_on_one_range_at_the_same_time(
+    make_vm, memory, bo, sentinel, counters: Counters
+) -> None:
+    """Stores of many VMs to one range of their process all land, whichever VM's fault comes first."""
+    vms = [make_vm(FAULTING) for _ in range(6)]
+    buffer, before, jobs = memory(M2, align=M2), counters.snapshot(), []
+    values = {PAGE * number: sentinel() for number in range(len(vms))}
+    for vm, (offset, value) in zip(vms, values.items(), strict=True):
+        vm.mirror()
+        jobs.append(vm.queue().start(Batch().store_dword(buffer.address + offset, value)))
+    for job in jobs:
+        job.wait()
+    counters.rose("svm_pagefault_count", since=before)
+    for offset, value in values.items():
+        landed(buffer, offset, value)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: MIT
+"""What a GPU page fault does about the place of memory (xe_svm.c: __xe_svm_handle_pagefault)."""
+
+import errno
+import mmap
+
+from fixtures import acts, behaviour, gpu_sees, kinds, landed, needs, refused
+from fixtures.counters import Counters
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue
+from gpu import Batch
+from ioctl import xe
+
+pytestmark = needs("page-faults", "debugfs")
+
+K64, M1, M2 = 1 << 16, 1 << 20, 1 << 21
+
+
+def cannot_move(queue: Queue, buffer: Buffer, value: int) -> None:
+    """Make a range of 2 MiB that cannot go to VRAM: a border of CPU mappings has come into it since it was made."""
+    queue.load(buffer.address)
+    buffer.madvise(mmap.MADV_DONTFORK, M1, M1)
+    buffer.fill(value.to_bytes(4, "little"))  # in system memory, wherever it was
+    assert buffer.present()
+
+
+@behaviour("fault.default-location", "fault.igpu-no-migration")
+@acts("fault", "load")
+def test_memory_moves_where_the_gpu_has_memory_of_its_own(
+    device: Device, queue: Queue, memory, sentinel, counters: Counters
+) -> None:
+    """The first fault takes memory to VRAM where there is VRAM, and leaves it in system memory where there is none."""
+    buffer, value, before = memory(M2, align=M2), sentinel(), counters.snapshot()
+    buffer.set_u32(M1, value)
+    gpu_sees(queue, buffer.address + M1, value)
+    assert counters.by_size("pagefault_count", since=before) == {"2M": 1}
+    assert counters.by_size("migrate_count", since=before) == ({"2M": 1} if device.vram else {})
+    assert {buffer.present(offset) for offset in range(0, M2, PAGE)} == {not device.vram}
+
+
+@behaviour(
+    "fault.igpu-no-migration", "fault.hugetlb", "fault.shared-anon", "fault.file-shared", "fault.file-private"
+)
+@acts("store", "load")
+@kinds.kinds([kind for kind in kinds.KINDS if not kind.migratable])
+def test_memory_that_cannot_move_is_used_where_it_is(
+    queue: Queue, memory, sentinel, counters: Counters, kind: kinds.Kind
+) -> None:
+    """Memory that is not private and anonymous, or is of reserved huge pages, is served from system memory."""
+    buffer, before = memory(2 * M2, align=M2, kind=kind), counters.snapshot()
+    values = {offset: sentinel() for offset in (0, PAGE, M2 - 4, M2, 2 * M2 - 4)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+        gpu_sees(queue, buffer.address + offset, value)
+    for offset in values:
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        landed(buffer, offset, value)
+    assert counters.by_size("migrate_count", since=before) == {}
+
+
+@behaviour("fault.migration-failure-fallback", "fault.one-migration-try")
+@acts("fault", "migrate", "load", "store")
+@needs("vram")
+def test_a_range_that_cannot_move_is_served_from_system_memory_after_one_try(
+    queue: Queue, memory, sentinel, counters: Counters
+) -> None:
+    """When a range cannot be moved the fault tries it once, then maps what is there: the data is right."""
+    buffer, kept, stored = memory(M2, align=M2), sentinel(), sentinel()
+    cannot_move(queue, buffer, kept)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address + PAGE, kept)
+    assert counters.by_size("migrate_count", since=before) == {"2M": 1}
+    counters.rose("svm_pagefault_count", since=before, by=1)
+    assert buffer.present(PAGE)
+    queue.store(buffer.address + M2 - 4, stored)
+    landed(buffer, M2 - 4, stored)
+
+
+@behaviour("fault.atomic-three-tries")
+@acts("fault", "migrate", "refusal", "load")
+@needs("vram", "atomic")
+def test_an_atomic_on_a_range_that_cannot_move_fails_after_three_tries(
+    mirror_vm, memory, sentinel, counters: Counters
+) -> None:
+    """An atomic that needs VRAM tries to move the range three times, then fails: nothing is added, others go on."""
+    buffer, kept = memory(M2, align=M2), sentinel()
+    mirror_vm.madvise(buffer.address, M2, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)
+    other = mirror_vm.queue()
+    cannot_move(other, buffer, kept)
+    before = counters.snapshot()
+    with refused(errno.EIO):
+        mirror_vm.queue().run(Batch().atomic(buffer.address, "add", 1))
+    assert counters.by_size("migrate_count", since=before) == {"2M": 3}
+    counters.rose("svm_pagefault_count", since=before, by=1)
+    assert buffer.u32() == kept
+    gpu_sees(other, buffer.address, kept)

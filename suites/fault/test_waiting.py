@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""GPU page faults that have to wait for user space (mm/hmm.c: hmm_range_fault_unlocked_timeout)."""
+
+from fixtures import acts, behaviour, landed, needs, wait_until
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.userfault import Userfault
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+
+pytestmark = needs("page-faults", "user-faults")
+
+OTHERS = 4
+"""VMs beside the one that waits: as many as there are fault queues, of which their address-space ids take turns."""
+
+
+@behaviour("fault.userfaultfd")
+@acts("exec", "store")
+def test_a_fault_waits_for_a_userfaultfd(queue: Queue, memory, sentinel) -> None:
+    """A GPU access of a page that a userfaultfd holds back goes on when its handler has given the page."""
+    buffer, given, stored = memory(4 * PAGE, populate=False), sentinel(), sentinel()
+    with Userfault(buffer) as fault:
+        job = queue.start(Batch().store_dword(buffer.address + PAGE + 8, stored))
+        while (page := fault.waits()) != PAGE:
+            assert page is not None, "nobody waits for the page that the GPU stores to"
+            assert not job.done
+            fault.give(page, b"")
+        assert not job.done
+        fault.give(PAGE, given.to_bytes(4, "little"))
+        job.wait()
+    assert buffer.u32(PAGE) == given
+    landed(buffer, PAGE + 8, stored)
+
+
+@behaviour("fault.parallel-vms")
+@acts("exec", "store")
+def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+    """While a fault of one VM waits for user space, VMs with other fault queues, three of four, are served."""
+    held, fresh = memory(PAGE, populate=False), memory(OTHERS * PAGE, populate=False)
+    value = sentinel()
+    others = [make_vm(FAULTING) for _ in range(OTHERS)]
+    for vm in others:
+        vm.mirror()
+    with Userfault(held) as fault:
+        waiting = mirror_vm.queue().start(Batch().store_dword(held.address, value))
+        assert fault.waits() == 0
+        values = [sentinel() for _ in others]
+        jobs = [
+            vm.queue().start(Batch().store_dword(fresh.address + number * PAGE, stored))
+            for number, (vm, stored) in enumerate(zip(others, values, strict=True))
+        ]
+        wait_until(
+            lambda: sum(job.done for job in jobs) >= OTHERS - 1, what="the end of three other VMs' stores"
+        )
+        assert not waiting.done
+        fault.give(0, b"")
+        waiting.wait()
+    for number, job in enumerate(jobs):
+        job.wait()
+        landed(fresh, number * PAGE, values[number])
+    landed(held, 0, value)

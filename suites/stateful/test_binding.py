@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: MIT
+"""Binds in any order: after each of them every address leads where the last bind of it says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import rule
+
+from fixtures import acts, behaviour, machine, needs
+
+ARENA = 1 << 44
+"""An address far from where the kernel maps anything by itself."""
+SLOT = 1 << 16
+"""Bytes of a slot: what is bound and unbound is whole slots, and a range is inside of one."""
+SLOTS = 8
+OBJECT = 4
+"""Slots of a buffer object, and of the memory that user pointers lead to."""
+
+
+class Slots(NamedTuple):
+    """Some slots of the arena."""
+
+    first: int
+    count: int
+
+    @property
+    def all(self) -> range:
+        return range(self.first, self.first + self.count)
+
+    @property
+    def size(self) -> str:
+        return f"{self.count * SLOT:#x}"
+
+    @property
+    def address(self) -> str:
+        return f"buffer.address + {self.first * SLOT:#x}"
+
+
+class Place(NamedTuple):
+    """What an address leads to: a slot of the arena's own memory, of an object or of other memory; or nothing."""
+
+    what: str
+    slot: int = 0
+
+
+MIRROR, NULL = "buffer", "null"
+SLOT_RANGES = st.integers(0, SLOTS - 1).flatmap(
+    lambda first: st.builds(Slots, st.just(first), st.integers(1, SLOTS - first))
+)
+SMALL = st.builds(Slots, st.integers(0, SLOTS - 2), st.integers(1, 2))
+OBJECTS = st.sampled_from(["first", "second"])
+IN_OBJECT = st.integers(0, OBJECT - 2)
+
+
+class Binding(machine.Machine):
+    """The model: where each slot leads, which of the mirror hold ranges, and the word at the start of each place."""
+
+    marks: ClassVar[str] = '@behaviour("bind.cam.rebind-over-active", "bind.array.atomic")\n@acts("ioctl")'
+
+    def __init__(self, given: Mapping[str, Any], first_value: int) -> None:
+        super().__init__(given, first_value)
+        self.bound: dict[int, Place] = {}
+        self.in_use: set[int] = set()
+        self.words: dict[Place, int] = {}
+        device = given["device"]
+        place = f", placement={1 << device.vram[0]:#x}" if device.vram else ""
+        for line in (
+            f"buffer = memory({SLOTS * SLOT:#x}, address={ARENA:#x})",
+            f"other = memory({OBJECT * SLOT:#x}, align={SLOT:#x})",
+            f"first, second = bo({OBJECT * SLOT:#x}), bo({OBJECT * SLOT:#x}{place})",
+            "content = {'first': first.map(), 'second': second.map(), 'other': other, 'buffer': buffer}",
+            "vm = make_vm(FAULTING)",
+            "queue = vm.queue()",
+        ):
+            self.run(line)
+
+    def word(self, place: Place) -> int:
+        return 0 if place.what == NULL else self.words.get(place, 0)
+
+    def busy(self, slots: Slots) -> bool:
+        """Whether a bind that replaces these slots is refused: ranges of a mirror are there, in use or not."""
+        return any(slot in self.in_use for slot in slots.all)
+
+    def bind(self, line: str, slots: Slots, places: Mapping[int, Place]) -> None:
+        """Run a bind that is no mirror, and expect what has to come of it."""
+        if self.busy(slots):
+            self.run(f"with refused(errno.EBUSY):\n    {line}")
+            return
+        self.run(line)
+        self.replace(slots, places)
+
+    def replace(self, slots: Slots, places: Mapping[int, Place]) -> None:
+        for slot in slots.all:
+            self.bound.pop(slot, None)
+        self.bound |= places
+
+    @rule(slots=SLOT_RANGES)
+    def mirror(self, slots: Slots) -> None:
+        # Over a mirror it is a larger mirror, whose ranges stay; and over anything else it takes its place.
+        self.run(f"vm.mirror({slots.address}, {slots.size})")
+        self.replace(slots, {slot: Place(MIRROR, slot) for slot in slots.all})
+
+    @rule(slots=SMALL, name=OBJECTS, start=IN_OBJECT)
+    def map(self, slots: Slots, name: str, start: int) -> None:
+        places = {slot: Place(name, start + slot - slots.first) for slot in slots.all}
+        self.bind(
+            f"vm.map({name}, {slots.address}, offset={start * SLOT:#x}, size={slots.size})", slots, places
+        )
+
+    @rule(slots=SMALL, start=IN_OBJECT)
+    def map_userptr(self, slots: Slots, start: int) -> None:
+        places = {slot: Place("other", start + slot - slots.first) for slot in slots.all}
+        self.bind(
+            f"vm.map_userptr({slots.address}, other.address + {start * SLOT:#x}, {slots.size})", slots, places
+        )
+
+    @rule(slots=SLOT_RANGES)
+    def map_null(self, slots: Slots) -> None:
+        self.bind(
+            f"vm.bind_and_wait(addr={slots.address}, range={slots.size}, flags=xe.DRM_XE_VM_BIND_FLAG_NULL)",
+            slots,
+            {slot: Place(NULL) for slot in slots.all},
+        )
+
+    @rule(slots=SLOT_RANGES)
+    def unmap(self, slots: Slots) -> None:
+        self.bind(f"vm.unmap({slots.address}, {slots.size})", slots, {})
+
+    @rule(gone=SMALL, slots=SMALL, name=OBJECTS)
+    def array(self, gone: Slots, slots: Slots, name: str) -> None:
+        """Unbind some slots and bind an object at some, as one call: all of it or nothing."""
+        line = (
+            f"fence = UserFence(vm.device)\n"
+            f"vm.bind_array([\n"
+            f"    vm.operation(xe.DRM_XE_VM_BIND_OP_UNMAP, addr={gone.address}, range={gone.size}),\n"
+            f"    vm.operation(addr={slots.address}, range={slots.size}, obj={name}.handle),\n"
+            f"], syncs=[fence.sync()])"
+        )
+        if self.busy(gone) or self.busy(slots):
+            first, rest = line.split("\n", 1)
+            inner = rest.replace("\n", "\n    ")
+            self.run(f"{first}\nwith refused(errno.EBUSY):\n    {inner}")
+            return
+        self.run(f"{line}\nfence.wait()")
+        self.replace(gone, {})
+        self.replace(slots, {slot: Place(name, slot - slots.first) for slot in slots.all})
+
+    @rule(slots=SMALL)
+    def replace_memory(self, slots: Slots) -> None:
+        """New memory under the arena: ranges there are gone, and mirrors see its zeros."""
+        self.run(f"buffer.remap_fresh({slots.first * SLOT:#x}, {slots.size})")
+        for slot in slots.all:
+            self.in_use.discard(slot)
+            self.words.pop(Place(MIRROR, slot), None)
+
+    @rule(slot=st.integers(0, SLOTS - 1), last=st.booleans())
+    def store(self, slot: int, last: bool) -> None:
+        value, address = self.value(), f"buffer.address + {slot * SLOT:#x}"
+        place = self.bound.get(slot)
+        if place is None:
+            self.run(f"with refused(errno.EIO):\n    vm.queue().store({address}, {value:#x})")
+            return
+        self.run(f"queue.store({address}, {value:#x})")
+        self.reached(slot, place)
+        if place.what == NULL:
+            self.run(f"gpu_sees(queue, {address}, 0)")
+            return
+        self.words[place] = value
+        if last:
+            self.run(f"landed(content[{place.what!r}], {place.slot * SLOT:#x}, {value:#x})")
+
+    @rule(slot=st.integers(0, SLOTS - 1))
+    def load(self, slot: int) -> None:
+        address, place = f"buffer.address + {slot * SLOT:#x}", self.bound.get(slot)
+        if place is None:
+            self.run(f"with refused(errno.EIO):\n    vm.queue().load({address})")
+            return
+        self.run(f"gpu_sees(queue, {address}, {self.word(place):#x})")
+        self.reached(slot, place)
+
+    def reached(self, slot: int, place: Place) -> None:
+        """A GPU access through a mirror leaves a range there, until its memory is unmapped."""
+        if place.what == MIRROR:
+            self.in_use.add(slot)
+
+    @rule(name=st.sampled_from(["first", "second", "other", "buffer"]), slot=st.integers(0, OBJECT - 1))
+    def cpu_store(self, name: str, slot: int) -> None:
+        self.words[Place(name, slot)] = self.value()
+        self.run(f"content[{name!r}].set_u32({slot * SLOT:#x}, {self.words[Place(name, slot)]:#x})")
+
+    def finish(self) -> None:
+        """GPU and CPU find at each bound address and in all memory what was stored there last; the VM goes on."""
+        seen = {slot * SLOT: self.word(place) for slot, place in sorted(self.bound.items())}
+        words = ", ".join(f"buffer.address + {offset:#x}: {word:#x}" for offset, word in seen.items())
+        self.run(f"gpu_finds(queue, {{{words}}})")
+        for (name, slot), word in sorted(self.words.items()):
+            self.run(f"assert content[{name!r}].u32({slot * SLOT:#x}) == {word:#x}")
+        self.run(f"vm.mirror(buffer.address, {SLOTS * SLOT:#x})")
+        value = self.value()
+        self.run(f"queue.store(buffer.address, {value:#x})")
+        self.run(f"landed(buffer, 0, {value:#x})")
+        self.run(f"gpu_sees(queue, buffer.address, {value:#x})")
+
+    def clean_up(self) -> None:
+        for name in "vm", "first", "second", "other", "buffer":
+            self.script.close(name)
+
+
+@behaviour(
+    "bind.cam.rebind-over-active",
+    "bind.cam.merge-neighbours",
+    "bind.cam.bo-over-active-busy",
+    "bind.cam.unmap-active-busy",
+    "bind.cam.unmap-idle-ok",
+    "bind.cam.unmap-after-munmap",
+    "bind.cam.over-bo",
+    "bind.cam.bo-inside",
+    "bind.unmap.nothing",
+    "bind.unmap.munmap-semantics",
+    "bind.null.rules",
+    "bind.array.atomic",
+    "fault.no-gpu-vma",
+    "fault.vma-cache-coherent",
+)
+@acts("exec", "store", "load")
+@needs("page-faults")
+@pytest.mark.timeout(120)
+def test_every_address_leads_where_the_last_bind_says(make_vm, memory, bo, device) -> None:
+    """Mirrors, objects, user pointers, NULL and nothing, bound over each other in any order, or refused in whole."""
+    given = {"make_vm": make_vm, "memory": memory, "bo": bo, "device": device}
+    machine.run(Binding, given, max_examples=20, stateful_step_count=20)
