@@ -43,7 +43,7 @@ REASONS: tuple[Reason, ...] = (
         "a virtual function may not read the engines' clocks (xe_query.c:query_engine_cycles)"),
     Reason(IGT, "xe_query@multigpu-query-*cs-cycles", FAIL, "SIGABRT",
         "the requirement above fails in a child process, where IGT's igt_skip asserts that it is not"),
-    Reason(HARDWARE, "xe_exec_fault_mode@*-multi-queue-*", SKIP, "xe_has_multi_queue_engine",
+    Reason(HARDWARE, "*@*multi-queue*", SKIP, "xe_has_multi_queue_engine",
         "multi-queue groups come with Xe3p"),
     Reason(CONFIG, "xe_vm@bind-array-conflict-error-inject", FAIL, "errno",
         "the error is injected by kernels with CONFIG_DRM_XE_DEBUG only; Debian's has it off, and refuses the flag"),

@@ -2,7 +2,7 @@
 """Which subtests are run, and on what machine.
 
 The programs are those about virtual memory, execution and SVM. One of them has nearly two thousand subtests, of which
-most repeat one pattern many times or in many threads: of such families a sample is run, chosen by a seed.
+most repeat one pattern many times, in processes or in threads: of such families a sample is run, chosen by a seed.
 """
 
 from __future__ import annotations
@@ -60,8 +60,7 @@ SETTINGS = {
 
 FAMILIES = {
     "xe_exec_system_allocator": re.compile(
-        r"(many(?:-64k)?|process-many|threads-many|threads-shared-vm-many)"
-        r"((?:-large)?(?:-stride|-execqueues)?(?:-mmap|-malloc|-new)?)"
+        r"(?:many|process-many|threads-many|threads-shared-vm-many)(?:-64k|-large|-stride|-execqueues)*"
     )
 }
 """Subtests of these programs that match are run as a sample of each family (what matches)."""

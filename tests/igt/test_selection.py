@@ -9,7 +9,7 @@ from guest import GuestError
 from guest.igt.selection import SETTINGS, choose, matching
 
 PROGRAM = "xe_exec_system_allocator"
-MANY = [f"many-{kind}-{what}" for kind in ("malloc", "mmap") for what in "abcdefgh"]
+MANY = [f"many-{kind}-{what}" for kind in ("large", "stride") for what in "abcdefgh"]
 SINGLE = ["once-malloc", "twice-mmap", "evict-malloc", "madvise-atomic-inc", "fault", "prefetch-benchmark"]
 
 
@@ -19,7 +19,7 @@ def test_once_twice_and_single_ones_are_all_run() -> None:
 
 def test_a_family_is_sampled() -> None:
     chosen = choose(PROGRAM, MANY, 3, seed=1)
-    assert sorted(name.split("-")[1] for name in chosen) == ["malloc"] * 3 + ["mmap"] * 3
+    assert sorted(name.split("-")[1] for name in chosen) == ["large"] * 3 + ["stride"] * 3
 
 
 def test_a_sample_depends_on_its_seed_alone() -> None:
