@@ -20,7 +20,7 @@ from benchmarks.subject import Operation, Subject, timed
 MMIO = "register of the GPU: a read that is trapped"
 _NODE = Path("/dev/dri/renderD128")
 _SYSFS = Path("/sys/class/drm") / _NODE.name / "device/resource0"
-_REGISTER = 0xD8C  # GMD_ID (xe_regs.h): reading it changes nothing
+_REGISTER = 0xD8C  # GMD_ID (xe_gt_regs.h): reading it changes nothing
 
 
 def operations() -> Mapping[str, Operation]:
@@ -32,13 +32,8 @@ def _register() -> Callable[[], object]:
     fd = os.open(_SYSFS, os.O_RDWR)
     bar = mmap.mmap(fd, mmap.PAGESIZE)
     os.close(fd)
-    value = ctypes.c_uint32.from_buffer(bar, _REGISTER)
-
-    def act() -> None:
-        if not value.value:
-            raise AssertionError("the GPU does not know itself")
-
-    return act
+    register = ctypes.c_uint32.from_buffer(bar, _REGISTER)
+    return lambda: register.value
 
 
 def main() -> None:
