@@ -6,7 +6,7 @@ from errno import EFAULT, EINVAL, ENOENT
 
 import pytest
 
-from fixtures import FAULTING, QueueError, behaviour, needs
+from fixtures import FAULTING, QueueError, behaviour, needs, wait_until
 from fixtures.memory import PAGE
 from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, unknown_bits
 from ioctl import xe
@@ -158,7 +158,7 @@ def read_faults(device, make_vm, memory):
     for address in (1 << 20, 1 << 21):
         with pytest.raises(QueueError):
             vm.queue().store(address, 1)
-    assert len(vm.faults()) == FAULTS
+    wait_until(lambda: len(vm.faults()) == FAULTS, what="the entries of the failed faults")
 
     def argument() -> Parts:
         return Parts(xe.drm_xe_vm_get_property(vm_id=vm.id, size=FAULTS * ENTRY, data=reply.address))

@@ -9,6 +9,7 @@ from fixtures import acts, behaviour, landed, needs, refused
 from fixtures.device import Device
 from fixtures.memory import PAGE
 from fixtures.vm import Vm
+from gpu import Batch
 from ioctl import xe
 
 
@@ -149,3 +150,31 @@ def test_a_queue_for_an_unknown_vm_is_refused(device: Device, make_vm) -> None:
     with refused(errno.ENOENT):
         vm.queue()
     vm.id = 0
+
+
+@behaviour("vm.destroy.gpu-access-after")
+@acts("ioctl")
+@needs("page-faults")
+def test_a_batch_that_outlives_its_vm_stores_nothing(
+    device: Device, fault_vm: Vm, bo, memory, sentinel
+) -> None:
+    """A batch that is still waiting when its VM is destroyed does not store into the process's memory any more."""
+    fault_vm.mirror()
+    buffer, gate, kept = memory(PAGE), memory(PAGE), sentinel()
+    buffer.set_u32(0, kept)
+    queue = fault_vm.queue()
+    queue.store(buffer.address + 8, sentinel())  # the pages are mapped
+    queue.store(gate.address + 8, sentinel())
+    number = queue.id
+    queue.start(Batch().semaphore_wait(gate.address, 1).store_dword(buffer.address, sentinel()))
+    destroy(device, vm_id=fault_vm.id)
+    fault_vm.id = 0
+    gate.set_u32(0, 1)
+    with refused(errno.ECANCELED):  # the next work of the queue meets the VM that is gone
+        queue.submit(0x10000)
+    queue.close()
+    with refused(errno.ENOENT):
+        device.ioctl(
+            xe.DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, xe.drm_xe_exec_queue_get_property(exec_queue_id=number)
+        )
+    assert buffer.u32(0) == kept

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: MIT
+"""VM_GET_PROPERTY FAULTS: the list of the faults that failed (xe_vm.c: xe_vm_get_property_helper)."""
+
+import ctypes
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, needs, refused, wait_until
+from fixtures.memory import PAGE
+from fixtures.queue import QueueError
+from fixtures.vm import Vm
+from ioctl import xe
+
+ENTRY = ctypes.sizeof(xe.xe_vm_fault)
+FIRST = 1 << 21
+"""Address of the first fault; nothing is bound in the VM there."""
+KEPT = 50
+"""Faults that a VM remembers (xe_vm.h: MAX_FAULTS_SAVED_PER_VM)."""
+
+
+def fail(vm: Vm, number: int, start: int = 0) -> list[int]:
+    """Have ``number`` stores fail, each on a queue and a page of its own: the addresses, in order."""
+    addresses = [FIRST + index * PAGE for index in range(start, start + number)]
+    for address in addresses:
+        queue = vm.queue()
+        with pytest.raises(QueueError):
+            queue.store(address, 1)
+        queue.close()
+        vm.queues.remove(queue)
+    return addresses
+
+
+def recorded(vm: Vm, number: int) -> list[int]:
+    """The addresses of the entries, once there are as many."""
+    wait_until(lambda: len(vm.faults()) >= number, what=f"{number} entries of failed faults")
+    return [fault.address for fault in vm.faults()]
+
+
+def read(vm: Vm, size: int, address: int) -> None:
+    """VM_GET_PROPERTY FAULTS of ``size`` bytes; raises OSError."""
+    argument = xe.drm_xe_vm_get_property(vm_id=vm.id, size=size, data=address)
+    vm.device.ioctl(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, argument)
+
+
+@behaviour("vm.getprop.size-query")
+@acts("ioctl")
+@pytest.mark.parametrize("flags", ["plain_vm", "lr_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
+def test_a_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> None:
+    """The fault list of a new VM of any mode has 0 bytes."""
+    vm = request.getfixturevalue(flags)
+    argument = xe.drm_xe_vm_get_property(vm_id=vm.id)
+    vm.device.ioctl(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, argument)
+    assert argument.size == 0
+
+
+@behaviour("vm.getprop.partial-read", "vm.getprop.size-query", "vm.getprop.size-invalid")
+@acts("ioctl", "refusal")
+@needs("page-faults")
+def test_a_short_read_gives_the_oldest_faults(fault_vm: Vm, memory) -> None:
+    """With room for k entries the k oldest are read, in order, and nothing behind them is written."""
+    addresses = fail(fault_vm, 3)
+    assert recorded(fault_vm, 3) == addresses
+    entries = b"".join(bytes(fault) for fault in fault_vm.faults())
+    for k in range(1, 4):
+        reply = memory(PAGE, fill=b"\xa5")
+        read(fault_vm, k * ENTRY, reply.address)
+        assert reply.bytes() == entries[: k * ENTRY] + b"\xa5" * (PAGE - k * ENTRY)
+    with refused(errno.EINVAL):
+        read(fault_vm, 4 * ENTRY, memory(PAGE).address)
+
+
+@behaviour("vm.getprop.entry-fields")
+@acts("ioctl")
+@needs("page-faults")
+def test_an_entry_has_nothing_but_what_is_defined(fault_vm: Vm) -> None:
+    """Access, kind and level of a fault are among those defined, and padding and reserved words are zero."""
+    (address,) = fail(fault_vm, 1)
+    recorded(fault_vm, 1)
+    (fault,) = fault_vm.faults()
+    assert (fault.address, fault.address_precision) == (address, PAGE)
+    assert fault.access_type == xe.FAULT_ACCESS_TYPE_WRITE
+    assert fault.fault_type <= xe.FAULT_TYPE_ATOMIC_ACCESS
+    assert fault.fault_level <= xe.FAULT_LEVEL_PML5
+    assert (fault.pad, *fault.reserved) == (0, 0, 0, 0, 0)
+
+
+@behaviour("vm.getprop.entry-fields")
+@acts("ioctl")
+@needs("page-faults")
+def test_a_fault_in_the_upper_half_has_a_canonical_address(fault_vm: Vm) -> None:
+    """The address of a fault in the upper half of the VM is sign-extended, as the hardware writes addresses."""
+    address = fault_vm.size - (1 << 30)
+    with pytest.raises(QueueError):
+        fault_vm.queue().store(address, 1)
+    assert recorded(fault_vm, 1) == [address | (1 << 64) - fault_vm.size]
+
+
+@behaviour("vm.getprop.cap-50")
+@acts("ioctl")
+@needs("page-faults")
+@pytest.mark.timeout(60)
+def test_a_vm_remembers_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
+    """Of 52 faults the first 50 are in the list, the later ones are not; another VM's list is its own."""
+    other = make_vm(fault_vm.flags)
+    addresses = fail(fault_vm, KEPT)
+    assert recorded(fault_vm, KEPT) == addresses
+    fail(fault_vm, 2, start=KEPT)
+    (late,) = fail(other, 1, start=KEPT + 2)
+    assert recorded(other, 1) == [late]
+    assert [fault.address for fault in fault_vm.faults()] == addresses
+
+
+@behaviour("vm.getprop.unknown-vm")
+@acts("refusal", "ioctl")
+@needs("page-faults")
+def test_the_faults_of_a_destroyed_vm_are_gone(fault_vm: Vm, make_vm) -> None:
+    """VM_GET_PROPERTY of a VM that is destroyed gives ENOENT, and the VM that gets its id next has no faults."""
+    fail(fault_vm, 1)
+    recorded(fault_vm, 1)
+    number, flags = fault_vm.id, fault_vm.flags
+    fault_vm.close()
+    with refused(errno.ENOENT):
+        fault_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_GET_PROPERTY, xe.drm_xe_vm_get_property(vm_id=number))
+    assert make_vm(flags).faults() == []

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""NO_VM_OVERCOMMIT: whether objects of a VM may push each other out of VRAM (xe_vm.c: vma_lock_and_validate)."""
+
+import errno
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, landed, needs
+from fixtures.device import Device
+from fixtures.vm import Vm
+from ioctl import xe
+
+NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
+IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
+DEFER = xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
+AREA = 1 << 33
+MIB = 1 << 20
+
+pytestmark = [needs("vram", "page-faults"), pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def two_large(device: Device, bo):
+    """``two_large(vm)``: two objects of a VM, without memory yet, that do not fit into VRAM together."""
+    total = device.region(device.vram[0]).total_size
+    size = total * 5 // 8 // (2 * MIB) * (2 * MIB)
+    return lambda vm: [bo(size, placement=1 << device.vram[0], vm=vm.id, flags=DEFER) for _ in range(2)]
+
+
+@behaviour("vm.create.no-overcommit-effect")
+@acts("ioctl")
+def test_without_overcommit_a_bind_does_not_evict_an_object_of_its_vm(make_vm, two_large) -> None:
+    """With NO_VM_OVERCOMMIT an IMMEDIATE bind that fits only without another object gives ENOMEM or ENOSPC."""
+    vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
+    first, second = two_large(vm)
+    vm.map(first, AREA, flags=IMMEDIATE)
+    with pytest.raises(OSError) as refusal:
+        vm.bind(addr=AREA + first.size, range=second.size, obj=second.handle, flags=IMMEDIATE)
+    assert refusal.value.errno in (errno.ENOMEM, errno.ENOSPC)
+    vm.unmap(AREA, first.size)
+    first.close()
+    vm.map(second, AREA + second.size, flags=IMMEDIATE)
+
+
+@behaviour("vm.create.no-overcommit-effect")
+@acts("ioctl")
+def test_with_overcommit_a_bind_evicts_an_object_of_its_vm(make_vm, two_large) -> None:
+    """Without the flag the same bind evicts the first object and succeeds."""
+    vm: Vm = make_vm(FAULTING)
+    first, second = two_large(vm)
+    vm.map(first, AREA, flags=IMMEDIATE)
+    vm.map(second, AREA + first.size, flags=IMMEDIATE)
+
+
+@behaviour("vm.create.no-overcommit-effect")
+@acts("store")
+def test_a_page_fault_may_always_evict(make_vm, two_large, sentinel) -> None:
+    """With NO_VM_OVERCOMMIT objects that are bound by page faults take turns in VRAM, and both keep their data."""
+    vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
+    objects = two_large(vm)
+    queue = vm.queue()
+    values = [sentinel(), sentinel()]
+    for index, one in enumerate(objects):
+        vm.map(one, AREA + index * one.size)
+        queue.store(AREA + index * one.size, values[index])
+    for one, value in zip(objects, values, strict=True):
+        landed(one.map(), 0, value)

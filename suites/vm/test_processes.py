@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""VMs and processes: whose memory a VM mirrors, how many there may be, and when an id becomes valid."""
+
+import errno
+import os
+import select
+import threading
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, in_child, landed, needs
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.process import Child
+from fixtures.vm import Vm
+from ioctl import xe
+
+PROCESSES = 40
+"""More than the 32 that a first design allowed."""
+
+
+@behaviour("vm.create.binds-creator-mm")
+@acts("store")
+@needs("page-faults", "fork-events")
+def test_a_vm_mirrors_the_process_that_made_it_whoever_submits(mirror_vm: Vm, memory, sentinel) -> None:
+    """A batch that a child process submits to its parent's VM stores into the parent's memory, not the child's."""
+    buffer, queue = memory(PAGE), mirror_vm.queue()
+    first, second, own = sentinel(), sentinel(), sentinel()
+    queue.store(buffer.address, first)  # so that the queue has its buffer, shared by both
+    landed(buffer, 0, first)
+
+    def child() -> tuple[int, int]:
+        buffer.set_u32(0, own)
+        queue.store(buffer.address + 4, second)
+        return buffer.u32(0), buffer.u32(4)
+
+    ended = in_child(child)
+    assert not ended.error, ended.error
+    landed(buffer, 4, second)
+    assert buffer.u32(0) == first
+    assert ended.result == (own, 0)
+
+
+@behaviour("vm.create.no-process-limit")
+@acts("ioctl")
+@needs("page-faults")
+@pytest.mark.timeout(60)
+def test_many_processes_have_a_mirror_at_once(device: Device, mirror_vm: Vm) -> None:
+    """40 processes have a VM that mirrors them at the same time."""
+    made, tell = os.pipe()
+    wait, leave = os.pipe()
+
+    def child() -> str:
+        with Device(device.path) as own:
+            vm = Vm(own, FAULTING)
+            vm.mirror()
+            os.write(tell, b".")
+            os.read(wait, 1)  # until all have one
+        return "done"
+
+    children = [Child(child) for _ in range(PROCESSES)]
+    try:
+        for number in range(PROCESSES):
+            ready, _, _ = select.select([made], [], [], 30)
+            assert ready, f"{number} of {PROCESSES} processes have a mirror"
+            os.read(made, 1)
+        os.write(leave, b"." * PROCESSES)
+        ended = [one.end(30) for one in children]
+    finally:
+        for one in children:
+            one.kill()
+        for fd in (made, tell, wait, leave):
+            os.close(fd)
+    assert [one.error for one in ended if one.error] == []
+    assert [one.result for one in ended] == ["done"] * PROCESSES
+    mirror_vm.unmap(0, mirror_vm.size)
+
+
+@behaviour("vm.create.id-published-last")
+@acts("ioctl")
+def test_an_id_is_that_of_a_whole_vm_or_of_none(device: Device) -> None:
+    """A thread that tries ids while another makes and destroys VMs meets unknown ids and VMs that can be bound to."""
+    stop = threading.Event()
+    answers: set[int] = set()
+
+    def guess() -> None:
+        while not stop.is_set():
+            try:
+                device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind(vm_id=1))
+                answers.add(0)
+            except OSError as error:
+                answers.add(error.errno or -1)
+
+    thread = threading.Thread(target=guess)
+    thread.start()
+    try:
+        for _ in range(100):
+            argument = xe.drm_xe_vm_create()
+            device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+            device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=argument.vm_id))
+    finally:
+        stop.set()
+        thread.join()
+    # ENOENT: the id was looked up, and the VM destroyed before the bind began (bind.closed-vm).
+    assert answers <= {0, errno.EINVAL, errno.ENOENT}
