@@ -57,12 +57,12 @@ def _known(space: AddressSpace, kernel: int) -> Perform | None:
 _SQUARE_START = bytes.fromhex("650000802082057f04000002c0ffffff")
 _SQUARE_SIZE = 336
 _SQUARE = "c760290b96cfafa5a619cf45a45e545bf875d98a8a2c9ec66568d7d36562b37d"
-_ARGUMENTS = struct.Struct("<8I2QI")
-"""What the kernel is passed: the sizes of the grid, then input, output, and the number of elements."""
+_ARGUMENTS = struct.Struct("<2QI")
+"""What the kernel is passed: input, output, and the number of elements."""
 
 
 def _square(ex: Execution, cmd: c.ComputeWalker, space: AddressSpace, arguments: bytes) -> None:
-    *_, source, destination, count = _ARGUMENTS.unpack(arguments)
+    source, destination, count = _ARGUMENTS.unpack(arguments)
     values = array("f", space.read(translated(source), 4 * min(count, LONGEST)))
     squares = array("f", [value * value for value in values])
     ex.store(cmd, space, translated(destination), squares.tobytes())

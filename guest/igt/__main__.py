@@ -17,7 +17,7 @@ from guest import GuestError, run
 from guest.igt import results, table, tree
 from guest.igt.campaign import Boot, Campaign
 from guest.igt.selection import Setting, choose, matching
-from guest.machine import Machine
+from guest.machine import GIB, Machine
 from guest.options import DEFAULT_KERNEL
 from guest.run import Prepared
 from guest.vm import PROJECT
@@ -74,7 +74,7 @@ def booting(prepared: Prepared, directory: Path) -> Boot:
     """Runs our Python in guests, whose scratch is the output directory."""
 
     def boot(setting: Setting, arguments: Sequence[str]) -> str | None:
-        machine = Machine(setting.gpus, emulator=setting.emulator)
+        machine = Machine(setting.gpus, memory=setting.memory * GIB, emulator=setting.emulator)
         command = [sys.executable, *arguments]
         outcome, files = run.run(prepared, machine, command=command, name="igt", scratch=directory)
         if outcome.lost:

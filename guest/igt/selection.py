@@ -19,9 +19,10 @@ from guest import GuestError
 
 @dataclass(frozen=True)
 class Setting:
-    """The machine of a program: how many GPUs, and the options of the emulator."""
+    """The machine of a program: how many GPUs, its memory (GiB), and the options of the emulator."""
 
     gpus: int = 2
+    memory: int = 4
     emulator: tuple[str, ...] = ("--vram", "1G")
 
 
@@ -29,6 +30,8 @@ PLAIN = Setting()
 LARGE = Setting(emulator=("--vram", "3G"))
 """Objects of 2 GiB and more fit."""
 SMALL_BAR = Setting(emulator=("--vram", "1G", "--bar", "256M"))
+LITTLE_MEMORY = Setting(memory=2)
+"""For what fills the memory, whatever there is of it."""
 MEDIA = Setting(emulator=("--vram", "1G", "--media"))
 """Two engines of one class, for virtual and parallel queues: only a media GT has them for users."""
 
@@ -50,7 +53,7 @@ SETTINGS = {
     "xe_evict": PLAIN,
     "xe_madvise": PLAIN,
     "xe_svm_usrptr_madvise": PLAIN,
-    "xe_userptr_pressure": PLAIN,
+    "xe_userptr_pressure": LITTLE_MEMORY,
     "xe_tlb": PLAIN,
     "xe_exec_system_allocator": PLAIN,
     "xe_multigpu_svm": PLAIN,

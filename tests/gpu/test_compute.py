@@ -26,7 +26,7 @@ def space(monkeypatch: pytest.MonkeyPatch) -> Pages:
     space = Pages(
         base // 4096 + page for base in (BATCH, GENERAL, INSTRUCTIONS, SOURCE, TARGET) for page in range(4)
     )
-    space.poke(GENERAL + INDIRECT, struct.pack("<8I2QI", *range(8), SOURCE, TARGET, COUNT))
+    space.poke(GENERAL + INDIRECT, struct.pack("<2QI", SOURCE, TARGET, COUNT))
     space.poke(INSTRUCTIONS + KERNEL, CODE)
     space.poke(SOURCE, array("f", [index / 7 for index in range(COUNT)]).tobytes())
     return space
