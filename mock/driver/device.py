@@ -19,6 +19,7 @@ from mock.driver.vram import VramManager
 if TYPE_CHECKING:
     from mock.driver.file import DrmFile
     from mock.driver.group import EngineGroup
+    from mock.driver.interconnect import Owners
     from mock.driver.prime import DmaBufs
     from mock.driver.process import Processes
     from mock.driver.scheduler import Scheduler
@@ -86,6 +87,7 @@ class Device:
 
     minor       of its render node; the card node is minor - 128
     wedged      every ioctl answers ECANCELED (xe_device.c: xe_drm_ioctl)
+    links       devices whose VRAM it reaches, and that reach its
     """
 
     def __init__(
@@ -107,8 +109,8 @@ class Device:
         self.dma_bufs: DmaBufs
         self.processes: Processes
         self.open_files: dict[File, Device]
-        self.peers: list[Device] = [self]
-        self.linked = False
+        self.owners: Owners
+        self.links: frozenset[Device] = frozenset()
         self.offsets = OffsetManager()
         self.mappings = Mappings()
         self.system_used = 0

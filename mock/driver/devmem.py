@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from mock.driver.errors import Refused
+from mock.driver.interconnect import Owner, Peer
 from mock.driver.resv import Resv
 
 if TYPE_CHECKING:
-    from mock.driver.device import Device, Tile
+    from mock.driver.device import Tile
     from mock.driver.process import Process
     from mock.driver.residence import Stretch
 
@@ -20,20 +21,22 @@ if TYPE_CHECKING:
 class Pagemap:
     """struct drm_pagemap: the VRAM of a tile as a home for pages of processes.
 
-    owner  devices that reach each other's VRAM over a fast link have the same one (xe_pagemap_owner_list)
+    It is made when first needed, and then kept: the mock has no shrinker.
     """
 
     def __init__(self, tile: Tile) -> None:
         self.tile = tile
+        self._peer = Peer(tile.device)
+
+    def get(self) -> Pagemap:
+        """Itself, made if need be (xe_pagemap_find_or_create)."""
+        self.tile.device.owners.acquire(self._peer)
+        return self
 
     @property
-    def owner(self) -> object:
-        return owner(self.tile.device)
-
-
-def owner(device: Device) -> object:
-    """Who may map device pages of `device` (drm_pagemap_acquire_owner, xe_has_interconnect)."""
-    return device.peers[0] if device.linked else device
+    def owner(self) -> Owner | None:
+        """The group of those that may map its pages in place."""
+        return self._peer.owner
 
 
 class DevMem:

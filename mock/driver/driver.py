@@ -9,6 +9,7 @@ from mock.driver import debugfs, gem
 from mock.driver.device import Device
 from mock.driver.file import DrmFile
 from mock.driver.group import setup_groups
+from mock.driver.interconnect import Owners
 from mock.driver.level import Level
 from mock.driver.platform import Platform, find_platform
 from mock.driver.prime import DmaBufs
@@ -41,10 +42,13 @@ class Driver:
         exports = Exports(services.create_file, services.create_event_file)
         dma_bufs = DmaBufs(services)
         processes = Processes()
+        # Before devices could name each other's VRAM, each was a group of its own (xe_svm_devm_owner).
+        groups = Owners(lambda one, other: other in one.links and one.has("preferred-location-region"))
         self._open_files: dict[File, Device] = {}
         for device in self.devices:
-            device.peers = self.devices
-            device.linked = self.platform.linked
+            links = self.platform.links_of(device.index)
+            device.links = frozenset(other for other in self.devices if other.index in links)
+            device.owners = groups
             device.exports, device.dma_bufs = exports, dma_bufs
             device.processes, device.open_files = processes, self._open_files
             device.scheduler = Scheduler(device)

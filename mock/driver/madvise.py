@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver import gpuva
 from mock.driver.bo import PL_TT, Bo, is_vram
-from mock.driver.devmem import Pagemap, owner
+from mock.driver.devmem import Pagemap
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, Coherency
 from mock.driver.steps import Map, MapRequest
@@ -121,8 +121,9 @@ def _pagemap(call: Call, vm: Vm, args: Any) -> Pagemap | None:
     tile = device.tile_of_region(location.region_instance)
     if tile is None or tile.pagemap is None:
         raise Refused(errno.ENOENT, "not a VRAM region of that device")
-    refuse_if(owner(device) is not owner(vm.device), errno.ENOLINK, "no fast link to that device")
-    return tile.pagemap
+    pagemap = tile.pagemap.get()
+    refuse_if(pagemap.owner is not vm.peer.owner, errno.ENOLINK, "no fast link to that device")
+    return pagemap
 
 
 def _check(vm: Vm, vmas: list[Vma], args: Any) -> None:

@@ -128,11 +128,15 @@ class DeviceProfile:
 
 @dataclass(frozen=True)
 class Platform:
-    """One or several devices in a machine. `linked`: a fast link lets devices reach each other's VRAM."""
+    """One or several devices in a machine. `links`: pairs that reach each other's VRAM over a fast link, by index."""
 
     name: str
     devices: tuple[DeviceProfile, ...]
-    linked: bool = False
+    links: tuple[tuple[int, int], ...] = ()
+
+    def links_of(self, index: int) -> set[int]:
+        """Indices of the devices that a device has a fast link to."""
+        return {other for pair in self.links if index in pair for other in pair if other != index}
 
 
 def _gt(*engines: tuple[EngineClass, int], ip: tuple[int, int, int], media: bool = False) -> GtProfile:
@@ -215,8 +219,9 @@ PLATFORMS: dict[str, Platform] = {
     for platform in (
         Platform("lnl", (_LNL,)),
         Platform("bmg", (_bmg(256 * MiB),)),
-        Platform("bmg2", (_bmg(256 * MiB), _bmg(256 * MiB)), linked=True),
+        Platform("bmg2", (_bmg(256 * MiB), _bmg(256 * MiB)), links=((0, 1),)),
         Platform("bmg2-far", (_bmg(256 * MiB), _bmg(256 * MiB))),
+        Platform("bmg3-chain", (_bmg(64 * MiB), _bmg(64 * MiB), _bmg(64 * MiB)), links=((0, 1), (1, 2))),
         Platform("pvc", (_PVC,)),
     )
 }

@@ -80,7 +80,7 @@ def _import(device: Device, bo: Bo) -> Bo:
 
     Without a fast link the exporter must be able to keep it in system memory: Refused(EOPNOTSUPP).
     """
-    if not device.linked:
+    if bo.device not in device.links:
         refuse_if(not bo.can_migrate(PL_TT), errno.EOPNOTSUPP, "no way to reach the exporter's VRAM")
         bo.migrate(PL_TT)
     return Bo(device, bo.size, [Place(PL_TT)], bo.storage, resv=bo.resv, import_source=bo.get())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ioctl import xe
 from mock.driver import binding, migrate
 from mock.driver.bind import mirror_range
-from mock.driver.devmem import Pagemap, owner
+from mock.driver.devmem import Pagemap
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence
 from mock.driver.interval import IntervalMap
@@ -80,6 +80,7 @@ class Svm:
 
     def close(self) -> None:
         """The VM goes away (xe_svm_close, xe_svm_fini)."""
+        self.vm.device.owners.release(self.vm.peer)
         for found in self.ranges:
             self._garbage.pop(found, None)
             self.ranges.remove(found)
@@ -288,7 +289,7 @@ class Svm:
 
     def _populated(self, start: int, end: int) -> bool:
         """Every page of [start, end) is there, in system memory or in VRAM that we reach (drm_gpusvm_check_pages)."""
-        mine = owner(self.vm.device)
+        mine = self.vm.peer.owner
         present = self.process.mm.present(start, end)
         for stretch in self.process.vram.within(start, end):
             if stretch.devmem.pagemap.owner is mine:
@@ -304,7 +305,7 @@ class Svm:
         """
         start, process = time.monotonic_ns(), self.process
         refuse_if(found.unmapped, errno.EFAULT, "unmapped meanwhile")
-        migrate.to_system(process, found.start, found.end, keep=owner(self.vm.device) if keep else None)
+        migrate.to_system(process, found.start, found.end, keep=self.vm.peer.owner if keep else None)
         there = process.vram.within(found.start, found.end)
         if sum(s.size for s in there) != found.size:
             refuse_if(vram_only and not there, errno.EFAULT, "not in VRAM")

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mock.driver import migrate
-from mock.driver.devmem import owner
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K
 
@@ -135,7 +134,7 @@ class UserptrState:
             return
         end, mm = vma.offset + vma.size, self.vm.mm
         unusable(mm, vma.offset, end, writable=not vma.read_only)
-        migrate.to_system(self._process, vma.offset, end, keep=owner(self.vm.device))
+        migrate.to_system(self._process, vma.offset, end, keep=self.vm.peer.owner)
         mm.populate(vma.offset, end)
         if self.invalidated.pop(vma, self) is not self:
             mm.watch(vma.offset, end)  # what is mapped there may be new

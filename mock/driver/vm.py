@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ioctl import xe
+from mock.driver.interconnect import Peer
 from mock.driver.interval import IntervalMap
 from mock.driver.pagetable import Mapping, PageTable
 from mock.driver.platform import SZ_4K
@@ -49,6 +50,7 @@ class Vm:
     mm      the client's address space that mirrors and userptrs refer to
     evicted objects that moved since their VMAs were bound: the next exec rebinds them
     rebind  VMAs whose page tables must be written again before the next job runs
+    peer    of the group of devices whose VRAM it reaches, in fault mode
     """
 
     def __init__(self, device: Device, file: DrmFile, flags: int, mm: Mm) -> None:
@@ -65,6 +67,12 @@ class Vm:
             VmSpace(self.page_tables[tile.id], self.size, partial(self.lost, tile), scratch=self.has_scratch)
             for tile in device.tiles
         ]
+        self.peer = Peer(device)
+        if self.fault_mode:
+            device.owners.acquire(self.peer)
+            for tile in device.tiles:
+                if tile.pagemap is not None:
+                    tile.pagemap.get()
         self.evicted: dict[Bo, None] = {}
         self.rebind: dict[Vma, None] = {}
         self.preempt_queues: list[ExecQueue] = []

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: MIT
+"""Devices form groups in which all reach all: only within one is memory used in place (drm_pagemap_acquire_owner)."""
+
+import errno
+import itertools
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs
+from fixtures.choices import chose
+from fixtures.device import Device
+from fixtures.memory import Buffer
+from fixtures.vm import FAULTING, Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+
+pytestmark = needs("page-faults", "vram")
+
+ORDERS = [pytest.param(order, id="-".join(map(str, order))) for order in itertools.permutations(range(3))]
+
+
+def accepts(vm: Vm, device: Device, address: int) -> bool:
+    """Whether advice may name the VRAM of a device; what it may give else is ENOLINK."""
+    try:
+        vm.madvise(
+            address,
+            CHUNK,
+            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            devmem_fd=device.fd,
+            migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+            region_instance=device.vram[0],
+        )
+    except OSError as error:
+        if error.errno != errno.ENOLINK:
+            raise
+        return False
+    return True
+
+
+def relation(vms: dict[int, Vm], devices: list[Device], address: int) -> dict[int, set[int]]:
+    """Of each device whose VRAM it may name."""
+    return {
+        user: {named for named, device in enumerate(devices) if accepts(vm, device, address)}
+        for user, vm in vms.items()
+    }
+
+
+def mirrors(make_vm, devices: list[Device], order: tuple[int, ...]) -> dict[int, Vm]:
+    """A mirror on each device, made in that order."""
+    vms = {number: make_vm(FAULTING, devices[number]) for number in order}
+    for vm in vms.values():
+        vm.mirror()
+    return vms
+
+
+def check(groups: dict[int, set[int]]) -> None:
+    """Each device names itself and all of its group, and is named by them."""
+    for user, named in groups.items():
+        assert user in named
+        for other in named:
+            assert groups[other] == named, f"{user} may name {named}, {other} may name {groups[other]}"
+
+
+@behaviour("p2p.owner-clique", "p2p.owner-by-distance")
+@acts("ioctl", "load", "store")
+@needs("three-devices")
+@pytest.mark.parametrize("order", ORDERS)
+def test_devices_that_name_each_other_are_a_group(
+    make_vm, devices: list[Device], memory, sentinel, order: tuple[int, ...]
+) -> None:
+    """Of three devices those that may name each other's VRAM all reach all; memory passes between any two."""
+    vms, buffer = mirrors(make_vm, devices, order), memory(CHUNK, align=CHUNK)
+    groups = relation(vms, devices, buffer.address)
+    check(groups)
+    chose(f"devices that share VRAM: {sorted(map(sorted, {frozenset(named) for named in groups.values()}))}")
+    for writer, reader in itertools.permutations(vms.values(), 2):
+        pass_on(writer, reader, buffer, sentinel)
+
+
+def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel) -> None:
+    """What one GPU stores, in its VRAM, another GPU and the CPU load."""
+    value = sentinel()
+    writer.prefetch(buffer.address, CHUNK, writer.device.vram[0])
+    writer.queue().store(buffer.address, value)
+    gpu_sees(reader.queue(), buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("p2p.owner-release")
+@acts("ioctl")
+@needs("three-devices")
+def test_groups_are_sound_whatever_was_before(make_vm, devices: list[Device], memory) -> None:
+    """When all VMs are closed and made again in another order, devices may be grouped in another way, and soundly."""
+    buffer, seen = memory(CHUNK, align=CHUNK), []
+    for order in itertools.permutations(range(3)):
+        vms = mirrors(make_vm, devices, order)
+        groups = relation(vms, devices, buffer.address)
+        check(groups)
+        seen.append(groups)
+        for vm in vms.values():
+            vm.close()
+    chose(f"orders of making VMs that group devices in another way: {sum(one != seen[0] for one in seen)}")
