@@ -63,4 +63,5 @@ FEATURES: dict[str, Level] = {
     "state-cache-perf-fix": V7_1,
     "purgeable": V7_1,
     "incoherent-mirror-refused": V7_2,
+    "engine-cycles-cut-gt-id": V7_2,
 }
