@@ -130,9 +130,9 @@ class Svm:
     # Garbage collection
 
     def _collect_quietly(self) -> None:
-        """The work item of the collector."""
+        """The work item of the collector, which has nobody to tell of an error."""
         if not self.vm.closed_or_banned:
-            with contextlib.suppress(VmaChanged):
+            with contextlib.suppress(VmaChanged, Refused):
                 self.collect()
 
     def collect(self) -> None:
@@ -327,6 +327,9 @@ class Svm:
             if area.start > address or not area.readable or not (area.writable or vma.read_only):
                 break
             address = min(area.end, found.end)
+        if address < found.end and not self.process.mm.vmas(address, address + SZ_4K):
+            # munmap of memory that cannot be watched, such as a file's, was not told.
+            self.changed(address, address + SZ_4K, unmapped=True)
         refuse_if(address < found.end, errno.EFAULT, "not mapped whole, or not accessible")
 
     def _bind(self, vma: Vma, found: SvmRange, *tiles: Tile) -> None:

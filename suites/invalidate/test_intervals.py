@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: MIT
+"""Parts of mirrored memory are unmapped, replaced, moved, emptied or protected: any part, of any kind of memory.
+
+What the operation hits the GPU loses before the call returns, and nothing else: all other bytes stay what they were,
+for GPU and CPU, although the ranges that were cut are taken from the GPU as a whole (drm_gpusvm.c: DOC Partial
+Unmapping).
+
+Memory is three ranges long here. The operations lie to the middle one as intervals can: to its left or right end, in
+its middle, across an end, around it, exactly on it, or on its neighbour.
+"""
+
+import errno
+import mmap
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+from _pytest.mark import ParameterSet
+
+from fixtures import acts, behaviour, gpu_finds, kinds, known, landed, needs, refused, wait_until
+from fixtures.intervals import (
+    ACROSS_RIGHT,
+    BEFORE,
+    EXACT,
+    LEFT,
+    MIDDLE,
+    PARTS,
+    RELATIONS,
+    RIGHT,
+    Interval,
+    Relation,
+)
+from fixtures.kinds import HUGETLB, KINDS, THP, Kind
+from fixtures.memory import (
+    MREMAP_FIXED,
+    MREMAP_MAYMOVE,
+    PAGE,
+    PROT_NONE,
+    PROT_READ,
+    READ_WRITE,
+    Buffer,
+    mremap,
+)
+from fixtures.queue import Queue
+from fixtures.sync import SECOND
+from fixtures.vm import Vm
+from gpu import Batch
+
+PIECES = {"4K": 1 << 12, "64K": 1 << 14, "2M": 1 << 19}
+"""Bytes of a quarter of a range; there is no quarter of a page, so four ranges of 4 KiB stand for one."""
+
+INSIDE = 16
+"""Where in a piece the value is."""
+
+pytestmark = needs("page-faults")
+
+
+def _cuts(kind: Kind, pieces: dict[str, int], relations: tuple[Relation, ...]) -> list[ParameterSet]:
+    return [
+        pytest.param((kind, size, relation), id=f"{relation.name}-{name}-{kind}", marks=needs(*kind.needs))
+        for name, size in pieces.items()
+        for relation in relations
+    ]
+
+
+def _piece(kind: Kind) -> dict[str, int]:
+    """The size that tells most about a kind of memory: its huge pages are cut, if they can be."""
+    return {HUGETLB: {"8M": kinds.HUGE}, THP: {"2M": 1 << 19}}.get(kind, {"64K": 1 << 14})
+
+
+each_cut = pytest.mark.parametrize(
+    "cut",
+    _cuts(kinds.ANONYMOUS, PIECES, RELATIONS)
+    + [
+        case
+        for kind in KINDS
+        if kind is not kinds.ANONYMOUS
+        for case in _cuts(kind, _piece(kind), (LEFT, MIDDLE, ACROSS_RIGHT, EXACT))
+    ],
+    indirect=True,
+)
+few_cuts = pytest.mark.parametrize(
+    "cut",
+    [case for kind in KINDS for case in _cuts(kind, _piece(kind), (RIGHT, MIDDLE, BEFORE))],
+    indirect=True,
+)
+
+
+@dataclass
+class Cut:
+    """Memory that the GPU uses, of which a part is to go."""
+
+    vm: Vm
+    queue: Queue
+    buffer: Buffer
+    kind: Kind
+    part: Interval
+    """What goes."""
+    values: dict[int, int]
+    """What the GPU stored into each piece, by address."""
+
+    @property
+    def offset(self) -> int:
+        """Of the part in the buffer."""
+        return self.part.start - self.buffer.address
+
+    @property
+    def size(self) -> int:
+        """Bytes of the part."""
+        return self.part.size
+
+    @property
+    def inside(self) -> dict[int, int]:
+        """The values of the part."""
+        return {at: value for at, value in self.values.items() if self.part.start <= at < self.part.end}
+
+    @property
+    def outside(self) -> dict[int, int]:
+        """The other values."""
+        return {at: value for at, value in self.values.items() if at not in self.inside}
+
+    @property
+    def apart(self) -> dict[int, int]:
+        """The values in ranges that the part does not touch."""
+        size = self.buffer.size // 3
+        first, last = self.offset // size, (self.offset + self.size - 1) // size
+        numbers = {at: (at - self.buffer.address) // size for at in self.values}
+        return {at: value for at, value in self.values.items() if not first <= numbers[at] <= last}
+
+    def check(self, values: dict[int, int]) -> None:
+        """GPU and CPU find these values at these addresses."""
+        gpu_finds(self.queue, values)
+        for address, value in values.items():
+            landed(self.buffer, address - self.buffer.address, value)
+
+    def refuse(self) -> None:
+        """The GPU cannot reach any end of the part. Nothing is changed by trying."""
+        for address in min(self.inside), max(self.inside):
+            with refused(errno.EIO):
+                self.vm.queue().load(address)
+
+
+@pytest.fixture
+def cut(request: pytest.FixtureRequest, mirror_vm: Vm, queue: Queue, memory: Callable, sentinel) -> Cut:
+    """See Cut; parametrised by kind of memory, size of a piece, and relation of the part to the middle range."""
+    kind, piece, relation = request.param
+    size = PARTS * piece
+    buffer = memory(3 * size, align=size, kind=kind)
+    middle = Interval(buffer.address + size, buffer.address + 2 * size)
+    values = {at + INSIDE: sentinel() for at in range(buffer.address, buffer.end, piece)}
+    queue.store_all(values)
+    gpu_finds(queue, values)
+    return Cut(mirror_vm, queue, buffer, kind, relation.to(middle), values)
+
+
+@behaviour("notifier.unmap-event", "invalidate.partial-munmap-keeps-rest")
+@acts("store", "load", "refusal")
+@each_cut
+def test_a_part_that_was_unmapped_is_gone_and_the_rest_is_not(cut: Cut) -> None:
+    """After munmap of a part the GPU cannot reach that part, and GPU and CPU find all the rest as it was."""
+    cut.buffer.munmap(cut.offset, cut.size)
+    cut.refuse()
+    cut.check(cut.outside)
+
+
+@behaviour("invalidate.remap-fixed")
+@acts("store", "load")
+@each_cut
+def test_a_part_that_was_replaced_is_new_and_the_rest_is_not(cut: Cut, sentinel) -> None:
+    """After mmap(MAP_FIXED) over a part GPU and CPU share the new memory there, and find all the rest as it was."""
+    cut.buffer.remap_fresh(cut.offset, cut.size)
+    cut.check(cut.outside)
+    gpu_finds(cut.queue, dict.fromkeys(cut.inside, 0))
+    values = {address: sentinel() for address in cut.inside}
+    cut.queue.store_all(values)
+    cut.check(values)
+    cut.check(cut.outside)
+
+
+@behaviour("fault.mremap", "invalidate.munmap-no-stale-read")
+@acts("store", "load", "refusal")
+@each_cut
+def test_a_part_that_was_moved_is_elsewhere_and_the_rest_is_not(cut: Cut, memory, sentinel) -> None:
+    """After mremap of a part it is at its new place, and nothing at the old, for GPU and CPU; the rest is as it was."""
+    there = memory(cut.size, align=cut.kind.page, kind=cut.kind)
+    mremap(cut.part.start, cut.size, cut.size, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
+    moved = {address - cut.part.start: value for address, value in cut.inside.items()}
+    gpu_finds(cut.queue, {there.address + offset: value for offset, value in moved.items()})
+    cut.refuse()
+    cut.check(cut.outside)
+    for offset, value in moved.items():
+        landed(there, offset, value)
+    values = {there.address + offset: sentinel() for offset in moved}
+    cut.queue.store_all(values)
+    for address, value in values.items():
+        landed(there, address - there.address, value)
+
+
+@behaviour("notifier.other-events", "fault.madvise-dontneed")
+@acts("store", "load")
+@each_cut
+def test_a_part_that_was_emptied_is_empty_and_the_rest_is_not(cut: Cut, sentinel) -> None:
+    """After MADV_DONTNEED of a part GPU and CPU find there what the kind of memory keeps, and the rest as it was."""
+    lost = kinds.discard(cut.buffer, cut.kind, cut.offset, cut.size)
+    cut.check(cut.outside)
+    cut.check(dict.fromkeys(cut.inside, 0) if lost else cut.inside)
+    values = {address: sentinel() for address in cut.inside}
+    cut.queue.store_all(values)
+    cut.check(values | cut.outside)
+
+
+@behaviour("notifier.other-events", "notifier.sync-with-syscall")
+@acts("store", "load", "refusal")
+@few_cuts
+@pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
+def test_a_part_that_was_protected_is_out_of_reach(cut: Cut, protection: int) -> None:
+    """While a part is not writable the mirror does not give it to the GPU; it has its data when it is writable."""
+    cut.buffer.mprotect(protection, cut.offset, cut.size)
+    cut.refuse()
+    cut.check(cut.apart)
+    cut.buffer.mprotect(READ_WRITE, cut.offset, cut.size)
+    cut.check(cut.values)
+
+
+@behaviour("invalidate.partial-mprotect")
+@acts("store")
+@known("A range of which a part is not writable keeps the fault handler busy for ever", first="6.17")
+@pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
+def test_the_rest_of_a_range_is_not_waited_for(queue: Queue, memory, sentinel, protection: int) -> None:
+    """A GPU access of the rest of a range, of which a part is not writable now, comes to an end."""
+    buffer, value = memory(1 << 21, align=1 << 21), sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    buffer.mprotect(protection, 1 << 20)
+    buffer.madvise(mmap.MADV_DONTNEED, PAGE, PAGE)  # if the GPU still had the range, now it has not
+    job = queue.start(Batch().store_dword(buffer.address, sentinel()))
+    try:
+        job.wait(SECOND // 2)
+    finally:
+        buffer.mprotect(READ_WRITE, 1 << 20)
+        wait_until(lambda: job.done, what="the batch, now that nothing is in its way")
