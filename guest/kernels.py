@@ -80,8 +80,6 @@ def group(packages: Iterable[Package]) -> dict[str, list[Package]]:
                 known[named["part"]] = package
     found: dict[str, list[Package]] = {}
     for version, known in parts.items():
-        if version_key(version) < OLDEST:
-            continue
         image = known.get("image")
         binary = known.get("binary", known.get("binary-unsigned"))
         if image and image.size > SMALLEST_IMAGE:
@@ -140,12 +138,13 @@ def newest(versions: Iterable[str], wanted: str) -> str | None:
 
 
 def obtainable() -> dict[str, list[Package]]:
-    """Every kernel that can be fetched: today's index, and the project's table for what has left it."""
+    """Every kernel that can be fetched and used: today's index, and the project's table for what has left it."""
     try:
-        return {**recorded(), **indexed()}
+        known = {**recorded(), **indexed()}
     except GuestError as error:
         cache.say(f"{error}; the project's own list is used")
         return recorded()
+    return {version: packages for version, packages in known.items() if version_key(version) >= OLDEST}
 
 
 def exact_version(wanted: str) -> str:
