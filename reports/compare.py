@@ -52,9 +52,9 @@ class Change:
 
     @property
     def key(self) -> tuple[object, ...]:
-        """Equal for a test that changed alike in several environments."""
+        """Equal for a function that changed alike with several parameters or in several environments."""
         sides = tuple((r.outcome, r.signature) if r else None for r in (self.base, self.new))
-        return (self.kind, self.result.test, sides, self.history)
+        return (self.kind, self.result.function, sides, self.rate)
 
     @property
     def arrow(self) -> str:
@@ -87,7 +87,7 @@ class Comparison:
         return [change for change in self.changes if change.kind is kind]
 
     def groups(self, kind: Kind) -> list[list[Change]]:
-        """The changes of a kind; a test that changed alike in several environments is one entry."""
+        """The changes of a kind; what changed alike, in environments or with parameters, is one entry."""
         groups: dict[tuple[object, ...], list[Change]] = {}
         for change in self.of(kind):
             groups.setdefault(change.key, []).append(change)

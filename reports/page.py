@@ -21,7 +21,7 @@ from reports.compare import Kind
 from reports.ledger import Behaviour, Ledger
 from reports.looks import LOOKS, NOTHING, look
 from reports.merge import Report
-from reports.stream import Run
+from reports.stream import Run, environments_of, label
 from reports.trend import HEIGHT, WIDTH, trend
 from reports.verdict import Cell, Matrix, Row, failures
 
@@ -65,6 +65,8 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
         "took": _took,
         "time": _time,
         "gpu": _gpu,
+        "label": label,
+        "environments": environments_of,
     }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     lines = _lines(matrix)

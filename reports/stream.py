@@ -24,6 +24,9 @@ STREAM = "results.jsonl"
 """Name of the stream in a folder of reports."""
 
 
+MOST_PARAMETERS = 12
+"""Parameters of a function that are named; more are a number."""
+
 CUT_OFF = "began and has no result: the run ended in it"
 """Message of a test that the run ended in."""
 
@@ -124,6 +127,11 @@ class Result:
             return (datetime.fromisoformat(self.time) - timedelta(seconds=self.duration)).isoformat()
         except ValueError:
             return ""
+
+    @property
+    def function(self) -> str:
+        """The node id without parameters."""
+        return self.test.partition("[")[0]
 
     @property
     def line(self) -> str:
@@ -355,6 +363,22 @@ class _Reader:
             has = len(done.get(name, ()))
             if has < environment.planned:
                 self.problems.append(f"{name}: {has} of {environment.planned} tests have a result")
+
+
+def label(results: Iterable[Result]) -> str:
+    """Results of one function as a line: its node id, and all its parameters if there are several."""
+    tests = list(dict.fromkeys(result.test for result in results))
+    if len(tests) == 1:
+        return tests[0]
+    function, _, _ = tests[0].partition("[")
+    parameters = [test.removeprefix(function) for test in tests]
+    more = f" and {len(parameters) - MOST_PARAMETERS} more" if len(parameters) > MOST_PARAMETERS else ""
+    return f"{function} {' '.join(parameters[:MOST_PARAMETERS])}{more}"
+
+
+def environments_of(results: Iterable[Result]) -> str:
+    """Where results are from, each environment once."""
+    return ", ".join(dict.fromkeys(result.env for result in results))
 
 
 def result_of(event: Mapping[str, Any]) -> Result:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from reports.stream import Outcome, Run
+from reports.stream import Outcome, Run, environments_of, label
 from reports.verdict import Matrix, failures, tally
 
 WIDTH = 100
@@ -91,7 +91,7 @@ def _failures(run: Run) -> list[str]:
     lines = ["failures"] if groups else []
     for group in groups[:MAX_FAILURES]:
         first = group[0]
-        lines.append(f"  {first.outcome.value} {first.test}  [{', '.join(result.env for result in group)}]")
+        lines.append(f"  {first.outcome.value} {label(group)}  ({environments_of(group)})")
         lines += _wrapped(first.line or "no message", "    ")
         lines += [f"    {first.replay}"] if first.replay else []
     if len(groups) > MAX_FAILURES:

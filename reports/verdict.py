@@ -156,9 +156,9 @@ def tally(results: Iterable[Result]) -> dict[tuple[str, str], Counter[Outcome]]:
 
 
 def failures(results: Iterable[Result]) -> list[list[Result]]:
-    """What somebody has to look at, worst first; a test that failed alike everywhere is one entry."""
-    groups: dict[tuple[Outcome, str, str], list[Result]] = {}
+    """What somebody has to look at, worst first; a function that failed alike everywhere is one entry."""
+    groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.outcome.bad:
-            groups.setdefault((result.outcome, result.test, result.line), []).append(result)
+            groups.setdefault((result.function, result.signature), []).append(result)
     return sorted(groups.values(), key=lambda group: group[0].outcome.rank)

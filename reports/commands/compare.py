@@ -8,7 +8,7 @@ from collections import Counter
 
 from reports.commands.inputs import RUN, answered, run_at
 from reports.compare import Change, Comparison, Kind, compare
-from reports.stream import Outcome, Run
+from reports.stream import Outcome, Run, environments_of, label
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
@@ -72,8 +72,8 @@ def _listed(groups: list[list[Change]]) -> list[str]:
     lines = []
     for group in groups:
         first = group[0]
-        where = ", ".join(change.result.env for change in group)
-        lines.append(f"  {first.arrow}  {first.result.test}  [{where}]")
+        results = [change.result for change in group]
+        lines.append(f"  {first.arrow}  {label(results)}  ({environments_of(results)})")
         said = [first.rate] if first.rate else []
         if first.kind is Kind.REASON and first.base is not None:
             said.append(f"was: {first.base.line or first.base.outcome.value}")

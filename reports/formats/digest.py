@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from reports.compare import Change, Comparison, Kind
 from reports.ledger import Ledger
 from reports.merge import Report
-from reports.stream import Outcome, Result
+from reports.stream import Outcome, Result, label
 from reports.verdict import failures, matrix
 
 LISTED = 20
@@ -187,8 +187,8 @@ def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledg
     waiver = report.waived.by.get((first.env, first.test))
     reason = first.reason if waiver else ""
     return Entry(
-        test=first.test,
-        where=tuple(where),
+        test=label(results),
+        where=tuple(dict.fromkeys(where)),
         said="; ".join(filter(None, (rate, first.line, reason))),
         statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
         replay=first.replay if first.outcome.bad else "",

@@ -216,7 +216,7 @@ def test_the_command_says_what_changed_and_its_status_is_for_scripts(
     assert main([good, failing]) == 1
     said = capsys.readouterr().out
     assert "newly failing: 5" in said
-    assert f"PASS -> FAIL  {MIRROR}  [mock/lnl, mock/bmg]" in said
+    assert f"PASS -> FAIL  {MIRROR}  (mock/lnl, mock/bmg)" in said
     assert f"again: pytest --platform bmg --seed 20831 '{STORE}'" in said
     assert main([failing, good]) == 0
     assert "fixed: 5" in capsys.readouterr().out
@@ -238,3 +238,20 @@ def test_a_run_that_is_not_there_is_no_answer(
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("svmcts compare: ")
     assert "no such file: name a results.jsonl" in line
+
+
+def test_what_failed_alike_with_several_parameters_is_one_entry(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tests = [f"suites/gc/test_g.py::test_x[{size}]" for size in ("4K", "64K", "2M")]
+    base = run(tmp_path, "base", *(streams.result(test) for test in tests))
+    failing = [
+        streams.result(test, "FAIL", message=f"the CPU sees {number:#x}")
+        for number, test in enumerate(tests[:2])
+    ]
+    new = run(tmp_path, "new", *failing, streams.result(tests[2], "FAIL", message="something else"))
+    assert main([str(base), str(new)]) == 1
+    said = capsys.readouterr().out
+    assert "newly failing: 3" in said
+    assert "PASS -> FAIL  suites/gc/test_g.py::test_x [4K] [64K]  (mock/bmg)" in said
+    assert "PASS -> FAIL  suites/gc/test_g.py::test_x[2M]  (mock/bmg)" in said

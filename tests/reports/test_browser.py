@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: MIT
+"""The page in a real browser: what a person does with it works, offline, with scripts and without."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.commands import report as command
+from tests.reports import golden_runs, streams
+from tests.reports.browser import CHROMIUM, DRIVER, MISSING, Browser, browser
+from tests.reports.golden_runs import WAIVER
+from tests.reports.test_page import HOSTILE
+
+pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason=MISSING)
+ESCAPE = "\ue00c"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two machines, a baseline, a history and a waiver; and a run in which every text is hostile."""
+    folder = tmp_path_factory.mktemp("page")
+    runs = {name: golden_runs.write(name, folder) for name in golden_runs.RUNS}
+    (folder / "waivers.toml").write_text(WAIVER)
+    older = runs["good"].read_text().replace("2026-11-21", "2026-11-19")
+    (folder / "old.jsonl").write_text(older)
+    bad = streams.result(HOSTILE, "FAIL", HOSTILE, message="<script>document.title = 'owned'</script>")
+    hostile = streams.write(folder / "hostile.jsonl", streams.run(), bad, streams.end())
+    arguments = [
+        str(hostile),
+        str(folder / "old.jsonl"),
+        str(runs["failing"]),
+        f"lab={runs['killed']}",
+        "-o",
+        str(folder / "out"),
+    ]
+    arguments += ["--baseline", str(runs["good"]), "--waivers", str(folder / "waivers.toml")]
+    assert command.main(arguments) == 0
+    return folder / "out" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def window(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened
+
+
+def visible(window: Browser, selector: str) -> int:
+    """How many elements of a kind have a place on the page."""
+    return int(window.run(f"[...document.querySelectorAll('{selector}')].filter(e => e.offsetParent).length"))
+
+
+def test_our_script_runs_and_no_other_and_nothing_is_loaded(window: Browser, page: Path) -> None:
+    window.open(page)
+    assert window.complaints() == []
+    assert window.sees("#filter")
+    assert window.run("performance.getEntriesByType('resource').length") == 0
+    assert window.run("document.scripts.length") == 1
+    assert window.run("document.images.length") == 0
+    assert window.run("document.title").startswith("GPU SVM conformance")
+
+
+def test_what_changed_comes_first(window: Browser, page: Path) -> None:
+    window.open(page)
+    assert window.run("document.querySelector('main > section').className") == "changes"
+    assert "newly failing" in window.text(".changes").lower()
+
+
+def test_the_filter_leaves_what_matches(window: Browser, page: Path) -> None:
+    window.open(page)
+    window.type("#filter", "requires-fault-mode")
+    assert visible(window, ".area tbody tr") == 1
+    assert "1 of" in window.text("#shown")
+    window.open(page)
+    for outcome in window.run("[...document.querySelectorAll('.chip input')].map(c => c.value)"):
+        if outcome != "XPASS":
+            window.click(f".chip input[value={outcome}]")
+    assert visible(window, ".area tbody tr") == visible(window, ".area tbody tr:has(td.XPASS)") > 0
+
+
+def test_a_cell_opens_what_its_tests_said_and_escape_closes_it(window: Browser, page: Path) -> None:
+    window.open(page)
+    window.type("#filter", "write-visible")
+    window.click(".area td.KNOWN a")
+    panel = window.text("article:has(:target)")
+    assert "fault.write-visible-to-cpu" in panel
+    assert golden_runs.WRONG_DATA in panel
+    assert "waived until 2027-01-31" in panel
+    assert "pytest --platform bmg --seed 20831" in panel
+    window.press(ESCAPE)
+    assert visible(window, "article") == 0
+
+
+def test_the_kernel_log_is_shown_as_it_is(window: Browser, page: Path) -> None:
+    window.open(page)
+    texts = window.run("[...document.querySelectorAll('article pre')].map(e => e.textContent)")
+    assert any("xe: <script>alert(1)</script>" in text for text in texts)
+
+
+def test_the_trend_is_drawn(window: Browser, page: Path) -> None:
+    window.open(page)
+    assert visible(window, ".trend") == 2
+    assert window.run("document.querySelectorAll('.trend g').length") == 4
+    assert "failed in each run: 0," in window.text(".trend")
+
+
+@pytest.mark.parametrize("width", [500, 900, 1600])
+def test_it_fits_any_window(window: Browser, page: Path, width: int) -> None:
+    window.resize(width, 900)
+    window.open(page)
+    assert window.run("document.documentElement.scrollWidth") <= window.run("innerWidth")
+
+
+def test_it_can_be_printed(window: Browser, page: Path) -> None:
+    window.open(page)
+    assert window.pdf().startswith(b"%PDF")
+
+
+def test_without_scripts_the_table_is_whole_and_cells_open(tmp_path: Path, page: Path) -> None:
+    with browser(tmp_path / "profile", scripts=False) as window:
+        window.open(page)
+        assert not window.sees("#filter")
+        assert "newly failing" in window.text(".changes").lower()
+        assert "✗" in window.text(".area td.FAIL")
+        window.click(".area td.FAIL a")
+        assert "CPU address mirror bind needs" in window.text("article:has(:target)")
