@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""What ``pytest --guest`` becomes: environments of their own names, each with its interpreter."""
+
+import shlex
+from argparse import Namespace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fixtures.plugin import guests
+from fixtures.plugin.environment import Environment
+from guest import GuestError, run
+from guest.machine import Machine, Topology
+
+OPTION = Namespace(gpus=1, topology="near", module=[], emulator="", collectonly=False)
+
+
+@pytest.fixture
+def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
+    """Kernels are what they are called, those with a slash built ones; the machines that were made ready."""
+    ready: list[Machine] = []
+
+    def prepare(wanted: str, _: object) -> object:
+        debian = None if "/" in wanted else f"{wanted}.4"
+        return SimpleNamespace(kernel=SimpleNamespace(debian=debian, release="7.3.4-rc1"))
+
+    monkeypatch.setattr(run, "prepare", prepare)
+    monkeypatch.setattr(run, "prepare_fast_start", lambda _, machine: ready.append(machine))
+    return ready
+
+
+def environment(wanted: str, **changes: object) -> Environment:
+    return guests._environment(wanted, Namespace(**{**vars(OPTION), **changes}))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "name"),
+    [
+        ("7.3", {}, "guest/7.3.4"),
+        ("7.3", {"gpus": 2}, "guest/7.3.4x2"),
+        ("7.3", {"gpus": 2, "topology": "far"}, "guest/7.3.4x2-far"),
+        ("7.3", {"module": [Path("/tmp/xe.ko")]}, "guest/7.3.4+xe"),
+        ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
+        ("/src/linux-patched/", {}, "guest/7.3.4-rc1@linux-patched"),
+        ("/boot/vmlinuz-7:/lib/modules/7", {}, "guest/7.3.4-rc1@vmlinuz-7"),
+    ],
+)
+def test_every_column_has_a_name_of_its_own(
+    prepared: list[Machine], wanted: str, changes: dict[str, object], name: str
+) -> None:
+    assert environment(wanted, **changes).name == name
+    assert len(prepared) == 1
+
+
+def test_a_worker_is_an_interpreter_in_such_a_guest(
+    prepared: list[Machine], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = environment(
+        "./a tree//of mine", gpus=2, topology="far", emulator="--vram 1G", module=[Path("xe.ko")]
+    )
+    kind, _, python = made.transport.partition("//python=")
+    assert kind == "popen"
+    assert "//" not in python  # would end the interpreter in the specification of execnet
+    words = shlex.split(python)
+    assert words[2:4] == ["guest", "python"]
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert options == {
+        "--kernel": f"{tmp_path}/a tree/of mine",
+        "--gpus": "2",
+        "--topology": "far",
+        "--module": f"{tmp_path}/xe.ko",
+        "--emulator": "--vram 1G",
+        "--name": "7.3.4-rc1@of minex2-far+xe",
+    }
+    assert made.replay[:2] == ("--guest", f"{tmp_path}/a tree/of mine")
+    assert prepared == [Machine(2, Topology.FAR)]
+
+
+def test_nothing_is_booted_to_collect(prepared: list[Machine]) -> None:
+    environment("7.3", collectonly=True)
+    assert not prepared
+
+
+def test_a_kernel_that_cannot_be_had_is_a_usage_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise GuestError("there is no such kernel")
+
+    monkeypatch.setattr(run, "prepare", refused)
+    with pytest.raises(pytest.UsageError, match=r"^--guest 9\.9: there is no such kernel$"):
+        environment("9.9")
