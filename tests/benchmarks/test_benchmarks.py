@@ -2,13 +2,14 @@
 """The benchmarks run and tell what they should. How long anything takes is no test's business."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from benchmarks import table
+from benchmarks import guests, inside, memory, table
 from benchmarks.sample import Group, Measure, Spread
 from benchmarks.subject import Subject, SubjectError, timed
 
@@ -77,3 +78,39 @@ def test_a_subject_measures_in_a_process_of_its_own() -> None:
             subject.run("something", 1)
     finally:
         subject.close()
+
+
+def test_guests_are_measured_from_outside_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a rig that runs nothing."""
+    events = [
+        {"event": "run", "start": "2026-01-01T00:00:00+00:00"},
+        {"event": "start", "time": "2026-01-01T00:00:07+00:00"},
+        {"event": "result"},
+    ]
+
+    def rig(_: str, *arguments: str, **__: str) -> None:
+        if "benchmarks.inside" in arguments:
+            file = Path(arguments[arguments.index("benchmarks.inside") + 1])
+            names = [inside.MMIO, *(line.name for line in memory.measures(Everything()))]
+            file.write_text(json.dumps({name: [[5.0]] for name in names}))
+
+    monkeypatch.setattr(guests, "_rig", rig)
+    monkeypatch.setattr(guests, "_suite", lambda *_: (events, 9.0))
+    groups = list(guests.measure("7.3", 2, 1.0, quick=False))
+    text = "\n".join(line for group in groups for line in table.lines(group))
+    text = re.sub(" +", " ", text)
+    for said in (
+        "a machine that boots",
+        "to the first test 7.00",
+        inside.MMIO,
+        "two guests at once",
+        "(1 results)",
+    ):
+        assert said in text
+
+
+class Everything(dict):
+    """Has a series by any name."""
+
+    def __missing__(self, _: str) -> list[list[float]]:
+        return [[1.0]]
