@@ -65,8 +65,8 @@ def test_engines_that_fault_on_many_pages_at_the_same_time(
     device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters
 ) -> None:
     """When several queues of every engine fault on page after page, each on its own, all is served and lands."""
-    pages, gate = 16, Gate(mirror_vm, bo)
-    engines = [engine for engine in device.known_engines for _ in range(3)]
+    pages, gate = 8, Gate(mirror_vm, bo)
+    engines = [engine for engine in device.known_engines for _ in range(2)]
     buffers = [memory(2 * PAGE * pages, populate=False) for _ in engines]
     values = [{2 * PAGE * page: sentinel() for page in range(pages)} for _ in engines]
     before, jobs = counters.snapshot(), []

@@ -96,3 +96,30 @@ def test_an_atomic_on_a_range_that_cannot_move_fails_after_three_tries(
     counters.rose("svm_pagefault_count", since=before, by=1)
     assert buffer.u32() == kept
     gpu_sees(other, buffer.address, kept)
+
+
+@behaviour("fault.memory-pressure")
+@acts("fault", "store", "load")
+@needs("vram")
+def test_a_fault_that_finds_vram_full_is_served(
+    device: Device, queue: Queue, memory, bo, sentinel, counters: Counters
+) -> None:
+    """When buffer objects fill all VRAM a fault makes room, for memory and page tables: nobody's data is lost."""
+    region = device.region(device.vram[0])
+    part = (region.total_size - region.used) // 8 // M2 * M2
+    objects = [bo(part, placement=1 << region.instance).map() for _ in range(8)]
+    words = [sentinel() for _ in objects]
+    for content, word in zip(objects, words, strict=True):
+        content.set_u32(part - 4, word)
+    before, stored = counters.snapshot(), {}
+    buffers = [memory(M2, align=M2) for _ in range(3)]
+    for buffer in buffers:
+        kept = sentinel()
+        buffer.set_u32(M1, kept)
+        gpu_sees(queue, buffer.address + M1, kept)
+        stored[buffer] = sentinel()
+        queue.store(buffer.address, stored[buffer])
+    counters.rose("svm_pagefault_count", since=before)
+    for buffer, value in stored.items():
+        landed(buffer, 0, value)
+    assert [content.u32(part - 4) for content in objects] == words

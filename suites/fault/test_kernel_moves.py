@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+"""Memory that the kernel rearranges under the GPU: huge pages made and split, and equal pages merged."""
+
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_finds, kinds, landed, needs, wait_until
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+
+pytestmark = needs("page-faults")
+
+M1, M2 = 1 << 20, 1 << 21
+MADV_COLLAPSE = 25
+"""include/uapi/asm-generic/mman-common.h; Python has no name for it."""
+KSM = Path("/sys/kernel/mm/ksm")
+
+
+@behaviour("fault.ksm-thp-split")
+@acts("load", "store")
+@needs("thp", "root")
+def test_a_huge_page_is_made_under_the_gpu(queue: Queue, memory, sentinel) -> None:
+    """After small pages that the GPU uses became one huge page, both sides see the data of all of them."""
+    buffer = memory(M2, align=M2)
+    buffer.madvise(mmap.MADV_NOHUGEPAGE)
+    values = {offset: sentinel() for offset in range(0, M2, M2 // 16)}
+    queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+    buffer.bytes()  # only what is in system memory becomes a huge page
+    buffer.madvise(mmap.MADV_HUGEPAGE)
+    buffer.madvise(MADV_COLLAPSE)
+    assert kinds.huge_bytes(buffer) == M2
+    gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
+    value = sentinel()
+    queue.store(buffer.address + M1, value)
+    landed(buffer, M1, value)
+    assert {offset: buffer.u32(offset) for offset in values} == values | {M1: value}
+
+
+@behaviour("fault.ksm-thp-split")
+@acts("load", "store")
+@needs("thp")
+@pytest.mark.parametrize("gone", [0, M1, M2 - PAGE], ids=["first", "middle", "last"])
+def test_a_huge_page_is_split_under_the_gpu(queue: Queue, memory, sentinel, gone: int) -> None:
+    """After one small page of a huge page that the GPU uses was discarded, both sides see the data of the others."""
+    buffer = memory(M2, kind=kinds.THP)
+    values = {offset: sentinel() for offset in (*range(0, M2, M2 // 16), M2 - PAGE)}
+    queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+    buffer.bytes()
+    buffer.madvise(mmap.MADV_DONTNEED, gone, PAGE)
+    values[gone] = 0
+    gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
+    assert {offset: buffer.u32(offset) for offset in values} == values
+    value = sentinel()
+    queue.store(buffer.address + gone, value)
+    landed(buffer, gone, value)
+
+
+@pytest.fixture
+def merging() -> Iterator[None]:
+    """The kernel merges equal pages, quickly, for as long as the test runs."""
+    wanted = {"run": "1", "sleep_millisecs": "0", "pages_to_scan": "1000"}
+    before = {name: (KSM / name).read_text() for name in wanted}
+    for name, value in wanted.items():
+        (KSM / name).write_text(value)
+    yield
+    for name, value in before.items():
+        (KSM / name).write_text(value)
+
+
+@behaviour("fault.ksm-thp-split")
+@acts("load", "store")
+@needs("ksm", "root")
+def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, merging) -> None:
+    """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
+    pages, word, value = 64, sentinel(), sentinel()
+    buffer = memory(pages * PAGE)
+    buffer.fill(word.to_bytes(4, "little"))
+    queue.store(buffer.address, word)
+    assert buffer.bytes() == word.to_bytes(4, "little") * (pages * PAGE // 4)
+    buffer.madvise(mmap.MADV_MERGEABLE)
+    wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="the merging of the pages")
+    gpu_finds(queue, {buffer.address + page * PAGE: word for page in range(pages)})
+    queue.store(buffer.address + 8 * PAGE, value)
+    landed(buffer, 8 * PAGE, value)
+    assert [buffer.u32(page * PAGE) for page in range(pages)] == [word] * 8 + [value] + [word] * (pages - 9)

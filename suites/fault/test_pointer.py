@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: MIT
+"""Which pointers of a process the GPU may be given (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
+
+import ctypes
+import errno
+import os
+import re
+import threading
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused
+from fixtures.counting import count
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+
+pytestmark = needs("page-faults")
+
+_libc = ctypes.CDLL(None)
+_libc.__errno_location.restype = ctypes.c_void_p
+
+
+def stack() -> tuple[int, int]:
+    """[start, end) of the main thread's stack, as far as it has grown."""
+    found = re.search(r"^([0-9a-f]+)-([0-9a-f]+) .*\[stack\]$", Path("/proc/self/maps").read_text(), re.M)
+    assert found, "no stack in /proc/self/maps"
+    return int(found[1], 16), int(found[2], 16)
+
+
+@behaviour("fault.any-pointer")
+@acts("store")
+def test_a_global_variable_is_usable(queue: Queue, sentinel) -> None:
+    """A variable of a shared library, optind of libc, is stored to by the GPU as by any thread."""
+    variable, value = ctypes.c_int.in_dll(_libc, "optind"), sentinel()
+    before = variable.value
+    queue.store(ctypes.addressof(variable), value)
+    landed(Buffer(ctypes.addressof(variable), 4), 0, value)
+    variable.value = before
+
+
+@behaviour("fault.any-pointer")
+@acts("store")
+@needs("kernel-faults")
+def test_a_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
+    """A thread's own variable, errno of one that sleeps, is stored to by the GPU."""
+    value, (read, write) = sentinel(), os.pipe()
+    where: list[int] = []
+    known = threading.Event()
+
+    def sleep() -> None:
+        where.append(_libc.__errno_location())
+        known.set()
+        os.read(read, 1)
+
+    thread = threading.Thread(target=sleep)
+    thread.start()
+    try:
+        assert known.wait(5)
+        queue.store(where[0], value)
+        landed(Buffer(where[0], 4), 0, value)
+    finally:
+        os.write(write, b"x")
+        thread.join()
+        os.close(read)
+        os.close(write)
+
+
+@behaviour("fault.any-pointer")
+@acts("load")
+@needs("kernel-faults")
+def test_the_stack_is_readable(queue: Queue) -> None:
+    """What lies on the stack of the main thread, its environment, is what the GPU loads there."""
+    _, end = stack()
+    address = end - PAGE // 2
+    words = Buffer(address, 64)
+    for offset in range(0, 64, 16):
+        assert queue.load(address + offset) == words.u32(offset)
+    count("load")
+
+
+@behaviour("fault.stack-growth")
+@acts("refusal", "load")
+@needs("kernel-faults")
+@pytest.mark.parametrize("below", [8, PAGE, 16 * PAGE], ids=["next", "a-page", "16-pages"])
+def test_an_access_below_the_stack_does_not_grow_it(mirror_vm: Vm, below: int) -> None:
+    """A GPU access below the mapped stack fails, where a CPU access of the thread would have grown it."""
+    start, end = stack()
+    survivor = mirror_vm.queue()
+    assert survivor.load(end - PAGE // 2) == Buffer(end - PAGE // 2, 4).u32()
+    count("load")
+    with refused(errno.EIO):
+        mirror_vm.queue().load(start - below)
+    assert stack() == (start, end)
+    assert survivor.load(end - PAGE // 2) == Buffer(end - PAGE // 2, 4).u32()
