@@ -7,7 +7,8 @@ import json
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,33 +28,56 @@ def measure(kernel: str, rounds: int, scale: float, *, quick: bool) -> Iterator[
         yield _suites(kernel)
 
 
-def _rig(kernel: str, *arguments: str, **environment: str) -> None:
-    suite.run([*_RIG, "--kernel", kernel, *arguments], environment)
+@dataclass(frozen=True)
+class _Run:
+    """What a run took, in seconds: by the clock, and of processors, QEMU's and the emulated GPU's among them."""
+
+    wall: float
+    processor: float
+
+    @classmethod
+    def of(cls, command: Sequence[str], environment: Mapping[str, str] | None = None) -> _Run:
+        before, start = suite.processor_seconds(), time.monotonic()
+        suite.run([*command], environment, good=(0, 1))  # 1: a test failed
+        return cls(time.monotonic() - start, suite.processor_seconds() - before)
+
+
+def _rig(kernel: str, *arguments: str, **environment: str) -> _Run:
+    return _Run.of([*_RIG, "--kernel", kernel, *arguments], environment)
+
+
+def _suite(kernel: str, *arguments: str) -> tuple[list[dict[str, Any]], _Run]:
+    """The events of the suite in guests, and what it took."""
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "pytest", "--guest", kernel, f"--results={directory}"]
+        took = _Run.of([*command, "-p", "no:cacheprovider", *arguments])
+        return suite.events(Path(directory)), took
+
+
+def _lines(name: str, runs: Sequence[_Run]) -> list[Measure]:
+    return [
+        Measure(name, "s", [[run.wall] for run in runs]),
+        Measure("  processor time", "s", [[run.processor] for run in runs]),
+    ]
 
 
 def _starts(kernel: str, rounds: int) -> Group:
-    ready, cold, first, last = [], [], [], []
+    warm, cold, one, first = [], [], [], []
     for _ in range(rounds):
-        ready.append([_seconds(kernel)])
-        cold.append([_seconds(kernel, SVMCTS_WARM="0")])
-        events, wall = _suite(kernel, _ONE_TEST, "-k", "fault")
+        warm.append(_rig(kernel, "--", "true"))
+        cold.append(_rig(kernel, "--", "true", SVMCTS_WARM="0"))
+        events, took = _suite(kernel, _ONE_TEST, "-k", "fault")
+        one.append(took)
         first.append([suite.seconds_to_first(events)])
-        last.append([wall])
     return Group(
         f"starts of a guest with Linux {kernel}",
         [
-            Measure("a command in a copy of a machine that has booted", "s", ready),
-            Measure("a command in a machine that boots", "s", cold),
-            Measure("from pytest's start to the first test", "s", first),
-            Measure(f"pytest {_ONE_TEST} -k fault, all in all", "s", last),
+            *_lines("true, in a copy of a machine that has booted", warm),
+            *_lines("true, in a machine that boots", cold),
+            *_lines("pytest --guest with some tests", one),
+            Measure("  from its start to the first test", "s", first),
         ],
     )
-
-
-def _seconds(kernel: str, **environment: str) -> float:
-    start = time.monotonic()
-    _rig(kernel, "--", "true", **environment)
-    return time.monotonic() - start
 
 
 def _inside(kernel: str, rounds: int, scale: float) -> Group:
@@ -70,24 +94,11 @@ def _inside(kernel: str, rounds: int, scale: float) -> Group:
 
 
 def _suites(kernel: str) -> Group:
-    one, wall = _suite(kernel, "-n", "1")
+    one, alone = _suite(kernel, "-n", "1")
     two, both = _suite(kernel, "-n", "2")
-    results = [sum(event["event"] == "result" for event in events) for events in (one, two)]
+    counts = [sum(event["event"] == "result" for event in events) for events in (one, two)]
     return Group(
-        f"the suite in guests with Linux {kernel} ({results[0]} results)",
-        [
-            Measure("in one guest, from start to end", "s", [[wall]]),
-            Measure("in two guests at once", "s", [[both]]),
-        ],
-        () if results[0] == results[1] else (f"two guests at once gave {results[1]} results",),
+        f"the suite in guests with Linux {kernel} ({counts[0]} results)",
+        [*_lines("in one guest", [alone]), *_lines("in two guests at once", [both])],
+        () if counts[0] == counts[1] else (f"two guests at once gave {counts[1]} results",),
     )
-
-
-def _suite(kernel: str, *arguments: str) -> tuple[list[dict[str, Any]], float]:
-    """The events of a run in guests, and how many seconds it took."""
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "pytest", "--guest", kernel, f"--results={directory}"]
-        start = time.monotonic()
-        suite.run([*command, "-p", "no:cacheprovider", *arguments], good=(0, 1))  # 1: a test failed
-        wall = time.monotonic() - start
-        return suite.events(Path(directory)), wall

@@ -71,10 +71,10 @@ def conformance(rounds: int) -> Iterator[Group]:
     _collect_orphans()
     for _ in range(rounds):
         with tempfile.TemporaryDirectory() as directory:
-            before, start = _children(), time.monotonic()
+            before, start = processor_seconds(), time.monotonic()
             run([*_make(), f"ARGS=--results={directory}"])
             walls.append([time.monotonic() - start])
-            processors.append([_children() - before])
+            processors.append([processor_seconds() - before])
             ran = events(Path(directory))
         tests_ = sum(event["event"] == "result" for event in ran)
         environments = sum(event["event"] == "environment" for event in ran)
@@ -125,8 +125,8 @@ def _collect_orphans() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _children() -> float:
-    """Processor time of all ended children, in seconds."""
+def processor_seconds() -> float:
+    """Of all ended children, and of theirs."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:

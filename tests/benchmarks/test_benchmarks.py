@@ -88,20 +88,24 @@ def test_guests_are_measured_from_outside_and_inside(monkeypatch: pytest.MonkeyP
         {"event": "result"},
     ]
 
-    def rig(_: str, *arguments: str, **__: str) -> None:
+    took = guests._Run(9.0, 4.0)
+
+    def rig(_: str, *arguments: str, **__: str) -> guests._Run:
         if "benchmarks.inside" in arguments:
             file = Path(arguments[arguments.index("benchmarks.inside") + 1])
             names = [inside.MMIO, *(line.name for line in memory.measures(Everything()))]
             file.write_text(json.dumps({name: [[5.0]] for name in names}))
+        return took
 
     monkeypatch.setattr(guests, "_rig", rig)
-    monkeypatch.setattr(guests, "_suite", lambda *_: (events, 9.0))
+    monkeypatch.setattr(guests, "_suite", lambda *_: (events, took))
     groups = list(guests.measure("7.3", 2, 1.0, quick=False))
     text = "\n".join(line for group in groups for line in table.lines(group))
     text = re.sub(" +", " ", text)
     for said in (
         "a machine that boots",
         "to the first test 7.00",
+        "processor time 4.00",
         inside.MMIO,
         "two guests at once",
         "(1 results)",
