@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import datetime
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.compare import Comparison, Kind, compare
-from reports.stream import CUT_OFF, STREAM, Outcome, Result, Run
+from reports.stream import CUT_OFF, STREAM, Outcome, Result, Run, label
 from reports.waivers import Waived, Waiver, apply, matches
 
 STATUS_OF_VERDICTS = 1
@@ -105,23 +106,41 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
 
 
 def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusal]:
+    """What failed; parameters of a test that fail alike in an environment are one refusal."""
+    groups: dict[tuple[object, ...], list[Result]] = {}
     for result in run.results:
-        where = f"{result.env} {result.test}"
-        details = [f"again: {result.replay}"] if result.replay else []
-        if result.vacuous:
-            what = f"vacuous: {where} did not do what it declares ({', '.join(_missing(result))})"
-            todo = "repair the test: no waiver excuses a test that does not act"
-            yield Refusal(run.path, result.at, what, todo, tuple(details))
-        elif result.outcome is Outcome.XPASS:
-            what = f"unexpected pass: {where}: {result.line or 'it is marked as failing'}"
-            todo = "remove the expectation (@known or xfail) from the test, and its entry in docs/findings.md"
-            yield Refusal(run.path, result.at, what, todo, tuple(details))
-        elif result.outcome in (Outcome.FAIL, Outcome.ERROR):
-            if result.behaviours:
-                details.insert(0, f"behaviour: {', '.join(result.behaviours)}")
-            what = f"{result.outcome.value} {where}: {result.line or 'no message'}"
-            todo = _about(result, waived.near.get((result.env, result.test)), today)
-            yield Refusal(run.path, result.at, what, todo, tuple(details))
+        if result.vacuous or result.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS):
+            near = waived.near.get((result.env, result.test))
+            groups.setdefault((result.env, result.function, result.signature, near), []).append(result)
+    for group in groups.values():
+        first = group[0]
+        details = []
+        if len(group) > 1:
+            details.append(f"and in lines {', '.join(str(result.at) for result in group[1:])}")
+        if first.behaviours:
+            details.append(f"behaviour: {', '.join(first.behaviours)}")
+        if first.replay:
+            details.append(f"again: {first.replay}")
+        what, todo = _failure(first, f"{first.env} {label(group)}", waived, today)
+        yield Refusal(run.path, first.at, what, todo, tuple(details))
+
+
+def _failure(result: Result, where: str, waived: Waived, today: datetime.date) -> tuple[str, str]:
+    """What is wrong, and what to do."""
+    if result.vacuous:
+        return (
+            f"vacuous: {where} did not do what it declares ({', '.join(_missing(result))})",
+            "repair the test: no waiver excuses a test that does not act",
+        )
+    if result.outcome is Outcome.XPASS:
+        return (
+            f"unexpected pass: {where}: {result.line or 'it is marked as failing'}",
+            "remove the expectation (@known or xfail) from the test, and its entry in docs/findings.md",
+        )
+    return (
+        f"{result.outcome.value} {where}: {result.line or 'no message'}",
+        _about(result, waived.near.get((result.env, result.test)), today),
+    )
 
 
 def _missing(result: Result) -> list[str]:
@@ -132,7 +151,9 @@ def _about(result: Result, waiver: Waiver | None, today: datetime.date) -> str:
     if result.message == CUT_OFF:
         return "finish the run, which does it again; if it ends the run again, fix it"
     if waiver is None:
-        return f'fix it, or waive it with signature = "{result.signature.partition(": ")[2]}"'
+        # A string of JSON is one of TOML.
+    signature = json.dumps(result.signature.partition(": ")[2], ensure_ascii=False)
+    return f"fix it, or waive it with signature = {signature}"
     if waiver.expired(today) and waiver.excuses(result):
         return (
             f"fix it: its waiver {waiver.where} expired on {waiver.expires} ({waiver.owner}, {waiver.link})"

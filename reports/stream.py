@@ -340,7 +340,7 @@ class _Reader:
             start=_text(self.head, "start"),
             end=_text(tail, "time"),
             exit=tail["exit"] if isinstance(tail.get("exit"), int) else None,
-            environments=self.environments,
+            environments=self._ordered(),
             results=tuple(self.results),
             problems=tuple(self.problems),
             expected=self._expected(),
@@ -348,6 +348,11 @@ class _Reader:
             lines=self.lines,
             git=_text(_mapping(self.head, "suite"), "git"),
         )
+
+    def _ordered(self) -> dict[str, Environment]:
+        """As they were asked for, not as they came up."""
+        first = [name for name in self._expected() if name in self.environments]
+        return {name: self.environments[name] for name in dict.fromkeys((*first, *self.environments))}
 
     def _expected(self) -> tuple[str, ...]:
         return _words(self.head, "environments")

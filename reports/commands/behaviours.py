@@ -31,7 +31,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--untested", action="store_true", help="only those that no test proves; with results, did not judge"
     )
-    parser.add_argument("--results", metavar="RUN", nargs="+", default=[], help=RUN)
+    parser.add_argument(
+        "--results", metavar="RUN", action="append", default=[], help=f"{RUN}; may be repeated"
+    )
     options = parser.parse_args(arguments)
 
     def work() -> int:

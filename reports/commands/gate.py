@@ -40,9 +40,10 @@ def main(arguments: list[str]) -> int:
         "--require",
         metavar="CAPABILITY",
         type=_requirement,
-        nargs="+",
+        action="append",
         default=[],
-        help="capability for want of which no test may be skipped: vram, or vram@mock/bmg* for some environments",
+        help="capability for want of which no test may be skipped: vram, or vram@mock/bmg* for some environments; "
+        "may be repeated",
     )
     options = parser.parse_args(arguments)
 

@@ -266,3 +266,14 @@ def test_the_command_ends_with_the_verdict_and_a_status(
     assert (status, line) == (0, f"{runs['waived']}: accepted (1 KNOWN, 8 PASS, 1 NOT-CLAIMED)")
     assert last(runs["failing"])[0] == 1
     assert "REFUSED for 5 reasons" in last(runs["failing"])[1]
+
+
+def test_parameters_that_fail_alike_are_one_refusal_with_all_their_lines(tmp_path: Path) -> None:
+    failing = [
+        streams.result(f"suites/gc/test_g.py::test_x[{size}]", "FAIL", message=f"sees {number:#x}")
+        for number, size in enumerate(("4K", "64K", "2M"))
+    ]
+    run = read(streams.write(tmp_path / "r.jsonl", streams.run(), *failing, streams.end(exit=1)))
+    (refusal,) = judge(run, today=TODAY).refusals
+    assert refusal.what.startswith(f"FAIL {BMG} suites/gc/test_g.py::test_x [4K] [64K] [2M]: sees 0x0")
+    assert (refusal.line, refusal.details[0]) == (2, "and in lines 3, 4")
