@@ -152,8 +152,8 @@ def _about(result: Result, waiver: Waiver | None, today: datetime.date) -> str:
         return "finish the run, which does it again; if it ends the run again, fix it"
     if waiver is None:
         # A string of JSON is one of TOML.
-    signature = json.dumps(result.signature.partition(": ")[2], ensure_ascii=False)
-    return f"fix it, or waive it with signature = {signature}"
+        signature = json.dumps(result.signature.partition(": ")[2], ensure_ascii=False)
+        return f"fix it, or waive it with signature = {signature}"
     if waiver.expired(today) and waiver.excuses(result):
         return (
             f"fix it: its waiver {waiver.where} expired on {waiver.expires} ({waiver.owner}, {waiver.link})"
