@@ -1,0 +1,256 @@
+# SPDX-License-Identifier: MIT
+"""MMU notifiers: what the process does to its memory reaches the GPU before the system call returns.
+
+The driver has a notifier for each window of the address space in which there are ranges. An event of the CPU's page
+tables takes from the GPU every range that it touches, as a whole; then the call goes on. What comes after depends:
+
+* memory was unmapped: the range is collected (suites/gc);
+* anything else, the pages move or are dropped or protected: the range stays, and the next GPU access faults it in.
+
+Ranges that the GPU does not have cost nothing: no TLB is invalidated for them.
+
+(xe_svm.c: xe_svm_invalidate; drm_gpusvm.c: drm_gpusvm_notifier_invalidate)
+"""
+
+import contextlib
+import mmap
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_finds, gpu_sees, in_child, landed, needs
+from fixtures.counters import Counters
+from fixtures.counting import count
+from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, READ_WRITE, Buffer, reserve
+from fixtures.memory import mmap as map_memory
+from fixtures.queue import Queue
+from fixtures.vm import FAULTING, Vm
+
+CHUNK = 1 << 21
+"""Bytes of the largest range."""
+WINDOW = 512 << 20
+"""Bytes of address space that one notifier is for, unless svm_notifier_size says otherwise."""
+
+MADV_COLLAPSE = 25
+"""include/uapi/asm-generic/mman-common.h; Python has no name for it."""
+
+FAULTS = "svm_pagefault_count"
+INVALIDATIONS = "svm_tlb_inval_count"
+
+SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+
+pytestmark = needs("page-faults")
+
+
+# What other events do: the range stays
+
+
+def dropped(buffer: Buffer) -> int:
+    """MADV_DONTNEED: the pages go. The value that is there then."""
+    buffer.madvise(mmap.MADV_DONTNEED)
+    return 0
+
+
+def freed(buffer: Buffer) -> int:
+    """MADV_FREE, and a store, which takes the page back."""
+    buffer.madvise(mmap.MADV_FREE)
+    buffer.set_u32(0, 0x600D_600D)
+    return 0x600D_600D
+
+
+def forked(buffer: Buffer) -> int:
+    """fork(2): the pages become copy-on-write, and the child changes its own."""
+    before = buffer.u32(0)
+    assert in_child(lambda: buffer.set_u32(0, ~before & 0xFFFF_FFFF)).error == ""
+    return before
+
+
+@behaviour("notifier.other-events")
+@acts("fault", "load", "store")
+@needs("debugfs")
+@SIZES
+@pytest.mark.parametrize("event", [dropped, freed, forked], ids=lambda event: event.__name__)
+def test_the_gpu_faults_once_more_and_sees_what_is_there_now(
+    queue: Queue, memory, sentinel, counters: Counters, event: Callable[[Buffer], int], size: int
+) -> None:
+    """After an event that does not unmap, the next GPU access faults the range in again, once."""
+    buffer, value = memory(size, align=size), sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    value = event(buffer)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address, value)
+    counters.rose(FAULTS, since=before)
+    before = counters.snapshot()
+    gpu_sees(queue, buffer.address, value)
+    counters.still(FAULTS, since=before)
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("notifier.other-events")
+@acts("load", "store")
+@needs("thp")
+def test_pages_that_the_kernel_makes_one_keep_their_data(queue: Queue, memory, sentinel) -> None:
+    """MADV_COLLAPSE of memory in use, small pages into a huge one, loses nothing for GPU and CPU."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = {buffer.address + offset: sentinel() for offset in range(0, CHUNK, CHUNK // 8)}
+    queue.store_all(values)
+    for address, value in values.items():
+        landed(buffer, address - buffer.address, value)
+    with contextlib.suppress(OSError):  # there is no huge page to be had: then nothing has changed
+        buffer.madvise(MADV_COLLAPSE)
+    gpu_finds(queue, values)
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("notifier.migrate-event")
+@acts("fault", "load")
+@needs("debugfs", "vram")
+def test_memory_that_moves_is_taken_from_every_vm(make_vm, memory, sentinel, counters: Counters) -> None:
+    """When memory in VRAM goes back to the CPU, all VMs that mirror it lose it, and each faults again."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    queues = []
+    for index in range(3):
+        vm: Vm = make_vm(FAULTING)
+        vm.mirror()
+        queues.append(vm.queue())
+        queues[index].store(buffer.address + 4 * index, sentinel())
+    buffer.set_u32(64, value)  # the CPU's store brings it back
+    for queue in queues:
+        before = counters.snapshot()
+        gpu_sees(queue, buffer.address + 64, value)
+        counters.rose(FAULTS, since=before)
+
+
+@behaviour("notifier.migrate-event")
+@acts("load", "store")
+def test_memory_that_is_replaced_is_taken_from_every_vm(make_vm, memory, sentinel) -> None:
+    """When memory is replaced by other memory, all VMs that mirror it see the new memory."""
+    buffer = memory(CHUNK, align=CHUNK)
+    queues = []
+    for index in range(3):
+        vm: Vm = make_vm(FAULTING)
+        vm.mirror()
+        queues.append(vm.queue())
+        queues[index].store(buffer.address + 4 * index, sentinel())
+    buffer.remap_fresh()
+    for index, queue in enumerate(queues):
+        gpu_sees(queue, buffer.address + 4 * index, 0)
+    for index, queue in enumerate(queues):
+        value = sentinel()
+        queue.store(buffer.address + 64 * index, value)
+        landed(buffer, 64 * index, value)
+
+
+# What is invalidated, and what is not
+
+
+@behaviour("notifier.extends-to-range", "notifier.unmap-event")
+@acts("fault", "load", "invalidate")
+@needs("debugfs", "svm-counters")
+@pytest.mark.parametrize("gone", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
+def test_one_page_takes_its_whole_range(
+    queue: Queue, memory, sentinel, counters: Counters, gone: int
+) -> None:
+    """When one page of a range is unmapped, the GPU loses all of the range: it faults at a page that stayed."""
+    buffer, stays = memory(CHUNK, align=CHUNK), CHUNK // 4
+    values = {buffer.address + offset: sentinel() for offset in (stays, gone)}
+    queue.store_all(values)
+    before = counters.snapshot()
+    buffer.munmap(gone, PAGE)
+    counters.rose(INVALIDATIONS, since=before)
+    count("invalidate")
+    gpu_sees(queue, buffer.address + stays, values[buffer.address + stays])
+    counters.rose(FAULTS, since=before)
+
+
+@behaviour("notifier.skip-unbound")
+@acts("fault", "invalidate")
+@needs("debugfs", "svm-counters")
+@SIZES
+def test_what_the_gpu_does_not_have_is_not_invalidated(
+    queue: Queue, memory, sentinel, counters: Counters, size: int
+) -> None:
+    """The first event invalidates a range; further ones, and its munmap, find nothing to do until the GPU is back."""
+    buffer = memory(size, align=size, shared=True)
+    before = counters.snapshot()
+    queue.store(buffer.address, sentinel())
+    counters.rose(FAULTS, since=before)
+    before = counters.snapshot()
+    buffer.madvise(mmap.MADV_DONTNEED)
+    counters.rose(INVALIDATIONS, since=before)
+    count("invalidate")
+    before = counters.snapshot()
+    buffer.madvise(mmap.MADV_DONTNEED)
+    buffer.munmap()
+    counters.still(INVALIDATIONS, since=before)
+
+
+@behaviour("notifier.no-range-no-work")
+@acts("load")
+@needs("debugfs", "svm-counters")
+def test_memory_that_the_gpu_never_used_may_come_and_go(
+    queue: Queue, memory, sentinel, counters: Counters
+) -> None:
+    """Events beside a range, in the same window, invalidate nothing, and the GPU keeps the range."""
+    buffer, value = memory(3 * CHUNK, align=CHUNK), sentinel()
+    buffer.set_u32(CHUNK, value)
+    gpu_sees(queue, buffer.address + CHUNK, value)
+    before = counters.snapshot()
+    for offset in (0, 2 * CHUNK):
+        buffer.madvise(mmap.MADV_DONTNEED, offset, CHUNK)
+        buffer.munmap(offset, CHUNK)
+    counters.still(INVALIDATIONS, since=before)
+    gpu_sees(queue, buffer.address + CHUNK, value)
+    counters.still(FAULTS, since=before)
+
+
+@pytest.fixture
+def across_windows():
+    """Memory of 8 MiB with the border of two notifier windows in its middle."""
+    size = 4 * CHUNK
+    start = reserve(WINDOW + size, WINDOW) + WINDOW - size // 2
+    reserved = Buffer(start - WINDOW + size // 2, WINDOW + size)
+    map_memory(start, size, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
+    yield Buffer(start, size)
+    reserved.close()
+
+
+@behaviour("notifier.multi-range")
+@acts("load", "store")
+def test_one_event_takes_many_ranges_in_two_windows(queue: Queue, across_windows: Buffer, sentinel) -> None:
+    """Memory of several ranges on both sides of a window's border is replaced at once: the GPU sees the new memory."""
+    buffer = across_windows
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    queue.store_all(values)
+    gpu_finds(queue, values)
+    buffer.remap_fresh()
+    gpu_finds(queue, dict.fromkeys(values, 0))
+    values = {address: sentinel() for address in values}
+    queue.store_all(values)
+    for address, value in values.items():
+        landed(buffer, address - buffer.address, value)
+
+
+@behaviour("notifier.multi-range")
+@acts("load", "invalidate")
+@needs("debugfs", "svm-counters")
+def test_one_event_invalidates_each_of_many_ranges(
+    queue: Queue, device, across_windows: Buffer, sentinel, counters: Counters
+) -> None:
+    """One event over four ranges in two windows counts four invalidations on each GT that has them."""
+    buffer = across_windows
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    queue.store_all(values)
+    gpu_finds(queue, values)
+    gts = [gt.gt_id for gt in device.known_gts if gt.tile_id == 0]
+    before = {gt: counters.snapshot(gt) for gt in gts}
+    buffer.madvise(mmap.MADV_DONTNEED)
+    for gt in gts:
+        counters.rose(INVALIDATIONS, since=before[gt], by=len(values), gt=gt)
+        count("invalidate")
+    gpu_finds(queue, dict.fromkeys(values, 0))

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""When a system call that changes memory returns, no GPU access to the old pages is left, nor comes later.
+
+A batch that runs meanwhile is the witness: it has used the memory, waits at a gate until the call has returned, and
+then uses the memory again. Pages that are mapped twice tell whether it still got there.
+
+(xe_svm.c: xe_svm_invalidate)
+"""
+
+import errno
+import mmap
+import os
+import threading
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused, wait_until
+from fixtures.gate import Gate
+from fixtures.memory import PROT_NONE, PROT_READ, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+
+pytestmark = needs("page-faults")
+
+
+@pytest.fixture
+def twice(memory) -> tuple[Buffer, Buffer]:
+    """One shared memory of a chunk, mapped at two addresses."""
+    fd = os.memfd_create("twice")
+    try:
+        os.ftruncate(fd, CHUNK)
+        first, second = (memory(CHUNK, align=CHUNK, shared=True, fd=fd) for _ in range(2))
+        return first, second
+    finally:
+        os.close(fd)
+
+
+WAYS = {
+    "munmap": lambda buffer: buffer.munmap(),
+    "read-only": lambda buffer: buffer.mprotect(PROT_READ),
+    "inaccessible": lambda buffer: buffer.mprotect(PROT_NONE),
+}
+
+
+@behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-write")
+@acts("store", "refusal")
+@pytest.mark.parametrize("way", WAYS)
+def test_a_running_batch_cannot_store_into_pages_it_lost(
+    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel, way: str
+) -> None:
+    """A batch that stores once more, after the call that took the memory away, fails and changes no page."""
+    used, other = twice
+    value = sentinel()
+    job = queue.start(
+        gate.hold(Batch().store_dword(used.address, value)).store_dword(used.address, sentinel())
+    )
+    gate.reached()
+    WAYS[way](used)
+    gate.open()
+    with refused(errno.EIO):
+        job.wait()
+    landed(other, 0, value)
+
+
+@behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-read")
+@acts("store")
+def test_a_running_batch_cannot_load_from_pages_it_lost(
+    queue: Queue, twice: tuple[Buffer, Buffer], memory, gate: Gate, sentinel
+) -> None:
+    """A batch that loads once more, after other memory was mapped over what it used, gets the other memory's data."""
+    used, other = twice
+    result, old, new = memory(CHUNK, shared=True), sentinel(), sentinel()
+    used.set_u32(0, old)
+    job = queue.start(
+        gate.hold(Batch().copy_mem(result.address, used.address)).copy_mem(result.address + 4, used.address)
+    )
+    gate.reached()
+    used.remap_fresh()
+    used.set_u32(0, new)
+    gate.open()
+    job.wait()
+    landed(result, 0, old)
+    landed(result, 4, new)
+    assert other.u32(0) == old
+
+
+@behaviour("notifier.sync-with-syscall")
+@acts("store")
+def test_what_a_running_batch_stores_goes_to_the_new_pages_only(
+    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel
+) -> None:
+    """A batch that stores on after other memory was mapped over what it used stores into the other memory."""
+    used, other = twice
+    old, new = sentinel(), sentinel()
+    job = queue.start(gate.hold(Batch().store_dword(used.address, old)).store_dword(used.address, new))
+    gate.reached()
+    used.remap_fresh()
+    gate.open()
+    job.wait()
+    landed(used, 0, new)
+    landed(other, 0, old)
+
+
+@behaviour("notifier.sync-with-syscall", "notifier.other-events")
+@acts("store")
+def test_what_a_running_batch_stores_after_the_pages_were_dropped_is_kept(
+    queue: Queue, memory, gate: Gate, sentinel
+) -> None:
+    """MADV_DONTNEED while a batch runs drops what it stored before, and nothing of what it stores after."""
+    buffer, after = memory(CHUNK, align=CHUNK), sentinel()
+    job = queue.start(
+        gate.hold(Batch().store_dword(buffer.address, sentinel())).store_dword(buffer.address + 4, after)
+    )
+    gate.reached()
+    buffer.madvise(mmap.MADV_DONTNEED)
+    gate.open()
+    job.wait()
+    landed(buffer, 4, after)
+    landed(buffer, 0, 0)
+
+
+def sleeps_in_the_kernel(thread: threading.Thread) -> bool:
+    """Whether the thread waits where no signal can wake it (/proc/PID/task/TID/stat, state D)."""
+    stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "D"
+
+
+@behaviour("notifier.waits-binds")
+@acts("store", "ioctl", "refusal")
+def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
+    mirror_vm: Vm, plain_vm: Vm, memory, bo, syncobj, sentinel
+) -> None:
+    """Munmap while a bind of the VM waits for a batch of another VM is done when the bind is, and both take effect."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    mirror_vm.queue().store(buffer.address, sentinel())
+    place = bo(1 << 16)
+    mapped = place.map_at_own_address()
+    plain_vm.map(place, mapped.address)
+    gate = Gate(mapped)
+    holds, done, made = syncobj(), syncobj(), bo(CHUNK)
+    job = plain_vm.queue().start(gate.hold(Batch()), syncs=[holds.sync()])
+    try:
+        gate.reached()
+        address = mirror_vm.size // 2
+        mirror_vm.bind(
+            addr=address,
+            range=CHUNK,
+            obj=made.handle,
+            flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+            syncs=[holds.waiting(), done.sync()],
+        )
+        unmapping = threading.Thread(target=buffer.munmap)
+        unmapping.start()
+        wait_until(
+            lambda: not unmapping.is_alive() or sleeps_in_the_kernel(unmapping), what="munmap to begin"
+        )
+    finally:
+        gate.open()
+    job.wait()
+    unmapping.join(5)
+    assert not unmapping.is_alive(), "munmap did not return"
+    done.wait()
+    queue = mirror_vm.queue()
+    queue.store(address, value)
+    landed(made.map(), 0, value)
+    with refused(errno.EIO):
+        queue.load(buffer.address)

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: MIT
+"""The kernel takes the memory of a dying process early, and cannot wait for anything while it does.
+
+The OOM reaper, and process_mrelease(2) which does the same on request, notify in a way that must not block. The driver
+cannot take memory from a GPU without waiting, so it declines, and the reaper leaves that memory to the exit of the
+process (drm_gpusvm.c: drm_gpusvm_notifier_invalidate). Nobody waits for anybody.
+"""
+
+import contextlib
+import ctypes
+import errno
+import os
+import signal
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, landed, needs, untested, wait_until
+from fixtures.device import Device
+from fixtures.memory import allocate
+from fixtures.vm import Vm
+
+CHUNK = 1 << 21
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
+_PTRACE_CONT, _PTRACE_SEIZE = 7, 0x4206
+_PTRACE_O_TRACEEXIT = 1 << 6
+_SYS_PROCESS_MRELEASE = 448  # the same number on every architecture
+
+pytestmark = needs("page-faults")
+
+
+def ptrace(request: int, pid: int, data: int = 0) -> None:
+    """The system call; raises OSError."""
+    if _libc.ptrace(request, pid, None, data):
+        raise OSError(ctypes.get_errno(), f"ptrace({request:#x}): {os.strerror(ctypes.get_errno())}")
+
+
+@contextlib.contextmanager
+def forked(function: Callable[[], None]) -> Iterator[int]:
+    """A child that runs ``function`` and then waits to be killed: its process id. It is killed and waited for."""
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.close(read)
+            function()
+            os.write(write, b"1")
+            while True:
+                signal.pause()
+        finally:
+            os._exit(1)
+    os.close(write)
+    try:
+        if not os.read(read, 1):
+            pytest.fail("the child did not get ready")
+        yield pid
+    finally:
+        os.close(read)
+        with contextlib.suppress(OSError):
+            ptrace(_PTRACE_CONT, pid)
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def ends(pid: int) -> bool:
+    """Whether the traced child, which was killed, has come to the point where it ends and still has its memory."""
+    found, status = os.waitpid(pid, os.WNOHANG)
+    return found == pid and os.WIFSTOPPED(status)
+
+
+@behaviour("notifier.nonblockable")
+@acts("store")
+def test_memory_in_use_of_a_dying_process_can_be_reaped(device: Device, make_vm, memory, sentinel) -> None:
+    """A process_mrelease of a killed process returns at once while a GPU has its memory, and the device goes on."""
+
+    def use_memory() -> None:
+        opened = Device(device.path)
+        vm = Vm(opened, FAULTING)
+        vm.mirror()
+        buffer = allocate(CHUNK, align=CHUNK)
+        vm.queue().store(buffer.address, 1)
+
+    with forked(use_memory) as pid:
+        try:
+            ptrace(_PTRACE_SEIZE, pid, _PTRACE_O_TRACEEXIT)
+        except OSError as error:
+            untested("MACHINE:ptrace", f"the child cannot be held at its end: {error}")
+        os.kill(pid, signal.SIGKILL)
+        wait_until(lambda: ends(pid), what="the end of the child")
+        pidfd = os.pidfd_open(pid)
+        try:
+            ctypes.set_errno(0)
+            result = _libc.syscall(_SYS_PROCESS_MRELEASE, pidfd, 0)
+            assert (result, ctypes.get_errno()) in ((0, 0), (-1, errno.EAGAIN))
+        finally:
+            os.close(pidfd)
+    vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
+    vm.mirror()
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: MIT
+"""The size of a notifier's window, module parameter svm_notifier_size: a matter of speed, never of what is right.
+
+(xe_module.c; xe_svm.c: xe_svm_init)
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, gpu_finds, landed, needs
+from fixtures.counting import count
+from fixtures.memory import Buffer
+
+CHUNK = 1 << 21
+PARAMETER = Path("/sys/module/xe/parameters/svm_notifier_size")
+
+pytestmark = needs("page-faults", "notifier-size")
+
+
+@pytest.fixture
+def parameter() -> Iterator[Path]:
+    """The parameter's file, whose value is put back after the test."""
+    before = PARAMETER.read_text()
+    yield PARAMETER
+    PARAMETER.write_text(before)
+
+
+@behaviour("notifier.size-default")
+@acts("query")
+def test_a_window_is_512_mib_unless_told_otherwise() -> None:
+    """The parameter is 512, in MiB, a power of two."""
+    assert PARAMETER.read_text() == "512\n"
+    count("query")
+
+
+@behaviour("notifier.size-effective")
+@acts("load", "store")
+@pytest.mark.parametrize("size", [2, 4, 32, 512])
+def test_vms_work_with_windows_of_any_size(parameter: Path, make_vm, memory, sentinel, size: int) -> None:
+    """A VM made after the parameter was changed uses the size, and faults, moves and invalidates as any other."""
+    parameter.write_text(f"{size}\n")
+    vm = make_vm(FAULTING)
+    vm.mirror()
+    queue = vm.queue()
+    buffer: Buffer = memory(9 * CHUNK, align=CHUNK)
+    values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK // 2)}
+    queue.store_all(values)
+    gpu_finds(queue, values)
+    buffer.remap_fresh(3 * CHUNK // 2, 3 * CHUNK)
+    new = {
+        at: 0 if 3 * CHUNK // 2 <= at - buffer.address < 9 * CHUNK // 2 else value
+        for at, value in values.items()
+    }
+    gpu_finds(queue, new)
+    for address, value in new.items():
+        landed(buffer, address - buffer.address, value)
