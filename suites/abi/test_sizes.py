@@ -103,9 +103,10 @@ def test_a_longer_argument_that_is_wrong_is_refused(device: Device, memory) -> N
 @acts("ioctl")
 def test_an_argument_that_is_only_given_is_not_written(device: Device, memory) -> None:
     """VM_CREATE as a request that only gives makes a VM and does not tell its id."""
-    place = memory(PAGE)
+    place, expected = memory(PAGE), next_vm(device)
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, place, xe.drm_xe_vm_create(), 32, Direction.WRITE)
     assert xe.drm_xe_vm_create.from_buffer_copy(after).vm_id == 0
+    assert next_vm(device) != expected
 
 
 @behaviour("abi.direction-bits")
@@ -157,10 +158,12 @@ def test_an_argument_that_cannot_be_written_is_refused_after_the_fact(device: De
 @acts("ioctl")
 def test_an_argument_that_is_only_given_may_be_read_only(device: Device, memory) -> None:
     """VM_DESTROY takes its argument from memory that may be read only."""
-    place = memory(PAGE)
-    place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=next_vm(device, keep=True))))
+    place, number = memory(PAGE), next_vm(device, keep=True)
+    place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=number)))
     place.mprotect(PROT_READ)
     device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, place.address)
+    with refused(errno.ENOENT):
+        device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, place.address)
 
 
 def next_vm(device: Device, *, keep: bool = False) -> int:
