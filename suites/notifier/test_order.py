@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs, refused, wait_until
+from fixtures import UserFence, acts, behaviour, landed, needs, refused, wait_until
 from fixtures.gate import Gate
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
 from fixtures.queue import Queue
@@ -144,7 +144,7 @@ def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
     mapped = place.map_at_own_address()
     plain_vm.map(place, mapped.address)
     gate = Gate(mapped)
-    holds, done, made = syncobj(), syncobj(), bo(CHUNK)
+    holds, done, made = syncobj(), UserFence(mirror_vm.device), bo(CHUNK)
     job = plain_vm.queue().start(gate.hold(Batch()), syncs=[holds.sync()])
     try:
         gate.reached()
