@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -195,6 +196,11 @@ class Run:
     """Lines of the stream."""
     git: str = ""
     """Commit of the suite."""
+
+    @property
+    def command_line(self) -> str:
+        """The command as a shell takes it."""
+        return shlex.join(self.command)
 
     @property
     def title(self) -> str:

@@ -59,6 +59,10 @@ def digest(report: Report, ledger: Ledger) -> Digest:
     """Make one."""
     comparison = report.comparison
     sections = list(_compared(report, comparison, ledger) if comparison else _plain(report, ledger))
+    if comparison:
+        told = {id(change.new) for change in comparison.changes}
+        others = failures(result for result in report.results if id(result) not in told)
+        sections.append(_section("Other failures", [_of_results(group, report, ledger) for group in others]))
     known = [[result] for result in report.results if result.outcome is Outcome.KNOWN]
     entries = [_of_results(group, report, ledger) for group in _alike(known)]
     sections.append(_section("Known issues", entries))
@@ -84,12 +88,15 @@ def digest(report: Report, ledger: Ledger) -> Digest:
 def _verdict(report: Report, comparison: Comparison | None) -> str:
     if not report.results:
         return "no test ran"
+    bad = sum(result.outcome.bad for result in report.results)
     if comparison:
         failing, untested = len(comparison.of(Kind.FAILING)), len(comparison.of(Kind.UNTESTED))
         words = [_number(failing, "possible regression"), _number(untested, "result") + " no longer there"]
         parts = [word for word, number in zip(words, (failing, untested), strict=True) if number]
-        return ", ".join(parts) or "no regressions"
-    bad = sum(result.outcome.bad for result in report.results)
+        others = bad - failing
+        return ", ".join(
+            [", ".join(parts) or "no regressions", *([_number(others, "other failure")] * (others > 0))]
+        )
     return _number(bad, "failure") if bad else "no failures"
 
 
@@ -110,7 +117,7 @@ def _about(report: Report) -> Iterable[tuple[str, str]]:
         yield "suite", run.suite.get("version", "unknown")
         yield "seed", run.seed or "unknown"
         if run.command:
-            yield "command", " ".join(run.command)
+            yield "command", run.command_line
     if report.baseline is not None:
         yield "baseline", f"{report.baseline.title}, suite {report.baseline.suite.get('version', 'unknown')}"
 

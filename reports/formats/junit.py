@@ -42,7 +42,7 @@ def junit(report: Report) -> str:
             *report.environments[name].fields.items(),
             *((f"suite.{key}", value) for key, value in run.suite.items()),
             ("seed", run.seed),
-            ("command", " ".join(run.command)),
+            ("command", run.command_line),
         ):
             ET.SubElement(properties, "property", name=_text(key), value=_text(value))
         for result in results:

@@ -7,7 +7,7 @@ import re
 
 from reports.formats.digest import Digest, Entry, Section
 
-_OPEN = frozenset({"Possible regressions", "No longer tested", "Failures"})
+_OPEN = frozenset({"Possible regressions", "No longer tested", "Failures", "Other failures"})
 """What is not folded."""
 
 
