@@ -221,6 +221,28 @@ def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel)
         landed(buffer, offset, value)
 
 
+@behaviour("migrate.large-copy", "migrate.copy-kb-exact")
+@acts("load")
+@needs("svm-counters")
+@pytest.mark.parametrize(("size", "name"), [(PAGE, "4K"), (1 << 16, "64K"), (CHUNK, "2M")], ids=str)
+def test_a_range_is_copied_at_once(
+    queue: Queue, mirror_vm: Vm, memory, sentinel, counters, size: int, name: str
+) -> None:
+    """A range is copied to VRAM as one piece of its size, and back as one."""
+    region = mirror_vm.device.region(mirror_vm.device.vram[0])
+    buffer, value = memory(size, align=size, fill=b"\x33"), sentinel()
+    if size < region.min_page_size:
+        untested("DEVICE:need64k", "VRAM has larger pages than the range")
+    buffer.set_u32(0, value)
+    before = counters.snapshot()
+    mirror_vm.prefetch(buffer.address, size, region.instance)
+    assert counters.by_size("device_copy_kb", since=before) == {name: size >> 10}
+    gpu_sees(queue, buffer.address, value)
+    before = counters.snapshot()
+    assert buffer.u32(0) == value
+    assert counters.by_size("cpu_copy_kb", since=before) == {name: size >> 10}
+
+
 @behaviour("migrate.large-copy", "prefetch.to-vram")
 @acts("load")
 @needs("svm-counters")

@@ -123,7 +123,7 @@ def test_the_region_chooses_the_tile(
 
 
 @known(FINDING, first="7.0")
-@behaviour("md.fd.number-reused")
+@behaviour("madvise.pref.same-fd-other-region")
 @acts("load", "query")
 @needs("two-devices", "interconnect")
 def test_a_number_that_is_another_device_now_is_new_advice(
@@ -144,7 +144,7 @@ def test_a_number_that_is_another_device_now_is_new_advice(
 
 
 @known(FINDING, first="7.0")
-@behaviour("md.fd.number-reused")
+@behaviour("madvise.pref.same-fd-other-region")
 @acts("load", "query")
 @needs("multi-tile")
 def test_another_region_of_the_same_descriptor_is_new_advice(

@@ -26,14 +26,14 @@ def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
     return vms
 
 
-def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
+def prefer(vm: Vm, buffer: Buffer, device: Device, policy: int = xe.DRM_XE_MIGRATE_ALL_PAGES) -> None:
     """Advice: the memory is to be in the VRAM of a device."""
     vm.madvise(
         buffer.address,
         buffer.size,
         xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
         devmem_fd=device.fd,
-        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
+        migration_policy=policy,
         region_instance=device.vram[0],
     )
 
@@ -44,19 +44,26 @@ def used(device: Device) -> int:
 
 
 @behaviour("p2p.owner-by-distance")
-@acts("ioctl", "query")
+@acts("load", "query")
+@pytest.mark.parametrize("policy", [xe.DRM_XE_MIGRATE_ALL_PAGES, xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES])
 @pytest.mark.parametrize("first", [0, 1])
 def test_linked_devices_may_name_each_other_and_themselves(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, first: int
+    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel, first: int, policy: int
 ) -> None:
-    """With a fast link each of two devices can advise the VRAM of the other and its own, and has that advice."""
-    vm, buffer = pair[first], memory(CHUNK, align=CHUNK)
+    """With a fast link each of two devices can advise the VRAM of the other and its own, and memory is placed there."""
+    vm = pair[first]
+    queue = vm.queue()
     for device in (devices[1 - first], devices[first]):
-        prefer(vm, buffer, device)
+        buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+        buffer.set_u32(PAGE, value)
+        prefer(vm, buffer, device, policy)
         (area,) = vm.attributes(buffer.address, CHUNK)
         assert (area.start, area.end) == (buffer.address, buffer.end)
         assert area.preferred_mem_loc.devmem_fd == device.fd
-        assert device.regions[1].instance == device.vram[0]
+        assert area.preferred_mem_loc.migration_policy == policy
+        before = used(device)
+        gpu_sees(queue, buffer.address + PAGE, value)
+        assert used(device) >= before + CHUNK
 
 
 @behaviour("p2p.address-mapping")
