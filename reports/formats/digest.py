@@ -29,6 +29,8 @@ class Entry:
     """(id, title) of what it proves."""
     replay: str
     link: str
+    number: int
+    """Results that it is about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Section:
     """A heading and what is below."""
 
     title: str
+    number: int
+    """Results that it is about."""
     entries: tuple[Entry, ...]
     more: int
     """Entries that are not listed."""
@@ -156,7 +160,7 @@ def _untested(changes: list[Change]) -> list[Entry]:
         where = Counter(change.result.env for change in group)
         more = f" and {_number(len(tests) - 1, 'more test')}" if len(tests) > 1 else ""
         places = tuple(f"{env}: {_number(number, 'test')}" for env, number in where.items())
-        entries.append(Entry(f"{tests[0]}{more}", places, why, (), "", ""))
+        entries.append(Entry(f"{tests[0]}{more}", places, why, (), "", "", len(group)))
     return entries
 
 
@@ -165,7 +169,8 @@ def _plain(report: Report, ledger: Ledger) -> Iterable[Section]:
 
 
 def _section(title: str, entries: list[Entry]) -> Section:
-    return Section(title, tuple(entries[:LISTED]), max(0, len(entries) - LISTED))
+    number = sum(entry.number for entry in entries)
+    return Section(title, number, tuple(entries[:LISTED]), max(0, len(entries) - LISTED))
 
 
 def _alike(groups: list[list[Result]]) -> list[list[Result]]:
@@ -173,7 +178,7 @@ def _alike(groups: list[list[Result]]) -> list[list[Result]]:
     alike: dict[tuple[str, str], list[Result]] = {}
     for group in groups:
         for result in group:
-            alike.setdefault((result.test, result.line), []).append(result)
+            alike.setdefault((result.function, result.signature), []).append(result)
     return list(alike.values())
 
 
@@ -200,4 +205,5 @@ def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledg
         statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
         replay=first.replay if first.outcome.bad else "",
         link=waiver.link if waiver else "",
+        number=len(results),
     )

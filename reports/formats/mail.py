@@ -29,7 +29,7 @@ def mail(digest: Digest) -> str:
 
 
 def _section(section: Section, links: dict[str, int]) -> list[str]:
-    title = f"{section.title}: {len(section.entries) + section.more}"
+    title = f"{section.title}: {section.number}"
     lines = [title, "-" * len(title)]
     for entry in section.entries:
         lines += _entry(entry, links)

@@ -26,7 +26,7 @@ def markdown(digest: Digest) -> str:
 
 
 def _section(section: Section) -> list[str]:
-    number = len(section.entries) + section.more
+    number = section.number
     entries = [line for entry in section.entries for line in _entry(entry)]
     if section.more:
         entries.append(f"- and {section.more} more: see the report")
