@@ -135,6 +135,8 @@ class UserptrState:
         end, mm = vma.offset + vma.size, self.vm.mm
         unusable(mm, vma.offset, end, writable=not vma.read_only)
         migrate.to_system(self._process, vma.offset, end, keep=self.vm.peer.owner)
+        holders = {stretch.devmem.pagemap for stretch in self._process.vram.within(vma.offset, end)}
+        refuse_if(len(holders) > 1, errno.EOPNOTSUPP, "userptr pages of two pagemaps")
         mm.populate(vma.offset, end)
         if self.invalidated.pop(vma, self) is not self:
             mm.watch(vma.offset, end)  # what is mapped there may be new

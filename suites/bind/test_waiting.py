@@ -2,14 +2,18 @@
 """Binds that wait, and what may be done to them meanwhile: user fences, syncobjs, a VM that is gone."""
 
 import errno
+import threading
 from collections.abc import Callable
 
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
+from fixtures.counting import count
+from fixtures.device import Device
 from fixtures.memory import PAGE, PROT_READ
 from fixtures.queue import Job
 from fixtures.sync import Syncobj, UserFence
+from fixtures.userfault import Userfault
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
@@ -117,3 +121,33 @@ def test_a_banned_vm_takes_no_binds(lr_vm: Vm, memory, sentinel) -> None:
     wait_until(banned, what="the ban of the VM")
     with refused(errno.ENOENT):
         lr_vm.bind(UNMAP, addr=AT, range=UNIT)
+
+
+@behaviour("bind.closed-vm")
+@acts("refusal")
+@needs("user-faults")
+def test_a_vm_destroyed_during_a_bind_takes_no_binds(device: Device, memory) -> None:
+    """A VM_BIND that found its VM gives ENOENT where the VM is destroyed before the binds are carried out."""
+    vm = Vm(device)
+    operations = b"".join(
+        bytes(vm.operation(UNMAP, addr=AT + index * UNIT, range=UNIT)) for index in range(2)
+    )
+    vector = memory(PAGE, populate=False)
+    argument = xe.drm_xe_vm_bind(vm_id=vm.id, num_binds=2, vector_of_binds=vector.address)
+    codes: list[int] = []
+
+    def bind() -> None:
+        try:
+            device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, argument)
+        except OSError as error:
+            codes.append(error.errno or 0)
+
+    thread = threading.Thread(target=bind)
+    with Userfault(vector) as held:
+        thread.start()
+        assert held.waits() == 0, "VM_BIND did not read its operations"
+        vm.close()
+        held.give(0, operations)
+        thread.join()
+    assert codes == [errno.ENOENT]
+    count("refusal")

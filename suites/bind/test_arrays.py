@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: MIT
+"""Arrays of binds with mirrors in them: later operations meet what earlier ones did (xe_vm.c: xe_vm_bind_ioctl)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, known, landed, needs, refused
+from fixtures.memory import PAGE
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+
+SIZE = 1 << 21
+
+pytestmark = needs("page-faults")
+
+
+@behaviour("bind.array.two-prefetch-one-map")
+@acts("store")
+@needs("debugfs")
+@pytest.mark.parametrize("region", [0, pytest.param(1, marks=needs("vram"))], ids=["system", "vram"])
+def test_a_prefetch_finds_the_mirror_bound_before_it(
+    fault_vm: Vm, memory, sentinel, counters, region: int
+) -> None:
+    """In an array a PREFETCH behind the MAP of its mirror brings the memory there: the first access does not fault."""
+    buffer, value, queue = memory(SIZE, align=SIZE), sentinel(), fault_vm.queue()
+    queue.run(Batch().noop())
+    place = {"addr": buffer.address, "range": SIZE}
+    fence = UserFence(fault_vm.device)
+    fault_vm.bind_array(
+        [
+            fault_vm.operation(MAP, flags=MIRROR, **place),
+            fault_vm.operation(PREFETCH, region=fault_vm.device.vram[0] if region else 0, **place),
+        ],
+        syncs=[fence.sync()],
+    )
+    fence.wait()
+    assert buffer.present(PAGE) == (not region)
+    before = counters.snapshot()
+    queue.store(buffer.address + PAGE, value)
+    counters.still("svm_pagefault_count", since=before)
+    landed(buffer, PAGE, value)
+
+
+@pytest.fixture
+def used(mirror_vm: Vm, memory, sentinel):
+    """Mirrored memory that the GPU has in use."""
+    buffer, value = memory(SIZE, align=SIZE), sentinel()
+    mirror_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+    return buffer
+
+
+@behaviour("bind.array.unmap-active-busy")
+@acts("refusal", "store")
+@pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "second", "last"])
+def test_memory_in_use_is_not_unbound_by_an_array(
+    mirror_vm: Vm, used, bo, memory, sentinel, position: int
+) -> None:
+    """UNMAP of memory in use gives EBUSY wherever it stands in an array, and the GPU goes on using it."""
+    hole = memory(SIZE, align=SIZE)
+    operations = [
+        mirror_vm.operation(MAP, addr=hole.address, range=SIZE, obj=bo(SIZE).handle),
+        mirror_vm.operation(UNMAP, addr=hole.address, range=SIZE),
+    ]
+    operations.insert(position, mirror_vm.operation(UNMAP, addr=used.address, range=SIZE))
+    with refused(errno.EBUSY):
+        mirror_vm.bind_array(operations)
+    value = sentinel()
+    mirror_vm.queue().store(used.address + PAGE, value)
+    landed(used, PAGE, value)
+
+
+@behaviour("bind.array.unmap-active-busy")
+@acts("refusal")
+@known("A mirror in an array of binds lets memory in use be unbound", first="7.0")
+def test_memory_in_use_is_not_unbound_behind_a_mirror(mirror_vm: Vm, used, memory) -> None:
+    """UNMAP of a whole area in use gives EBUSY also where a mirror is bound elsewhere earlier in the array."""
+    other = memory(SIZE, align=SIZE)
+    operations = [
+        mirror_vm.operation(MAP, addr=other.address, range=SIZE, flags=MIRROR),
+        mirror_vm.operation(UNMAP, addr=0, range=mirror_vm.size),
+    ]
+    with refused(errno.EBUSY):
+        mirror_vm.bind_array(operations)

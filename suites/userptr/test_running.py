@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: MIT
+"""Memory that goes away while a batch uses it through a user pointer (xe_vm_doc.h: Invalidation)."""
+
+import errno
+import mmap
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
+from fixtures.bo import Bo
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE, Buffer
+from fixtures.process import in_child
+from fixtures.userfault import Userfault
+from fixtures.vm import LONG_RUNNING, Vm
+from gpu import Batch
+from ioctl import xe
+
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNIT = 1 << 16
+GATE, STARTED, TARGET = 0, 64, PAGE
+"""Offsets: of the word that the batch waits for, of the one it stores first, and of the one it stores last."""
+
+
+HMM_RANGE_DEFAULT_TIMEOUT = 1.0
+"""Seconds that the pages of a range may take (include/linux/hmm.h)."""
+
+
+def waiting_batch(started: int, go: int, late: int) -> Batch:
+    """Says that it runs, waits for the value ``go`` at the gate, and stores ``late``."""
+    return (
+        Batch()
+        .store_dword(AT + STARTED, started)
+        .semaphore_wait(AT + GATE, go)
+        .store_dword(AT + TARGET, late)
+        .end()
+    )
+
+
+@behaviour("userptr.invalidation-blocks-until-idle")
+@acts("store", "exec")
+@needs("blocking-unmap")
+@pytest.mark.parametrize("call", ["munmap", "mprotect", "remap"])
+def test_memory_is_not_given_up_before_the_batch_is_done(
+    plain_vm: Vm, bo, memory, sentinel, call: str
+) -> None:
+    """Munmap and mprotect of bound memory wait for running batches of a VM without long-running mode."""
+    gate, buffer = bo(PAGE), memory(UNIT)
+    switch = gate.map()
+    plain_vm.map(gate, AT)
+    plain_vm.map_userptr(AT + UNIT, buffer.address, UNIT)
+    started, go, late = sentinel(), sentinel(), sentinel()
+    job = plain_vm.queue().start(
+        Batch()
+        .store_dword(AT + STARTED, started)
+        .semaphore_wait(AT + GATE, go)
+        .store_dword(AT + UNIT, late)
+        .end()
+    )
+    wait_until(lambda: switch.u32(STARTED) == started, what="the start of the batch")
+    done_then: list[bool] = []
+    ids: list[int] = []
+
+    def give_up() -> None:
+        ids.append(threading.get_native_id())
+        {
+            "munmap": buffer.munmap,
+            "mprotect": lambda: buffer.mprotect(0),
+            "remap": buffer.remap_fresh,
+        }[call]()
+        done_then.append(job.done)
+
+    thread = threading.Thread(target=give_up)
+    thread.start()
+    try:
+        wait_until(lambda: ids and asleep(ids[0]), what="the wait of the system call")
+        assert not done_then
+        assert not job.done
+    finally:
+        switch.set_u32(0, go)
+        thread.join()
+    job.wait()
+    assert done_then == [True]
+    if call == "remap":
+        assert buffer.u32(0) == 0
+    value = sentinel()
+    plain_vm.queue().store(AT + 128, value)
+    landed(switch, 128, value)
+
+
+def asleep(thread: int) -> bool:
+    """Whether a thread of this process waits in the kernel without being interruptible."""
+    stat = Path(f"/proc/self/task/{thread}/stat").read_text()
+    return stat.rpartition(")")[2].split()[0] == "D"
+
+
+@behaviour("userptr.ebusy-becomes-enomem")
+@acts("refusal", "store")
+@needs("user-faults")
+def test_pages_that_cannot_be_collected_in_time_are_no_busy_bind(plain_vm: Vm, memory, sentinel) -> None:
+    """MAP_USERPTR gives ENOMEM, not EBUSY, where the memory keeps changing for the second that the kernel tries."""
+    buffer, codes = memory(2 * PAGE, populate=False), []
+
+    def bind() -> None:
+        try:
+            plain_vm.bind(MAP_USERPTR, addr=AT, range=2 * PAGE, obj_offset=buffer.address)
+        except OSError as error:
+            codes.append(error.errno)
+
+    thread = threading.Thread(target=bind)
+    with Userfault(buffer) as held:
+        thread.start()
+        assert held.waits() == 0, "MAP_USERPTR did not look at the memory"
+        held.give(0, b"")
+        assert held.waits() == PAGE
+        buffer.madvise(mmap.MADV_DONTNEED, 0, PAGE)  # what was collected is not valid any more
+        patience = time.monotonic() + HMM_RANGE_DEFAULT_TIMEOUT
+        wait_until(lambda: time.monotonic() > patience, what="the end of the kernel's patience")
+        held.give(PAGE, b"")
+        thread.join()
+    assert codes == [errno.ENOMEM]
+    count("refusal")
+    plain_vm.map_userptr(AT, buffer.address, 2 * PAGE)
+    value = sentinel()
+    plain_vm.queue().store(AT + PAGE, value)
+    landed(buffer, PAGE, value)
+
+
+MODES = pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(LONG_RUNNING, id="lr"),
+        pytest.param(FAULTING, id="fault", marks=needs("page-faults")),
+    ],
+)
+
+
+@behaviour("userptr.exit-during-use")
+@acts("store")
+@MODES
+@pytest.mark.parametrize("how", ["exit", "killed"])
+def test_a_process_that_ends_takes_its_batch_along(
+    device: Device, plain_vm: Vm, memory, bo, sentinel, mode: int, how: str
+) -> None:
+    """A process ends at once though its batch runs, and the batch stores nothing after that."""
+    shared, values = memory(UNIT, shared=True), [sentinel() for _ in range(3)]
+    started, go, late = values
+
+    def use_and_end() -> None:
+        own = Device(device.path)
+        vm = Vm(own, mode)
+        vm.map_userptr(AT, shared.address, UNIT)
+        vm.queue().start(waiting_batch(started, go, late))
+        wait_until(lambda: shared.u32(STARTED) == started, what="the start of the batch")
+        if how == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    ended = in_child(use_and_end)
+    assert not ended.error
+    assert ended.signal == (signal.SIGKILL if how == "killed" else 0)
+    shared.set_u32(GATE, go)
+    assert_usable(plain_vm, bo, sentinel)
+    assert shared.u32(TARGET) == 0
+
+
+def assert_usable(vm: Vm, bo: Callable[[int], Bo], sentinel: Callable[[], int]) -> None:
+    """The GPU executes a batch of another process; by then it has long given up the one before."""
+    other = bo(UNIT)
+    content: Buffer = other.map()
+    vm.map(other, AT)
+    value = sentinel()
+    vm.queue().store(AT, value)
+    landed(content, 0, value)
