@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import extension
-from mock.driver.bo import PL_SYSTEM, PL_TT, PL_VRAM0, Bo, Place
+from mock.driver.bo import PL_TT, PL_VRAM0, Bo, Place
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, SZ_64K
 from mock.driver.storage import PCI_BARRIER_OFFSET
@@ -131,10 +130,6 @@ def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
         errno.EOPNOTSUPP,
         "the mock maps objects of the file only",
     )
-    if bo.mem_type == PL_SYSTEM:
-        # The kernel takes memory at the first touch, which the mock does not see, or sends SIGBUS if there is none.
-        with contextlib.suppress(Refused):
-            bo.validate()
     file.device.mappings.add(bo, task.mm)
 
 
