@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""Memory that the kernel rearranges under the GPU: huge pages made and split, and equal pages merged."""
+"""Memory that the kernel rearranges under the GPU: huge pages, equal pages, NUMA nodes."""
 
+import ctypes
 import mmap
+import os
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fixtures import acts, behaviour, gpu_finds, kinds, landed, needs, wait_until
-from fixtures.memory import PAGE
+from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
 
 pytestmark = needs("page-faults")
@@ -16,7 +19,11 @@ pytestmark = needs("page-faults")
 M1, M2 = 1 << 20, 1 << 21
 MADV_COLLAPSE = 25
 """include/uapi/asm-generic/mman-common.h; Python has no name for it."""
+MOVE_PAGES = {"x86_64": 279, "aarch64": 239, "riscv64": 239}
+"""The system call's number."""
 KSM = Path("/sys/kernel/mm/ksm")
+
+_libc = ctypes.CDLL(None, use_errno=True)
 
 
 @behaviour("fault.ksm-thp-split")
@@ -86,3 +93,32 @@ def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, me
     queue.store(buffer.address + 8 * PAGE, value)
     landed(buffer, 8 * PAGE, value)
     assert [buffer.u32(page * PAGE) for page in range(pages)] == [word] * 8 + [value] + [word] * (pages - 9)
+
+
+def nodes_of(buffer: Buffer, target: int | None = None) -> set[int]:
+    """The NUMA nodes of a buffer's pages, after they were moved to ``target`` if one is given (move_pages(2))."""
+    addresses = (ctypes.c_void_p * (buffer.size // PAGE))(*range(buffer.address, buffer.end, PAGE))
+    targets = (ctypes.c_int * len(addresses))(*[target] * len(addresses)) if target is not None else None
+    status = (ctypes.c_int * len(addresses))()
+    done = _libc.syscall(MOVE_PAGES[platform.machine()], 0, len(addresses), addresses, targets, status, 2)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), f"move_pages: {os.strerror(ctypes.get_errno())}")
+    return set(status)
+
+
+@behaviour("fault.numa-move")
+@acts("load", "store")
+@needs("numa")
+@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
+def test_pages_are_moved_between_nodes_under_the_gpu(queue: Queue, memory, sentinel, size: int) -> None:
+    """After the kernel moved pages that the GPU uses to another NUMA node, both sides see the same data as before."""
+    buffer = memory(size, align=size)
+    values = {offset: sentinel() for offset in range(0, size, max(size // 8, 4096))}
+    for node in 1, 0, 1:
+        queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+        buffer.bytes()  # only pages of system memory have a node
+        assert nodes_of(buffer, node) == {node}
+        gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
+        for offset, value in values.items():
+            landed(buffer, offset, value)
+        values = {offset: sentinel() for offset in values}

@@ -115,6 +115,28 @@ def test_what_munmap_leaves_is_usable(queue: Queue, memory, sentinel, piece: int
     landed(fresh, 0, value)
 
 
+@behaviour("range.no-split")
+@acts("load", "store")
+@kinds.kinds([kind for kind in kinds.KINDS if kind is not kinds.ANONYMOUS])
+@intervals.relations(*intervals.CUTTING)
+def test_what_munmap_leaves_of_any_memory_is_usable(
+    queue: Queue, memory, sentinel, kind: kinds.Kind, relation: Relation
+) -> None:
+    """After munmap of a part of memory of any kind that the GPU uses, what is left has its data, and takes stores."""
+    buffer = memory(intervals.ROOM * kind.piece, align=M2, kind=kind)
+    mapping = intervals.middle(buffer)
+    gone = relation.to(mapping)
+    values = {part.start: sentinel() for part in mapping.pieces(kind.piece)}
+    queue.store_all(values)
+    unmap(gone)
+    left = [part for rest in mapping.minus(gone) for part in rest.pieces(kind.piece)]
+    gpu_finds(queue, {part.start: values[part.start] for part in left})
+    again = {part.end - 4: sentinel() for part in left}
+    queue.store_all(again)
+    for address, stored in again.items():
+        landed(buffer, address - buffer.address, stored)
+
+
 @behaviour("range.valid-definition")
 @acts("fault", "load")
 @needs("debugfs")
