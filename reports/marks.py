@@ -16,7 +16,7 @@ class Mark:
     identifier: str | None
     """None if the argument is not a literal, so that nobody can check it without running the test."""
     where: str
-    test: str
+    test: str = ""
     """Node id of the function that it decorates; ``where`` for the mark of a parameter."""
 
 

@@ -106,7 +106,7 @@ def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:
         shown = look(cell.outcome)
         results = len(cell.results)
         why = f"{results} result{'s' * (results != 1)}" if results else cell.why
-        yield from _wrapped(f"{shown.sign} {shown.word:<8} {environment.name}: {why}")
+        yield from _wrapped(f"{shown.sign} {shown.word} {environment.name}: {why}")
 
 
 def _sum(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,13 @@ def today() -> datetime.date:
 def answered(command: str, work: Callable[[], int]) -> int:
     """The exit status of ``work``; 2 and one line on standard error when it cannot read something."""
     try:
-        return work()
+        status = work()
+        sys.stdout.flush()
     except (UnreadableError, LedgerError) as error:
         print(f"svmcts {command}: {error}", file=sys.stderr)
         return NO_ANSWER
+    except BrokenPipeError:  # whoever reads has read enough (svmcts behaviours | head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NO_ANSWER
+    else:
+        return status

@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts behaviours``, on the real ledger and the real suites."""
+
+from pathlib import Path
+
+import pytest
+
+from reports.commands.behaviours import main
+from reports.ledger import Ledger
+from reports.marks import marks
+from tests.reports import golden_runs
+
+LEDGER = Ledger.load()
+TESTED = {mark.identifier for mark in marks()}
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    assert main([*arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_every_behaviour_is_listed_with_a_test_or_a_reason(capsys: pytest.CaptureFixture[str]) -> None:
+    text = said(capsys)
+    heads = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert [line.split()[0] for line in heads[:-1]] == list(LEDGER)
+    assert heads[-1].startswith(f"{len(LEDGER)} behaviours: ")
+    assert "no reason is given" not in text
+
+
+def test_untested_ones_are_those_without_a_test(capsys: pytest.CaptureFixture[str]) -> None:
+    heads = [
+        line for line in said(capsys, "--untested").splitlines()[:-1] if line and not line.startswith(" ")
+    ]
+    untested = [b.id for b in LEDGER.values() if b.kind != "model-only" and b.id not in TESTED]
+    assert [line.split()[0] for line in heads] == untested
+
+
+def test_a_single_one_is_shown_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    text = " ".join(said(capsys, "gc.flush-on-bind").split())
+    behaviour = LEDGER["gc.flush-on-bind"]
+    for part in (behaviour.statement, *behaviour.sources, f"since Linux {behaviour.since}", "suites/gc/"):
+        assert part in text
+
+
+def test_results_are_told_for_each_environment(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = str(golden_runs.write("failing", tmp_path))
+    text = said(capsys, "bind.cam.requires-fault-mode", "--results", path)
+    assert "✗ fail mock/lnl: 1 result" in text
+    text = said(capsys, "gc.async", "--results", path)
+    assert "✓ pass mock/bmg: 1 result" in text
+    assert "⊘ no claim mock/lnl: 1 result" in text
+    assert "mock/bmg: 1 PASS" in text
+    text = said(capsys, "bind.*", "--untested", "--results", path)
+    assert "bind.cam.requires-fault-mode" not in text
+    assert "… not run" in text
+
+
+def test_a_name_that_nothing_has_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["gc.asinc"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "svmcts behaviours: no behaviour is called gc.asinc: did you mean gc.async?\n"
+    )
+
+
+def test_a_mark_knows_its_test(tmp_path: Path) -> None:
+    suites = tmp_path / "suites"
+    suites.mkdir()
+    (suites / "test_a.py").write_text(
+        "@behaviour('a.1')\ndef test_x(): ...\n"
+        "class TestY:\n    @pytest.mark.behaviour('a.2')\n    def test_y(self): ...\n"
+        "ROW = row(behaviour('a.3'))\n"
+    )
+    assert {mark.identifier: mark.test for mark in marks(suites)} == {
+        "a.1": "suites/test_a.py::test_x",
+        "a.2": "suites/test_a.py::TestY::test_y",
+        "a.3": "suites/test_a.py:6",
+    }
