@@ -41,6 +41,8 @@ IGT = "IGT's own bug"
 REASONS: tuple[Reason, ...] = (
     Reason(PF_ONLY, "xe_query@*cs-cycles", SKIP, "query_engine_cycles_supported",
         "a virtual function may not read the engines' clocks (xe_query.c:query_engine_cycles)"),
+    Reason(PF_ONLY, "xe_exec_reset@gt-mocs-reset", SKIP, "igt_debugfs_exists",
+        "a virtual function does not show its MOCS registers (xe_gt_debugfs.c: pf_only_debugfs_list)"),
     Reason(IGT, "xe_query@multigpu-query-*cs-cycles", FAIL, "SIGABRT",
         "the requirement above fails in a child process, where IGT's igt_skip asserts that it is not"),
     Reason(HARDWARE, "*@*multi-queue*", SKIP, "xe_has_multi_queue_engine",
