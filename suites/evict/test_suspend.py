@@ -15,18 +15,22 @@ from fixtures.vm import Vm
 CHUNK = 1 << 21
 PIECE = 1 << 16
 POWER = Path("/sys/power")
+PAUSE = Path("/sys/module/suspend/parameters/pm_test_delay")
+"""Seconds that devices stay suspended in a test."""
 
 pytestmark = [needs("page-faults", "vram", "suspend"), pytest.mark.timeout(60)]
 
 
 def sleep_and_wake() -> None:
-    """Devices are suspended, and a few seconds later resumed (Documentation/power/basic-pm-debugging.rst)."""
-    test = POWER / "pm_test"
+    """Devices are suspended, and resumed at once (Documentation/power/basic-pm-debugging.rst)."""
+    test, pause = POWER / "pm_test", PAUSE.read_text()
+    PAUSE.write_text("0")
     test.write_text("devices")
     try:
         (POWER / "state").write_text("freeze")
     finally:
         test.write_text("none")
+        PAUSE.write_text(pause)
 
 
 @behaviour("evict.suspend-resume")
