@@ -278,3 +278,31 @@ def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
     layout.put(cut, *space.mirror(cut))
     layout.assert_bound(intervals.of(space.here))
     layout.check()
+
+
+@behaviour("bind.unwind.remap", "bind.errors.synchronous")
+@acts("refusal", "load")
+@needs("page-faults")
+@pytest.mark.parametrize("old", ["object", "userptr", "null", "mirror"])
+@pytest.mark.parametrize("array", [False, True], ids=["bind", "array"])
+@intervals.relations(*CUTTING, AROUND, EXACT)
+def test_a_bind_that_fails_leaves_what_it_would_have_replaced(
+    make_space, make_layout, memory, old: str, array: bool, relation: Relation
+) -> None:
+    """A MAP that fails after it took its interval from a binding, alone or behind others, gives all of it back."""
+    space = make_space(FAULTING, UNIT)
+    vm, mapping = space.vm, intervals.middle(space.here)
+    layout = make_layout(vm.queue(), UNIT)
+    layout.put(mapping, *getattr(space, old)(mapping))
+    if old != "mirror":
+        layout.check()
+    cut = relation.to(mapping)
+    nowhere = memory(cut.size)
+    nowhere.munmap()
+    before = [bytes(area) for area in vm.attributes(space.here.address, space.here.size)]
+    fails = vm.operation(MAP_USERPTR, addr=cut.start, range=cut.size, obj_offset=nowhere.address)
+    first = vm.operation(MAP, addr=cut.start, range=UNIT, obj=space.bo(UNIT).handle)
+    with refused(errno.EFAULT):
+        vm.bind_array([first, fails] if array else [fails])
+    assert [bytes(area) for area in vm.attributes(space.here.address, space.here.size)] == before
+    layout.check()
