@@ -63,6 +63,7 @@ def _xe2_pat() -> tuple[PatEntry, ...]:
 
 
 XE2_PAT = _xe2_pat()
+XELP_PAT = (PatEntry(Coherency.ONE_WAY), *[PatEntry(Coherency.NONE)] * 3)
 XEHPC_PAT = tuple(PatEntry(Coherency.ONE_WAY if index in {3, 5, 7} else Coherency.NONE) for index in range(8))
 
 
@@ -114,6 +115,8 @@ class DeviceProfile:
     has_64bit_timestamp: bool = True
     has_atomic_enable_pte_bit: bool = True
     device_atomics_on_smem: bool = True
+    forces_scratch: bool = False
+    """Every VM gets SCRATCH_PAGE (workaround 22014953428)."""
     multi_lrc: frozenset[EngineClass] = frozenset({EngineClass.VIDEO_DECODE, EngineClass.VIDEO_ENHANCE})
 
     @property
@@ -213,6 +216,39 @@ _PVC = DeviceProfile(
     device_atomics_on_smem=False,
 )
 
+_DG2 = DeviceProfile(
+    name="DG2",
+    device_id=0x56A0,
+    revision=8,
+    graphics_version=12,
+    media_version=12,
+    tiles=(
+        TileProfile(
+            (
+                _gt(
+                    (EngineClass.RENDER, 1),
+                    (EngineClass.COPY, 1),
+                    (EngineClass.VIDEO_DECODE, 2),
+                    (EngineClass.VIDEO_ENHANCE, 2),
+                    (EngineClass.COMPUTE, 4),
+                    ip=(0, 0, 0),
+                ),
+            ),
+            vram=256 * MiB,
+        ),
+    ),
+    discrete=True,
+    pat=XELP_PAT,
+    page_table_levels=4,
+    has_usm=False,
+    needs_scratch=False,
+    needs_64k=True,
+    has_64bit_timestamp=False,
+    has_atomic_enable_pte_bit=False,
+    device_atomics_on_smem=False,
+    forces_scratch=True,
+)
+
 # VRAM is small on purpose: eviction must be reachable in a test's time and memory.
 PLATFORMS: dict[str, Platform] = {
     platform.name: platform
@@ -223,6 +259,7 @@ PLATFORMS: dict[str, Platform] = {
         Platform("bmg2-far", (_bmg(256 * MiB), _bmg(256 * MiB))),
         Platform("bmg3-chain", (_bmg(64 * MiB), _bmg(64 * MiB), _bmg(64 * MiB)), links=((0, 1), (1, 2))),
         Platform("pvc", (_PVC,)),
+        Platform("dg2", (_DG2,)),
     )
 }
 

@@ -26,11 +26,14 @@ _NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
 
 def create(call: Call, args: Any) -> None:
     """xe_vm_create_ioctl()."""
-    profile, flags = call.device.profile, args.flags
+    profile = call.device.profile
     known = _SCRATCH | _LR | _FAULT
     if call.device.has("vm-no-overcommit"):
         known |= _NO_OVERCOMMIT
     refuse_if(args.extensions, errno.EINVAL, "extensions")
+    if profile.forces_scratch:
+        args.flags |= _SCRATCH
+    flags = args.flags
     refuse_if(flags & _FAULT and not profile.has_usm, errno.EINVAL, "device has no recoverable faults")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
     refuse_if(flags & ~known, errno.EINVAL, "flags")

@@ -113,10 +113,11 @@ def test_an_argument_that_is_only_given_is_not_written(device: Device, memory) -
 @acts("ioctl")
 def test_an_argument_that_is_only_taken_is_not_read(device: Device, memory) -> None:
     """VM_CREATE as a request that only takes makes a plain VM of an argument full of rubbish, and tells its id."""
-    place = memory(PAGE, fill=FILL)
+    place, plain = memory(PAGE, fill=FILL), xe.drm_xe_vm_create()
+    device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, plain)
     device.ioctl(resized(xe.DRM_IOCTL_XE_VM_CREATE, 32, Direction.READ), place.address)
     made = xe.drm_xe_vm_create.from_buffer_copy(place.bytes())
-    assert (made.extensions, made.flags, *made.reserved) == (0, 0, 0, 0)
+    assert (made.extensions, made.flags, *made.reserved) == (0, plain.flags, 0, 0)
     assert 0 < made.vm_id < 1 << 16
     device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=made.vm_id))
 

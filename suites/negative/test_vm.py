@@ -7,6 +7,7 @@ from errno import EFAULT, EINVAL, ENOENT
 import pytest
 
 from fixtures import FAULTING, QueueError, behaviour, needs, wait_until
+from fixtures.device import Device
 from fixtures.memory import PAGE
 from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, unknown_bits
 from ioctl import xe
@@ -60,7 +61,16 @@ def vm_create(device):
         xe.drm_xe_vm_create,
         state=lambda: vms(device),
         undo=lambda argument: destroy_vm(device, argument.vm_id),
+        may_change=("flags",) if scratch_is_forced(device) else (),
     )
+
+
+def scratch_is_forced(device: Device) -> bool:
+    """Whether VM_CREATE adds SCRATCH_PAGE to the flags it is given, before it looks at them."""
+    argument = xe.drm_xe_vm_create()
+    device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+    destroy_vm(device, argument.vm_id)
+    return bool(argument.flags)
 
 
 @VM_CREATE.rows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_CREATE: which flags go together (xe_vm.c: xe_vm_create_ioctl)."""
+"""VM_CREATE: which flags go together (xe_vm.c: xe_vm_create_ioctl). What is refused: suites/negative/test_vm.py."""
 
 import errno
 
@@ -52,55 +52,6 @@ def test_documented_flags_give_a_vm_with_a_nonzero_id(device: Device, flags: int
     destroy(device, vm_id)
 
 
-@behaviour("vm.create.extensions-mbz")
-@acts("refusal")
-@pytest.mark.parametrize("pointer", [1, 0x1000, 1 << 63])
-def test_an_extension_is_refused(device: Device, pointer: int) -> None:
-    """VM_CREATE knows no extension: any pointer gives EINVAL, whether it can be read or not."""
-    with refused(errno.EINVAL):
-        create(device, extensions=pointer)
-
-
-@behaviour("vm.create.reserved-mbz")
-@acts("refusal")
-@pytest.mark.parametrize("reserved", [(1, 0), (0, 1), (1 << 63, 0), (0, 1 << 63)])
-def test_a_reserved_word_is_refused(device: Device, reserved: tuple[int, int]) -> None:
-    """Each of the two reserved words has to be zero."""
-    with refused(errno.EINVAL):
-        create(device, reserved=reserved)
-
-
-@behaviour("vm.create.unknown-flags")
-@acts("refusal")
-@pytest.mark.parametrize("valid", [PLAIN, LONG_RUNNING, SCRATCH], ids=["alone", "with-lr", "with-scratch"])
-@pytest.mark.parametrize("bit", range(4, 32))
-def test_an_undefined_flag_is_refused(device: Device, bit: int, valid: int) -> None:
-    """A flag bit that the uAPI does not define gives EINVAL, alone and next to valid flags."""
-    with refused(errno.EINVAL):
-        create(device, flags=valid | 1 << bit)
-
-
-@behaviour("vm.create.fault-needs-lr")
-@acts("refusal")
-@needs("page-faults")
-@pytest.mark.parametrize(
-    "more", [0, SCRATCH, NO_OVERCOMMIT], ids=["alone", "with-scratch", "with-no-overcommit"]
-)
-def test_fault_mode_without_lr_mode_is_refused(device: Device, more: int) -> None:
-    """FAULT_MODE requires LR_MODE."""
-    with refused(errno.EINVAL):
-        create(device, flags=FAULT | more)
-
-
-@behaviour("vm.create.no-overcommit-needs-fault")
-@acts("refusal")
-@pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING, SCRATCH], ids=["plain", "lr", "scratch"])
-def test_no_overcommit_without_fault_mode_is_refused(device: Device, mode: int) -> None:
-    """NO_VM_OVERCOMMIT requires FAULT_MODE; a kernel before 7.1 refuses it as an unknown flag."""
-    with refused(errno.EINVAL):
-        create(device, flags=mode | NO_OVERCOMMIT)
-
-
 @behaviour("vm.create.scratch-excludes-fault")
 @acts("ioctl")
 @needs("page-faults")
@@ -113,6 +64,35 @@ def test_scratch_goes_with_fault_mode_only_where_prefetch_needs_it(device: Devic
         with refused(errno.EINVAL):
             create(device, flags=FAULTING | SCRATCH)
         destroy(device, create(device, flags=FAULTING))
+
+
+@behaviour("vm.create.fault-needs-usm")
+@acts("refusal", "ioctl")
+@needs("no-page-faults")
+def test_a_device_without_page_faults_makes_no_vm_that_needs_them(device: Device) -> None:
+    """FAULT_MODE gives EINVAL on a device without page faults, with LR_MODE too; LR_MODE alone works."""
+    for flags in (FAULT, FAULTING, FAULTING | SCRATCH, FAULTING | NO_OVERCOMMIT):
+        argument = xe.drm_xe_vm_create(flags=flags)
+        with refused(
+            errno.EINVAL, may_change=("flags",)
+        ):  # where scratch pages are forced they are added first
+            device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+        assert argument.vm_id == 0
+    destroy(device, create(device, flags=LONG_RUNNING))
+
+
+@behaviour("vm.create.wa-forces-scratch")
+@acts("ioctl", "exec")
+@needs("forced-scratch")
+@pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
+def test_where_scratch_is_forced_the_kernel_says_so(device: Device, make_vm, flags: int) -> None:
+    """VM_CREATE adds SCRATCH_PAGE to the flags that it was given, and accesses to nothing end without a fault."""
+    argument = xe.drm_xe_vm_create(flags=flags)
+    device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+    assert argument.flags == flags | SCRATCH
+    queue = make_vm(flags).queue()
+    queue.load(1 << 40)
+    assert not queue.banned
 
 
 @behaviour("vm.create.id-nonzero", "vm.destroy.unknown-id")

@@ -118,6 +118,14 @@ def test_vm_without_faults_reports_size_0(gpu: Gpu) -> None:
     assert arg.size == 0
 
 
+def test_dg2_has_scratch_pages_always_and_no_page_faults(open_client: Any) -> None:
+    client = open_client("dg2")
+    arg = xe.drm_xe_vm_create(flags=LR)
+    client.call(CREATE_VM, arg)
+    assert arg.flags == LR | SCRATCH
+    assert client.refused(CREATE_VM, xe.drm_xe_vm_create(flags=FAULT)) == errno.EINVAL
+
+
 def test_vm_property_came_with_7_1(open_client: Any) -> None:
     gpu = Gpu(open_client("bmg", "7.0"))
     assert gpu.client.refused(PROPERTY, xe.drm_xe_vm_get_property(vm_id=gpu.vm())) == errno.EINVAL
