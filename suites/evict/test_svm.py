@@ -121,12 +121,12 @@ def test_memory_pushes_objects_out(mirror_vm: Vm, device: Device, bo, memory, se
 @acts("load", "store")
 @needs("fork-events")
 def test_memory_is_pushed_out_from_wherever_it_went(
-    mirror_vm: Vm, device: Device, bo, memory, buffer: Buffer, sentinel
+    mirror_vm: Vm, device: Device, bo, memory, sentinel
 ) -> None:
     """Memory in VRAM that was moved by mremap, partly unmapped, or left over by a fork, is evicted with its data."""
+    buffer, target = memory(2 * CHUNK, align=CHUNK), memory(2 * CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
     in_vram(mirror_vm, buffer)
-    target = memory(4 * CHUNK, align=CHUNK)
     moved = buffer.mremap(to=target.address)
     moved.munmap(CHUNK, PIECE)
     gone = [CHUNK]

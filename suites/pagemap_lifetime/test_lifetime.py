@@ -7,11 +7,13 @@ what it can make again (drop_caches) is memory pressure for those that nobody us
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import signal
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
@@ -23,6 +25,8 @@ from fixtures.memory import PAGE, Buffer
 from fixtures.pci import Slot
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
+
+T = TypeVar("T")
 
 CHUNK = 1 << 21
 DEFAULT = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
@@ -186,42 +190,44 @@ def test_vms_come_and_go_under_pressure(slot: Slot, open_device, buffer: Buffer,
     wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def interruptions() -> Iterator[list[int]]:
-    """Signals arrive all the time: those that did."""
+    """Signals arrive all the time: those that did. They interrupt system calls wherever those wait."""
     arrived: list[int] = []
-    before = signal.signal(signal.SIGVTALRM, lambda number, _frame: arrived.append(number))
-    # Of the process's own running time: system calls are interrupted wherever they are.
-    signal.setitimer(signal.ITIMER_VIRTUAL, 2e-4, 2e-4)
+    stop, interrupted = threading.Event(), threading.get_ident()
+    before = signal.signal(signal.SIGUSR2, lambda number, _frame: arrived.append(number))
+
+    def interrupt() -> None:
+        while not stop.wait(1e-3):
+            signal.pthread_kill(interrupted, signal.SIGUSR2)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
     try:
         yield arrived
     finally:
-        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        signal.signal(signal.SIGVTALRM, before)
+        stop.set()
+        interrupter.join()
+        signal.signal(signal.SIGUSR2, before)
 
 
 @behaviour("pml.interruptible")
 @acts("ioctl", "load")
-def test_signals_do_not_break_the_making_of_vms(
-    open_device, interruptions: list[int], buffer: Buffer, sentinel
-) -> None:
+def test_signals_do_not_break_the_making_of_vms(open_device, buffer: Buffer, sentinel) -> None:
     """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
     device = open_device()
-    deadline = 1000
-    while len(interruptions) < 20 and deadline:
-        deadline -= 1
-        vm = uninterrupted(lambda: Vm(device, FAULTING))
-        uninterrupted(vm.mirror)
-        uninterrupted(lambda vm=vm: advise(vm, buffer, device.fd, device.vram[0]))
-        uninterrupted(vm.close)
-    assert len(interruptions) >= 20
-    signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+    with interruptions() as arrived:
+        for _ in range(10):
+            vm = uninterrupted(lambda: Vm(device, FAULTING))
+            uninterrupted(lambda vm=vm: advise(vm, buffer, device.fd, device.vram[0]))
+            uninterrupted(vm.close)
+        wait_until(lambda: arrived, what="a signal")
     vm = make(device)
     use(vm, buffer, sentinel())
     vm.close()
 
 
-def uninterrupted(call: Callable[[], object]) -> object:
+def uninterrupted(call: Callable[[], T]) -> T:
     """What a call returns when it is made again after each EINTR."""
     while True:
         try:
