@@ -123,7 +123,8 @@ def test_dg2_has_scratch_pages_always_and_no_page_faults(open_client: Any) -> No
     arg = xe.drm_xe_vm_create(flags=LR)
     client.call(CREATE_VM, arg)
     assert arg.flags == LR | SCRATCH
-    with pytest.raises(OSError, match="EINVAL"):  # `refused` wants flags as they were, and the kernel has changed them
+    # Not `refused`, which wants the argument as it was: the kernel has changed the flags.
+    with pytest.raises(OSError, match="EINVAL"):
         client.call(CREATE_VM, xe.drm_xe_vm_create(flags=FAULT))
 
 
