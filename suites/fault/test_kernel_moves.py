@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Memory that the kernel rearranges under the GPU: huge pages, equal pages, NUMA nodes."""
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, kinds, landed, needs, wait_until
+from fixtures import acts, behaviour, gpu_finds, kinds, landed, needs, untested, wait_until
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
 
@@ -26,9 +27,16 @@ KSM = Path("/sys/kernel/mm/ksm")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
+def collapsed(buffer: Buffer) -> bool:
+    """Have the kernel make huge pages of a buffer, and see whether it did: it may lack memory, or time."""
+    with contextlib.suppress(OSError):
+        buffer.madvise(MADV_COLLAPSE)
+    return kinds.huge_bytes(buffer) == buffer.size
+
+
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
-@needs("thp", "root")
+@needs("thp")
 def test_a_huge_page_is_made_under_the_gpu(queue: Queue, memory, sentinel) -> None:
     """After small pages that the GPU uses became one huge page, both sides see the data of all of them."""
     buffer = memory(M2, align=M2)
@@ -37,8 +45,8 @@ def test_a_huge_page_is_made_under_the_gpu(queue: Queue, memory, sentinel) -> No
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     buffer.bytes()  # only what is in system memory becomes a huge page
     buffer.madvise(mmap.MADV_HUGEPAGE)
-    buffer.madvise(MADV_COLLAPSE)
-    assert kinds.huge_bytes(buffer) == M2
+    if not any(collapsed(buffer) for _ in range(10)):
+        untested("MACHINE:thp", "the kernel makes no huge page of these small ones now")
     gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
     value = sentinel()
     queue.store(buffer.address + M1, value)
