@@ -196,6 +196,13 @@ class Inbox:
             if not isinstance(happening, Forked) and happening.start < end and start < happening.end
         ]
 
+    def arriving(self, start: int, end: int) -> bool:
+        """Whether an undigested change has moved memory into [start, end)."""
+        return any(
+            isinstance(move, Moved) and move.new < end and start < move.new + move.end - move.start
+            for move in self.happenings
+        )
+
     def unsettled(self, start: int, end: int) -> Iterator[int]:
         """Pages of [start, end) that an undigested change is about, at their old or new place."""
         for happening in self.happenings:

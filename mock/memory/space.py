@@ -327,9 +327,13 @@ class AddressSpace:
         self.dismiss(start, end)
 
     def dismiss(self, start: int, end: int) -> None:
-        """Unregister the mappings of [start, end) that nothing is watched or isolated in."""
+        """Unregister the mappings of [start, end) that nothing is watched or isolated in.
+
+        Memory with isolated pages may have been moved there a moment ago, of which nothing is known yet.
+        """
         if self.uffd is None or self.inbox is None or self.memory is None or self._dead:
             return
+        self.migration.barrier(start)
         with contextlib.suppress(OSError):
             for mapping in self.memory.maps.overlapping(start, end):
                 if not self._in_use(mapping.start, mapping.end):
@@ -338,9 +342,9 @@ class AddressSpace:
                         self.inbox.places.remove(mapping.start, mapping.end)
 
     def _in_use(self, start: int, end: int) -> bool:
-        return any(low < end and start < high for low, high in self._watches) or bool(
-            self.isolated(start, end)
-        )
+        if any(low < end and start < high for low, high in self._watches) or self.isolated(start, end):
+            return True
+        return self.inbox is not None and self.inbox.arriving(start, end)
 
     # Migration.
 

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: MIT
+"""Two things at once: a step that is repeated by a thread of its own while the test goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+
+DEADLINE = 10.0
+"""Seconds that the last step may take after the end of the block."""
+
+
+@contextlib.contextmanager
+def meanwhile(*steps: Callable[[int], object]) -> Iterator[None]:
+    """Each of ``steps``, called with 0, 1, 2 ..., in a thread of its own, at least once and until the block ends.
+
+    What a step raises ends its thread and is raised at the end of the block. A step that does not return within
+    DEADLINE fails the test.
+    """
+    over = threading.Event()
+    raised: list[BaseException] = []
+
+    def repeat(step: Callable[[int], object]) -> None:
+        number = 0
+        try:
+            while not (number and over.is_set()):
+                step(number)
+                number += 1
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=repeat, args=(step,), daemon=True) for step in steps]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(DEADLINE)
+    assert not any(thread.is_alive() for thread in threads), "what ran meanwhile did not come to an end"
+    for error in raised:
+        raise error

@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: MIT
+"""The GPU uses memory while the process changes what is mapped there, or uses it too.
+
+Nothing orders the two but the driver's and the kernel's own locks. The promise is small: each access goes to what was
+mapped before or to what is mapped after, each byte is what one of both sides stored there last, no byte of other memory
+is touched, and everything ends (drm_gpusvm.c: DOC Locking).
+
+Where the order can be arranged a batch waits at a gate; the other tests repeat, a bounded number of times.
+"""
+
+import contextlib
+import errno
+import threading
+
+import pytest
+
+from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, landed, needs, refused
+from fixtures.counting import count
+from fixtures.gate import Gate
+from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
+from fixtures.queue import Queue
+from fixtures.userfault import Userfault
+from fixtures.vm import FAULTING, Vm
+from gpu import Batch
+from suites.race.meanwhile import meanwhile
+
+CHUNK = 1 << 21
+ROUNDS = 6
+
+pytestmark = needs("page-faults")
+
+
+# Against mapping and unmapping
+
+
+@behaviour("race.fault-vs-munmap")
+@acts("store", "exec")
+@pytest.mark.parametrize("size", [1 << 16, CHUNK], ids=["64K", "2M"])
+def test_memory_is_replaced_while_the_gpu_stores_into_it(
+    queue: Queue, memory, sentinel, rng, size: int
+) -> None:
+    """Pages are mapped anew while batches store into all of them: a page has what the GPU stored, or nothing."""
+    buffer, beside = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
+    places = range(0, size, size // 16)
+    values: dict[int, set[int]] = {offset: {0} for offset in places}
+
+    def replace(_: int) -> None:
+        buffer.remap_fresh(rng.choice(places), PAGE)
+
+    with meanwhile(replace):
+        for _ in range(ROUNDS):
+            batch = Batch()
+            for offset in places:
+                value = sentinel()
+                values[offset].add(value)
+                batch.store_dword(buffer.address + offset, value)
+            queue.run(batch)
+    for offset in places:
+        assert buffer.u32(offset) in values[offset]
+        assert not any(buffer.bytes(offset + 4, 60))
+    assert beside.bytes() == b"\xc3" * size
+    last = {buffer.address + offset: sentinel() for offset in places}
+    queue.store_all(last)
+    for address, value in last.items():
+        landed(buffer, address - buffer.address, value)
+
+
+@behaviour("race.fault-vs-munmap")
+@acts("store")
+def test_memory_goes_while_the_gpu_stores_into_it(mirror_vm: Vm, memory, sentinel) -> None:
+    """Memory is unmapped under a running batch: the batch ends, done or not, and other memory is untouched."""
+    for round_ in range(ROUNDS):
+        buffer = memory(CHUNK, align=CHUNK)
+        batch = Batch()
+        for offset in range(0, CHUNK, PAGE * 4):
+            batch.store_dword(buffer.address + offset, sentinel())
+        queue = mirror_vm.queue()
+        queue.store(buffer.address, 1)
+        job = queue.start(batch)
+        for offset in range(0, CHUNK, CHUNK // 8) if round_ % 2 else (0,):
+            buffer.munmap(offset, CHUNK // 8 if round_ % 2 else CHUNK)
+        after = [memory(CHUNK, align=CHUNK, fill=b"\x3c") for _ in range(2)]
+        with contextlib.suppress(QueueError):
+            job.wait()
+        for other in after:
+            assert other.bytes() == b"\x3c" * CHUNK
+        queue.close()
+    value = sentinel()
+    mirror_vm.queue().store(after[0].address, value)
+    landed(after[0], 0, value)
+
+
+@behaviour("race.mremap-vs-fault")
+@acts("store", "load", "refusal")
+def test_memory_moves_under_a_batch_that_goes_on(
+    queue: Queue, mirror_vm: Vm, memory, gate: Gate, sentinel
+) -> None:
+    """Mremap while a batch runs: it fails at its next access of the old place, and all data is at the new one."""
+    buffer, there, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    job = queue.start(
+        gate.hold(Batch().store_dword(buffer.address, value)).store_dword(buffer.address, sentinel())
+    )
+    gate.reached()
+    mremap(buffer.address, CHUNK, CHUNK, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
+    gate.open()
+    with refused(errno.EIO):
+        job.wait()
+    gpu_sees(mirror_vm.queue(), there.address, value)
+    landed(there, 0, value)
+
+
+@behaviour("race.mremap-vs-fault")
+@acts("store", "load")
+def test_memory_moves_to_where_a_batch_goes_on(queue: Queue, memory, gate: Gate, sentinel) -> None:
+    """Mremap to the place that a running batch uses: the batch goes on with the memory that is there then."""
+    buffer, there = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
+    moved, value = sentinel(), sentinel()
+    queue.store(buffer.address, moved)
+    job = queue.start(
+        gate.hold(Batch().store_dword(there.address, sentinel())).store_dword(there.address + 8, value)
+    )
+    gate.reached()
+    mremap(buffer.address, CHUNK, CHUNK, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
+    gate.open()
+    job.wait()
+    gpu_finds(queue, {there.address: moved, there.address + 8: value})
+    landed(there, 0, moved)
+    landed(there, 8, value)
+
+
+# Against the CPU's use
+
+
+@behaviour("race.fault-vs-cpu-fault", "race.unsynchronised-user-access")
+@acts("store")
+def test_both_sides_store_into_one_page_and_no_store_is_lost(queue: Queue, memory, sentinel) -> None:
+    """CPU and GPU store into words of their own in one page, at the same time: each word has what was stored last."""
+    buffer = memory(1 << 16, align=1 << 16)
+    mine = list(range(0, 512, 16))
+    stored: dict[int, int] = {}
+
+    def touch(number: int) -> None:
+        offset = mine[number % len(mine)]
+        buffer.set_u32(offset, number)
+        stored[offset] = number
+
+    values = {}
+    with meanwhile(touch):
+        for _ in range(ROUNDS):
+            values = {buffer.address + offset + 8: sentinel() for offset in mine}
+            queue.store_all(values)
+    for address, value in values.items():
+        landed(buffer, address - buffer.address, value)
+    assert {offset: buffer.u32(offset) for offset in stored} == stored
+    assert not any(buffer.bytes(512, PAGE - 512))
+
+
+@behaviour("race.fault-vs-cpu-fault")
+@acts("store")
+def test_many_threads_touch_what_the_gpu_touches(queue: Queue, memory, sentinel) -> None:
+    """Four threads read pages that the GPU stores into: each sees an old value or the new one, and all end."""
+    buffer = memory(CHUNK, align=CHUNK)
+    places = range(0, CHUNK, CHUNK // 16)
+    seen: dict[int, set[int]] = {offset: set() for offset in places}
+
+    def read(number: int) -> None:
+        offset = places[number % len(places)]
+        seen[offset].add(buffer.u32(offset))
+
+    stored: dict[int, set[int]] = {offset: {0} for offset in places}
+    values: dict[int, int] = {}
+    with meanwhile(*[read] * 4):
+        for _ in range(ROUNDS):
+            values = {buffer.address + offset: sentinel() for offset in places}
+            for address, value in values.items():
+                stored[address - buffer.address].add(value)
+            queue.store_all(values)
+    for address, value in values.items():
+        landed(buffer, address - buffer.address, value)
+    assert all(seen[offset] <= stored[offset] for offset in places)
+
+
+@behaviour("race.unsynchronised-user-access")
+@acts("exec", "store")
+def test_both_sides_store_into_one_word(queue: Queue, memory, sentinel) -> None:
+    """CPU and GPU store into the same words: each has a value that one of both stored, and no other byte changes."""
+    buffer = memory(PAGE, align=1 << 16)
+    offsets = range(0, 1024, 64)
+    allowed: dict[int, set[int]] = {offset: {0} for offset in offsets}
+
+    def store(number: int) -> None:
+        offset = offsets[number % len(offsets)]
+        value = number & 0xFFFF
+        allowed[offset].add(value)
+        buffer.set_u32(offset, value)
+
+    with meanwhile(store):
+        for _ in range(ROUNDS):
+            values = {buffer.address + offset: sentinel() | 1 << 31 for offset in offsets}
+            for address, value in values.items():
+                allowed[address - buffer.address].add(value)
+            queue.store_all(values)
+    for offset in offsets:
+        assert buffer.u32(offset) in allowed[offset]
+        assert not any(buffer.bytes(offset + 4, 60))
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("race.fork-vs-fault")
+@acts("store")
+@needs("fork-events")
+def test_a_child_of_fork_has_a_snapshot_of_each_page(queue: Queue, memory, gate: Gate, sentinel) -> None:
+    """Fork while a batch runs: the child has what was stored before and nothing that comes after, the parent all."""
+    buffer = memory(CHUNK, align=CHUNK)
+    places = range(0, CHUNK, CHUNK // 8)
+    before = {offset: sentinel() for offset in places}
+    after = {offset: sentinel() for offset in places}
+    batch = Batch()
+    for offset, value in before.items():
+        batch.store_dword(buffer.address + offset, value)
+    gate.hold(batch)
+    for offset, value in after.items():
+        batch.store_dword(buffer.address + offset, value)
+    job = queue.start(batch)
+    gate.reached()
+
+    def child() -> dict[int, int]:
+        gate.open()
+        return {offset: buffer.u32(offset) for offset in places}
+
+    ended = in_child(child)
+    assert ended.result == before, ended
+    job.wait()
+    for offset, value in after.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("race.fork-vs-fault")
+@acts("store")
+@needs("fork-events")
+def test_children_of_fork_see_whole_stores(queue: Queue, memory, sentinel) -> None:
+    """Forks while batches store: each child sees in each page what was there at some time."""
+    buffer = memory(1 << 16, align=1 << 16)
+    places = range(0, 1 << 16, PAGE)
+    stored: dict[int, set[int]] = {offset: {0} for offset in places}
+    seen: list[dict[int, int]] = []
+    value = 0
+
+    def store(_: int) -> None:
+        nonlocal value
+        value = sentinel()
+        for offset in places:
+            stored[offset].add(value)
+        queue.store_all({buffer.address + offset: value for offset in places})
+
+    with meanwhile(store):
+        for _ in range(3):
+            seen.append(in_child(lambda: {offset: buffer.u32(offset) for offset in places}).result)
+    assert all(one[offset] in stored[offset] for one in seen for offset in places)
+    for offset in places:
+        landed(buffer, offset, value)
+
+
+@behaviour("race.mmap-lock-read-only")
+@acts("store", "load")
+@needs("user-faults")
+def test_the_cpu_goes_on_while_a_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> None:
+    """While a GPU fault waits for a page that a program has yet to give, the CPU faults in other pages."""
+    slow, others = memory(PAGE, populate=False), memory(CHUNK, align=CHUNK, populate=False)
+    value = sentinel()
+    with Userfault(slow) as held:
+        job = mirror_vm.queue().start(Batch().store_dword(slow.address, value))
+        assert held.waits() == 0
+        done = threading.Thread(target=others.fill, args=(b"\x11",))
+        done.start()
+        done.join(5)
+        assert not done.is_alive(), "the CPU waits for the GPU's fault"
+        assert others.bytes() == b"\x11" * CHUNK
+        assert not job.done
+    job.wait()
+    landed(slow, 0, value)
+    gpu_sees(mirror_vm.queue(), others.address, 0x1111_1111)
+
+
+# Two devices
+
+
+@behaviour("md.contention", "race.fault-vs-cpu-fault")
+@acts("store")
+@needs("two-devices")
+def test_two_devices_and_the_cpu_use_one_page(devices, make_vm, memory, sentinel) -> None:
+    """Two GPUs and the CPU store into words of their own in one page, at the same time, and no store is lost."""
+    buffer: Buffer = memory(1 << 16, align=1 << 16)
+    queues = []
+    for device in devices[:2]:
+        vm = make_vm(FAULTING, device)
+        vm.mirror()
+        queues.append(vm.queue())
+    last: dict[int, int] = {}
+    offsets = range(0, 256, 64)
+
+    def by_gpu(index: int, number: int) -> None:
+        values = {offset + 8 * (index + 1): sentinel() for offset in offsets}
+        queues[index].store_all({buffer.address + offset: value for offset, value in values.items()})
+        last.update(values)
+
+    def by_cpu(number: int) -> None:
+        offset = offsets[number % len(offsets)]
+        buffer.set_u32(offset, number)
+        last[offset] = number
+
+    with meanwhile(lambda number: by_gpu(1, number), by_cpu):
+        for number in range(ROUNDS):
+            by_gpu(0, number)
+    for offset, value in last.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("md.contention")
+@acts("store", "load")
+@needs("two-devices")
+def test_two_devices_use_one_range_in_turn(devices, make_vm, memory, sentinel) -> None:
+    """Two batches on two GPUs take turns in one page, each waiting for the other's last store: none is lost."""
+    buffer, turn = memory(CHUNK, align=CHUNK), memory(PAGE, shared=True)
+    queues = []
+    for device in devices[:2]:
+        vm = make_vm(FAULTING, device)
+        vm.mirror()
+        queues.append(vm.queue())
+    batches, values = [Batch(), Batch()], {}
+    for number in range(2 * ROUNDS):
+        batch, offset, value = batches[number % 2], 64 * number, sentinel()
+        values[buffer.address + offset] = value
+        batch.semaphore_wait(turn.address, number)
+        batch.store_dword(buffer.address + offset, value)
+        batch.store_dword(turn.address, number + 1)
+    jobs = [queue.start(batch) for queue, batch in zip(queues, batches, strict=True)]
+    for job in jobs:
+        job.wait()
+    for queue in queues:
+        gpu_finds(queue, values)
+    for address, value in values.items():
+        landed(buffer, address - buffer.address, value)
+    count("store")

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: MIT
+"""The GPU faults while the process binds, advises, makes and destroys: each takes effect, and none disturbs another.
+
+Faults, VM_BIND, MADVISE and VM_DESTROY of one VM exclude each other by its lock; faults find their VM by an id that may
+be another VM's a moment later (xe_vm_doc.h; xe_pagefault.c: xe_pagefault_asid_to_vm).
+"""
+
+import errno
+import signal
+import threading
+
+import pytest
+
+from fixtures import FAULTING, UserFence, acts, behaviour, landed, needs, wait_until
+from fixtures.gate import Gate
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+from suites.race.meanwhile import meanwhile
+
+CHUNK = 1 << 21
+ROUNDS = 6
+ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
+LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
+DEFAULTS = (xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE, xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM)
+
+pytestmark = needs("page-faults")
+
+
+@pytest.fixture
+def storing(queue: Queue, memory, sentinel):
+    """``storing()``: rounds of GPU stores, each into a fresh range, whose faults are served meanwhile."""
+
+    def store() -> None:
+        buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+        for _ in range(ROUNDS):
+            values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK)}
+            queue.store_all(values)
+            for address, value in values.items():
+                landed(buffer, address - buffer.address, value)
+            buffer.remap_fresh()
+
+    return store
+
+
+@behaviour("race.fault-vs-bind")
+@acts("store", "ioctl")
+def test_binds_of_neighbours_do_not_disturb_faults(mirror_vm: Vm, bo, storing) -> None:
+    """Objects are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is right."""
+    made, address = bo(CHUNK), mirror_vm.size // 2
+
+    def bind(number: int) -> None:
+        mirror_vm.map(made, address + number % 4 * CHUNK)
+        mirror_vm.mirror(address, 4 * CHUNK)
+
+    with meanwhile(bind):
+        storing()
+
+
+@behaviour("race.fault-vs-bind")
+@acts("store")
+def test_a_bind_takes_effect_under_a_running_batch(
+    queue: Queue, mirror_vm: Vm, bo, gate: Gate, sentinel
+) -> None:
+    """An object is bound while a batch waits: the batch goes on and uses it, having faulted beside it before."""
+    made, address, value = bo(CHUNK), mirror_vm.size // 2, sentinel()
+    job = queue.start(gate.hold(Batch()).store_dword(address, value))
+    gate.reached()
+    mirror_vm.map(made, address)
+    gate.open()
+    job.wait()
+    landed(made.map(), 0, value)
+
+
+@behaviour("race.fault-vs-madvise")
+@acts("store", "ioctl")
+@needs("range-attributes")
+def test_advice_does_not_disturb_faults(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+    """MADVISE of the memory that the GPU faults in: data is right, and the query shows one of the values."""
+    buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+
+    def advise(number: int) -> None:
+        mirror_vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=DEFAULTS[number % 2] & 0xFFFF_FFFF)
+        for area in mirror_vm.attributes(buffer.address, buffer.size):
+            assert area.preferred_mem_loc.devmem_fd in [one & 0xFFFF_FFFF for one in DEFAULTS]
+
+    with meanwhile(advise):
+        for _ in range(ROUNDS):
+            values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK)}
+            queue.store_all(values)
+            for address, value in values.items():
+                landed(buffer, address - buffer.address, value)
+
+
+@behaviour("race.madvise-vs-madvise")
+@acts("ioctl", "store")
+@needs("range-attributes")
+def test_two_advisers_at_once_come_one_after_the_other(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+    """Two threads MADVISE one area with different values: it has one of them, all of it the same."""
+    buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+    modes = (xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL)
+
+    def advise(mode: int) -> None:
+        mirror_vm.madvise(buffer.address, buffer.size, ATOMIC, val=mode)
+
+    for _ in range(ROUNDS):
+        with meanwhile(lambda _: advise(modes[0]), lambda _: advise(modes[1])):
+            advise(modes[0])
+        (area,) = {area.atomic.val for area in mirror_vm.attributes(buffer.address, buffer.size)}
+        assert area in modes
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("race.fault-vs-destroy")
+@acts("store", "ioctl")
+def test_a_vm_is_destroyed_while_its_batch_faults(make_vm, memory, sentinel) -> None:
+    """VM_DESTROY while a batch faults through fresh memory returns, and another VM then uses the memory."""
+    for _ in range(ROUNDS):
+        vm: Vm = make_vm(FAULTING)
+        vm.mirror()
+        buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+        batch = Batch()
+        for offset in range(0, buffer.size, 8 * PAGE):
+            batch.store_dword(buffer.address + offset, sentinel())
+        vm.queue().start(batch)
+        vm.close()
+    vm = make_vm(FAULTING)
+    vm.mirror()
+    value = sentinel()
+    vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("race.fault-vs-destroy")
+@acts("ioctl", "store")
+def test_a_vm_is_destroyed_under_a_batch_that_waits(make_vm, memory, gate: Gate, sentinel) -> None:
+    """VM_DESTROY with a batch at a gate returns; when the gate is opened nothing comes through."""
+    vm: Vm = make_vm(FAULTING)
+    vm.mirror()
+    buffer, before = memory(PAGE, shared=True), sentinel()
+    vm.queue().start(
+        gate.hold(Batch().store_dword(buffer.address, before)).store_dword(buffer.address, sentinel())
+    )
+    gate.reached()
+    vm.close()
+    gate.open()
+    other = make_vm(FAULTING)
+    other.mirror()
+    queue = other.queue()
+    queue.store(buffer.address + 4, sentinel())  # the same engine: it has done with the other batch
+    landed(buffer, 0, before)
+
+
+@behaviour("race.create-destroy-storm")
+@acts("store", "ioctl")
+def test_vms_come_and_go_while_another_faults(make_vm, storing) -> None:
+    """VMs are made, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
+
+    def come_and_go(_: int) -> None:
+        vm = make_vm(FAULTING)
+        vm.mirror()
+        vm.close()
+
+    with meanwhile(come_and_go):
+        storing()
+
+
+@behaviour("race.signal-during-ioctl")
+@acts("store", "ioctl")
+def test_signals_during_ioctls_leave_no_half_done_work(mirror_vm: Vm, queue: Queue, bo, sentinel) -> None:
+    """Binds, waits and batches under a rain of signals are done or can be repeated, and the result is right."""
+    main, got = threading.get_ident(), []
+    before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
+    made, address = bo(CHUNK), mirror_vm.size // 2
+    buffer = made.map()
+    try:
+        with meanwhile(lambda _: signal.pthread_kill(main, signal.SIGUSR1)):
+            for number in range(ROUNDS):
+                at = address + number * CHUNK
+                fence, value = UserFence(mirror_vm.device), sentinel()
+                repeated(
+                    lambda at=at, fence=fence: mirror_vm.bind(
+                        addr=at, range=CHUNK, obj=made.handle, syncs=[fence.sync()]
+                    )
+                )
+                wait_until(lambda fence=fence: fence.signalled, what="the bind")
+                job = repeated(lambda at=at, value=value: queue.start(Batch().store_dword(at, value)))
+                repeated(job.wait)
+                landed(buffer, 0, value)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert got, "no signal came"
+
+
+def repeated(call):
+    """What ``call`` returns, called again for as long as a signal interrupts it."""
+    while True:
+        try:
+            return call()
+        except OSError as error:
+            if error.errno not in (errno.EINTR, errno.EAGAIN):
+                raise
+
+
+@behaviour("race.vram-alloc-lock")
+@acts("store", "ioctl")
+@needs("vram")
+def test_objects_and_migration_share_vram(device, bo, storing) -> None:
+    """Objects in VRAM come and go while memory migrates there: data is right, and at the end the VRAM is free again."""
+    instance = device.vram[0]
+    bo(CHUNK, placement=1 << instance).close()
+    before = device.region(instance).used
+
+    def allocate(_: int) -> None:
+        bo(CHUNK, placement=1 << instance).close()
+
+    with meanwhile(allocate):
+        storing()
+    wait_until(
+        lambda: device.region(instance).used <= before + 8 * CHUNK, what="the release of what was allocated"
+    )
