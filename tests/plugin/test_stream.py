@@ -165,3 +165,34 @@ def test_the_plugin_does_without_others(project, plugin):
     project.suite(PASSES)
     assert project.run("-p", f"no:{plugin}").ret == 0
     assert project.outcomes() == {"mock/bmg test_passes": "PASS"}
+
+
+COMPLAINT = (
+    "from fixtures.plugin.kernel import KernelComplaintError\n"
+    + MARKS
+    + "def test_x(request):\n    count('ioctl')\n"
+    "    request.node.add_report_section('call', 'kernel log', '[   12.3] xe: GT0 <hung>')\n"
+    "    raise KernelComplaintError('the kernel complained:\\nWARNING: at drm_gpusvm.c:7\\nRIP: 0010')\n"
+)
+
+
+def test_what_the_kernel_said_is_in_the_message_and_its_log_in_the_result(project):
+    project.suite(
+        COMPLAINT
+        + PASSES.replace(
+            "count", "request.node.add_report_section('call', 'kernel log', 'x')\n    count"
+        ).replace("()", "(request)", 1)
+    )
+    project.run()
+    event = project.results()["mock/bmg test_x"]
+    assert event["message"] == "the kernel complained: WARNING: at drm_gpusvm.c:7"
+    assert event["kernel_log"] == "[   12.3] xe: GT0 <hung>"
+    assert project.results()["mock/bmg test_passes"]["kernel_log"] is None
+
+
+def test_junit_goes_where_the_user_wants_it_too(project):
+    project.suite(FAILS)
+    project.run("--junitxml=there/results.xml")
+    texts = [(project.path / name).read_text() for name in ("there/results.xml", "reports/out/junit.xml")]
+    assert texts[0] == texts[1]
+    assert 'classname="mock/bmg.suites.demo.test_demo"' in texts[0]
