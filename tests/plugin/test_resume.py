@@ -10,6 +10,8 @@ import time
 
 import pytest
 
+from fixtures.plugin.results import Results
+
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 # Each test leaves a line when it runs: what ran twice was repeated.
 LOG = "def ran(request):\n    with open('ran.txt', 'a') as log:\n        log.write(request.node.nodeid + '\\n')\n"
@@ -162,3 +164,26 @@ def test_a_controller_that_is_killed_or_interrupted_leaves_a_run_to_go_on_with(p
     assert project.outcomes() == {
         f"mock/{platform} test_{n}": "PASS" for platform in ("lnl", "bmg") for n in range(4)
     }
+
+
+def test_a_power_cut_leaves_zeros_and_they_do_no_harm(project):
+    project.suite(TESTS)
+    project.run()
+    ran(project)
+    cut(project, 5, "\0" * 512)
+    assert project.pytester.runpytest_inprocess("--resume=reports/out").ret == 0
+    assert ran(project) == ["test_1", "test_2", "test_3"]
+    assert project.outcomes() == {f"mock/bmg test_{n}": "PASS" for n in range(4)}
+
+
+def test_on_a_machine_that_tests_may_take_down_each_event_is_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", synced.append)
+    for durable, times in ((False, 0), (True, 3)):
+        results = Results(tmp_path / "results.jsonl", {"event": "run"}, {}, durable=durable)
+        results.plan("driver", {"a": {}})
+        results.start("driver", "a")
+        assert len(synced) == times - durable
+        results.result({"event": "result", "env": "driver", "test": "a", "outcome": "PASS"})
+        assert len(synced) == times
+        results.finish(0)
