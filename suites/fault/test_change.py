@@ -2,6 +2,7 @@
 """GPU page faults after, and while, the memory or the VM changes (xe_svm.c, xe_pagefault.c)."""
 
 import errno
+import mmap
 import threading
 
 import pytest
@@ -71,6 +72,61 @@ def test_faults_while_the_cpu_takes_pages_back(queue: Queue, memory, sentinel, s
     for index, value in enumerate(from_gpu):
         landed(buffer, 8 * index, value)
     assert [buffer.u32(8 * index + 4) for index in range(32)] == from_cpu
+
+
+@behaviour("fault.bind-race-retry", "fault.collect-error-retry")
+@acts("exec", "store")
+@needs("two-devices")
+@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
+def test_two_gpus_fault_on_one_range_at_the_same_time(devices, make_vm, memory, sentinel, size: int) -> None:
+    """Stores of two GPUs to one range, other words of it, all land, wherever its pages are in between."""
+    buffer, queues = memory(size, align=size), []
+    for device in devices[:2]:
+        vm = make_vm(FAULTING, device)
+        vm.mirror()
+        queues.append(vm.queue())
+    stored = {}
+    for index in range(6):
+        jobs = []
+        for number, queue in enumerate(queues):
+            offset, value = 64 * index + 4 * number, sentinel()
+            stored[offset] = value
+            jobs.append(queue.start(Batch().store_dword(buffer.address + offset, value)))
+        for job in jobs:
+            job.wait()
+    for offset, value in stored.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("fault.vma-cache-coherent", "fault.collect-error-retry")
+@acts("exec", "store", "ioctl")
+def test_faults_while_the_vm_is_bound_next_to_them(mirror_vm: Vm, memory, bo, sentinel) -> None:
+    """Faults of a mirror all land while a thread binds and unbinds an object beside them, again and again."""
+    buffer, target = memory(64 * PAGE, align=M2), bo(K64)
+    beside, queue, stop = memory(K64, align=K64), mirror_vm.queue(), threading.Event()
+    failed: list[OSError] = []
+
+    def bind() -> None:
+        try:
+            while not stop.is_set():
+                mirror_vm.map(target, beside.address)
+                mirror_vm.unmap(beside.address, K64)
+        except OSError as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=bind)
+    thread.start()
+    try:
+        values = {2 * PAGE * index: sentinel() for index in range(32)}
+        for offset, value in values.items():
+            buffer.madvise(mmap.MADV_DONTNEED, offset, PAGE)
+            queue.store(buffer.address + offset, value)
+    finally:
+        stop.set()
+        thread.join()
+    assert not failed, failed
+    for offset, value in values.items():
+        landed(buffer, offset, value)
 
 
 @behaviour("fault.closed-vm", "vm.destroy.gpu-access-after")
