@@ -97,12 +97,19 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
         meaning = {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test ran"}
         why = meaning.get(run.exit, "not a status of pytest")
         yield Refusal(run.path, run.lines, f"the run ended with exit status {run.exit}: {why}", again)
+    if run.exit == STATUS_OF_VERDICTS and run.results and not any(_fails(result) for result in run.results):
+        what = "the run ended with exit status 1, and no result says why"
+        yield Refusal(run.path, run.lines, what, "run it again and read what pytest prints at its end")
     if not run.results and run.exit is not None:
         yield Refusal(run.path, run.lines, "the run has no result of any test", "run the suite")
     not_run = [result for result in run.results if result.outcome is Outcome.NOTRUN]
     for env, results in _by_environment(not_run).items():
         what = f"{env}: {_tests(len(results))} did not run, the first is {results[0].test}"
         yield Refusal(run.path, results[0].at, what, again)
+
+
+def _fails(result: Result) -> bool:
+    return result.outcome.bad or result.outcome is Outcome.NOTRUN or result.vacuous
 
 
 def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusal]:

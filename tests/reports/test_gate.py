@@ -277,3 +277,9 @@ def test_parameters_that_fail_alike_are_one_refusal_with_all_their_lines(tmp_pat
     (refusal,) = judge(run, today=TODAY).refusals
     assert refusal.what.startswith(f"FAIL {BMG} suites/gc/test_g.py::test_x [4K] [64K] [2M]: sees 0x0")
     assert (refusal.line, refusal.details[0]) == (2, "and in lines 3, 4")
+
+
+def test_a_run_that_failed_for_no_reason_that_it_gives_is_refused(tmp_path: Path) -> None:
+    run = read(streams.write(tmp_path / "r.jsonl", *golden_runs.good()[:-1], streams.end(exit=1)))
+    (refusal,) = judge(run, today=TODAY).refusals
+    assert refusal.what == "the run ended with exit status 1, and no result says why"
