@@ -8,7 +8,8 @@ from errno import E2BIG, EFAULT, EINVAL, ENOENT
 
 import pytest
 
-from fixtures import behaviour
+from fixtures import acts, behaviour
+from fixtures.device import Device
 from fixtures.memory import PAGE
 from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
 from ioctl import xe
@@ -41,11 +42,21 @@ def unknown_regions(call: Call, _: str) -> Iterator[int]:
             yield 1 | 1 << bit
 
 
-def long_chain(*_: object) -> Iterator[int]:
-    """17 well-formed extensions, one more than may be chained."""
-    chain = (xe.drm_xe_ext_set_property * 17)()
+MOST = 16
+"""Extensions that may be chained (xe_bo.c: MAX_USER_EXTENSIONS)."""
+
+
+def chained(number: int) -> ctypes.Array[xe.drm_xe_ext_set_property]:
+    """Well-formed extensions, each of which is followed by the next."""
+    chain = (xe.drm_xe_ext_set_property * number)()
     for here, behind in itertools.pairwise(chain):
         here.base.next_extension = ctypes.addressof(behind)
+    return chain
+
+
+def long_chain(*_: object) -> Iterator[int]:
+    """One extension more than may be chained."""
+    chain = chained(MOST + 1)
     yield ctypes.addressof(chain)
 
 
@@ -97,6 +108,19 @@ def gem_create(device):
 def test_a_gem_create_with_one_thing_wrong_makes_no_object(gem_create: Call, wrong: Row) -> None:
     """GEM_CREATE with one wrong field is refused, and the file has no handle more."""
     wrong.prove(gem_create)
+
+
+@behaviour("abi.gem-extensions")
+@acts("ioctl")
+def test_as_many_extensions_as_may_be_chained_are_taken(device: Device) -> None:
+    """GEM_CREATE takes a chain of 16 extensions."""
+    chain = chained(MOST)
+    argument = xe.drm_xe_gem_create(
+        size=1 << 16, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
+    )
+    device.ioctl(xe.DRM_IOCTL_XE_GEM_CREATE, argument)
+    assert argument.handle in objects(device)
+    close_object(device, argument.handle)
 
 
 EXTENSIONS = Table(

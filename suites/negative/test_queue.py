@@ -12,6 +12,7 @@ from fixtures import acts, behaviour, known, refused
 from fixtures.device import Device
 from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
 from fixtures.vm import Vm
+from gpu import Batch
 from ioctl import xe
 from suites.negative.values import (
     create_queue,
@@ -27,6 +28,8 @@ LAST_PROPERTY = xe.DRM_XE_EXEC_QUEUE_SET_DISABLE_STATE_CACHE_PERF_FIX
 NORMAL, HIGH = 1, 2
 EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
 ENGINE = ctypes.sizeof(xe.drm_xe_engine_class_instance)
+LONGEST = 16
+"""Extensions that may be chained (xe_exec_queue.c: MAX_USER_EXTENSIONS)."""
 MOST = 9
 """Engines that one queue may name: XE_HW_ENGINE_MAX_INSTANCE."""
 
@@ -45,11 +48,17 @@ def loop(*_: object) -> Iterator[int]:
     yield ctypes.addressof(extension)
 
 
-def long_chain(*_: object) -> Iterator[int]:
-    """17 extensions, one more than may be chained."""
-    chain = (xe.drm_xe_ext_set_property * 17)(*[priority()] * 17)
+def chained(number: int) -> ctypes.Array[xe.drm_xe_ext_set_property]:
+    """Extensions that give a queue normal priority, each of which is followed by the next."""
+    chain = (xe.drm_xe_ext_set_property * number)(*[priority()] * number)
     for here, behind in itertools.pairwise(chain):
         here.base.next_extension = ctypes.addressof(behind)
+    return chain
+
+
+def long_chain(*_: object) -> Iterator[int]:
+    """One extension more than may be chained."""
+    chain = chained(LONGEST + 1)
     yield ctypes.addressof(chain)
 
 
@@ -141,6 +150,16 @@ def test_an_exec_queue_create_with_one_thing_wrong_makes_no_queue(
 ) -> None:
     """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and the file has no queue more."""
     wrong.prove(exec_queue_create)
+
+
+@behaviour("execq.create.extensions")
+@acts("ioctl")
+def test_as_many_extensions_as_may_be_chained_are_taken(plain_vm: Vm) -> None:
+    """EXEC_QUEUE_CREATE takes a chain of 16 extensions, and the queue works."""
+    chain = chained(LONGEST)
+    queue = plain_vm.queue(extensions=ctypes.addressof(chain))
+    queue.run(Batch().noop())
+    assert not queue.banned
 
 
 BIND_QUEUE = Table(
