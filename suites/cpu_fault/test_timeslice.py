@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: MIT
+"""After a GPU atomic moved memory to VRAM it stays there for a moment, so that the GPU gets something done.
+
+A CPU access within the timeslice waits; one after a move without an atomic does not (drm_pagemap.c:
+__drm_pagemap_migrate_to_ram, timeslice_expiration).
+"""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, returned, untested
+from fixtures.counters import DEBUGFS
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from gpu import Batch
+
+CHUNK = 1 << 21
+TIMESLICE = 0.2
+"""Seconds, set for a test that measures: long enough not to be the time of anything else."""
+
+pytestmark = needs("page-faults", "vram", "atomic")
+
+
+@pytest.fixture
+def long_timeslice(device) -> Iterator[None]:
+    """The driver's timeslice is TIMESLICE."""
+    file: Path = DEBUGFS / str(device.minor) / "atomic_svm_timeslice_ms"
+    try:
+        before = file.read_text()
+        file.write_text(f"{int(TIMESLICE * 1000)}\n")
+    except OSError as error:
+        untested("MACHINE:timeslice", f"the driver's timeslice cannot be set: {error}")
+    yield
+    file.write_text(before)
+
+
+@behaviour("cpu-fault.timeslice")
+@acts("store", "exec")
+@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_the_cpu_gets_the_sum_after_an_atomic(queue: Queue, memory, sentinel, size: int) -> None:
+    """A CPU access right after a GPU atomic completes, in the timeslice or after it, with the result of the atomic."""
+    buffer, start = memory(size, align=size), sentinel() & 0xFFFF
+    buffer.set_u32(0, start)
+    for turn in range(1, 4):
+        queue.run(Batch().atomic(buffer.address, "add", 5))
+        landed(buffer, 0, start + 6 * turn - 1)
+        buffer.set_u32(0, start + 6 * turn)
+
+
+@behaviour("cpu-fault.timeslice")
+@acts("store")
+@needs("debugfs", "root")
+def test_the_cpu_waits_for_the_end_of_the_timeslice(long_timeslice, queue: Queue, memory, sentinel) -> None:
+    """The first CPU access after a GPU atomic ends no earlier than the timeslice."""
+    buffer, start = memory(CHUNK, align=CHUNK), sentinel() & 0xFFFF
+    buffer.set_u32(0, start)
+    began = time.monotonic()
+    queue.run(Batch().atomic(buffer.address, "add", 1))
+    landed(buffer, 0, start + 1)
+    assert time.monotonic() - began > TIMESLICE / 2
+
+
+@behaviour("cpu-fault.no-timeslice-normal")
+@acts("cpu-fault")
+def test_a_move_without_an_atomic_has_no_timeslice(queue: Queue, memory, sentinel) -> None:
+    """A CPU access right after a GPU store gets the value; whether it waited is not judged."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    queue.store(buffer.address, value)
+    returned(buffer, 0, value.to_bytes(4, "little"))

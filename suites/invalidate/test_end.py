@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""How far an invalidation reaches: all GTs of a tile, VMs with scratch pages, processes that end."""
+
+import mmap
+import os
+import signal
+
+import pytest
+
+from fixtures import FAULTING, acts, behaviour, gpu_sees, in_child, landed, needs
+from fixtures.counters import Counters
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.gate import Gate
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+INVALIDATIONS = "svm_tlb_inval_count"
+
+pytestmark = needs("page-faults")
+
+
+@behaviour("invalidate.tlb-all-gts")
+@acts("load", "invalidate")
+@needs("media-gt", "debugfs", "svm-counters")
+def test_the_media_gt_is_told_as_well(queue: Queue, device, memory, sentinel, counters: Counters) -> None:
+    """One invalidation of a range that the primary GT of a tile uses counts one on each GT of that tile."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer.set_u32(0, value)
+    gpu_sees(queue, buffer.address, value)
+    gts = [gt.gt_id for gt in device.known_gts if gt.tile_id == 0]
+    before = {gt: counters.snapshot(gt) for gt in gts}
+    buffer.madvise(mmap.MADV_DONTNEED)
+    for gt in gts:
+        counters.rose(INVALIDATIONS, since=before[gt], by=1, gt=gt)
+        count("invalidate")
+    gpu_sees(queue, buffer.address, 0)
+
+
+@behaviour("invalidate.skip-flush-when-invalid", "gc.on-fault")
+@acts("invalidate", "load", "store")
+@needs("debugfs", "svm-counters")
+@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+def test_a_range_that_is_invalid_is_collected_too(
+    queue: Queue, memory, sentinel, counters: Counters, size: int
+) -> None:
+    """A range whose pages were dropped before it was unmapped leaves nothing: new memory is what the GPU uses."""
+    buffer = memory(size, align=size)
+    before = counters.snapshot()
+    queue.store(buffer.address, sentinel())
+    buffer.madvise(mmap.MADV_DONTNEED)
+    counters.rose(INVALIDATIONS, since=before)
+    count("invalidate")
+    before = counters.snapshot()
+    buffer.remap_fresh()
+    counters.still(INVALIDATIONS, since=before)
+    gpu_sees(queue, buffer.address, 0)
+    value = sentinel()
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("invalidate.scratch-vm-unbind")
+@acts("store", "load")
+@needs("xe2")
+def test_unmapped_memory_reads_as_scratch_in_a_vm_with_scratch(make_vm, memory, sentinel) -> None:
+    """In a VM with scratch pages a GPU load of memory that was unmapped and collected gives zeros, not the old data."""
+    vm: Vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+    vm.mirror()
+    queue, buffer, value = vm.queue(), memory(CHUNK, align=CHUNK), sentinel()
+    vm.prefetch(buffer.address, CHUNK)  # a store would go to the scratch page: there it does not fault
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+    address = buffer.address
+    buffer.munmap()
+    vm.unmap(address, CHUNK)
+    gpu_sees(queue, address, 0)
+
+
+@behaviour("invalidate.exit-group")
+@acts("store")
+def test_work_of_a_process_that_is_killed_ends_with_it(device, make_vm, memory, gate: Gate, sentinel) -> None:
+    """A batch of a process that was killed does nothing more, and the next process has engine and memory."""
+    shared, first = memory(PAGE, shared=True), sentinel()
+
+    def child() -> None:
+        vm = Vm(Device(device.path), FAULTING)
+        vm.mirror()
+        vm.queue().start(gate.hold(Batch().store_dword(shared.address, first)).store_dword(shared.address, 1))
+        gate.reached()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    ended = in_child(child)
+    assert ended.signal == signal.SIGKILL, ended
+    gate.open()
+    vm = make_vm(FAULTING)
+    vm.mirror()
+    value = sentinel()
+    vm.queue().store(shared.address + 8, value)  # on the same engine: it has done with the other batch
+    landed(shared, 8, value)
+    landed(shared, 0, first)
