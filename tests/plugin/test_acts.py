@@ -48,3 +48,19 @@ def test_acts_of_the_test_before_do_not_count(outcomes_of):
 def test_a_failure_stays_a_failure_whatever_was_done(outcomes_of):
     code = MARKS + '@acts("store")\ndef test_x():\n    assert 1 == 2\n'
     assert outcomes_of(code) == {"mock/bmg test_x": "FAIL"}
+
+
+def test_what_the_kernel_chose_is_the_message_of_a_pass(project):
+    code = (
+        "from fixtures.choices import chose\n" + MARKS + '@acts("store")\ndef test_x():\n    count("store")\n'
+    )
+    project.suite(
+        code
+        + "    chose('pad: accepted')\n    chose('pad: accepted')\n    chose('range: EINVAL')\n"
+        + MARKS
+        + '@acts("store")\ndef test_y():\n    count("store")\n'
+    )
+    assert project.run().ret == 0
+    results = project.results()
+    assert results["mock/bmg test_x"]["message"] == "chosen here: pad: accepted; range: EINVAL"
+    assert results["mock/bmg test_y"]["message"] is None
