@@ -97,7 +97,9 @@ def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, me
     assert buffer.bytes() == word.to_bytes(4, "little") * (pages * PAGE // 4)
     buffer.madvise(mmap.MADV_MERGEABLE)
     wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="the merging of the pages")
-    (KSM / "run").write_text("0")  # a fault takes merged pages apart: who merges on at full speed undoes it at once
+    (KSM / "run").write_text(
+        "0"
+    )  # a fault takes merged pages apart: who merges on at full speed undoes it at once
     gpu_finds(queue, {buffer.address + page * PAGE: word for page in range(pages)})
     queue.store(buffer.address + 8 * PAGE, value)
     landed(buffer, 8 * PAGE, value)
@@ -126,7 +128,10 @@ def test_pages_are_moved_between_nodes_under_the_gpu(queue: Queue, memory, senti
     for node in 1, 0, 1:
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
         buffer.bytes()  # only pages of system memory have a node
-        assert nodes_of(buffer, node) == {node}
+        # A page that somebody holds for a moment is told as busy, and stays (mm/migrate.c).
+        wait_until(
+            lambda node=node: nodes_of(buffer, node) == {node}, what=f"the move of all pages to node {node}"
+        )
         gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
         for offset, value in values.items():
             landed(buffer, offset, value)
