@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, untested
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, untested, wait_until
 from fixtures.bo import SYSTEM
 from fixtures.choices import chose
 from fixtures.counters import DEBUGFS
@@ -121,7 +121,7 @@ def test_a_device_atomic_needs_vram_where_the_bus_has_none(mirror_vm: Vm, buffer
 @acts("refusal", "store", "load")
 @needs("vram")
 def test_a_gpu_atomic_on_memory_for_the_cpu_fails(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
-    """With mode CPU a GPU atomic fails, is in the list of faults and changes nothing; loads and stores work."""
+    """With mode CPU a GPU atomic fails and changes nothing; loads and stores work."""
     start, value = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, "cpu")
@@ -130,9 +130,6 @@ def test_a_gpu_atomic_on_memory_for_the_cpu_fails(mirror_vm: Vm, buffer: Buffer,
     queue.store(buffer.address + 8, value)
     with refused(errno.EIO):
         add(queue, buffer.address + PAGE, sentinel())
-    (fault,) = mirror_vm.faults()
-    assert fault.address & ~(PAGE - 1) == buffer.address + PAGE
-    assert fault.access_type == xe.FAULT_ACCESS_TYPE_ATOMIC
     landed(buffer, 8, value)
     assert buffer.u32(PAGE) == start
     gpu_sees(mirror_vm.queue(), buffer.address + PAGE, start)
@@ -180,30 +177,53 @@ def test_an_integrated_gpu_does_atomics_in_place(
     landed(buffer, PAGE, (start + added) & MASK)
 
 
+def immovable(memory, kind: str) -> Buffer:
+    """Memory that cannot move to VRAM: shared, of a file or without one."""
+    if kind == "shared":
+        return memory(CHUNK, align=CHUNK, shared=True)
+    fd = os.memfd_create("svm-cts")
+    try:
+        os.ftruncate(fd, CHUNK)
+        return memory(CHUNK, align=CHUNK, shared=True, fd=fd)
+    finally:
+        os.close(fd)
+
+
 @behaviour("atomic.nonmigratable")
 @acts("refusal", "load", "store")
 @needs("vram")
 @pytest.mark.parametrize("kind", ["shared", "file"])
 def test_an_atomic_on_memory_that_cannot_move_fails(mirror_vm: Vm, memory, sentinel, kind: str) -> None:
-    """A GPU atomic in default mode on shared or file memory fails and is in the list of faults; other access works."""
-    fd = os.memfd_create("svm-cts") if kind == "file" else -1
-    try:
-        if fd >= 0:
-            os.ftruncate(fd, CHUNK)
-        buffer = memory(CHUNK, align=CHUNK, shared=True, fd=fd)
-    finally:
-        if fd >= 0:
-            os.close(fd)
-    start, value = sentinel(), sentinel()
+    """A GPU atomic in default mode on shared or file memory fails and changes nothing; other access works."""
+    buffer, start, value = immovable(memory, kind), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     queue = mirror_vm.queue()
     gpu_sees(queue, buffer.address + PAGE, start)
     with refused(errno.EIO):
         add(queue, buffer.address + PAGE, sentinel())
-    assert [fault.address & ~(PAGE - 1) for fault in mirror_vm.faults()] == [buffer.address + PAGE]
     mirror_vm.queue().store(buffer.address + 8, value)
     landed(buffer, 8, value)
     assert buffer.u32(PAGE) == start
+
+
+@behaviour("atomic.nonmigratable", "atomic.cpu-mode", "vm.getprop.only-failed-faults")
+@acts("refusal")
+@needs("vram")
+@pytest.mark.parametrize("why", ["shared", "file", "cpu"])
+def test_an_atomic_that_failed_is_in_the_list_of_faults(mirror_vm: Vm, memory, sentinel, why: str) -> None:
+    """The fault of an atomic that failed is listed once, with its address and as an atomic."""
+    if why == "cpu":
+        buffer = memory(CHUNK, align=CHUNK)
+        advise(mirror_vm, buffer, "cpu")
+    else:
+        buffer = immovable(memory, why)
+    queue = mirror_vm.queue()
+    gpu_sees(queue, buffer.address + PAGE, 0)
+    with refused(errno.EIO):
+        add(queue, buffer.address + PAGE, sentinel())
+    (fault,) = wait_until(mirror_vm.faults, what="the entry of the fault")
+    assert fault.address & ~(PAGE - 1) == buffer.address + PAGE
+    assert fault.access_type == xe.FAULT_ACCESS_TYPE_ATOMIC
 
 
 @behaviour("atomic.bo")

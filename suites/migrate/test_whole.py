@@ -94,7 +94,6 @@ def test_an_atomic_on_memory_that_is_held_fails(mirror_vm: Vm, buffer: Buffer, s
         queue = mirror_vm.queue()
         with refused(errno.EIO):
             queue.run(Batch().atomic(buffer.address, "add", added))
-        assert [fault.address & ~(PAGE - 1) for fault in mirror_vm.faults()] == [buffer.address]
         assert buffer.u32(0) == start
     mirror_vm.queue().run(Batch().atomic(buffer.address, "add", added))
     assert not buffer.present()
