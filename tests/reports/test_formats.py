@@ -185,6 +185,14 @@ def test_kcidb_takes_any_text(tmp_path: Path) -> None:
     Kcidb.validate(json.loads(kcidb(hostile(tmp_path), LEDGER)))
 
 
+def test_kcidb_has_the_end_of_what_is_too_long_for_it(tmp_path: Path) -> None:
+    long = streams.result(outcome="FAIL", longrepr="begin" + "x" * 20_000, transcript="the end")
+    path = streams.write(tmp_path / "r.jsonl", streams.run(), long, streams.end())
+    document = json.loads(kcidb(merge([read(path)]), LEDGER))
+    Kcidb.validate(document)
+    assert document["tests"][0]["log_excerpt"].endswith("the end")
+
+
 def test_a_waiver_is_an_issue_and_what_it_excuses_an_incident(tmp_path: Path) -> None:
     document = json.loads(kcidb(made(tmp_path, "waived", waivers=WAIVER), LEDGER))
     (issue,), (incident,) = document["issues"], document["incidents"]

@@ -283,3 +283,7 @@ def test_a_run_that_failed_for_no_reason_that_it_gives_is_refused(tmp_path: Path
     run = read(streams.write(tmp_path / "r.jsonl", *golden_runs.good()[:-1], streams.end(exit=1)))
     (refusal,) = judge(run, today=TODAY).refusals
     assert refusal.what == "the run ended with exit status 1, and no result says why"
+
+
+def test_a_waiver_that_excuses_something_may_pass_elsewhere(tmp_path: Path) -> None:
+    assert not judged(tmp_path, "waived", WAIVER.replace("mock/b*", "mock/*")).refusals
