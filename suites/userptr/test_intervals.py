@@ -10,12 +10,14 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, intervals, kinds, needs, refused
+from fixtures import QueueError, acts, behaviour, gpu_sees, intervals, kinds, needs, refused
+from fixtures.choices import chose
 from fixtures.intervals import CUTTING, EXACT, INSIDE, MIDDLE, RIGHT, ROOM, Interval, Relation, each_relation
 from fixtures.kinds import KINDS, Kind, each_kind
 from fixtures.layout import Layout
 from fixtures.memory import MREMAP_DONTUNMAP, PROT_READ, READ_WRITE, Buffer, reserve
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from gpu import Batch
 from ioctl import xe
 
 MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
@@ -105,6 +107,28 @@ def test_the_next_exec_finds_new_memory_in_a_hole(make_bound, kind: Kind, relati
     bound.buffer.munmap(bound.offset(cut), cut.size)
     bound.buffer.map_again(bound.offset(cut), cut.size)
     bound.layout.cleared(bound.buffer, cut)
+    bound.layout.check()
+
+
+@behaviour("userptr.hole-seen-by-exec")
+@acts("exec", "load")
+@intervals.relations(*CUTTING, EXACT)
+def test_a_hole_that_an_exec_met_is_filled_or_not(make_bound, sentinel, relation: Relation) -> None:
+    """Whether a binding is usable again after an EXEC met a hole in its memory is recorded; a new binding always is."""
+    bound = make_bound(PLAIN)
+    (cut,) = bound.mapping.common(relation.to(bound.mapping))
+    bound.buffer.munmap(bound.offset(cut), cut.size)
+    bound.vm.queue().run(Batch().noop())
+    bound.buffer.map_again(bound.offset(cut), cut.size)
+    bound.layout.cleared(bound.buffer, cut)
+    before, value = bound.buffer.bytes(), sentinel()
+    try:
+        bound.vm.queue().store(AT + 64, value)
+        chose("the old binding: usable")
+    except QueueError:
+        chose("the old binding: lost")
+        assert bound.buffer.bytes() == before
+    bound.vm.map_userptr(AT, bound.mapping.start, bound.mapping.size)
     bound.layout.check()
 
 
