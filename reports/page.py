@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,7 @@ from reports.looks import LOOKS, NOTHING, look
 from reports.merge import Report
 from reports.stream import Run, environments_of, label
 from reports.trend import HEIGHT, WIDTH, trend
-from reports.verdict import Cell, Matrix, Row, failures
+from reports.verdict import UNLISTED, Cell, Matrix, Row, failures
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_TEXT = 20_000
@@ -36,9 +37,10 @@ MAX_TEXTS = 8_000_000
 
 @dataclass(frozen=True, slots=True)
 class _Line:
-    """One row as the template needs it: with a number that makes its anchors."""
+    """One row as the template needs it: with the anchor that leads to it."""
 
-    number: int
+    anchor: str
+    """The id of the behaviour, so that a link into the report says what it is about."""
     behaviour: Behaviour
     cells: tuple[Cell, ...]
     bad: bool
@@ -70,7 +72,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
     }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     lines = _lines(matrix)
-    anchors = {line.behaviour.id: line.number for area in lines for line in area}
+    anchors = {line.behaviour.id: line.anchor for area in lines for line in area}
     columns = {environment.name: column for column, environment in enumerate(matrix.environments)}
     return environment.get_template("page.html").render(
         report=report,
@@ -105,21 +107,18 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
 
 
 def _lines(matrix: Matrix) -> list[list[_Line]]:
-    number = 0
-    areas = []
-    for _, _, rows in matrix.areas:
-        lines = []
-        for row in rows:
-            lines.append(_line(number, row))
-            number += 1
-        areas.append(lines)
-    return areas
+    numbers = itertools.count()
+    return [
+        # An id that the ledger does not have may be any text.
+        [_line(f"unlisted-{next(numbers)}" if name == UNLISTED else row.behaviour.id, row) for row in rows]
+        for name, _, rows in matrix.areas
+    ]
 
 
-def _line(number: int, row: Row) -> _Line:
+def _line(anchor: str, row: Row) -> _Line:
     reasons = {cell.why for cell in row.cells}
     return _Line(
-        number=number,
+        anchor=anchor,
         behaviour=row.behaviour,
         cells=row.cells,
         bad=any(outcome.bad for outcome in row.outcomes),
@@ -128,14 +127,14 @@ def _line(number: int, row: Row) -> _Line:
     )
 
 
-def _homes(areas: list[list[_Line]]) -> dict[int, int]:
+def _homes(areas: list[list[_Line]]) -> dict[int, str]:
     """For each result (by identity) the row that shows its long texts; its other rows refer to that one."""
-    homes: dict[int, int] = {}
+    homes: dict[int, str] = {}
     for lines in areas:
         for line in lines:
             for cell in line.cells:
                 for result in cell.results:
-                    homes.setdefault(id(result), line.number)
+                    homes.setdefault(id(result), line.anchor)
     return homes
 
 

@@ -9,7 +9,7 @@
   const texts = new Map();
   const textOf = (row) => {
     if (!texts.has(row)) {
-      texts.set(row, document.getElementById("d" + row.id.slice(1)).textContent.toLowerCase());
+      texts.set(row, document.getElementById(row.id.slice("row-".length)).textContent.toLowerCase());
     }
     return texts.get(row);
   };

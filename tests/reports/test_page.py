@@ -206,3 +206,8 @@ def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
     said = write_all(streams.write(tmp_path / "results.jsonl"), tmp_path / "out")
     assert "no test ran" in said
     assert "No test ran." in (tmp_path / "out" / "index.html").read_text(encoding="utf-8")
+
+
+def test_a_link_to_a_behaviour_is_its_id(tmp_path: Path, ledger: Ledger) -> None:
+    document = Document(render(tmp_path, ledger, *mixed()))
+    assert {"bind.one", "bind.one-0", "row-bind.one"} <= set(document.attributes("id"))
