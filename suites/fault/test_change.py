@@ -38,7 +38,7 @@ def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, s
 
 @behaviour("fault.gc-before-lookup")
 @acts("fault")
-@needs("debugfs")
+@needs("svm-counters")
 def test_a_fault_right_after_munmap_makes_a_range_of_the_new_mapping(
     queue: Queue, memory, sentinel, counters
 ) -> None:

@@ -195,7 +195,7 @@ def test_the_upper_half_of_the_address_space_is_out_of_reach(mirror_vm: Vm, memo
 
 @behaviour("range.no-mixed-svm")
 @acts("fault", "load", "store")
-@needs("vram", "debugfs")
+@needs("vram", "svm-counters")
 @pytest.mark.parametrize("part", ["first", "last", "both-ends", "every-other"])
 def test_a_range_found_in_two_places_ends_in_one(
     make_vm, memory, sentinel, cut, counters: Counters, part: str
