@@ -2,13 +2,14 @@
 """The lists: which tests must not pass under a defect. One file each in claims/, written to be reviewed.
 
 A line is a test: file::function for all its cases, or file::function[case]. A line ``except TEST: why`` is a
-test that a rule would want in the list, and why it may pass (or cannot be run) all the same. ``#`` begins a
-comment.
+test that a rule would want in the list, and why it may pass (or cannot be run) all the same; ``*`` in it is any text.
+``#`` begins a comment.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
@@ -36,12 +37,21 @@ class Claims:
 
     def reason(self, test: Test) -> str | None:
         """Why it is excepted, if it is."""
-        return self.exceptions.get(test.id, self.exceptions.get(test.function))
+        why = self.exceptions.get(test.id, self.exceptions.get(test.function))
+        if why is not None:
+            return why
+        return next((why for name, why in self.exceptions.items() if "*" in name and fits(name, test)), None)
 
     def unknown(self, tests: Collection[Test]) -> list[str]:
         """Names that no test has."""
         known = {name for test in tests for name in (test.id, test.function)}
-        return [name for name in (*self.tests, *self.exceptions) if name not in known]
+        missing = [name for name in (*self.tests, *self.exceptions) if name not in known]
+        return [name for name in missing if not ("*" in name and any(fits(name, test) for test in tests))]
+
+
+def fits(pattern: str, test: Test) -> bool:
+    """Whether a test has a name with text for each ``*``: brackets are brackets, as node ids are full of them."""
+    return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), test.id) is not None
 
 
 def path_of(defect: str) -> Path:

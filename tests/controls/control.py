@@ -110,8 +110,8 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
     # A case that no platform here can run does not stand in the way of its function.
     ran = [test for test in tests if test.id not in results or not results[test.id].elsewhere]
     names = claims.collapse({test.id for test in noticing}, ran)
-    known = {name for test in tests for name in (test.id, test.function)}
-    exceptions = {name: why for name, why in kept.exceptions.items() if name in known}
+    gone = set(kept.unknown(tests))
+    exceptions = {name: why for name, why in kept.exceptions.items() if name not in gone}
     for test in candidates:
         if rule and test not in noticing and (why := _cannot_show(results[test.id])):
             exceptions[test.id] = f"[{why}]"

@@ -43,6 +43,16 @@ def test_an_exception_takes_a_case_out_of_its_function() -> None:
     assert listed.reason(case("test_f[2]")) == "it is odd"
 
 
+def test_an_exception_may_be_for_all_cases_with_something_in_their_name() -> None:
+    listed = parse(
+        "suites/a/test_a.py::test_f\nexcept suites/a/test_a.py::test_f[*-shared]: the same page\n", "x"
+    )
+    assert listed.covers(case("test_f[left-private]"))
+    assert not listed.covers(case("test_f[left-shared]"))
+    assert listed.unknown([case("test_f[left-private]")]) == ["suites/a/test_a.py::test_f[*-shared]"]
+    assert not listed.unknown([case("test_f[left-shared]")])
+
+
 @pytest.mark.parametrize("line", ["except a::b", "except a::b:", "except a::b: "])
 def test_an_exception_needs_a_reason(line: str) -> None:
     with pytest.raises(ValueError, match=r"x\.txt: no reason for an exception: except a::b"):
