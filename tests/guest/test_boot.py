@@ -3,11 +3,9 @@
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -97,36 +95,79 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
+VOCABULARY = """
+areas: {demo: "Demonstration"}
+kinds: {must: has to}
+needs: {}
+observable: {errno: return value}
+"""
+LEDGER = """
+- id: demo.works
+  title: it works
+  kind: must
+  statement: A thing that is asked to work works.
+  sources: ["drivers/demo.c:demo"]
+  since: '6.8'
+  observable: [errno]
+"""
 TESTS = """
 import os, pathlib, time
-def test_first(): assert os.path.exists("/dev/dri/renderD128")
-def test_panic(): pathlib.Path("/proc/sysrq-trigger").write_text("c")
-def test_between(): assert os.uname().nodename == "guest"
+import pytest
+from fixtures import acts, behaviour
+from fixtures.counting import count
+
+pytestmark = [behaviour("demo.works"), acts("ioctl"), pytest.mark.timeout(100)]
+
+def test_first():
+    assert os.path.exists("/dev/dri/renderD128")
+    count("ioctl")
+
+def test_panic():
+    pathlib.Path("/proc/sysrq-trigger").write_text("c")
+
+def test_between():
+    assert os.uname().nodename == "guest"
+    count("ioctl")
+
 def test_killed():
     pathlib.Path(os.environ["SVMCTS_SCRATCH"], "kill me").touch()
     time.sleep(60)
-def test_last(): assert os.path.exists("/dev/dri/renderD128")
+
+def test_last():
+    assert os.path.exists("/dev/dri/renderD128")
+    count("ioctl")
 """
 
 
 @pytest.fixture
-def inside() -> Iterator[Path]:
-    """A file of tests below the project's conftest.py."""
-    directory = Path(tempfile.mkdtemp(prefix="boot-", dir=RUNS.parent))
-    file = directory / "test_inside.py"
-    file.write_text(TESTS)
-    yield file
-    shutil.rmtree(directory)
+def project(tmp_path: Path) -> Path:
+    """A small project with the suite's plugin."""
+    files = {
+        "pytest.ini": f"[pytest]\npythonpath = {PROJECT}\naddopts = --import-mode=importlib\n",
+        "conftest.py": (PROJECT / "conftest.py").read_text(),
+        "behaviours/vocabulary.yaml": VOCABULARY,
+        "behaviours/demo.yaml": LEDGER,
+        "behaviours/untested.yaml": "[]\n",
+        "suites/demo/test_inside.py": TESTS,
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
 
 
-def test_a_guest_that_dies_costs_one_test(kernel: str, tmp_path: Path, inside: Path) -> None:
+def test_a_guest_that_dies_costs_one_test(kernel: str, project: Path) -> None:
     """One test ends the kernel, and during another QEMU is killed: each is blamed, and the rest goes on."""
     command = [sys.executable, "-m", "pytest", "--guest", kernel, "-p", "no:cacheprovider"]
     before = set(RUNS.glob("*/*"))
     with subprocess.Popen(
-        [*command, f"--results={tmp_path / 'out'}", str(inside)],
-        cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    ) as process:  # fmt: skip
+        command,
+        cwd=project,
+        env={**os.environ, "PYTHONPATH": str(PROJECT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
         end = time.monotonic() + DEADLINE_S
         while not (
             found := [path for path in set(RUNS.glob("*/*")) - before if (path / "scratch/kill me").exists()]
@@ -140,7 +181,7 @@ def test_a_guest_that_dies_costs_one_test(kernel: str, tmp_path: Path, inside: P
         ]
         os.kill(qemu_id, signal.SIGKILL)
         output, _ = process.communicate(timeout=DEADLINE_S)
-    events = [json.loads(line) for line in (tmp_path / "out/results.jsonl").read_text().splitlines()]
+    events = [json.loads(line) for line in (project / "reports/out/results.jsonl").read_text().splitlines()]
     results = {event["test"].partition("::")[2]: event for event in events if event["event"] == "result"}
     assert {name: event["outcome"] for name, event in results.items()} == {
         "test_first": "PASS", "test_panic": "ERROR", "test_between": "PASS", "test_killed": "ERROR", "test_last": "PASS"
