@@ -31,7 +31,10 @@ def _parser() -> argparse.ArgumentParser:
         usage="svmcts mock [--platform NAME] [--level VERSION] [--defect NAME] [--verbose] -- COMMAND...",
     )
     parser.add_argument(
-        "--platform", default="bmg", metavar="NAME", help="lnl, bmg (default), bmg2, bmg2-far, bmg3-chain, pvc"
+        "--platform",
+        default="bmg",
+        metavar="NAME",
+        help="lnl, bmg (default), bmg2, bmg2-far, bmg3-chain, pvc",
     )
     parser.add_argument(
         "--level", default="7.3", metavar="VERSION", help="kernel whose behaviour is shown (7.3)"
