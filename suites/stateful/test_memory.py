@@ -107,17 +107,21 @@ class Memory(machine.Machine):
         self.run(f"buffer.munmap({part.text})")
         self.leave(part)
 
-    @rule(part=PARTS, to=PLACES)
-    def mremap(self, part: Part, to: int) -> None:
-        target = Part(to, part.count)
-        if to + part.count > PAGES or set(part.pages) & set(target.pages) or not self.one_mapping(part):
+    @rule(part=PARTS, to=st.sampled_from([0, 16, 512, 528, 1000]), who=WHO)
+    def mremap(self, part: Part, to: int, who: str) -> None:
+        """Move memory that a GPU has just stored to."""
+        target = Part(min(to, PAGES - part.count), part.count)
+        if set(part.pages) & set(target.pages) or not self.one_mapping(part):
             return
+        self.words[part.first] = self.value()
+        self.run(f"{who}.store(buffer.address + {part.first * PAGE:#x}, {self.words[part.first]:#x})")
         self.run(
             f"mremap(buffer.address + {part.first * PAGE:#x}, {part.count * PAGE:#x}, {part.count * PAGE:#x}, "
-            f"MREMAP_MAYMOVE | MREMAP_FIXED, buffer.address + {to * PAGE:#x})"
+            f"MREMAP_MAYMOVE | MREMAP_FIXED, buffer.address + {target.first * PAGE:#x})"
         )
-        moved = {page - part.first + to: self.mapped[page] for page in part.pages}
-        words = {page - part.first + to: self.words[page] for page in part.pages if page in self.words}
+        distance = target.first - part.first
+        moved = {page + distance: self.mapped[page] for page in part.pages}
+        words = {page + distance: self.words[page] for page in part.pages if page in self.words}
         self.leave(part)
         self.leave(target)
         self.mapped |= moved
