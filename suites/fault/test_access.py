@@ -2,13 +2,14 @@
 """GPU page faults that are served: the GPU and the CPU see one memory (xe_svm.c: xe_svm_handle_pagefault)."""
 
 import ctypes
+import errno
 import mmap
 import os
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs
-from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
 from fixtures.queue import Queue
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
@@ -87,19 +88,7 @@ def test_an_ordinary_allocation_is_usable(queue: Queue, sentinel) -> None:
     value = sentinel()
     queue.store(ctypes.addressof(block) + 32 * 4, value)
     assert (block[31], block[33]) == beside
-    landed_value = block[32]
-    assert landed_value == value
-    landed(_Words(block), 32 * 4, value)
-
-
-class _Words:
-    """A ctypes array with the one method of Buffer that ``landed`` needs."""
-
-    def __init__(self, words: ctypes.Array[ctypes.c_uint32]) -> None:
-        self._words = words
-
-    def u32(self, offset: int) -> int:
-        return self._words[offset // 4]
+    landed(Buffer(ctypes.addressof(block), ctypes.sizeof(block)), 32 * 4, value)
 
 
 @behaviour("fault.shared-anon")
@@ -196,10 +185,6 @@ def test_a_fault_maps_a_chunk_and_not_the_whole_mapping(queue: Queue, memory, se
 @acts("store", "refusal")
 def test_memory_made_writable_again_is_usable_by_a_new_queue(mirror_vm: Vm, memory, sentinel) -> None:
     """After mprotect(PROT_READ) a GPU store fails; after mprotect back it lands, and the data was kept."""
-    import errno
-
-    from fixtures import refused
-
     buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
     landed(buffer, 0, first)
