@@ -5,8 +5,8 @@ What the operation hits the GPU loses before the call returns, and nothing else:
 for GPU and CPU, although the ranges that were cut are taken from the GPU as a whole (drm_gpusvm.c: DOC Partial
 Unmapping).
 
-Memory is three ranges long here. The operations lie to the middle one as intervals can: to its left or right end, in
-its middle, across an end, around it, exactly on it, or on its neighbour.
+Memory is three ranges long here, or six of huge pages. The operations lie to the middle of it as intervals
+can: to its left or right end, inside, across an end, around it, exactly on it, or beside it.
 """
 
 import errno
@@ -47,7 +47,7 @@ from fixtures.vm import Vm
 from gpu import Batch
 
 PIECES = {"4K": 1 << 12, "64K": 1 << 14, "2M": 1 << 19}
-"""Bytes of a quarter of a range; there is no quarter of a page, so four ranges of 4 KiB stand for one."""
+"""Bytes of a quarter of a range; a page has no quarter, so four ranges of 4 KiB stand for one."""
 
 INSIDE = 16
 """Where in a piece the value is."""
@@ -98,6 +98,8 @@ class Cut:
     """What goes."""
     values: dict[int, int]
     """What the GPU stored into each piece, by address."""
+    range: int
+    """Bytes of a range."""
 
     @property
     def offset(self) -> int:
@@ -122,10 +124,9 @@ class Cut:
     @property
     def apart(self) -> dict[int, int]:
         """The values in ranges that the part does not touch."""
-        size = self.buffer.size // 3
+        start, size = self.buffer.address, self.range
         first, last = self.offset // size, (self.offset + self.size - 1) // size
-        numbers = {at: (at - self.buffer.address) // size for at in self.values}
-        return {at: value for at, value in self.values.items() if not first <= numbers[at] <= last}
+        return {at: value for at, value in self.values.items() if not first <= (at - start) // size <= last}
 
     def check(self, values: dict[int, int]) -> None:
         """GPU and CPU find these values at these addresses."""
@@ -144,13 +145,13 @@ class Cut:
 def cut(request: pytest.FixtureRequest, mirror_vm: Vm, queue: Queue, memory: Callable, sentinel) -> Cut:
     """See Cut; parametrised by kind of memory, size of a piece, and relation of the part to the middle range."""
     kind, piece, relation = request.param
-    size = PARTS * piece
-    buffer = memory(3 * size, align=size, kind=kind)
-    middle = Interval(buffer.address + size, buffer.address + 2 * size)
+    size = piece if kind is HUGETLB else PARTS * piece  # of a range, or of four that are a page each
+    buffer = memory(PARTS * piece + 2 * size, align=size, kind=kind)
+    middle = Interval(buffer.address + size, buffer.end - size)
     values = {at + INSIDE: sentinel() for at in range(buffer.address, buffer.end, piece)}
     queue.store_all(values)
     gpu_finds(queue, values)
-    return Cut(mirror_vm, queue, buffer, kind, relation.to(middle), values)
+    return Cut(mirror_vm, queue, buffer, kind, relation.to(middle), values, size)
 
 
 @behaviour("notifier.unmap-event", "invalidate.partial-munmap-keeps-rest")
