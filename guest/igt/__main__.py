@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         help="run N subtests of each family of look-alikes (%(default)s)")  # fmt: skip
     add("--all", action="store_const", dest="sample", const=None, help="run all of them, which takes hours")
     add("--seed", type=int, default=1, help="of the sample (%(default)s)")
-    add("--timeout", type=float, default=120.0, metavar="SECONDS", help="for one subtest (%(default)s)")
+    add("--timeout", type=float, default=300.0, metavar="SECONDS", help="for one subtest (%(default)s)")
     add("--report", action="store_true", help="run nothing, write the table of the results that are there")
     add("--list", action="store_true", help="print the subtests, and run nothing")
     return made

@@ -37,6 +37,7 @@ SHADER = "arbitrary shader"
 KERNEL = "kernel finding"
 CONFIG = "kernel configuration"
 IGT = "IGT's own bug"
+SLOW = "slow without KVM"
 
 REASONS: tuple[Reason, ...] = (
     Reason(PF_ONLY, "xe_query@*cs-cycles", SKIP, "query_engine_cycles_supported",
@@ -53,6 +54,8 @@ REASONS: tuple[Reason, ...] = (
         "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
     Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
         "runs a shader of its own making: the model executes commands, not shaders"),
+    Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "",
+        "moves gigabytes to measure how long that takes; it says how far it came"),
 )  # fmt: skip
 
 
