@@ -124,11 +124,9 @@ def references() -> int:
 
 @behaviour("md.module-pinned")
 @acts("load")
-@pytest.mark.parametrize("gone", [False, True], ids=["there", "unbound"])
-def test_memory_in_vram_holds_the_driver(
-    open_device, devices: list[Device], unplug, memory, sentinel, gone: bool
-) -> None:
+def test_memory_in_vram_holds_the_driver(open_device, devices: list[Device], memory, sentinel) -> None:
     """While memory is in VRAM the module is held, though what put it there is closed; without memory it is let go."""
+    # To unbind the device in this state may take the kernel along: see docs/findings.md.
     device, buffer, value = open_device(devices[1].path), memory(CHUNK, align=CHUNK), sentinel()
     vm = Vm(device, FAULTING)
     vm.mirror()
@@ -138,9 +136,5 @@ def test_memory_in_vram_holds_the_driver(
     device.close()
     assert not buffer.present()
     held = references()
-    if gone:
-        with unplug(devices[1]):
-            assert buffer.present()
-            wait_until(lambda: references() < held, what="the release of the module")
     assert buffer.u32(0) == value
     wait_until(lambda: references() < held, what="the release of the module")

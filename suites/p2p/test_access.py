@@ -3,7 +3,7 @@
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, returned
+from fixtures import acts, behaviour, gpu_sees, known, landed, needs, returned
 from fixtures.counters import Counters
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
@@ -165,6 +165,7 @@ def test_a_copy_between_the_gpus_does_not_pass_through_system_memory(
     assert buffer.bytes() == data
 
 
+@known("Memory of a peer behind its small BAR is read wrong", first="7.0")
 @behaviour("p2p.small-bar")
 @acts("load", "store")
 @needs("small-bar")
