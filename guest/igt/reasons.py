@@ -54,7 +54,7 @@ REASONS: tuple[Reason, ...] = (
         "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
     Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
         "runs a shader of its own making: the model executes commands, not shaders"),
-    Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "",
+    Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "^",
         "moves gigabytes to measure how long that takes; it says how far it came"),
 )  # fmt: skip
 
