@@ -37,6 +37,10 @@ observed = needs("device-pages", "root")
 """For tests that look at the descriptors."""
 
 
+STARTS_LOUDLY = pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering")
+"""7.0 warns whenever the driver starts on a virtual function."""
+
+
 def pressure() -> None:
     """The kernel frees what it can make again."""
     Path("/proc/sys/vm/drop_caches").write_text("2")
@@ -317,6 +321,7 @@ def test_advice_keeps_the_descriptors_of_the_device_that_it_names(
 @behaviour("pml.remove-no-crash", "pml.unbind-direct-destroy", "pml.revoke-on-offline")
 @acts("cpu-fault", "load")
 @needs("driver-unbind", "root")
+@STARTS_LOUDLY
 @pytest.mark.timeout(60)
 def test_the_driver_goes_while_memory_is_in_vram(device: Device, mirror_vm: Vm, unplug, memory, rng) -> None:
     """When the driver is taken from a device that has memory in VRAM, the process keeps its data, and all else goes."""
@@ -336,6 +341,7 @@ def test_the_driver_goes_while_memory_is_in_vram(device: Device, mirror_vm: Vm, 
 @behaviour("pml.remove-no-crash")
 @acts("load")
 @needs("driver-unbind", "root")
+@STARTS_LOUDLY
 @pytest.mark.timeout(60)
 def test_a_device_that_is_back_works(
     device: Device, mirror_vm: Vm, unplugged, memory, open_device, sentinel

@@ -22,7 +22,7 @@ MODES = pytest.mark.parametrize(
 
 
 def used(vm: Vm, region: int) -> int:
-    """Bytes in use of a VRAM region."""
+    """Bytes in use of a VRAM region. Counts the act "query"."""
     return vm.device.region(region).used
 
 
@@ -31,7 +31,7 @@ def used(vm: Vm, region: int) -> int:
 @needs("vram")
 @MODES
 def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None:
-    """PREFETCH of an object moves it to the region and back, and its data is right; -1 is VRAM if it may be there."""
+    """PREFETCH of an object moves it to the region and back, and its data is right."""
     vm = make_vm(mode)
     region = vm.device.vram[0]
     free = used(vm, region)  # page tables will be there too, but not SIZE of them
@@ -39,7 +39,7 @@ def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None
     mapped, queue = made.map(), vm.queue()
     vm.map(made, AT)
     mapped.set_u32(0, value)
-    for target in (0, region, 0, CONSULT, 0):
+    for target in (0, region, 0, region, 0):
         vm.prefetch(AT, SIZE, target)
         if target == 0:
             wait_until(lambda: used(vm, region) < free + SIZE, what="the release of VRAM")
@@ -55,7 +55,7 @@ def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None
 @acts("refusal", "load")
 @MODES
 def test_an_object_does_not_move_where_it_may_not_be(make_vm, bo, sentinel, mode: int) -> None:
-    """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own, and -1, it succeeds."""
+    """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own it succeeds."""
     vm, value = make_vm(mode), sentinel()
     regions = [0, *vm.device.vram]
     for own in regions:
@@ -68,11 +68,33 @@ def test_an_object_does_not_move_where_it_may_not_be(make_vm, bo, sentinel, mode
                 continue
             with refused(errno.EINVAL):
                 vm.bind(PREFETCH, addr=AT, range=SIZE, region=target)
-        vm.prefetch(AT, SIZE, CONSULT)
         gpu_sees(vm.queue(), AT, value)
         vm.unmap(AT, SIZE)
     with refused(errno.EINVAL):
         vm.bind(PREFETCH, addr=AT, range=SIZE, region=max(regions) + 1)
+
+
+@behaviour("prefetch.bo-consult")
+@acts("load")
+@MODES
+@pytest.mark.parametrize(
+    "places", ["system", pytest.param("vram", marks=needs("vram")), pytest.param("both", marks=needs("vram"))]
+)
+def test_an_object_goes_to_vram_if_nobody_says_where(make_vm, bo, sentinel, mode: int, places: str) -> None:
+    """PREFETCH of an object to region -1 moves it to VRAM if it may be there, and else leaves it where it is."""
+    vm, value = make_vm(mode), sentinel()
+    region, *_ = *vm.device.vram, 0
+    free = used(vm, region) if region else 0
+    made = bo(SIZE, placement={"system": SYSTEM, "vram": 1 << region, "both": SYSTEM | 1 << region}[places])
+    made.map().set_u32(0, value)
+    vm.map(made, AT)
+    if places == "both":
+        vm.prefetch(AT, SIZE, 0)
+        wait_until(lambda: used(vm, region) < free + SIZE, what="the release of VRAM")
+    vm.prefetch(AT, SIZE, CONSULT)
+    if region:
+        assert (used(vm, region) >= free + SIZE) == (places != "system")
+    gpu_sees(vm.queue(), AT, value)
 
 
 @behaviour("prefetch.bo-purgeable")
