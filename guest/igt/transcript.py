@@ -22,7 +22,7 @@ REASONS = (
 )
 """What says why, the best first."""
 OUTCOMES = {"SUCCESS": "pass", "SKIP": "skip", "FAIL": "fail", "TIMEOUT": "timeout", "CRASH": "crash"}
-KEPT = 40
+KEPT = 200
 """Lines that are kept of a subtest's output: the last ones."""
 
 
