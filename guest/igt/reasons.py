@@ -54,6 +54,9 @@ REASONS: tuple[Reason, ...] = (
         "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
     Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
         "runs a shader of its own making: the model executes commands, not shaders"),
+    Reason(SLOW, "xe_exec_threads@*-userptr-invalidate-race", FAIL, "^",
+        "another thread replaces the memory without a pause, and the kernel gives up pinning it after one second "
+        "(EBUSY; drm_gpusvm.c, HMM_RANGE_DEFAULT_TIMEOUT)"),
     Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "^",
         "moves gigabytes to measure how long that takes; it says how far it came"),
 )  # fmt: skip
