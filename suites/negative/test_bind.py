@@ -7,7 +7,7 @@ from errno import EFAULT, EINVAL, ENOBUFS, ENOENT
 
 import pytest
 
-from fixtures import behaviour, needs
+from fixtures import behaviour, needs, wait_until
 from fixtures.memory import PAGE
 from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
 from fixtures.vm import Vm
@@ -522,15 +522,20 @@ def test_a_bind_with_a_wrong_sync_binds_nothing(bind_and_signal: Call, wrong: Ro
 
 @pytest.fixture
 def bind_and_write_fence(bind, plain_vm, bo, memory, sentinel):
-    """MAP of an object that writes a user fence."""
-    handle, fence = bo(BLOCK).handle, memory(PAGE)
+    """MAP of an object that writes a user fence; an unbind before that would give EBUSY."""
+    handle, fence, values = bo(BLOCK).handle, memory(PAGE), [0]
 
     def sync() -> xe.drm_xe_sync:
+        values.append(sentinel())
         return xe.drm_xe_sync(
-            type=syncs.USER_FENCE, flags=syncs.SIGNAL, addr=fence.address, timeline_value=sentinel()
+            type=syncs.USER_FENCE, flags=syncs.SIGNAL, addr=fence.address, timeline_value=values[-1]
         )
 
-    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, sync=sync)
+    def undo() -> None:
+        wait_until(lambda: fence.u64(0) == values[-1], what="the user fence of the bind")
+        plain_vm.unmap(AREA, BLOCK)
+
+    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, undo=undo, sync=sync)
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.fence_rows(bind=True), elsewhere=("sync.timeline_value",)).rows
