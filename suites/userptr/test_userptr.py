@@ -3,10 +3,11 @@
 
 import errno
 import os
+import threading
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
 from fixtures.memory import PAGE, PROT_READ
 from fixtures.process import in_child
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
@@ -272,8 +273,6 @@ def test_a_child_keeps_its_own_copy(make_vm, memory, sentinel, mode: int) -> Non
         os.read(told[0], 1)
         return buffer.u32(0)
 
-    import threading
-
     ended = []
     thread = threading.Thread(target=lambda: ended.append(in_child(child)))
     thread.start()
@@ -312,8 +311,6 @@ def test_a_running_batch_survives_that_its_memory_is_replaced(lr_vm: Vm, memory,
         .store_dword(AT, value)
         .end()
     )
-    from fixtures import wait_until
-
     wait_until(lambda: gate.u32(64) == running, what="the start of the batch")
     buffer.remap_fresh()
     gate.set_u32(0, go)
