@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, landed, needs, refused
+from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, known, landed, needs, refused
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
@@ -22,6 +22,7 @@ from fixtures.queue import Queue
 from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
+from ioctl import xe
 from suites.race.meanwhile import meanwhile
 
 CHUNK = 1 << 21
@@ -208,19 +209,13 @@ def test_both_sides_store_into_one_word(queue: Queue, memory, sentinel) -> None:
     landed(buffer, 0, value)
 
 
-@behaviour("race.fork-vs-fault")
-@acts("store")
-@needs("fork-events")
-def test_a_child_of_fork_has_a_snapshot_of_each_page(queue: Queue, memory, gate: Gate, sentinel) -> None:
-    """Fork while a batch runs: the child has what was stored before and nothing that comes after, the parent all."""
-    buffer = memory(CHUNK, align=CHUNK)
+def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel) -> None:
+    """Fork between two stores of a batch into each of eight places: the child has what the first ones stored."""
     places = range(0, CHUNK, CHUNK // 8)
     before = {offset: sentinel() for offset in places}
     after = {offset: sentinel() for offset in places}
-    batch = Batch()
-    for offset, value in before.items():
-        batch.store_dword(buffer.address + offset, value)
-    gate.hold(batch)
+    queue.store_all({buffer.address + offset: value for offset, value in before.items()})
+    batch = gate.hold(Batch())
     for offset, value in after.items():
         batch.store_dword(buffer.address + offset, value)
     job = queue.start(batch)
@@ -235,6 +230,29 @@ def test_a_child_of_fork_has_a_snapshot_of_each_page(queue: Queue, memory, gate:
     job.wait()
     for offset, value in after.items():
         landed(buffer, offset, value)
+
+
+@behaviour("race.fork-vs-fault", "life.fork-parent-continues")
+@acts("store")
+@needs("fork-events")
+def test_a_child_of_fork_has_a_snapshot_of_each_page(
+    mirror_vm: Vm, queue: Queue, memory, gate: Gate, sentinel
+) -> None:
+    """Fork while a batch stores into system memory: the child has what was there before, and the parent all."""
+    buffer = memory(CHUNK, align=CHUNK)
+    if mirror_vm.device.vram:
+        system = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF
+        mirror_vm.madvise(buffer.address, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC, devmem_fd=system)
+    fork_while_a_batch_stores(queue, buffer, gate, sentinel)
+
+
+@behaviour("race.fork-vs-fault", "life.fork-parent-continues")
+@acts("store")
+@needs("vram", "shared-vram")
+@known("After fork the GPU of the parent stores into memory of the child", first="6.18")
+def test_a_child_of_fork_has_a_snapshot_of_pages_in_vram(queue: Queue, memory, gate: Gate, sentinel) -> None:
+    """Fork while a batch stores into memory in VRAM: the child has what was there before, and the parent all."""
+    fork_while_a_batch_stores(queue, memory(CHUNK, align=CHUNK), gate, sentinel)
 
 
 @behaviour("race.fork-vs-fault")
