@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, kinds, landed, needs, untested, wait_until
+from fixtures import acts, behaviour, gpu_finds, kinds, known, landed, needs, untested, wait_until
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
 
@@ -87,7 +87,8 @@ def merging() -> Iterator[None]:
 
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
-@needs("ksm", "root")
+@needs("ksm", "root", "vram", "device-pages")
+@known("After fork the GPU of the parent stores into memory of the child", first="6.18")
 def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, merging) -> None:
     """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
     pages, word, value = 64, sentinel(), sentinel()

@@ -9,6 +9,7 @@ from fixtures.queue import Queue
 from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
+from ioctl import xe
 
 pytestmark = needs("page-faults", "user-faults")
 
@@ -31,7 +32,7 @@ def test_a_fault_waits_for_a_userfaultfd(queue: Queue, memory, sentinel) -> None
     landed(buffer, PAGE + 8, stored)
 
 
-@behaviour("fault.parallel-vms")
+@behaviour("fault.parallel-vms", "fault.userfaultfd")
 @acts("exec", "store")
 @needs("three-engines")
 def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
@@ -42,6 +43,14 @@ def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory
     others, values = [make_vm(FAULTING), make_vm(FAULTING)], [sentinel(), sentinel()]
     for vm in others:
         vm.mirror()
+    for vm in mirror_vm, *others:
+        # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
+        vm.madvise(
+            0,
+            1 << 47,
+            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+        )
     with Userfault(held) as fault:
         waiting = mirror_vm.queue(mine).start(Batch().store_dword(held.address, value))
         assert fault.waits() == 0
@@ -59,7 +68,7 @@ def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory
     landed(held, 0, value)
 
 
-@behaviour("fault.runtime-pm", "fault.closed-vm")
+@behaviour("fault.runtime-pm", "fault.closed-vm", "fault.userfaultfd")
 @acts("store")
 @needs("two-engines")
 def test_faults_of_a_vm_that_goes_away_are_drained(fault_vm: Vm, make_vm, memory, sentinel) -> None:
@@ -67,9 +76,12 @@ def test_faults_of_a_vm_that_goes_away_are_drained(fault_vm: Vm, make_vm, memory
     fault_vm.mirror()
     held, fresh = memory(PAGE, populate=False), memory(PAGE, populate=False)
     engines = fault_vm.device.known_engines[:2]
+    queues = [fault_vm.queue(engine) for engine in engines]
+    for queue in queues:
+        queue.run(Batch().noop())  # what a queue needs of the VM is made before a fault has the VM's lock
     with Userfault(held) as fault:
-        for number, engine in enumerate(engines):
-            fault_vm.queue(engine).start(Batch().store_dword(held.address + 4 * number, sentinel()))
+        for number, queue in enumerate(queues):
+            queue.start(Batch().store_dword(held.address + 4 * number, sentinel()))
             if not number:
                 assert fault.waits() == 0
         # The one that is served has the VM's lock until its page is given.

@@ -18,14 +18,15 @@ Cut = Callable[[Queue, int], str | None]
 def cut(counters: Counters, sentinel: Callable[[], int]) -> Cut:
     """``cut(queue, address)``: the GPU stores there; the size class of the range in which it faulted, 4K, 64K or 2M.
 
-    None if it did not fault. More than one fault fails the test.
+    None if it did not fault. A fault that the driver serves in several tries counts several times (before 7.0 it takes
+    two to move less than 2M); ranges of several sizes fail the test.
     """
 
     def store(queue: Queue, address: int) -> str | None:
         before = counters.snapshot()
         queue.store(address, sentinel())
         faulted = counters.by_size("pagefault_count", since=before)
-        assert sum(faulted.values()) <= 1, f"one store at {address:#x} took several faults: {faulted}"
+        assert len(faulted) <= 1, f"one store at {address:#x} used ranges of several sizes: {faulted}"
         return next(iter(faulted), None)
 
     return store
