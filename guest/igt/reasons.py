@@ -57,8 +57,6 @@ REASONS: tuple[Reason, ...] = (
     Reason(SLOW, "xe_exec_threads@*-userptr-invalidate-race", FAIL, "^",
         "another thread replaces the memory without a pause, and the kernel gives up pinning it after one second "
         "(EBUSY; drm_gpusvm.c, HMM_RANGE_DEFAULT_TIMEOUT)"),
-    Reason(SLOW, "xe_userptr_pressure@rebind-under-compaction", ("timeout",), "^",
-        "fills half of the memory and has it compacted while the GPU uses it"),
     Reason(SLOW, "xe_exec_threads@threads-many-queues", ("timeout",), "^",
         "did not end within the minute that it was given on a busy machine"),
     Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "^",
