@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults that have to wait for user space (mm/hmm.c: hmm_range_fault_unlocked_timeout)."""
 
-import threading
-
 from fixtures import acts, behaviour, landed, needs, wait_until
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
@@ -66,32 +64,3 @@ def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory
         job.wait()
         landed(fresh, number * PAGE, values[number])
     landed(held, 0, value)
-
-
-@behaviour("fault.runtime-pm", "fault.closed-vm", "fault.userfaultfd")
-@acts("store")
-@needs("two-engines")
-def test_faults_of_a_vm_that_goes_away_are_drained(fault_vm: Vm, make_vm, memory, sentinel) -> None:
-    """A VM is destroyed while one fault of it is served and another waits behind that: the device goes on."""
-    fault_vm.mirror()
-    held, fresh = memory(PAGE, populate=False), memory(PAGE, populate=False)
-    engines = fault_vm.device.known_engines[:2]
-    queues = [fault_vm.queue(engine) for engine in engines]
-    for queue in queues:
-        queue.run(Batch().noop())  # what a queue needs of the VM is made before a fault has the VM's lock
-    with Userfault(held) as fault:
-        for number, queue in enumerate(queues):
-            queue.start(Batch().store_dword(held.address + 4 * number, sentinel()))
-            if not number:
-                assert fault.waits() == 0
-        # The one that is served has the VM's lock until its page is given.
-        destroy = threading.Thread(target=fault_vm.close)
-        destroy.start()
-        fault.give(0, b"")
-        destroy.join()
-    other = make_vm(FAULTING)
-    other.mirror()
-    for number, engine in enumerate(engines):
-        value = sentinel()
-        other.queue(engine).store(fresh.address + 4 * number, value)
-        landed(fresh, 4 * number, value)
