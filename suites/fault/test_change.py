@@ -31,6 +31,7 @@ def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, s
         value = sentinel()
         queue.store(buffer.address + size - 4, value)
         landed(buffer, size - 4, value)
+        queue.store(buffer.address + size - 4, sentinel())  # what the CPU read has left the GPU
         buffer.munmap()
         buffer = memory(size, address=buffer.address)
         gpu_sees(queue, buffer.address + size - 4, 0)

@@ -98,9 +98,8 @@ def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, me
     assert buffer.bytes() == word.to_bytes(4, "little") * (pages * PAGE // 4)
     buffer.madvise(mmap.MADV_MERGEABLE)
     wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="the merging of the pages")
-    (KSM / "run").write_text(
-        "0"
-    )  # a fault takes merged pages apart: who merges on at full speed undoes it at once
+    # A fault takes merged pages apart: who merges on at full speed undoes it at once.
+    (KSM / "run").write_text("0")
     gpu_finds(queue, {buffer.address + page * PAGE: word for page in range(pages)})
     queue.store(buffer.address + 8 * PAGE, value)
     landed(buffer, 8 * PAGE, value)
