@@ -119,6 +119,7 @@ def test_as_many_extensions_as_may_be_chained_are_taken(device: Device) -> None:
         size=1 << 16, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
     )
     device.ioctl(xe.DRM_IOCTL_XE_GEM_CREATE, argument)
+    assert argument.handle
     assert argument.handle in objects(device)
     close_object(device, argument.handle)
 

@@ -97,6 +97,7 @@ def test_an_id_is_that_of_a_whole_vm_or_of_none(device: Device) -> None:
         for _ in range(100):
             argument = xe.drm_xe_vm_create()
             device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
+            assert argument.vm_id
             device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=argument.vm_id))
     finally:
         stop.set()
