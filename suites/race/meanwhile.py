@@ -12,9 +12,10 @@ DEADLINE = 10.0
 
 
 @contextlib.contextmanager
-def meanwhile(*steps: Callable[[int], object]) -> Iterator[None]:
+def meanwhile(*steps: Callable[[int], object], most: int | None = None) -> Iterator[None]:
     """Each of ``steps``, called with 0, 1, 2 ..., in a thread of its own, at least once and until the block ends.
 
+    ``most`` bounds the number of steps, where too many leave a slow machine no time for anything else.
     What a step raises ends its thread and is raised at the end of the block. A step that does not return within
     DEADLINE fails the test.
     """
@@ -24,7 +25,7 @@ def meanwhile(*steps: Callable[[int], object]) -> Iterator[None]:
     def repeat(step: Callable[[int], object]) -> None:
         number = 0
         try:
-            while not (number and over.is_set()):
+            while number != most and not (number and over.is_set()):
                 step(number)
                 number += 1
         except BaseException as error:

@@ -52,8 +52,13 @@ def test_binds_of_neighbours_do_not_disturb_faults(mirror_vm: Vm, bo, storing) -
     made, address = bo(CHUNK), mirror_vm.size // 2
 
     def bind(number: int) -> None:
-        mirror_vm.map(made, address + number % 4 * CHUNK)
-        mirror_vm.mirror(address, 4 * CHUNK)
+        try:
+            mirror_vm.map(made, address + number % 4 * CHUNK)
+            mirror_vm.mirror(address, 4 * CHUNK)
+        except OSError as error:
+            # What is left of a mirror that was cut waits for the fence of the bind that cut it: the queue's own.
+            if error.errno != errno.EBUSY:
+                raise
 
     with meanwhile(bind):
         storing()
@@ -235,6 +240,6 @@ def test_memory_is_pushed_out_of_vram_while_the_gpu_faults_it_in(device, bo, sto
     part = device.region(device.vram[0]).total_size // 16
     held = [bo(part, placement=placement) for _ in range(14)]
 
-    with meanwhile(lambda _: bo(part, placement=placement).close()):
+    with meanwhile(lambda _: bo(part, placement=placement).close(), most=12):
         storing()
     assert len(held) == 14
