@@ -14,7 +14,7 @@ import threading
 
 import pytest
 
-from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, known, landed, needs, refused
+from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, known, landed, needs, refused, wait_until
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
@@ -223,6 +223,7 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
 
     def child() -> dict[int, int]:
         gate.open()
+        wait_until(lambda: job.done, what="the end of the batch")
         return {offset: buffer.u32(offset) for offset in places}
 
     ended = in_child(child)

@@ -32,6 +32,7 @@ pytestmark = needs("page-faults")
 @pytest.fixture
 def storing(queue: Queue, memory, sentinel):
     """``storing()``: rounds of GPU stores, each into a fresh range, whose faults are served meanwhile."""
+    queue.store(memory(PAGE).address, sentinel())  # its own bind is over, which may not meet another's
 
     def store() -> None:
         buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
