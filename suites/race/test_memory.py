@@ -14,7 +14,19 @@ import threading
 
 import pytest
 
-from fixtures import QueueError, acts, behaviour, gpu_finds, gpu_sees, in_child, known, landed, needs, refused, wait_until
+from fixtures import (
+    QueueError,
+    acts,
+    behaviour,
+    gpu_finds,
+    gpu_sees,
+    in_child,
+    known,
+    landed,
+    needs,
+    refused,
+    wait_until,
+)
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
