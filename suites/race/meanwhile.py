@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterator
 
 DEADLINE = 10.0
 """Seconds that the last step may take after the end of the block."""
+MOST = 300
+"""Steps of a thread: more of them, one right after the other, could leave no time for what they race with."""
 
 
 @contextlib.contextmanager
-def meanwhile(*steps: Callable[[int], object], most: int | None = None) -> Iterator[None]:
+def meanwhile(*steps: Callable[[int], object], most: int = MOST) -> Iterator[None]:
     """Each of ``steps``, called with 0, 1, 2 ..., in a thread of its own, at least once and until the block ends.
 
-    ``most`` bounds the number of steps, where too many leave a slow machine no time for anything else.
+    ``most`` bounds the number of steps.
     What a step raises ends its thread and is raised at the end of the block. A step that does not return within
     DEADLINE fails the test.
     """
