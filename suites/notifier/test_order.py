@@ -128,7 +128,7 @@ def waits_or_ended(thread: threading.Thread) -> bool:
     """Whether the thread waits where no signal can wake it (/proc/PID/task/TID/stat, state D), or is done."""
     try:
         stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # it ended before the open, or between open and read
         return True
     return stat.rpartition(")")[2].split()[0] == "D"
 
