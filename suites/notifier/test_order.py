@@ -11,13 +11,13 @@ import errno
 import mmap
 import os
 import threading
-from pathlib import Path
 
 import pytest
 
 from fixtures import UserFence, acts, behaviour, landed, needs, refused, wait_until
 from fixtures.gate import Gate
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
+from fixtures.process import asleep
 from fixtures.queue import Queue
 from fixtures.vm import Vm
 from gpu import Batch
@@ -124,15 +124,6 @@ def test_what_a_running_batch_stores_after_the_pages_were_dropped_is_kept(
     landed(buffer, 0, 0)
 
 
-def waits_or_ended(thread: threading.Thread) -> bool:
-    """Whether the thread waits where no signal can wake it (/proc/PID/task/TID/stat, state D), or is done."""
-    try:
-        stat = Path(f"/proc/self/task/{thread.native_id}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):  # it ended before the open, or between open and read
-        return True
-    return stat.rpartition(")")[2].split()[0] == "D"
-
-
 @behaviour("notifier.waits-binds")
 @acts("store", "ioctl", "refusal")
 def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
@@ -161,7 +152,7 @@ def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
         )
         unmapping = threading.Thread(target=buffer.munmap)
         unmapping.start()
-        wait_until(lambda: waits_or_ended(unmapping), what="munmap to begin")
+        wait_until(lambda: asleep(unmapping.native_id) or not unmapping.is_alive(), what="munmap to begin")
     finally:
         gate.open()
     job.wait()

@@ -5,7 +5,6 @@ import os
 import signal
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
 from fixtures.bo import Bo
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
-from fixtures.process import in_child
+from fixtures.process import asleep, in_child
 from fixtures.vm import LONG_RUNNING, Vm
 from gpu import Batch
 
@@ -84,12 +83,6 @@ def test_memory_is_not_given_up_before_the_batch_is_done(
     value = sentinel()
     plain_vm.queue().store(AT + 128, value)
     landed(switch, 128, value)
-
-
-def asleep(thread: int) -> bool:
-    """Whether a thread of this process waits in the kernel without being interruptible."""
-    stat = Path(f"/proc/self/task/{thread}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "D"
 
 
 @behaviour("userptr.exit-during-use")
