@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guest import GuestError, cache, compiled, environment, kernels, qemu, tsc, warm
+from guest import GuestError, accelerator, cache, compiled, environment, kernels, qemu, tsc, warm
 from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
@@ -32,6 +32,11 @@ class Prepared:
     environment: Path
     rate: int | None
     """Of this machine's time stamp counter, in kHz."""
+
+    @property
+    def software(self) -> bool:
+        """Whether its processors are emulated, and everything takes several times as long."""
+        return accelerator.choose(self.qemu, self.kernel.boot).startswith("tcg")
 
     def parts(self, machine: Machine) -> Parts:
         return Parts.gather(self.qemu, self.kernel, self.environment, machine, self.rate)

@@ -17,6 +17,7 @@ from fixtures.choices import chose
 from fixtures.counters import DEBUGFS
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
+from fixtures.patience import patient
 from fixtures.queue import Queue, QueueError
 from fixtures.sync import SECOND
 from fixtures.vm import FAULTING, Vm
@@ -273,7 +274,7 @@ def test_gpu_atomics_get_on_while_the_cpu_touches_the_page(
     finally:
         stop.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(patient(20))
     assert not any(thread.is_alive() for thread in threads)
     landed(buffer, PAGE, (start + rounds * added) & MASK)
     assert [buffer.u32(PAGE + 8), buffer.u32(PAGE + 12)] == touched

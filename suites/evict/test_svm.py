@@ -18,6 +18,7 @@ from fixtures.bo import SYSTEM, Bo
 from fixtures.counting import count
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
+from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.queue import Queue
 from fixtures.vm import FAULTING, Vm
@@ -175,7 +176,7 @@ def test_memory_in_use_does_not_keep_objects_out(
                 made.close()
     finally:
         stop.set()
-        worker.join(20)
+        worker.join(patient(20))
     assert not worker.is_alive()
     assert not wrong, wrong
     assert stored

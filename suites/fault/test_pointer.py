@@ -13,6 +13,7 @@ import pytest
 from fixtures import acts, behaviour, landed, needs, refused
 from fixtures.counting import count
 from fixtures.memory import PAGE, Buffer
+from fixtures.patience import patient
 from fixtures.queue import Queue
 from fixtures.vm import Vm
 
@@ -57,7 +58,7 @@ def test_a_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
     thread = threading.Thread(target=sleep)
     thread.start()
     try:
-        assert known.wait(5)
+        assert known.wait(patient(5))
         queue.store(where[0], value)
         landed(Buffer(where[0], 4), 0, value)
     finally:

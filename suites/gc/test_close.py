@@ -12,6 +12,7 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, refused
 from fixtures.memory import Buffer
+from fixtures.patience import patient
 from fixtures.vm import Vm
 from ioctl import xe
 
@@ -74,7 +75,7 @@ def test_munmap_while_a_vm_is_destroyed_returns(make_vm, memory, sentinel) -> No
         thread.start()
         start.wait()
         vm.close()
-        thread.join(5)
+        thread.join(patient(5))
         assert not thread.is_alive(), "munmap did not return"
 
 

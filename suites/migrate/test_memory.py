@@ -12,6 +12,7 @@ from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_un
 from fixtures.device import Device
 from fixtures.kinds import THP, huge_bytes
 from fixtures.memory import PAGE, Buffer
+from fixtures.patience import patient
 from fixtures.pci import Slot
 from fixtures.queue import Queue
 from fixtures.vm import FAULTING, Vm
@@ -217,7 +218,7 @@ def test_two_vms_that_fight_for_memory_both_get_on(make_vm, devices, memory, sen
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(patient(40))
     assert not failed, failed
     assert not any(thread.is_alive() for thread in threads)
     queue = vms[0].queue()

@@ -10,6 +10,7 @@ from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
+from fixtures.patience import patient
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
@@ -180,7 +181,7 @@ def test_two_gpus_add_to_one_number(pair: tuple[Vm, Vm], buffer: Buffer, sentine
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(40)
+        thread.join(patient(40))
     assert not failed, failed
     assert not any(thread.is_alive() for thread in threads)
     landed(buffer, PAGE, (start + rounds * each * sum(added)) & MASK)

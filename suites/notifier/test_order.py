@@ -17,6 +17,7 @@ import pytest
 from fixtures import UserFence, acts, behaviour, landed, needs, refused, wait_until
 from fixtures.gate import Gate
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
+from fixtures.patience import patient
 from fixtures.process import asleep
 from fixtures.queue import Queue
 from fixtures.vm import Vm
@@ -156,7 +157,7 @@ def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
     finally:
         gate.open()
     job.wait()
-    unmapping.join(5)
+    unmapping.join(patient(5))
     assert not unmapping.is_alive(), "munmap did not return"
     done.wait()
     queue = mirror_vm.queue()

@@ -11,6 +11,7 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
 from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.patience import patient
 from fixtures.queue import Queue
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
@@ -395,7 +396,7 @@ def test_prefetch_against_changes_of_the_same_memory(mirror_vm: Vm, queue: Queue
             landed(buffer, part + 8, value)
     finally:
         stop.set()
-        prefetcher.join(20)
+        prefetcher.join(patient(20))
     assert not prefetcher.is_alive()
     assert not wrong, wrong
 

@@ -7,8 +7,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator
 
+from fixtures.patience import patient
+
 DEADLINE = 10.0
-"""Seconds that the last step may take after the end of the block."""
+"""Seconds that the last step may take after the end of the block (patient)."""
 MOST = 300
 """Steps of a thread: more of them, one right after the other, could leave no time for what they race with."""
 
@@ -41,7 +43,7 @@ def meanwhile(*steps: Callable[[int], object], most: int = MOST) -> Iterator[Non
     finally:
         over.set()
         for thread in threads:
-            thread.join(DEADLINE)
+            thread.join(patient(DEADLINE))
     assert not any(thread.is_alive() for thread in threads), "what ran meanwhile did not come to an end"
     for error in raised:
         raise error

@@ -30,6 +30,7 @@ from fixtures import (
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
+from fixtures.patience import patient
 from fixtures.queue import Queue
 from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
@@ -306,7 +307,7 @@ def test_the_cpu_goes_on_while_a_gpu_fault_waits(mirror_vm: Vm, memory, sentinel
         assert held.waits() == 0
         done = threading.Thread(target=others.fill, args=(b"\x11",))
         done.start()
-        done.join(5)
+        done.join(patient(5))
         assert not done.is_alive(), "the CPU waits for the GPU's fault"
         assert others.bytes() == b"\x11" * CHUNK
         assert not job.done

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from fixtures.patience import set_patience
 from fixtures.plugin.deadline import Deadlines
 
 
@@ -29,6 +30,24 @@ def strike(alarms):
     item.cancel_timeout()
     faulthandler.cancel_dump_traceback_later()
     signal.signal(signal.SIGALRM, before)
+
+
+@pytest.fixture
+def patience():
+    """``patience(factor)``, for the time of the test."""
+    yield set_patience
+    set_patience(1)
+
+
+def test_patience_stretches_it(patience, alarms, monkeypatch):
+    patience(3)
+    monkeypatch.setattr(faulthandler, "dump_traceback_later", lambda seconds, **_: alarms.append(seconds))
+    before = signal.getsignal(signal.SIGALRM)
+    item, settings = SimpleNamespace(), SimpleNamespace(timeout=100.0, disable_debugger_detection=True)
+    Deadlines(None).pytest_timeout_set_timer(item, settings)
+    signal.signal(signal.SIGALRM, before)
+    assert alarms[0] == 300
+    assert alarms[1] > 300
 
 
 def test_it_fails_the_test(strike):

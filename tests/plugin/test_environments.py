@@ -44,6 +44,39 @@ def test_several_platforms_run_every_test_on_each(project):
     result.stdout.no_fnmatch_line("*gw0*")
 
 
+LIMITED = """
+from fixtures.patience import patient
+from fixtures.plugin.deadline import limit_of
+
+@behaviour("demo.works")
+@acts("ioctl")
+@pytest.mark.timeout(20)
+def test_x(request):
+    count("ioctl")
+    assert patient(2) == {expected}
+    assert limit_of(request.node) == {expected} * 10
+"""
+
+
+def test_patience_stretches_the_deadlines_of_every_environment(project):
+    project.suite(LIMITED.format(expected=5))
+    result = project.run_apart("--platform", "lnl", "--platform", "bmg", "--patience", "2.5")
+    assert set(project.outcomes().values()) == {"PASS"}
+    result.stdout.fnmatch_lines(["  deadlines are 2.5 times as long"])
+
+
+def test_without_patience_deadlines_are_what_they_say(project):
+    project.suite(LIMITED.format(expected=2))
+    project.run()
+    assert set(project.outcomes().values()) == {"PASS"}
+
+
+def test_impatience_is_refused(project):
+    project.suite(LIMITED.format(expected=2))
+    result = project.run("--patience", "0.5")
+    result.stderr.fnmatch_lines(["*--patience: 0.5 is not from 1 to 1000"])
+
+
 def test_n_gives_each_platform_that_many_workers(project):
     project.suite(CODE)
     result = project.run_apart("--platform", "lnl", "--platform", "bmg", "-n", "2", "-v")
