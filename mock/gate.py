@@ -22,6 +22,7 @@ from mock.opening import Opening
 from mock.tasks import Thread
 from mock.tree import Tree
 from mock.unanswered import Unanswered
+from mock.virtual import VirtualFiles
 from mock.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Gate:
         driver: Driver,
         clients: Clients,
         files: Files,
+        virtual: VirtualFiles,
         loop: EventLoop,
         unanswered: Unanswered,
         internal_error: Callable[[str, BaseException], None],
@@ -43,6 +45,7 @@ class Gate:
         self._driver = driver
         self._clients = clients
         self._files = files
+        self._virtual = virtual
         self._internal_error = internal_error
         self._unanswered = unanswered
         self._waiting = Waiting(loop, unanswered)
@@ -51,7 +54,7 @@ class Gate:
         nodes = dict(driver.nodes())
         self._tree = Tree(nodes, {minor: driver.pci(minor) for minor in nodes.values()})
         naming = Naming(clients, nodes, self._tree)
-        opening = Opening(driver, clients, files, naming, self._tree, self._recruit_caller)
+        opening = Opening(driver, clients, files, naming, self._tree, virtual, self._recruit_caller)
         looking = Looking(driver, clients, files, naming, self._tree, nodes)
         handlers: dict[str, Callable[[Call], int | None]] = {
             "ioctl": self._ioctl,
@@ -76,8 +79,9 @@ class Gate:
         if notification is None:
             return False
         self._unanswered.begin(notification.id)
-        # Whoever closed a file and then makes a call has closed it by now.
+        # Whoever closed or wrote a file and then makes a call has done so by now.
         self._files.settle()
+        self._virtual.take_in()
         self._recruit = None
         call = Call(listener, notification)
         with contextlib.suppress(Gone):

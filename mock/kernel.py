@@ -451,7 +451,13 @@ class Driver(Protocol):
     def release(self, file: Any) -> None:
         """The last descriptor and mapping of an open node are gone."""
 
-    def debugfs(self, path: str) -> bytes | None:
-        """Contents of a file below /sys/kernel/debug/dri at the moment of open(2), such as "128/gt0/stats";
-        None when there is none.
+    def read_file(self, path: str) -> bytes | None:
+        """Contents at the moment of open(2) of a file in debugfs, such as /sys/kernel/debug/dri/128/gt0/stats, or of
+        /proc/TID/fail-nth; None when there is none.
         """
+
+    def writable_file(self, path: str) -> bool:
+        """Whether one that is there may be written."""
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """One write(2) to such a file. Raises OSError, which nobody is told: the write is over by then."""

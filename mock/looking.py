@@ -22,7 +22,7 @@ from mock.kernel import Driver
 from mock.linux.procfs import WRITABLE
 from mock.linux.syscall import MACHINE
 from mock.memory.process import Dead, ProcessMemory, bad_address
-from mock.naming import Debugfs, Elsewhere, Entry, Naming, Node, Place
+from mock.naming import Elsewhere, Entry, Naming, Node, Place, Virtual
 from mock.tree import DRM_MAJOR, NODES, Tree
 
 _AT_SYMLINK_NOFOLLOW = 0x100
@@ -137,11 +137,10 @@ class Looking:
         match place:
             case Node(_, minor):
                 return self._look_at_node(minor)
-            case Debugfs(path):
-                data = self._driver.debugfs(path)
-                if data is None:
+            case Virtual(path):
+                if self._driver.read_file(path) is None:
                     raise FileNotFoundError(errno.ENOENT, path)
-                return _Look(stat.S_IFREG | 0o444, 0x2000)
+                return _Look(stat.S_IFREG | (0o644 if self._driver.writable_file(path) else 0o444), 0x2000)
             case Entry(path):
                 status = self._tree.stat(path, follow=follow)
             case Elsewhere(path):

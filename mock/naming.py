@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -13,7 +14,10 @@ from mock.kernel import PAGE_SIZE
 from mock.memory.process import PeekedMemory, ProcessMemory, Unreadable
 from mock.tree import NODES, Tree
 
-DEBUGFS = "/sys/kernel/debug/dri"
+VIRTUAL = tuple(f"/sys/kernel/debug/{name}" for name in ("dri", "fail_function", "failslab"))
+"""Directories of debugfs that are the mock's."""
+
+_FAIL_NTH = re.compile(r"/proc/(?:thread-self|self/task/(?P<tid>\d+))/fail-nth")
 
 _PATH_MAX = 4096
 
@@ -34,8 +38,10 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Debugfs:
-    """Something below /sys/kernel/debug/dri; `path` is relative to that."""
+class Virtual:
+    """A file whose contents the driver makes up, if there is one: in VIRTUAL, or fail-nth of a thread, as
+    /proc/TID/fail-nth.
+    """
 
     path: str
 
@@ -47,7 +53,7 @@ class Elsewhere:
     path: str
 
 
-Place = Node | Entry | Debugfs | Elsewhere
+Place = Node | Entry | Virtual | Elsewhere
 
 
 class Naming:
@@ -68,6 +74,8 @@ class Naming:
             if not path or directory == AT_FDCWD or not self._tree.is_nodes(f"/proc/{tid}/fd/{directory}"):
                 return None
             path = f"{NODES}/{path}"
+        if match := _FAIL_NTH.fullmatch(path):
+            return Virtual(f"/proc/{match['tid'] or tid}/fail-nth")
         return self._find(path)
 
     def _find(self, path: str) -> Place | None:
@@ -80,8 +88,8 @@ class Naming:
             return None  # nearly all paths
         given = path
         path = "/" + os.path.normpath(path).lstrip("/")
-        if path == DEBUGFS or path.startswith(f"{DEBUGFS}/"):
-            return Debugfs(path[len(DEBUGFS) + 1 :])
+        if any(path == place or path.startswith(f"{place}/") for place in VIRTUAL):
+            return Virtual(path)
         if not self._tree.has(path):
             through = given.partition("/..")[0].replace("//", "/")
             return Elsewhere(path) if through != given and self._tree.has(through) else None

@@ -11,9 +11,10 @@ from mock.call import AT_FDCWD, Call
 from mock.clients import Clients
 from mock.files import ClientFile, Files
 from mock.kernel import Driver
-from mock.naming import Debugfs, Elsewhere, Entry, Naming, Node, Place
+from mock.naming import Elsewhere, Entry, Naming, Node, Place, Virtual
 from mock.tasks import Thread
 from mock.tree import Tree
+from mock.virtual import VirtualFiles
 
 _O_PATH = 0o10000000
 
@@ -30,6 +31,7 @@ class Opening:
         files: Files,
         naming: Naming,
         tree: Tree,
+        virtual: VirtualFiles,
         opened: Callable[[Thread], None],
     ) -> None:
         self._driver = driver
@@ -37,6 +39,7 @@ class Opening:
         self._files = files
         self._naming = naming
         self._tree = tree
+        self._virtual = virtual
         self._opened = opened
         self.handlers = {"open": self._open, "openat": self._openat, "openat2": self._openat2}
 
@@ -63,8 +66,8 @@ class Opening:
         match place:
             case Node(_, minor):
                 return self._open_node(call, minor, flags)
-            case Debugfs(path):
-                return self._open_debugfs(call, path, flags)
+            case Virtual(path):
+                return self._virtual.open(call, path, flags)
             case Entry(path):
                 return call.give(self._tree.open(path, flags), flags)
             case Elsewhere(path):
@@ -89,17 +92,3 @@ class Opening:
     def _released(self, file: ClientFile) -> None:
         if file.node is not None:
             self._driver.release(file.private)
-
-    def _open_debugfs(self, call: Call, path: str, flags: int) -> int:
-        data = self._driver.debugfs(path)
-        if data is None:
-            return -errno.ENOENT
-        if flags & os.O_ACCMODE != os.O_RDONLY:
-            return -errno.EACCES
-        fd = os.memfd_create("debugfs", os.MFD_CLOEXEC)
-        try:
-            os.write(fd, data)
-            given = os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
-        finally:
-            os.close(fd)
-        return call.give(given, flags)

@@ -25,6 +25,7 @@ from mock.loop import EventLoop, Order
 from mock.memory.space import AddressSpace
 from mock.probe import fork_events
 from mock.unanswered import Unanswered
+from mock.virtual import VirtualFiles
 
 DRIVER = "mock.driver.driver:Driver"
 """Where the driver is, as module:class."""
@@ -43,6 +44,7 @@ class Server:
         self.files = Files(self._loop)
         self.clients = Clients(self._loop, self.files, self.log, self.internal_error)
         self.driver: Driver | None = None
+        self.virtual: VirtualFiles | None = None
 
     # kernel.Services.
 
@@ -69,6 +71,8 @@ class Server:
 
     def _settle(self) -> None:
         self.files.settle()
+        if self.virtual is not None:
+            self.virtual.take_in()
         self.clients.settle()
 
     # Life.
@@ -83,15 +87,17 @@ class Server:
         except ValueError as error:
             raise HandoverError(str(error)) from error
         self.driver = made
+        self.virtual = VirtualFiles(made, self.log)
         return made
 
     def serve(self, channel: Channel, unanswered: Unanswered, keep: Callable[[int], None]) -> None:
         """Take a client over, then serve it and its descendants until the last has ended. `keep` is called
         with the listener when there is one. Raises HandoverError.
         """
-        driver = self.driver
+        driver, virtual = self.driver, self.virtual
         assert driver is not None
-        gate = Gate(driver, self.clients, self.files, self._loop, unanswered, self.internal_error)
+        assert virtual is not None
+        gate = Gate(driver, self.clients, self.files, virtual, self._loop, unanswered, self.internal_error)
         try:
             channel.send({"pid": os.getpid(), "nodes": list(driver.nodes())})
             hello, fds = channel.receive()

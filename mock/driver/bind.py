@@ -37,7 +37,7 @@ def bind(call: Call, args: Any) -> Blocking[None]:
     if vm is None:
         raise Refused(errno.EINVAL, "no such VM")
     check.check_header(args)
-    binds = check.read_ops(call.task.mm, args)
+    binds = check.read_ops(call, args)
     for one in binds:
         check.check_op(vm, one)
     queue = _bind_queue(call, vm, args.exec_queue_id)
@@ -47,12 +47,14 @@ def bind(call: Call, args: Any) -> Blocking[None]:
     refuse_if(vm.closed_or_banned, errno.ENOENT, "VM is closed or banned")
     for one in binds:
         check.check_range(vm, one)
+    for _ in ("bos", "ops") if binds else ():
+        call.device.faults.kmalloc(call.task.tid)
     bos = [_find_bo(call, one) for one in binds]
     syncs = _parse_syncs(call, vm, queue, args)
     try:
         if not binds:
             raise _NoData
-        yield from _apply(vm, queue, binds, bos, syncs)
+        yield from _apply(call.task.tid, vm, queue, binds, bos, syncs)
     except _NoData:
         # Nothing to write: the out-syncs follow the queue's last bind (vm_bind_ioctl_signal_fences).
         sync.follow_last(queue, syncs)
@@ -82,8 +84,11 @@ def _find_bo(call: Call, one: Any) -> Bo | None:
 
 def _parse_syncs(call: Call, vm: Vm, queue: ExecQueue, args: Any) -> list[SyncEntry]:
     syncs = []
+    if args.num_syncs:
+        call.device.faults.kmalloc(call.task.tid)
     for index in range(args.num_syncs):
         queue.ufence_value += 1
+        call.device.faults.enter("xe_sync_entry_parse", call.task.tid)
         entry = sync.parse(
             call.file,
             call.task.mm,
@@ -100,21 +105,28 @@ def _parse_syncs(call: Call, vm: Vm, queue: ExecQueue, args: Any) -> list[SyncEn
 
 
 def _apply(
-    vm: Vm, queue: ExecQueue, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
+    tid: int, vm: Vm, queue: ExecQueue, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
 ) -> Blocking[None]:
     ops = VmaOps(vm, array=len(binds) > 1)
+    faults = vm.device.faults
     try:
         for one, bo in zip(binds, bos, strict=True):
+            faults.enter("vm_bind_ioctl_ops_create", tid)
+            faults.kmalloc(tid)
             _parse(ops, one, bo)
         if not ops.steps:
             raise _NoData
+        ops.alloc(tid)
         try:
             yield from ops.prefetch_ranges()
         except Refused as refusal:
             if refusal.code == errno.ENODATA:
                 raise _NoData from refusal
             raise
+        faults.enter("vm_bind_ioctl_ops_execute", tid)
         ops.prepare()
+        if ops.page_table_ops:
+            faults.update_page_tables(len(vm.device.tiles), tid)
     except OSError:
         ops.unwind()
         raise

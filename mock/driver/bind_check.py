@@ -15,6 +15,7 @@ from mock.driver.platform import SZ_4K, SZ_64K, Coherency
 if TYPE_CHECKING:
     from mock.driver.bo import Bo
     from mock.driver.device import Device
+    from mock.driver.dispatch import Call
     from mock.driver.vm import Vm
     from mock.kernel import Mm
 
@@ -34,13 +35,16 @@ _MAX_ALLOCATION = 0x7FFFFFFF
 _CHUNK = 4096
 
 
-def read_ops(mm: Mm, args: Any) -> list[Any]:
+def read_ops(call: Call, args: Any) -> list[Any]:
     """The bind operations of the argument. Raises Refused(ENOBUFS) or OSError(EFAULT)."""
+    mm: Mm = call.task.mm
     count = args.num_binds
     if count == 1:
         return [args.bind]
     size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
     refuse_if(count * size > _MAX_ALLOCATION, errno.ENOBUFS, "array of binds")
+    if count:
+        call.device.faults.kmalloc(call.task.tid, errno.ENOBUFS)
     ops: list[Any] = []
     while len(ops) < count:
         chunk = min(_CHUNK, count - len(ops))

@@ -17,6 +17,7 @@ from mock.driver.storage import OffsetManager
 from mock.driver.vram import VramManager
 
 if TYPE_CHECKING:
+    from mock.driver.fault_inject import FaultInjection
     from mock.driver.file import DrmFile
     from mock.driver.group import EngineGroup
     from mock.driver.interconnect import Owners
@@ -110,6 +111,7 @@ class Device:
         self.processes: Processes
         self.open_files: dict[File, Device]
         self.owners: Owners
+        self.faults: FaultInjection
         self.links: frozenset[Device] = frozenset()
         self.offsets = OffsetManager()
         self.mappings = Mappings()

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The driver as the transport sees it: nodes, open, ioctl, release, debugfs."""
+"""The driver as the transport sees it: nodes, open, ioctl, release, virtual files."""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from mock.driver import debugfs, gem
 from mock.driver.device import Device
+from mock.driver.fault_inject import FaultInjection
 from mock.driver.file import DrmFile
 from mock.driver.group import setup_groups
 from mock.driver.interconnect import Owners
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 FIRST_RENDER_MINOR = 128
 INTEL = 0x8086
+
+_DEBUGFS = "/sys/kernel/debug/"
+_FAIL_NTH = re.compile(r"/proc/(?P<tid>\d+)/fail-nth")
 
 
 class Driver:
@@ -45,10 +50,12 @@ class Driver:
         # Before devices could name each other's VRAM, each was a group of its own (xe_svm_devm_owner).
         groups = Owners(lambda one, other: other in one.links and one.has("preferred-location-region"))
         self._open_files: dict[File, Device] = {}
+        self.faults = FaultInjection()
         for device in self.devices:
             links = self.platform.links_of(device.index)
             device.links = frozenset(other for other in self.devices if other.index in links)
             device.owners = groups
+            device.faults = self.faults
             device.exports, device.dma_bufs = exports, dma_bufs
             device.processes, device.open_files = processes, self._open_files
             device.scheduler = Scheduler(device)
@@ -91,6 +98,22 @@ class Driver:
         del self._open_files[file.node]
         file.close()
 
-    def debugfs(self, path: str) -> bytes | None:
-        """The text of a file below /sys/kernel/debug/dri; None when there is no such file."""
-        return debugfs.read(self.devices, path)
+    def read_file(self, path: str) -> bytes | None:
+        """The text of a file in debugfs or of /proc/TID/fail-nth; None when there is no such file."""
+        if match := _FAIL_NTH.fullmatch(path):
+            return self.faults.fail_nth(int(match["tid"]))
+        name = path.removeprefix(_DEBUGFS)
+        if name.startswith("dri/"):
+            return debugfs.read(self.devices, name.removeprefix("dri/"))
+        return self.faults.read(name)
+
+    def writable_file(self, path: str) -> bool:
+        """Whether such a file may be written."""
+        return _FAIL_NTH.fullmatch(path) is not None or self.faults.writable(path.removeprefix(_DEBUGFS))
+
+    def write_file(self, path: str, data: bytes) -> None:
+        """Raises OSError with the errno of write(2)."""
+        if match := _FAIL_NTH.fullmatch(path):
+            self.faults.set_fail_nth(int(match["tid"]), data)
+        else:
+            self.faults.write(path.removeprefix(_DEBUGFS), data)

@@ -49,9 +49,9 @@ def create(call: Call, args: Any) -> None:
     if first.engine_class == xe.DRM_XE_ENGINE_CLASS_VM_BIND:
         refuse_if(args.width != 1 or args.num_placements != 1, errno.EINVAL, "a bind queue has one instance")
         refuse_if(first.engine_instance, errno.EINVAL, "engine_instance of a bind queue")
-        queue = ExecQueue(
-            call.file, device.tiles[0].primary_gt, _find_vm(call, args.vm_id), EngineClass.VM_BIND, [], 1
-        )
+        vm = _find_vm(call, args.vm_id)
+        device.faults.enter("xe_exec_queue_create_bind", call.task.tid)
+        queue = ExecQueue(call.file, device.tiles[0].primary_gt, vm, EngineClass.VM_BIND, [], 1)
         queue.low_latency = bool(args.flags)
         if args.extensions:
             _Properties(call, queue).apply(args.extensions)

@@ -70,7 +70,8 @@ class Svm:
                 if found.pagemap is not None:
                     migrate.to_system(self.process, found.start, found.end)
                 self._garbage.pop(found, None)
-                self._remove(found)
+                with contextlib.suppress(Refused):  # nobody looks (xe_svm_unmap_address_range)
+                    self._remove(found)
 
     def flush(self) -> Blocking[None]:
         """Finish pending garbage collection (xe_svm_flush)."""
@@ -139,18 +140,29 @@ class Svm:
         """Remove the ranges that the process unmapped (xe_svm_garbage_collector).
 
         Raises Refused(ENOENT) for a closed or banned VM; VmaChanged when VMAs were changed to reset attributes.
+        What cannot be removed bans the VM.
         """
         refuse_if(self.vm.closed_or_banned, errno.ENOENT, "VM is closed or banned")
         changed = False
         while self._garbage:
             found = next(iter(self._garbage))
             del self._garbage[found]
-            self._remove(found)
+            try:
+                self._remove(found)
+            except Refused as refusal:
+                self.vm.device.services.log(f"garbage collection failed: {refusal}")
+                self.vm.banned = True
+                raise
             changed |= self._reset_attributes(found.start, found.end)
         if changed:
             raise VmaChanged
 
     def _remove(self, found: SvmRange) -> None:
+        """__xe_svm_garbage_collector(). Raises Refused where a step of the unbind is made to fail."""
+        if found.tile_present:
+            faults = self.vm.device.faults
+            faults.enter("xe_vma_ops_alloc")
+            faults.update_page_tables(len(self.vm.device.tiles))
         for tile in self.vm.device.tiles:
             if found.tile_present & 1 << tile.id:
                 self.vm.page_tables[tile.id].clear(found.start, found.end)

@@ -44,8 +44,7 @@ def create(call: Call, args: Any) -> None:
     )
     refuse_if(flags & _FAULT and not flags & _LR, errno.EINVAL, "fault mode without long-running mode")
     refuse_if(flags & _NO_OVERCOMMIT and not flags & _FAULT, errno.EINVAL, "no overcommit without fault mode")
-    vm = Vm(call.device, call.file, flags, call.task.mm)
-    vm.bind_queue = bind_queue(vm)
+    vm = _make_vm(call, flags)
     number = call.file.vms.add(vm)
     if number is None:
         close_vm(vm)
@@ -53,8 +52,45 @@ def create(call: Call, args: Any) -> None:
     args.vm_id = number
 
 
-def bind_queue(vm: Vm) -> ExecQueue:
-    """A queue of binds for a VM (xe_exec_queue_create_bind; one stands for the queues of all tiles)."""
+def _make_vm(call: Call, flags: int) -> Vm:
+    """xe_vm_create(). Raises Refused where a step of it is made to fail, and leaves nothing then."""
+    faults, tid = call.device.faults, call.task.tid
+    faults.kmalloc(tid)  # struct xe_vm
+    faults.kmalloc(tid)  # its reservation object
+    vm = Vm(call.device, call.file, flags, call.task.mm)
+    try:
+        try:
+            _make_tables(vm, tid)
+        except Refused as refusal:
+            if refusal.code != errno.ENOMEM:
+                raise
+            _make_tables(vm, tid)  # a second time, with all memory to itself (xe_validation_retry_on_oom)
+        vm.bind_queue = _bind_queue(vm, tid)
+    except Refused:
+        close_vm(vm)
+        raise
+    return vm
+
+
+def _make_tables(vm: Vm, tid: int) -> None:
+    """The root page tables, and those of the scratch page."""
+    faults = vm.device.faults
+    for _ in vm.device.tiles:
+        faults.enter("xe_pt_create", tid)
+        faults.kmalloc(tid)
+    if vm.has_scratch:
+        for _ in vm.device.tiles:
+            faults.enter("xe_vm_create_scratch", tid)
+            faults.kmalloc(tid)
+
+
+def _bind_queue(vm: Vm, tid: int) -> ExecQueue:
+    """A queue of binds for a VM (xe_exec_queue_create_bind; one stands for the queues of all tiles).
+
+    Raises Refused where it is made to fail for the thread `tid`.
+    """
+    vm.device.faults.enter("xe_exec_queue_create_bind", tid)
+    vm.device.faults.kmalloc(tid)
     return ExecQueue(None, vm.device.tiles[0].primary_gt, vm, EngineClass.VM_BIND, [], 1)
 
 

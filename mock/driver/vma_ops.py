@@ -201,6 +201,13 @@ class VmaOps:
 
     # Carry out
 
+    def alloc(self, tid: int) -> None:
+        """Room for the page table updates (xe_vma_ops_alloc); Refused(ENOBUFS, ENOMEM) where that is made to fail."""
+        faults = self.vm.device.faults
+        faults.enter("xe_vma_ops_alloc", tid)
+        for _ in self.vm.device.tiles if self.page_table_ops else ():
+            faults.kmalloc(tid, errno.ENOBUFS if self.array else errno.ENOMEM)
+
     def prepare(self) -> None:
         """Checks and placement that come last before the page tables (op_lock_and_prep).
 

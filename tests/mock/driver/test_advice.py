@@ -43,6 +43,6 @@ def test_an_object_for_atomics_of_the_cpu_leaves_vram(open_client: Any, mode: in
 
 @pytest.mark.parametrize("directory", ["128", "0", "0000:03:00.0"])
 def test_the_time_that_memory_stays_for_atomics_is_a_file(client: Client, directory: str) -> None:
-    assert client.driver.debugfs(f"{directory}/atomic_svm_timeslice_ms") == b"5\n"
-    assert client.driver.debugfs(f"{directory}/atomic_svm_timeslice_s") is None
-    assert client.driver.debugfs(directory) is None
+    assert client.driver.read_file(f"/sys/kernel/debug/dri/{directory}/atomic_svm_timeslice_ms") == b"5\n"
+    assert client.driver.read_file(f"/sys/kernel/debug/dri/{directory}/atomic_svm_timeslice_s") is None
+    assert client.driver.read_file(f"/sys/kernel/debug/dri/{directory}") is None

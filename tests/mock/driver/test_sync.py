@@ -627,12 +627,12 @@ def test_observation_is_not_available(client: Client) -> None:
 
 
 def test_debugfs_statistics(client: Client, open_client: Any) -> None:
-    text = client.driver.debugfs("128/gt0/stats")
+    text = client.driver.read_file("/sys/kernel/debug/dri/128/gt0/stats")
     assert text is not None
     names = [line.split(b": ")[0] for line in text.splitlines()]
     assert names[0] == b"svm_pagefault_count"
     assert len(names) == len(set(names)) == 54
-    assert client.driver.debugfs("128/gt9/stats") is None
-    assert client.driver.debugfs("nothing") is None
-    old = open_client("bmg", "6.18").driver.debugfs("128/gt0/stats")
+    assert client.driver.read_file("/sys/kernel/debug/dri/128/gt9/stats") is None
+    assert client.driver.read_file("/sys/kernel/debug/dri/nothing") is None
+    old = open_client("bmg", "6.18").driver.read_file("/sys/kernel/debug/dri/128/gt0/stats")
     assert len(old.splitlines()) == 37

@@ -93,6 +93,8 @@ class EchoDriver:
         self.exports: set[Any] = set()
         self.events: list[Any] = []
         self.open_files = 0
+        self.written = {"/sys/kernel/debug/failslab/times": b""}
+        """Files that can be written, with what each write brought in brackets."""
 
     def nodes(self) -> dict[str, int]:
         return {"card0": 0, "renderD128": 128}
@@ -115,10 +117,20 @@ class EchoDriver:
         if request.offset != 1 << 32:
             raise OSError(errno.EINVAL, "no object there")
 
-    def debugfs(self, path: str) -> bytes | None:
-        if path == "128/gt0/stats":
+    def read_file(self, path: str) -> bytes | None:
+        if path == "/sys/kernel/debug/dri/128/gt0/stats":
             return b"".join(b"%s: %d\n" % (kind.encode(), count) for kind, count in self.counts.items())
-        return None
+        if path.endswith("/fail-nth"):
+            return path.split("/")[2].encode()
+        return self.written.get(path)
+
+    def writable_file(self, path: str) -> bool:
+        return path in self.written
+
+    def write_file(self, path: str, data: bytes) -> None:
+        if data == b"refused":
+            raise OSError(errno.EINVAL, "as asked")
+        self.written[path] += b"[%s]" % data
 
     def ioctl(self, file: Any, task: Any, request: int, argument: int) -> int | Deferred:
         if request == NOTHING:

@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 import socket
+import threading
 from pathlib import Path
 
 import pytest
@@ -187,6 +188,47 @@ def test_debugfs() -> None:
         assert "released: 1\n" in stats.read_text()
         refused(errno.ENOENT, os.open, "/sys/kernel/debug/dri/128/gt1/stats", os.O_RDONLY)
         refused(errno.EACCES, os.open, str(stats), os.O_WRONLY)
+
+    run(scenario)
+
+
+def test_virtual_files_are_written() -> None:
+    """The driver has each write by itself before the next call is answered; a refused one has no effect."""
+
+    def scenario(client: Client) -> None:
+        del client
+        times = Path("/sys/kernel/debug/failslab/times")
+        fd = os.open(times, os.O_WRONLY)
+        os.write(fd, b"one")
+        os.write(fd, b"two")
+        assert times.read_bytes() == b"[one][two]"
+        os.write(fd, b"refused")
+        os.write(fd, b"three")
+        os.close(fd)
+        assert times.read_bytes() == b"[one][two][three]"
+        refused(errno.EACCES, os.open, str(times), os.O_RDWR)
+        refused(errno.ENOENT, os.open, "/sys/kernel/debug/failslab/nothing", os.O_WRONLY)
+
+    run(scenario)
+
+
+def test_fail_nth_is_of_the_thread_that_opens_it() -> None:
+    """/proc/thread-self/fail-nth is a file of the mock's, one for each thread."""
+
+    def scenario(client: Client) -> None:
+        del client
+        here = f"/proc/self/task/{threading.get_native_id()}/fail-nth"
+        seen: list[str] = []
+
+        def thread() -> None:
+            seen.append(Path("/proc/thread-self/fail-nth").read_text())
+            seen.append(str(threading.get_native_id()))
+
+        assert Path("/proc/thread-self/fail-nth").read_text() == Path(here).read_text() == str(os.getpid())
+        other = threading.Thread(target=thread)
+        other.start()
+        other.join()
+        assert seen[0] == seen[1] != str(os.getpid())
 
     run(scenario)
 

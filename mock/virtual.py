@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: MIT
+"""Files whose contents the driver makes up, as programs open them: debugfs and the like.
+
+A reader gets the text as of open(2). A writer gets a pipe, and the driver gets what was written before it is asked
+for anything else (`take_in`): each write(2) by itself, so that it means what it would mean to the kernel. What the
+kernel would refuse has no effect, and write(2) cannot say so.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable
+
+from mock.call import Call
+from mock.kernel import Driver
+
+_MAX_WRITE = 4096
+"""Bytes of the longest write that stays whole in a pipe of packets (PIPE_BUF)."""
+
+
+class VirtualFiles:
+    """All of one mock. `log` is told of writes that the driver refuses."""
+
+    def __init__(self, driver: Driver, log: Callable[[str], None]) -> None:
+        self._driver = driver
+        self._log = log
+        self._writers: dict[int, str] = {}
+        """The reading end of each writer's pipe, and the path of what is written."""
+
+    def open(self, call: Call, path: str, flags: int) -> int:
+        """Answer open(2)."""
+        self.take_in()
+        data = self._driver.read_file(path)
+        if data is None:
+            return -errno.ENOENT
+        access = flags & os.O_ACCMODE
+        if access == os.O_RDONLY:
+            return call.give(_holding(data), flags)
+        if access != os.O_WRONLY or not self._driver.writable_file(path):
+            return -errno.EACCES
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_DIRECT)
+        os.set_blocking(reader, False)
+        self._writers[reader] = path
+        return call.give(writer, flags)
+
+    def take_in(self) -> None:
+        """Tell the driver what was written."""
+        for reader, path in list(self._writers.items()):
+            while (data := _read(reader)) is not None:
+                if not data:
+                    del self._writers[reader]
+                    os.close(reader)
+                    break
+                try:
+                    self._driver.write_file(path, data)
+                except OSError as error:
+                    self._log(f"write of {data!r} to {path}: {error}")
+
+
+def _read(pipe: int) -> bytes | None:
+    """One write's data, nothing after the last; None when there is none now."""
+    try:
+        return os.read(pipe, _MAX_WRITE)
+    except BlockingIOError:
+        return None
+
+
+def _holding(data: bytes) -> int:
+    """A descriptor to read that from."""
+    fd = os.memfd_create("debugfs", os.MFD_CLOEXEC)
+    try:
+        os.write(fd, data)
+        return os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(fd)

@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: MIT
+"""VM_BIND that fails half-way: the errno, and that nothing happened (xe_vm.c: xe_vm_bind_ioctl, from unwind_ops on)."""
+
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import acts, behaviour, failing, gpu_finds, needs
+from fixtures.queue import Queue
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+
+AREA = 1 << 32
+BLOCK = 1 << 16
+
+pytestmark = needs("fault-injection")
+
+
+class Change:
+    """Two objects over parts of a third one, by one VM_BIND of as many operations as asked for."""
+
+    def __init__(self, queue: Queue, bo: Callable, sentinel: Callable[[], int]) -> None:
+        self.queue, self.vm = queue, queue.vm
+        self.old, self.new = bo(4 * BLOCK), [bo(BLOCK), bo(BLOCK)]
+        self.vm.map(self.old, AREA)
+        self.before = {AREA + index * BLOCK: sentinel() for index in range(4)}
+        queue.store_all(self.before)
+        self.stored = [sentinel() for _ in self.new]
+        for made, value in zip(self.new, self.stored, strict=True):
+            made.map().set_u32(0, value)
+
+    def prepare(self, count: int) -> None:
+        """So that ``bind`` needs no memory but the kernel's."""
+        self.operations = [
+            self.vm.operation(addr=AREA + (2 * index + 1) * BLOCK, range=BLOCK, obj=made.handle)
+            for index, made in enumerate(self.new[:count])
+        ]
+        self.fence = UserFence(self.vm.device)
+        self.syncs = [self.fence.sync()]
+
+    def bind(self) -> None:
+        """VM_BIND of the objects over the second block, or the second and the fourth. Does not wait."""
+        self.vm.bind_array(self.operations, syncs=self.syncs)
+
+    def areas(self) -> list[bytes]:
+        """What the kernel says of the four blocks."""
+        return [bytes(area) for area in self.vm.attributes(AREA, 4 * BLOCK)]
+
+    def has_not_happened(self) -> None:
+        """The GPU finds what it found before."""
+        gpu_finds(self.queue, self.before)
+
+    def has_happened(self) -> None:
+        """The GPU finds the objects in their places and the rest as it was."""
+        self.fence.wait()
+        places = [operation.addr for operation in self.operations]
+        gpu_finds(self.queue, self.before | dict(zip(places, self.stored, strict=False)))
+
+    def undo(self) -> None:
+        """All of it is the old object again."""
+        self.vm.map(self.old, AREA)
+
+
+@pytest.fixture
+def change(lr_vm: Vm, bo, sentinel) -> Change:
+    """A change to a VM whose old state is known."""
+    return Change(lr_vm.queue(), bo, sentinel)
+
+
+@behaviour("bind.array.atomic", "bind.unwind.remap", "bind.errors.synchronous")
+@acts("refusal", "load")
+@needs("range-attributes")
+@pytest.mark.parametrize("count", [1, 2], ids=["single", "array"])
+@pytest.mark.parametrize(
+    "step",
+    [
+        "xe_sync_entry_parse",
+        "vm_bind_ioctl_ops_create",
+        "xe_vma_ops_alloc",
+        "vm_bind_ioctl_ops_execute",
+        "xe_pt_update_ops_prepare",
+        "xe_pt_update_ops_run",
+    ],
+)
+def test_a_bind_that_fails_at_a_step_changes_nothing(change: Change, step: str, count: int) -> None:
+    """When a step of VM_BIND fails the ioctl gives its errno, the GPU finds all as it was, and the bind works later."""
+    change.prepare(count)
+    before = change.areas()
+    with failing.refused_at(step, errno.ENOMEM):
+        change.bind()
+    change.has_not_happened()
+    assert change.areas() == before
+    change.bind()
+    change.has_happened()
+
+
+@behaviour("bind.enobufs-array-of-2", "bind.array.atomic")
+@acts("ioctl", "load")
+@pytest.mark.parametrize("count", [1, 2], ids=["single", "array"])
+def test_an_array_without_memory_is_to_be_split(change: Change, count: int) -> None:
+    """Whichever allocation fails, two binds give ENOBUFS or ENOMEM, one gives ENOMEM, and nothing changed."""
+    codes = []
+    change.prepare(count)
+    for code in failing.each_allocation(change.bind):
+        codes.append(code)
+        if code:
+            change.has_not_happened()
+        else:
+            change.has_happened()
+            change.undo()
+            change.prepare(count)
+    assert set(codes) <= {0, errno.ENOMEM, errno.ENOBUFS}
+    assert errno.ENOMEM in codes
+    if count == 1:
+        assert errno.ENOBUFS not in codes
+    else:
+        assert codes.count(errno.ENOBUFS) >= 2, "the array of operations, and that of page table updates"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: MIT
+"""Garbage collection that fails (xe_svm.c: xe_svm_garbage_collector).
+
+Page tables that still lead to memory which is gone cannot be left to the GPU, and nobody is there to be told: the
+collector is a work item. So the VM is banned.
+"""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, failing, landed, needs, refused
+from fixtures.memory import PAGE
+from fixtures.vm import FAULTING, Vm
+from ioctl import xe
+
+pytestmark = [
+    needs("page-faults", "fault-injection"),
+    pytest.mark.kernel_log("Garbage collection failed|Trying to schedule after vm is closed or banned"),
+]
+
+
+@behaviour("gc.failure-bans-vm")
+@acts("refusal", "store")
+@pytest.mark.parametrize("step", ["xe_vma_ops_alloc", "xe_pt_update_ops_prepare", "xe_pt_update_ops_run"])
+def test_a_range_that_cannot_be_unmapped_bans_the_vm(
+    mirror_vm: Vm, make_vm, memory, sentinel, step: str
+) -> None:
+    """When unmapped memory cannot be taken from the GPU, VM_BIND gives ENOENT and EXEC ECANCELED, for good."""
+    buffer, kept, values = memory(PAGE), memory(PAGE), [sentinel() for _ in range(3)]
+    queue = mirror_vm.queue()
+    queue.store(kept.address, values[0])
+    queue.store(buffer.address, values[1])
+    landed(buffer, 0, values[1])
+    area = {"addr": kept.address, "range": PAGE, "flags": xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR}
+    with failing.refused_at(step, errno.ENOMEM, gives=errno.ENOENT):
+        buffer.munmap()
+        mirror_vm.bind(**area)  # which waits for the collector first
+    for _ in range(2):
+        with refused(errno.ENOENT):
+            mirror_vm.bind(**area)
+        with refused(errno.ECANCELED):
+            queue.submit(kept.address)
+    landed(kept, 0, values[0])
+    another = make_vm(FAULTING)
+    another.mirror()
+    another.queue().store(kept.address, values[2])
+    landed(kept, 0, values[2])

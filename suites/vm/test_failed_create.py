@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""VM_CREATE that fails half-way (xe_vm.c: xe_vm_create, from the error labels on)."""
+
+import contextlib
+import errno
+from collections.abc import Callable
+
+import pytest
+
+from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, failing, landed, needs, wait_until
+from fixtures.device import Device
+from fixtures.vm import Vm
+from ioctl import xe
+
+SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
+AREA = 1 << 32
+BLOCK = 1 << 16
+
+TIMES = 8
+"""VMs that fail in a row: what each of them left would add up."""
+
+pytestmark = needs("fault-injection")
+
+
+def used(device: Device) -> dict[int, int]:
+    """Bytes of each memory region that are in use now."""
+    return {region.instance: device.region(region.instance).used for region in device.known_regions}
+
+
+def usable(device: Device, ids: range) -> list[int]:
+    """Those of the ids that are of a VM."""
+    found = []
+    for number in ids:
+        with contextlib.suppress(FileNotFoundError):
+            Vm.existing(device, number).faults()
+            found.append(number)
+    return found
+
+
+@pytest.fixture
+def leaves_nothing(device: Device, plain_vm: Vm, make_vm, bo, sentinel) -> Callable[[], None]:
+    """Checks that no VM but ``plain_vm`` is there and no more memory in use than was, and that a VM can be made."""
+    made, value, before = bo(BLOCK), sentinel(), used(device)
+
+    def check() -> None:
+        assert usable(device, range(1, plain_vm.id + TIMES)) == [plain_vm.id]
+        wait_until(lambda: used(device) == before, what="the release of what the failed VMs had")
+        another = make_vm()
+        another.map(made, AREA)
+        another.queue().store(AREA, value)
+        landed(made.map(), 0, value)
+
+    return check
+
+
+@behaviour("vm.create.failed-create-no-leak")
+@acts("refusal", "store")
+@pytest.mark.parametrize(
+    ("step", "flags"),
+    [
+        pytest.param("xe_pt_create", PLAIN, id="page-table"),
+        pytest.param("xe_pt_create", LONG_RUNNING, id="page-table-lr"),
+        pytest.param("xe_pt_create", FAULTING, id="page-table-fault", marks=needs("page-faults")),
+        pytest.param("xe_vm_create_scratch", PLAIN | SCRATCH, id="scratch"),
+        pytest.param("xe_vm_create_scratch", LONG_RUNNING | SCRATCH, id="scratch-lr"),
+        pytest.param("xe_exec_queue_create_bind", PLAIN, id="bind-queue"),
+        pytest.param("xe_exec_queue_create_bind", LONG_RUNNING | SCRATCH, id="bind-queue-scratch-lr"),
+        pytest.param(
+            "xe_exec_queue_create_bind", FAULTING, id="bind-queue-fault", marks=needs("page-faults")
+        ),
+    ],
+)
+def test_a_vm_that_fails_at_a_step_leaves_nothing(
+    device: Device, leaves_nothing: Callable[[], None], step: str, flags: int
+) -> None:
+    """When a step of VM_CREATE fails the ioctl gives its ENOMEM, no VM is there, and no memory stays in use."""
+    for _ in range(TIMES):
+        with failing.refused_at(step, errno.ENOMEM):
+            Vm(device, flags)
+    leaves_nothing()
+
+
+@behaviour("vm.create.failed-create-no-leak")
+@acts("ioctl", "store")
+@pytest.mark.parametrize(
+    "flags", [PLAIN | SCRATCH, LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))], ids=hex
+)
+def test_a_vm_whose_allocations_fail_in_turn_leaves_nothing(
+    device: Device, leaves_nothing: Callable[[], None], flags: int
+) -> None:
+    """Whichever allocation of VM_CREATE fails, it gives ENOMEM or makes a VM, and nothing else is left."""
+    made: list[Vm] = []
+    codes = set()
+    for code in failing.each_allocation(lambda: made.append(Vm(device, flags))):
+        assert bool(code) != bool(made)
+        codes.add(code)
+        while made:
+            made.pop().close()
+    assert codes == {0, errno.ENOMEM}
+    leaves_nothing()

@@ -1,0 +1,175 @@
+# SPDX-License-Identifier: MIT
+"""Files of fault injection, what they make fail, and what the driver does then."""
+
+import errno
+
+import pytest
+
+from ioctl import xe
+from mock.driver.errors import Refused
+from mock.driver.fault_inject import FaultInjection
+from tests.mock.driver.double import Client
+from tests.mock.driver.gpu_client import FAULT, Gpu
+
+ENOMEM = f"{(1 << 64) - errno.ENOMEM:#x}"
+HIT = "xe_vma_ops_alloc"
+OTHER = "xe_pt_create"
+TASK = 7
+
+
+@pytest.fixture
+def faults() -> FaultInjection:
+    """Fault injection with ``HIT`` on the list, to fail with ENOMEM."""
+    made = FaultInjection()
+    made.write("fail_function/inject", f"{HIT}\n".encode())
+    made.write(f"fail_function/{HIT}/retval", ENOMEM.encode())
+    return made
+
+
+def fails(faults: FaultInjection, name: str = HIT, task: int | None = TASK) -> int:
+    """What a function fails with; 0 when it does not."""
+    try:
+        faults.enter(name, task)
+    except Refused as refusal:
+        return refusal.code
+    return 0
+
+
+def refused(code: int, faults: FaultInjection, path: str, data: bytes) -> None:
+    """A write that gives an errno."""
+    with pytest.raises(Refused) as caught:
+        faults.write(path, data)
+    assert caught.value.code == code
+
+
+def test_a_function_fails_so_many_times(faults: FaultInjection) -> None:
+    """Nothing fails at probability 0; then the function on the list does, until `times` is used up."""
+    assert fails(faults) == 0
+    faults.write("fail_function/probability", b"100")
+    faults.write("fail_function/times", b"2\n")
+    assert [fails(faults, OTHER), fails(faults), fails(faults, task=None), fails(faults)] == [0, 12, 12, 0]
+    assert faults.read("fail_function/times") == b"0\n"
+    faults.write("fail_function/times", b"-1")
+    assert [fails(faults) for _ in range(5)] == [12] * 5
+
+
+def test_space_and_interval_let_calls_through(faults: FaultInjection) -> None:
+    """`space` lets calls pass before the first, `interval` between them."""
+    faults.write("fail_function/probability", b"100")
+    faults.write("fail_function/times", b"-1")
+    faults.write("fail_function/space", b"3")
+    assert [fails(faults) for _ in range(4)] == [0, 0, 12, 12]
+    faults.write("fail_function/interval", b"2")
+    assert [fails(faults) for _ in range(4)] == [0, 12, 0, 12]
+
+
+def test_the_list_of_functions(faults: FaultInjection) -> None:
+    """`inject` adds and removes, `injectable` says what there is, `retval` what a function returns."""
+    assert b"xe_pt_update_ops_run [xe]\tERRNO\n" in (faults.read("fail_function/injectable") or b"")
+    assert faults.read("fail_function/inject") == f"{HIT} [xe]\n".encode()
+    assert faults.read(f"fail_function/{HIT}/retval") == b"fffffffffffffff4\n"
+    assert faults.read(f"fail_function/{OTHER}/retval") is None
+    faults.write("fail_function/inject", OTHER.encode())
+    assert faults.read(f"fail_function/{OTHER}/retval") == b"ffffffffffffffea\n"
+    refused(errno.EBUSY, faults, "fail_function/inject", OTHER.encode())
+    refused(errno.EINVAL, faults, "fail_function/inject", b"xe_no_such_function")
+    refused(errno.ENOENT, faults, "fail_function/inject", b"!xe_vm_create_scratch")
+    refused(errno.ENOENT, faults, "fail_function/xe_vm_create_scratch/retval", b"-1")
+    for retval in (b"0", b"12", b"-4096", b"many"):
+        refused(errno.EINVAL, faults, f"fail_function/{HIT}/retval", retval)
+    faults.write("fail_function/inject", f"!{HIT}".encode())
+    assert faults.read("fail_function/inject") == f"{OTHER} [xe]\n".encode()
+    faults.write("fail_function/inject", b"\n")
+    assert faults.read("fail_function/inject") == b""
+
+
+def test_the_nth_allocation_of_a_thread_fails() -> None:
+    """`fail-nth` counts the allocations of one thread that may wait, once failslab is told to mind them."""
+    faults = FaultInjection()
+    faults.set_fail_nth(TASK, b"1")
+    faults.kmalloc(TASK)
+    assert faults.fail_nth(TASK) == b"1\n"
+    faults.write("failslab/ignore-gfp-wait", b"N")
+    faults.set_fail_nth(TASK, b"2\n")
+    faults.kmalloc(TASK + 1)
+    faults.kmalloc(None)
+    faults.kmalloc(TASK)
+    with pytest.raises(Refused) as caught:
+        faults.kmalloc(TASK, errno.ENOBUFS)
+    assert caught.value.code == errno.ENOBUFS
+    assert faults.fail_nth(TASK) == b"0\n"
+    assert faults.read("failslab/times") == b"0\n"
+    faults.kmalloc(TASK)
+
+
+def test_files() -> None:
+    """There are the kernel's files, all but one can be written, and what is no value of theirs is refused."""
+    faults = FaultInjection()
+    for directory in ("fail_function", "failslab"):
+        for name, value in {"probability": b"0", "interval": b"1", "times": b"1", "space": b"0"}.items():
+            assert faults.read(f"{directory}/{name}") == value + b"\n"
+            assert faults.writable(f"{directory}/{name}")
+            refused(errno.EINVAL, faults, f"{directory}/{name}", b"x")
+        refused(errno.EINVAL, faults, f"{directory}/probability", b"-1")
+    assert faults.read("failslab/ignore-gfp-wait") == b"Y\n"
+    refused(errno.EINVAL, faults, "failslab/ignore-gfp-wait", b"maybe")
+    assert not faults.writable("fail_function/injectable")
+    for path in ("", "failslab", "failslab/inject", "fail_futex/times"):
+        assert faults.read(path) is None
+        assert not faults.writable(path)
+
+
+def test_the_driver_has_the_files(client: Client) -> None:
+    """They are where the kernel has them, beside those of the devices."""
+    driver, times, nth = client.driver, "/sys/kernel/debug/failslab/times", "/proc/7/fail-nth"
+    driver.write_file(times, b"3")
+    driver.write_file(nth, b"4")
+    assert driver.read_file(times) == b"3\n"
+    assert (driver.read_file(nth), driver.read_file("/proc/8/fail-nth")) == (b"4\n", b"0\n")
+    assert [driver.writable_file(path) for path in (times, nth, "/sys/kernel/debug/dri/128/gt0/stats")] == [
+        True,
+        True,
+        False,
+    ]
+
+
+def inject(client: Client, name: str, *, times: int = -1) -> None:
+    """A function of the driver fails with ENOMEM from now on."""
+    for path, text in (
+        ("inject", name),
+        (f"{name}/retval", ENOMEM),
+        ("times", str(times)),
+        ("probability", "100"),
+    ):
+        client.driver.write_file(f"/sys/kernel/debug/fail_function/{path}", text.encode())
+
+
+def test_vm_create_tries_twice_for_memory(client: Client) -> None:
+    """One failure for want of memory does not fail VM_CREATE, two do, and they leave no VM."""
+    device = client.file.device
+    inject(client, "xe_pt_create", times=1)
+    client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
+    known = dict(device.vms_by_asid)
+    client.driver.write_file("/sys/kernel/debug/fail_function/times", b"2")
+    assert client.refused(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create()) == errno.ENOMEM
+    assert device.vms_by_asid == known
+    client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
+
+
+def test_a_failed_collection_bans_the_vm(client: Client) -> None:
+    """A range that the collector cannot remove bans its VM; a range that was never mapped needs no page tables."""
+    gpu = Gpu(client)
+    vm = gpu.vm(FAULT)
+    size = 1 << client.file.device.profile.va_bits
+    gpu.bind(vm, gpu.op(range=size, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR))
+    svm = client.file.vms.get(vm).svm  # type: ignore[union-attr]
+    buffers = [client.mm.map(1 << 16), client.mm.map(1 << 16)]
+    mapped = [svm.find_or_insert(svm.vm.vmas.at(buffer), buffer, threshold=0) for buffer in buffers]
+    mapped[1].tile_present = 1
+    inject(client, "xe_pt_update_ops_run")
+    client.mm.unmap(buffers[0])
+    client.run()
+    assert not svm.vm.banned
+    client.mm.unmap(buffers[1])
+    client.run()
+    assert svm.vm.banned
