@@ -115,12 +115,13 @@ class Notifier(Protocol):
         nothing and followed by `invalidated(mm, ..., FORK)` for the watched parts of the parent.
         """
 
-    def cpu_fault(self, mm: Mm, address: int, *, write: bool) -> None:
+    def cpu_fault(self, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
         """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); `address` is page aligned.
 
         Every notifier is called; the one that has the page must `restore` at least it before it returns, or
-        the touch repeats and comes again. Also called from inside Mm.read and Mm.write when they meet an
-        isolated page.
+        the touch repeats and comes again. OSError when the page cannot be had: the thread `tid`, whose access it
+        is, gets SIGBUS (VM_FAULT_SIGBUS). Also called from inside Mm.read and Mm.write when they meet an isolated
+        page, without a thread; they give EFAULT then.
         """
 
     def exited(self, mm: Mm) -> None:

@@ -14,7 +14,9 @@ from mock.kernel import PAGE_SIZE
 from mock.memory.process import PeekedMemory, ProcessMemory, Unreadable
 from mock.tree import NODES, Tree
 
-VIRTUAL = tuple(f"/sys/kernel/debug/{name}" for name in ("dri", "fail_function", "failslab"))
+VIRTUAL = tuple(
+    f"/sys/kernel/debug/{name}" for name in ("dri", "fail_function", "failslab", "fail_page_alloc")
+)
 """Directories of debugfs that are the mock's."""
 
 _FAIL_NTH = re.compile(r"/proc/(?:thread-self|self/task/(?P<tid>\d+))/fail-nth")

@@ -61,7 +61,7 @@ def returned_page_zero() -> None:
 def one_page_returns() -> None:
     """The CPU's touch brings back one page, not the whole allocation."""
 
-    def cpu_fault(self: Process, mm: Mm, address: int, *, write: bool) -> None:
+    def cpu_fault(self: Process, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
         for stretch in self.vram.within(address, address + SZ_4K):
             self.to_system(stretch.devmem, [stretch])
 

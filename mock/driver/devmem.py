@@ -10,12 +10,17 @@ from typing import TYPE_CHECKING
 
 from mock.driver.errors import Refused
 from mock.driver.interconnect import Owner, Peer
+from mock.driver.platform import SZ_2M
 from mock.driver.resv import Resv
 
 if TYPE_CHECKING:
     from mock.driver.device import Tile
     from mock.driver.process import Process
     from mock.driver.residence import Stretch
+
+
+_LARGE = 9
+"""Order of a large page: 2 MiB."""
 
 
 class Pagemap:
@@ -86,6 +91,12 @@ class DevMem:
     def copy_out(self, offset: int, size: int) -> bytes:
         """Contents on their way to somewhere else."""
         return self.read(offset, size)
+
+    @property
+    def order(self) -> int:
+        """Of its pages: all of 2 MiB are one large page (drm_pagemap_migrate_to_devmem)."""
+        large = self.size == SZ_2M and self.pagemap.tile.device.has("large-device-pages")
+        return _LARGE if large else 0
 
     # Lifetime
 

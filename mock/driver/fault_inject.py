@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Fault injection: steps of the driver that a client may have fail (lib/fault-inject.c, kernel/fail_function.c,
-mm/failslab.c).
+mm/failslab.c, mm/fail_page_alloc.c).
 
 The driver asks where the kernel would: at the functions that the kernel lets fail (`enter`), and where it allocates
 (`kmalloc`). A client says what is to fail in files of debugfs and, for the allocations of one thread, in its
@@ -147,13 +147,43 @@ class FailSlab:
 
     def read(self, name: str) -> bytes | None:
         if name == "ignore-gfp-wait":
-            return b"Y\n" if self._ignore_gfp_wait else b"N\n"
+            return _yes_no(self._ignore_gfp_wait)
         return self.attr.read(name)
 
     def write(self, name: str, text: str) -> None:
         """Raises Refused(EINVAL)."""
         if name == "ignore-gfp-wait":
             self._ignore_gfp_wait = _bool(text)
+        else:
+            self.attr.write(name, text)
+
+
+class FailPageAlloc:
+    """Allocations of pages (mm/fail_page_alloc.c)."""
+
+    _FLAGS = ("ignore-gfp-wait", "ignore-gfp-highmem")
+
+    def __init__(self, nth: Nth) -> None:
+        self.attr = FaultAttr(nth)
+        self._flags = dict.fromkeys(self._FLAGS, True)
+        self._min_order = 1
+
+    def should_fail(self, order: int, task: int | None) -> bool:
+        """should_fail_alloc_page() of pages for programs (GFP_HIGHUSER)."""
+        ignored = order < self._min_order or any(self._flags.values())
+        return not ignored and self.attr.should_fail(task, 1 << order)
+
+    def read(self, name: str) -> bytes | None:
+        if name in self._flags:
+            return _yes_no(self._flags[name])
+        return b"%d\n" % self._min_order if name == "min-order" else self.attr.read(name)
+
+    def write(self, name: str, text: str) -> None:
+        """Raises Refused(EINVAL)."""
+        if name in self._flags:
+            self._flags[name] = _bool(text)
+        elif name == "min-order":
+            self._min_order = _number(text)
         else:
             self.attr.write(name, text)
 
@@ -165,9 +195,11 @@ class FaultInjection:
         self._nth: Nth = {}
         self._function = FailFunction(self._nth)
         self._slab = FailSlab(self._nth)
-        self._directories: dict[str, FailFunction | FailSlab] = {
+        self._pages = FailPageAlloc(self._nth)
+        self._directories: dict[str, FailFunction | FailSlab | FailPageAlloc] = {
             "fail_function": self._function,
             "failslab": self._slab,
+            "fail_page_alloc": self._pages,
         }
 
     # What the driver asks
@@ -179,6 +211,10 @@ class FaultInjection:
     def kmalloc(self, task: int | None = None, code: int = errno.ENOMEM) -> None:
         """The driver allocates: Refused(code) when that is to fail."""
         refuse_if(self._slab.should_fail(task), code, "an allocation was made to fail")
+
+    def alloc_pages(self, order: int, task: int | None) -> None:
+        """The driver takes system memory for a program: Refused(ENOMEM) when that is to fail."""
+        refuse_if(self._pages.should_fail(order, task), errno.ENOMEM, f"2^{order} pages were made to fail")
 
     def update_page_tables(self, tiles: int, task: int | None = None) -> None:
         """What can be made to fail on the way to new page table entries (xe_vm.c: ops_execute); raises Refused."""
@@ -224,6 +260,10 @@ def _number(text: str) -> int:
         return int(text, 8) if text.lstrip("-").startswith("0") and text.isdecimal() else int(text, 0)
     except ValueError:
         raise Refused(errno.EINVAL, f"{text!r} is not a number") from None
+
+
+def _yes_no(value: bool) -> bytes:
+    return b"Y\n" if value else b"N\n"
 
 
 def _bool(text: str) -> bool:

@@ -60,6 +60,7 @@ FEATURES: dict[str, Level] = {
     "vm-faults": V7_1,
     "vm-no-overcommit": V7_1,
     "decompress": V7_1,
+    "large-device-pages": V7_1,
     "state-cache-perf-fix": V7_1,
     "purgeable": V7_1,
     "incoherent-mirror-refused": V7_2,

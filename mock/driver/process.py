@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mock.driver import copies
+from mock.driver.errors import Refused
 from mock.driver.platform import SZ_4K
 from mock.driver.residence import Residence, Stretch, joined, runs
 from mock.kernel import Change
@@ -92,8 +93,11 @@ class Process:
         for start, end in joined((stretch.start, stretch.end) for stretch in self.vram):
             child.restore(start, self._contents(start, end))
 
-    def cpu_fault(self, mm: Mm, address: int, *, write: bool) -> None:
-        """Bring back the whole allocation that the page belongs to (drm_pagemap_migrate_to_ram)."""
+    def cpu_fault(self, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
+        """Bring back the whole allocation that the page belongs to (drm_pagemap_migrate_to_ram).
+
+        Raises Refused(ENOMEM) where an allocation for it is made to fail: all stays in VRAM.
+        """
         stretch = self.vram.at(address)
         if stretch is None or stretch.devmem.busy:
             return
@@ -103,7 +107,26 @@ class Process:
         end = start + devmem.size
         for vma in mm.vmas(address, address + SZ_4K):
             start, end = max(start, vma.start), min(end, vma.end)
+        self._populate_ram(devmem, end - start, tid)
         self.to_system(devmem, [one for one in self.vram.within(start, end) if one.devmem is devmem])
+
+    @staticmethod
+    def _populate_ram(devmem: DevMem, size: int, tid: int | None) -> None:
+        """System memory for `size` bytes, in large pages where they are so in VRAM and such pages can be had.
+
+        (__drm_pagemap_migrate_to_ram, drm_pagemap_migrate_populate_ram_pfn). Raises Refused(ENOMEM).
+        """
+        faults = devmem.pagemap.tile.device.faults
+        faults.kmalloc(tid)
+        if devmem.order:
+            try:
+                faults.alloc_pages(devmem.order, tid)
+            except Refused:
+                pass  # small ones then
+            else:
+                return
+        for _ in range(size // SZ_4K):
+            faults.alloc_pages(0, tid)
 
     def exited(self, mm: Mm) -> None:
         self.notify(0, 1 << 64, unmapped=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mock.kernel import PAGE_SIZE, Ability, Change, File, Isolated, Notifier, Vma
 from mock.linux import procfs
+from mock.linux.signals import bus_error
 from mock.linux.userfaultfd import PAGEFAULT_WRITE, Message, Mode, Userfaultfd
 from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
 from mock.memory.migrate import Migration
@@ -228,7 +229,7 @@ class AddressSpace:
         if page in self.migration.isolated:
             if gpu:
                 raise Isolated(page)
-            self._cpu_fault(page, write=write)
+            self._cpu_fault(page, write=write, tid=None)
             if page in self.migration.isolated:
                 raise bad_address(address)
         elif not self.migration.fill(page):
@@ -368,9 +369,17 @@ class AddressSpace:
             return sorted(page for page in isolated if start <= page < end)
         return [page for page in range(start & -PAGE_SIZE, end, PAGE_SIZE) if page in isolated]
 
-    def _cpu_fault(self, page: int, *, write: bool) -> None:
-        for notifier in list(self._notifiers):
-            self._tell("cpu_fault", notifier.cpu_fault, self, page, write=write)
+    def _cpu_fault(self, page: int, *, write: bool, tid: int | None) -> bool:
+        """Whether the driver can bring the page back."""
+        try:
+            for notifier in list(self._notifiers):
+                notifier.cpu_fault(self, page, write=write, tid=tid)
+        except OSError as error:
+            self.log(f"fault at {page:#x}: {error}")
+            return False
+        except Exception as error:
+            self._host.internal_error(f"cpu_fault of {self!r}", error)
+        return True
 
     # Events.
 
@@ -458,10 +467,12 @@ class AddressSpace:
         assert self.uffd is not None
         assert self.inbox is not None
         if page in self.migration.isolated:
-            self._cpu_fault(page, write=message.a & PAGEFAULT_WRITE != 0)
+            had = self._cpu_fault(page, write=message.a & PAGEFAULT_WRITE != 0, tid=message.c)
             if page not in self.migration.isolated:
                 return
-            if not self.inbox.overlapping(page, page + PAGE_SIZE):
+            if not had:
+                bus_error(message.c)
+            elif not self.inbox.overlapping(page, page + PAGE_SIZE):
                 self.log(f"fault at {page:#x}: the driver has not given the page back")
         else:
             self.migration.fill(page)

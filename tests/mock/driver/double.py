@@ -163,7 +163,7 @@ class Mm:
         for page in range(address & ~(PAGE_SIZE - 1), address + size, PAGE_SIZE):
             if page in self._isolated:
                 for notifier in list(self.notifiers):
-                    notifier.cpu_fault(self, page, write=write)
+                    notifier.cpu_fault(self, page, write=write, tid=None)
 
     def read(self, address: int, size: int) -> bytes:
         self._fault_in(address, size, write=False)

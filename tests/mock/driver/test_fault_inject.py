@@ -2,12 +2,16 @@
 """Files of fault injection, what they make fail, and what the driver does then."""
 
 import errno
+from typing import Any
 
 import pytest
 
 from ioctl import xe
+from mock.driver import migrate
 from mock.driver.errors import Refused
 from mock.driver.fault_inject import FaultInjection
+from mock.driver.process import Process
+from mock.kernel import PAGE_SIZE
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import FAULT, Gpu
 
@@ -105,13 +109,14 @@ def test_the_nth_allocation_of_a_thread_fails() -> None:
 def test_files() -> None:
     """There are the kernel's files, all but one can be written, and what is no value of theirs is refused."""
     faults = FaultInjection()
-    for directory in ("fail_function", "failslab"):
+    for directory in ("fail_function", "failslab", "fail_page_alloc"):
         for name, value in {"probability": b"0", "interval": b"1", "times": b"1", "space": b"0"}.items():
             assert faults.read(f"{directory}/{name}") == value + b"\n"
             assert faults.writable(f"{directory}/{name}")
             refused(errno.EINVAL, faults, f"{directory}/{name}", b"x")
         refused(errno.EINVAL, faults, f"{directory}/probability", b"-1")
     assert faults.read("failslab/ignore-gfp-wait") == b"Y\n"
+    assert faults.read("fail_page_alloc/min-order") == b"1\n"
     refused(errno.EINVAL, faults, "failslab/ignore-gfp-wait", b"maybe")
     assert not faults.writable("fail_function/injectable")
     for path in ("", "failslab", "failslab/inject", "fail_futex/times"):
@@ -173,3 +178,45 @@ def test_a_failed_collection_bans_the_vm(client: Client) -> None:
     client.mm.unmap(buffers[1])
     client.run()
     assert svm.vm.banned
+
+
+def in_vram(client: Client, size: int) -> tuple[Process, int]:
+    """Memory of the client that is in VRAM: its process and its address."""
+    device = client.file.device
+    pagemap, process = device.tiles[0].pagemap, device.processes.of(client.mm)
+    assert pagemap is not None
+    address = client.mm.map(size, align=size)
+    migrate.to_vram(process, pagemap, address, address + size)
+    assert len(client.mm.isolated(address, address + size)) == size // PAGE_SIZE
+    return process, address
+
+
+def page_failures(client: Client, *, min_order: int, nth: int) -> None:
+    """The nth allocation of that size or more by the thread ``TASK`` fails from now on."""
+    for name, text in (("ignore-gfp-wait", "N"), ("ignore-gfp-highmem", "N"), ("min-order", str(min_order))):
+        client.driver.write_file(f"/sys/kernel/debug/fail_page_alloc/{name}", text.encode())
+    client.driver.write_file(f"/proc/{TASK}/fail-nth", str(nth).encode())
+
+
+@pytest.mark.parametrize("nth", [1, 16])
+def test_memory_without_pages_for_it_stays_in_vram(client: Client, nth: int) -> None:
+    """Whichever page of an allocation cannot be had, all of it stays, and comes back at the next try."""
+    process, address = in_vram(client, 1 << 16)
+    page_failures(client, min_order=0, nth=nth)
+    with pytest.raises(Refused) as caught:
+        process.cpu_fault(client.mm, address, write=False, tid=TASK)
+    assert caught.value.code == errno.ENOMEM
+    assert len(client.mm.isolated(address, address + (1 << 16))) == 16
+    process.cpu_fault(client.mm, address, write=False, tid=TASK)
+    assert not client.mm.isolated(address, address + (1 << 16))
+
+
+@pytest.mark.parametrize(("level", "left"), [("7.0", b"1\n"), ("7.1", b"0\n")])
+def test_a_large_page_comes_back_as_small_ones(open_client: Any, level: str, left: bytes) -> None:
+    """What fails is the large page that kernels from 7.1 on ask for; then there are small ones."""
+    client = open_client("bmg", level)
+    process, address = in_vram(client, 1 << 21)
+    page_failures(client, min_order=9, nth=1)
+    process.cpu_fault(client.mm, address, write=False, tid=TASK)
+    assert client.driver.read_file(f"/proc/{TASK}/fail-nth") == left
+    assert not client.mm.isolated(address, address + (1 << 21))

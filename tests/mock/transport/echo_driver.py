@@ -18,6 +18,8 @@ def number(nr: int) -> int:
 
 ADD = number(0x01)
 """args[2] = args[0] + args[1]."""
+FAIL_FAULTS = number(0x17)
+"""The next args[0] CPU faults fail."""
 FAIL = number(0x02)
 """Fails with errno args[0]."""
 READ = number(0x03)
@@ -93,6 +95,8 @@ class EchoDriver:
         self.exports: set[Any] = set()
         self.events: list[Any] = []
         self.open_files = 0
+        self.failing = 0
+        """So many CPU faults from now on fail."""
         self.written = {"/sys/kernel/debug/failslab/times": b""}
         """Files that can be written, with what each write brought in brackets."""
 
@@ -166,8 +170,11 @@ class EchoDriver:
         for page in child.isolated(0, 1 << 56):
             child.restore(page, self.copies[mm].get(page))
 
-    def cpu_fault(self, mm: Any, address: int, *, write: bool) -> None:
+    def cpu_fault(self, mm: Any, address: int, *, write: bool, tid: int | None) -> None:
         self.counts["cpu-fault"] += 1
+        if self.failing:
+            self.failing -= 1
+            raise OSError(errno.ENOMEM, "as asked")
         copies = self.copies[mm]
         if address in copies and not mm.restore(address, copies[address]):
             del copies[address]
@@ -184,6 +191,11 @@ def _add(driver: EchoDriver, task: Any, args: list[int]) -> int:
 
 def _fail(driver: EchoDriver, task: Any, args: list[int]) -> int:
     raise OSError(args[0], "as asked")
+
+
+def _fail_faults(driver: EchoDriver, task: Any, args: list[int]) -> int:
+    driver.failing = args[0]
+    return 0
 
 
 def _read(driver: EchoDriver, task: Any, args: list[int]) -> int:
@@ -341,6 +353,7 @@ def _populate(driver: EchoDriver, task: Any, args: list[int]) -> int:
 HANDLERS = {
     ADD: _add,
     FAIL: _fail,
+    FAIL_FAULTS: _fail_faults,
     READ: _read,
     WRITE: _write,
     MIRROR: _mirror,

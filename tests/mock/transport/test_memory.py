@@ -7,11 +7,23 @@ import ctypes
 import errno
 import mmap
 import os
+import signal
 
 import pytest
 
 from tests.mock.transport import echo_driver as echo
-from tests.mock.transport.harness import ANONYMOUS, PAGE, RW, Client, Region, checked, in_child, libc, run
+from tests.mock.transport.harness import (
+    ANONYMOUS,
+    PAGE,
+    RW,
+    Client,
+    Region,
+    checked,
+    in_child,
+    libc,
+    refused,
+    run,
+)
 
 PAGES = 16
 SIZE = PAGES * PAGE
@@ -54,6 +66,51 @@ def test_cpu_stores_bring_pages_back() -> None:
         region[8] = 77
         assert (region[0], region[8]) == (1_000_003, 77)
         assert client.count("cpu-fault") == 1
+
+    run(scenario)
+
+
+def test_a_fault_that_fails_is_a_bus_error() -> None:
+    """The thread whose load the driver cannot serve gets SIGBUS; a system call tries again."""
+
+    def scenario(client: Client) -> None:
+        region, raised = isolated(client), []
+        signal.signal(signal.SIGBUS, lambda *_: raised.append(1))
+        client.call(echo.FAIL_FAULTS, 1)
+        assert region[3 * PAGE] == 1_000_003 + 3
+        assert client.count("cpu-fault") == 2
+        assert raised == [1]  # Python's handler runs a little after the signal
+        client.call(echo.FAIL_FAULTS, 1)
+        reader, writer = os.pipe()
+        assert libc.write(writer, ctypes.c_void_p(region.address + 4 * PAGE), 8) == 8
+        assert os.read(reader, 8) == (1_000_003 + 4).to_bytes(8, "little")
+        assert raised == [1]
+        client.call(echo.FAIL_FAULTS, 1)
+        refused(errno.EFAULT, client.call, echo.READ, region.address + 5 * PAGE)
+        region.check()
+        assert raised == [1]
+
+    run(scenario)
+
+
+def test_a_bus_error_ends_a_program() -> None:
+    """SIGBUS without a handler ends the process that touched the page."""
+
+    def scenario(client: Client) -> None:
+        region = isolated(client)
+
+        def child() -> None:
+            own = isolated(client, seed=2)
+            client.call(echo.FAIL_FAULTS, 1)
+            own[0]
+
+        pid = os.fork()
+        if pid == 0:
+            signal.signal(signal.SIGBUS, signal.SIG_DFL)
+            child()
+            os._exit(0)
+        assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGBUS
+        region.check()
 
     run(scenario)
 

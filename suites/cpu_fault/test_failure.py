@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: MIT
+"""Memory that cannot be brought back from VRAM (drm_pagemap.c: __drm_pagemap_migrate_to_ram).
+
+Each test runs in a child process: what the kernel does to a program then is to end it, unless it handles SIGBUS. Python
+does so after the access that was interrupted has been tried again, which is what is to be seen here.
+"""
+
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from fixtures import FAULTING, Vm, acts, behaviour, failing, in_child, needs, untested
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.kinds import huge_bytes
+from fixtures.memory import PAGE, Buffer, allocate
+from fixtures.queue import Queue
+
+SMALL, LARGE = 1 << 16, 1 << 21
+LARGE_ORDER = 9
+MADV_HUGEPAGE = 14
+
+pytestmark = needs("page-faults", "vram", "fault-injection")
+
+
+def child(path: str, body: Callable[[Queue], Any]) -> Any:
+    """What ``body`` returns in a child process, of a queue of a VM that mirrors the child."""
+
+    def run() -> Any:
+        with Device(path) as device:
+            vm = Vm(device, FAULTING)
+            vm.mirror()
+            return body(vm.queue())
+
+    ended = in_child(run, deadline=20)
+    assert not ended.signal, f"signal {ended.signal} ended the child"
+    assert not ended.error, ended.error
+    return ended.result
+
+
+@behaviour("cpu-fault.sigbus-on-failure", "cpu-fault.error-keeps-device-page")
+@acts("cpu-fault")
+@pytest.mark.parametrize("kind", [None, failing.pages(0)], ids=["arrays", "pages"])
+@pytest.mark.timeout(30)
+def test_memory_that_cannot_come_back_raises_sigbus(
+    device: Device, sentinel, kind: failing.Nth | None
+) -> None:
+    """Without memory for it a CPU load of memory in VRAM raises SIGBUS, and the next one gets what the GPU stored."""
+
+    def body(queue: Queue) -> list[tuple[bool, bool]]:
+        raised, seen, rounds = [], [], []
+        signal.signal(signal.SIGBUS, lambda *_: raised.append(1))
+        buffer = allocate(SMALL, align=SMALL)
+        value = sentinel()
+        queue.store(buffer.address, value)
+        for _ in failing.each_allocation(lambda: seen.append(buffer.u32(0)), kind):
+            rounds.append((seen.pop() == value, bool(raised)))
+            raised.clear()
+            value = sentinel()
+            queue.store(buffer.address, value)
+        return rounds
+
+    rounds = child(device.path, body)
+    assert all(right for right, _ in rounds), rounds
+    *failed, last = (raised for _, raised in rounds)
+    assert any(failed), "no failure raised SIGBUS"
+    assert not last, "SIGBUS, although nothing failed"
+    for _ in rounds:
+        count("cpu-fault")
+
+
+@behaviour("cpu-fault.highorder-fallback")
+@acts("cpu-fault")
+@needs("thp")
+@pytest.mark.timeout(30)
+def test_a_large_page_comes_back_in_small_ones(device: Device, sentinel, rng) -> None:
+    """When no large page can be had a large page in VRAM comes back in small ones, and every byte is right."""
+
+    def body(queue: Queue) -> list[tuple[bool, int]]:
+        buffer, seen, rounds = allocate(LARGE, align=LARGE), [], []
+        buffer.madvise(MADV_HUGEPAGE)
+        data = fresh(queue, buffer)
+        for _ in failing.each_allocation(lambda: seen.append(buffer.bytes()), failing.pages(LARGE_ORDER)):
+            rounds.append((seen.pop() == data, huge_bytes(buffer)))
+            data = fresh(queue, buffer)
+        return rounds
+
+    def fresh(queue: Queue, buffer: Buffer) -> bytes:
+        """New contents from the CPU, and then some from the GPU, which takes it all to VRAM."""
+        data = bytearray(rng.randbytes(LARGE))
+        buffer.write(0, bytes(data))
+        for offset in range(0, LARGE, LARGE // 8):
+            at, value = offset + PAGE * (offset // PAGE % 3), sentinel()
+            queue.store(buffer.address + at, value)
+            data[at : at + 4] = value.to_bytes(4, "little")
+        return bytes(data)
+
+    *failed, last = child(device.path, body)
+    assert last[0], "a wrong byte, although nothing failed"
+    if not failed:
+        untested("no-large-page", "memory that came back from VRAM did not ask for a large page")
+    for right, large in failed:
+        assert right, "a wrong byte"
+        assert not large, "a large page, although none could be had"
+        count("cpu-fault")
