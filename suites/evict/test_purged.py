@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""A buffer object that nobody needs is not moved out of VRAM under pressure, but lost (xe_bo.c: xe_ttm_bo_purge)."""
+
+import ctypes
+import errno
+import os
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, needs, refused
+from fixtures.bo import Bo
+from fixtures.device import Device
+from fixtures.vm import PLAIN, Vm
+from ioctl import drm, xe
+
+AREA, ELSEWHERE = 1 << 40, 1 << 41
+PARTS = 16
+"""So many objects fill VRAM."""
+
+PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
+WILLNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
+DONTNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED
+
+pytestmark = [needs("vram", "purging"), pytest.mark.timeout(60)]
+
+
+def advise(vm: Vm, size: int, state: int) -> int:
+    """MADVISE of [AREA, AREA + size): whether the object there was still retained."""
+    retained = ctypes.c_uint32(0)
+    vm.madvise(AREA, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
+    return retained.value
+
+
+def export(target: Bo) -> None:
+    """PRIME_HANDLE_TO_FD, and close what it gave."""
+    argument = drm.drm_prime_handle(handle=target.handle, flags=os.O_CLOEXEC)
+    target.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
+    os.close(argument.fd)
+
+
+@behaviour("madvise.purge.once-purged")
+@acts("refusal", "load")
+def test_an_object_that_was_purged_is_lost_for_good(device: Device, make_vm, bo, sentinel) -> None:
+    """An object lost to pressure on VRAM cannot be needed again, mapped, exported or bound, and its data is gone."""
+    vm = make_vm(PLAIN | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+    region, queue, value = device.vram[0], vm.queue(), sentinel()
+    part = device.region(region).total_size // PARTS
+    target = bo(part, placement=1 << region)
+    vm.map(target, AREA)
+    queue.store(AREA, value)
+    gpu_sees(queue, AREA, value)
+    assert advise(vm, part, DONTNEED) == 1
+    for _ in range(PARTS):
+        bo(part, placement=1 << region)
+    for state in (WILLNEED, DONTNEED, WILLNEED):
+        assert advise(vm, part, state) == 0
+    with refused(errno.EINVAL):
+        target.map()
+    with refused(errno.EINVAL):
+        export(target)
+    with refused(errno.EINVAL):
+        vm.bind(addr=ELSEWHERE, range=part, obj=target.handle)
+    gpu_sees(queue, AREA, 0)
