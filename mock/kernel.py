@@ -453,8 +453,8 @@ class Driver(Protocol):
         """The last descriptor and mapping of an open node are gone."""
 
     def read_file(self, path: str) -> bytes | None:
-        """Contents at the moment of open(2) of a file in debugfs, such as /sys/kernel/debug/dri/128/gt0/stats, or of
-        /proc/TID/fail-nth; None when there is none.
+        """Contents at the moment of open(2) of a file in debugfs, such as /sys/kernel/debug/dri/128/gt0/stats, of
+        /proc/TID/fail-nth, or of /proc/kallsyms; None when there is none.
         """
 
     def writable_file(self, path: str) -> bool:

@@ -19,6 +19,7 @@ VIRTUAL = tuple(
 )
 """Directories of debugfs that are the mock's."""
 
+_KALLSYMS = "/proc/kallsyms"
 _FAIL_NTH = re.compile(r"/proc/(?:thread-self|self/task/(?P<tid>\d+))/fail-nth")
 
 _PATH_MAX = 4096
@@ -41,8 +42,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Virtual:
-    """A file whose contents the driver makes up, if there is one: in VIRTUAL, or fail-nth of a thread, as
-    /proc/TID/fail-nth.
+    """A file whose contents the driver makes up, if there is one: in VIRTUAL, /proc/kallsyms, or fail-nth of a thread,
+    as /proc/TID/fail-nth.
     """
 
     path: str
@@ -76,6 +77,8 @@ class Naming:
             if not path or directory == AT_FDCWD or not self._tree.is_nodes(f"/proc/{tid}/fd/{directory}"):
                 return None
             path = f"{NODES}/{path}"
+        if path == _KALLSYMS:
+            return Virtual(path)
         if match := _FAIL_NTH.fullmatch(path):
             return Virtual(f"/proc/{match['tid'] or tid}/fail-nth")
         return self._find(path)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FIRST_RENDER_MINOR = 128
 INTEL = 0x8086
 
+_KALLSYMS = "/proc/kallsyms"
 _DEBUGFS = "/sys/kernel/debug/"
 _FAIL_NTH = re.compile(r"/proc/(?P<tid>\d+)/fail-nth")
 
@@ -99,9 +100,11 @@ class Driver:
         file.close()
 
     def read_file(self, path: str) -> bytes | None:
-        """The text of a file in debugfs or of /proc/TID/fail-nth; None when there is no such file."""
+        """The text of a file in debugfs, /proc/TID/fail-nth or /proc/kallsyms; None when there is no such file."""
         if match := _FAIL_NTH.fullmatch(path):
             return self.faults.fail_nth(int(match["tid"]))
+        if path == _KALLSYMS:
+            return self.faults.kallsyms()
         name = path.removeprefix(_DEBUGFS)
         if name.startswith("dri/"):
             return debugfs.read(self.devices, name.removeprefix("dri/"))

@@ -28,6 +28,13 @@ INJECTABLE = (
 )
 """The functions marked ALLOW_ERROR_INJECTION(..., ERRNO) that the driver has a step for."""
 
+FUNCTIONS = {
+    name: 0xFFFF_FFFF_C000_0000 + index * 0x1000
+    for index, name in enumerate(("drm_gpusvm_get_pages", *INJECTABLE))
+}
+"""Where functions are, for allocations that are to fail by who makes them. Made up, but for their order."""
+_ANYWHERE = (1 << 64) - 1
+
 _MAX_ERRNO = 4095
 _WORD = 1 << 64
 
@@ -45,13 +52,22 @@ class FaultAttr:
     times: int = 1
     space: int = 0
     verbose: int = 2
+    require_start: int = 0
+    require_end: int = _ANYWHERE
     _count: int = 0
     _random: random.Random = field(default_factory=random.Random)
 
     FILES = ("probability", "interval", "times", "space", "verbose")
+    ADDRESSES = ("require-start", "require-end")
 
-    def should_fail(self, task: int | None, size: int = 1) -> bool:
-        """should_fail_ex(). `task`: the thread that a system call or a page fault is of, None for work items."""
+    def should_fail(self, task: int | None, size: int = 1, *, caller: str = "") -> bool:
+        """should_fail_ex().
+
+        task    the thread that a system call or a page fault is of, None for work items
+        caller  the function of FUNCTIONS that this happens in
+        """
+        if not self._by(caller):
+            return False
         if task is not None and self.nth.get(task):
             self.nth[task] -= 1
             if self.nth[task]:
@@ -68,6 +84,12 @@ class FaultAttr:
                 return False
         return self.probability > self._random.randrange(100) and self._fail()
 
+    def _by(self, caller: str) -> bool:
+        """fail_stacktrace(), of a stack of one."""
+        if (self.require_start, self.require_end) == (0, _ANYWHERE):
+            return True
+        return self.require_start <= FUNCTIONS.get(caller, 0) < self.require_end
+
     def _fail(self) -> bool:
         if self.times > 0:
             self.times -= 1
@@ -75,13 +97,15 @@ class FaultAttr:
 
     def read(self, name: str) -> bytes | None:
         """A file of the directory (fault_create_debugfs_attr); None for another one."""
+        if name in self.ADDRESSES:
+            return b"0x%016x\n" % getattr(self, name.replace("-", "_"))
         return b"%d\n" % getattr(self, name) if name in self.FILES else None
 
     def write(self, name: str, text: str) -> None:
         """Raises Refused(EINVAL) for what is not a number, or not one of the file's kind."""
         value = _number(text)
         refuse_if(value < 0 and name not in ("times", "space"), errno.EINVAL, f"{name} is unsigned")
-        setattr(self, name, value)
+        setattr(self, name.replace("-", "_"), value)
 
 
 class FailFunction:
@@ -141,9 +165,9 @@ class FailSlab:
         self.attr = FaultAttr(nth)
         self._ignore_gfp_wait = True
 
-    def should_fail(self, task: int | None) -> bool:
+    def should_fail(self, task: int | None, caller: str) -> bool:
         """should_failslab() of an allocation that may wait, as nearly all of the driver's."""
-        return not self._ignore_gfp_wait and self.attr.should_fail(task)
+        return not self._ignore_gfp_wait and self.attr.should_fail(task, caller=caller)
 
     def read(self, name: str) -> bytes | None:
         if name == "ignore-gfp-wait":
@@ -208,9 +232,9 @@ class FaultInjection:
         """A function that may be made to fail begins: Refused with the errno that it is to return."""
         self._function.enter(name, task)
 
-    def kmalloc(self, task: int | None = None, code: int = errno.ENOMEM) -> None:
-        """The driver allocates: Refused(code) when that is to fail."""
-        refuse_if(self._slab.should_fail(task), code, "an allocation was made to fail")
+    def kmalloc(self, task: int | None = None, code: int = errno.ENOMEM, *, caller: str = "") -> None:
+        """The driver allocates, in a function of FUNCTIONS: Refused(code) when that is to fail."""
+        refuse_if(self._slab.should_fail(task, caller), code, "an allocation was made to fail")
 
     def alloc_pages(self, order: int, task: int | None) -> None:
         """The driver takes system memory for a program: Refused(ENOMEM) when that is to fail."""
@@ -239,6 +263,11 @@ class FaultInjection:
         """Raises Refused as write(2)."""
         directory, _, name = path.partition("/")
         self._directories[directory].write(name, data.decode(errors="replace"))
+
+    @staticmethod
+    def kallsyms() -> bytes:
+        """/proc/kallsyms, of FUNCTIONS."""
+        return "".join(f"{address:016x} t {name}\t[xe]\n" for name, address in FUNCTIONS.items()).encode()
 
     def fail_nth(self, task: int) -> bytes:
         """/proc/TID/fail-nth (fs/proc/base.c: proc_fail_nth_read)."""

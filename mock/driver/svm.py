@@ -313,10 +313,11 @@ class Svm:
         """Have all pages of the range where this device reaches them (drm_gpusvm_get_pages).
 
         keep  pages in VRAM within reach may stay there. Raises Refused(EFAULT) when the process does not have them
-        or not in VRAM; EOPNOTSUPP, and everything in system memory, when they are in several places.
+        or not in VRAM; EOPNOTSUPP, and everything in system memory, when they are in several places; ENOMEM.
         """
         start, process = time.monotonic_ns(), self.process
         refuse_if(found.unmapped, errno.EFAULT, "unmapped meanwhile")
+        self.vm.device.faults.kmalloc(caller="drm_gpusvm_get_pages")
         migrate.to_system(process, found.start, found.end, keep=self.vm.peer.owner if keep else None)
         there = process.vram.within(found.start, found.end)
         if sum(s.size for s in there) != found.size:

@@ -128,11 +128,12 @@ class UserptrState:
     def pin(self, vma: Vma) -> None:
         """Get the pages of a VMA (xe_vma_userptr_pin_pages).
 
-        Pages in VRAM that this device reaches stay there. Raises Refused, see `unusable`.
+        Pages in VRAM that this device reaches stay there. Raises Refused, see `unusable`; ENOMEM.
         """
         if vma.destroyed:
             return
         end, mm = vma.offset + vma.size, self.vm.mm
+        self.vm.device.faults.kmalloc(caller="drm_gpusvm_get_pages")
         unusable(mm, vma.offset, end, writable=not vma.read_only)
         migrate.to_system(self._process, vma.offset, end, keep=self.vm.peer.owner)
         holders = {stretch.devmem.pagemap for stretch in self._process.vram.within(vma.offset, end)}

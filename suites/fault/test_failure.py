@@ -5,7 +5,8 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, failing, gpu_sees, landed, needs, refused, wait_until
+from fixtures.choices import chose
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
 from fixtures.queue import Queue, QueueError
 from fixtures.vm import FAULTING, Vm
@@ -181,3 +182,31 @@ def test_a_banned_queue_fails_every_wait(mirror_vm: Vm, memory, sentinel) -> Non
         with pytest.raises(QueueError) as caught:
             queue.run(Batch().noop())
         assert caught.value.errno == errno.ECANCELED
+
+
+@behaviour("fault.collect-error-other")
+@acts("load", "fault")
+@needs("debugfs", "fault-injection")
+@pytest.mark.parametrize("size", [PAGE, 1 << 21], ids=["4K", "2M"])
+def test_a_fault_without_memory_for_the_pages_finds_no_wrong_data(
+    mirror_vm: Vm, memory, sentinel, counters, size: int
+) -> None:
+    """When the kernel has no memory to collect the pages of a fault the GPU faults again, or its access fails."""
+    buffer, value, queue = memory(size, align=size), sentinel(), mirror_vm.queue()
+    buffer.set_u32(0, value)
+    queue.run(Batch().noop())
+    before = counters.snapshot()
+    with failing.allocation_in("drm_gpusvm_get_pages"):
+        code: int | None = 0
+        try:
+            seen = queue.load(buffer.address)
+        except QueueError as error:
+            code = error.errno
+    if code:
+        assert code == errno.EIO
+        chose("the access fails")
+    else:
+        assert seen == value
+        chose("the GPU faults again")
+    counters.rose("svm_pagefault_count", since=before)
+    gpu_sees(mirror_vm.queue(), buffer.address, value)

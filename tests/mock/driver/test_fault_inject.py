@@ -106,6 +106,25 @@ def test_the_nth_allocation_of_a_thread_fails() -> None:
     faults.kmalloc(TASK)
 
 
+def test_an_allocation_fails_by_who_makes_it() -> None:
+    """With `require-start` and `require-end` only what is allocated in that code fails."""
+    faults = FaultInjection()
+    lines = [line.split() for line in faults.kallsyms().decode().splitlines()]
+    address = next(int(address, 16) for address, _, name, _ in lines if name == "drm_gpusvm_get_pages")
+    for name, text in {
+        "ignore-gfp-wait": "N",
+        "require-start": f"{address:#x}",
+        "require-end": f"{address + 1:#x}",
+        "probability": "100",
+    }.items():
+        faults.write(f"failslab/{name}", text.encode())
+    faults.kmalloc(TASK)
+    faults.kmalloc(caller="xe_pt_create")
+    with pytest.raises(Refused):
+        faults.kmalloc(caller="drm_gpusvm_get_pages")
+    assert faults.read("failslab/require-start") == f"0x{address:016x}\n".encode()
+
+
 def test_files() -> None:
     """There are the kernel's files, all but one can be written, and what is no value of theirs is refused."""
     faults = FaultInjection()
