@@ -202,11 +202,11 @@ def test_a_fault_without_memory_for_the_pages_finds_no_wrong_data(
             seen = queue.load(buffer.address)
         except QueueError as error:
             code = error.errno
-    if code:
-        assert code == errno.EIO
-        chose("the access fails")
-    else:
-        assert seen == value
-        chose("the GPU faults again")
+        if code:
+            assert code == errno.EIO
+            chose("the access fails")
+        else:
+            assert seen == value
+            chose("the GPU faults again")
     counters.rose("svm_pagefault_count", since=before)
     gpu_sees(mirror_vm.queue(), buffer.address, value)

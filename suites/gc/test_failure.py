@@ -14,6 +14,8 @@ from fixtures.memory import PAGE
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
 
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+
 pytestmark = [
     needs("page-faults", "fault-injection"),
     pytest.mark.kernel_log("Garbage collection failed|Trying to schedule after vm is closed or banned"),
@@ -32,13 +34,13 @@ def test_a_range_that_cannot_be_unmapped_bans_the_vm(
     queue.store(kept.address, values[0])
     queue.store(buffer.address, values[1])
     landed(buffer, 0, values[1])
-    area = {"addr": kept.address, "range": PAGE, "flags": xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR}
+    gone = {"addr": buffer.address, "range": PAGE}
     with failing.refused_at(step, errno.ENOMEM, gives=errno.ENOENT):
         buffer.munmap()
-        mirror_vm.bind(**area)  # which waits for the collector first
+        mirror_vm.bind(UNMAP, **gone)  # which waits for the collector first
     for _ in range(2):
         with refused(errno.ENOENT):
-            mirror_vm.bind(**area)
+            mirror_vm.bind(UNMAP, **gone)
         with refused(errno.ECANCELED):
             queue.submit(kept.address)
     landed(kept, 0, values[0])
