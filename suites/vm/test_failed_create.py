@@ -3,7 +3,7 @@
 
 import contextlib
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import pytest
 
@@ -27,12 +27,12 @@ def used(device: Device) -> dict[int, int]:
     return {region.instance: device.region(region.instance).used for region in device.known_regions}
 
 
-def usable(device: Device, ids: range) -> list[int]:
-    """Those of the ids that are of a VM."""
+def destroyed(device: Device, ids: Iterable[int]) -> list[int]:
+    """Those of the ids that were of a VM. They are no more."""
     found = []
     for number in ids:
         with contextlib.suppress(FileNotFoundError):
-            Vm.existing(device, number).faults()
+            Vm.existing(device, number).close()
             found.append(number)
     return found
 
@@ -43,7 +43,7 @@ def leaves_nothing(device: Device, plain_vm: Vm, make_vm, bo, sentinel) -> Calla
     made, value, before = bo(BLOCK), sentinel(), used(device)
 
     def check() -> None:
-        assert usable(device, range(1, plain_vm.id + TIMES)) == [plain_vm.id]
+        assert not destroyed(device, {*range(1, plain_vm.id + TIMES)} - {plain_vm.id})
         wait_until(lambda: used(device) == before, what="the release of what the failed VMs had")
         another = make_vm()
         another.map(made, AREA)
@@ -75,7 +75,8 @@ def test_a_vm_that_fails_at_a_step_leaves_nothing(
 ) -> None:
     """When a step of VM_CREATE fails the ioctl gives its ENOMEM, no VM is there, and no memory stays in use."""
     for _ in range(TIMES):
-        with failing.refused_at(step, errno.ENOMEM):
+        # Where the device has all VMs use scratch pages the kernel says so in the flags, whatever comes of it.
+        with failing.refused_at(step, errno.ENOMEM, may_change=["flags"]):
             Vm(device, flags)
     leaves_nothing()
 
