@@ -61,11 +61,12 @@ class Faults(Generic[Who]):
         self._send = send
         self._pending: dict[int, tuple[Who, Source, GpuFault]] = {}
         self._answered: deque[int] = deque(maxlen=REMEMBERED)
+        self._dropped: set[int] = set()
         self._next = 0
 
     def report(self, who: Who, source: Source, fault: GpuFault) -> int:
         """Tell the driver of a fault; gives its number."""
-        while self._next in self._pending:
+        while self._next in self._pending or self._next in self._dropped:
             self._next = (self._next + 1) % NUMBERS
         number = self._next
         self._next = (number + 1) % NUMBERS
@@ -78,6 +79,9 @@ class Faults(Generic[Who]):
         one.
         """
         number = second >> 16
+        if number in self._dropped:
+            self._dropped.remove(number)
+            return None
         if (waiting := self._pending.pop(number, None)) is None:
             check = "fault-answered-twice" if number in self._answered else "fault-unknown"
             self._checks.report(check, self._name, number=number)
@@ -96,7 +100,12 @@ class Faults(Generic[Who]):
         return who, fault, not first & UNSUCCESSFUL
 
     def clear(self) -> None:
-        """The function was reset: no answers are expected any more."""
+        """The function was reset: nobody waits any more.
+
+        Answers may come all the same, one for each: the driver goes on with the fault that it serves while it drops
+        those behind it (xe_pagefault.c: xe_pagefault_queue_reset).
+        """
+        self._dropped |= self._pending.keys()
         self._pending.clear()
         self._answered.clear()
 

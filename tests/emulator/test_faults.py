@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 
 from gpu import Batch
+from guest.emulator import hxg
 from guest.emulator.hxg import Action
 from guest.emulator.page_tables import PRESENT
 from tests.emulator.driver import AE, LOCAL, RW, Driver, Queue, Vm, machine
@@ -161,6 +162,17 @@ def test_fault_answered_twice_is_reported(driver: Driver, vm: Vm, queue: Queue) 
     driver.answer_fault(fault)
     driver.answer_fault(fault)
     assert [report["check"] for report in driver.checks.reports] == ["fault-answered-twice"]
+
+
+def test_fault_from_before_a_reset_may_be_answered_once(driver: Driver, vm: Vm, queue: Queue) -> None:
+    queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    fault = fault_of(driver)
+    assert driver.mailbox(Action.VF_RESET)[0] == hxg.success()
+    driver.start()
+    driver.answer_fault(fault)
+    assert not driver.checks.reports
+    driver.answer_fault(fault)
+    assert [report["check"] for report in driver.checks.reports] == ["fault-unknown"]
 
 
 def test_copy_stores_what_comes_before_the_missing_page(driver: Driver, vm: Vm, queue: Queue) -> None:
