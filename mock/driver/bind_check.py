@@ -81,6 +81,7 @@ def check_op(vm: Vm, bind: Any) -> None:
     op, flags = bind.op, bind.flags
     null, mirror, decompress = flags & NULL, flags & MIRROR, flags & DECOMPRESS
     refuse_if(mirror and not vm.fault_mode, errno.EINVAL, "CPU address mirror without fault mode")
+    refuse_if(mirror and not device.kconfig.drm_xe_gpusvm, errno.EINVAL, "CPU address mirror in this kernel")
     refuse_if(bind.pat_index >= len(profile.pat), errno.EINVAL, "pat_index")
     pat = profile.pat[bind.pat_index]
     refuse_if(pat.coherency is Coherency.RESERVED, errno.EINVAL, "reserved pat_index")
@@ -112,9 +113,14 @@ def check_op(vm: Vm, bind: Any) -> None:
             "CPU address mirror with an incoherent pat_index",
         ),
         (
+            (op == OP_MAP_USERPTR or mirror) and not pat_fits_cpu_memory(device, bind.pat_index),
+            "pat_index that does not reach the CPU",
+        ),
+        (
             pat.compressed and op == OP_MAP_USERPTR and device.has("compressed-userptr-refused"),
             "MAP_USERPTR with a compressing pat_index",
         ),
+        (op == OP_MAP_USERPTR and not device.kconfig.drm_gpusvm, "MAP_USERPTR in this kernel"),
         (bind.obj and op == OP_PREFETCH, "PREFETCH with obj"),
         (region and op != OP_PREFETCH, "prefetch region without PREFETCH"),
         (not region_known, "prefetch region"),
@@ -130,6 +136,13 @@ def check_op(vm: Vm, bind: Any) -> None:
     if decompress:
         able = profile.has_flat_ccs and profile.graphics_version >= 20 and profile.discrete
         refuse_if(not able, errno.EOPNOTSUPP, "DECOMPRESS")
+
+
+def pat_fits_cpu_memory(device: Device, pat_index: int) -> bool:
+    """Memory that the CPU uses without telling the driver may be bound with that index."""
+    profile = device.profile
+    bound_by_rule = profile.l2_flush_optimized and device.has("l2-flush-pat")
+    return not bound_by_rule or profile.reaches_cpu(pat_index)
 
 
 def check_range(vm: Vm, bind: Any) -> None:
@@ -153,3 +166,5 @@ def check_bo(device: Device, bo: Bo, bind: Any) -> None:
     else:
         refuse_if(incoherent, errno.EINVAL, "incoherent pat_index for an imported object")
     refuse_if(bo.imported and pat.compressed, errno.EINVAL, "compression on an imported object")
+    fits = not bo.imported or pat_fits_cpu_memory(device, bind.pat_index)
+    refuse_if(not fits, errno.EINVAL, "pat_index that does not reach the CPU for an imported object")

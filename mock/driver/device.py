@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mock.driver.blocking import WaitQueue
 from mock.driver.devmem import Pagemap
+from mock.driver.kconfig import KernelConfig
 from mock.driver.level import FEATURES, Level
 from mock.driver.mapping import Mappings
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
@@ -76,7 +77,7 @@ class Tile:
         self.gts = [Gt(self, next(gt_ids), gt) for gt in profile.gts]
         page = device.profile.min_page_size
         self.vram = VramManager(self, profile.vram, page) if profile.vram else None
-        self.pagemap = Pagemap(self) if profile.vram else None
+        self.pagemap = Pagemap(self) if profile.vram and device.kconfig.drm_xe_pagemap else None
 
     @property
     def primary_gt(self) -> Gt:
@@ -92,12 +93,19 @@ class Device:
     """
 
     def __init__(
-        self, profile: DeviceProfile, index: int, minor: int, level: Level, services: Services
+        self,
+        profile: DeviceProfile,
+        index: int,
+        minor: int,
+        level: Level,
+        kconfig: KernelConfig,
+        services: Services,
     ) -> None:
         self.profile = profile
         self.index = index
         self.minor = minor
         self.level = level
+        self.kconfig = kconfig
         self.services = services
         self.wedged = False
         gt_ids = itertools.count()

@@ -42,7 +42,7 @@ class Driver:
         self.services = services
         self.table = make_table(self.level)
         self.devices = [
-            Device(profile, index, FIRST_RENDER_MINOR + index, self.level, services)
+            Device(profile, index, FIRST_RENDER_MINOR + index, self.level, self.platform.kconfig, services)
             for index, profile in enumerate(self.platform.devices)
         ]
         exports = Exports(services.create_file, services.create_event_file)

@@ -63,6 +63,7 @@ FEATURES: dict[str, Level] = {
     "large-device-pages": V7_1,
     "state-cache-perf-fix": V7_1,
     "purgeable": V7_1,
+    "l2-flush-pat": V7_1,
     "incoherent-mirror-refused": V7_2,
     "engine-cycles-cut-gt-id": V7_2,
 }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import gpuva
+from mock.driver.bind_check import pat_fits_cpu_memory
 from mock.driver.bo import PL_TT, Bo, is_vram
 from mock.driver.devmem import Pagemap
 from mock.driver.errors import Refused, refuse_if
@@ -129,6 +130,9 @@ def _pagemap(call: Call, vm: Vm, args: Any) -> Pagemap | None:
 def _check(vm: Vm, vmas: list[Vma], args: Any) -> None:
     """check_pat_args_are_sane(), check_bo_args_are_sane(). Raises Refused(EINVAL)."""
     profile = vm.device.profile
+    if args.type == _PAT and not pat_fits_cpu_memory(vm.device, args.pat_index.val):
+        foreign = any(vma.is_mirror or vma.is_userptr or (vma.bo and vma.bo.imported) for vma in vmas)
+        refuse_if(foreign, errno.EINVAL, "pat_index that does not reach the CPU")
     if args.type == _PAT and not profile.discrete:
         incoherent = profile.pat[args.pat_index.val].coherency is Coherency.NONE
         for vma in vmas:

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from mock.driver.kconfig import COMPLETE, KernelConfig
+
 KiB = 1 << 10
 MiB = 1 << 20
 GiB = 1 << 30
@@ -63,6 +65,20 @@ def _xe2_pat() -> tuple[PatEntry, ...]:
 
 
 XE2_PAT = _xe2_pat()
+
+TRANSIENT_APP = 19
+"""The index ("XA") of memory that the GPU writes back for the CPU whenever work ends, from Xe3p on (xe_pat.c)."""
+
+
+def _xe3p_lpg_pat() -> tuple[PatEntry, ...]:
+    table = list(XE2_PAT)
+    table[16] = PatEntry(Coherency.ONE_WAY, compressed=True)
+    table[18] = PatEntry(Coherency.NONE)
+    table[TRANSIENT_APP] = PatEntry(Coherency.ONE_WAY)
+    return tuple(table)
+
+
+XE3P_LPG_PAT = _xe3p_lpg_pat()
 XELP_PAT = (PatEntry(Coherency.ONE_WAY), *[PatEntry(Coherency.NONE)] * 3)
 XEHPC_PAT = tuple(PatEntry(Coherency.ONE_WAY if index in {3, 5, 7} else Coherency.NONE) for index in range(8))
 
@@ -120,6 +136,15 @@ class DeviceProfile:
     multi_lrc: frozenset[EngineClass] = frozenset({EngineClass.VIDEO_DECODE, EngineClass.VIDEO_ENHANCE})
 
     @property
+    def l2_flush_optimized(self) -> bool:
+        """xe_device_is_l2_flush_optimized()."""
+        return self.graphics_version >= 35 and not self.discrete
+
+    def reaches_cpu(self, pat_index: int) -> bool:
+        """With optimised L2 flush: the CPU sees what the GPU wrote with this index when the work has ended."""
+        return pat_index == TRANSIENT_APP or self.pat[pat_index].coherency is Coherency.TWO_WAY
+
+    @property
     def has_vram(self) -> bool:
         return any(tile.vram for tile in self.tiles)
 
@@ -136,6 +161,7 @@ class Platform:
     name: str
     devices: tuple[DeviceProfile, ...]
     links: tuple[tuple[int, int], ...] = ()
+    kconfig: KernelConfig = COMPLETE
 
     def links_of(self, index: int) -> set[int]:
         """Indices of the devices that a device has a fast link to."""
@@ -195,6 +221,25 @@ def _bmg(vram: int) -> DeviceProfile:
         pat=XE2_PAT[:28],  # Wa_16023588340: no CLOS3 (xe_pat.c: xe_pat_init_early)
     )
 
+
+_NVL = DeviceProfile(
+    name="NOVALAKE_P",
+    device_id=0xD750,
+    revision=0,
+    graphics_version=35,
+    media_version=35,
+    tiles=(
+        TileProfile(
+            (
+                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(35, 10, 0)),
+                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(35, 0, 0), media=True),
+            )
+        ),
+    ),
+    discrete=False,
+    pat=XE3P_LPG_PAT,
+    needs_scratch=False,
+)
 
 _PVC = DeviceProfile(
     name="PVC",
@@ -258,6 +303,18 @@ PLATFORMS: dict[str, Platform] = {
         Platform("bmg2", (_bmg(256 * MiB), _bmg(256 * MiB)), links=((0, 1),)),
         Platform("bmg2-far", (_bmg(256 * MiB), _bmg(256 * MiB))),
         Platform("bmg3-chain", (_bmg(64 * MiB), _bmg(64 * MiB), _bmg(64 * MiB)), links=((0, 1), (1, 2))),
+        Platform("bmg-nopagemap", (_bmg(256 * MiB),), kconfig=KernelConfig(drm_xe_pagemap=False)),
+        Platform(
+            "bmg-nomirror",
+            (_bmg(256 * MiB),),
+            kconfig=KernelConfig(drm_xe_gpusvm=False, drm_xe_pagemap=False),
+        ),
+        Platform(
+            "bmg-nogpusvm",
+            (_bmg(256 * MiB),),
+            kconfig=KernelConfig(drm_gpusvm=False, drm_xe_gpusvm=False, drm_xe_pagemap=False),
+        ),
+        Platform("nvl", (_NVL,)),
         Platform("pvc", (_PVC,)),
         Platform("dg2", (_DG2,)),
     )

@@ -103,7 +103,7 @@ def _config(call: Call) -> bytes:
     flags = xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY
     if profile.has_vram:
         flags |= xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_VRAM
-    if profile.has_usm:
+    if profile.has_usm and device.kconfig.drm_xe_gpusvm:
         flags |= xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_CPU_ADDR_MIRROR
     if profile.graphics_version >= 20 and device.has("no-compression"):
         flags |= xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_NO_COMPRESSION_HINT

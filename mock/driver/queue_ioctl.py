@@ -177,7 +177,7 @@ class _Properties:
         self._queue.replay_state = self._call.task.mm.read(value, hang_replay_size(self._queue))
 
     def _multi_group(self, value: int) -> None:
-        # Only Xe3p engines have multi-queue groups (xe_pci.c: multi_queue_engine_class_mask).
+        # Only Xe3p engines have multi-queue groups (xe_pci.c: multi_queue_engine_class_mask); the mock plays none.
         raise Refused(errno.ENODEV, f"no multi-queue groups on {self._queue.engine_class.name}")
 
     def _multi_queue_priority(self, value: int) -> None:

@@ -214,7 +214,7 @@ class Svm:
 
     @property
     def _may_use_vram(self) -> bool:
-        return self.vm.device.profile.discrete
+        return self.vm.device.profile.discrete and self.vm.device.kconfig.drm_xe_pagemap
 
     def _serve(self, vma: Vma, gt: Gt, address: int, *, vram_only: bool) -> Blocking[None]:
         """__xe_svm_handle_pagefault()."""
