@@ -154,7 +154,7 @@ def test_the_elements_of_arrays_are_where_the_sizes_say(plain_vm: Vm, bo, syncob
 
 @behaviour("abi.flag-values")
 @acts("ioctl", "refusal")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 def test_a_mirror_is_bit_5_of_a_vm_with_bits_1_and_2(device: Device) -> None:
     """In a VM of bits 1 and 2, bit 5 maps a mirror; of the other bits only 2, NULL, needs no object either."""
     vm = Vm(device, 1 << 1 | 1 << 2)
@@ -168,7 +168,7 @@ def test_a_mirror_is_bit_5_of_a_vm_with_bits_1_and_2(device: Device) -> None:
 
 @behaviour("abi.flag-values")
 @acts("ioctl", "refusal")
-@needs("page-faults", "range-attributes")
+@needs("page-faults", "range-attributes", "cpu-addr-mirror")
 def test_autoreset_is_bit_6_and_belongs_to_a_mirror(fault_vm: Vm) -> None:
     """Bit 6 is accepted with bit 5, a mirror, and refused without."""
     fault_vm.bind_and_wait(addr=AREA, range=BLOCK, flags=1 << 5 | 1 << 6)

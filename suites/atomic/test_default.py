@@ -12,7 +12,7 @@ CHUNK = 1 << 21
 """Bytes of the largest range that one fault moves."""
 MASK = 0xFFFF_FFFF
 
-pytestmark = needs("page-faults", "vram", "atomic", "debugfs")
+pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
 
 
 @behaviour("atomic.default-dgpu")

@@ -24,8 +24,10 @@ pytestmark = needs("page-faults")
 
 @behaviour("bind.array.two-prefetch-one-map")
 @acts("store")
-@needs("debugfs")
-@pytest.mark.parametrize("region", [0, pytest.param(1, marks=needs("vram"))], ids=["system", "vram"])
+@needs("debugfs", "cpu-addr-mirror")
+@pytest.mark.parametrize(
+    "region", [0, pytest.param(1, marks=needs("vram", "svm-vram"))], ids=["system", "vram"]
+)
 def test_a_prefetch_finds_the_mirror_bound_before_it(
     fault_vm: Vm, memory, sentinel, counters, region: int
 ) -> None:

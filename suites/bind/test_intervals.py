@@ -81,6 +81,8 @@ def make_space(make_vm, bo, memory):
     return make
 
 
+MIRROR = pytest.param("mirror", marks=needs("cpu-addr-mirror"))
+USERPTR = pytest.param("userptr", marks=needs("userptr"))
 FAULT = pytest.param(FAULTING, id="fault", marks=needs("page-faults"))
 MODES = pytest.mark.parametrize(
     "mode", [pytest.param(PLAIN, id="plain"), pytest.param(LONG_RUNNING, id="lr"), FAULT]
@@ -90,7 +92,7 @@ MODES = pytest.mark.parametrize(
 @behaviour("bind.unmap.munmap-semantics", "userptr.partial-unbind")
 @acts("store", "load")
 @MODES
-@pytest.mark.parametrize("old", ["object", "userptr"])
+@pytest.mark.parametrize("old", ["object", USERPTR])
 @each_relation
 def test_an_unbind_takes_its_interval_and_leaves_the_rest(
     make_space, make_layout, mode: int, old: str, relation: Relation
@@ -111,7 +113,7 @@ def test_an_unbind_takes_its_interval_and_leaves_the_rest(
 @behaviour("bind.unmap.munmap-semantics", "fault.no-gpu-vma")
 @acts("refusal")
 @needs("page-faults")
-@pytest.mark.parametrize("old", ["object", "userptr", "null", "mirror"])
+@pytest.mark.parametrize("old", ["object", USERPTR, "null", MIRROR])
 @intervals.relations(*CUTTING, AROUND, EXACT)
 def test_the_gpu_reaches_nothing_at_addresses_that_were_unbound(
     make_space, sentinel, old: str, relation: Relation
@@ -134,8 +136,20 @@ def test_the_gpu_reaches_nothing_at_addresses_that_were_unbound(
         space.vm.queue().store(rest[0].start, sentinel())
 
 
+NEEDS_OF = {
+    "object": (),
+    "null": (),
+    "userptr": needs("userptr"),
+    "mirror": needs("cpu-addr-mirror"),
+}
 OVER = [
-    pytest.param(mode, old, new, id=f"{new}-over-{old}-{name}", marks=marks)
+    pytest.param(
+        mode,
+        old,
+        new,
+        id=f"{new}-over-{old}-{name}",
+        marks=[mark for mark in (marks, NEEDS_OF[old], NEEDS_OF[new]) if mark],
+    )
     for name, mode, marks, pairs in (
         (
             "plain",
@@ -190,7 +204,7 @@ HOLES = pytest.mark.parametrize(
 @behaviour("bind.unmap.munmap-semantics", "userptr.partial-unbind")
 @acts("store", "load")
 @needs("page-faults")
-@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram")), "userptr"])
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram")), USERPTR])
 @pytest.mark.parametrize("how", ["unbound", "bound-over"])
 @each_piece
 @HOLES
@@ -238,7 +252,7 @@ BESIDES = {
     "bind.cam.partial-unmap-split",
 )
 @acts("store", "load")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("how", BESIDES)
 @each_relation
 def test_memory_in_use_keeps_its_addresses(make_space, make_layout, how: str, relation: Relation) -> None:
@@ -263,7 +277,7 @@ def test_memory_in_use_keeps_its_addresses(make_space, make_layout, how: str, re
 
 @behaviour("bind.cam.rebind-over-active")
 @acts("store", "load")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 @each_relation
 def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
     make_space, make_layout, relation: Relation
@@ -282,8 +296,8 @@ def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
 
 @behaviour("bind.unwind.remap", "bind.errors.synchronous")
 @acts("refusal", "load")
-@needs("page-faults")
-@pytest.mark.parametrize("old", ["object", "userptr", "null", "mirror"])
+@needs("page-faults", "userptr")
+@pytest.mark.parametrize("old", ["object", "userptr", "null", MIRROR])
 @pytest.mark.parametrize("array", [False, True], ids=["bind", "array"])
 @intervals.relations(*CUTTING, AROUND, EXACT)
 def test_a_bind_that_fails_leaves_what_it_would_have_replaced(

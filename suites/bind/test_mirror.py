@@ -72,7 +72,7 @@ def test_only_map_makes_a_mirror(fault_vm: Vm, op: int) -> None:
 
 @behaviour("bind.cam.full-va", "query.config.has-cpu-addr-mirror")
 @acts("ioctl", "query")
-@needs("range-attributes")
+@needs("range-attributes", "cpu-addr-mirror")
 def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -> None:
     """Where the device announces the mirror, one MAP of [0, 1 << VA_BITS) succeeds, CPU mappings or none."""
     assert device.config.has_cpu_addr_mirror
@@ -83,7 +83,7 @@ def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -
 
 @behaviour("bind.cam.pat-ignored")
 @acts("store")
-@needs("xe2")
+@needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [1, 2, 5, 22, 27])
 def test_a_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: int) -> None:
     """A mirror is bound with any PAT index that is coherent, and the GPU's store lands."""
@@ -95,7 +95,7 @@ def test_a_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: 
 
 @behaviour("bind.cam.coh-none-igpu")
 @acts("ioctl")
-@needs("xe2")
+@needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [0, 3, 13])
 def test_a_mirror_takes_an_incoherent_pat_only_with_vram(device: Device, fault_vm: Vm, index: int) -> None:
     """A PAT index without coherency is good for a mirror where there is VRAM, and gives EINVAL without."""
@@ -109,7 +109,7 @@ def test_a_mirror_takes_an_incoherent_pat_only_with_vram(device: Device, fault_v
 
 @behaviour("bind.cam.no-population", "bind.cam.immediate-ignored")
 @acts("fault", "store")
-@needs("debugfs")
+@needs("debugfs", "cpu-addr-mirror")
 @pytest.mark.parametrize("flags", [0, IMMEDIATE], ids=["mirror", "immediate"])
 def test_a_mirror_maps_nothing_until_the_gpu_asks(
     fault_vm: Vm, memory, sentinel, counters, flags: int
@@ -128,6 +128,7 @@ def test_a_mirror_maps_nothing_until_the_gpu_asks(
 
 @behaviour("bind.cam.over-bo")
 @acts("store")
+@needs("cpu-addr-mirror")
 def test_a_mirror_replaces_an_object(fault_vm: Vm, bo, memory, sentinel) -> None:
     """A mirror bound over an object takes its place: the GPU then reaches the process's memory."""
     buffer = memory(1 << 16, align=1 << 16)
@@ -283,7 +284,7 @@ def test_a_mirror_can_be_bound_again_while_in_use(mirror_vm: Vm, memory, sentine
 
 @behaviour("bind.cam.merge-neighbours")
 @acts("ioctl")
-@needs("range-attributes")
+@needs("range-attributes", "cpu-addr-mirror")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
 def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -> None:
     """Mirrors with default attributes that touch are one area in the attribute query."""
@@ -296,7 +297,7 @@ def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -
 
 @behaviour("bind.cam.rebind-resets-attrs")
 @acts("ioctl")
-@needs("range-attributes")
+@needs("range-attributes", "cpu-addr-mirror")
 def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
     """A mirror over an area with advice returns it to the defaults."""
     size = 1 << 21
@@ -312,6 +313,7 @@ def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
 
 @behaviour("bind.cam.rebind-partial-nondefault-busy")
 @acts("refusal", "store")
+@needs("cpu-addr-mirror")
 def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memory, sentinel) -> None:
     """A mirror over a part of an area with advice, of which the GPU uses memory, gives EBUSY."""
     buffer = memory(1 << 21, align=1 << 21)
@@ -328,6 +330,7 @@ def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memo
 
 @behaviour("bind.cam.readonly", "fault.gpu-readonly-write")
 @acts("load", "refusal")
+@needs("cpu-addr-mirror")
 def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory, sentinel) -> None:
     """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
     buffer, value = memory(PAGE), sentinel()
@@ -354,6 +357,7 @@ def test_a_read_only_mirror_leaves_its_neighbours_writable(mirror_vm: Vm, memory
 
 @behaviour("bind.cam.ufence-not-attached")
 @acts("ioctl")
+@needs("cpu-addr-mirror")
 def test_the_fence_of_a_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
     """The user fence of a mirror bind is written, and an UNMAP right after the bind does not give EBUSY."""
     fence = UserFence(device)

@@ -47,7 +47,7 @@ def gate(plain_vm: Vm, bo, syncobj, sentinel) -> tuple[Syncobj, Callable[[], Job
 
 @behaviour("bind.ufence.busy")
 @acts("refusal", "store")
-@pytest.mark.parametrize("what", ["object", "userptr"])
+@pytest.mark.parametrize("what", ["object", pytest.param("userptr", marks=needs("userptr"))])
 @pytest.mark.parametrize("how", ["unmap", "unmap-part", "map-over", "map-part"])
 def test_a_bind_whose_fence_is_not_signalled_is_busy(
     plain_vm: Vm, gate, bo, memory, sentinel, what: str, how: str
@@ -79,7 +79,7 @@ def test_a_bind_whose_fence_is_not_signalled_is_busy(
 
 @behaviour("bind.cam.in-syncobj")
 @acts("refusal")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("signalled", [True, False], ids=["signalled", "waiting"])
 def test_a_mirror_cannot_wait(fault_vm: Vm, gate, syncobj, signalled: bool) -> None:
     """A mirror MAP with a syncobj to wait for gives EOPNOTSUPP, whether the syncobj is signalled or not."""
@@ -103,6 +103,7 @@ def test_a_mirror_that_is_refused_is_not_bound(fault_vm: Vm, syncobj) -> None:
 
 @behaviour("bind.closed-vm")
 @acts("refusal", "store")
+@needs("userptr")
 @pytest.mark.kernel_log("VM worker error: -1")
 def test_a_banned_vm_takes_no_binds(lr_vm: Vm, memory, sentinel) -> None:
     """VM_BIND gives ENOENT in a VM that the kernel banned, as it does where a running VM cannot be bound again."""

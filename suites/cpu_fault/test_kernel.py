@@ -30,7 +30,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _IO_URING_SETUP, _IO_URING_REGISTER = 425, 427  # the same on every architecture
 _IORING_REGISTER_BUFFERS = 0
 
-pytestmark = needs("page-faults", "vram", "kernel-faults")
+pytestmark = needs("page-faults", "vram", "svm-vram", "kernel-faults")
 
 
 @pytest.fixture

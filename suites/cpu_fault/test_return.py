@@ -17,7 +17,7 @@ from gpu.registers import gpr
 CHUNK = 1 << 21
 """Bytes of the largest allocation in VRAM."""
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ CHUNK = 1 << 21
 TIMESLICE = 0.2
 """Seconds, set for a test that measures: long enough not to be the time of anything else."""
 
-pytestmark = needs("page-faults", "vram", "atomic")
+pytestmark = needs("page-faults", "vram", "svm-vram", "atomic")
 
 
 @pytest.fixture

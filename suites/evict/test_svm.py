@@ -29,7 +29,7 @@ CHUNK = 1 << 21
 """Bytes of the largest allocation that memory of a process has in VRAM."""
 PIECE = 1 << 16
 
-pytestmark = [needs("page-faults", "vram"), pytest.mark.timeout(60)]
+pytestmark = [needs("page-faults", "vram", "svm-vram"), pytest.mark.timeout(60)]
 
 Make = Callable[..., Bo]
 

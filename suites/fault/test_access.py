@@ -233,6 +233,7 @@ def test_moved_memory_keeps_its_data_at_the_new_address(queue: Queue, memory, se
 
 @behaviour("fault.vma-cache-coherent")
 @acts("store", "load")
+@needs("cpu-addr-mirror")
 def test_a_new_binding_next_to_the_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel) -> None:
     """After a fault in a mirror, an object bound in place of its neighbour is what the GPU reaches there."""
     unit = 1 << 16
@@ -252,6 +253,7 @@ def test_a_new_binding_next_to_the_last_fault_is_found(fault_vm: Vm, memory, bo,
 
 @behaviour("vm.create.many-vms-one-mm", "fault.parallel-vms")
 @acts("store", "load")
+@needs("cpu-addr-mirror")
 def test_two_vms_of_one_process_see_each_others_stores(make_vm, memory, sentinel) -> None:
     """Two VMs that mirror one process share its memory: each sees what the other stored."""
     buffer, queues = memory(CHUNK, align=CHUNK), []

@@ -86,6 +86,7 @@ def test_engines_that_fault_on_many_pages_at_the_same_time(
 
 @behaviour("fault.queue-capacity", "vm.create.many-vms-one-mm")
 @acts("fault", "store")
+@needs("cpu-addr-mirror")
 def test_vms_that_fault_on_one_range_at_the_same_time(
     make_vm, memory, bo, sentinel, counters: Counters
 ) -> None:

@@ -4,7 +4,7 @@
 import errno
 import mmap
 
-from fixtures import acts, behaviour, gpu_sees, kinds, landed, needs, refused
+from fixtures import acts, behaviour, each_home, gpu_sees, kinds, landed, needs, refused
 from fixtures.counters import Counters
 from fixtures.device import Device
 from fixtures.memory import PAGE, Buffer
@@ -27,16 +27,17 @@ def cannot_move(queue: Queue, buffer: Buffer, value: int) -> None:
 
 @behaviour("fault.default-location", "fault.igpu-no-migration")
 @acts("fault", "load")
+@each_home
 def test_memory_moves_where_the_gpu_has_memory_of_its_own(
-    device: Device, queue: Queue, memory, sentinel, counters: Counters
+    queue: Queue, memory, sentinel, counters: Counters, home: str
 ) -> None:
-    """The first fault takes memory to VRAM where there is VRAM, and leaves it in system memory where there is none."""
+    """The first fault takes memory to VRAM where it can be in VRAM, and leaves it in system memory where it cannot."""
     buffer, value, before = memory(M2, align=M2), sentinel(), counters.snapshot()
     buffer.set_u32(M1, value)
     gpu_sees(queue, buffer.address + M1, value)
     assert counters.by_size("pagefault_count", since=before) == {"2M": 1}
-    assert counters.by_size("migrate_count", since=before) == ({"2M": 1} if device.vram else {})
-    assert {buffer.present(offset) for offset in range(0, M2, PAGE)} == {not device.vram}
+    assert counters.by_size("migrate_count", since=before) == ({"2M": 1} if home == "vram" else {})
+    assert {buffer.present(offset) for offset in range(0, M2, PAGE)} == {home == "system"}
 
 
 @behaviour(
@@ -62,7 +63,7 @@ def test_memory_that_cannot_move_is_used_where_it_is(
 
 @behaviour("fault.migration-failure-fallback", "fault.one-migration-try")
 @acts("fault", "migrate", "load", "store")
-@needs("vram")
+@needs("vram", "svm-vram")
 def test_a_range_that_cannot_move_is_served_from_system_memory_after_one_try(
     queue: Queue, memory, sentinel, counters: Counters
 ) -> None:

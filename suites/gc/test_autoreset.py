@@ -47,6 +47,7 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.munmap")
 @acts("store", "ioctl")
+@needs("cpu-addr-mirror")
 @SIZES
 def test_attributes_go_with_the_memory(vm: Vm, memory, sentinel, size: int) -> None:
     """When memory that the GPU used was unmapped and collected, it has the attributes of the bind."""
@@ -101,6 +102,7 @@ def test_attributes_stay_without_the_flag(mirror_vm: Vm, memory, sentinel) -> No
 
 @behaviour("gc.autoreset-runs-here")
 @acts("store", "ioctl")
+@needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
 def test_the_neighbours_in_an_area_keep_their_attributes(vm: Vm, memory, sentinel, gone: int) -> None:
     """Of an area with three ranges one is unmapped: only its attributes are reset."""
@@ -122,6 +124,7 @@ def test_the_neighbours_in_an_area_keep_their_attributes(vm: Vm, memory, sentine
 
 @behaviour("gc.autoreset-runs-here", "gc.flush-on-madvise")
 @acts("store", "ioctl")
+@needs("cpu-addr-mirror")
 def test_advice_right_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> None:
     """MADVISE right after munmap is about what comes: the reset that was due comes before it, not after."""
     buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
@@ -139,6 +142,7 @@ def test_advice_right_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> Non
 
 @behaviour("gc.autoreset-merge")
 @acts("store", "ioctl")
+@needs("cpu-addr-mirror")
 def test_a_part_that_was_reset_joins_its_neighbour(vm: Vm, memory, sentinel) -> None:
     """After the reset of a part of an area that part and the default area beside it are one in the query."""
     buffer, elsewhere, value = memory(2 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
@@ -154,6 +158,7 @@ def test_a_part_that_was_reset_joins_its_neighbour(vm: Vm, memory, sentinel) -> 
 
 @behaviour("gc.vma-changed-during-fault", "gc.on-fault")
 @acts("load", "store")
+@needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
 def test_a_fault_whose_area_is_split_meanwhile_completes(vm: Vm, memory, sentinel, gone: int) -> None:
     """A GPU fault in new memory, right after munmap of the old, is served although the reset splits its area."""
@@ -180,6 +185,7 @@ def memory_over(memory, buffer: Buffer, offset: int) -> Buffer:
 
 @behaviour("gc.vma-changed-during-fault")
 @acts("load", "ioctl")
+@needs("cpu-addr-mirror")
 def test_a_fault_elsewhere_meets_the_reset_too(vm: Vm, memory, sentinel) -> None:
     """A GPU fault in one area is served although the reset, due in the area beside it, makes both one."""
     buffer = memory(2 * CHUNK, align=CHUNK)

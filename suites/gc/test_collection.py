@@ -171,7 +171,7 @@ def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, 
 
 @behaviour("gc.async")
 @acts("ioctl", "load")
-@needs("vram")
+@needs("vram", "svm-vram")
 def test_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -> None:
     """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
     instance = device.vram[0]

@@ -66,7 +66,7 @@ def test_a_range_that_is_invalid_is_collected_too(
 
 @behaviour("invalidate.scratch-vm-unbind")
 @acts("store", "load")
-@needs("xe2")
+@needs("xe2", "cpu-addr-mirror")
 def test_unmapped_memory_reads_as_scratch_in_a_vm_with_scratch(make_vm, memory, sentinel) -> None:
     """In a VM with scratch pages a GPU load of memory that was unmapped and collected gives zeros, not the old data."""
     vm: Vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
@@ -83,6 +83,7 @@ def test_unmapped_memory_reads_as_scratch_in_a_vm_with_scratch(make_vm, memory, 
 
 @behaviour("invalidate.exit-group")
 @acts("store")
+@needs("cpu-addr-mirror")
 def test_work_of_a_process_that_is_killed_ends_with_it(device, make_vm, memory, gate: Gate, sentinel) -> None:
     """A batch of a process that was killed does nothing more, and the next process has engine and memory."""
     shared, first = memory(PAGE, shared=True), sentinel()

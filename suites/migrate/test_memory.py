@@ -21,7 +21,7 @@ CHUNK = 1 << 21
 """Bytes of the largest range that one fault moves, and of a huge page."""
 PIECE = 1 << 16
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 def resident(buffer: Buffer) -> int:
@@ -192,6 +192,7 @@ def patiently(call: Callable[[], object]) -> None:
 
 @behaviour("migrate.serialise-racing")
 @acts("load", "store")
+@needs("cpu-addr-mirror")
 @pytest.mark.timeout(60)
 def test_two_vms_that_fight_for_memory_both_get_on(make_vm, devices, memory, sentinel) -> None:
     """Two VMs, of two devices if there are two, fight for one chunk: both finish, and no store is lost."""

@@ -16,7 +16,7 @@ CHUNK = 1 << 21
 
 SIZES = pytest.mark.parametrize("size", [1 << 16, CHUNK, 3 * CHUNK], ids=["64K", "2M", "6M"])
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
@@ -153,7 +153,7 @@ def test_the_copy_counter_says_what_was_moved(queue: Queue, memory, counters) ->
 
 @behaviour("migrate.other-vm-invalidated")
 @acts("load", "store", "fault")
-@needs("debugfs")
+@needs("debugfs", "cpu-addr-mirror")
 def test_a_second_vm_follows_memory_that_moves(make_vm, memory, sentinel, counters) -> None:
     """When memory that two VMs map comes back to the CPU, both VMs fault again and see the new data."""
     buffer, queues = memory(CHUNK, align=CHUNK), []

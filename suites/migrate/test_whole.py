@@ -22,7 +22,7 @@ CHUNK = 1 << 21
 PIECE = 1 << 16
 """Bytes of a range that is smaller."""
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 class _Vector(ctypes.Structure):
@@ -153,7 +153,7 @@ def test_protection_that_changed_since_the_move_counts(mirror_vm: Vm, buffer: Bu
 
 @behaviour("migrate.partly-own-pages", "migrate.retry-once-evict")
 @acts("load", "migrate")
-@needs("svm-counters")
+@needs("svm-counters", "cpu-addr-mirror")
 @pytest.mark.parametrize("at", [0, CHUNK // 2, CHUNK - PIECE], ids=["first", "middle", "last"])
 def test_a_chunk_partly_in_vram_is_brought_together(
     make_vm, buffer: Buffer, sentinel, counters, at: int

@@ -16,7 +16,7 @@ from ioctl import xe
 CHUNK = 1 << 21
 FINDING = "Advice by a descriptor number that names something else now is ignored"
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 def prefer(vm: Vm, buffer: Buffer, fd: int, region: int) -> None:

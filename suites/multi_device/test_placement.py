@@ -71,7 +71,7 @@ def test_a_region_that_is_no_vram_is_refused(mirror_vm: Vm, device: Device, memo
 
 @behaviour("md.fd.own-device")
 @acts("migrate", "load")
-@needs("vram", "svm-counters")
+@needs("vram", "svm-counters", "svm-vram")
 def test_the_own_device_may_be_named(mirror_vm: Vm, device: Device, memory, sentinel, counters) -> None:
     """Advice may name the VRAM of the VM's own device: a fault then moves the memory there."""
     buffer, value, before = memory(CHUNK, align=CHUNK), sentinel(), counters.snapshot()

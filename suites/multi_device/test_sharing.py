@@ -20,7 +20,7 @@ CHUNK = 1 << 21
 PIECE = 1 << 16
 MASK = 0xFFFF_FFFF
 
-pytestmark = needs("page-faults", "two-devices", "vram")
+pytestmark = needs("page-faults", "two-devices", "vram", "svm-vram")
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ PIECE = 1 << 16
 REFERENCES = Path("/sys/module/xe/refcnt")
 
 pytestmark = [
-    needs("page-faults", "two-devices", "vram", "driver-unbind"),
+    needs("page-faults", "two-devices", "vram", "svm-vram", "driver-unbind"),
     pytest.mark.timeout(60),
     # 7.0 warns whenever the driver starts on a virtual function.
     pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering"),

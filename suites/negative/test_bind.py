@@ -329,6 +329,7 @@ def bind_userptr(bind, plain_vm, memory):
 
 
 @USERPTR.rows
+@needs("userptr")
 def test_a_bind_of_process_memory_with_one_thing_wrong_binds_nothing(bind_userptr: Call, wrong: Row) -> None:
     """MAP_USERPTR with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(bind_userptr)

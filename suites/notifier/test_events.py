@@ -109,7 +109,7 @@ def test_pages_that_the_kernel_makes_one_keep_their_data(queue: Queue, memory, s
 
 @behaviour("notifier.migrate-event")
 @acts("fault", "load")
-@needs("debugfs", "vram")
+@needs("debugfs", "vram", "cpu-addr-mirror", "svm-vram")
 def test_memory_that_moves_is_taken_from_every_vm(make_vm, memory, sentinel, counters: Counters) -> None:
     """When memory in VRAM goes back to the CPU, all VMs that mirror it lose it, and each faults again."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
@@ -128,6 +128,7 @@ def test_memory_that_moves_is_taken_from_every_vm(make_vm, memory, sentinel, cou
 
 @behaviour("notifier.migrate-event")
 @acts("load", "store")
+@needs("cpu-addr-mirror")
 def test_memory_that_is_replaced_is_taken_from_every_vm(make_vm, memory, sentinel) -> None:
     """When memory is replaced by other memory, all VMs that mirror it see the new memory."""
     buffer = memory(CHUNK, align=CHUNK)

@@ -14,7 +14,7 @@ from ioctl import xe
 CHUNK = 1 << 21
 MASK = 0xFFFF_FFFF
 
-pytestmark = needs("page-faults", "two-devices", "interconnect", "vram")
+pytestmark = needs("page-faults", "two-devices", "interconnect", "vram", "svm-vram")
 
 
 @pytest.fixture
@@ -68,7 +68,16 @@ def test_linked_devices_may_name_each_other_and_themselves(
 
 @behaviour("p2p.address-mapping")
 @acts("load", "store", "query")
-@pytest.mark.parametrize("eighths", [0, 4, 7], ids=["start", "middle", "end"])
+@pytest.mark.parametrize(
+    "eighths",
+    [
+        pytest.param(0, id="start"),
+        pytest.param(4, id="middle"),
+        pytest.param(7, id="end"),
+        # The other columns say what it is without one.
+        pytest.param(7, id="iommu", marks=[needs("iommu"), behaviour("p2p.iommu")]),
+    ],
+)
 @pytest.mark.timeout(60)
 def test_every_part_of_the_vram_is_reached(
     pair: tuple[Vm, Vm], devices: list[Device], bo, memory, rng, eighths: int

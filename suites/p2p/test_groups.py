@@ -15,7 +15,7 @@ from ioctl import xe
 
 CHUNK = 1 << 21
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 ORDERS = [pytest.param(order, id="-".join(map(str, order))) for order in itertools.permutations(range(3))]
 

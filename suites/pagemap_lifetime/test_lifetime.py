@@ -31,7 +31,7 @@ T = TypeVar("T")
 CHUNK = 1 << 21
 DEFAULT = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
 
-pytestmark = needs("page-faults", "vram")
+pytestmark = needs("page-faults", "vram", "svm-vram")
 
 observed = needs("device-pages", "root")
 """For tests that look at the descriptors."""
@@ -217,6 +217,7 @@ def interruptions() -> Iterator[list[int]]:
 
 @behaviour("pml.interruptible")
 @acts("ioctl", "load")
+@needs("cpu-addr-mirror")
 def test_signals_do_not_break_the_making_of_vms(open_device, buffer: Buffer, sentinel) -> None:
     """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
     device = open_device()
@@ -243,6 +244,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
 
 @behaviour("pml.data-after-vm-destroy")
 @acts("cpu-fault")
+@needs("cpu-addr-mirror")
 @pytest.mark.parametrize("how", ["vm", "descriptor"])
 def test_memory_in_vram_outlives_its_vm(open_device, memory, rng, how: str) -> None:
     """After VM_DESTROY, or the close of the descriptor, memory that is in VRAM comes back with its data."""

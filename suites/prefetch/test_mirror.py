@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, each_home, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
 from fixtures.memory import PAGE, PROT_READ, Buffer
 from fixtures.patience import patient
@@ -78,7 +78,7 @@ def test_prefetch_brings_memory_to_system_memory(
 
 @behaviour("prefetch.wrong-location-moves", "prefetch.to-vram", "prefetch.to-system")
 @acts("load", "store")
-@needs("vram")
+@needs("vram", "svm-vram")
 def test_prefetch_moves_memory_that_is_valid_elsewhere(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH to one region after the other moves the memory each time, though the GPU has it mapped."""
     buffer = memory(CHUNK, align=CHUNK)
@@ -97,10 +97,13 @@ def test_prefetch_moves_memory_that_is_valid_elsewhere(mirror_vm: Vm, queue: Que
 @behaviour("prefetch.valid-skipped")
 @acts("load")
 @needs("svm-counters")
-def test_a_second_prefetch_does_nothing(mirror_vm: Vm, ready: Queue, memory, sentinel, counters) -> None:
+@each_home
+def test_a_second_prefetch_does_nothing(
+    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, home: str
+) -> None:
     """The same PREFETCH again copies nothing and takes no mapping away, in each region."""
     buffer = memory(CHUNK, align=CHUNK)
-    for region in places(mirror_vm):
+    for region in places(mirror_vm) if home == "vram" else [SYSTEM]:
         values = numbered(buffer, sentinel)
         mirror_vm.prefetch(buffer.address, CHUNK, region)
         before = counters.snapshot()
@@ -121,9 +124,12 @@ ADVICE = {
 
 @behaviour("prefetch.consult")
 @acts("load")
+@each_home
 @pytest.mark.parametrize("advice", ADVICE)
-def test_prefetch_consults_the_advice(mirror_vm: Vm, queue: Queue, memory, sentinel, advice: str) -> None:
-    """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if any."""
+def test_prefetch_consults_the_advice(
+    mirror_vm: Vm, queue: Queue, memory, sentinel, advice: str, home: str
+) -> None:
+    """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if it can."""
     buffer = memory(CHUNK, align=CHUNK)
     values, location = numbered(buffer, sentinel), ADVICE[advice]
     if location is not None:
@@ -135,7 +141,8 @@ def test_prefetch_consults_the_advice(mirror_vm: Vm, queue: Queue, memory, senti
             migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         )
     mirror_vm.prefetch(buffer.address, CHUNK, CONSULT)
-    assert is_there(buffer, SYSTEM if advice == "system" else [*mirror_vm.device.vram, SYSTEM][0])
+    there = mirror_vm.device.vram[0] if home == "vram" and advice != "system" else SYSTEM
+    assert is_there(buffer, there)
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
 
@@ -209,18 +216,19 @@ def test_prefetch_where_nothing_is_bound_succeeds(fault_vm: Vm, memory, sentinel
 @behaviour("prefetch.partial-range")
 @acts("load", "fault")
 @needs("debugfs")
+@each_home
 @pytest.mark.parametrize(
     ("start", "end"),
     [(0, CHUNK), (CHUNK + PAGE, 2 * CHUNK - PAGE), (2 * CHUNK, 2 * CHUNK + PAGE), (CHUNK, 3 * CHUNK)],
     ids=["first", "inside", "page", "two"],
 )
 def test_prefetch_touches_what_was_asked_for(
-    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, start: int, end: int
+    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, start: int, end: int, home: str
 ) -> None:
     """PREFETCH of a part takes the ranges that the part is in, and none beside them: those fault as ever."""
     buffer = memory(4 * CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
-    region = places(mirror_vm)[-1]
+    region = places(mirror_vm)[-1] if home == "vram" else SYSTEM
     mirror_vm.prefetch(buffer.address + start, end - start, region)
     for offset, value in values.items():
         before = counters.snapshot()
@@ -281,7 +289,7 @@ def test_prefetch_of_io_memory_is_refused(mirror_vm: Vm, bo) -> None:
 
 @behaviour("prefetch.readonly")
 @acts("load", "refusal")
-@needs("debugfs")
+@needs("debugfs", "cpu-addr-mirror")
 def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
     """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault, a store fails."""
     buffer = memory(CHUNK, align=CHUNK)
@@ -403,7 +411,7 @@ def test_prefetch_against_changes_of_the_same_memory(mirror_vm: Vm, queue: Queue
 
 @behaviour("prefetch.ufence")
 @acts("load")
-@needs("vram")
+@needs("vram", "svm-vram")
 def test_the_fence_of_prefetch_comes_when_the_memory_is_there(
     mirror_vm: Vm, queue: Queue, memory, sentinel
 ) -> None:

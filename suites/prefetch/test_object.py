@@ -116,6 +116,7 @@ def test_an_object_that_may_be_purged_is_not_prefetched(make_vm, bo, mode: int) 
 
 @behaviour("prefetch.userptr")
 @acts("load", "refusal")
+@needs("userptr")
 @MODES
 def test_the_pages_of_a_user_pointer_are_collected_again(make_vm, memory, sentinel, mode: int) -> None:
     """PREFETCH of a user pointer takes the memory that is there now; where there is none any more it gives EFAULT."""

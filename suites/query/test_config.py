@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from fixtures import FAULTING, acts, behaviour, in_child, needs, refused
+from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, in_child, landed, needs, refused
 from fixtures.counting import count
 from fixtures.device import Config, config_of
 from fixtures.queue import Queue
@@ -42,14 +42,30 @@ def test_a_claimed_mirror_can_be_bound(device, make_vm):
 
 @behaviour("query.config.has-cpu-addr-mirror")
 @acts("query", "refusal")
-def test_a_mirror_that_is_not_claimed_is_refused(device, plain_vm):
-    """Without fault mode, or without the claim, a mirror gives EINVAL."""
-    vm = plain_vm
-    if not device.config.has_cpu_addr_mirror:
-        with refused(errno.EINVAL, may_change=("flags",)):  # a workaround adds scratch pages first
-            Vm(device, FAULTING)
-    with refused(errno.EINVAL):
-        vm.bind(range=vm.size, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR)
+@needs("no-page-faults")
+def test_a_device_without_page_faults_claims_no_mirror(device):
+    """Where there are no VMs in fault mode there is no claim of a mirror."""
+    assert not device.config.has_cpu_addr_mirror
+    with refused(errno.EINVAL, may_change=("flags",)):  # a workaround adds scratch pages first
+        Vm(device, FAULTING)
+
+
+@behaviour("query.config.has-cpu-addr-mirror", "bind.cam.requires-kconfig")
+@acts("query", "refusal", "store")
+@needs("page-faults", "no-cpu-addr-mirror")
+@pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING, FAULTING], ids=["plain", "lr", "fault"])
+def test_a_mirror_that_is_not_claimed_is_refused(device, make_vm, bo, sentinel, mode):
+    """A driver that does not claim mirrors answers one with EINVAL in every VM, and the VM goes on as before."""
+    assert not device.config.has_cpu_addr_mirror
+    vm, obj, value = make_vm(mode), bo(BLOCK), sentinel()
+    vm.map(obj, BLOCK)
+    before = [bytes(area) for area in vm.attributes(0, vm.size)]
+    for flags in (0, xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE, xe.DRM_XE_VM_BIND_FLAG_READONLY):
+        with refused(errno.EINVAL):
+            vm.bind(range=vm.size, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR | flags)
+    assert [bytes(area) for area in vm.attributes(0, vm.size)] == before
+    vm.queue().store(BLOCK, value)
+    landed(obj.map(), 0, value)
 
 
 @behaviour("query.config.has-vram")

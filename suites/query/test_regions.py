@@ -47,7 +47,7 @@ def test_vram_instances_count_from_one_and_are_places_for_objects(device, bo):
 
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "exec")
-@needs("vram", "page-faults")
+@needs("vram", "page-faults", "svm-vram")
 def test_used_grows_with_memory_that_migrates_and_shrinks_with_munmap(
     device, mirror_vm, queue, memory, sentinel
 ):

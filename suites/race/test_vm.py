@@ -123,6 +123,7 @@ def test_two_advisers_at_once_come_one_after_the_other(mirror_vm: Vm, queue: Que
 
 @behaviour("race.fault-vs-destroy")
 @acts("store", "ioctl")
+@needs("cpu-addr-mirror")
 def test_a_vm_is_destroyed_while_its_batch_faults(make_vm, memory, sentinel) -> None:
     """VM_DESTROY while a batch faults through fresh memory returns, and another VM then uses the memory."""
     for _ in range(ROUNDS):
@@ -143,6 +144,7 @@ def test_a_vm_is_destroyed_while_its_batch_faults(make_vm, memory, sentinel) -> 
 
 @behaviour("race.fault-vs-destroy")
 @acts("ioctl", "store")
+@needs("cpu-addr-mirror")
 def test_a_vm_is_destroyed_under_a_batch_that_waits(make_vm, memory, gate: Gate, sentinel) -> None:
     """VM_DESTROY with a batch at a gate returns; when the gate is opened nothing comes through."""
     vm: Vm = make_vm(FAULTING)

@@ -156,7 +156,7 @@ def test_a_range_that_lost_its_pages_takes_no_short_cut(
 
 @behaviour("range.valid-definition")
 @acts("migrate", "load")
-@needs("vram", "svm-counters")
+@needs("vram", "svm-counters", "svm-vram")
 def test_a_range_in_the_wrong_place_takes_no_short_cut(
     mirror_vm: Vm, memory, sentinel, counters: Counters
 ) -> None:
@@ -195,7 +195,7 @@ def test_the_upper_half_of_the_address_space_is_out_of_reach(mirror_vm: Vm, memo
 
 @behaviour("range.no-mixed-svm")
 @acts("fault", "load", "store")
-@needs("vram", "svm-counters")
+@needs("vram", "svm-counters", "cpu-addr-mirror", "svm-vram")
 @pytest.mark.parametrize("part", ["first", "last", "both-ends", "every-other"])
 def test_a_range_found_in_two_places_ends_in_one(
     make_vm, memory, sentinel, cut, counters: Counters, part: str
@@ -253,7 +253,7 @@ def test_a_range_found_on_two_devices_ends_on_one(devices, make_vm, memory, sent
 
 @behaviour("range.small-malloc")
 @acts("load", "store")
-@needs("vram")
+@needs("vram", "cpu-addr-mirror")
 def test_processes_with_small_allocations_do_not_mix(open_device, sentinel) -> None:
     """16 KiB blocks of many processes, used by the GPU at the same time, hold what their own process put there."""
     marks, size = [sentinel() for _ in range(3)], 1 << 14

@@ -7,8 +7,7 @@ import random
 
 import pytest
 
-from fixtures import acts, behaviour, kinds, needs, returned
-from fixtures.device import Device
+from fixtures import acts, behaviour, each_home, kinds, needs, returned
 from fixtures.intervals import Interval
 from fixtures.memory import PAGE, PROT_NONE, READ_WRITE, Buffer
 from fixtures.queue import Queue
@@ -98,6 +97,7 @@ def test_a_range_begins_at_a_multiple_of_its_size(queue: Queue, memory, cut, siz
 
 @behaviour("range.gpu-vma-boundary")
 @acts("fault")
+@needs("cpu-addr-mirror")
 @pytest.mark.parametrize("end", [M1, K64, PAGE], ids=["1M", "64K", "4K"])
 def test_a_range_does_not_leave_the_mirror(fault_vm: Vm, memory, cut, end: int) -> None:
     """Where only a part of a window is mirrored the ranges are those that fit into it."""
@@ -164,13 +164,14 @@ def test_a_new_range_keeps_clear_of_those_that_are_there(queue: Queue, memory, c
 
 @behaviour("range.check-pages-threshold", "range.chunk-64k")
 @acts("fault")
-def test_untouched_memory_is_cut_small_where_it_can_move(device: Device, queue: Queue, memory, cut) -> None:
-    """A GPU with VRAM makes a 64 KiB range only where all pages of it are there; one without does not look."""
+@each_home
+def test_untouched_memory_is_cut_small_where_it_can_move(queue: Queue, memory, cut, home: str) -> None:
+    """Where memory can be in VRAM, a 64 KiB range is made only if all pages of it are there; elsewhere nobody looks."""
     buffer = memory(M1, align=M2, populate=False)
     whole, partly, none = 0, K64, 2 * K64
     buffer.fill(b"\x5a", whole, K64)
     buffer.fill(b"\x5a", partly, K64 - PAGE)
-    looks = bool(device.vram)
+    looks = home == "vram"
     assert cut(queue, buffer.address + whole) == "64K"
     assert cut(queue, buffer.address + partly) == ("4K" if looks else "64K")
     assert cut(queue, buffer.address + none) == ("4K" if looks else "64K")
@@ -178,7 +179,7 @@ def test_untouched_memory_is_cut_small_where_it_can_move(device: Device, queue: 
 
 @behaviour("range.check-pages-threshold")
 @acts("fault", "cpu-fault")
-@needs("vram")
+@needs("vram", "svm-vram")
 def test_pages_in_vram_are_there(mirror_vm: Vm, make_vm, memory, cut) -> None:
     """Where pages are in the GPU's own VRAM a 64 KiB range can be made of them, as of pages in system memory."""
     buffer, other = memory(K64, align=M2, fill=b"\x5a"), make_vm(mirror_vm.flags)

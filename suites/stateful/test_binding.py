@@ -227,7 +227,7 @@ class Binding(machine.Machine):
     "fault.vma-cache-coherent",
 )
 @acts("exec", "store", "load")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
 def test_every_address_leads_where_the_last_bind_says(make_vm, memory, bo, device) -> None:
     """Mirrors, objects, user pointers, NULL and nothing, bound over each other in any order, or refused in whole."""

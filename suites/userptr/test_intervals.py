@@ -31,6 +31,8 @@ MODES = pytest.mark.parametrize(
     "mode", [pytest.param(PLAIN, id="plain"), pytest.param(LONG_RUNNING, id="lr"), FAULT]
 )
 
+pytestmark = needs("userptr")
+
 
 class Bound:
     """Six pieces of memory, of which the middle four are bound at AT and were used by the GPU."""

@@ -22,7 +22,7 @@ UNIT = 1 << 16
 CHUNK = 1 << 21
 MASK = 0xFFFF_FFFF
 
-pytestmark = needs("page-faults")
+pytestmark = needs("page-faults", "userptr")
 
 
 @behaviour("userptr.atomic-dgpu")

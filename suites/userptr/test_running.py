@@ -22,6 +22,8 @@ UNIT = 1 << 16
 GATE, STARTED, TARGET = 0, 64, PAGE
 """Offsets: of the word that the batch waits for, of the one it stores first, and of the one it stores last."""
 
+pytestmark = needs("userptr")
+
 
 def waiting_batch(started: int, go: int, late: int) -> Batch:
     """Says that it runs, waits for the value ``go`` at the gate, and stores ``late``."""

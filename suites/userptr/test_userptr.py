@@ -30,6 +30,8 @@ MODES = pytest.mark.parametrize(
     ],
 )
 
+pytestmark = needs("userptr")
+
 
 @behaviour("userptr.basic")
 @acts("store", "load")

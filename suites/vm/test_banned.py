@@ -19,7 +19,10 @@ from ioctl import xe
 AREA = 1 << 32
 BLOCK = 1 << 16
 
-pytestmark = pytest.mark.kernel_log("VM worker error|Trying to schedule after vm is closed or banned")
+pytestmark = [
+    needs("userptr"),
+    pytest.mark.kernel_log("VM worker error|Trying to schedule after vm is closed or banned"),
+]
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ def test_a_faulting_vm_goes_under_its_queue(device: Device, fault_vm: Vm) -> Non
 
 @behaviour("vm.destroy.with-mapped-ranges", "vm.destroy.releases-svm")
 @acts("store", "refusal")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 def test_a_vm_with_mapped_ranges_goes_and_the_data_stays(
     device: Device, fault_vm: Vm, memory, sentinel
 ) -> None:
@@ -154,7 +154,7 @@ def test_a_queue_for_an_unknown_vm_is_refused(device: Device, make_vm) -> None:
 
 @behaviour("vm.destroy.gpu-access-after")
 @acts("ioctl")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 def test_a_batch_that_outlives_its_vm_stores_nothing(
     device: Device, fault_vm: Vm, bo, memory, sentinel
 ) -> None:

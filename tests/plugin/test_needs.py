@@ -3,6 +3,8 @@
 
 import pytest
 
+from fixtures.plugin import case
+
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 BODY = 'def test_x():\n    count("ioctl")\n'
 
@@ -13,6 +15,16 @@ def test_a_capability_of_the_device_that_is_absent_is_not_claimed(project):
     event = project.results()["mock/bmg test_x"]
     assert event["outcome"] == "NOT-CLAIMED"
     assert event["reason"] == {"code": "NEEDS:vram", "text": "the stub has none"}
+
+
+def test_what_a_fixture_needs_its_test_needs(project, monkeypatch):
+    monkeypatch.setitem(case.NEEDS_OF_FIXTURES, "lent", "vram")
+    fixture = (
+        "@pytest.fixture\ndef lent():\n    raise OSError\n\n@pytest.fixture\ndef used(lent):\n    pass\n"
+    )
+    project.suite(fixture + MARKS + 'def test_x(used):\n    count("ioctl")\n')
+    project.run().assert_outcomes(skipped=1)
+    assert project.results()["mock/bmg test_x"]["reason"]["code"] == "NEEDS:vram"
 
 
 def test_a_capability_of_the_machine_that_is_absent_leaves_the_claim_untested(project):

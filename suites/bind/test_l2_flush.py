@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: MIT
+"""Process memory on a GPU that flushes its L2 for the CPU only where the PAT index says so (xe_drm.h: pat_index)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, landed, needs, refused
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from ioctl import xe
+
+MAP = xe.DRM_XE_VM_BIND_OP_MAP
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+
+AT = 0x20_0000_0000
+"""A GPU address at which the process has nothing."""
+
+# Of the table of Xe3p in xe_pat.c, indices that are
+TWO_WAY = (2, 7, 23, 27, 31)
+TRANSIENT = 19
+"""XA: coherent in one way, and written back whenever work ends."""
+ONE_WAY = (1, 4, 5, 22, 26, 30)
+COMPRESSED_ONE_WAY = 16
+
+pytestmark = needs("l2-flush", "range-attributes")
+
+
+@behaviour("bind.cam.l2flush-pat")
+@acts("refusal")
+@needs("page-faults", "cpu-addr-mirror")
+@pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
+def test_a_mirror_that_would_not_reach_the_cpu_is_refused(fault_vm: Vm, index: int) -> None:
+    """A mirror with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
+    with refused(errno.EINVAL):
+        fault_vm.bind(MAP, addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
+    assert fault_vm.attributes(0, fault_vm.size) == []
+
+
+@behaviour("bind.cam.l2flush-pat")
+@acts("store")
+@needs("page-faults", "cpu-addr-mirror")
+@pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
+def test_a_mirror_that_reaches_the_cpu_is_bound(fault_vm: Vm, memory, sentinel, index: int) -> None:
+    """A mirror takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
+    fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
+    buffer, value = memory(PAGE), sentinel()
+    fault_vm.queue().store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("bind.cam.l2flush-pat")
+@acts("refusal")
+@pytest.mark.parametrize("index", ONE_WAY)
+def test_user_memory_that_would_not_reach_the_cpu_is_refused(plain_vm: Vm, memory, index: int) -> None:
+    """MAP_USERPTR with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=memory(PAGE).address, pat_index=index)
+    assert plain_vm.attributes(0, plain_vm.size) == []
+
+
+@behaviour("bind.cam.l2flush-pat")
+@acts("store")
+@pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
+def test_user_memory_that_reaches_the_cpu_is_bound(plain_vm: Vm, memory, sentinel, index: int) -> None:
+    """MAP_USERPTR takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
+    buffer, value = memory(PAGE), sentinel()
+    plain_vm.bind_and_wait(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=buffer.address, pat_index=index)
+    plain_vm.queue().store(AT, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("madvise.pat.l2flush")
+@acts("refusal", "store")
+@needs("page-faults", "cpu-addr-mirror")
+@pytest.mark.parametrize("what", ["mirror", "userptr"])
+@pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
+def test_advice_that_would_hide_memory_from_the_cpu_is_refused(
+    fault_vm: Vm, memory, sentinel, what: str, index: int
+) -> None:
+    """MADVISE PAT of process memory with an index that is coherent in one way gives EINVAL, and changes no index."""
+    buffer, value = memory(PAGE), sentinel()
+    place = buffer.address if what == "mirror" else AT
+    if what == "mirror":
+        fault_vm.mirror(place, PAGE)
+    else:
+        fault_vm.map_userptr(place, buffer.address, PAGE)
+    before = [area.pat_index.val for area in fault_vm.attributes(place, PAGE)]
+    with refused(errno.EINVAL):
+        fault_vm.madvise(place, PAGE, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=index)
+    assert [area.pat_index.val for area in fault_vm.attributes(place, PAGE)] == before
+    for better in (*TWO_WAY, TRANSIENT):
+        fault_vm.madvise(place, PAGE, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=better)
+        assert [area.pat_index.val for area in fault_vm.attributes(place, PAGE)] == [better]
+    fault_vm.queue().store(place, value)
+    landed(buffer, 0, value)

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: MIT
+"""A GPU with VRAM under a driver that takes no memory of processes there (Kconfig: DRM_XE_PAGEMAP)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from ioctl import xe
+
+CHUNK = 1 << 21
+CONSULT = -1
+
+pytestmark = needs("page-faults", "vram", "no-svm-vram")
+
+
+def vram_used(device: Device) -> list[int]:
+    """Bytes, of each region."""
+    return [device.region(instance).used for instance in device.vram]
+
+
+@behaviour("fault.no-pagemap-config")
+@acts("load", "store")
+@pytest.mark.parametrize("asked", ["fault", "vram", "advice"])
+def test_a_mirror_works_from_system_memory(mirror_vm: Vm, queue: Queue, memory, sentinel, asked: str) -> None:
+    """Faults, and PREFETCH to VRAM or to the default place, leave memory in system memory, and take no VRAM."""
+    device, buffer = mirror_vm.device, memory(2 * CHUNK, align=CHUNK)
+    values = {offset: sentinel() for offset in (0, CHUNK - 4, CHUNK, 2 * CHUNK - 4)}
+    for offset, value in values.items():
+        buffer.set_u32(offset, value)
+    used = vram_used(device)
+    if asked != "fault":
+        region = device.vram[0] if asked == "vram" else CONSULT
+        mirror_vm.prefetch(buffer.address, buffer.size, region)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        stored = sentinel()
+        queue.store(buffer.address + offset, stored)
+        landed(buffer, offset, stored)
+    assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    assert max(now - before for before, now in zip(used, vram_used(device), strict=True)) < CHUNK
+
+
+@behaviour("fault.no-pagemap-location")
+@acts("refusal", "load")
+@needs("range-attributes")
+@pytest.mark.parametrize("region", [0, 1], ids=["system", "vram"])
+def test_no_vram_is_a_preferred_location(mirror_vm: Vm, queue: Queue, memory, sentinel, region: int) -> None:
+    """A devmem_fd of the device itself, with whatever region, gives ENOENT, and the advice is as before."""
+    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)]
+    with refused(errno.ENOENT):
+        mirror_vm.madvise(
+            buffer.address,
+            CHUNK,
+            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            devmem_fd=mirror_vm.device.fd,
+            region_instance=region,
+        )
+    assert [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)] == before
+    buffer.set_u32(0, value)
+    gpu_sees(queue, buffer.address, value)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""A driver in a kernel without DRM_GPUSVM, which it collects the pages of user pointers with (xe_userptr.h)."""
+
+import errno
+
+import pytest
+
+from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, landed, needs, refused
+from ioctl import xe
+
+MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
+READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
+AT = 0x20_0000_0000
+UNIT = 1 << 16
+
+
+@behaviour("userptr.needs-gpusvm")
+@acts("refusal", "store")
+@needs("no-userptr", "range-attributes")
+@pytest.mark.parametrize(
+    "mode",
+    [
+        pytest.param(PLAIN, id="plain"),
+        pytest.param(LONG_RUNNING, id="lr"),
+        pytest.param(FAULTING, id="fault", marks=needs("page-faults")),
+    ],
+)
+@pytest.mark.parametrize("flags", [0, READONLY], ids=["writable", "readonly"])
+def test_a_driver_without_user_pointers_refuses_them(
+    make_vm, bo, memory, sentinel, mode: int, flags: int
+) -> None:
+    """A kernel without DRM_GPUSVM answers MAP_USERPTR with EINVAL in every VM, also over an object, which stays."""
+    vm, obj, buffer, value = make_vm(mode), bo(UNIT), memory(UNIT), sentinel()
+    vm.map(obj, AT)
+    before = [bytes(area) for area in vm.attributes(0, vm.size)]
+    for place in AT, AT + UNIT:
+        with refused(errno.EINVAL):
+            vm.bind(MAP_USERPTR, addr=place, range=UNIT, obj_offset=buffer.address, flags=flags)
+    assert [bytes(area) for area in vm.attributes(0, vm.size)] == before
+    vm.queue().store(AT, value)
+    landed(obj.map(), 0, value)
