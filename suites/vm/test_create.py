@@ -5,8 +5,9 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, needs, refused
+from fixtures import acts, behaviour, needs, refused, wait_until
 from fixtures.device import Device
+from fixtures.pci import Slot
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from ioctl import xe
 
@@ -50,6 +51,28 @@ def test_documented_flags_give_a_vm_with_a_nonzero_id(device: Device, flags: int
     vm_id = create(device, flags=flags)
     assert vm_id != 0
     destroy(device, vm_id)
+
+
+HOLDING = 16
+"""VMs that are held at once: more than have anything else to let go meanwhile."""
+
+
+@behaviour("vm.create.lr-holds-device-awake")
+@acts("ioctl")
+@needs("runtime-usage")
+@pytest.mark.parametrize(
+    "flags",
+    [pytest.param(LONG_RUNNING, id="lr"), pytest.param(FAULTING, id="fault", marks=needs("page-faults"))],
+)
+def test_a_long_running_vm_holds_the_device_awake(device: Device, flags: int) -> None:
+    """Each VM in long-running mode, with faults or without, keeps the device from sleeping until it is destroyed."""
+    slot, before = Slot(device), Slot(device).usage
+    made = [create(device, flags=flags) for _ in range(HOLDING)]
+    held = slot.usage
+    assert held >= max(HOLDING, before)
+    for vm_id in made:
+        destroy(device, vm_id)
+    wait_until(lambda: slot.usage <= held - HOLDING, what="that all of the VMs let the device go")
 
 
 @behaviour("vm.create.scratch-excludes-fault")
@@ -113,7 +136,7 @@ def test_an_id_is_unknown_to_another_file(device: Device, open_device) -> None:
 
 @behaviour("vm.create.many-vms-one-mm")
 @acts("ioctl")
-@needs("page-faults")
+@needs("page-faults", "cpu-addr-mirror")
 def test_many_vms_mirror_one_process(device: Device) -> None:
     """Any number of fault-mode VMs mirror the same process at once."""
     vms = [Vm(device, FAULTING) for _ in range(8)]

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: MIT
+"""A GT is reset, also while page faults wait (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
+
+import errno
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures.memory import PAGE, Buffer
+from fixtures.reset import reset_gt
+from fixtures.userfault import Userfault
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+CHUNK = 1 << 21
+
+pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def held(memory) -> list[Buffer]:
+    """Two pages that are not there, each in a mapping of its own."""
+    return [memory(PAGE, populate=False) for _ in range(2)]
+
+
+@behaviour("fault.reset-squash")
+@acts("refusal", "store")
+@needs("user-faults", "two-engines")
+def test_faults_that_wait_are_dropped(mirror_vm: Vm, held: list[Buffer], gate, memory, sentinel) -> None:
+    """A fault that waits behind another one when its GT is reset is never served; faults after the reset are."""
+    # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
+    mirror_vm.madvise(
+        0,
+        1 << 47,
+        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+    )
+    engine = mirror_vm.device.engine()
+    others = [one for one in mirror_vm.device.known_engines if one.gt_id == engine.gt_id]
+    queues = [mirror_vm.queue(one) for one in others[:2]]
+    here, fresh = memory(PAGE, shared=True), memory(PAGE)
+    sign, value = sentinel(), sentinel()
+    queues[1].store(here.address, sentinel())
+    with Userfault(held[0]) as served, Userfault(held[1]) as waits:
+        # EXEC waits for the fault that is served, so the batch with the other one is at work before.
+        batch = gate.hold(Batch()).store_dword(here.address, sign).store_dword(held[1].address, sentinel())
+        second = queues[1].start(batch)
+        gate.reached()
+        first = queues[0].start(Batch().store_dword(held[0].address, sentinel()))
+        assert served.waits() == 0
+        gate.open()
+        wait_until(lambda: here.u32(0) == sign, what="the store before the one that faults")
+        assert waits.waits(0) is None
+        reset_gt(mirror_vm.device, engine.gt_id)
+        served.give(0, b"")
+        for job in first, second:
+            with refused(errno.EIO):
+                job.wait()
+        # Faults of one VM are served in turn: the one that was dropped would be before this.
+        mirror_vm.queue(engine).store(fresh.address, value)
+        landed(fresh, 0, value)
+        assert waits.waits(0) is None
+    assert not first.done
+    assert not second.done
+
+
+@behaviour("life.gt-reset")
+@acts("load", "store")
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
+def test_a_mirror_works_after_a_reset(mirror_vm: Vm, memory, sentinel, place: str) -> None:
+    """After a GT reset memory is as it was, and a new queue of the VM uses what was mapped before and what was not."""
+    device, buffer, fresh = mirror_vm.device, memory(CHUNK, align=CHUNK), memory(PAGE)
+    values = {offset: sentinel() for offset in (0, PAGE, CHUNK - 4)}
+    mirror_vm.prefetch(buffer.address, CHUNK, device.vram[0] if place == "vram" else 0)
+    mirror_vm.queue().store_all({buffer.address + offset: value for offset, value in values.items()})
+    for gt in device.known_gts:
+        reset_gt(device, gt.gt_id)
+    queue = mirror_vm.queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+        landed(buffer, offset, value)
+    value = sentinel()
+    queue.store(fresh.address, value)
+    landed(fresh, 0, value)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: MIT
+"""A device loses its driver while a program uses it (drm_ioctl.c: drm_dev_is_unplugged; xe_vm.c: xe_vm_close)."""
+
+import errno
+
+import pytest
+
+from fixtures import FAULTING, Vm, acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.pci import Slot
+from ioctl import xe
+
+CHUNK = 1 << 21
+PIECE = 1 << 16
+
+pytestmark = [
+    needs("page-faults", "cpu-addr-mirror", "driver-unbind"),
+    pytest.mark.timeout(60),
+    # 7.0 warns whenever the driver starts on a virtual function.
+    pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering"),
+]
+
+
+@behaviour("life.device-unbind")
+@acts("refusal", "store")
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
+def test_open_files_are_refused_and_memory_is_intact(
+    device: Device, mirror_vm: Vm, unplug, memory, sentinel, place: str
+) -> None:
+    """Without the driver every ioctl of an open file gives ENODEV, and the process has all that the GPU stored."""
+    buffer, queue = memory(CHUNK, align=CHUNK), mirror_vm.queue()
+    mirror_vm.prefetch(buffer.address, CHUNK, device.vram[0] if place == "vram" else 0)
+    values = {offset: sentinel() for offset in range(0, CHUNK, PIECE)}
+    queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+    assert buffer.present() == (place == "system")
+    with unplug(device):
+        for _ in range(2):
+            with refused(errno.ENODEV):
+                device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
+            with refused(errno.ENODEV):
+                mirror_vm.prefetch(buffer.address, CHUNK)
+            with refused(errno.ENODEV):
+                queue.submit(buffer.address)
+            with refused(errno.ENODEV):
+                Vm(device)
+        for offset, value in values.items():
+            landed(buffer, offset, value)
+        buffer.set_u32(0, values[PIECE])
+        landed(buffer, 0, values[PIECE])
+    # Before the memory is unmapped, which would take the kernel along: see docs/findings.md.
+    mirror_vm.close()
+
+
+@behaviour("life.device-unbind")
+@acts("load", "store")
+def test_a_device_works_when_its_driver_is_back(
+    device: Device, mirror_vm: Vm, unplug, open_device, memory, sentinel
+) -> None:
+    """When the driver is bound again, the device at the same node serves the same memory of the same process."""
+    buffer, values = memory(CHUNK, align=CHUNK), [sentinel(), sentinel()]
+    slot = Slot(device)
+    mirror_vm.queue().store(buffer.address, values[0])
+    # With the VM open: without it this may take the kernel along, see docs/findings.md.
+    with unplug(device):
+        pass
+    mirror_vm.close()
+    slot.bind()
+    vm = Vm(open_device(slot.node), FAULTING)
+    vm.mirror()
+    queue = vm.queue()
+    gpu_sees(queue, buffer.address, values[0])
+    queue.store(buffer.address + PAGE, values[1])
+    landed(buffer, PAGE, values[1])
+    vm.close()
