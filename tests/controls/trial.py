@@ -16,7 +16,7 @@ from tests.controls.inventory import ROOT, Test, environment
 
 Event = dict[str, Any]
 
-PLATFORMS = ("bmg2", "bmg2-far", "lnl", "pvc")
+PLATFORMS = ("bmg2", "bmg2-far", "lnl", "pvc", "nvl", "bmg-nopagemap", "bmg-nogpusvm")
 """Tried in this order: what the first does not claim is run on the next."""
 
 SECONDS = 2
