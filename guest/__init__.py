@@ -4,6 +4,10 @@
 ``guest.cli`` is the command line, ``guest.python`` the "interpreter" that pytest-xdist starts as an environment.
 """
 
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parent.parent
+
 
 class GuestError(Exception):
     """What a user is told in one line: what was wrong, and what to do about it."""

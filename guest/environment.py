@@ -60,8 +60,14 @@ def small_files(packages: Path) -> Iterator[Path]:
         yield from (path for path in packages.glob(pattern) if path.is_file())
 
 
+def names() -> list[Path]:
+    """What the interpreter is called, ours among them: whichever it was started by, the archive is the same."""
+    usual = {"python", "python3", f"python3.{sys.version_info.minor}", Path(sys.executable).name}
+    return [path for name in sorted(usual) if (path := Path(sys.prefix) / "bin" / name).exists()]
+
+
 def interpreter() -> Iterator[Path]:
-    yield Path(sys.executable)
+    yield from names()
     yield Path(sys.prefix) / "pyvenv.cfg"
     for name in ("libpython3.so", f"libpython{sysconfig.get_config_var('LDVERSION')}.so.1.0"):
         if (path := Path(sysconfig.get_config_var("LIBDIR") or "/nowhere") / name).exists():

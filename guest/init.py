@@ -25,7 +25,7 @@ T = TypeVar("T")
 RIG = "/svmcts"
 ROOT = f"{RIG}/root"
 SYS_FINIT_MODULE = 313  # x86-64
-MS_RDONLY, MS_NOSUID = 1, 2
+MS_RDONLY, MS_NOSUID, MS_BIND, MS_REC = 1, 2, 0x1000, 0x4000
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207  # include/uapi/linux/random.h
 RB_POWER_OFF = 0x4321FEDC
 DEADLINE_S = 60.0
@@ -143,7 +143,7 @@ def fork(body: Callable[[], None]) -> int:
 class Interpreter:
     """Python that has imported what every worker imports, waiting to be told what to run (guest/worker.py)."""
 
-    def __init__(self, python: str) -> None:
+    def __init__(self, python: str, project: str) -> None:
         orders, self._orders = os.pipe()
         self._answers, answers = os.pipe()
 
@@ -152,6 +152,7 @@ class Interpreter:
             os.close(self._orders)  # its end of file is an order, too
             for descriptor in (orders, answers):
                 os.set_inheritable(descriptor, True)
+            os.chdir(project)
             os.execv(python, [python, "-u", f"{RIG}/worker.py", str(orders), str(answers)])
 
         self.process = fork(run)
@@ -159,8 +160,9 @@ class Interpreter:
         os.close(answers)
 
     def wait(self) -> None:
-        """Until its imports are done, or it has died of them."""
-        os.read(self._answers, 16)
+        """Until its imports are done; raises OSError if it has died of them."""
+        if not os.read(self._answers, 16):
+            raise OSError(0, "Python cannot import what workers need, see the console")
 
     def go(self, told: dict[str, Any]) -> None:
         interpreter = told["interpreter"]
@@ -182,6 +184,18 @@ def mount_kernel_files(root: str = "") -> None:
     mount("proc", f"{root}/proc", "proc", "", MS_NOSUID)
     mount("sysfs", f"{root}/sys", "sysfs", "", MS_NOSUID)
     mount("devtmpfs", f"{root}/dev", "devtmpfs", "mode=0755", MS_NOSUID)
+
+
+def show_project(project: str, prefix: str) -> None:
+    """Show the packed part of the project at its own place, for a worker that imports it before the host's files come.
+
+    By mounts, which overlayfs does not see in a layer (fs/overlayfs/super.c: clone_private_mount): in the guest's root
+    the place has the host's files.
+    """
+    packed = f"{RIG}/project"
+    if prefix.startswith(f"{project}/"):
+        mount(prefix, packed + prefix.removeprefix(project), "none", flags=MS_BIND)
+    mount(packed, project, "none", flags=MS_BIND | MS_REC)
 
 
 def close_whole_directories() -> None:
@@ -231,11 +245,29 @@ def write_settings() -> None:
     for path, value in (
         ("/proc/sys/kernel/hostname", "guest"),
         ("/proc/sys/kernel/hung_task_timeout_secs", "60"),
-        ("/proc/sys/vm/nr_hugepages", "32"),  # of 2 MiB, for the tests that need "hugepages"
+        ("/proc/sys/kernel/core_pattern", "core"),  # in the directory of the process
     ):
         if os.path.exists(path):
             with open(path, "w") as file:
                 file.write(value)
+
+
+def swap_header(size: int) -> bytes:
+    """The first page of ``size`` bytes to swap to (include/linux/swap.h: union swap_header)."""
+    page = os.sysconf("SC_PAGE_SIZE")
+    numbers = struct.pack("=1024xIII", 1, size // page - 1, 0)  # version, last page, bad pages
+    return numbers.ljust(page - 10, b"\0") + b"SWAPSPACE2"
+
+
+def enable_swap(disk: str = "/dev/vda") -> None:
+    """Swap to the disk, which is empty: mkswap(8), swapon(2). A kernel may have no driver for it, or no swap."""
+    if not os.path.exists(disk) or not os.path.exists("/proc/swaps"):
+        return
+    with open(disk, "r+b", buffering=0) as file:
+        header = swap_header(file.seek(0, os.SEEK_END))
+        file.seek(0)
+        file.write(header)
+    check(libc.swapon(disk.encode(), 0), f"swapon {disk}")
 
 
 def devices(count: int) -> list[str] | None:
@@ -289,7 +321,10 @@ def run(config: dict[str, Any], status: Status) -> int:
     with open(port("control")) as control:
         told = json.loads(control.readline())
         is_template = told.get("template", False)
-        interpreter = Interpreter(config["python"]) if is_template or told["interpreter"] else None
+        interpreter = None
+        if is_template or told["interpreter"]:
+            show_project(config["project"], config["prefix"])
+            interpreter = Interpreter(config["python"], config["project"])
         # In a process of its own: it takes seconds, and other things can be done meanwhile.
         driver = fork(lambda: load_modules(config["driver"]))
         load_modules(config["files"])
@@ -302,6 +337,7 @@ def run(config: dict[str, Any], status: Status) -> int:
             status.report("template")
             told = json.loads(control.readline())
     settle(told)
+    enable_swap()
     assemble_root(told, config["modules"])
     status.report("root")
     if interpreter is not None and not told["interpreter"]:

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""The initramfs: the kernel's modules, init, and the Python environment. Nothing of a single run is in it."""
+"""The initramfs: the kernel's modules, init, what workers import. Nothing of a single run is in it."""
 
 import json
 import os
 import sys
 from pathlib import Path, PurePosixPath
 
+from guest import PROJECT, project
 from guest.cpio import Writer
+from guest.environment import names
 from guest.kernels import Kernel
 
 RIG = PurePosixPath("/svmcts")  # as in guest/init.py
@@ -29,9 +31,12 @@ def write(path: Path, kernel: Kernel, environment: Path) -> None:
             "files": [module.name for module in kernel.files],
             "driver": [module.name for module in kernel.driver],
             "modules": str(kernel.directory),
-            "python": str(Path(sys.prefix) / "bin" / Path(sys.executable).name),
+            "prefix": sys.prefix,
+            "python": str(names()[0]),
+            "project": str(PROJECT),
         }
         writer.text(str(RIG / "config.json"), json.dumps(config))
+        project.pack(writer, PROJECT)
         writer.close()
         # Whole archives may follow each other.
         with environment.open("rb") as packed:

@@ -6,6 +6,7 @@ A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package
 """
 
 import dataclasses
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +30,7 @@ OLDEST = (
     17,
 )  # the first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc)
 
-FILES = ("overlay", "9p", "9pnet_virtio")
+FILES = ("overlay", "9p", "9pnet_virtio", "virtio_blk")
 DRIVER = ("xe",)
 
 
@@ -38,7 +39,8 @@ class Kernel:
     """A kernel that can be booted.
 
     ``boot`` is what QEMU gets: the ELF kernel where it has a PVH entry, else the bzImage. ``files`` are the modules
-    that make the host's files visible, ``driver`` those of the driver under test, each in the order of loading.
+    that make the host's files visible and the disk to swap to, ``driver`` those of the driver under test, each in the
+    order of loading.
     """
 
     release: str
@@ -181,7 +183,7 @@ def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
 def from_debian(version: str, replacements: Sequence[Path]) -> Kernel:
     directory = cache.provide(f"kernels/{version}", lambda path: build(version, path))
     image, modules = installed(directory)
-    kernel = assemble(image, modules, replacements, directory / "modules")
+    kernel = assemble(image, modules, replacements, decompressed(version, modules))
     return dataclasses.replace(kernel, debian=version, is_patched=bool(replacements))
 
 
@@ -193,7 +195,7 @@ def installed(directory: Path) -> tuple[Path, Path]:
 
 
 def build(version: str, directory: Path) -> None:
-    """Fetch and unpack one Debian kernel; the modules that are loaded at every start are kept decompressed."""
+    """Fetch and unpack one Debian kernel."""
     packages = obtainable()[version]
     cache.say(f"fetching Debian kernel {version}, {sum(package.size for package in packages) / 1e6:.0f} MB")
     archive = debian.Archive(*RELEASES)
@@ -201,11 +203,20 @@ def build(version: str, directory: Path) -> None:
     debian.unpack(files, directory)
     image, modules = installed(directory)
     kconfig.check(version, find_config(image, modules))
-    (directory / "modules").mkdir()
-    for module in Tree(modules).load_order((*FILES, *DRIVER)):
-        (directory / "modules" / f"{module.name}.ko").write_bytes(module.elf)
     for file in files:
         file.unlink()
+
+
+def decompressed(version: str, modules: Path) -> Path:
+    """The modules that are loaded at every start, decompressed."""
+    names = (*FILES, *DRIVER)
+
+    def write(directory: Path) -> None:
+        for module in Tree(modules).load_order(names):
+            (directory / f"{module.name}.ko").write_bytes(module.elf)
+
+    # Another choice of modules is another entry.
+    return cache.provide(f"modules/{version}-{hashlib.sha256(repr(names).encode()).hexdigest()[:8]}", write)
 
 
 def find_config(image: Path, modules: Path) -> dict[str, str]:

@@ -8,6 +8,8 @@ from enum import StrEnum
 from pathlib import Path
 
 GIB = 1 << 30
+NODES = 2  # of NUMA: pages that can be moved from one to another
+SWAP = 256 << 20  # bytes of the disk to swap to
 # Serial ports; a machine has all of them, whatever a run uses, so that every copy of a saved one is like it.
 TERMINAL = "terminal"
 PORTS = ("control", "status", "checks", "stdin", "stdout", "stderr", TERMINAL)
@@ -35,14 +37,23 @@ class Machine:
     options: Sequence[str] = ()
     emulator: Sequence[str] = ()
 
+    @property
+    def node_memory(self) -> int:
+        """Bytes of memory of each NUMA node."""
+        return self.memory // NODES
+
 
 @dataclass(frozen=True)
 class Wiring:
-    """What connects the machine to a run: paths as QEMU sees them, and file descriptors that it inherits."""
+    """What connects the machine to a run: paths as QEMU sees them, and file descriptors that it inherits.
+
+    ``memory`` has a file for each NUMA node, ``swap`` is the disk to swap to.
+    """
 
     kernel: Path
     initrd: Path
-    memory: str
+    memory: Sequence[str]
+    swap: str
     console: Path
     scratch: Path
     ports: dict[str, int]
@@ -64,6 +75,10 @@ PARAMETERS = (
     "random.trust_cpu=on",
     "8250.nr_uarts=1",
     "audit=0",
+    # What the tests of memory kinds need: huge pages of 2 MiB while there are any, and pages that move to another
+    # node when a test says so, not when the kernel thinks that it is time to look who uses them.
+    "hugepages=32",
+    "numa_balancing=disable",
     # Room for GPUs that are plugged in later (hp*size), made anew below the ports (resource_alignment): firmware gives
     # an empty port next to nothing. 1b36:000c is QEMU's root port, 104c:823* the switch.
     "pci=hpmmioprefsize=8G,hpmmiosize=32M,"
@@ -112,16 +127,29 @@ def processor(accelerator: str) -> str:
     return "max,la57=off,erms=off,fsrm=off" if accelerator.startswith("tcg") else "max"
 
 
+def memory_nodes(machine: Machine, files: Sequence[str]) -> list[str]:
+    """NUMA nodes, each with a file of its own for its memory; the processors are all at the first one.
+
+    A file for each, not a part of one: to the GPUs QEMU says where in its block of memory a page is, not where in
+    the file (hw/vfio-user/container.c: vfio_user_dma_map).
+    """
+    words: list[str] = []
+    for node, file in enumerate(files):
+        memory = {"qom-type": "memory-backend-file", "id": f"ram{node}", "mem-path": file}
+        words += ["-object", json.dumps({**memory, "size": machine.node_memory, "share": True})]
+        cpus = f",cpus=0-{machine.cpus - 1}" if node == 0 else ""
+        words += ["-numa", f"node,memdev=ram{node}{cpus}"]
+    return words
+
+
 def command_line(machine: Machine, wiring: Wiring, accelerator: str) -> list[str]:
     """QEMU's arguments, without GPUs. Memory is shared, so that GPUs can map it; there is no network."""
-    memory = {"qom-type": "memory-backend-file", "id": "ram", "mem-path": wiring.memory}
     words = [
         "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-vga", "none", "-nic", "none",
         "-machine", "q35", "-accel", accelerator,
         "-cpu", processor(accelerator),
         "-smp", str(machine.cpus), "-m", f"size={machine.memory >> 20}M",
-        "-object", json.dumps({**memory, "size": machine.memory, "share": True}),
-        "-numa", "node,memdev=ram",
+        *memory_nodes(machine, wiring.memory),
         "-kernel", str(wiring.kernel), "-initrd", str(wiring.initrd), "-append", parameters(machine),
         "-chardev", f"file,id=console,path={escape(wiring.console)},append=on", "-serial", "chardev:console",
         "-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control",
@@ -130,6 +158,8 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: str) -> list[str
         "-fsdev", f"local,id=scratch,path={escape(wiring.scratch)},security_model=none",
         "-device", "virtio-9p-pci,fsdev=scratch,mount_tag=scratch,bus=pcie.0,addr=3",
         "-device", "virtio-serial-pci,bus=pcie.0,addr=4",
+        "-blockdev", json.dumps({"driver": "file", "node-name": "swap", "filename": wiring.swap, "locking": "off"}),
+        "-device", "virtio-blk-pci,drive=swap,bus=pcie.0,addr=5",
     ]  # fmt: skip
     for name, descriptor in wiring.ports.items():
         kind = "virtconsole" if name == TERMINAL else "virtserialport"

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from guest import GuestError, accelerator, cache, compiled, environment, kernels, qemu, tsc, warm
+from guest import PROJECT, GuestError, accelerator, cache, compiled, environment, kernels, qemu, tsc, warm
 from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
 from guest.start import Cold, Parts, Start
-from guest.vm import PROJECT, Files, Guest, Instructions, Interpreter, Outcome
+from guest.vm import Files, Guest, Instructions, Interpreter, Outcome
 
 LOCK = PROJECT / "requirements/run.lock"
 RUNS = PROJECT / "reports/out/guest"
@@ -84,7 +84,8 @@ def new_directory(name: str) -> Path:
 def passed_environment(files: Files) -> dict[str, str]:
     """Our environment, without what only works on the host."""
     variables = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    return {**variables, "SVMCTS_SCRATCH": str(files.scratch)}
+    # Nobody else works in a guest: its memory may be filled.
+    return {"SVMCTS_FILL_MEMORY": "1", **variables, "SVMCTS_SCRATCH": str(files.scratch)}
 
 
 def run(

@@ -14,7 +14,7 @@ from typing import Protocol
 from guest import GuestError, accelerator, initrd
 from guest.channels import Channels
 from guest.kernels import Kernel
-from guest.machine import Machine, Wiring, command_line
+from guest.machine import NODES, SWAP, Machine, Wiring, command_line
 from guest.processes import last_line, spawn
 from guest.qemu import Qemu
 from guest.qmp import Monitor
@@ -61,7 +61,7 @@ class Parts:
         self,
         place: Place,
         ramdisk: Path,
-        memory: str,
+        memory: Sequence[str],
         channels: Channels,
         *,
         inherit: Sequence[int] = (),
@@ -73,16 +73,23 @@ class Parts:
             machine = dataclasses.replace(machine, options=(f"tsc_early_khz={self.rate}", *machine.options))
         ours, theirs = socket.socketpair()
         ports = channels.descriptors()
-        with ours, theirs:
+        with ours, theirs, memory_file("guest swap", SWAP) as swap:
             wiring = Wiring(
-                self.kernel.boot, ramdisk, memory, place.console, place.scratch, ports, theirs.fileno()
+                self.kernel.boot,
+                ramdisk,
+                memory,
+                path_of(swap),
+                place.console,
+                place.scratch,
+                ports,
+                theirs.fileno(),
             )
             process = spawn(
                 [*self.qemu.command, *command_line(machine, wiring, self.accelerator), *extra],
                 place.directory,
                 place.directory / "qemu.log",
                 env={**os.environ, **self.qemu.environment},
-                pass_fds=[theirs.fileno(), *ports.values(), *inherit],
+                pass_fds=[theirs.fileno(), swap, *ports.values(), *inherit],
             )
             theirs.close()
             try:
@@ -106,9 +113,9 @@ class Cold:
         initrd.write(ramdisk, self.parts.kernel, self.parts.environment)
         plugged = [word for gpu in gpus for word in ("-device", json.dumps(gpu))]
         with guest_memory() as memory:
-            path = f"/proc/self/fd/{memory}"
+            paths = [path_of(file) for file in memory]
             # Its monitor answers when QEMU has read its files.
-            with self.parts.launched(place, ramdisk, path, channels, inherit=[memory], extra=plugged) as (
+            with self.parts.launched(place, ramdisk, paths, channels, inherit=memory, extra=plugged) as (
                 process,
                 _,
             ):
@@ -117,10 +124,23 @@ class Cold:
 
 
 @contextlib.contextmanager
-def guest_memory() -> Iterator[int]:
-    """A file in memory for QEMU to map, gone with the last process that has it."""
-    memory = os.memfd_create("guest memory")
+def memory_file(name: str, size: int = 0) -> Iterator[int]:
+    """A file in memory, gone with the last process that has it; its holes take no place."""
+    file = os.memfd_create(name)
     try:
-        yield memory
+        os.truncate(file, size)
+        yield file
     finally:
-        os.close(memory)
+        os.close(file)
+
+
+@contextlib.contextmanager
+def guest_memory() -> Iterator[list[int]]:
+    """A file for QEMU to map for each NUMA node."""
+    with contextlib.ExitStack() as files:
+        yield [files.enter_context(memory_file(f"guest memory {node}")) for node in range(NODES)]
+
+
+def path_of(file: int) -> str:
+    """How a program that inherits ``file`` opens it."""
+    return f"/proc/self/fd/{file}"

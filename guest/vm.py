@@ -17,13 +17,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guest import GuestError, oops
+from guest import PROJECT, GuestError, oops
 from guest.channels import CHUNK, Channels
 from guest.machine import PORTS, TERMINAL, Machine, gpu
 from guest.processes import cpu_seconds, kill_after, last_line, spawn
 from guest.start import Place, Start
 
-PROJECT = Path(__file__).resolve().parent.parent
 POLL_S = 0.005
 EMULATOR_DEADLINE_S = 30.0
 BOOT_DEADLINE_S = 180.0

@@ -4,7 +4,8 @@
 Under TCG a boot takes as long as a hundred tests. The saved machine (the template) has its drivers loaded and Python
 waiting with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and goes on.
 
-A template is the machine's memory, as a file with holes that is copied, and the state of its devices.
+A template is the machine's memory, as files with holes that are copied, and the state of its devices. Nothing is on
+the disk to swap to when it is saved: a copy gets a new one.
 """
 
 import dataclasses
@@ -16,10 +17,10 @@ import subprocess
 import time
 from pathlib import Path
 
-from guest import GuestError, cache, initrd
+from guest import PROJECT, GuestError, cache, initrd, project
 from guest.channels import CHUNK, Channels
-from guest.machine import PORTS, Wiring, command_line
-from guest.start import Gpus, Parts, Place, guest_memory
+from guest.machine import NODES, PORTS, Wiring, command_line
+from guest.start import Gpus, Parts, Place, guest_memory, path_of
 
 DEADLINE_S = 300.0
 RATE_STEP = 10_000  # kHz; what is measured twice differs by less, but for one that is near a half
@@ -42,7 +43,8 @@ def digest(parts: Parts) -> str:
     wiring = Wiring(
         parts.kernel.boot,
         Path("initrd"),
-        "memory",
+        memory_files(Path()),
+        "swap",
         Path("console"),
         Path("scratch"),
         dict.fromkeys(PORTS, 0),
@@ -54,9 +56,15 @@ def digest(parts: Parts) -> str:
         [(module.name, len(module.elf)) for module in (*parts.kernel.files, *parts.kernel.driver)],
         str(parts.environment),
         [path.read_text() for path in (Path(initrd.__file__), *initrd.SOURCES.values())],
+        project.digest(PROJECT),
         round(parts.rate / RATE_STEP) if parts.rate else None,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def memory_files(template: Path) -> list[str]:
+    """The saved memory of each NUMA node."""
+    return [str(template / f"memory{node}") for node in range(NODES)]
 
 
 def key(parts: Parts) -> str:
@@ -74,14 +82,15 @@ def build(parts: Parts, directory: Path) -> None:
     cache.say(f"preparing fast starts of kernel {parts.kernel.release} (once)")
     ramdisk = directory / "initrd"
     initrd.write(ramdisk, parts.kernel, parts.environment)
-    memory = directory / "memory"
-    with memory.open("wb") as file:
-        file.truncate(parts.machine.memory)
+    memory = memory_files(directory)
+    for path in memory:
+        with Path(path).open("wb") as file:
+            file.truncate(parts.machine.node_memory)
     place = Place(directory, directory / "console.log", directory / "scratch")
     place.scratch.mkdir()
     with (
         Channels(PORTS) as channels,
-        parts.launched(place, ramdisk, str(memory), channels) as (process, monitor),
+        parts.launched(place, ramdisk, memory, channels) as (process, monitor),
     ):
         channels.handed_over()
         channels.send("control", {"template": True})
@@ -93,7 +102,8 @@ def build(parts: Parts, directory: Path) -> None:
     ramdisk.write_bytes(b"")
     # What the kernel freed and what it cleared need not be kept, nor copied at every start.
     if shutil.which("fallocate"):
-        subprocess.run(["fallocate", "--dig-holes", memory], check=False)
+        for path in memory:
+            subprocess.run(["fallocate", "--dig-holes", path], check=False)
 
 
 def wait_for_template(channels: Channels, place: Place) -> None:
@@ -146,15 +156,16 @@ class Warm:
     def _copy(self, place: Place, channels: Channels, gpus: Gpus) -> subprocess.Popen[bytes]:
         shutil.copyfile(self.template / "console.log", place.console)
         with guest_memory() as memory:
-            copy_data(self.template / "memory", memory)
-            if (size := os.fstat(memory).st_size) != self.parts.machine.memory:
-                raise GuestError(f"the saved memory has {size} bytes")
+            for path, file in zip(memory_files(self.template), memory, strict=True):
+                copy_data(Path(path), file)
+                if (size := os.fstat(file).st_size) != self.parts.machine.node_memory:
+                    raise GuestError(f"the saved memory has {size} bytes")
             launched = self.parts.launched(
                 place,
                 self.template / "initrd",
-                f"/proc/self/fd/{memory}",
+                [path_of(file) for file in memory],
                 channels,
-                inherit=[memory],
+                inherit=memory,
                 extra=["-incoming", "defer", "-S"],
             )
             with launched as (process, monitor):

@@ -1,23 +1,28 @@
 # SPDX-License-Identifier: MIT
 """Python in the guest, started before anybody knows what it is for: it imports what every pytest worker imports.
 
-Runs from the initramfs, with the standard library and the installed packages. init tells it what to become by one line
+Runs from the initramfs, in the packed part of the project (guest/project.py). init tells it what to become by one line
 on the descriptor that is its first argument; it tells init that it is ready on the second.
 """
 
+import contextlib
 import importlib
 import json
 import os
 import random
 import sys
+from pathlib import Path
 from typing import Any
+
+USED_BY_TESTS = ("fixtures", "ioctl", "gpu")
 
 
 def warm_up() -> None:
     """Import pytest, the installed plugins and the project's own, in the way that pytest does it.
 
     Their assertions are rewritten then, and the worker that comes later finds them loaded. A single --version
-    would import nothing.
+    would import nothing. What tests use is imported from within: only there pytest sees to it that a package with a
+    plugin (hypothesis) is rewritten, and a later session refuses one that was not.
     """
     saved = os.dup(1)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -25,11 +30,30 @@ def warm_up() -> None:
     try:
         import pytest
 
-        pytest.main(["--version", "--version"])
+        pytest.main(["--version", "--version"], plugins=[Importing()])
     finally:
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
+    # The conftest of a run may be another one of the same name.
+    sys.modules.pop("conftest", None)
+
+
+class Importing:
+    """A plugin of pytest that has imported, before pytest does anything, what tests import of the project."""
+
+    def pytest_cmdline_main(self) -> None:
+        import_project(Path.cwd())
+
+
+def import_project(project: Path) -> None:
+    """Import what tests import of ``project``, and read its ledger: each of it is done once in a process."""
+    for folder in USED_BY_TESTS:
+        for path in sorted((project / folder).glob("[!_]*.py")):
+            with contextlib.suppress(ImportError):  # it needs what is not packed, and comes from the host
+                importlib.import_module(f"{folder}.{path.stem}")
+    with contextlib.suppress(ImportError):
+        importlib.import_module("fixtures.ledger").load(project / "behaviours")
 
 
 def become(told: dict[str, Any]) -> None:
@@ -47,7 +71,6 @@ def become(told: dict[str, Any]) -> None:
     sys.path[0] = ""
     importlib.invalidate_caches()
     random.seed()  # the process is a copy of one that others are copies of, too
-    warm_up()
 
 
 def main() -> str:

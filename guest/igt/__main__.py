@@ -13,14 +13,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guest import GuestError, run
+from guest import PROJECT, GuestError, run
 from guest.igt import results, table, tree
 from guest.igt.campaign import Boot, Campaign
 from guest.igt.selection import Setting, choose, matching
 from guest.machine import GIB, Machine
 from guest.options import DEFAULT_KERNEL
 from guest.run import Prepared
-from guest.vm import PROJECT
 
 REPORT = "igt.md"
 

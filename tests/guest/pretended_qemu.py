@@ -69,8 +69,8 @@ def speak(told: dict[str, Any], status: socket.socket) -> None:
 def main() -> None:
     if last_word := os.environ.get("PRETEND_DIES"):
         sys.exit(last_word)
-    (memory,) = re.findall(r'"mem-path": "([^"]*)", "size": (\d+)', LINE)
-    assert Path(memory[0]).stat().st_size in (0, int(memory[1]))
+    for path, size in re.findall(r'"mem-path": "([^"]*)", "size": (\d+)', LINE):
+        assert Path(path).stat().st_size in (0, int(size))
     (console,) = re.findall(r"file,id=console,path=([^,]*),append=on", LINE)
     started = "a copy goes on" if "-S" in LINE.split() else "a kernel boots"
     with Path(console).open("a") as file:

@@ -12,9 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from guest import cache, kernels, qemu
+from guest import PROJECT, cache, kernels, qemu
 from guest.run import RUNS
-from guest.vm import PROJECT
 
 PROGRAM = [sys.executable, str(PROJECT / "svmcts"), "guest"]
 DEADLINE_S = 240

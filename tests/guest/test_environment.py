@@ -24,6 +24,18 @@ def test_the_environment_is_the_interpreter_its_library_and_what_is_locked() -> 
     assert not any("/site-packages/mypy/" in name for name in names)
 
 
+def test_the_archive_does_not_depend_on_what_the_interpreter_was_called(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A run is started by python3 (pytest) or by python (make)."""
+    found = []
+    for name in environment.names():
+        monkeypatch.setattr(sys, "executable", str(name))
+        found.append(environment.digest(environment.contents(LOCK)))
+    assert len(found) > 1
+    assert len(set(found)) == 1
+
+
 def test_modules_of_pytest_plugins_are_told_apart() -> None:
     files = environment.contents(LOCK)
     tested = {path.parent.name for path, is_tested in files.items() if is_tested}

@@ -4,6 +4,7 @@
 import ast
 import os
 import signal
+import struct
 import sys
 from pathlib import Path
 
@@ -55,6 +56,19 @@ def test_the_host_hears_from_init_while_it_waits(children, monkeypatch: pytest.M
     monkeypatch.setattr(init, "HEARTBEAT_S", 0.05)
     children.wait_for(spawn("sleep", "0.3"))
     assert "alive" in children.status.events
+
+
+def test_an_empty_disk_is_made_one_to_swap_to() -> None:
+    """As mkswap(8) makes it, of which file(1) or blkid(8) could tell as much."""
+    header = init.swap_header(1 << 20)
+    page = os.sysconf("SC_PAGE_SIZE")
+    assert len(header) == page
+    assert header[-10:] == b"SWAPSPACE2"
+    assert struct.unpack_from("=III", header, 1024) == (1, (1 << 20) // page - 1, 0)
+
+
+def test_a_machine_without_the_disk_has_no_swap(tmp_path: Path) -> None:
+    init.enable_swap(str(tmp_path / "vda"))
 
 
 def test_waiting_ends_at_its_deadline() -> None:

@@ -6,7 +6,7 @@ import stat
 import sys
 from pathlib import Path
 
-from guest import initrd
+from guest import PROJECT, initrd
 from tests.guest import pretended
 from tests.guest.test_cpio import entries
 
@@ -26,6 +26,8 @@ def test_the_initramfs_has_init_the_modules_and_the_environment(tmp_path: Path) 
     compile(init, "init", "exec")
     compile(found["svmcts/worker.py"][2], "worker", "exec")
     assert found["svmcts/modules/xe.ko"][2] == kernel.driver[0].elf
+    assert found["svmcts/project/conftest.py"][2] == (PROJECT / "conftest.py").read_bytes()
+    assert str(PROJECT / "conftest.py").lstrip("/") not in found  # it would hide the host's
     config = json.loads(found["svmcts/config.json"][2])
     assert (config["files"], config["driver"]) == (["overlay"], ["xe"])
     for name in initrd.MOUNT_POINTS:

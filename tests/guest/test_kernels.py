@@ -202,4 +202,16 @@ def test_a_fetched_kernel_is_kept_ready(
     assert fetched == [["linux-image-7.3.9+deb13-amd64"]]
     assert not deb.exists()
     assert kernel.driver[-1].name == "xe"
-    assert (own_cache / "kernels/7.3.9/modules/xe.ko").is_file()
+    assert len(list((own_cache / "modules").glob("7.3.9-*/xe.ko"))) == 1
+
+
+def test_another_choice_of_modules_is_decompressed_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kernel that is in the cache already gets what a later version of the rig loads."""
+    tree = made.built_tree(tmp_path)
+    first = kernels.decompressed("7.3.9", tree)
+    assert kernels.decompressed("7.3.9", tree) == first
+    monkeypatch.setattr(kernels, "FILES", (*kernels.FILES, "drm"))
+    assert (kernels.decompressed("7.3.9", tree) / "drm.ko").is_file()
+    assert kernels.decompressed("7.3.9", tree) != first

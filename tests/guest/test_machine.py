@@ -13,7 +13,8 @@ def wiring(*, console: str = "/run/console.log") -> Wiring:
     return Wiring(
         kernel=Path("/k/vmlinux"),
         initrd=Path("/k/initrd"),
-        memory="/proc/self/fd/9",
+        memory=["/proc/self/fd/9", "/proc/self/fd/10"],
+        swap="/proc/self/fd/8",
         console=Path(console),
         scratch=Path("/run/scratch"),
         ports={"status": 11, TERMINAL: 12},
@@ -66,14 +67,34 @@ def test_there_is_no_network_and_no_display(machine: Machine) -> None:
     assert "-nodefaults" in line
 
 
+def values(line: list[str], option: str) -> list[str]:
+    return [line[index + 1] for index, word in enumerate(line) if word == option]
+
+
 def test_memory_can_be_mapped_by_the_emulated_gpus() -> None:
+    """It is shared, and the memory of each node is a file of its own from the beginning of it."""
     line = words(Machine(memory=2 * GIB))
-    memory = json.loads(line[line.index("-object") + 1])
-    assert memory == {
-        "qom-type": "memory-backend-file", "id": "ram", "mem-path": "/proc/self/fd/9", "size": 2 * GIB, "share": True
-    }  # fmt: skip
-    assert line[line.index("-numa") + 1] == "node,memdev=ram"
+    assert [json.loads(value) for value in values(line, "-object")] == [
+        {"qom-type": "memory-backend-file", "id": f"ram{node}", "mem-path": path, "size": GIB, "share": True}
+        for node, path in enumerate(("/proc/self/fd/9", "/proc/self/fd/10"))
+    ]
     assert line[line.index("-m") + 1] == "size=2048M"
+
+
+def test_a_machine_has_two_nodes_and_its_processors_at_the_first() -> None:
+    assert values(words(Machine(cpus=3)), "-numa") == ["node,memdev=ram0,cpus=0-2", "node,memdev=ram1"]
+
+
+def test_there_is_a_disk_to_swap_to() -> None:
+    line = words(Machine())
+    (disk,) = (json.loads(value) for value in values(line, "-blockdev"))
+    assert disk["filename"] == "/proc/self/fd/8"
+    assert f"virtio-blk-pci,drive={disk['node-name']},bus=pcie.0,addr=5" in line
+
+
+def test_huge_pages_are_reserved_while_there_are_any() -> None:
+    """And pages move between nodes only when a test moves them."""
+    assert {"hugepages=32", "numa_balancing=disable"} <= set(parameters(Machine()).split())
 
 
 def test_the_hosts_files_are_read_only_and_the_scratch_is_not() -> None:

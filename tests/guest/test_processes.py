@@ -7,8 +7,8 @@ import threading
 import time
 from pathlib import Path
 
+from guest import PROJECT
 from guest.processes import cpu_seconds, kill_after, last_line, spawn
-from guest.vm import PROJECT
 
 
 def test_a_child_dies_with_its_parent(tmp_path: Path) -> None:

@@ -9,8 +9,8 @@ import pytest
 
 from guest import GuestError
 from guest.channels import Channels
-from guest.machine import PORTS
-from guest.start import Cold, Parts, guest_memory
+from guest.machine import NODES, PORTS, SWAP
+from guest.start import Cold, Parts, guest_memory, memory_file, path_of
 from tests.guest import pretended
 
 
@@ -57,8 +57,8 @@ def test_a_qemu_that_does_not_come_up_is_quoted(
 
 def test_a_qemu_is_killed_when_it_cannot_be_set_up(parts: Parts, channels: Channels, tmp_path: Path) -> None:
     with guest_memory() as memory, pytest.raises(KeyboardInterrupt):
-        place, path = pretended.place(tmp_path / "run"), f"/proc/self/fd/{memory}"
-        launched = parts.launched(place, tmp_path / "initrd", path, channels, inherit=[memory])
+        place, paths = pretended.place(tmp_path / "run"), [path_of(file) for file in memory]
+        launched = parts.launched(place, tmp_path / "initrd", paths, channels, inherit=memory)
         with launched as (process, _):
             raise KeyboardInterrupt
     assert process.returncode == -9
@@ -66,6 +66,15 @@ def test_a_qemu_is_killed_when_it_cannot_be_set_up(parts: Parts, channels: Chann
 
 def test_memory_is_gone_with_the_last_process_that_has_it() -> None:
     with guest_memory() as memory:
-        assert os.readlink(f"/proc/self/fd/{memory}").startswith("/memfd:")  # noqa: PTH115 (not a path)
-    with pytest.raises(OSError, match="Bad file descriptor"):
-        os.fstat(memory)
+        assert len(memory) == NODES
+        for file in memory:
+            assert os.readlink(path_of(file)).startswith("/memfd:")  # noqa: PTH115 (not a path)
+    for file in memory:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(file)
+
+
+def test_a_disk_to_swap_to_takes_no_place_until_it_is_used() -> None:
+    with memory_file("swap", SWAP) as file:
+        status = os.fstat(file)
+        assert (status.st_size, status.st_blocks) == (SWAP, 0)

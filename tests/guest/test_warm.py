@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from guest import GuestError, initrd, warm
+from guest import GuestError, initrd, project, warm
 from guest.channels import Channels
 from guest.machine import PORTS, Machine, Topology
 from guest.modules import Module
-from guest.start import Parts, guest_memory
+from guest.start import Parts, memory_file, path_of
 from guest.warm import CopyError, Warm
 from tests.guest import pretended
 
@@ -92,6 +92,19 @@ def test_a_template_is_of_the_programs_inside(
     assert warm.digest(parts) != first
 
 
+def test_a_template_is_of_what_it_imported_of_the_project(
+    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A changed file makes another one, so that no guest runs what is out of date."""
+    for name in project.FILES:
+        (tmp_path / name).write_text("1")
+    monkeypatch.setattr(warm, "PROJECT", tmp_path)
+    first = warm.digest(parts)
+    assert warm.digest(parts) == first
+    (tmp_path / "conftest.py").write_text("2")
+    assert warm.digest(parts) != first
+
+
 def test_what_a_gpu_is_like_makes_no_other_template(parts: Parts) -> None:
     """It is plugged into the copy."""
     machine = dataclasses.replace(parts.machine, emulator=("--vram", "1G"))
@@ -105,7 +118,7 @@ def test_one_rate_measured_twice_is_one_rate(parts: Parts) -> None:
 def test_a_template_is_made_once(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
     template = warm.provide(parts)
     assert (template / "state").read_text() == "state"
-    assert (template / "memory").stat().st_size == parts.machine.memory
+    assert [Path(path).stat().st_size for path in warm.memory_files(template)] == [512 << 10] * 2
     assert (template / "initrd").stat().st_size == 0
     monkeypatch.setattr(warm, "build", lambda *_: pytest.fail("made again"))
     assert warm.provide(parts) == template
@@ -156,9 +169,10 @@ def test_a_copy_goes_on_with_its_gpus(parts: Parts, channels: Channels, tmp_path
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {
-    "the memory is missing": lambda template: (template / "memory").unlink(),
-    "the memory is empty": lambda template: os.truncate(template / "memory", 0),
-    "the memory was cut off": lambda template: os.truncate(template / "memory", 4096),
+    "the memory is missing": lambda template: (template / "memory0").unlink(),
+    "the memory of one node is missing": lambda template: (template / "memory1").unlink(),
+    "the memory is empty": lambda template: os.truncate(template / "memory0", 0),
+    "the memory was cut off": lambda template: os.truncate(template / "memory1", 4096),
     "the state is missing": lambda template: (template / "state").unlink(),
     "the state was cut off": lambda template: os.truncate(template / "state", 2),
 }
@@ -193,9 +207,9 @@ def test_memory_is_copied_with_its_holes(tmp_path: Path, pieces: tuple[int, ...]
         for piece in pieces:
             file.seek(piece << 20)
             file.write(bytes([piece + 1]) * (1 << 20))
-    with guest_memory() as memory:
+    with memory_file("copy") as memory:
         warm.copy_data(source, memory)
-        copy = Path(f"/proc/self/fd/{memory}")
+        copy = Path(path_of(memory))
         assert copy.read_bytes() == source.read_bytes()
         assert os.fstat(memory).st_blocks <= source.stat().st_blocks
 
@@ -204,4 +218,4 @@ def test_pages_of_zeros_take_no_place(parts: Parts) -> None:
     done = subprocess.run(["fallocate", "--version"], capture_output=True, check=False)
     if done.returncode:
         pytest.skip("no fallocate here (util-linux)")
-    assert (warm.provide(parts) / "memory").stat().st_blocks == 0
+    assert [Path(path).stat().st_blocks for path in warm.memory_files(warm.provide(parts))] == [0, 0]
