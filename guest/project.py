@@ -3,8 +3,8 @@
 
 A waiting worker (guest/worker.py) imports it before its machine is saved, so that a copy need not: over 9p and under
 software emulation that takes longer than everything else between a start and the first verdict. The suites are not
-part of it, these a worker collects from the host's files. Neither can be out of date: what is packed here is part of
-a template's digest (guest/warm.py).
+part of it, these a worker collects from the host's files. A worker whose template was made of other files than there
+are now forgets what it imported, and imports it from the host's.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from guest.cpio import Writer
 PLACE = PurePosixPath("/svmcts/project")  # as in guest/init.py
 PATTERNS = ("fixtures/**/*.py", "ioctl/**/*.py", "gpu/**/*.py", "reports/*.py", "behaviours/*.yaml")
 FILES = ("conftest.py", "pytest.ini")
+PACKAGES = ("fixtures", "ioctl", "gpu", "reports")  # what is imported of them
 FOLDER = "suites"  # where pytest looks first; there is no test to find
 REWRITTEN = ("conftest.py", "fixtures")  # compiled by pytest, with assertions rewritten
 

@@ -6,10 +6,22 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from guest import PROJECT, GuestError, accelerator, cache, compiled, environment, kernels, qemu, tsc, warm
+from guest import (
+    PROJECT,
+    GuestError,
+    accelerator,
+    cache,
+    compiled,
+    environment,
+    kernels,
+    project,
+    qemu,
+    tsc,
+    warm,
+)
 from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
@@ -117,6 +129,9 @@ def run(
     )
     parts = prepared.parts(machine)
     start = chosen_start(parts)
+    if interpreter and isinstance(start, warm.Warm) and not warm.is_current(start.template):
+        forgetting = replace(interpreter, forget=project.PACKAGES)
+        instructions = replace(instructions, interpreter=forgetting)
     try:
         outcome = run_once(start, machine, files, instructions, timeout_s)
     except warm.CopyError as error:

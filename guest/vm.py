@@ -65,10 +65,14 @@ class Files:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What Python in the guest is to run: the flags of its command line, and the program."""
+    """What Python in the guest is to run: the flags of its command line, and the program.
+
+    ``forget`` are packages that the waiting one may have imported, of files that have changed since.
+    """
 
     flags: Sequence[str]
     code: str
+    forget: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,10 @@ from guest.channels import CHUNK, Channels
 from guest.machine import NODES, PORTS, Wiring, command_line
 from guest.start import Gpus, Parts, Place, guest_memory, path_of
 
-DEADLINE_S = 300.0
+DEADLINE_S = 900.0  # a busy machine takes minutes, and whoever waits can see that it is at work
 RATE_STEP = 10_000  # kHz; what is measured twice differs by less, but for one that is near a half
+IMPORTED = "project"  # what the worker of a template has imported: a digest
+REFRESH_S = 86400.0  # age of a template whose project has changed, from which on it is made anew
 KEPT = 8  # templates; each is 430 MB. One command may need one for each of several kernels
 
 
@@ -38,7 +40,10 @@ def possible(parts: Parts) -> bool:
 
 
 def digest(parts: Parts) -> str:
-    """What a template depends on: QEMU, the machine, and all that is in the initramfs."""
+    """What a template depends on: QEMU, the machine, and all that is in the initramfs, but for the project's files.
+
+    These may change from one run to the next: see ``is_current``.
+    """
     program = parts.qemu.program.stat()
     wiring = Wiring(
         parts.kernel.boot,
@@ -56,7 +61,7 @@ def digest(parts: Parts) -> str:
         [(module.name, len(module.elf)) for module in (*parts.kernel.files, *parts.kernel.driver)],
         str(parts.environment),
         [path.read_text() for path in (Path(initrd.__file__), *initrd.SOURCES.values())],
-        project.digest(PROJECT),
+        str(PROJECT),
         round(parts.rate / RATE_STEP) if parts.rate else None,
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
@@ -72,15 +77,31 @@ def key(parts: Parts) -> str:
 
 
 def provide(parts: Parts) -> Path:
-    """The template for these parts, made when the cache does not have it."""
-    directory = cache.provide(key(parts), lambda path: build(parts, path))
+    """The template for these parts, made when the cache does not have it, or has an old one of another project."""
+
+    def get() -> Path:
+        return cache.provide(key(parts), lambda path: build(parts, path))
+
+    directory = get()
+    if not is_current(directory) and time.time() - cache.last_used(directory / IMPORTED) > REFRESH_S:
+        shutil.rmtree(directory, ignore_errors=True)
+        directory = get()
     cache.keep_newest(directory, KEPT)
     return directory
+
+
+def is_current(template: Path) -> bool:
+    """Whether the project's files are those that the template's worker has imported."""
+    try:
+        return (template / IMPORTED).read_text() == project.digest(PROJECT)
+    except FileNotFoundError:
+        return False
 
 
 def build(parts: Parts, directory: Path) -> None:
     cache.say(f"preparing fast starts of kernel {parts.kernel.release} (once)")
     ramdisk = directory / "initrd"
+    (directory / IMPORTED).write_text(project.digest(PROJECT))
     initrd.write(ramdisk, parts.kernel, parts.environment)
     memory = memory_files(directory)
     for path in memory:

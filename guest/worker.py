@@ -6,9 +6,13 @@ on the descriptor that is its first argument; it tells init that it is ready on 
 """
 
 import contextlib
+import functools
+import gc
 import importlib
+import importlib.metadata
 import json
 import os
+import platform
 import random
 import sys
 from pathlib import Path
@@ -56,6 +60,19 @@ def import_project(project: Path) -> None:
         importlib.import_module("fixtures.ledger").load(project / "behaviours")
 
 
+def remember_distributions() -> None:
+    """Keep what the installed distributions say of themselves: pytest reads all of it for each plugin by name.
+
+    They cannot change under the process: the archive that it runs from has them.
+    """
+    known = importlib.metadata.PathDistribution
+    cached = functools.cached_property(known.entry_points.fget)  # type: ignore[attr-defined]
+    cached.__set_name__(known, "entry_points")
+    known.entry_points = cached  # type: ignore[assignment]
+    of_path, found = importlib.metadata.distributions, list(importlib.metadata.distributions())
+    importlib.metadata.distributions = lambda **where: of_path(**where) if where else iter(found)
+
+
 def become(told: dict[str, Any]) -> None:
     """Go over to the guest's root, and take the place of the interpreter that the host wants."""
     os.chroot(told["root"])
@@ -69,13 +86,18 @@ def become(told: dict[str, Any]) -> None:
     sys.dont_write_bytecode = "-B" in told["flags"]
     sys.argv = ["-c"]
     sys.path[0] = ""
+    for name in [name for name in sys.modules if name.partition(".")[0] in told["forget"]]:
+        del sys.modules[name]
     importlib.invalidate_caches()
     random.seed()  # the process is a copy of one that others are copies of, too
 
 
 def main() -> str:
     orders, answers = (int(word) for word in sys.argv[1:3])
+    remember_distributions()
     warm_up()
+    platform.platform()  # kept by the module; xdist asks, and to find out it starts a program
+    gc.freeze()  # what was imported stays: no collection of what comes after need look at it
     os.write(answers, b"warm\n")
     os.close(answers)
     with os.fdopen(orders) as file:

@@ -18,6 +18,7 @@ PLACE = str(project.PLACE).lstrip("/")
 PROGRAM = """
 import contextlib, json, runpy, sys
 waiting = runpy.run_path(sys.argv[1])
+waiting["remember_distributions"]()
 waiting["warm_up"]()
 imported = dict(sys.modules)
 import pytest

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from guest import cache, run, warm
+from guest import cache, project, run, warm
 from guest.run import Prepared
-from guest.vm import LOST, Files, Outcome
+from guest.vm import LOST, Files, Instructions, Interpreter, Outcome
 from tests.guest import pretended
 
 
@@ -57,6 +57,22 @@ def test_a_damaged_template_costs_a_boot(prepared: Prepared, capsys: pytest.Capt
     assert files.console.read_text().endswith("a kernel boots\n")
     assert not template.exists()
     assert "no fast start this time: QEMU: migrate-incoming: the state is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("current", "forgotten"), [(True, ()), (False, project.PACKAGES)])
+def test_a_waiting_worker_forgets_what_has_changed(
+    prepared: Prepared, monkeypatch: pytest.MonkeyPatch, current: bool, forgotten: tuple[str, ...]
+) -> None:
+    told = []
+
+    def note(start: object, machine: object, files: object, instructions: Instructions, _: object) -> Outcome:
+        told.append(instructions.message()["interpreter"])
+        return Outcome(0)
+
+    monkeypatch.setattr(run, "run_once", note)
+    monkeypatch.setattr(warm, "is_current", lambda _: current)
+    run.run(prepared, pretended.MACHINE, name="test", interpreter=Interpreter(["-u"], "code"))
+    assert told == [{"flags": ["-u"], "code": "code", "forget": forgotten}]
 
 
 def test_a_machine_that_cannot_be_saved_boots(
@@ -115,3 +131,15 @@ def test_a_guest_gets_our_environment_and_its_scratch(
     assert variables["SOMETHING"] == "of ours"
     assert variables["SVMCTS_SCRATCH"] == str(tmp_path / "scratch")
     assert "DISPLAY" not in variables
+
+
+@pytest.mark.parametrize(("ours", "guests"), [(None, "1"), ("0", "0")])
+def test_the_memory_of_a_guest_may_be_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str | None, guests: str
+) -> None:
+    """Unless somebody says that it may not."""
+    if ours is None:
+        monkeypatch.delenv("SVMCTS_FILL_MEMORY", raising=False)
+    else:
+        monkeypatch.setenv("SVMCTS_FILL_MEMORY", ours)
+    assert run.passed_environment(Files(tmp_path))["SVMCTS_FILL_MEMORY"] == guests

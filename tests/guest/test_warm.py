@@ -92,17 +92,35 @@ def test_a_template_is_of_the_programs_inside(
     assert warm.digest(parts) != first
 
 
-def test_a_template_is_of_what_it_imported_of_the_project(
-    parts: Parts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A changed file makes another one, so that no guest runs what is out of date."""
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project whose files can be changed."""
+    directory = tmp_path / "checkout"
+    directory.mkdir()
     for name in project.FILES:
-        (tmp_path / name).write_text("1")
-    monkeypatch.setattr(warm, "PROJECT", tmp_path)
-    first = warm.digest(parts)
-    assert warm.digest(parts) == first
-    (tmp_path / "conftest.py").write_text("2")
-    assert warm.digest(parts) != first
+        (directory / name).write_text("1")
+    for module in warm, initrd:
+        monkeypatch.setattr(module, "PROJECT", directory)
+    return directory
+
+
+def test_a_change_of_the_project_makes_no_other_template_but_is_noticed(parts: Parts, checkout: Path) -> None:
+    template = warm.provide(parts)
+    assert warm.is_current(template)
+    (checkout / "conftest.py").write_text("2")
+    assert not warm.is_current(template)
+    assert warm.provide(parts) == template
+    (checkout / "conftest.py").write_text("1")
+    assert warm.is_current(template)
+
+
+def test_an_old_template_of_a_changed_project_is_made_anew(parts: Parts, checkout: Path) -> None:
+    template = warm.provide(parts)
+    os.utime(template / warm.IMPORTED, (1, 1))
+    warm.provide(parts)
+    assert (template / warm.IMPORTED).stat().st_mtime == 1  # old, and still right
+    (checkout / "conftest.py").write_text("2")
+    assert warm.is_current(warm.provide(parts))
 
 
 def test_what_a_gpu_is_like_makes_no_other_template(parts: Parts) -> None:

@@ -18,6 +18,19 @@ PROGRAM = "import os, runpy, sys; os.chroot = lambda root: print('root', root); 
 PROGRAM += "runpy.run_path(sys.argv[0], run_name='__main__')"
 
 
+READ_TWICE = """
+import importlib.metadata, pathlib, runpy, sys
+before = [one.name for one in importlib.metadata.distributions()]
+runpy.run_path(sys.argv[1])["remember_distributions"]()
+assert [one.name for one in importlib.metadata.distributions()] == before
+assert [one.name for one in importlib.metadata.distributions(name="pytest")] == ["pytest"]
+points = [one.entry_points for one in importlib.metadata.distributions()]
+assert any(points)
+pathlib.Path.read_text = None
+assert [one.entry_points for one in importlib.metadata.distributions()] == points
+"""
+
+
 class Waiting:
     """A worker, and the pipes to it."""
 
@@ -61,13 +74,15 @@ def test_it_ends_when_nobody_needs_it(waiting: Waiting) -> None:
 def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path, flags: list[str]) -> None:
     (tmp_path / "in").write_text("input")
     code = "import os, sys; print(sys.stdin.read(), os.getcwd(), os.environ['A'], sys.argv, __name__, "
-    code += "sys.dont_write_bytecode, 'pytest' in sys.modules, 'HOME' in os.environ, repr(sys.path[0]))"
+    code += "sys.dont_write_bytecode, 'pytest' in sys.modules, 'HOME' in os.environ, repr(sys.path[0]), "
+    code += "[name for name in ('fixtures.memory', 'ioctl', 'ioctl.xe') if name in sys.modules])"
     told = {
         "root": "/svmcts/root",
         "ports": {"stdin": str(tmp_path / "in"), "stdout": "/dev/fd/1", "stderr": "/dev/null"},
         "directory": str(tmp_path),
         "environment": {"A": "of the host", "PATH": os.environ["PATH"]},
         "flags": flags,
+        "forget": ["ioctl"],
         "code": code,
     }
     with os.fdopen(waiting.orders, "w") as orders:
@@ -75,8 +90,16 @@ def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path, flags: lis
     out, _ = waiting.process.communicate(timeout=60)
     assert out.splitlines() == [
         "root /svmcts/root",
-        f"input {tmp_path} of the host ['-c'] __main__ {'-B' in flags} True False ''",
+        f"input {tmp_path} of the host ['-c'] __main__ {'-B' in flags} True False '' ['fixtures.memory']",
     ]
+
+
+def test_distributions_are_read_once() -> None:
+    """All of them are found as before, also those with a name; entry points are read from no file again."""
+    done = subprocess.run(
+        [sys.executable, "-c", READ_TWICE, worker.__file__], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_it_needs_the_standard_library_and_pytest_only() -> None:
