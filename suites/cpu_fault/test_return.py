@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, returned
+from fixtures import acts, behaviour, gpu_finds, gpu_sees, landed, needs, returned
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import in_child
 from fixtures.queue import Queue
@@ -87,6 +87,24 @@ def test_the_gpu_faults_again_after_the_cpu_touched(queue: Queue, buffer: Buffer
     before = counters.snapshot()
     gpu_sees(queue, buffer.address, value)
     counters.rose("svm_pagefault_count", since=before)
+
+
+@behaviour("cpu-fault.swap-out-after")
+@acts("cpu-fault", "store", "load")
+@needs("swap")
+def test_memory_that_came_back_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """Memory that came back from VRAM can be swapped out, and CPU and GPU find there what the GPU had stored."""
+    for finder in "cpu", "gpu":
+        values = {offset: sentinel() for offset in (0, CHUNK // 2 + PAGE, CHUNK - 4)}
+        queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+        returned(buffer, 0, values[0].to_bytes(4, "little"))
+        buffer.bytes()  # /proc/self/pagemap tells a page in VRAM from one on the disk by nothing
+        buffer.swap_out()
+        if finder == "cpu":
+            for offset, value in values.items():
+                landed(buffer, offset, value)
+        else:
+            gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
 
 
 def increment(address: int) -> Batch:

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: MIT
+"""The GPU uses memory that is not there: swapped out, discarded, never touched (xe_svm.c, mm/hmm.c)."""
+
+import mmap
+
+from fixtures import acts, behaviour, landed, needs
+from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from gpu import Batch
+
+K64 = 1 << 16
+
+pytestmark = needs("page-faults", "swap", "debugfs")
+
+
+@behaviour("exec.address-via-fault", "fault.swapped-out")
+@acts("fault", "store")
+def test_a_batch_runs_though_nothing_of_it_is_there(queue: Queue, memory, sentinel, counters) -> None:
+    """A batch is taken and runs while its code and its data are swapped out and its target has no page."""
+    code, source, target = memory(PAGE), memory(K64), memory(K64, populate=False)
+    code.write(0, Batch().copy_mem(target.address, source.address + PAGE).end().encode(code.address))
+    for _ in range(2):  # before the GPU had any of it, and after
+        value = sentinel()
+        source.set_u32(PAGE, value)
+        target.madvise(mmap.MADV_DONTNEED)
+        for buffer in code, source:
+            buffer.bytes()  # only from system memory can pages be swapped out
+            buffer.swap_out()
+        before = counters.snapshot()
+        queue.run(Batch().chain(code.address))
+        counters.rose("svm_pagefault_count", since=before)
+        landed(target, 0, value)
