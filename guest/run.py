@@ -96,8 +96,7 @@ def new_directory(name: str) -> Path:
 def passed_environment(files: Files) -> dict[str, str]:
     """Our environment, without what only works on the host."""
     variables = {name: value for name, value in os.environ.items() if name not in NOT_PASSED_ON}
-    # Nobody else works in a guest: its memory may be filled.
-    return {"SVMCTS_FILL_MEMORY": "1", **variables, "SVMCTS_SCRATCH": str(files.scratch)}
+    return {**variables, "SVMCTS_SCRATCH": str(files.scratch)}
 
 
 def run(

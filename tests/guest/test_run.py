@@ -131,15 +131,3 @@ def test_a_guest_gets_our_environment_and_its_scratch(
     assert variables["SOMETHING"] == "of ours"
     assert variables["SVMCTS_SCRATCH"] == str(tmp_path / "scratch")
     assert "DISPLAY" not in variables
-
-
-@pytest.mark.parametrize(("ours", "guests"), [(None, "1"), ("0", "0")])
-def test_the_memory_of_a_guest_may_be_filled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ours: str | None, guests: str
-) -> None:
-    """Unless somebody says that it may not."""
-    if ours is None:
-        monkeypatch.delenv("SVMCTS_FILL_MEMORY", raising=False)
-    else:
-        monkeypatch.setenv("SVMCTS_FILL_MEMORY", ours)
-    assert run.passed_environment(Files(tmp_path))["SVMCTS_FILL_MEMORY"] == guests
