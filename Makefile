@@ -8,6 +8,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLATFORMS ?= lnl bmg bmg2
 
+# Without bytecode kept from the last run, each worker of each run compiles all that it imports: half of its start.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -63,3 +66,4 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
 .PHONY: clean
 clean: ## everything that these targets made
 	rm -rf $(VENV) reports/out benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
-
-from sortedcontainers import SortedDict  # type: ignore[import-untyped]
 
 
 class Interval(Protocol):
@@ -22,26 +21,34 @@ I = TypeVar("I", bound=Interval)  # noqa: E741
 
 
 class IntervalMap(Generic[I]):
-    """Intervals that never overlap. Their start must not change while they are inside."""
+    """Intervals that never overlap. Their start must not change while they are inside.
+
+    Two plain lists: there are hundreds of intervals, not millions, and looking one up is what counts.
+    """
 
     def __init__(self) -> None:
-        self._by_start: SortedDict = SortedDict()
+        self._starts: list[int] = []
+        self._items: list[I] = []
 
     def insert(self, item: I) -> None:
         """Add an interval; AssertionError when it overlaps one that is there."""
         assert item.start < item.end, "empty interval"
         assert self.first(item.start, item.end) is None, "interval overlaps another"
-        self._by_start[item.start] = item
+        index = bisect_left(self._starts, item.start)
+        self._starts.insert(index, item.start)
+        self._items.insert(index, item)
 
     def remove(self, item: I) -> None:
-        assert self._by_start.pop(item.start) is item, "interval is not in the map"
+        index = bisect_left(self._starts, item.start)
+        assert self.at(item.start) is item, "interval is not in the map"
+        del self._starts[index], self._items[index]
 
     def at(self, address: int) -> I | None:
         """The interval that holds an address."""
-        index = self._by_start.bisect_right(address) - 1
+        index = bisect_right(self._starts, address) - 1
         if index < 0:
             return None
-        item: I = self._by_start.peekitem(index)[1]
+        item = self._items[index]
         return item if address < item.end else None
 
     def first(self, start: int, end: int) -> I | None:
@@ -50,10 +57,10 @@ class IntervalMap(Generic[I]):
 
     def overlapping(self, start: int, end: int) -> Iterator[I]:
         """Intervals that overlap [start, end), lowest first. Take a list before changing the map."""
-        index = max(self._by_start.bisect_right(start) - 1, 0)
-        keys = self._by_start.keys()
-        while index < len(keys):
-            item: I = self._by_start[keys[index]]
+        items = self._items
+        index = max(bisect_right(self._starts, start) - 1, 0)
+        while index < len(items):
+            item = items[index]
             if item.start >= end:
                 return
             if item.end > start:
@@ -61,7 +68,7 @@ class IntervalMap(Generic[I]):
             index += 1
 
     def __iter__(self) -> Iterator[I]:
-        return iter(list(self._by_start.values()))
+        return iter(list(self._items))
 
     def __len__(self) -> int:
-        return len(self._by_start)
+        return len(self._items)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from mock.driver.level import V6_17, V6_18, V7_0, V7_2, Level
@@ -60,6 +61,12 @@ def _since(name: str) -> Level:
     return V6_18 if name.startswith("svm_") and name != "svm_pagefault_count" else V6_17
 
 
+@functools.cache
+def _names(level: Level) -> tuple[str, ...]:
+    """The counters of a kernel, in order."""
+    return tuple(name for name in NAMES if _since(name) <= level)
+
+
 class GtStats:
     """The counters of one GT. Times are microseconds, volumes KiB."""
 
@@ -78,4 +85,4 @@ class GtStats:
 
     def text(self, level: Level) -> str:
         """One `name: value` line for every counter of a kernel (xe_gt_stats_print_info)."""
-        return "".join(f"{name}: {self._values[name]}\n" for name in NAMES if _since(name) <= level)
+        return "".join(f"{name}: {self._values[name]}\n" for name in _names(level))

@@ -14,6 +14,11 @@ from typing import NamedTuple
 from mock.linux.syscall import iowr
 
 _QUERY = struct.Struct("=QQQQQQQQQIIIIQQ")  # struct procmap_query, Linux 6.11
+_QUERY_ADDRESS = struct.Struct("=Q")
+_QUERY_ADDRESS_AT = 16
+_ANSWER = struct.Struct("=QQQQQQII")
+_ANSWER_AT = 24
+"""Members of struct procmap_query from vma_start to dev_minor: all that is wanted."""
 _PROCMAP_QUERY = iowr(ord("f"), 17, _QUERY.size)
 _COVERING_OR_NEXT = 0x10
 
@@ -45,7 +50,8 @@ class Maps:
 
     def __init__(self, pid: int) -> None:
         self._fd = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
-        self._buffer = bytearray(_QUERY.size)
+        # The kernel gives back what it was asked as it came: only the address changes from call to call.
+        self._buffer = bytearray(_QUERY.pack(_QUERY.size, _COVERING_OR_NEXT, *([0] * 13)))
         self._query = True
 
     def close(self) -> None:
@@ -64,12 +70,12 @@ class Maps:
 
     def _ask(self, address: int) -> Mapping | None:
         buffer = self._buffer
-        _QUERY.pack_into(buffer, 0, _QUERY.size, _COVERING_OR_NEXT, address, *([0] * 12))
+        _QUERY_ADDRESS.pack_into(buffer, _QUERY_ADDRESS_AT, address)
         try:
             fcntl.ioctl(self._fd, _PROCMAP_QUERY, buffer, True)
         except FileNotFoundError:
             return None
-        _, _, _, start, end, flags, page_size, offset, inode, major, minor, *_ = _QUERY.unpack(buffer)
+        start, end, flags, page_size, offset, inode, major, minor = _ANSWER.unpack_from(buffer, _ANSWER_AT)
         return Mapping(start, end, flags, offset, os.makedev(major, minor), inode, page_size)
 
     def overlapping(self, start: int, end: int) -> list[Mapping]:
