@@ -245,7 +245,8 @@ class _Reader:
         if not isinstance(event, dict):
             self.problems.append(f"line {number} is not an event")
             return
-        event = _clean(event)
+        if _UNCLEAN.search(line):
+            event = _clean(event)
         match event.get("event"):
             case "run":
                 self._run(event)
@@ -434,6 +435,8 @@ def area_of(test: str) -> str:
 _HIDDEN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 _HIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
 _SURROGATE = re.compile("[\ud800-\udfff]")
+_UNCLEAN = re.compile(rf"\\[ubfr]|[{re.escape(''.join(map(chr, _HIDDEN)))}\ud800-\udfff]")
+"""What a line of JSON has in it, as itself or escaped, if a string of it has to be cleaned. Few lines have."""
 
 
 def _clean(value: Any) -> Any:
