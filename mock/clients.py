@@ -168,7 +168,7 @@ class Clients:
             space.watch_with(uffd, abilities_of(kernel_faults=not made.user_mode_only, fork_events=forks))
             self.introduce(space, made.mailbox)
         if made.ring is not None:
-            space.equip(Ring(*made.ring))
+            space.equip(Ring(*made.ring), thread.tgid)
 
     # Address spaces.
 

@@ -150,7 +150,7 @@ class Server:
     def _take_ring(space: AddressSpace, pid: int, fd: int, parameters: str) -> list[str]:
         process = pidfd.open_(pid)
         try:
-            space.equip(Ring(pidfd.take(process, fd), bytes.fromhex(parameters)))
+            space.equip(Ring(pidfd.take(process, fd), bytes.fromhex(parameters)), pid)
         except OSError as error:
             return [f"migration: the client's io_uring cannot be taken over: {error.strerror} (pidfd_getfd)"]
         finally:

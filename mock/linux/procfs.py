@@ -124,6 +124,31 @@ class Pagemap:
         return [entry & _PRESENT != 0 for entry in entries]
 
 
+def io_workers(pid: int) -> list[int]:
+    """Threads that carry out what a process asked its io_urings for (io_uring/io-wq.c names them iou-wrk-TID)."""
+    found = []
+    try:
+        for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - often, and pathlib is slow
+            if _read(f"/proc/{pid}/task/{tid}/comm").startswith(b"iou-wrk-"):
+                found.append(int(tid))
+    except OSError:
+        pass
+    return found
+
+
+def sleeps_in(tid: int) -> bytes:
+    """The kernel function that a thread sleeps in; empty or "0" when it runs, is gone, or the kernel does not say."""
+    return _read(f"/proc/{tid}/wchan")
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - often, and pathlib is slow
+            return file.read()
+    except OSError:
+        return b""
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """Parts of /proc/TID/status. Signal masks and capabilities are bit sets."""

@@ -146,10 +146,12 @@ class Userfaultfd:
     def close(self) -> None:
         os.close(self.fd)
 
-    def read(self) -> list[Message]:
-        """Messages that wait, none when there are none. FORK comes with a new descriptor to close."""
+    def read(self, most: int = 64) -> list[Message]:
+        """Messages that wait, at most so many, none when there are none. FORK comes with a new descriptor to
+        close.
+        """
         try:
-            data = os.read(self.fd, 64 * _MESSAGE.size)
+            data = os.read(self.fd, most * _MESSAGE.size)
         except (BlockingIOError, InterruptedError):
             return []
         messages = []

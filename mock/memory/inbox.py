@@ -88,9 +88,9 @@ class Inbox:
         self.happenings: deque[Happening] = deque()
         self.faults: dict[int, Message] = {}
 
-    def read(self) -> bool:
-        """Take in what waits; whether there was something."""
-        messages = self._uffd.read()
+    def read(self, most: int = 64) -> bool:
+        """Take in what waits, at most so many messages; whether there was something."""
+        messages = self._uffd.read(most)
         for message in messages:
             self._sort(message)
         if messages:

@@ -105,13 +105,19 @@ class Migration:
                 found[page] = None
         for low, high in _runs(sorted(doubtful)):
             self._unprotect(low, high)
+        spared: set[int] = set()
         for low, high in _runs(there):
             self._copy_out(memory, low, high, found)
-            if not zapper.zap(low, high):
-                raise Dead
+            # Whoever was told of a change goes on, and stores to what is there now: that is not what was copied.
+            inbox.read()
+            changed = set(inbox.unsettled(low, high))
+            spared |= changed
+            for first, last in _runs([page for page in range(low, high, PAGE_SIZE) if page not in changed]):
+                if not zapper.zap(first, last):
+                    raise Dead
         self.barrier(start)
-        if inbox.overlapping(start, end):
-            self._leave_out_changed(found)
+        if spared or inbox.overlapping(start, end):
+            self._leave_out_changed(found, spared)
         self.isolated.update(found)
         return found
 
@@ -130,9 +136,9 @@ class Migration:
         for at in range(0, len(data), PAGE_SIZE):
             found[start + at] = data[at : at + PAGE_SIZE]
 
-    def _leave_out_changed(self, found: dict[int, bytes | None]) -> None:
+    def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> None:
         """Pages that the client changed meanwhile: they are the driver's only if they are out of the client's
-        hands.
+        hands. Those in `spared` were not zapped.
         """
         _, inbox, memory, _ = self._parts
         while True:
@@ -142,7 +148,8 @@ class Migration:
                 now = inbox.follow(page)
                 # Moved after the zap: isolated, and digesting the event moves it along. Moved before it, that is with
                 # its contents: the client has it.
-                if now is None or (now != page and memory.pagemap.present(now, now + PAGE_SIZE)[0]):
+                there = now is not None and (page in spared or now != page)
+                if now is None or (there and memory.pagemap.present(now, now + PAGE_SIZE)[0]):
                     lost.append((page, now))
             self.barrier(0)
             if len(inbox.happenings) == seen:

@@ -83,13 +83,13 @@ class AddressSpace:
         self.inbox = Inbox(uffd, self._arrived, self._fork_seen)
         self._abilities = abilities - {Ability.ZAP}
 
-    def equip(self, ring: Ring) -> None:
-        """Pages can be zapped by this ring."""
+    def equip(self, ring: Ring, pid: int) -> None:
+        """Pages can be zapped by this ring of process `pid`."""
         if self.inbox is None:
             ring.close()
             return
         self._ring = ring
-        self.zapper = Zapper(ring, self.inbox, self.check_alive, self.log)
+        self.zapper = Zapper(ring, pid, self.inbox, self.check_alive, self.log)
         self._abilities |= {Ability.ZAP}
 
     def close(self) -> None:

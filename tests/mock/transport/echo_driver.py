@@ -6,9 +6,13 @@ from __future__ import annotations
 import errno
 import os
 import struct
+import time
+from collections.abc import Callable
 from typing import Any
 
 from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest, PciDevice
+from mock.memory.migrate import Migration
+from mock.memory.zap import Zapper
 
 
 def number(nr: int) -> int:
@@ -81,12 +85,43 @@ KINDS = (
 ARGS = struct.Struct("=8Q")
 
 
+def _pause_copied() -> None:
+    copy = Migration._copy_out
+
+    def slow(*args: Any) -> None:
+        copy(*args)
+        time.sleep(_PAUSE)
+
+    Migration._copy_out = staticmethod(slow)  # type: ignore[method-assign]
+
+
+def _pause_zap() -> None:
+    zap = Zapper.zap
+
+    def slow(self: Zapper, start: int, end: int) -> bool:
+        time.sleep(_PAUSE)
+        return zap(self, start, end)
+
+    Zapper.zap = slow  # type: ignore[method-assign]
+
+
+_PAUSE = 0.005
+"""Seconds: long enough for a client to change a mapping in it, most of the time."""
+PLATFORMS: dict[str, Callable[[], None]] = {
+    "echo": lambda: None,
+    "echo-pause-copied": _pause_copied,
+    "echo-pause-zap": _pause_zap,
+}
+"""The others are slow at a place where a client's change of its mappings matters."""
+
+
 class EchoDriver:
     """Implements kernel.Driver and kernel.Notifier."""
 
     def __init__(self, platform: str, level: str, services: Any) -> None:
-        if platform != "echo":
+        if platform not in PLATFORMS:
             raise ValueError(f"platform {platform} is not echo")
+        PLATFORMS[platform]()
         self.level = level
         self.services = services
         self.counts = dict.fromkeys(KINDS, 0)

@@ -96,7 +96,7 @@ class Script:
     def __init__(self) -> None:
         self.messages: list[Message] = []
 
-    def read(self) -> list[Message]:
+    def read(self, most: int = 64) -> list[Message]:
         messages, self.messages = self.messages, []
         return messages
 

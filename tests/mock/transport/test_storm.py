@@ -11,18 +11,31 @@ import ctypes
 import mmap
 import random
 import threading
+import time
 import traceback
 from collections.abc import Callable
 
 import pytest
 
 from tests.mock.transport import echo_driver as echo
-from tests.mock.transport.harness import PAGE, Client, Region, checked, fork, in_child, libc, run
+from tests.mock.transport.harness import (
+    ANONYMOUS,
+    PAGE,
+    RW,
+    Client,
+    Region,
+    checked,
+    fork,
+    in_child,
+    libc,
+    run,
+)
 
 libc.memcpy.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t)
 libc.memcpy.restype = ctypes.c_void_p
 
 SEEDS = (1, 2, 3)
+MAP_FIXED = 0x10
 
 
 class Cell:
@@ -101,6 +114,47 @@ def test_no_store_is_lost(seed: int) -> None:
         together(*[lambda lane=lane: writer(lane) for lane in range(3)], isolator)  # type: ignore[misc]
 
     run(scenario, seconds=120)
+
+
+@pytest.mark.parametrize("pause", ["copied", "zap"])
+def test_new_memory_in_the_place_of_isolated_pages(pause: str) -> None:
+    """What a thread stores to memory that it has just mapped is not lost because pages that were there before are
+    isolated meanwhile.
+    """
+    pages, rounds = 4, 400
+
+    def scenario(client: Client) -> None:
+        region = Region(pages * PAGE)
+        client.call(echo.MIRROR, region.address, region.size)
+        done = threading.Event()
+
+        def mapper() -> None:
+            cell, rng = Cell(), random.Random(1)
+            try:
+                for value in range(1, rounds + 1):
+                    mapped = libc.mmap(region.address, region.size, RW, ANONYMOUS | MAP_FIXED, -1, 0)
+                    assert mapped == region.address
+                    for page in range(pages):
+                        assert cell.load(region.address + page * PAGE) == 0, (
+                            f"round {value} page {page} is not new"
+                        )
+                        cell.store(region.address + page * PAGE, value)
+                    for _ in range(rng.randrange(4)):
+                        for page in range(pages):
+                            found = cell.load(region.address + page * PAGE)
+                            assert found == value, f"page {page}: {found} is not {value}"
+                        time.sleep(0.001)
+            finally:
+                done.set()
+
+        def isolator() -> None:
+            while not done.is_set():
+                client.call(echo.ISOLATE, region.address, region.size)
+                client.call(echo.RESTORE, region.address, region.size)
+
+        together(mapper, isolator)
+
+    run(scenario, platform=f"echo-pause-{pause}", seconds=120)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
