@@ -106,7 +106,11 @@ def _check_may_change_master(call: Call) -> None:
 
 
 def flink(call: Call, args: Any) -> None:
-    """drm_gem_flink_ioctl(): global names, which the mock has none of."""
+    """drm_gem_flink_ioctl(): global names, which the mock has none of.
+
+    Who opens an object by its name means to map it. A mapping shows the memfd of the open file that it is made of, and
+    the object's bytes are in that of the file that made it: mmap(2) there cannot be answered (see gem.mmap).
+    """
     refuse_if(not call.file.authenticated, errno.EACCES, "not authenticated")
     refuse_if(call.file.bos.get(args.handle) is None, errno.ENOENT, "no such object")
     raise Refused(errno.EOPNOTSUPP, "global names are out of the mock's scope")
