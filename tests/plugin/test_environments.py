@@ -41,7 +41,8 @@ def test_several_platforms_run_every_test_on_each(project):
     assert set(project.outcomes()) == {f"mock/{p} test_x[{n}]" for p in ("lnl", "bmg") for n in range(6)}
     result.stdout.fnmatch_lines(["mock/lnl: 6 PASS in *", ""])
     result.stdout.fnmatch_lines(["mock/bmg: 6 PASS in *", ""])
-    result.stdout.no_fnmatch_line("*gw0*")
+    # The project's own directory has the name of a worker in it when this test runs in one.
+    assert "gw0" not in result.stdout.str().replace(str(project.path), "")
 
 
 LIMITED = """
