@@ -87,7 +87,7 @@ class Migration:
         return result
 
     def _collect(self, start: int, end: int) -> dict[int, bytes | None]:
-        uffd, inbox, memory, zapper = self._parts
+        uffd, inbox, memory, _ = self._parts
         # Registered for missing pages: from here on only we add pages, others can only take them away. What has been
         # read and not digested may be of what was mapped here before, and the driver must hear of it first: nothing is
         # taken from such places. What comes later is of what is mapped now (see barrier).
@@ -108,13 +108,7 @@ class Migration:
         spared: set[int] = set()
         for low, high in _runs(there):
             self._copy_out(memory, low, high, found)
-            # Whoever was told of a change goes on, and stores to what is there now: that is not what was copied.
-            inbox.read()
-            changed = set(inbox.unsettled(low, high))
-            spared |= changed
-            for first, last in _runs([page for page in range(low, high, PAGE_SIZE) if page not in changed]):
-                if not zapper.zap(first, last):
-                    raise Dead
+            spared |= self._zap(low, high)
         self.barrier(start)
         if spared or inbox.overlapping(start, end):
             self._leave_out_changed(found, spared)
@@ -135,6 +129,24 @@ class Migration:
             return
         for at in range(0, len(data), PAGE_SIZE):
             found[start + at] = data[at : at + PAGE_SIZE]
+
+    def _zap(self, start: int, end: int) -> set[int]:
+        """Take away what was copied; the pages that were spared, because a change of them was read meanwhile.
+
+        Whoever made it goes on, and stores to what is there now: that is not what was copied.
+        """
+        _, inbox, _, zapper = self._parts
+        spared: set[int] = set()
+        while start < end:
+            inbox.read()
+            spared.update(inbox.unsettled(start, end))
+            low, high = next(
+                _runs([page for page in range(start, end, PAGE_SIZE) if page not in spared]), (end, end)
+            )
+            if low < high and not zapper.zap(low, high):
+                raise Dead
+            start = high
+        return spared
 
     def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> None:
         """Pages that the client changed meanwhile: they are the driver's only if they are out of the client's

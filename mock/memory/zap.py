@@ -29,6 +29,8 @@ _UNTOLD = 0.001
 """Seconds that a zap is given to begin, on a kernel that does not tell what a thread sleeps in (/proc/PID/wchan)."""
 _TOLD = 0.5
 """The same on one that does."""
+_MOMENT = 0.0005
+"""Seconds to look again at once."""
 _WAITING = b"userfaultfd_"
 _NOTHING = (b"", b"0")
 
@@ -82,14 +84,14 @@ class Zapper:
 
     def _goes_on(self) -> bool:
         """Wait until the zap is over, which is True, or waits for an event to be read."""
-        end = time.monotonic() + (_TOLD if self._told else _UNTOLD)
-        pause = 0.0
-        while not self._over.poll(pause):
+        start = now = time.monotonic()
+        # It falls asleep a moment after its event is there; if it does not, it has yet to begin.
+        while not self._over.poll(0 if now - start < _MOMENT else 1):
             if self._waits():
                 return False
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now - start > (_TOLD if self._told else _UNTOLD):
                 return False
-            pause = min(pause + 0.05, 1)
         return True
 
     def _waits(self) -> bool:
