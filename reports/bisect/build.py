@@ -1,30 +1,27 @@
 # SPDX-License-Identifier: MIT
-"""Build a kernel tree for a step, no more of it than the change asks for.
+"""Build what a step tests: a kernel tree, or single modules of it for a kernel that is there.
 
-Where everything that changed since the last whole build belongs to modules, only these are built, and the kernel that
-is there is booted with them. Whether a folder belongs to modules is seen from that build: kbuild leaves an empty
-built-in.a where nothing goes into vmlinux.
+What has to be made anew is left to kbuild, which knows. It is told one thing: the name of the kernel, which
+scripts/setlocalversion would make another one for every commit, and all that has the name in it with it.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from reports.bisect.process import running
 from reports.bisect.trial import NoAnswerError
 
-_EMPTY_ARCHIVE = 8
-"""Bytes of an archive with nothing in it: the magic only."""
-_NOT_BUILT = (
-    "Documentation/",
-    "MAINTAINERS",
-    "tools/testing/",
-    "samples/",
-    "scripts/checkpatch.pl",
-    ".mailmap",
-)
+PREPARED = (".config", "include/config/auto.conf", "Module.symvers")
+"""What a tree has that can build modules for a kernel: its configuration, applied, and its symbols."""
+_SUFFIX = "-bisect"
+_TO_END_S = 30
+"""For make, which removes at SIGTERM what is half made (GNU make manual, Interrupts)."""
+_REASON = re.compile(r"\berror:|ERROR: modpost|undefined reference|No rule to make|not found")
 
 
 class BuildError(Exception):
@@ -39,65 +36,51 @@ def git(tree: Path, *arguments: str) -> str:
     return done.stdout.strip()
 
 
-def changed(tree: Path, since: str) -> list[str]:
-    """Files that differ between a commit and the tree as it is."""
-    return git(tree, "diff", "--name-only", since).splitlines()
+def whole_build(tree: Path) -> list[list[str]]:
+    """The commands that bring everything up to date, with the configuration that is there. Raises NoAnswerError."""
+    if not (tree / ".config").exists():
+        raise NoAnswerError(f"{tree} has no .config: make one, or give --build")
+    asked = ["make", "-s", "kernelversion"]
+    done = subprocess.run(asked, cwd=tree, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise NoAnswerError(f"{' '.join(asked)} in {tree}: {done.stderr.strip()}")
+    make = ["make", f"KERNELRELEASE={done.stdout.strip()}{_SUFFIX}"]
+    return [[*make, "olddefconfig"], [*make, _jobs()]]
 
 
-def module_folders(tree: Path, files: Iterable[str]) -> list[str] | None:
-    """The folders to build if all that changed are modules of them; None if the kernel itself has to be built."""
-    folders = set()
-    for file in files:
-        if file.startswith(_NOT_BUILT):
-            continue
-        folder = _owner(tree, file)
-        if folder is None:
-            return None
-        folders.add(folder)
-    return sorted(folder for folder in folders if not any(_is_below(folder, other) for other in folders))
+def module_build(tree: Path, modules: Iterable[Path]) -> list[list[str]]:
+    """The commands that build modules of a tree for the kernel that it is prepared for. Raises NoAnswerError."""
+    for name in PREPARED:
+        if not (tree / name).exists():
+            raise NoAnswerError(
+                f"{tree} has no {name}: prepare it for the kernel of --guest (docs/bisect.md), or give --build"
+            )
+    return [
+        ["make", _jobs(), f"M={folder}", "modules"] for folder in sorted({file.parent for file in modules})
+    ]
 
 
-def _owner(tree: Path, file: str) -> str | None:
-    """The folder whose Makefile builds a source file, if all that it builds are modules."""
-    path = Path(file)
-    if path.suffix not in (".c", ".h", ".S") or path.parts[0] == "include":
-        return None
-    for parent in path.parents:
-        if (tree / parent / "Makefile").exists() and parent != Path():
-            archive = tree / parent / "built-in.a"
-            only_modules = archive.exists() and archive.stat().st_size <= _EMPTY_ARCHIVE
-            return str(parent) if only_modules else None
-    return None
+def _jobs() -> str:
+    return f"-j{os.cpu_count() or 1}"
 
 
-def _is_below(folder: str, other: str) -> bool:
-    return folder != other and Path(folder).is_relative_to(other)
+def run(commands: Sequence[Sequence[str]], tree: Path, output: Path, keep: Sequence[int] = ()) -> None:
+    """Run the commands in the tree, with what they print in a file, and ``keep`` open. Raises BuildError.
 
-
-def whole_build() -> list[list[str]]:
-    """The commands that build everything, with the configuration that is there."""
-    jobs = f"-j{os.cpu_count() or 1}"
-    return [["make", "olddefconfig"], ["make", jobs]]
-
-
-def module_build(folders: Sequence[str]) -> list[list[str]]:
-    """The commands that build the modules of some folders, for the kernel that was built."""
-    return [["make", f"-j{os.cpu_count() or 1}", f"M={folder}", "modules"] for folder in folders]
-
-
-def run(commands: Sequence[Sequence[str]], tree: Path, output: Path) -> None:
-    """Run the commands in the tree, with what they print in a file. Raises BuildError."""
-    with output.open("ab") as file:
-        for command in commands:
+    However this ends, nothing goes on in the tree, and nothing half made is left that a later build would take.
+    """
+    for command in commands:
+        with output.open("ab") as file:
             file.write(f"$ {' '.join(command)}\n".encode())
             file.flush()
-            done = subprocess.run(
-                command,
-                cwd=tree,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                check=False,
-            )
-            if done.returncode:
-                raise BuildError(f"{' '.join(command)} failed, see {output}")
+            begin = file.tell()
+            with running(command, tree, file, to_end_s=_TO_END_S, keep=keep) as process:
+                status = process.wait()
+        if status:
+            raise BuildError(_reason(output.read_bytes()[begin:].decode(errors="replace"), command))
+
+
+def _reason(output: str, command: Sequence[str]) -> str:
+    """The first line that says what is wrong, else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()] or [f"{' '.join(command)} failed"]
+    return f"does not build: {next(filter(_REASON.search, lines), lines[-1])}"

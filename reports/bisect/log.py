@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,11 @@ class Step:
     verdict: Verdict
     why: str
     runs: int
+
+
+def slug(text: str) -> str:
+    """A name for a folder, from what is searched with."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text.removeprefix("suites/")).strip("-")
 
 
 class Log:
@@ -76,5 +82,5 @@ class Log:
             if question.get(key) != asked[key]:
                 raise NoAnswerError(
                     f"{self.folder} has a search with {key} {question.get(key)}, this one has {asked[key]}: "
-                    "remove the folder, or give another one with --output"
+                    "remove the folder to begin anew"
                 )

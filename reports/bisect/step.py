@@ -4,54 +4,88 @@
 from __future__ import annotations
 
 import argparse
-import shlex
+import fcntl
 import sys
-from collections.abc import Callable
+import traceback
 from pathlib import Path
+from typing import NoReturn
 
 from reports.bisect import build
 from reports.bisect.judge import Judgement, Verdict
-from reports.bisect.log import Log, Step
+from reports.bisect.log import Log, Step, slug
 from reports.bisect.options import NOT_YET, add_trial_options, trial_options
+from reports.bisect.process import interruptible
 from reports.bisect.trial import NoAnswerError, call_pytest, learn, rounds, the_one
 
 DESCRIPTION = """\
-One step of git bisect run, in a kernel tree with a .config. First, with the bad commit checked out, let it learn the
-failure, and how often it comes:
+One step of git bisect run, in a kernel tree with a .config:
 
     git bisect start BAD GOOD
-    git checkout BAD && svmcts bisect-step --test ID --learn
     git bisect run svmcts bisect-step --test ID
 
-When something began to work is found with git's own terms, given here too (old: it fails, new: it works; --learn then
-on the old commit):
+or, where only a driver changes, of its module in a kernel that is there:
+
+    git bisect run svmcts bisect-step --test ID --guest 7.3 --module drivers/gpu/drm/xe/xe.ko
+
+The first step also builds the bad commit, and learns from it the failure that is searched for, and how often it comes.
+When something began to work is found with git's own terms, given here too (old: it fails, new: it works):
 
     git bisect start --term-old broken --term-new works NEW OLD
     git bisect run svmcts bisect-step --test ID --term-old broken --term-new works
 
 Exit status, as git bisect run wants it: 0 good (or old), 1 bad (or new), 125 cannot tell: it does not build or boot,
-the test is not claimed, or fails otherwise. 255, which ends the search: the question is wrong.
+the test is not claimed, or fails otherwise. 255, which ends the search: the question is wrong, or something else is.
+Interrupted in any way, the same git bisect run goes on.
 """
-OLD, NEW, CANNOT_TELL, WRONG = 0, 1, 125, 255
+OLD, NEW, CANNOT_TELL, INTERRUPTED, WRONG = 0, 1, 125, 130, 255
 FOLDER = "svmcts-bisect"
-"""In git's own folder: what was learnt, log and runs."""
-BUILT = "built"
-"""The commit of the last whole build."""
+"""In git's own folder: for each test what was learnt, log and runs."""
+OUTPUT = "build.txt"
+"""What builds printed, in the folder of a commit."""
+LOCK = "lock"
+"""Held by a step, and by its build when the step is killed."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """One whose complaints git bisect run does not take for a bad commit."""
+
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(WRONG, f"{self.prog}: error: {message}\n")
 
 
 def main(arguments: list[str]) -> int:
     """The exit status for git bisect run."""
-    parser = argparse.ArgumentParser(
+    options = _parser().parse_args(arguments)
+    interruptible()
+    try:
+        _check(options)
+        return _InTree(options).run()
+    except NoAnswerError as error:
+        print(f"svmcts bisect-step: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("svmcts bisect-step: interrupted; the same git bisect run goes on from here", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:  # an exit status of 1, Python's own, would be a verdict
+        traceback.print_exc()
+        return WRONG
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
         "svmcts bisect-step", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--tree", type=Path, default=Path(), metavar="DIR", help="the kernel tree (default: here)"
     )
-    parser.add_argument("--learn", action="store_true", help="this commit fails: remember how, and how often")
+    parser.add_argument(
+        "--learn", action="store_true", help="the commit that is checked out fails: learn how, and how often"
+    )
     parser.add_argument(
         "--build",
         metavar="COMMAND",
-        help="builds what is tested (default: make, of the modules that changed if it can)",
+        help="builds what is tested, in a shell in the tree (default: make of the tree, or of each --module)",
     )
     parser.add_argument(
         "--guest",
@@ -62,6 +96,7 @@ def main(arguments: list[str]) -> int:
         "--module",
         action="append",
         default=[],
+        type=Path,
         metavar="FILE.ko",
         help="a module of the tree for --guest; repeatable",
     )
@@ -70,14 +105,15 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--term-new", metavar="WORD", help="as given to git bisect start")
     add_trial_options(parser)
-    options = parser.parse_args(arguments)
-    try:
-        if (options.term_old is None) != (options.term_new is None):
-            raise NoAnswerError("--term-old and --term-new belong together")
-        return _InTree(options).run()
-    except NoAnswerError as error:
-        print(f"svmcts bisect-step: {error}", file=sys.stderr)
-        return WRONG
+    return parser
+
+
+def _check(options: argparse.Namespace) -> None:
+    """Raises NoAnswerError if options do not go together."""
+    if (options.term_old is None) != (options.term_new is None):
+        raise NoAnswerError("--term-old and --term-new belong together")
+    if bool(options.module) != bool(options.guest):
+        raise NoAnswerError("--guest and --module belong together")
 
 
 class _InTree:
@@ -85,22 +121,33 @@ class _InTree:
         self.options = options
         self.tree = options.tree.absolute()
         self.repair = options.term_new is not None
-        self.commit = build.git(self.tree, "rev-parse", "--short=12", "HEAD")
-        own = Path(build.git(self.tree, "rev-parse", "--absolute-git-dir"))
+        self.commit = self._head()
+        self.git_folder = Path(build.git(self.tree, "rev-parse", "--absolute-git-dir"))
+        self.new, self.old = self._terms()
         self.test = the_one(options.test)
-        self.log = Log(own / FOLDER, {"test": self.test, "options": trial_options(options)})
-        self.folder = self.log.folder / self.commit
+        own = self.git_folder / FOLDER
+        own.mkdir(exist_ok=True)
+        self.lock = own / LOCK
+        self.held: tuple[int, ...] = ()
+        self.log = Log(own / slug(self.test), {"test": self.test, "options": trial_options(options)})
 
     def run(self) -> int:
-        self.folder.mkdir(exist_ok=True)
+        """The exit status, when nothing else builds here: what a killed step has begun goes on until it is done."""
+        with self.lock.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self._say("waiting for a step or a build that is at work in this tree")
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            self.held = (lock.fileno(),)
+            return self._run()
+
+    def _run(self) -> int:
         if self.options.learn:
-            failure = learn(self._built_whole(), self.folder, self._say)
-            self.log.learnt(failure)
-            again = "" if failure.needed == 1 else f"; a commit works after {failure.needed} passes"
-            self._say(f"fails in {failure.failures} of {failure.runs} runs: {failure.why}{again}")
+            self._learn()
             return OLD
         if self.log.failure is None:
-            raise NoAnswerError("what failure? check out the commit that fails, and give --learn first")
+            self._learn_from_git()
         judgement, runs = self._judge()
         self.log.add(Step(self.commit, judgement.verdict, judgement.why, runs))
         self._say(f"{judgement.verdict.value}{': ' + judgement.why if judgement.why else ''}")
@@ -108,52 +155,75 @@ class _InTree:
             return CANNOT_TELL
         return OLD if (judgement.verdict is Verdict.WORKS) is not self.repair else NEW
 
-    def _judge(self) -> tuple[Judgement, int]:
-        assert self.log.failure is not None
-        try:
-            only_modules = self._build()
-            judgement, runs = rounds(self._once, self.folder, self.log.failure)
-            if judgement.verdict is Verdict.CANNOT_TELL and only_modules:
-                # Modules that do not fit the rest of the kernel look like a kernel that cannot tell.
-                self._say(f"{judgement.why}; once more with everything built")
-                self._build_everything()
-                judgement, runs = rounds(self._once, self.folder, self.log.failure)
-        except build.BuildError as error:
-            return Judgement(Verdict.CANNOT_TELL, str(error)), 0
-        return judgement, runs
+    def _terms(self) -> tuple[str, str]:
+        """Git's words for new and old (bisect.c: read_bisect_terms). Raises NoAnswerError if told otherwise."""
+        file = self.git_folder / "BISECT_TERMS"
+        new, old = file.read_text().split() if file.exists() else ("bad", "good")
+        told = (self.options.term_new, self.options.term_old)
+        if self.repair and file.exists() and told != (new, old):
+            raise NoAnswerError(
+                f"git bisect start was given the terms {old} (old) and {new} (new), not {told[1]} and {told[0]}"
+            )
+        return new, old
 
-    def _built_whole(self) -> Callable[[Path], Judgement]:
+    def _learn_from_git(self) -> None:
+        """Learn from the commit that git bisect was told to be bad, or old and broken, and come back."""
+        pattern = f"refs/bisect/{self.old}-*" if self.repair else f"refs/bisect/{self.new}"
+        known = build.git(self.tree, "for-each-ref", "--format=%(objectname)", pattern).split()
+        if not known:
+            raise NoAnswerError("what failure? git bisect start first, or --learn with the commit that fails")
+        here = build.git(self.tree, "rev-parse", "HEAD")
+        self._check_out(known[0])
+        try:
+            self._learn()
+        finally:
+            self._check_out(here)
+
+    def _check_out(self, commit: str) -> None:
+        build.git(self.tree, "checkout", "--quiet", "--detach", commit)
+        self.commit = self._head()
+
+    def _head(self) -> str:
+        return build.git(self.tree, "rev-parse", "--short=12", "HEAD")
+
+    def _learn(self) -> None:
+        self._say("how does it fail?")
         try:
             self._build()
         except build.BuildError as error:
-            raise NoAnswerError(str(error)) from None
-        return self._once
+            raise NoAnswerError(f"{error}, see {self._folder / OUTPUT}") from None
+        failure = learn(self._once, self._folder, self._say)
+        self.log.learnt(failure)
+        again = "" if failure.needed == 1 else f"; a commit works after {failure.needed} passes"
+        self._say(f"fails in {failure.failures} of {failure.runs} runs: {failure.why}{again}")
 
-    def _build(self) -> bool:
-        """Build what this commit needs; whether that was modules only."""
+    def _judge(self) -> tuple[Judgement, int]:
+        assert self.log.failure is not None
+        try:
+            self._build()
+        except build.BuildError as error:
+            return Judgement(Verdict.CANNOT_TELL, str(error)), 0
+        return rounds(self._once, self._folder, self.log.failure)
+
+    @property
+    def _folder(self) -> Path:
+        """For what this commit prints and its runs."""
+        folder = self.log.folder / self.commit
+        folder.mkdir(exist_ok=True)
+        return folder
+
+    def _build(self) -> None:
         if self.options.build is not None:
-            self._commands([shlex.split(self.options.build)])
-            return False
-        built = self.log.folder / BUILT
-        if built.exists():
-            folders = build.module_folders(self.tree, build.changed(self.tree, built.read_text()))
-            if folders is not None:
-                self._say(f"building the modules of {', '.join(folders) or 'nothing: no source changed'}")
-                self._commands(build.module_build(folders))
-                return True
-        self._build_everything()
-        return False
-
-    def _build_everything(self) -> None:
-        if not (self.tree / ".config").exists():
-            raise NoAnswerError(f"{self.tree} has no .config: make one, or give --build")
-        self._say("building everything")
-        (self.log.folder / BUILT).unlink(missing_ok=True)
-        self._commands(build.whole_build())
-        (self.log.folder / BUILT).write_text(build.git(self.tree, "rev-parse", "HEAD"))
-
-    def _commands(self, commands: list[list[str]]) -> None:
-        build.run(commands, self.tree, self.folder / "build.txt")
+            commands = [["sh", "-c", self.options.build]]
+        elif self.options.module:
+            commands = build.module_build(self.tree, self.options.module)
+        else:
+            commands = build.whole_build(self.tree)
+        self._say("building")
+        build.run(commands, self.tree, self._folder / OUTPUT, keep=self.held)
+        for module in self.options.module:
+            if not (self.tree / module).exists():
+                raise NoAnswerError(f"the build leaves no {module}: see {self._folder / OUTPUT}")
 
     def _once(self, folder: Path) -> Judgement:
         kernel = self.options.guest or str(self.tree)

@@ -3,9 +3,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -13,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports.bisect.judge import Judgement, Verdict, against, judge
+from reports.bisect.process import running
 from reports.bisect.rate import runs_needed
 from reports.stream import STREAM, read
 
@@ -69,24 +67,13 @@ def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Jud
     """Run pytest with these arguments, which choose one test and one environment, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STREAM).unlink(missing_ok=True)
-    with (folder / OUTPUT).open("wb") as output:
-        process = subprocess.Popen(
-            # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
-            [*_PYTEST, "--runxfail", *arguments, f"--results={folder}"],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+    # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
+    command = [*_PYTEST, "--runxfail", *arguments, f"--results={folder}"]
+    with (folder / OUTPUT).open("wb") as output, running(command, ROOT, output) as process:
         try:
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return Judgement(Verdict.CANNOT_TELL, f"took longer than {timeout_s:.0f} s")
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
     if not (folder / STREAM).exists():
         return Judgement(Verdict.CANNOT_TELL, last_line((folder / OUTPUT).read_text(errors="replace")))
     return judge(read(folder))

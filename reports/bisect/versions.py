@@ -12,8 +12,9 @@ from pathlib import Path
 
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
-from reports.bisect.log import Log, Step
+from reports.bisect.log import Log, Step, slug
 from reports.bisect.options import NOT_YET, add_trial_options, trial_options
+from reports.bisect.process import interruptible
 from reports.bisect.report import Terms, report
 from reports.bisect.trial import ROOT, Failure, NoAnswerError, call_pytest, learn, rounds, the_one
 from reports.kernels import release
@@ -47,6 +48,7 @@ def main(arguments: list[str]) -> int:
     )
     add_trial_options(parser)
     options = parser.parse_args(arguments)
+    interruptible()
     try:
         return _Search(options).run()
     except (NoAnswerError, search.ContradictionError) as error:
@@ -90,7 +92,7 @@ class _Search:
         old_term, new_term = options.term_old or old_term, options.term_new or new_term
         self.terms = Terms(old_term, new_term, Verdict.FAILS if self.repair else Verdict.WORKS)
         self.test = the_one(options.test)
-        folder = options.output or ROOT / "reports/out/bisect" / _slug(f"{self.test}-{old}-{new}")
+        folder = options.output or ROOT / "reports/out/bisect" / slug(f"{self.test}-{old}-{new}")
         question = {"test": self.test, "good": self.good, "bad": self.bad, "options": trial_options(options)}
         self.log = Log(folder.absolute(), question)
         if self.log.steps or self.log.failure:
@@ -150,7 +152,3 @@ class _Search:
 
     def _say(self, line: str) -> None:
         print(f"bisect: {line}", file=sys.stderr, flush=True)
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", text.removeprefix("suites/")).strip("-")

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Steps of git bisect, in a small tree whose file `state` says what the made-up runs do."""
 
+import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,7 +19,18 @@ JUDGEMENTS = {
     "oopses": Judgement(Verdict.FAILS, "the guest was lost"),
     "skips": Judgement(Verdict.CANNOT_TELL, "NOT-CLAIMED SINCE:7.0"),
 }
-ARCHIVE = b"!<thin>\n"
+ROOT = Path(__file__).resolve().parents[2]
+STEP = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from reports.bisect import step
+from tests.bisect.test_step import JUDGEMENTS
+step.the_one = lambda test: test
+step.call_pytest = lambda arguments, folder, timeout_s: JUDGEMENTS[Path("state").read_text()]
+sys.exit(step.main(sys.argv[1:]))
+"""
+"""The command line, with made-up runs."""
 
 
 class Tree:
@@ -82,15 +96,18 @@ def test_with_terms_it_is_asked_when_it_began_to_work(learnt: Tree, state: str, 
 
 
 def test_what_does_not_build_cannot_tell(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
-    assert learnt.step(make="false") == 125
-    assert "false failed, see" in capsys.readouterr().err
+    assert learnt.step(make="echo 'a.c:3:1: error: no such thing'; echo more; exit 2") == 125
+    assert "cannot tell: does not build: a.c:3:1: error: no such thing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ((), "what failure? check out the commit that fails, and give --learn first"),
+        ((), "what failure? git bisect start first, or --learn with the commit that fails"),
         (("--term-new", "working"), "--term-old and --term-new belong together"),
+        (("--guest", "7.3"), "--guest and --module belong together"),
+        (("--module", "xe.ko"), "--guest and --module belong together"),
+        (("--learn", "--guest", "7.3", "--module", "xe.ko"), "the build leaves no xe.ko: see "),
     ],
 )
 def test_a_wrong_question_ends_the_search(
@@ -99,6 +116,31 @@ def test_a_wrong_question_ends_the_search(
     tree.commit("works")
     assert tree.step(*options) == 255
     assert message in capsys.readouterr().err
+
+
+def test_an_option_that_there_is_not_is_no_verdict(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        learnt.step("--modul", "xe.ko", "--gusts", "7.3")
+    assert end.value.code == 255
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_an_exception_is_no_verdict(
+    learnt: Tree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_disk(*_: object) -> Judgement:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(step, "call_pytest", no_disk)
+    assert learnt.step() == 255
+    assert "No space left on device" in capsys.readouterr().err
+
+
+def test_terms_are_those_that_git_was_given(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    old, new = learnt.commit("fails"), learnt.commit("works")
+    learnt.git("bisect", "start", "--term-old", "broken", "--term-new", "working", new, old)
+    assert learnt.step("--term-old", "working", "--term-new", "broken") == 255
+    assert "was given the terms broken (old) and working (new)" in capsys.readouterr().err
 
 
 def test_a_commit_that_works_teaches_nothing(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,103 +152,163 @@ def test_a_commit_that_works_teaches_nothing(tree: Tree, capsys: pytest.CaptureF
 def test_the_tree_is_booted_or_a_kernel_with_its_module(learnt: Tree) -> None:
     learnt.step()
     assert learnt.arguments[-1][:2] == ["--guest", str(learnt.path)]
-    learnt.step("--guest", "7.3.4", "--module", "drivers/gpu/drm/xe/xe.ko")
-    assert learnt.arguments[-1][:3] == [
-        "--guest",
-        "7.3.4",
-        f"--module={learnt.path / 'drivers/gpu/drm/xe/xe.ko'}",
-    ]
+    learnt.step("--guest", "7.3.4", "--module", "xe/xe.ko", make="mkdir xe; touch xe/xe.ko")
+    assert learnt.arguments[-1][:3] == ["--guest", "7.3.4", f"--module={learnt.path / 'xe/xe.ko'}"]
 
 
-def test_git_bisect_finds_the_commit(learnt: Tree, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Git's own search, driven by the exit statuses: commits that cannot tell on both sides of the first bad one."""
+def test_searches_with_other_tests_do_not_mix(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    other = "suites/vm/test_destroy.py::test_another"
+    assert step.main(["--tree", str(learnt.path), "--test", other, "--build", "true"]) == 255
+    assert "what failure?" in capsys.readouterr().err
+    assert learnt.step() == 1
+
+
+# git's own search
+
+
+def bisect_run(tree: Tree, *options: str) -> subprocess.Popen[str]:
+    """Begin git bisect run."""
+    return subprocess.Popen(
+        ["git", "bisect", "run", sys.executable, "-c", STEP, "--test", TEST, *options],
+        cwd=tree.path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def test_git_bisect_run_finds_the_commit(tree: Tree) -> None:
+    """Commits on both sides of the first bad one cannot tell; the failure is learnt from the one that git knows."""
     states = ["works", "works", "skips", "works", "works", "fails", "oopses", "skips", "fails", "fails"]
-    commits = [learnt.commit(state, serial=str(index)) for index, state in enumerate(states)]
-    learnt.git("bisect", "start", commits[-1], commits[0])
-    words = {0: "good", 1: "bad", 125: "skip"}
-    for _ in range(len(states)):
-        said = learnt.git("bisect", words[learnt.step()])
-        if "first bad commit" in said:
-            break
-    assert commits[5] in said
-    assert commits[6] not in said
+    commits = [tree.commit(state, serial=str(index)) for index, state in enumerate(states)]
+    tree.git("bisect", "start", commits[-1], commits[0])
+    search = bisect_run(tree, "--build", "grep -q skips state && exit 2; true")
+    said = search.communicate()[0]
+    assert search.returncode == 0, said
+    assert f"{commits[5]} is the first bad commit" in said
+    assert f"bisect-step {commits[-1][:12]}: fails in 3 of 3 runs: the CPU sees 0x12" in said
+
+
+def test_git_bisect_run_finds_the_repair(tree: Tree) -> None:
+    commits = [tree.commit(state, serial=state) for state in ("fails", "oopses", "fails", "works", "works")]
+    terms = ("--term-old", "broken", "--term-new", "working")
+    tree.git("bisect", "start", *terms, commits[-1], commits[0])
+    search = bisect_run(tree, *terms, "--build", "true")
+    said = search.communicate()[0]
+    assert search.returncode == 0, said
+    assert f"{commits[3]} is the first working commit" in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signal.Signals) -> None:
+    """A step that is told to end takes its build with it; the same command finds the commit."""
+    commits = [
+        tree.commit(state, serial=str(index)) for index, state in enumerate(["works"] * 3 + ["fails"] * 3)
+    ]
+    tree.git("bisect", "start", commits[-1], commits[0])
+    make = f"test -e {tmp_path}/going && exit 0; echo $PPID $$ > {tmp_path}/going.part; \
+        mv {tmp_path}/going.part {tmp_path}/going; sleep 1000"
+    search = bisect_run(tree, "--build", make)
+    while not (tmp_path / "going").exists():
+        assert search.poll() is None
+    parent, shell = map(int, (tmp_path / "going").read_text().split())
+    os.kill(parent, number)
+    said = search.communicate()[0]
+    assert "interrupted; the same git bisect run goes on from here" in said
+    assert search.returncode != 0, said
+    with pytest.raises(ProcessLookupError):
+        os.kill(shell, 0)
+    search = bisect_run(tree, "--build", make)
+    said = search.communicate()[0]
+    assert search.returncode == 0, said
+    assert f"{commits[3]} is the first bad commit" in said
+
+
+def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path) -> None:
+    """A step is killed, and can end nothing; the next one builds when that build is done."""
+    tree.commit("fails")
+    make = f"echo $PPID $$ >> {tmp_path}/begun; test -e {tmp_path}/second || read x < {tmp_path}/fifo; \
+        echo $$ >> {tmp_path}/ended"
+    os.mkfifo(tmp_path / "fifo")
+    command = [sys.executable, "-c", STEP, "--test", TEST, "--learn", "--build", make]
+    first = subprocess.Popen(command, cwd=tree.path)
+    while not (tmp_path / "begun").exists() or not (tmp_path / "begun").read_text().endswith("\n"):
+        assert first.poll() is None
+    first.kill()
+    first.wait()
+    second = subprocess.Popen(command, cwd=tree.path, stderr=subprocess.PIPE, text=True)
+    assert second.stderr is not None
+    assert "waiting for a step or a build" in second.stderr.readline()
+    (tmp_path / "second").touch()
+    (tmp_path / "fifo").write_text("\n")
+    said = second.communicate()[1]
+    assert second.returncode == 0, said
+    begun = [line.split()[1] for line in (tmp_path / "begun").read_text().splitlines()]
+    assert (tmp_path / "ended").read_text().split() == begun
+    assert len(begun) == 2
 
 
 # What is built
 
+MAKEFILE = """
+kernelversion: ; @echo 7.3.4
+olddefconfig: ; @echo "$(KERNELRELEASE): $@" >> done
+all: ; @echo "$(KERNELRELEASE): $@" >> done
+modules: ; @echo "$(M): $@" >> done
+.DEFAULT_GOAL = all
+"""
+
 
 @pytest.fixture
 def kernel(tree: Tree) -> Tree:
-    """A tree that was built: xe is a module, mm is in the kernel."""
-    for folder, archive in (
-        ("drivers/gpu/drm/xe", ARCHIVE),
-        ("drivers/gpu/drm", ARCHIVE),
-        ("mm", ARCHIVE + b"x"),
-    ):
-        (tree.path / folder).mkdir(parents=True, exist_ok=True)
-        (tree.path / folder / "Makefile").write_text("")
-        (tree.path / folder / "built-in.a").write_bytes(archive)
-    (tree.path / "Makefile").write_text("")
+    """A tree that make can be called in."""
+    tree.commit("fails", Makefile=MAKEFILE)
     return tree
 
 
+def learn(tree: Tree, *options: str) -> int:
+    """A step without --build."""
+    return step.main(["--tree", str(tree.path), "--test", TEST, "--learn", *options])
+
+
+def made(tree: Tree) -> list[str]:
+    """What was built."""
+    return (tree.path / "done").read_text().splitlines()
+
+
+def test_a_tree_is_built_under_a_name_that_its_commits_share(kernel: Tree) -> None:
+    """With a name for each commit, all that has the name in it would be made anew."""
+    (kernel.path / ".config").touch()
+    assert learn(kernel) == 0
+    assert made(kernel) == ["7.3.4-bisect: olddefconfig", "7.3.4-bisect: all"]
+
+
+def test_only_modules_are_built_for_a_kernel_that_is_there(kernel: Tree) -> None:
+    for name in ("drivers/gpu/drm/xe/xe.ko", *build.PREPARED):
+        (kernel.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (kernel.path / name).touch()
+    assert learn(kernel, "--guest", "7.3.4", "--module", "drivers/gpu/drm/xe/xe.ko") == 0
+    assert made(kernel) == ["drivers/gpu/drm/xe: modules"]
+
+
 @pytest.mark.parametrize(
-    ("files", "folders"),
+    ("options", "message"),
     [
-        (["drivers/gpu/drm/xe/xe_svm.c"], ["drivers/gpu/drm/xe"]),
-        (["drivers/gpu/drm/xe/display/xe_fb.c", "Documentation/x.rst"], ["drivers/gpu/drm/xe"]),
-        (["drivers/gpu/drm/xe/xe_svm.c", "drivers/gpu/drm/drm_gpusvm.c"], ["drivers/gpu/drm"]),
-        (["MAINTAINERS"], []),
-        (["mm/hmm.c"], None),
-        (["drivers/gpu/drm/xe/xe_svm.c", "mm/hmm.c"], None),
-        (["include/uapi/drm/xe_drm.h"], None),
-        (["drivers/gpu/drm/xe/Kconfig"], None),
-        (["drivers/gpu/drm/xe/Makefile"], None),
-        (["init.c"], None),
+        ((), "has no .config: make one, or give --build"),
+        (("--guest", "7.3", "--module", "xe.ko"), "has no .config: prepare it for the kernel of --guest"),
     ],
 )
-def test_only_modules_are_built_where_only_modules_changed(
-    kernel: Tree, files: list[str], folders: list[str] | None
+def test_a_tree_that_is_not_prepared_is_a_wrong_question(
+    kernel: Tree, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
-    assert build.module_folders(kernel.path, files) == folders
-
-
-def test_a_tree_is_built_once_and_then_its_modules(
-    kernel: Tree, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    done: list[list[str]] = []
-    monkeypatch.setattr(build, "run", lambda commands, tree, output: done.extend(commands))
-    kernel.commit("fails", drivers__gpu__drm__xe__xe_svm__c="1", **{".config": ""})
-
-    def once(*options: str) -> tuple[int, list[list[str]]]:
-        done.clear()
-        return step.main(["--tree", str(kernel.path), "--test", TEST, *options]), list(done)
-
-    status, commands = once("--learn")
-    assert (status, commands) == (0, build.whole_build())
-    kernel.commit("works", **{"drivers__gpu__drm__xe__xe_svm.c": "2"})
-    # `state`, which this tree has and a kernel has not, is outside of every module.
-    assert once() == (0, build.whole_build())
-    monkeypatch.setattr(build, "changed", lambda tree, since: ["drivers/gpu/drm/xe/xe_svm.c"])
-    assert once() == (0, build.module_build(["drivers/gpu/drm/xe"]))
-    kernel.commit("skips")
-    status, commands = once()
-    assert status == 125
-    assert commands == [*build.module_build(["drivers/gpu/drm/xe"]), *build.whole_build()]
-    assert "once more with everything built" in capsys.readouterr().err
-
-
-def test_a_tree_without_a_configuration_is_a_wrong_question(
-    kernel: Tree, capsys: pytest.CaptureFixture[str]
-) -> None:
-    kernel.commit("fails")
-    assert step.main(["--tree", str(kernel.path), "--test", TEST, "--learn"]) == 255
-    assert "has no .config: make one, or give --build" in capsys.readouterr().err
+    assert learn(kernel, *options) == 255
+    assert message in capsys.readouterr().err
+    assert not (kernel.path / "done").exists()
 
 
 def test_what_a_build_prints_is_kept(tmp_path: Path) -> None:
     output = tmp_path / "build.txt"
     build.run([["echo", "hello"]], tmp_path, output)
-    with pytest.raises(build.BuildError, match="ls nothing-here failed, see"):
+    with pytest.raises(build.BuildError, match=r"does not build: ls: .*nothing-here"):
         build.run([["ls", "nothing-here"]], tmp_path, output)
     assert output.read_text().startswith("$ echo hello\nhello\n$ ls nothing-here\n")
