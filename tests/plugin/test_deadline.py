@@ -21,12 +21,21 @@ def alarms(monkeypatch):
 
 @pytest.fixture
 def strike(alarms):
-    """``strike(line)``: the alarm of a test goes off at an instruction of this line."""
+    """``strike(line)``: the alarm goes off at an instruction of this line of a test, or in between its phases."""
     item, settings = SimpleNamespace(), SimpleNamespace(timeout=3600.0, disable_debugger_detection=True)
     before = signal.getsignal(signal.SIGALRM)
-    Deadlines(None).pytest_timeout_set_timer(item, settings)
+    deadlines = Deadlines(None)
+    deadlines.pytest_timeout_set_timer(item, settings)
+    call = deadlines.pytest_runtest_call()
+    next(call)
     handler = signal.getsignal(signal.SIGALRM)
-    yield lambda line: handler(signal.SIGALRM, SimpleNamespace(f_lineno=line))
+
+    def strike(line, *, between=False):
+        if between:
+            next(call, None)
+        handler(signal.SIGALRM, SimpleNamespace(f_lineno=line))
+
+    yield strike
     item.cancel_timeout()
     faulthandler.cancel_dump_traceback_later()
     signal.signal(signal.SIGALRM, before)
@@ -59,3 +68,8 @@ def test_it_strikes_again_soon_at_an_instruction_without_a_line(strike, alarms):
     strike(None)
     assert alarms[0] == 3600
     assert 0 < alarms[1] < 0.01
+
+
+def test_it_waits_for_a_report_that_is_written(strike, alarms):
+    strike(7, between=True)
+    assert 0 < alarms[1] < 1

@@ -32,6 +32,18 @@ def test_a_test_over_its_deadline_fails_and_the_rest_goes_on(project):
     assert project.results()["mock/bmg test_hangs"]["message"] == "the test did not end within 0.2 s"
 
 
+def test_a_report_is_no_part_of_the_test(project):
+    """The deadline passes while pytest writes how the test failed: it failed like that, and the rest goes on."""
+    slow = "class Slow(Exception):\n    def __str__(self):\n        time.sleep(0.5)\n        return 'slow'\n"
+    fails = "@pytest.mark.timeout(0.2)\ndef test_fails():\n    raise Slow\n"
+    project.suite(BEFORE + slow + MARKS + fails + AFTER)
+    project.run()
+    assert project.outcomes()["mock/bmg test_later"] == "PASS"
+    event = project.results()["mock/bmg test_fails"]
+    assert event["outcome"] in ("FAIL", "ERROR")
+    assert "slow" in event["message"]
+
+
 def test_there_is_a_deadline_without_a_mark(project):
     project.suite(
         MARKS + "def test_x(request):\n    count('ioctl')\n    assert request.config.option.timeout == 10\n"
