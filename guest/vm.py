@@ -25,8 +25,8 @@ from guest.start import Place, Start
 
 POLL_S = 0.005
 EMULATOR_DEADLINE_S = 30.0
-BOOT_DEADLINE_S = 180.0
-SILENCE_S = 60.0  # of a guest whose init reports every five seconds while it waits
+BOOT_DEADLINE_S = 300.0
+SILENCE_S = 60.0  # of a guest that has booted: its init reports every five seconds while it waits
 LOST = 125  # exit status: the guest was lost, the command has none
 
 
@@ -194,7 +194,6 @@ class Guest:
             deadlines["the command did not end"] = time.monotonic() + self.timeout_s
         try:
             for event in self._events(status, deadlines):
-                deadlines["its kernel shows no sign of life"] = time.monotonic() + SILENCE_S
                 if event["event"] == "ready":
                     del deadlines["it did not boot"]
                     on_ready()
@@ -202,6 +201,8 @@ class Guest:
                     return Outcome(event["code"])
                 elif event["event"] == "failed":
                     return Outcome(LOST, f"the guest did not come up: {event['message']}")
+                if "it did not boot" not in deadlines:
+                    deadlines["its kernel shows no sign of life"] = time.monotonic() + SILENCE_S
         except TimeoutError as late:
             return Outcome(LOST, f"the guest was ended: {late} in time")
         return Outcome(LOST, self._reason(machine, emulator))

@@ -69,6 +69,14 @@ def test_a_silent_kernel_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert outcome.lost == "the guest was ended: its kernel shows no sign of life in time"
 
 
+def test_a_kernel_that_boots_may_be_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing reports while modules are loaded, however busy the machine: only the boot as a whole has a deadline."""
+    monkeypatch.setattr(vm, "SILENCE_S", 0.05)
+    monkeypatch.setattr(vm, "BOOT_DEADLINE_S", 0.3)
+    outcome, _ = watched(tmp_path, {"event": "init"}, exit_code=-1)
+    assert outcome.lost == "the guest was ended: it did not boot in time"
+
+
 def test_a_guest_that_does_not_boot_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vm, "BOOT_DEADLINE_S", 0.05)
     assert watched(tmp_path, exit_code=-1)[0].lost == "the guest was ended: it did not boot in time"
