@@ -21,6 +21,9 @@ FIRST_RUNS = 3
 """Runs on the kernel that is known to fail; if not all of them fail there are MOST_RUNS."""
 MOST_RUNS = 20
 
+_DEADLINE_S = 60
+"""Of the test. A busy machine is slow, and a test that ends too late cannot be told from one that hangs."""
+
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 Once = Callable[[Path], Judgement]
@@ -68,7 +71,7 @@ def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Jud
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STREAM).unlink(missing_ok=True)
     # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
-    command = [*_PYTEST, "--runxfail", *arguments, f"--results={folder}"]
+    command = [*_PYTEST, "--runxfail", f"--timeout={_DEADLINE_S}", *arguments, f"--results={folder}"]
     with (folder / OUTPUT).open("wb") as output, running(command, ROOT, output) as process:
         try:
             process.wait(timeout_s)
