@@ -7,9 +7,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from reports.commands.inputs import RUN, answered, run_at, today, waivers_at
+from reports.commands.inputs import RUN, UnreadableError, answered, run_at, today, waivers_at
 from reports.gate import Requirement, Verdict, judge
-from reports.stream import Outcome
+from reports.stream import Outcome, Run
 
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
     def work() -> int:
         verdict = judge(
             run_at(options.run),
-            baseline=run_at(options.baseline) if options.baseline else None,
+            baseline=_baseline_at(options.baseline) if options.baseline else None,
             waivers=waivers_at(options.waivers),
             require=options.require,
             today=today(),
@@ -59,6 +59,15 @@ def main(arguments: list[str]) -> int:
         return int(bool(verdict.refusals))
 
     return answered("gate", work)
+
+
+def _baseline_at(text: str) -> Run:
+    """Read a baseline; raises UnreadableError for one that is not whole: with less of it less would be missed."""
+    run = run_at(text)
+    problem = next(iter(run.problems), None if run.results else "no result of any test")
+    if problem:
+        raise UnreadableError(f"{run.path} is no baseline: {problem}; take a run that was accepted, or none")
+    return run
 
 
 def text(verdict: Verdict) -> list[str]:
