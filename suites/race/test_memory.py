@@ -295,7 +295,9 @@ def test_children_of_fork_see_whole_stores(queue: Queue, memory, sentinel) -> No
         landed(buffer, offset, value)
 
 
-@behaviour("race.mmap-lock-read-only")
+@behaviour(
+    "race.mmap-lock-read-only", "fault.userfaultfd"
+)  # a kernel on which no fault waits for a program is too old
 @acts("store", "load")
 @needs("user-faults")
 def test_the_cpu_goes_on_while_a_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> None:
