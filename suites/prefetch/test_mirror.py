@@ -288,10 +288,10 @@ def test_prefetch_of_io_memory_is_refused(mirror_vm: Vm, bo) -> None:
 
 
 @behaviour("prefetch.readonly")
-@acts("load", "refusal")
+@acts("load")
 @needs("debugfs", "cpu-addr-mirror")
 def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
-    """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault, a store fails."""
+    """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault."""
     buffer = memory(CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
     buffer.mprotect(PROT_READ)
@@ -303,8 +303,21 @@ def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, cou
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
     counters.still("svm_pagefault_count", since=before)
+
+
+@behaviour("prefetch.readonly", "fault.gpu-readonly-write")
+@acts("refusal")
+@needs("cpu-addr-mirror")
+def test_what_was_prefetched_through_a_read_only_mirror_is_not_written(
+    fault_vm: Vm, memory, sentinel
+) -> None:
+    """A store to memory that was prefetched through a READONLY mirror fails, although the memory is writable."""
+    buffer = memory(CHUNK, align=CHUNK)
+    values = numbered(buffer, sentinel)
+    fault_vm.mirror(buffer.address, CHUNK, xe.DRM_XE_VM_BIND_FLAG_READONLY)
+    fault_vm.prefetch(buffer.address, CHUNK, SYSTEM)
     with refused(errno.EIO):
-        queue.store(buffer.address, sentinel())
+        fault_vm.queue().store(buffer.address, sentinel())
     assert {offset: buffer.u32(offset) for offset in values} == values
 
 
