@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: MIT
 """python -m tests.ledger.prune: take out of behaviours/untested.yaml what has a test by now."""
 
+import math
 import sys
+import textwrap
 from collections.abc import Iterable
 
 import yaml
 
 from reports.ledger import DIRECTORY, UNTESTED, Ledger, Untested
 from reports.marks import marks
+
+WIDTH = 120
 
 
 def prune(ledger: Ledger, tested: set[str]) -> list[Untested]:
@@ -29,12 +33,27 @@ def text(entries: Iterable[Untested], comment: str) -> str:
     blocks = [
         "- ids:\n"
         + "".join(f"    - {identifier}\n" for identifier in entry.ids)
-        + yaml.safe_dump(
-            [{"reason": entry.reason, "planned": entry.planned}], sort_keys=False, width=1000
-        ).replace("- ", "  ", 1)
+        + folded("reason", entry.reason)
+        + folded("planned", entry.planned)
         for entry in entries
     ]
     return comment + "\n".join(blocks)
+
+
+def folded(key: str, value: str) -> str:
+    """A field of an entry, in lines of at most WIDTH characters."""
+    scalar = yaml.safe_dump(value, width=math.inf).removesuffix("...\n").strip()
+    return (
+        textwrap.fill(
+            f"{key}: {scalar}",
+            WIDTH,
+            initial_indent="  ",
+            subsequent_indent="    ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        + "\n"
+    )
 
 
 def main() -> int:

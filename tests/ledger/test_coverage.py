@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
+from reports.ledger import DIRECTORY, UNTESTED, Behaviour, Ledger, Untested, Vocabulary
 from reports.marks import Mark, marks
 from tests.ledger.prune import prune, text
 
@@ -104,6 +104,14 @@ def test_pruning_leaves_nothing_stale_and_every_reason_of_the_rest() -> None:
     assert entry.ids == ("a.y", "b.*")
     assert text(pruned, "# c\n") == "# c\n- ids:\n    - a.y\n    - b.*\n  reason: later\n  planned: never\n"
     assert prune(ledger, {"a.x", "a.y", "b.x", "b.y", "c.x"}) == []
+
+
+def test_pruning_leaves_the_lines_of_the_rest_as_they_are() -> None:
+    """The file is written as it would be written anew, so that a change shows what went."""
+    path = DIRECTORY / f"{UNTESTED}.yaml"
+    written = path.read_text(encoding="utf-8")
+    comment = "".join(line for line in written.splitlines(keepends=True) if line.startswith("#"))
+    assert text(Ledger.load().untested, comment) == written
 
 
 def test_marks_are_found_in_every_form(tmp_path: Path) -> None:
