@@ -450,17 +450,21 @@ class AddressSpace:
 
     def _forked(self, uffd: Userfaultfd) -> None:
         child = self._children.pop(uffd)
-        if not child.alive:
-            return
+        if child.alive:
+            self._hand_over(child)
+        # Also for a child that has ended by now: its parent's pages were made copy-on-write.
+        for start, end in list(self._watches):
+            for notifier in list(self._notifiers):
+                self._tell("invalidated", notifier.invalidated, self, start, end, Change.FORK)
+
+    def _hand_over(self, child: AddressSpace) -> None:
+        """Give a child of fork its memory."""
         for notifier in list(self._notifiers):
             self._tell("forked", notifier.forked, self, child)
         # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
         for page in list(child.migration.isolated):
             child.restore(page, None)
         self._host.ready(child)
-        for start, end in list(self._watches):
-            for notifier in list(self._notifiers):
-                self._tell("invalidated", notifier.invalidated, self, start, end, Change.FORK)
 
     def _serve(self, page: int, message: Message) -> None:
         """A thread of the client waits on a page."""

@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 
-from mock.linux.userfaultfd import Busy, Kind, Message
+from mock.kernel import Change
+from mock.linux.userfaultfd import Busy, Kind, Message, Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
 from mock.memory.intervals import Intervals
+from mock.memory.space import AddressSpace
 from mock.unanswered import Unanswered
 
 PAGE = 4096
@@ -221,6 +223,41 @@ def test_insist(monkeypatch: pytest.MonkeyPatch) -> None:
     left[0] = 1 << 60
     with pytest.raises(StuckError):
         inbox().insist(refused)
+
+
+class Family:
+    """The mock around an address space whose children have all ended by the time that it is told of them."""
+
+    def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
+        child = AddressSpace(self, "child", uffd, frozenset())  # type: ignore[arg-type]
+        child.died()
+        return child
+
+    def dirty(self, space: AddressSpace) -> None:
+        """Nothing: the test digests."""
+
+
+class Told:
+    """A notifier that keeps what it was told."""
+
+    def __init__(self) -> None:
+        self.changes: list[tuple[int, int, Change]] = []
+
+    def invalidated(self, mm: Any, start: int, end: int, change: Change) -> None:
+        self.changes.append((start, end, change))
+
+
+def test_fork_of_a_child_that_has_ended() -> None:
+    """The pages of the parent became copy-on-write all the same, and the driver is told."""
+    script: Any = Script()
+    space, told = AddressSpace(Family(), "parent", script, frozenset()), Told()  # type: ignore[arg-type]
+    space.register(told)  # type: ignore[arg-type]
+    space._watches[PAGE, 3 * PAGE] = 1
+    script.messages = [Message(Kind.FORK, os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC), 0, 0)]
+    assert space.inbox is not None
+    space.inbox.read()
+    space.digest()
+    assert told.changes == [(PAGE, 3 * PAGE, Change.FORK)]
 
 
 def test_unanswered() -> None:
