@@ -23,7 +23,8 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
 
     def prepare(wanted: str, _: object) -> object:
         debian = None if "/" in wanted else f"{wanted}.4"
-        return SimpleNamespace(kernel=SimpleNamespace(debian=debian, release="7.3.4-rc1"))
+        kernel = SimpleNamespace(debian=debian, release="7.3.4-rc1")
+        return SimpleNamespace(kernel=kernel, software=wanted != "7.0")
 
     monkeypatch.setattr(run, "prepare", prepare)
     monkeypatch.setattr(run, "prepare_fast_start", lambda _, machine: ready.append(machine))
@@ -51,6 +52,12 @@ def test_every_column_has_a_name_of_its_own(
 ) -> None:
     assert environment(wanted, **changes).name == name
     assert len(prepared) == 1
+
+
+@pytest.mark.usefixtures("prepared")
+def test_processors_that_are_emulated_take_patience() -> None:
+    assert environment("7.3").patience == guests.SOFTWARE
+    assert environment("7.0").patience == 1
 
 
 def test_a_worker_is_an_interpreter_in_such_a_guest(
