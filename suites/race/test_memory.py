@@ -73,6 +73,8 @@ def test_memory_is_replaced_while_the_gpu_stores_into_it(
         assert buffer.u32(offset) in values[offset]
         assert not any(buffer.bytes(offset + 4, 60))
     assert beside.bytes() == b"\xc3" * size
+    queue.store_all({buffer.address + offset: sentinel() for offset in places})
+    replace(0)  # once more, with all of it in use and nothing else going on
     last = {buffer.address + offset: sentinel() for offset in places}
     queue.store_all(last)
     for address, value in last.items():

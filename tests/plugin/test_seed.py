@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Seeds: printed, replayable, and the same for a test wherever and after whatever it runs."""
 
+import pytest
+
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 DRAWS = (
     MARKS
@@ -54,7 +56,9 @@ def test_a_seed_is_chosen_and_told_and_each_run_has_its_own(project):
     assert len(seeds) == 2
 
 
-def test_hypothesis_draws_from_the_seed(project):
+@pytest.mark.parametrize("ci", ["", "true"], ids=["", "in-ci"])
+def test_hypothesis_draws_from_the_seed(project, monkeypatch, ci):
+    monkeypatch.setenv("CI", ci) if ci else monkeypatch.delenv("CI", raising=False)
     project.suite(
         "from hypothesis import given, settings, strategies\n"
         + MARKS
