@@ -148,7 +148,6 @@ def test_a_controller_that_is_killed_or_interrupted_leaves_a_run_to_go_on_with(p
     path = project.path / "suites" / "demo" / "test_demo.py"
     path.write_text(path.read_text().replace("def ran", wait + "def ran", 1))
     command = [sys.executable, "-m", "pytest", "--seed", "7", "--platform", "lnl", "--platform", "bmg"]
-    command += ["--patience", "100"]  # a test that waits here does so for as long as all else takes
     with subprocess.Popen(
         command, cwd=project.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as run:
