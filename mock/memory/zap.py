@@ -63,7 +63,12 @@ class Zapper:
     def zap(self, start: int, end: int) -> bool:
         """Drop the pages of [start, end); False when the address space died meanwhile. Raises StuckError."""
         self._inbox.expect_removes()
-        self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)
+        try:
+            self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)
+        except OSError as error:
+            if error.errno != errno.EOWNERDEAD:  # the ring's thread ends with its process
+                raise
+            return False
         deadline = time.monotonic() + PATIENCE
         while (result := self._ring.result()) is None:
             self._something.poll(50)
