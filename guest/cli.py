@@ -21,7 +21,10 @@ from guest.options import add_options, machine
 
 def run_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="svmcts guest", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+        prog="svmcts guest",
+        description=__doc__,
+        epilog="exit status: that of the program; 2 there can be no guest, 125 it was lost",
+        formatter_class=argparse.RawTextHelpFormatter,
     )
     add_options(parser)
     parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")

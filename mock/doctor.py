@@ -114,7 +114,9 @@ def verdict(findings: list[Finding]) -> tuple[int, str]:
 def main(arguments: list[str]) -> int:
     """Exit status 0 if the mock can run at all."""
     parser = argparse.ArgumentParser(
-        prog="svmcts doctor", description="What this machine can run, and what to do for each thing missing."
+        prog="svmcts doctor",
+        description="What this machine can run, and what to do for each thing missing.",
+        epilog="exit status: 0 the mock can run, reduced or not; 1 it cannot; 2 no answer",
     )
     parser.parse_args(arguments)
     findings = _machine()

@@ -19,6 +19,8 @@ what works otherwise than on a GPU:
   a program that is being traced (gdb, strace) cannot be given what migration needs: its memory stays in system memory;
   32-bit and statically filtered programs see no devices; files of sysfs other than those that name the device do not
   exist; a signal that arrives in the instant in which an ioctl begins may end it with EINTR.
+
+exit status: that of the program; 2 there can be no mock, 126 the program cannot be run, 127 there is none
 """
 
 
@@ -48,8 +50,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Becomes the program, so its exit status is the program's; 1 when there can be no mock, 127 without the
-    program.
+    """Becomes the program, so its exit status is the program's; 2 when there can be no mock, 126 or 127 as a shell
+    without the program.
     """
     options = _parser().parse_args(arguments)
     command: list[str] = options.command[1:] if options.command[:1] == ["--"] else options.command
@@ -67,11 +69,11 @@ def main(arguments: list[str]) -> int:
         )
     except Unavailable as error:
         print(f"svmcts mock: {error}", file=sys.stderr)
-        return 1
+        return 2
     for line in attachment.ladder:
         print(f"svmcts mock: reduced: {line}", file=sys.stderr)
     try:
         os.execvp(command[0], command)
     except OSError as error:
         print(f"svmcts mock: {command[0]}: {error.strerror}", file=sys.stderr)
-    return 127
+        return 127 if isinstance(error, FileNotFoundError) else 126

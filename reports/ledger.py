@@ -17,6 +17,8 @@ from typing import Any
 
 import yaml
 
+from common.answers import NoAnswerError
+
 DIRECTORY = Path(__file__).resolve().parent.parent / "behaviours"
 VOCABULARY = "vocabulary"
 UNTESTED = "untested"
@@ -34,7 +36,7 @@ _OPTIONAL = {"reason", "history", "observable", "needs", "landed_as"}
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-class LedgerError(ValueError):
+class LedgerError(NoAnswerError, ValueError):
     """The ledger is not well-formed; the message names file, entry and what to do."""
 
 

@@ -26,6 +26,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from common.answers import NoAnswerError
 from reports.kernels import Kernels
 from reports.stream import Environment, Outcome, Result, normalised
 
@@ -35,7 +36,7 @@ _OPTIONAL = ("environment", "kernels")
 _HEADER = re.compile(r"\s*\[\[\s*waiver\s*\]\]")
 
 
-class WaiverError(ValueError):
+class WaiverError(NoAnswerError):
     """The file of waivers is not well-formed; the message has file, line, and what to do."""
 
 

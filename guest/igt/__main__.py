@@ -2,7 +2,7 @@
 """``svmcts igt``: run IGT's tests in guests with emulated GPUs and report what passed.
 
 Results are appended to a stream in the output directory, subtest by subtest. With --resume a run goes on where an
-earlier one was; without it, it begins anew. The exit status is 1 if a result is not explained (guest/igt/reasons.py).
+earlier one was; without it, it begins from the start.
 """
 
 from __future__ import annotations
@@ -22,12 +22,16 @@ from guest.options import DEFAULT_KERNEL
 from guest.run import Prepared
 
 REPORT = "igt.md"
+STATUS = "exit status: 0 every result is explained (guest/igt/reasons.py), 1 one is not, 2 no answer"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     made = argparse.ArgumentParser(
-        prog="svmcts igt", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="svmcts igt",
+        description=__doc__,
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = made.add_argument
     add("--kernel", default=DEFAULT_KERNEL, metavar="KERNEL", help="as for svmcts guest (%(default)s)")

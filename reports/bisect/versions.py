@@ -24,7 +24,6 @@ Searches Debian's kernels for the one that broke a test, or made it work; each s
 good kernel is older or newer than the bad one says which of the two. The bad kernel shows the failure that is searched
 for, and how often it comes: a kernel that fails otherwise is stepped around, and one is good only after as many passes
 in a row as a failure of that rate needs. Stopped and called again it goes on where it was.
-Exit status: 0 found, 1 found but for kernels that cannot tell, 2 no answer.
 """
 REPORT = "report.md"
 
@@ -32,7 +31,10 @@ REPORT = "report.md"
 def main(arguments: list[str]) -> int:
     """Exit status: 0 found, 1 found but for kernels that cannot tell, 2 no answer."""
     parser = argparse.ArgumentParser(
-        "svmcts bisect", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        "svmcts bisect",
+        description=DESCRIPTION,
+        epilog="exit status: 0 found, 1 found but for kernels that cannot tell, 2 no answer",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--good", required=True, metavar="KERNEL", help="a version on which the test passes")
     parser.add_argument("--bad", required=True, metavar="KERNEL", help="a version on which it fails")

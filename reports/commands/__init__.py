@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
 """The commands of svmcts that read results: one module each, with ``main(arguments) -> exit status``.
 
-Exit statuses: 0 nothing to object to, 1 something is worse or refused, 2 no answer.
+They raise ``NoAnswerError`` for what cannot be read; common.answers makes an exit status of it.
 """

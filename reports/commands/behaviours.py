@@ -9,7 +9,8 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
-from reports.commands.inputs import RUN, UnreadableError, answered, run_at
+from common.answers import NoAnswerError
+from reports.commands.inputs import RUN, run_at
 from reports.ledger import Behaviour, Ledger
 from reports.looks import look
 from reports.marks import marks
@@ -22,11 +23,12 @@ Lists the behaviours of the ledger: id, kind, title, and the tests that prove ea
 the verdict of each environment too. A single id shows everything that the ledger has of it.
 """
 WIDTH = 100
+STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cannot be read"
 
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 listed, 2 nothing matches or something cannot be read."""
-    parser = argparse.ArgumentParser("svmcts behaviours", description=DESCRIPTION)
+    parser = argparse.ArgumentParser("svmcts behaviours", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="ids to list, as 'bind.cam.*'")
     parser.add_argument(
         "--untested", action="store_true", help="only those that no test proves; with results, did not judge"
@@ -35,25 +37,19 @@ def main(arguments: list[str]) -> int:
         "--results", metavar="RUN", action="append", default=[], help=f"{RUN}; may be repeated"
     )
     options = parser.parse_args(arguments)
-
-    def work() -> int:
-        ledger = Ledger.load()
-        chosen = ledger.matching(options.glob)
-        if not chosen:
-            near = difflib.get_close_matches(options.glob, list(ledger), n=3)
-            hint = f": did you mean {' or '.join(near)}?" if near else ""
-            raise UnreadableError(f"no behaviour is called {options.glob}{hint}")
-        tests = _tests()
-        verdicts = (
-            matrix(merge(run_at(text) for text in options.results), ledger) if options.results else None
-        )
-        rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
-        if options.untested:
-            chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
-        print("\n".join(_listing(chosen, tests, ledger, verdicts, rows)))
-        return 0
-
-    return answered("behaviours", work)
+    ledger = Ledger.load()
+    chosen = ledger.matching(options.glob)
+    if not chosen:
+        near = difflib.get_close_matches(options.glob, list(ledger), n=3)
+        hint = f": did you mean {' or '.join(near)}?" if near else ""
+        raise NoAnswerError(f"no behaviour is called {options.glob}{hint}")
+    tests = _tests()
+    verdicts = matrix(merge(run_at(text) for text in options.results), ledger) if options.results else None
+    rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
+    if options.untested:
+        chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
+    print("\n".join(_listing(chosen, tests, ledger, verdicts, rows)))
+    return 0
 
 
 def _tests() -> dict[str, list[str]]:

@@ -6,23 +6,25 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 
-from reports.commands.inputs import RUN, answered, run_at
+from reports.commands.inputs import RUN, run_at
 from reports.compare import Change, Comparison, Kind, compare
 from reports.stream import Outcome, Run, environments_of, label
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
 kernel series; tests that were renamed by what they prove.
-Exit status: 0 nothing got worse, 1 something did (newly failing, newly untested, or an environment is missing), 2 no
-answer.
 """
 LISTED = 3
 """Tests that are named of a group that changed alike."""
+STATUS = (
+    "exit status: 0 nothing got worse; 1 something did: newly failing, newly untested, or an environment is missing; "
+    "2 no answer"
+)
 
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 nothing got worse, 1 something did, 2 no answer."""
-    parser = argparse.ArgumentParser("svmcts compare", description=DESCRIPTION)
+    parser = argparse.ArgumentParser("svmcts compare", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("base", metavar="BASE", help=RUN)
     parser.add_argument("new", metavar="NEW", help="the same, of the newer run")
     parser.add_argument(
@@ -33,14 +35,10 @@ def main(arguments: list[str]) -> int:
         help="earlier runs, oldest first: a test that passed and failed by turns is flaky, not newly failing",
     )
     options = parser.parse_args(arguments)
-
-    def work() -> int:
-        base, new = run_at(options.base), run_at(options.new)
-        comparison = compare(base, new, [run_at(text) for text in options.history])
-        print("\n".join(text(base, new, comparison)))
-        return int(comparison.worse)
-
-    return answered("compare", work)
+    base, new = run_at(options.base), run_at(options.new)
+    comparison = compare(base, new, [run_at(text) for text in options.history])
+    print("\n".join(text(base, new, comparison)))
+    return int(comparison.worse)
 
 
 def text(base: Run, new: Run, comparison: Comparison) -> list[str]:

@@ -7,7 +7,8 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from reports.commands.inputs import RUN, UnreadableError, answered, run_at, today, waivers_at
+from common.answers import NoAnswerError
+from reports.commands.inputs import RUN, run_at, today, waivers_at
 from reports.gate import Requirement, Verdict, judge
 from reports.stream import Outcome, Run
 
@@ -15,10 +16,10 @@ DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
 expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
 missing and a test that no longer judges. Each refusal says which line of which file, and what to do.
-Exit status: 0 accepted, 1 refused, 2 no answer.
 """
 SOON = 14
 """Days before a waiver's last one in which it is mentioned."""
+STATUS = "exit status: 0 accepted, 1 refused, 2 no answer"
 
 
 def _requirement(text: str) -> Requirement:
@@ -30,7 +31,7 @@ def _requirement(text: str) -> Requirement:
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 accepted, 1 refused, 2 no answer."""
-    parser = argparse.ArgumentParser("svmcts gate", description=DESCRIPTION)
+    parser = argparse.ArgumentParser("svmcts gate", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument("run", metavar="RUN", help=RUN)
     parser.add_argument("--baseline", metavar="RUN", help="a run that was accepted")
     parser.add_argument(
@@ -46,27 +47,23 @@ def main(arguments: list[str]) -> int:
         "may be repeated",
     )
     options = parser.parse_args(arguments)
-
-    def work() -> int:
-        verdict = judge(
-            run_at(options.run),
-            baseline=_baseline_at(options.baseline) if options.baseline else None,
-            waivers=waivers_at(options.waivers),
-            require=options.require,
-            today=today(),
-        )
-        print("\n".join(text(verdict)))
-        return int(bool(verdict.refusals))
-
-    return answered("gate", work)
+    verdict = judge(
+        run_at(options.run),
+        baseline=_baseline_at(options.baseline) if options.baseline else None,
+        waivers=waivers_at(options.waivers),
+        require=options.require,
+        today=today(),
+    )
+    print("\n".join(text(verdict)))
+    return int(bool(verdict.refusals))
 
 
 def _baseline_at(text: str) -> Run:
-    """Read a baseline; raises UnreadableError for one that is not whole: with less of it less would be missed."""
+    """Read a baseline; raises NoAnswerError for one that is not whole: with less of it less would be missed."""
     run = run_at(text)
     problem = next(iter(run.problems), None if run.results else "no result of any test")
     if problem:
-        raise UnreadableError(f"{run.path} is no baseline: {problem}; take a run that was accepted, or none")
+        raise NoAnswerError(f"{run.path} is no baseline: {problem}; take a run that was accepted, or none")
     return run
 
 

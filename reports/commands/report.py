@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reports.commands.inputs import RUN, answered, run_at, waivers_at
+from reports.commands.inputs import RUN, run_at, waivers_at
 from reports.ledger import Ledger
 from reports.merge import merge, named, split_name
 from reports.stream import Run
@@ -16,11 +16,12 @@ DESCRIPTION = """\
 Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; one that
 several runs have is that of the newest, and the others are its history.
 """
+STATUS = "exit status: 0 written, 2 something cannot be read or written"
 
 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 written, 2 something cannot be read."""
-    parser = argparse.ArgumentParser("svmcts report", description=DESCRIPTION)
+    parser = argparse.ArgumentParser("svmcts report", description=DESCRIPTION, epilog=STATUS)
     parser.add_argument(
         "runs",
         metavar="RUN",
@@ -33,16 +34,12 @@ def main(arguments: list[str]) -> int:
         "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted (svmcts gate)"
     )
     options = parser.parse_args(arguments)
-
-    def work() -> int:
-        runs = [_run(text) for text in options.runs]
-        baseline = _run(options.baseline) if options.baseline else None
-        report = merge(runs, baseline, waivers_at(options.waivers))
-        for path in write_report(report, options.output, Ledger.load()):
-            print(path)
-        return 0
-
-    return answered("report", work)
+    runs = [_run(text) for text in options.runs]
+    baseline = _run(options.baseline) if options.baseline else None
+    report = merge(runs, baseline, waivers_at(options.waivers))
+    for path in write_report(report, options.output, Ledger.load()):
+        print(path)
+    return 0
 
 
 def _run(text: str) -> Run:

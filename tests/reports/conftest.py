@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
 """A ledger that does not change when the real one does."""
 
+from collections.abc import Callable
+
 import pytest
 
+from common.answers import status_of
 from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
 
 
@@ -24,6 +27,12 @@ def entry(
         reason=reason,
         landed_as=None,
     )
+
+
+def called(main: Callable[[list[str]], int], *arguments: object) -> int:
+    """The exit status of a command, as ``svmcts`` calls it."""
+    name = main.__module__.rpartition(".")[2]
+    return status_of(f"svmcts {name}", lambda: main([str(argument) for argument in arguments]))
 
 
 @pytest.fixture

@@ -9,13 +9,14 @@ from reports.commands.behaviours import main
 from reports.ledger import Ledger
 from reports.marks import marks
 from tests.reports import golden_runs
+from tests.reports.conftest import called
 
 LEDGER = Ledger.load()
 TESTED = {mark.identifier for mark in marks()}
 
 
 def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
-    assert main([*arguments]) == 0
+    assert called(main, *arguments) == 0
     return capsys.readouterr().out
 
 
@@ -55,7 +56,7 @@ def test_results_are_told_for_each_environment(capsys: pytest.CaptureFixture[str
 
 
 def test_a_name_that_nothing_has_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["gc.asinc"]) == 2
+    assert called(main, "gc.asinc") == 2
     assert (
         capsys.readouterr().err
         == "svmcts behaviours: no behaviour is called gc.asinc: did you mean gc.async?\n"

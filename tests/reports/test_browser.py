@@ -9,6 +9,7 @@ import pytest
 from reports.commands import report as command
 from tests.reports import golden_runs, streams
 from tests.reports.browser import CHROMIUM, DRIVER, MISSING, Browser, browser
+from tests.reports.conftest import called
 from tests.reports.golden_runs import WAIVER
 from tests.reports.test_page import HOSTILE
 
@@ -35,7 +36,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
         str(folder / "out"),
     ]
     arguments += ["--baseline", str(runs["good"]), "--waivers", str(folder / "waivers.toml")]
-    assert command.main(arguments) == 0
+    assert called(command.main, *arguments) == 0
     return folder / "out" / "index.html"
 
 

@@ -11,6 +11,7 @@ from reports.compare import Comparison, Kind, compare
 from reports.pairing import pair_environments, pair_tests
 from reports.stream import Environment, Outcome, Result, normalised, read
 from tests.reports import golden_runs, streams
+from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LARGE, LNL, MIRROR, SMALL, STORE
 
 
@@ -211,21 +212,21 @@ def test_the_command_says_what_changed_and_its_status_is_for_scripts(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     good, failing = (str(golden_runs.write(name, tmp_path).parent) for name in ("good", "failing"))
-    assert main([good, good]) == 0
+    assert called(main, good, good) == 0
     assert "unchanged: 9 PASS, 1 NOT-CLAIMED" in capsys.readouterr().out
-    assert main([good, failing]) == 1
+    assert called(main, good, failing) == 1
     said = capsys.readouterr().out
     assert "newly failing: 5" in said
     assert f"PASS -> FAIL  {MIRROR}  (mock/lnl, mock/bmg)" in said
     assert f"again: pytest --platform bmg --seed 20831 '{STORE}'" in said
-    assert main([failing, good]) == 0
+    assert called(main, failing, good) == 0
     assert "fixed: 5" in capsys.readouterr().out
 
 
 def test_the_command_folds_what_is_untested_for_one_reason(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(golden_runs.write(name, tmp_path)) for name in ("good", "interrupted")]) == 1
+    assert called(main, *(str(golden_runs.write(name, tmp_path)) for name in ("good", "interrupted"))) == 1
     assert "NOTRUN NOTRUN the run ended before this test (mock/bmg 2)" in capsys.readouterr().out
 
 
@@ -234,7 +235,7 @@ def test_a_run_that_is_not_there_is_no_answer(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: str
 ) -> None:
     good = str(golden_runs.write("good", tmp_path))
-    assert main([str(tmp_path / wrong), good]) == 2
+    assert called(main, str(tmp_path / wrong), good) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("svmcts compare: ")
     assert "no such file: name a results.jsonl" in line
@@ -250,7 +251,7 @@ def test_what_failed_alike_with_several_parameters_is_one_entry(
         for number, test in enumerate(tests[:2])
     ]
     new = run(tmp_path, "new", *failing, streams.result(tests[2], "FAIL", message="something else"))
-    assert main([str(base), str(new)]) == 1
+    assert called(main, str(base), str(new)) == 1
     said = capsys.readouterr().out
     assert "newly failing: 3" in said
     assert "PASS -> FAIL  suites/gc/test_g.py::test_x [4K] [64K]  (mock/bmg)" in said

@@ -29,6 +29,7 @@ from reports.merge import Report, merge
 from reports.stream import Outcome, Result, read
 from reports.waivers import load
 from tests.reports import golden_runs, streams
+from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LNL, MIRROR, STORE, WAIVER
 from tests.reports.test_page import HOSTILE
 
@@ -305,8 +306,14 @@ def test_the_command_writes_everything_of_any_number_of_runs(
     paths = [str(golden_runs.write(name, tmp_path)) for name in ("good", "failing")]
     out = tmp_path / "out"
     assert (
-        command.main(
-            [f"lab-a={paths[0]}", f"lab-b={paths[1]}", "-o", str(out), "--baseline", f"lab-a={paths[0]}"]
+        called(
+            command.main,
+            f"lab-a={paths[0]}",
+            f"lab-b={paths[1]}",
+            "-o",
+            str(out),
+            "--baseline",
+            f"lab-a={paths[0]}",
         )
         == 0
     )
@@ -321,7 +328,7 @@ def test_the_command_writes_everything_of_any_number_of_runs(
 
 
 def test_the_command_says_what_it_cannot_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main([str(tmp_path / "nowhere"), "-o", str(tmp_path)]) == 2
+    assert called(command.main, str(tmp_path / "nowhere"), "-o", str(tmp_path)) == 2
     assert "no such file" in capsys.readouterr().err
 
 

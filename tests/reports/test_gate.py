@@ -13,6 +13,7 @@ from reports.gate import Requirement, Verdict, judge
 from reports.stream import Outcome, read
 from reports.waivers import WaiverError, load
 from tests.reports import golden_runs, streams
+from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, COLLECT, EXPIRED, LNL, MIRROR, STORE, WAIVER
 
 TODAY = datetime.date(2026, 11, 21)
@@ -204,7 +205,7 @@ def test_a_file_of_waivers_that_is_wrong_says_in_which_line(
         load(path)
     assert str(error.value).startswith(f"{path}{where}")
     assert why in str(error.value)
-    assert command.main([str(golden_runs.write("good", tmp_path)), "--waivers", str(path)]) == 2
+    assert called(command.main, str(golden_runs.write("good", tmp_path)), "--waivers", str(path)) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
@@ -256,7 +257,7 @@ def test_the_command_ends_with_the_verdict_and_a_status(
     runs = {name: str(golden_runs.write(name, tmp_path)) for name in golden_runs.RUNS}
 
     def last(*arguments: Any) -> tuple[int, str]:
-        status = command.main([*arguments])
+        status = called(command.main, *arguments)
         return status, capsys.readouterr().out.splitlines()[-1]
 
     assert last(runs["good"]) == (0, f"{runs['good']}: accepted (9 PASS, 1 NOT-CLAIMED)")

@@ -101,7 +101,7 @@ def test_platforms() -> None:
     done = svmcts("mock", "--platform", "bmg2", "--", "ls", "/dev/dri")
     assert done.stdout.split() == ["card0", "card1", "renderD128", "renderD129"]
     done = svmcts("mock", "--platform", "nothing", "--", "ls")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert re.fullmatch(r"svmcts mock: no mock: no platform 'nothing': there are .*\n", done.stderr)
 
 
@@ -114,6 +114,7 @@ def test_exit_status() -> None:
         127,
         "svmcts mock: /no/such/program: No such file or directory\n",
     )
+    assert svmcts("mock", "--", "/etc/passwd").returncode == 126
     assert svmcts("mock").returncode == 2
 
 

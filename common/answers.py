@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: MIT
+"""How every command of svmcts ends: 0 yes, 1 no, 2 no answer.
+
+What nobody expected is no answer either: an exception, a closed pipe, a full disk, a missing right. It is one line on
+standard error and status 2, so that no accident reads as a verdict.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import TextIO
+
+from common.text import one_line
+
+YES, NO, NO_ANSWER = 0, 1, 2
+INTERRUPTED = 130
+"""As a shell has it for SIGINT."""
+
+
+class NoAnswerError(Exception):
+    """One line: why there is no answer, and what to do."""
+
+
+def status_of(command: str, work: Callable[[], int], *, trouble: int = NO_ANSWER, debug: bool = False) -> int:
+    """The exit status of a command that does ``work``; ``trouble`` if it comes to no answer.
+
+    ``command`` begins the line that says why. ``debug`` adds the traceback. What was printed has been written when
+    this returns.
+    """
+    why = ""
+    out = _Output(sys.stdout, 1)
+    try:
+        with out:
+            status = work()
+    except SystemExit as end:  # of argparse
+        status = end.code if isinstance(end.code, int) else YES if end.code is None else NO_ANSWER
+        why = end.code if isinstance(end.code, str) else ""
+    except KeyboardInterrupt:
+        status, why = INTERRUPTED, "interrupted"
+    except NoAnswerError as error:
+        status, why = NO_ANSWER, str(error)
+    except Exception as error:
+        status, why = NO_ANSWER, _unexpected(error)
+        if debug:
+            why += "\n" + traceback.format_exc()
+    if lost := out.finish():
+        status, why = NO_ANSWER, f"standard output: {lost}: not all of the answer is written"
+    if why:
+        line, _, rest = why.partition("\n")
+        with contextlib.suppress(OSError, ValueError):
+            print(rest, end="", file=sys.stderr)
+            print(f"{command}: {one_line(line)}", file=sys.stderr)
+    _Output(sys.stderr, 2).finish()
+    return trouble if status == NO_ANSWER else status
+
+
+def _unexpected(error: Exception) -> str:
+    """A line for what nobody expected."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return one_line(f"{type(error).__name__}: {error}").removesuffix(":") + " (svmcts --debug shows where)"
+
+
+class _Output:
+    """A standard stream, and what could not be written to it, also where argparse passes over that."""
+
+    def __init__(self, stream: TextIO | None, descriptor: int) -> None:
+        self._stream = stream
+        self._descriptor = descriptor
+        self._lost = ""
+
+    def __enter__(self) -> None:
+        if self._stream is not None:
+            self._stream.write = self._write  # type: ignore[method-assign]
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            del self._stream.write
+
+    def _write(self, text: str) -> int:
+        assert self._stream is not None
+        try:
+            return type(self._stream).write(self._stream, text)
+        except OSError as error:
+            self._lost = error.strerror or str(error)
+            raise
+
+    def finish(self) -> str:
+        """Write the rest; why not all of it is written, if it is not.
+
+        What is left then goes nowhere, or Python would try again at its end, and that would be the exit status.
+        """
+        try:
+            if self._stream is not None:
+                self._stream.flush()
+        except (OSError, ValueError) as error:
+            self._lost = getattr(error, "strerror", None) or str(error)
+        if self._lost:
+            with contextlib.suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), self._descriptor)
+        return self._lost
