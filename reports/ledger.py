@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,15 @@ _SOURCE = re.compile(
     r"(drivers|include|Documentation|arch|kernel|lib|mm)/\S+:\S.*"
     r"|Documentation/\S+|seed \d{3} \S.*|stable patch \".+\""
 )
+DOCUMENT = re.compile(
+    r"(?P<file>(?:include|Documentation|drivers|mm)/[\w./-]+\.(?:h|c|rst)):(?P<line>[1-9]\d*)"
+)
+_AGREEMENT = re.compile(
+    r"seed \d{3} (?:cover letter|patch \d+|review)(?: .+)?"
+    r"|(?:commit [0-9a-f]{8,40}|stable patch|posting|bug report): \S.*"
+)
 _REQUIRED = {"id", "title", "kind", "statement", "sources", "since"}
-_OPTIONAL = {"reason", "history", "observable", "needs", "landed_as"}
+_OPTIONAL = {"reason", "history", "observable", "needs", "landed_as", "promise", "promised_by"}
 
 # The C loader reads the whole ledger in about 30 ms; the Python one is for builds of PyYAML without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -38,6 +45,22 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 class LedgerError(NoAnswerError, ValueError):
     """The ledger is not well-formed; the message names file, entry and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a behaviour is promised: a sentence of a document, or a posting."""
+
+    at: str
+    """``file:line`` as of 7.3, or the posting or commit by its title."""
+    words: str | None = None
+    """How the sentence begins; always given for a document, never for a posting."""
+
+    @property
+    def document(self) -> tuple[str, int] | None:
+        """File and line, if this is a sentence of a document."""
+        found = DOCUMENT.fullmatch(self.at)
+        return (found["file"], int(found["line"])) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +83,10 @@ class Behaviour:
     """Why no program can see it; only, and always, for ``model-only``."""
     landed_as: str | None
     """How the landed code differs from the series that announced it."""
+    promise: str | None = None
+    """``promised``, ``agreed`` or ``driver``; None until somebody has read the entry against the source."""
+    promised_by: tuple[Place, ...] = ()
+    """The sentences and postings that promise it; none for ``driver``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +106,7 @@ class Vocabulary:
     kinds: Mapping[str, str]
     needs: Mapping[str, str]
     observable: Mapping[str, str]
+    promises: Mapping[str, str] = field(default_factory=dict)
 
 
 class Ledger(Mapping[str, Behaviour]):
@@ -165,7 +193,9 @@ def _vocabulary(directory: Path) -> Vocabulary:
     try:
         return Vocabulary(**{key: {str(word): str(text) for word, text in data[key].items()} for key in data})
     except (TypeError, AttributeError):
-        raise LedgerError(f"{path}: has to map areas, kinds, needs and observable to words") from None
+        raise LedgerError(
+            f"{path}: has to map areas, kinds, promises, needs and observable to words"
+        ) from None
 
 
 def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
@@ -176,12 +206,12 @@ def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
         raise LedgerError(f"{where}: lacks {', '.join(sorted(missing))}")
     if unknown := entry.keys() - _REQUIRED - _OPTIONAL:
         raise LedgerError(f"{where}: {', '.join(sorted(unknown))} is not a field of an entry")
-    for field in ("id", "title", "kind", "statement", "since", "reason", "history", "landed_as"):
-        if field in entry and not (isinstance(entry[field], str) and entry[field].strip()):
-            raise LedgerError(f"{where}: {field} has to be text (quote versions: '6.15')")
-    for field in ("sources", "observable", "needs"):
-        if not all(isinstance(item, str) for item in entry.get(field, [])):
-            raise LedgerError(f"{where}: {field} has to be a list of words")
+    for name in ("id", "title", "kind", "statement", "since", "reason", "history", "landed_as", "promise"):
+        if name in entry and not (isinstance(entry[name], str) and entry[name].strip()):
+            raise LedgerError(f"{where}: {name} has to be text (quote versions: '6.15')")
+    for name in ("sources", "observable", "needs"):
+        if not all(isinstance(item, str) for item in entry.get(name, [])):
+            raise LedgerError(f"{where}: {name} has to be a list of words")
     _check_words(where, entry, vocabulary)
     return Behaviour(
         id=entry["id"],
@@ -196,7 +226,47 @@ def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
         needs=tuple(entry.get("needs", [])),
         reason=entry.get("reason"),
         landed_as=entry.get("landed_as"),
+        promise=entry.get("promise"),
+        promised_by=_promised_by(where, entry, vocabulary),
     )
+
+
+def _promised_by(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> tuple[Place, ...]:
+    """The places that promise an entry, which have to be of the kind that its ``promise`` says."""
+    promise = entry.get("promise")
+    if promise is not None and promise not in vocabulary.promises:
+        raise LedgerError(f"{where}: promise {promise!r} is not one of {', '.join(vocabulary.promises)}")
+    given = entry.get("promised_by", [])
+    if not isinstance(given, list):
+        raise LedgerError(f"{where}: promised_by has to be a list of places")
+    places = tuple(_place(where, place) for place in given)
+    strongest = None if promise is None and not places else _strongest(places)
+    if promise != strongest:
+        raise LedgerError(f"{where}: promise is {promise}, but its promised_by make it {strongest}")
+    return places
+
+
+def _strongest(places: Iterable[Place]) -> str:
+    kinds = {"promised" if place.document else "agreed" for place in places}
+    return max(kinds, default="driver")
+
+
+def _place(where: str, given: Any) -> Place:
+    if not isinstance(given, dict) or not {"at"} <= given.keys() <= {"at", "words"}:
+        raise LedgerError(f"{where}: a place of promised_by has at, and words if it is a document: {given!r}")
+    if not all(isinstance(text, str) and text.strip() for text in given.values()):
+        raise LedgerError(f"{where}: at and words of promised_by have to be text: {given!r}")
+    place = Place(given["at"], given.get("words"))
+    if place.document is None and not _AGREEMENT.fullmatch(place.at):
+        raise LedgerError(
+            f"{where}: {place.at!r} has to be file:line of a document, seed NNN patch NN, commit ID: title, "
+            "stable patch: title, posting: title or bug report: title"
+        )
+    if (place.document is None) != (place.words is None):
+        raise LedgerError(
+            f"{where}: {place.at}: the first words are quoted of a document, and of nothing else"
+        )
+    return place
 
 
 def _check_words(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> None:
@@ -204,10 +274,10 @@ def _check_words(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> N
         raise LedgerError(f"{where}: an id is lower-case words joined by dots, as bind.cam.map-only")
     if entry["kind"] not in vocabulary.kinds:
         raise LedgerError(f"{where}: kind {entry['kind']!r} is not one of {', '.join(vocabulary.kinds)}")
-    for field, words in (("needs", vocabulary.needs), ("observable", vocabulary.observable)):
-        for word in entry.get(field, []):
+    for name, words in (("needs", vocabulary.needs), ("observable", vocabulary.observable)):
+        for word in entry.get(name, []):
             if word not in words:
-                raise LedgerError(f"{where}: {field} {word!r} is not in vocabulary.yaml")
+                raise LedgerError(f"{where}: {name} {word!r} is not in vocabulary.yaml")
     if not _SINCE.fullmatch(entry["since"]):
         raise LedgerError(f"{where}: since {entry['since']!r} has to be a version ('6.15')")
     if not entry["sources"]:

@@ -19,9 +19,12 @@ from reports.stream import Outcome
 from reports.verdict import Matrix, Row, matrix
 
 DESCRIPTION = """\
-Lists the behaviours of the ledger: id, kind, title, and the tests that prove each, or why there is none. With results,
-the verdict of each environment too. A single id shows everything that the ledger has of it.
+Lists the behaviours of the ledger: id, kind, who promises it, title, and the tests that prove each, or why there is
+none. With results, the verdict of each environment too. A single id shows everything that the ledger has of it.
+--summary counts them by who promises them: documents (promised), postings and commits (agreed) or the code alone
+(driver).
 """
+UNREAD = "unread"
 WIDTH = 100
 STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cannot be read"
 
@@ -32,6 +35,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="ids to list, as 'bind.cam.*'")
     parser.add_argument(
         "--untested", action="store_true", help="only those that no test proves; with results, did not judge"
+    )
+    parser.add_argument(
+        "--summary",
+        action="store_true",
+        help="count by area and promise; with results, passed / claimed / all of each environment too",
     )
     parser.add_argument(
         "--results", metavar="RUN", action="append", default=[], help=f"{RUN}; may be repeated"
@@ -48,7 +56,12 @@ def main(arguments: list[str]) -> int:
     rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
     if options.untested:
         chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
-    print("\n".join(_listing(chosen, tests, ledger, verdicts, rows)))
+    lines = (
+        _summary(chosen, ledger, verdicts, rows)
+        if options.summary
+        else _listing(chosen, tests, ledger, verdicts, rows)
+    )
+    print("\n".join(lines))
     return 0
 
 
@@ -75,7 +88,7 @@ def _listing(
     rows: dict[str, Row],
 ) -> Iterable[str]:
     for behaviour in chosen:
-        yield f"{behaviour.id}  [{behaviour.kind}]  {behaviour.title}"
+        yield f"{behaviour.id}  [{behaviour.kind}, {_promise(behaviour)}]  {behaviour.title}"
         if len(chosen) == 1:
             yield from _details(behaviour)
         yield from (f"    {test}" for test in tests.get(behaviour.id, ()))
@@ -95,6 +108,41 @@ def _details(behaviour: Behaviour) -> Iterable[str]:
         f", needs {', '.join(behaviour.needs)}" if behaviour.needs else ""
     )
     yield from (f"    {source}" for source in behaviour.sources)
+    for place in behaviour.promised_by:
+        yield from _wrapped(f"promised by {place.at}" + (f': "{place.words} ..."' if place.words else ""))
+
+
+def _promise(behaviour: Behaviour) -> str:
+    return behaviour.promise or UNREAD
+
+
+def _summary(
+    chosen: list[Behaviour], ledger: Ledger, verdicts: Matrix | None, rows: dict[str, Row]
+) -> Iterable[str]:
+    """A line for each area and one for all; then, for each environment, one for each promise."""
+    columns = [
+        word for word in (*ledger.vocabulary.promises, UNREAD) if any(_promise(b) == word for b in chosen)
+    ]
+    areas = {area: [b for b in chosen if b.area == area] for area in ledger.vocabulary.areas}
+    width = max(map(len, (*areas, "all areas")))
+    yield " ".join([" " * width, *(f"{word:>8}" for word in columns), "     all"])
+    for area, entries in [*areas.items(), ("all areas", chosen)]:
+        if entries:
+            counts = Counter(map(_promise, entries))
+            numbers = [*(counts[word] for word in columns), len(entries)]
+            yield " ".join([f"{area:{width}}", *(f"{number:8}" for number in numbers)])
+    for column, environment in enumerate(verdicts.environments if verdicts else ()):
+        yield ""
+        yield f"{environment.name}: passed / claimed / all"
+        for word in (*columns, None):
+            outcomes = [
+                rows[b.id].cells[column].outcome
+                for b in chosen
+                if b.id in rows and word in (None, _promise(b)) and rows[b.id].cells[column].outcome
+            ]
+            counted = Counter(outcomes)
+            claimed = len(outcomes) - counted[Outcome.NOT_CLAIMED]
+            yield f"  {word or 'together':8}  {counted[Outcome.PASS]} / {claimed} / {len(outcomes)}"
 
 
 def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:

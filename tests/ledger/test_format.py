@@ -20,6 +20,8 @@ ENTRY: dict[str, Any] = {
     "since": "6.15",
     "observable": ["errno"],
 }
+LINE = {"at": "include/uapi/drm/xe_drm.h:1054", "words": "This"}
+PATCH = {"at": "seed 002 patch 06"}
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,10 @@ def test_it_has_all_documented_behaviours(ledger: Ledger) -> None:
 
 
 def test_every_word_of_the_vocabulary_is_used(ledger: Ledger) -> None:
-    used = {
+    used: dict[str, Counter[str | None]] = {
         "areas": Counter(b.area for b in ledger.values()),
         "kinds": Counter(b.kind for b in ledger.values()),
+        "promises": Counter(b.promise for b in ledger.values()),
         "needs": Counter(need for b in ledger.values() for need in b.needs),
         "observable": Counter(way for b in ledger.values() for way in b.observable),
     }
@@ -60,7 +63,7 @@ def test_titles_are_one_line_and_unique_in_their_area(ledger: Ledger) -> None:
 
 
 def test_files_say_nothing_about_this_machine(ledger: Ledger) -> None:
-    for path in DIRECTORY.iterdir():
+    for path in filter(Path.is_file, DIRECTORY.rglob("*")):
         text = path.read_text(encoding="utf-8")
         assert "/tmp/" not in text, path
         assert "/work/" not in text, path
@@ -78,6 +81,25 @@ def broken(tmp_path: Path, area: str, change: dict[str, Any]) -> Path:
 
 def test_a_well_formed_entry_is_read(tmp_path: Path) -> None:
     assert Ledger.load(broken(tmp_path, "query", {}))["query.new-one"].area == "query"
+
+
+@pytest.mark.parametrize(
+    ("promise", "places"),
+    [
+        (None, []),
+        ("driver", []),
+        ("agreed", [PATCH, {"at": "commit 1df530e194f3: drm/xe: a title"}]),
+        ("promised", [LINE, PATCH]),
+    ],
+)
+def test_who_promises_it_is_read(tmp_path: Path, promise: str | None, places: list[dict[str, str]]) -> None:
+    change = {"promise": promise, "promised_by": places or None}
+    read = Ledger.load(broken(tmp_path, "query", change))["query.new-one"]
+    assert read.promise == promise
+    assert [place.at for place in read.promised_by] == [place["at"] for place in places]
+    assert [place.document for place in read.promised_by if place.words] == [
+        ("include/uapi/drm/xe_drm.h", 1054) for place in places if place is LINE
+    ]
 
 
 @pytest.mark.parametrize(
@@ -99,6 +121,27 @@ def test_a_well_formed_entry_is_read(tmp_path: Path) -> None:
         ({"sources": ["/home/me/linux/drivers/gpu/drm/xe/xe_vm.c:f"]}, "has to be file:function"),
         ({"kind": "model-only"}, "model-only, and nothing else, has a reason"),
         ({"reason": "because"}, "model-only, and nothing else, has a reason"),
+        ({"promise": "hoped"}, "promise 'hoped' is not one of promised, agreed, driver"),
+        ({"promise": "promised"}, "promise is promised, but its promised_by make it driver"),
+        (
+            {"promise": "agreed", "promised_by": [LINE]},
+            "promise is agreed, but its promised_by make it promised",
+        ),
+        (
+            {"promise": "driver", "promised_by": [PATCH]},
+            "promise is driver, but its promised_by make it agreed",
+        ),
+        ({"promised_by": [PATCH]}, "promise is None, but its promised_by make it agreed"),
+        ({"promise": "agreed", "promised_by": "seed 002 patch 06"}, "has to be a list of places"),
+        ({"promise": "agreed", "promised_by": ["seed 002 patch 06"]}, "a place of promised_by has at"),
+        (
+            {"promise": "agreed", "promised_by": [{"at": "seed 2"}]},
+            "'seed 2' has to be file:line of a document",
+        ),
+        ({"promise": "promised", "promised_by": [{"at": LINE["at"]}]}, "the first words are quoted"),
+        ({"promise": "agreed", "promised_by": [{**PATCH, "words": "It"}]}, "the first words are quoted"),
+        ({"promise": "agreed", "promised_by": [{**PATCH, "line": 1}]}, "a place of promised_by has at"),
+        ({"promise": "promised", "promised_by": [{**LINE, "words": " "}]}, "have to be text"),
     ],
 )
 def test_a_broken_entry_is_refused(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:

@@ -76,3 +76,27 @@ def test_a_mark_knows_its_test(tmp_path: Path) -> None:
         "a.2": "suites/test_a.py::TestY::test_y",
         "a.3": "suites/test_a.py:6",
     }
+
+
+def test_a_summary_counts_each_area_by_promise(capsys: pytest.CaptureFixture[str]) -> None:
+    head, *lines = said(capsys, "--summary").splitlines()
+    columns = [word for word in head.split() if word != "all"]
+    numbers = {line.split()[0]: [int(word) for word in line.split()[-len(columns) - 1 :]] for line in lines}
+    assert list(numbers) == [*LEDGER.vocabulary.areas, "all"]
+    for area, counted in numbers.items():
+        entries = [b for b in LEDGER.values() if area in ("all", b.area)]
+        each = [sum((b.promise or "unread") == word for b in entries) for word in columns]
+        assert counted == [*each, len(entries)]
+
+
+def test_a_summary_has_the_score_of_each_promise(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = str(golden_runs.write("failing", tmp_path))
+    lines = said(capsys, "gc.async", "--summary", "--results", path).splitlines()
+    promise = LEDGER["gc.async"].promise or "unread"
+    scores = {
+        lines[at].partition(":")[0]: [line.split(maxsplit=1) for line in lines[at + 1 : at + 3]]
+        for at, line in enumerate(lines)
+        if line.endswith(": passed / claimed / all")
+    }
+    assert scores["mock/bmg"] == [[promise, "1 / 1 / 1"], ["together", "1 / 1 / 1"]]
+    assert scores["mock/lnl"] == [[promise, "0 / 0 / 1"], ["together", "0 / 0 / 1"]]
