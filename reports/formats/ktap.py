@@ -60,7 +60,8 @@ def _tests(results: Sequence[Result]) -> list[str]:
 
 def _short(result: Result) -> str:
     """The node id below the folder of the area."""
-    return result.test.removeprefix(f"suites/{result.area}/").removeprefix("suites/")
+    folder = result.area.replace("-", "_")
+    return result.test.removeprefix("suites/").removeprefix(f"{folder}/")
 
 
 def _directive(result: Result) -> str:

@@ -57,7 +57,7 @@ def shaped(number: int, direction: Direction, size: int, kind: str = "d") -> Req
 
 @acts("refusal")
 @pytest.mark.parametrize(("request_", "number", "direction", "size"), IOCTLS, ids=str)
-def test_each_command_has_its_number(
+def test_each_ioctl_has_its_number(
     device: Device, request_: Request, number: int, direction: Direction, size: int
 ) -> None:
     """Each command is known by its number: with an argument that cannot be read it gives EFAULT, not EINVAL."""
@@ -70,7 +70,7 @@ def test_each_command_has_its_number(
 @acts("refusal")
 @pytest.mark.parametrize("number", [0x10, 0x11, 0x20, 0x3F, 0x5F], ids=hex)
 @pytest.mark.parametrize("size", [0, 8, 64, 0x3FFF])
-def test_a_command_that_does_not_exist_is_refused(device: Device, number: int, size: int) -> None:
+def test_unknown_xe_ioctl_is_einval(device: Device, number: int, size: int) -> None:
     """A driver command beyond the last one gives EINVAL, and its argument is not even read."""
     with refused(errno.EINVAL):
         device.ioctl(shaped(BASE + number, WR if size else Direction.NONE, size), BAD)
@@ -79,7 +79,7 @@ def test_a_command_that_does_not_exist_is_refused(device: Device, number: int, s
 @behaviour("abi.unknown-ioctl")
 @acts("refusal")
 @pytest.mark.parametrize("kind", ["D", "e", "i", "\0", "\xff"])
-def test_an_ioctl_that_is_not_drm_is_refused(device: Device, kind: str) -> None:
+def test_non_drm_ioctl_is_enotty(device: Device, kind: str) -> None:
     """An ioctl of another type than 'd' gives ENOTTY, whatever its number is."""
     with refused(errno.ENOTTY):
         device.ioctl(shaped(BASE + xe.DRM_XE_DEVICE_QUERY, WR, 40, kind), BAD)
@@ -87,7 +87,7 @@ def test_an_ioctl_that_is_not_drm_is_refused(device: Device, kind: str) -> None:
 
 @behaviour("abi.ioctl-numbers")
 @acts("refusal")
-def test_a_command_on_a_closed_file_is_refused(device: Device) -> None:
+def test_ioctl_on_closed_fd_is_ebadf(device: Device) -> None:
     """A command on a descriptor that is no longer open gives EBADF."""
     number = device.fd
     device.close()
@@ -106,9 +106,7 @@ def test_a_command_on_a_closed_file_is_refused(device: Device) -> None:
         pytest.param(xe.DRM_XE_DEVICE_QUERY_GT_LIST, 8, 96, id="gt-list"),
     ],
 )
-def test_the_elements_of_a_reply_have_their_size(
-    device: Device, query: int, header: int, element: int
-) -> None:
+def test_query_reply_element_sizes(device: Device, query: int, header: int, element: int) -> None:
     """A reply is a header and as many elements of the documented size as it says."""
     reply = device.query(query)
     number = ctypes.c_uint32.from_buffer_copy(reply).value
@@ -119,7 +117,7 @@ def test_the_elements_of_a_reply_have_their_size(
 @behaviour("abi.struct-sizes", "madvise.query.num0-args")
 @acts("ioctl")
 @needs("range-attributes")
-def test_an_attribute_entry_has_64_bytes(plain_vm: Vm) -> None:
+def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
     """The kernel says itself that an entry of VM_QUERY_MEM_RANGE_ATTRS has 64 bytes."""
     argument = xe.drm_xe_vm_query_mem_range_attr(vm_id=plain_vm.id, start=AREA, range=BLOCK)
     plain_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, argument)
@@ -129,7 +127,7 @@ def test_an_attribute_entry_has_64_bytes(plain_vm: Vm) -> None:
 @behaviour("abi.struct-sizes", "bind.array.order")
 @acts("ioctl")
 @needs("range-attributes")
-def test_the_elements_of_arrays_are_where_the_sizes_say(plain_vm: Vm, bo, syncobj) -> None:
+def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo, syncobj) -> None:
     """Ops lie 80 bytes apart and syncs 48: of three each, written at these places by hand, all take effect."""
     made, done = bo(BLOCK), [syncobj() for _ in range(3)]
     ops, syncs = bytearray(3 * 80), bytearray(3 * 48)
@@ -155,7 +153,7 @@ def test_the_elements_of_arrays_are_where_the_sizes_say(plain_vm: Vm, bo, syncob
 @behaviour("abi.flag-values")
 @acts("ioctl", "refusal")
 @needs("page-faults", "cpu-addr-mirror")
-def test_a_mirror_is_bit_5_of_a_vm_with_bits_1_and_2(device: Device) -> None:
+def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
     """In a VM of bits 1 and 2, bit 5 maps a mirror; of the other bits only 2, NULL, needs no object either."""
     vm = Vm(device, 1 << 1 | 1 << 2)
     for bit in (0, 1, 3, 4, 7):
@@ -169,7 +167,7 @@ def test_a_mirror_is_bit_5_of_a_vm_with_bits_1_and_2(device: Device) -> None:
 @behaviour("abi.flag-values")
 @acts("ioctl", "refusal")
 @needs("page-faults", "range-attributes", "cpu-addr-mirror")
-def test_autoreset_is_bit_6_and_belongs_to_a_mirror(fault_vm: Vm) -> None:
+def test_autoreset_is_bit_6_and_needs_mirror(fault_vm: Vm) -> None:
     """Bit 6 is accepted with bit 5, a mirror, and refused without."""
     fault_vm.bind_and_wait(addr=AREA, range=BLOCK, flags=1 << 5 | 1 << 6)
     with refused(errno.EINVAL):
@@ -179,7 +177,7 @@ def test_autoreset_is_bit_6_and_belongs_to_a_mirror(fault_vm: Vm) -> None:
 @behaviour("abi.flag-values")
 @acts("ioctl")
 @pytest.mark.parametrize("bit", [0, 1, 3, 4], ids=["readonly", "immediate", "dumpable", "check-pxp"])
-def test_an_object_is_bound_with_the_flags_for_objects(plain_vm: Vm, bo, bit: int) -> None:
+def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo, bit: int) -> None:
     """READONLY, IMMEDIATE, DUMPABLE and CHECK_PXP, bits 0, 1, 3 and 4, are accepted for an ordinary object."""
     plain_vm.map(bo(BLOCK), AREA, flags=1 << bit)
 
@@ -196,7 +194,7 @@ def test_no_overcommit_is_bit_3_of_vm_create(make_vm) -> None:
 
 @behaviour("abi.old-kernel-flag")
 @acts("query")
-def test_what_a_kernel_does_not_claim_it_refuses_as_unknown(device: Device, plain_vm: Vm, bo) -> None:
+def test_unclaimed_feature_is_einval(device: Device, plain_vm: Vm, bo) -> None:
     """Mirrors and purging, where the configuration does not claim them, give EINVAL; where it does, they work."""
     config = device.config
     fault_vm = None

@@ -36,7 +36,7 @@ def give(
 @behaviour("abi.smaller-struct")
 @acts("ioctl")
 @pytest.mark.parametrize("size", [16, 24], ids=["up-to-the-id", "half-of-reserved"])
-def test_a_shorter_vm_create_has_zeros_behind(device: Device, memory, size: int) -> None:
+def test_short_vm_create_is_zero_extended(device: Device, memory, size: int) -> None:
     """VM_CREATE without its last words makes a VM, whatever lies behind in memory, and writes only what was given."""
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, memory(PAGE), xe.drm_xe_vm_create(), size)
     made = xe.drm_xe_vm_create.from_buffer_copy(after)
@@ -47,7 +47,7 @@ def test_a_shorter_vm_create_has_zeros_behind(device: Device, memory, size: int)
 
 @behaviour("abi.smaller-struct")
 @acts("ioctl")
-def test_a_shorter_bind_has_zeros_behind(plain_vm: Vm, memory, bo) -> None:
+def test_short_vm_bind_is_zero_extended(plain_vm: Vm, memory, bo) -> None:
     """VM_BIND without its reserved words binds."""
     op = plain_vm.operation(addr=1 << 20, range=1 << 16, obj=bo(1 << 16).handle)
     argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=1, bind=op)
@@ -58,7 +58,7 @@ def test_a_shorter_bind_has_zeros_behind(plain_vm: Vm, memory, bo) -> None:
 
 @behaviour("abi.smaller-struct")
 @acts("refusal")
-def test_fields_that_are_cut_off_are_zero(device: Device, memory) -> None:
+def test_truncated_gem_create_fields_are_zero(device: Device, memory) -> None:
     """GEM_CREATE that ends before cpu_caching has cpu_caching 0, though a right one lies behind in memory."""
     place = memory(PAGE)
     right = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
@@ -73,9 +73,7 @@ def test_fields_that_are_cut_off_are_zero(device: Device, memory) -> None:
 @behaviour("abi.larger-struct")
 @acts("ioctl")
 @pytest.mark.parametrize("size", [33, 40, 128, 256, PAGE])
-def test_a_longer_vm_create_is_taken_for_the_one_that_the_kernel_knows(
-    device: Device, memory, size: int
-) -> None:
+def test_long_vm_create_ignores_trailing_bytes(device: Device, memory, size: int) -> None:
     """VM_CREATE with more bytes than it has makes a VM; what is in the bytes behind does not matter, and stays."""
     place = memory(PAGE)
     argument = bytes(xe.drm_xe_vm_create()).ljust(size, FILL)
@@ -89,7 +87,7 @@ def test_a_longer_vm_create_is_taken_for_the_one_that_the_kernel_knows(
 
 @behaviour("abi.larger-struct")
 @acts("refusal")
-def test_a_longer_argument_that_is_wrong_is_refused(device: Device, memory) -> None:
+def test_long_argument_is_still_checked(device: Device, memory) -> None:
     """A longer argument is checked as one of the right size: a reserved word that is not 0 gives EINVAL."""
     place = memory(PAGE)
     wrong = xe.drm_xe_vm_create()
@@ -101,7 +99,7 @@ def test_a_longer_argument_that_is_wrong_is_refused(device: Device, memory) -> N
 
 @behaviour("abi.direction-bits")
 @acts("ioctl")
-def test_an_argument_that_is_only_given_is_not_written(device: Device, memory) -> None:
+def test_iow_request_is_not_copied_out(device: Device, memory) -> None:
     """VM_CREATE as a request that only gives makes a VM and does not tell its id."""
     place, expected = memory(PAGE), next_vm(device)
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, place, xe.drm_xe_vm_create(), 32, Direction.WRITE)
@@ -111,7 +109,7 @@ def test_an_argument_that_is_only_given_is_not_written(device: Device, memory) -
 
 @behaviour("abi.direction-bits")
 @acts("ioctl")
-def test_an_argument_that_is_only_taken_is_not_read(device: Device, memory) -> None:
+def test_ior_request_is_not_copied_in(device: Device, memory) -> None:
     """VM_CREATE as a request that only takes makes a plain VM of an argument full of rubbish, and tells its id."""
     place, plain = memory(PAGE, fill=FILL), xe.drm_xe_vm_create()
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, plain)
@@ -125,7 +123,7 @@ def test_an_argument_that_is_only_taken_is_not_read(device: Device, memory) -> N
 @behaviour("abi.argument-fault")
 @acts("refusal", "ioctl")
 @pytest.mark.parametrize("address", [0, 8, 0xFFFF_8000_0000_0000], ids=["null", "low", "kernel"])
-def test_an_argument_that_cannot_be_read_is_refused(device: Device, address: int) -> None:
+def test_unreadable_argument_is_efault(device: Device, address: int) -> None:
     """An argument that cannot be read gives EFAULT, and no VM is made: the next one has the id that was next."""
     expected = next_vm(device)
     with refused(errno.EFAULT):
@@ -135,7 +133,7 @@ def test_an_argument_that_cannot_be_read_is_refused(device: Device, address: int
 
 @behaviour("abi.argument-fault")
 @acts("refusal", "ioctl")
-def test_an_argument_half_out_of_the_mapping_is_refused(device: Device, memory) -> None:
+def test_argument_past_end_of_mapping_is_efault(device: Device, memory) -> None:
     """An argument whose last word is in no mapping gives EFAULT, and nothing is done."""
     place = memory(PAGE)
     expected = next_vm(device)
@@ -146,7 +144,7 @@ def test_an_argument_half_out_of_the_mapping_is_refused(device: Device, memory) 
 
 @behaviour("abi.argument-fault")
 @acts("refusal")
-def test_an_argument_that_cannot_be_written_is_refused_after_the_fact(device: Device, memory) -> None:
+def test_unwritable_argument_is_efault(device: Device, memory) -> None:
     """An argument to be written that may be read only gives EFAULT, and stays as it was."""
     place = memory(PAGE)
     place.mprotect(PROT_READ)
@@ -157,7 +155,7 @@ def test_an_argument_that_cannot_be_written_is_refused_after_the_fact(device: De
 
 @behaviour("abi.argument-fault")
 @acts("ioctl")
-def test_an_argument_that_is_only_given_may_be_read_only(device: Device, memory) -> None:
+def test_iow_argument_may_be_read_only(device: Device, memory) -> None:
     """VM_DESTROY takes its argument from memory that may be read only."""
     place, number = memory(PAGE), next_vm(device, keep=True)
     place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=number)))

@@ -17,7 +17,7 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
 
 @behaviour("atomic.default-dgpu")
 @acts("migrate", "store")
-def test_an_atomic_moves_memory_to_vram_and_counts(queue: Queue, memory, sentinel, counters) -> None:
+def test_gpu_atomic_migrates_memory_to_vram(queue: Queue, memory, sentinel, counters) -> None:
     """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is beside it stays."""
     buffer, start, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -36,9 +36,7 @@ def test_an_atomic_moves_memory_to_vram_and_counts(queue: Queue, memory, sentine
 
 @behaviour("atomic.preference-system-overridden", "atomic.valid-mapping-still-faults")
 @acts("fault", "store")
-def test_an_atomic_on_memory_in_use_in_system_memory_faults_and_moves_it(
-    mirror_vm: Vm, memory, sentinel, counters
-) -> None:
+def test_gpu_atomic_overrides_sysmem_preference(mirror_vm: Vm, memory, sentinel, counters) -> None:
     """Memory that was advised to stay in system memory, and is mapped there, faults at an atomic and goes to VRAM."""
     buffer, start, added = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
     mirror_vm.madvise(

@@ -69,9 +69,7 @@ def buffer(memory) -> Buffer:
 @behaviour("atomic.global-dgpu")
 @acts("store")
 @needs("vram")
-def test_a_global_atomic_moves_memory_to_vram_and_the_cpu_goes_on(
-    mirror_vm: Vm, buffer: Buffer, sentinel
-) -> None:
+def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """With mode GLOBAL a GPU atomic moves memory to VRAM, against other advice; then the CPU goes on with it."""
     total = sentinel()
     buffer.set_u32(PAGE, total)
@@ -91,7 +89,7 @@ def test_a_global_atomic_moves_memory_to_vram_and_the_cpu_goes_on(
 @behaviour("atomic.device-smem")
 @acts("store")
 @needs("vram")
-def test_a_device_atomic_may_stay_in_system_memory(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """With mode DEVICE a GPU atomic on memory that is to stay in system memory is right, wherever it takes place."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -107,7 +105,7 @@ def test_a_device_atomic_may_stay_in_system_memory(mirror_vm: Vm, buffer: Buffer
 @behaviour("atomic.device-no-smem")
 @acts("store")
 @needs("vram", "pvc")
-def test_a_device_atomic_needs_vram_where_the_bus_has_none(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_device_atomic_migrates_without_bus_atomics(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """On a device without atomics on system memory, mode DEVICE moves memory to VRAM though it was to stay."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -121,7 +119,7 @@ def test_a_device_atomic_needs_vram_where_the_bus_has_none(mirror_vm: Vm, buffer
 @behaviour("atomic.cpu-mode")
 @acts("refusal", "store", "load")
 @needs("vram")
-def test_a_gpu_atomic_on_memory_for_the_cpu_fails(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """With mode CPU a GPU atomic fails and changes nothing; loads and stores work."""
     start, value = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -139,7 +137,7 @@ def test_a_gpu_atomic_on_memory_for_the_cpu_fails(mirror_vm: Vm, buffer: Buffer,
 @behaviour("atomic.cpu-mode-igpu")
 @acts("load")
 @needs("integrated")
-def test_an_integrated_gpu_may_do_atomics_for_the_cpu(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """On an integrated GPU an atomic in mode CPU works or fails; either way other access works."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -162,7 +160,7 @@ def test_an_integrated_gpu_may_do_atomics_for_the_cpu(mirror_vm: Vm, buffer: Buf
 @acts("store")
 @needs("integrated", "debugfs")
 @pytest.mark.parametrize("mode", ["undefined", "device", "global"])
-def test_an_integrated_gpu_does_atomics_in_place(
+def test_integrated_gpu_atomics_are_in_place(
     mirror_vm: Vm, buffer: Buffer, sentinel, counters, mode: str
 ) -> None:
     """On an integrated GPU atomics work where the memory is, in every mode but CPU; once mapped they do not fault."""
@@ -194,7 +192,7 @@ def immovable(memory, kind: str) -> Buffer:
 @acts("refusal", "load", "store")
 @needs("vram")
 @pytest.mark.parametrize("kind", ["shared", "file"])
-def test_an_atomic_on_memory_that_cannot_move_fails(mirror_vm: Vm, memory, sentinel, kind: str) -> None:
+def test_atomic_on_nonmigratable_memory_faults(mirror_vm: Vm, memory, sentinel, kind: str) -> None:
     """A GPU atomic in default mode on shared or file memory fails and changes nothing; other access works."""
     buffer, start, value = immovable(memory, kind), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -211,7 +209,7 @@ def test_an_atomic_on_memory_that_cannot_move_fails(mirror_vm: Vm, memory, senti
 @acts("refusal")
 @needs("vram")
 @pytest.mark.parametrize("why", ["shared", "file", "cpu"])
-def test_an_atomic_that_failed_is_in_the_list_of_faults(mirror_vm: Vm, memory, sentinel, why: str) -> None:
+def test_failed_atomic_is_in_vm_fault_list(mirror_vm: Vm, memory, sentinel, why: str) -> None:
     """The fault of an atomic that failed is listed once, with its address and as an atomic."""
     if why == "cpu":
         buffer = memory(CHUNK, align=CHUNK)
@@ -230,7 +228,7 @@ def test_an_atomic_that_failed_is_in_the_list_of_faults(mirror_vm: Vm, memory, s
 @behaviour("atomic.bo")
 @acts("store", "query")
 @needs("vram")
-def test_an_atomic_on_an_object_moves_it_to_vram(make_vm, device: Device, bo, sentinel) -> None:
+def test_atomic_on_sysmem_bo_moves_it_to_vram(make_vm, device: Device, bo, sentinel) -> None:
     """In a VM in fault mode a GPU atomic on an object in system memory, which may be in VRAM, moves it there."""
     region, vm = device.vram[0], make_vm(FAULTING)
     free, made = device.region(region).used, bo(CHUNK, placement=SYSTEM | 1 << region)
@@ -250,7 +248,7 @@ def test_an_atomic_on_an_object_moves_it_to_vram(make_vm, device: Device, bo, se
 @acts("store")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("mode", ["undefined", "global"])
-def test_gpu_atomics_get_on_while_the_cpu_touches_the_page(
+def test_gpu_atomics_progress_while_cpu_touches_page(
     mirror_vm: Vm, buffer: Buffer, sentinel, mode: str
 ) -> None:
     """While CPU threads load and store beside the number, GPU additions to it all get done, and none is lost."""
@@ -284,9 +282,7 @@ def test_gpu_atomics_get_on_while_the_cpu_touches_the_page(
 @behaviour("atomic.mode-change-invalidates")
 @acts("fault", "store", "refusal")
 @needs("vram", "debugfs")
-def test_a_change_of_mode_counts_from_the_next_access(
-    mirror_vm: Vm, buffer: Buffer, sentinel, counters
-) -> None:
+def test_atomic_mode_change_invalidates_range(mirror_vm: Vm, buffer: Buffer, sentinel, counters) -> None:
     """Advice of another mode takes the memory from the GPU: the next access faults, and follows the new mode."""
     total, queue = sentinel(), mirror_vm.queue()
     buffer.set_u32(PAGE, total)
@@ -313,7 +309,7 @@ def timeslice_file(device: Device) -> Path:
 @behaviour("atomic.timeslice-default")
 @acts("query")
 @needs("debugfs")
-def test_memory_moved_for_atomics_stays_5_ms_by_default(device: Device) -> None:
+def test_atomic_timeslice_default_is_5_ms(device: Device) -> None:
     """The time that memory stays in VRAM for atomics is 5 ms, unless it was changed."""
     assert device.config.va_bits
     assert timeslice_file(device).read_text() == "5\n"
@@ -322,9 +318,7 @@ def test_memory_moved_for_atomics_stays_5_ms_by_default(device: Device) -> None:
 @behaviour("atomic.timeslice-write")
 @acts("store")
 @needs("vram", "debugfs", "root")
-def test_the_time_that_memory_stays_for_atomics_can_be_changed(
-    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel
-) -> None:
+def test_atomic_timeslice_can_be_written(mirror_vm: Vm, device: Device, buffer: Buffer, sentinel) -> None:
     """Memory that was moved for an atomic stays in VRAM for as long as was written; what is no number gives EINVAL."""
     path, start, added, milliseconds = timeslice_file(device), sentinel(), sentinel(), 150
     try:
@@ -353,7 +347,7 @@ def test_the_time_that_memory_stays_for_atomics_can_be_changed(
 @behaviour("atomic.timeslice-default")
 @acts("query")
 @needs("device-pages", "debugfs", "root")
-def test_only_root_sees_the_time_that_memory_stays_for_atomics(device: Device) -> None:
+def test_atomic_timeslice_file_is_root_only(device: Device) -> None:
     """The file that says how long memory stays in VRAM for atomics is root's."""
     assert device.config.va_bits
     assert timeslice_file(device).stat().st_mode & 0o777 == 0o600

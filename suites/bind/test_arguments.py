@@ -45,7 +45,7 @@ def bind(vm: Vm, **fields: object) -> None:
 
 @behaviour("bind.unmap.nothing")
 @acts("ioctl")
-def test_an_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None:
+def test_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None:
     """UNMAP where nothing is mapped returns 0 and signals its out-sync."""
     done = syncobj()
     assert not done.signalled
@@ -66,7 +66,7 @@ def test_an_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None
         ("extensions", 1 << 63),
     ],
 )
-def test_a_field_that_must_be_zero_is_refused(plain_vm: Vm, field: str, value: object) -> None:
+def test_nonzero_reserved_field_is_einval(plain_vm: Vm, field: str, value: object) -> None:
     """pad, pad2, both reserved words and extensions of VM_BIND have to be zero."""
     with refused(errno.EINVAL):
         bind(plain_vm, **{field: (ctypes.c_uint64 * 2)(*value) if isinstance(value, tuple) else value})
@@ -74,7 +74,7 @@ def test_a_field_that_must_be_zero_is_refused(plain_vm: Vm, field: str, value: o
 
 @behaviour("bind.args.unknown-vm")
 @acts("refusal")
-def test_an_unknown_vm_is_the_first_thing_refused(plain_vm: Vm) -> None:
+def test_unknown_vm_is_checked_before_queue(plain_vm: Vm) -> None:
     """An unknown VM id gives EINVAL, even where the exec queue is unknown too, which alone gives ENOENT."""
     with refused(errno.EINVAL):
         bind(plain_vm, vm_id=0x1234_5678, exec_queue_id=0x1234_5678)
@@ -83,7 +83,7 @@ def test_an_unknown_vm_is_the_first_thing_refused(plain_vm: Vm) -> None:
 @behaviour("bind.args.num-syncs-limit")
 @acts("refusal")
 @pytest.mark.parametrize("number", [1025, 0xFFFF_FFFF])
-def test_more_syncs_than_the_limit_are_refused(plain_vm: Vm, number: int) -> None:
+def test_too_many_syncs_are_einval(plain_vm: Vm, number: int) -> None:
     """More than 1024 syncs give EINVAL, before the array is read."""
     with refused(errno.EINVAL):
         bind(plain_vm, num_syncs=number, syncs=8)
@@ -91,7 +91,7 @@ def test_more_syncs_than_the_limit_are_refused(plain_vm: Vm, number: int) -> Non
 
 @behaviour("bind.args.num-syncs-limit")
 @acts("ioctl")
-def test_as_many_syncs_as_the_limit_are_accepted(plain_vm: Vm, syncobj) -> None:
+def test_maximum_number_of_syncs_is_accepted(plain_vm: Vm, syncobj) -> None:
     """1024 valid syncs are accepted, and the last one is signalled like the first."""
     first, last = syncobj(), syncobj()
     assert not first.signalled
@@ -104,7 +104,7 @@ def test_as_many_syncs_as_the_limit_are_accepted(plain_vm: Vm, syncobj) -> None:
 @behaviour("bind.args.vector-fault")
 @acts("refusal")
 @pytest.mark.parametrize("address", [0, 8, 0xFFFF_8000_0000_0000], ids=["null", "low", "kernel"])
-def test_an_unreadable_vector_is_refused(plain_vm: Vm, address: int) -> None:
+def test_unreadable_bind_vector_is_efault(plain_vm: Vm, address: int) -> None:
     """A vector of binds that cannot be read gives EFAULT."""
     with refused(errno.EFAULT):
         bind(plain_vm, num_binds=2, vector_of_binds=address)
@@ -112,7 +112,7 @@ def test_an_unreadable_vector_is_refused(plain_vm: Vm, address: int) -> None:
 
 @behaviour("bind.args.vector-fault")
 @acts("refusal")
-def test_a_vector_that_ends_in_unmapped_memory_is_refused(plain_vm: Vm, memory) -> None:
+def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory) -> None:
     """A vector whose last element runs out of the mapping gives EFAULT."""
     size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
     buffer = memory(2 * PAGE)
@@ -123,7 +123,7 @@ def test_a_vector_that_ends_in_unmapped_memory_is_refused(plain_vm: Vm, memory) 
 
 @behaviour("bind.args.num-binds-zero")
 @acts("ioctl")
-def test_a_call_without_binds_signals_its_syncs(plain_vm: Vm, syncobj) -> None:
+def test_zero_binds_signal_out_syncs(plain_vm: Vm, syncobj) -> None:
     """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it does nothing at all."""
     done = syncobj()
     plain_vm.bind_array([])
@@ -134,7 +134,7 @@ def test_a_call_without_binds_signals_its_syncs(plain_vm: Vm, syncobj) -> None:
 
 @behaviour("bind.args.num-binds-zero-ufence")
 @acts("refusal")
-def test_a_call_without_binds_takes_no_user_fence(device: Device, plain_vm: Vm) -> None:
+def test_zero_binds_with_user_fence_is_eopnotsupp(device: Device, plain_vm: Vm) -> None:
     """num_binds = 0 with a user fence gives EOPNOTSUPP, and the fence is not written."""
     fence = UserFence(device)
     with refused(errno.EOPNOTSUPP):
@@ -144,7 +144,7 @@ def test_a_call_without_binds_takes_no_user_fence(device: Device, plain_vm: Vm) 
 
 @behaviour("bind.args.num-binds-zero-insync")
 @acts("refusal")
-def test_a_long_running_vm_takes_no_in_sync(lr_vm: Vm, syncobj) -> None:
+def test_lr_vm_bind_with_in_sync_is_eopnotsupp(lr_vm: Vm, syncobj) -> None:
     """A bind of an LR VM cannot wait for a syncobj, not even for one that is signalled: EOPNOTSUPP."""
     with refused(errno.EOPNOTSUPP):
         lr_vm.bind_array([], syncs=[syncobj(signalled=True).waiting()])
@@ -153,7 +153,7 @@ def test_a_long_running_vm_takes_no_in_sync(lr_vm: Vm, syncobj) -> None:
 @behaviour("bind.args.op-unknown")
 @acts("refusal")
 @pytest.mark.parametrize("op", [5, 0x100, 0xFFFF_FFFF])
-def test_an_unknown_op_is_refused(plain_vm: Vm, op: int) -> None:
+def test_unknown_bind_op_is_einval(plain_vm: Vm, op: int) -> None:
     """An op beyond PREFETCH gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE)
@@ -162,7 +162,7 @@ def test_an_unknown_op_is_refused(plain_vm: Vm, op: int) -> None:
 @behaviour("bind.args.flags-unknown")
 @acts("refusal")
 @pytest.mark.parametrize("bit", range(8, 31))
-def test_an_undefined_op_flag_is_refused(plain_vm: Vm, bit: int) -> None:
+def test_unknown_bind_flag_is_einval(plain_vm: Vm, bit: int) -> None:
     """A flag of an op that the uAPI does not define gives EINVAL. (Bit 31 injects errors in a debug kernel.)"""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=AT, range=PAGE, flags=1 << bit)
@@ -170,7 +170,7 @@ def test_an_undefined_op_flag_is_refused(plain_vm: Vm, bit: int) -> None:
 
 @behaviour("bind.map.needs-obj")
 @acts("refusal")
-def test_map_without_an_object_is_refused(plain_vm: Vm) -> None:
+def test_map_without_bo_is_einval(plain_vm: Vm) -> None:
     """MAP of no object, neither NULL nor a mirror, gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=PAGE)
@@ -178,7 +178,7 @@ def test_map_without_an_object_is_refused(plain_vm: Vm) -> None:
 
 @behaviour("bind.map.unknown-obj")
 @acts("refusal")
-def test_map_of_an_unknown_object_is_refused(plain_vm: Vm) -> None:
+def test_map_of_unknown_bo_is_enoent(plain_vm: Vm) -> None:
     """A handle that this file never got gives ENOENT."""
     with refused(errno.ENOENT):
         plain_vm.bind(MAP, addr=AT, range=PAGE, obj=0x1234_5678)
@@ -218,7 +218,7 @@ def test_only_prefetch_takes_a_region(plain_vm: Vm, bo, memory, op: int, region:
 @behaviour("bind.prefetch.region-exists")
 @acts("refusal")
 @pytest.mark.parametrize("region", [7, 8, 31, 32, 63, 64, 0xFFFF_FFFE])
-def test_prefetch_to_an_unknown_region_is_refused(plain_vm: Vm, region: int) -> None:
+def test_prefetch_to_unknown_region_is_einval(plain_vm: Vm, region: int) -> None:
     """A region that the device does not list gives EINVAL, however large its number."""
     with refused(errno.EINVAL):
         plain_vm.bind(PREFETCH, addr=AT, range=PAGE, region=region)
@@ -228,7 +228,7 @@ def test_prefetch_to_an_unknown_region_is_refused(plain_vm: Vm, region: int) -> 
 @acts("refusal")
 @pytest.mark.parametrize("index", [32, 255, 0xFFFF])
 @ALL_OPS
-def test_a_pat_index_beyond_the_table_is_refused(plain_vm: Vm, op: int, index: int) -> None:
+def test_pat_index_out_of_range_is_einval(plain_vm: Vm, op: int, index: int) -> None:
     """A PAT index that the table does not have gives EINVAL for every op, also those that map nothing."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, pat_index=index)
@@ -239,7 +239,7 @@ def test_a_pat_index_beyond_the_table_is_refused(plain_vm: Vm, op: int, index: i
 @needs("xe2")
 @pytest.mark.parametrize("index", [16, 19])
 @ALL_OPS
-def test_a_reserved_pat_index_is_refused(plain_vm: Vm, op: int, index: int) -> None:
+def test_reserved_pat_index_is_einval(plain_vm: Vm, op: int, index: int) -> None:
     """A PAT index that the hardware reserves gives EINVAL for every op."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, pat_index=index)
@@ -249,7 +249,7 @@ def test_a_reserved_pat_index_is_refused(plain_vm: Vm, op: int, index: int) -> N
 @acts("refusal")
 @pytest.mark.parametrize("field", ["addr", "range"])
 @pytest.mark.parametrize("off", [1, 8, PAGE // 2, PAGE - 1])
-def test_a_place_that_is_not_a_page_is_refused(plain_vm: Vm, field: str, off: int) -> None:
+def test_unaligned_addr_or_range_is_einval(plain_vm: Vm, field: str, off: int) -> None:
     """Address and range of a bind are multiples of the CPU's page size, or it gives EINVAL."""
     place = {"addr": AT, "range": PAGE}
     place[field] += off
@@ -261,7 +261,7 @@ def test_a_place_that_is_not_a_page_is_refused(plain_vm: Vm, field: str, off: in
 @acts("refusal")
 @pytest.mark.parametrize("off", [1, PAGE // 2, PAGE - 1])
 @pytest.mark.parametrize("op", [MAP, MAP_USERPTR], ids=["object", "userptr"])
-def test_an_offset_that_is_not_a_page_is_refused(plain_vm: Vm, bo, memory, op: int, off: int) -> None:
+def test_unaligned_bo_offset_or_userptr_is_einval(plain_vm: Vm, bo, memory, op: int, off: int) -> None:
     """Offset into an object and user pointer are multiples of the CPU's page size, or it gives EINVAL."""
     with refused(errno.EINVAL):
         if op == MAP:
@@ -275,7 +275,7 @@ def test_an_offset_that_is_not_a_page_is_refused(plain_vm: Vm, bo, memory, op: i
 @pytest.mark.parametrize(
     "op", [MAP, UNMAP, MAP_USERPTR, PREFETCH], ids=["map", "unmap", "map-userptr", "prefetch"]
 )
-def test_an_empty_range_is_refused(plain_vm: Vm, bo, op: int) -> None:
+def test_zero_range_is_einval(plain_vm: Vm, bo, op: int) -> None:
     """A range of no bytes gives EINVAL for every op but UNMAP_ALL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=0, obj=bo(PAGE).handle if op == MAP else 0)
@@ -293,7 +293,7 @@ def test_an_empty_range_is_refused(plain_vm: Vm, bo, op: int) -> None:
         pytest.param(lambda end: (1 << 64) - PAGE, 2 * PAGE, id="wraps-around"),
     ],
 )
-def test_a_range_beyond_the_address_space_is_refused(plain_vm: Vm, addr, size: int) -> None:
+def test_range_past_end_of_va_is_einval(plain_vm: Vm, addr, size: int) -> None:
     """A range that leaves the VM's address space gives EINVAL, also where its end wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=addr(plain_vm.size), range=size)
@@ -301,7 +301,7 @@ def test_a_range_beyond_the_address_space_is_refused(plain_vm: Vm, addr, size: i
 
 @behaviour("bind.range.beyond-va")
 @acts("refusal")
-def test_a_range_larger_than_the_address_space_is_refused(plain_vm: Vm) -> None:
+def test_range_larger_than_va_is_einval(plain_vm: Vm) -> None:
     """A range of more bytes than the address space has gives EINVAL at any address."""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=0, range=plain_vm.size + PAGE)
@@ -309,7 +309,7 @@ def test_a_range_larger_than_the_address_space_is_refused(plain_vm: Vm) -> None:
 
 @behaviour("query.config.va-bits")
 @acts("ioctl")
-def test_the_last_page_of_the_address_space_can_be_bound(plain_vm: Vm, bo) -> None:
+def test_last_page_of_va_can_be_bound(plain_vm: Vm, bo) -> None:
     """A bind that ends exactly at 1 << VA_BITS is accepted."""
     size = plain_vm.device.known_config.min_alignment
     plain_vm.map(bo(size), plain_vm.size - size)
@@ -321,7 +321,7 @@ def test_the_last_page_of_the_address_space_can_be_bound(plain_vm: Vm, bo) -> No
     ("offset", "pages"),
     [(0, 5), (PAGE, 4), (4 * PAGE, 1), (1 << 40, 1), ((1 << 64) - PAGE, 1), ((1 << 64) - PAGE, 2)],
 )
-def test_a_part_outside_the_object_is_refused(plain_vm: Vm, bo, offset: int, pages: int) -> None:
+def test_range_outside_bo_is_einval(plain_vm: Vm, bo, offset: int, pages: int) -> None:
     """Offset and range stay inside the object, or it gives EINVAL, also where their sum wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=pages * PAGE, obj=bo(4 * PAGE).handle, obj_offset=offset)
@@ -330,7 +330,7 @@ def test_a_part_outside_the_object_is_refused(plain_vm: Vm, bo, offset: int, pag
 @behaviour("bind.null.rules")
 @acts("refusal")
 @pytest.mark.parametrize("op", [UNMAP, MAP_USERPTR, PREFETCH], ids=["unmap", "map-userptr", "prefetch"])
-def test_null_is_only_for_map(plain_vm: Vm, op: int) -> None:
+def test_null_flag_is_only_for_map(plain_vm: Vm, op: int) -> None:
     """The NULL flag on another op than MAP gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, flags=NULL)
@@ -339,7 +339,7 @@ def test_null_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @behaviour("bind.null.rules")
 @acts("refusal")
 @pytest.mark.parametrize("what", ["object", "offset"])
-def test_null_takes_neither_object_nor_offset(plain_vm: Vm, bo, what: str) -> None:
+def test_null_bind_takes_neither_bo_nor_offset(plain_vm: Vm, bo, what: str) -> None:
     """A NULL bind with an object or an offset gives EINVAL."""
     fields = {"obj": bo(PAGE).handle} if what == "object" else {"obj_offset": PAGE}
     with refused(errno.EINVAL):
@@ -358,7 +358,7 @@ def test_decompress_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @behaviour("bind.autoreset.requires-cam")
 @acts("refusal")
 @pytest.mark.parametrize("op", [MAP, UNMAP, PREFETCH], ids=["map", "unmap", "prefetch"])
-def test_autoreset_is_only_for_a_mirror(plain_vm: Vm, bo, op: int) -> None:
+def test_autoreset_is_only_for_mirror(plain_vm: Vm, bo, op: int) -> None:
     """MADVISE_AUTORESET without CPU_ADDR_MIRROR, or on another op than MAP, gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(PAGE).handle if op == MAP else 0, flags=AUTORESET)
@@ -366,7 +366,7 @@ def test_autoreset_is_only_for_a_mirror(plain_vm: Vm, bo, op: int) -> None:
 
 @behaviour("bind.ufence.single")
 @acts("refusal")
-def test_two_user_fences_are_refused(device: Device, plain_vm: Vm) -> None:
+def test_two_user_fences_are_einval(device: Device, plain_vm: Vm) -> None:
     """A bind signals at most one user fence: two give EINVAL, and neither is written."""
     fences = UserFence(device), UserFence(device)
     with refused(errno.EINVAL):
@@ -376,7 +376,7 @@ def test_two_user_fences_are_refused(device: Device, plain_vm: Vm) -> None:
 
 @behaviour("bind.queue.unknown")
 @acts("refusal")
-def test_an_unknown_queue_is_refused(plain_vm: Vm) -> None:
+def test_unknown_bind_queue_is_enoent(plain_vm: Vm) -> None:
     """An exec queue id that was never given gives ENOENT."""
     with refused(errno.ENOENT):
         bind(plain_vm, exec_queue_id=0x1234_5678)
@@ -384,7 +384,7 @@ def test_an_unknown_queue_is_refused(plain_vm: Vm) -> None:
 
 @behaviour("bind.queue.wrong-class")
 @acts("refusal")
-def test_a_queue_that_is_not_for_binds_is_refused(plain_vm: Vm) -> None:
+def test_bind_on_engine_queue_is_einval(plain_vm: Vm) -> None:
     """A queue of an engine that executes batches gives EINVAL."""
     with refused(errno.EINVAL):
         bind(plain_vm, exec_queue_id=plain_vm.queue().id)
@@ -392,7 +392,7 @@ def test_a_queue_that_is_not_for_binds_is_refused(plain_vm: Vm) -> None:
 
 @behaviour("bind.queue.wrong-vm")
 @acts("refusal", "ioctl")
-def test_a_bind_queue_of_another_vm_is_refused(plain_vm: Vm, make_vm: MakeVm) -> None:
+def test_bind_queue_of_other_vm_is_einval(plain_vm: Vm, make_vm: MakeVm) -> None:
     """A bind queue serves the VM that it was made for: another one gives EINVAL."""
     binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
     queue = make_vm().queue(binds)

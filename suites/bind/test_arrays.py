@@ -28,7 +28,7 @@ pytestmark = needs("page-faults")
 @pytest.mark.parametrize(
     "region", [0, pytest.param(1, marks=needs("vram", "svm-vram"))], ids=["system", "vram"]
 )
-def test_a_prefetch_finds_the_mirror_bound_before_it(
+def test_array_prefetch_finds_mirror_mapped_before(
     fault_vm: Vm, memory, sentinel, counters, region: int
 ) -> None:
     """In an array a PREFETCH behind the MAP of its mirror brings the memory there: the first access does not fault."""
@@ -63,7 +63,7 @@ def used(mirror_vm: Vm, memory, sentinel):
 @behaviour("bind.array.unmap-active-busy")
 @acts("refusal", "store")
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "second", "last"])
-def test_memory_in_use_is_not_unbound_by_an_array(
+def test_array_unmap_of_active_range_is_ebusy(
     mirror_vm: Vm, used, bo, memory, sentinel, position: int
 ) -> None:
     """UNMAP of memory in use gives EBUSY wherever it stands in an array, and the GPU goes on using it."""
@@ -83,7 +83,7 @@ def test_memory_in_use_is_not_unbound_by_an_array(
 @behaviour("bind.array.unmap-active-busy")
 @acts("refusal")
 @known("A mirror in an array of binds lets memory in use be unbound", first="7.0")
-def test_memory_in_use_is_not_unbound_behind_a_mirror(mirror_vm: Vm, used, memory) -> None:
+def test_array_unmap_after_mirror_map_is_ebusy(mirror_vm: Vm, used, memory) -> None:
     """UNMAP of a whole area in use gives EBUSY also where a mirror is bound elsewhere earlier in the array."""
     other = memory(SIZE, align=SIZE)
     operations = [

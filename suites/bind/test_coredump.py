@@ -36,7 +36,7 @@ def dumped(vm: Vm) -> dict[int, coredump.DumpedArea]:
 @behaviour("bind.dumpable")
 @acts("refusal")
 @MODES
-def test_dumpable_objects_are_in_the_core_dump(make_vm, bo, rng, mode: int) -> None:
+def test_dumpable_bos_are_in_devcoredump(make_vm, bo, rng, mode: int) -> None:
     """The memory of an object bound with DUMPABLE is in the device core dump, and that of one without it is not."""
     vm, data = make_vm(mode), rng.randbytes(UNIT)
     kept, other = bo(UNIT), bo(UNIT)
@@ -50,7 +50,7 @@ def test_dumpable_objects_are_in_the_core_dump(make_vm, bo, rng, mode: int) -> N
 @behaviour("userptr.snapshot")
 @acts("refusal")
 @MODES
-def test_dumpable_user_pointers_are_in_the_core_dump(make_vm, memory, rng, mode: int) -> None:
+def test_dumpable_userptrs_are_in_devcoredump(make_vm, memory, rng, mode: int) -> None:
     """Process memory bound with DUMPABLE is in the device core dump as it is in the process."""
     vm, data = make_vm(mode), rng.randbytes(UNIT)
     buffer, other = memory(UNIT), memory(UNIT)
@@ -63,7 +63,7 @@ def test_dumpable_user_pointers_are_in_the_core_dump(make_vm, memory, rng, mode:
 @behaviour("userptr.snapshot")
 @acts("refusal")
 @MODES
-def test_memory_that_is_gone_leaves_an_error_in_the_core_dump(make_vm, memory, mode: int) -> None:
+def test_unmapped_userptr_is_efault_in_devcoredump(make_vm, memory, mode: int) -> None:
     """Of process memory that was unmapped the device core dump says EFAULT in place of data."""
     vm, buffer = make_vm(mode), memory(UNIT)
     vm.map_userptr(AT, buffer.address, UNIT, flags=DUMPABLE)
@@ -74,7 +74,7 @@ def test_memory_that_is_gone_leaves_an_error_in_the_core_dump(make_vm, memory, m
 @behaviour("bind.dumpable")
 @acts("refusal")
 @needs("page-faults")
-def test_a_dumpable_mirror_has_an_error_in_the_core_dump(fault_vm: Vm) -> None:
+def test_dumpable_mirror_is_enoent_in_devcoredump(fault_vm: Vm) -> None:
     """A mirror bound with DUMPABLE is in the device core dump with ENOENT in place of data."""
     fault_vm.mirror(AT, UNIT, flags=DUMPABLE)
     assert dumped(fault_vm) == {AT: coredump.DumpedArea(UNIT, None, errno.ENOENT)}

@@ -27,7 +27,7 @@ UNIT = 1 << 16
 @behaviour("bind.unmap.munmap-semantics")
 @acts("load", "ioctl")
 @needs("range-attributes")
-def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> None:
+def test_unmap_across_bindings_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> None:
     """UNMAP across the ends of two bindings leaves the rest of both, with the data that they had."""
     left, right = bo(2 * UNIT), bo(2 * UNIT)
     contents = left.map(), right.map()
@@ -46,7 +46,7 @@ def test_an_unmap_of_a_middle_keeps_both_ends(plain_vm: Vm, bo, sentinel) -> Non
 @behaviour("bind.unmap.munmap-semantics", "fault.no-gpu-vma")
 @acts("store", "refusal")
 @needs("page-faults")
-def test_the_gpu_loses_what_is_unbound_and_nothing_else(fault_vm: Vm, bo, sentinel) -> None:
+def test_partial_unmap_of_bo_keeps_rest(fault_vm: Vm, bo, sentinel) -> None:
     """After UNMAP of a part of an object in use a store to that part fails, and one to the rest lands."""
     target = bo(2 * UNIT)
     content, queue, kept = target.map(), fault_vm.queue(), sentinel()
@@ -67,7 +67,7 @@ def test_the_gpu_loses_what_is_unbound_and_nothing_else(fault_vm: Vm, bo, sentin
 @acts("ioctl")
 @needs("range-attributes")
 @pytest.mark.parametrize(("first", "bound"), [(MAP, 1), (UNMAP, 2)], ids=["map-unmap", "unmap-map"])
-def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: int) -> None:
+def test_array_ops_take_effect_in_order(plain_vm: Vm, bo, first: int, bound: int) -> None:
     """MAP of two units then UNMAP of one in an array leaves one bound, the other way round leaves both bound."""
     map_both = plain_vm.operation(MAP, addr=AT, range=2 * UNIT, obj=bo(2 * UNIT).handle)
     unmap_one = plain_vm.operation(UNMAP, addr=AT, range=UNIT)
@@ -84,7 +84,7 @@ def test_binds_of_an_array_take_effect_in_order(plain_vm: Vm, bo, first: int, bo
 @acts("refusal", "load")
 @needs("range-attributes")
 @pytest.mark.parametrize("wrong", [0, 1, 3], ids=["first", "second", "last"])
-def test_an_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wrong: int) -> None:
+def test_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wrong: int) -> None:
     """One unknown object in an array gives ENOENT and undoes the rest: bindings and data are as before."""
     old, new = bo(2 * UNIT), bo(2 * UNIT)
     value = sentinel()
@@ -109,7 +109,7 @@ def test_an_array_with_one_bad_bind_does_nothing(plain_vm: Vm, bo, sentinel, wro
 @acts("refusal", "ioctl")
 @needs("page-faults", "range-attributes")
 @known("An array of binds that fails leaves a mirror split", first="6.15", last="6.18")
-def test_an_array_that_meets_memory_in_use_does_nothing(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_array_failing_with_ebusy_does_nothing(mirror_vm: Vm, bo, memory, sentinel) -> None:
     """An array whose last bind is busy leaves the area that its first bind would have changed as it was."""
     idle, used = memory(1 << 21, align=1 << 21), memory(1 << 21, align=1 << 21)
     value = sentinel()
@@ -129,7 +129,7 @@ def test_an_array_that_meets_memory_in_use_does_nothing(mirror_vm: Vm, bo, memor
 @behaviour("bind.null.rules", "fault.null-vma")
 @acts("load")
 @pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
-def test_a_null_binding_reads_zero_and_drops_stores(request, bo, sentinel, mode: str) -> None:
+def test_null_binding_reads_zero_and_drops_stores(request, bo, sentinel, mode: str) -> None:
     """The GPU reads zeros from a NULL binding, also where it stored something, and nothing faults."""
     vm = request.getfixturevalue(mode)
     vm.bind_and_wait(MAP, addr=AT, range=UNIT, flags=NULL)
@@ -141,7 +141,7 @@ def test_a_null_binding_reads_zero_and_drops_stores(request, bo, sentinel, mode:
 @behaviour("bind.unmap-all.rules")
 @acts("ioctl")
 @needs("range-attributes")
-def test_unmap_all_removes_every_binding_of_an_object(plain_vm: Vm, bo) -> None:
+def test_unmap_all_removes_every_binding_of_bo(plain_vm: Vm, bo) -> None:
     """UNMAP_ALL of an object removes each of its bindings and none of another object."""
     gone, kept = bo(UNIT), bo(UNIT)
     for index, obj in enumerate([gone, kept, gone]):
@@ -154,7 +154,7 @@ def test_unmap_all_removes_every_binding_of_an_object(plain_vm: Vm, bo) -> None:
 
 @behaviour("bind.fence.after-effect")
 @acts("store")
-def test_a_batch_after_the_fence_of_a_bind_sees_the_binding(plain_vm: Vm, bo, syncobj, sentinel) -> None:
+def test_batch_after_bind_fence_sees_binding(plain_vm: Vm, bo, syncobj, sentinel) -> None:
     """A batch that waits for the out-sync of a bind finds the new binding in place."""
     target, done, value = bo(UNIT), syncobj(), sentinel()
     content = target.map()
@@ -165,7 +165,7 @@ def test_a_batch_after_the_fence_of_a_bind_sees_the_binding(plain_vm: Vm, bo, sy
 
 @behaviour("bind.order.same-queue", "bind.order.other-queue")
 @acts("ioctl")
-def test_a_waiting_bind_holds_up_its_own_queue_and_no_other(plain_vm: Vm, bo, syncobj, sentinel) -> None:
+def test_waiting_bind_blocks_only_its_own_queue(plain_vm: Vm, bo, syncobj, sentinel) -> None:
     """Binds of a queue are done in order behind one that waits; a bind of another queue passes them."""
     binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
     slow, quick, running = plain_vm.queue(binds), plain_vm.queue(binds), plain_vm.queue()
@@ -190,7 +190,7 @@ def test_a_waiting_bind_holds_up_its_own_queue_and_no_other(plain_vm: Vm, bo, sy
 @behaviour("bind.deferred", "fault.bo-vma")
 @acts("fault", "store")
 @needs("page-faults", "debugfs")
-def test_an_object_in_a_faulting_vm_is_mapped_when_first_used(fault_vm: Vm, bo, sentinel, counters) -> None:
+def test_bo_in_fault_mode_vm_is_mapped_on_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
     """In a fault-mode VM a MAP without IMMEDIATE signals its fence, and the first access faults it in."""
     target, value = bo(UNIT), sentinel()
     content = target.map()
@@ -206,7 +206,7 @@ def test_an_object_in_a_faulting_vm_is_mapped_when_first_used(fault_vm: Vm, bo, 
 @behaviour("bind.immediate")
 @acts("store")
 @needs("page-faults", "debugfs")
-def test_an_object_bound_immediately_does_not_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
+def test_immediate_bo_bind_does_not_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
     """MAP with IMMEDIATE in a fault-mode VM maps the object at once: its first access raises no fault."""
     target, value = bo(UNIT), sentinel()
     content = target.map()
@@ -222,7 +222,7 @@ def test_an_object_bound_immediately_does_not_fault(fault_vm: Vm, bo, sentinel, 
 @behaviour("bind.map.unknown-obj")
 @acts("refusal")
 @needs("range-attributes")
-def test_the_handle_of_another_file_is_unknown(plain_vm: Vm, make_vm: MakeVm, open_device, bo) -> None:
+def test_bo_handle_of_other_file_is_enoent(plain_vm: Vm, make_vm: MakeVm, open_device, bo) -> None:
     """A handle belongs to the file that created it: another file gets ENOENT and binds nothing."""
     strangers = make_vm(device=open_device())
     mine = [bo(UNIT) for _ in range(4)]

@@ -85,9 +85,7 @@ def change(lr_vm: Vm, bo, sentinel) -> Change:
     ("step", "count", "after"),
     [(step, count, 0) for step in STEPS for count in (1, 2)] + [("vm_bind_ioctl_ops_create", 2, 1)],
 )
-def test_a_bind_that_fails_at_a_step_changes_nothing(
-    change: Change, step: str, count: int, after: int
-) -> None:
+def test_bind_failing_at_any_step_changes_nothing(change: Change, step: str, count: int, after: int) -> None:
     """When a step of VM_BIND fails the ioctl gives its errno, the GPU finds all as it was, and the bind works later."""
     change.prepare(count)
     before = change.areas()
@@ -102,7 +100,7 @@ def test_a_bind_that_fails_at_a_step_changes_nothing(
 @behaviour("bind.enobufs-array-of-2", "bind.array.atomic")
 @acts("ioctl", "load")
 @pytest.mark.parametrize("count", [1, 2], ids=["single", "array"])
-def test_an_array_without_memory_is_to_be_split(change: Change, count: int) -> None:
+def test_array_bind_without_memory_is_enobufs(change: Change, count: int) -> None:
     """Whichever allocation fails, two binds give ENOBUFS or ENOMEM, one gives ENOMEM, and nothing changed."""
     codes = []
     change.prepare(count)

@@ -94,9 +94,7 @@ MODES = pytest.mark.parametrize(
 @MODES
 @pytest.mark.parametrize("old", ["object", USERPTR])
 @each_relation
-def test_an_unbind_takes_its_interval_and_leaves_the_rest(
-    make_space, make_layout, mode: int, old: str, relation: Relation
-) -> None:
+def test_unmap_keeps_rest_of_vma(make_space, make_layout, mode: int, old: str, relation: Relation) -> None:
     """UNMAP of an interval, however it lies to a binding, leaves the rest of it with memory, offset and data."""
     space = make_space(mode, UNIT)
     mapping = intervals.middle(space.here)
@@ -115,9 +113,7 @@ def test_an_unbind_takes_its_interval_and_leaves_the_rest(
 @needs("page-faults")
 @pytest.mark.parametrize("old", ["object", USERPTR, "null", MIRROR])
 @intervals.relations(*CUTTING, AROUND, EXACT)
-def test_the_gpu_reaches_nothing_at_addresses_that_were_unbound(
-    make_space, sentinel, old: str, relation: Relation
-) -> None:
+def test_gpu_store_to_unmapped_interval_faults(make_space, sentinel, old: str, relation: Relation) -> None:
     """A GPU store fails in all of the interval that was unbound, and changes none of the memory that was there."""
     space = make_space(FAULTING, UNIT)
     mapping = intervals.middle(space.here)
@@ -175,7 +171,7 @@ OVER = [
 @acts("load")
 @pytest.mark.parametrize(("mode", "old", "new"), OVER)
 @each_relation
-def test_a_bind_replaces_its_interval_and_nothing_else(
+def test_map_replaces_only_its_interval(
     make_space, make_layout, mode: int, old: str, new: str, relation: Relation
 ) -> None:
     """MAP over, through or beside a binding is what its interval leads to; the rest of the old one stays as it was."""
@@ -208,7 +204,7 @@ HOLES = pytest.mark.parametrize(
 @pytest.mark.parametrize("how", ["unbound", "bound-over"])
 @each_piece
 @HOLES
-def test_a_hole_splits_large_gpu_pages(
+def test_unmap_splits_large_gpu_pages(
     make_space, make_layout, bo, place: str, how: str, piece: int, at: int
 ) -> None:
     """A hole of 4 KiB, 64 KiB or 2 MiB in a binding of large GPU pages takes its own addresses only."""
@@ -255,7 +251,9 @@ BESIDES = {
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("how", BESIDES)
 @each_relation
-def test_memory_in_use_keeps_its_addresses(make_space, make_layout, how: str, relation: Relation) -> None:
+def test_bind_overlapping_active_range_is_ebusy(
+    make_space, make_layout, how: str, relation: Relation
+) -> None:
     """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds beside it."""
     space = make_space(FAULTING, UNIT)
     vm, everything, used = space.vm, intervals.of(space.here), intervals.middle(space.here)
@@ -279,9 +277,7 @@ def test_memory_in_use_keeps_its_addresses(make_space, make_layout, how: str, re
 @acts("store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @each_relation
-def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
-    make_space, make_layout, relation: Relation
-) -> None:
+def test_mirror_over_part_of_active_mirror_keeps_data(make_space, make_layout, relation: Relation) -> None:
     """A mirror bound over some of a default mirror in use, or beside it, leaves one mirror with all its data."""
     space = make_space(FAULTING, UNIT)
     used = intervals.middle(space.here)
@@ -300,7 +296,7 @@ def test_a_mirror_over_a_part_of_a_mirror_in_use_disturbs_nothing(
 @pytest.mark.parametrize("old", ["object", "userptr", "null", MIRROR])
 @pytest.mark.parametrize("array", [False, True], ids=["bind", "array"])
 @intervals.relations(*CUTTING, AROUND, EXACT)
-def test_a_bind_that_fails_leaves_what_it_would_have_replaced(
+def test_failed_map_restores_replaced_vma(
     make_space, make_layout, memory, old: str, array: bool, relation: Relation
 ) -> None:
     """A MAP that fails after it took its interval from a binding, alone or behind others, gives all of it back."""

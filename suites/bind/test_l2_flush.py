@@ -31,7 +31,7 @@ pytestmark = needs("l2-flush", "range-attributes")
 @acts("refusal")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
-def test_a_mirror_that_would_not_reach_the_cpu_is_refused(fault_vm: Vm, index: int) -> None:
+def test_mirror_with_1way_coherent_pat_is_einval(fault_vm: Vm, index: int) -> None:
     """A mirror with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
@@ -42,7 +42,7 @@ def test_a_mirror_that_would_not_reach_the_cpu_is_refused(fault_vm: Vm, index: i
 @acts("store")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
-def test_a_mirror_that_reaches_the_cpu_is_bound(fault_vm: Vm, memory, sentinel, index: int) -> None:
+def test_mirror_with_2way_coherent_pat_is_bound(fault_vm: Vm, memory, sentinel, index: int) -> None:
     """A mirror takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
@@ -53,7 +53,7 @@ def test_a_mirror_that_reaches_the_cpu_is_bound(fault_vm: Vm, memory, sentinel, 
 @behaviour("bind.cam.l2flush-pat")
 @acts("refusal")
 @pytest.mark.parametrize("index", ONE_WAY)
-def test_user_memory_that_would_not_reach_the_cpu_is_refused(plain_vm: Vm, memory, index: int) -> None:
+def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory, index: int) -> None:
     """MAP_USERPTR with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=memory(PAGE).address, pat_index=index)
@@ -63,7 +63,7 @@ def test_user_memory_that_would_not_reach_the_cpu_is_refused(plain_vm: Vm, memor
 @behaviour("bind.cam.l2flush-pat")
 @acts("store")
 @pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
-def test_user_memory_that_reaches_the_cpu_is_bound(plain_vm: Vm, memory, sentinel, index: int) -> None:
+def test_userptr_with_2way_coherent_pat_is_bound(plain_vm: Vm, memory, sentinel, index: int) -> None:
     """MAP_USERPTR takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
     buffer, value = memory(PAGE), sentinel()
     plain_vm.bind_and_wait(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=buffer.address, pat_index=index)
@@ -76,9 +76,7 @@ def test_user_memory_that_reaches_the_cpu_is_bound(plain_vm: Vm, memory, sentine
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("what", ["mirror", "userptr"])
 @pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
-def test_advice_that_would_hide_memory_from_the_cpu_is_refused(
-    fault_vm: Vm, memory, sentinel, what: str, index: int
-) -> None:
+def test_madvise_1way_coherent_pat_is_einval(fault_vm: Vm, memory, sentinel, what: str, index: int) -> None:
     """MADVISE PAT of process memory with an index that is coherent in one way gives EINVAL, and changes no index."""
     buffer, value = memory(PAGE), sentinel()
     place = buffer.address if what == "mirror" else AT

@@ -34,7 +34,7 @@ pytestmark = needs("page-faults")
 @needs("range-attributes")
 @pytest.mark.parametrize("mode", ["plain_vm", "lr_vm"])
 @pytest.mark.parametrize("flags", [0, IMMEDIATE, READONLY], ids=["mirror", "immediate", "readonly"])
-def test_a_mirror_in_a_vm_without_fault_mode_is_refused(request, mode: str, flags: int) -> None:
+def test_mirror_without_fault_mode_is_einval(request, mode: str, flags: int) -> None:
     """CPU_ADDR_MIRROR in a VM without FAULT_MODE gives EINVAL and binds nothing."""
     vm = request.getfixturevalue(mode)
     with refused(errno.EINVAL):
@@ -44,7 +44,7 @@ def test_a_mirror_in_a_vm_without_fault_mode_is_refused(request, mode: str, flag
 
 @behaviour("bind.cam.obj-mbz")
 @acts("refusal")
-def test_a_mirror_takes_no_object(fault_vm: Vm, bo) -> None:
+def test_mirror_with_bo_is_einval(fault_vm: Vm, bo) -> None:
     """CPU_ADDR_MIRROR with an object gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj=bo(PAGE).handle)
@@ -53,7 +53,7 @@ def test_a_mirror_takes_no_object(fault_vm: Vm, bo) -> None:
 @behaviour("bind.cam.offset-mbz")
 @acts("refusal")
 @pytest.mark.parametrize("offset", [PAGE, AT, 1, 1 << 63], ids=["page", "own-address", "odd", "high"])
-def test_a_mirror_takes_no_offset(fault_vm: Vm, offset: int) -> None:
+def test_mirror_with_offset_is_einval(fault_vm: Vm, offset: int) -> None:
     """A mirrored address is the same for GPU and CPU: any cpu_addr_mirror_offset gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj_offset=offset)
@@ -64,7 +64,7 @@ def test_a_mirror_takes_no_offset(fault_vm: Vm, offset: int) -> None:
 @pytest.mark.parametrize(
     "op", [UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH], ids=["unmap", "map-userptr", "unmap-all", "prefetch"]
 )
-def test_only_map_makes_a_mirror(fault_vm: Vm, op: int) -> None:
+def test_mirror_flag_is_only_for_map(fault_vm: Vm, op: int) -> None:
     """CPU_ADDR_MIRROR on another op than MAP gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(op, addr=AT, range=PAGE, flags=MIRROR)
@@ -73,7 +73,7 @@ def test_only_map_makes_a_mirror(fault_vm: Vm, op: int) -> None:
 @behaviour("bind.cam.full-va", "query.config.has-cpu-addr-mirror")
 @acts("ioctl", "query")
 @needs("range-attributes", "cpu-addr-mirror")
-def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -> None:
+def test_mirror_of_whole_va_is_bound(device: Device, fault_vm: Vm) -> None:
     """Where the device announces the mirror, one MAP of [0, 1 << VA_BITS) succeeds, CPU mappings or none."""
     assert device.config.has_cpu_addr_mirror
     fault_vm.mirror()
@@ -85,7 +85,7 @@ def test_the_whole_address_space_can_be_mirrored(device: Device, fault_vm: Vm) -
 @acts("store")
 @needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [1, 2, 5, 22, 27])
-def test_a_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: int) -> None:
+def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: int) -> None:
     """A mirror is bound with any PAT index that is coherent, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
@@ -97,7 +97,7 @@ def test_a_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: 
 @acts("ioctl")
 @needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [0, 3, 13])
-def test_a_mirror_takes_an_incoherent_pat_only_with_vram(device: Device, fault_vm: Vm, index: int) -> None:
+def test_mirror_with_incoherent_pat_needs_vram(device: Device, fault_vm: Vm, index: int) -> None:
     """A PAT index without coherency is good for a mirror where there is VRAM, and gives EINVAL without."""
     if device.config.has_vram:
         fault_vm.bind_and_wait(addr=AT, range=PAGE, flags=MIRROR, pat_index=index)
@@ -111,9 +111,7 @@ def test_a_mirror_takes_an_incoherent_pat_only_with_vram(device: Device, fault_v
 @acts("fault", "store")
 @needs("debugfs", "cpu-addr-mirror")
 @pytest.mark.parametrize("flags", [0, IMMEDIATE], ids=["mirror", "immediate"])
-def test_a_mirror_maps_nothing_until_the_gpu_asks(
-    fault_vm: Vm, memory, sentinel, counters, flags: int
-) -> None:
+def test_mirror_bind_populates_nothing(fault_vm: Vm, memory, sentinel, counters, flags: int) -> None:
     """The bind of a mirror touches no page, not even with IMMEDIATE: the first GPU access has to fault."""
     buffer = memory(PAGE, populate=False)
     fault_vm.mirror(flags=flags)
@@ -129,7 +127,7 @@ def test_a_mirror_maps_nothing_until_the_gpu_asks(
 @behaviour("bind.cam.over-bo")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_a_mirror_replaces_an_object(fault_vm: Vm, bo, memory, sentinel) -> None:
+def test_mirror_replaces_bo(fault_vm: Vm, bo, memory, sentinel) -> None:
     """A mirror bound over an object takes its place: the GPU then reaches the process's memory."""
     buffer = memory(1 << 16, align=1 << 16)
     behind = bo(1 << 16)
@@ -145,7 +143,7 @@ def test_a_mirror_replaces_an_object(fault_vm: Vm, bo, memory, sentinel) -> None
 
 @behaviour("bind.cam.bo-inside")
 @acts("store")
-def test_an_object_inside_a_mirror_has_its_own_range(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_bo_inside_mirror_takes_its_own_addresses(mirror_vm: Vm, bo, memory, sentinel) -> None:
     """An object bound inside a mirror is used for its range, and the mirror for the rest."""
     buffer = memory(3 << 16, align=1 << 16)
     inside = bo(1 << 16)
@@ -166,7 +164,7 @@ def test_an_object_inside_a_mirror_has_its_own_range(mirror_vm: Vm, bo, memory, 
 
 @behaviour("bind.cam.unmap-active-busy")
 @acts("refusal", "store")
-def test_an_area_in_use_cannot_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory, sentinel) -> None:
     """UNMAP over memory that the GPU has mapped gives EBUSY, and the GPU goes on using it."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
@@ -180,9 +178,7 @@ def test_an_area_in_use_cannot_be_unbound(mirror_vm: Vm, memory, sentinel) -> No
 @behaviour("bind.cam.bo-over-active-busy")
 @acts("refusal", "store")
 @pytest.mark.parametrize("kind", ["object", "userptr", "null"])
-def test_nothing_else_can_be_bound_over_an_area_in_use(
-    mirror_vm: Vm, memory, bo, sentinel, kind: str
-) -> None:
+def test_map_over_active_mirror_is_ebusy(mirror_vm: Vm, memory, bo, sentinel, kind: str) -> None:
     """An object, user pointer or NULL over mirrored memory in use gives EBUSY, and the mirror works on."""
     size = 1 << 16
     buffer, other, queue = memory(size, align=size), memory(size), mirror_vm.queue()
@@ -203,7 +199,7 @@ def test_nothing_else_can_be_bound_over_an_area_in_use(
 
 @behaviour("bind.cam.unmap-idle-ok", "fault.no-gpu-vma")
 @acts("refusal", "exec")
-def test_an_idle_area_can_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_idle_mirror_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
     """UNMAP of mirrored memory that the GPU never used succeeds, and an access of it then fails."""
     buffer = memory(1 << 21, align=1 << 21)
     kept = sentinel()
@@ -218,7 +214,7 @@ def test_an_idle_area_can_be_unbound(mirror_vm: Vm, memory, sentinel) -> None:
 
 @behaviour("bind.cam.unmap-after-munmap", "gc.flush-on-bind")
 @acts("ioctl", "store")
-def test_an_area_can_be_unbound_right_after_munmap(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
     """After munmap an UNMAP of the area succeeds at once: VM_BIND first collects what is gone."""
     buffer, value = memory(1 << 21, align=1 << 21), sentinel()
     mirror_vm.queue().store(buffer.address, value)
@@ -231,7 +227,7 @@ def test_an_area_can_be_unbound_right_after_munmap(mirror_vm: Vm, memory, sentin
 @behaviour("bind.cam.partial-unmap-split")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_an_idle_middle_can_be_cut_out(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory, sentinel) -> None:
     """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays in use."""
     chunk = 1 << 21
     buffer, queue = memory(3 * chunk, align=chunk), mirror_vm.queue()
@@ -256,7 +252,7 @@ def test_an_idle_middle_can_be_cut_out(mirror_vm: Vm, memory, sentinel) -> None:
 @behaviour("bind.cam.partial-unmap-straddle")
 @acts("refusal", "store")
 @pytest.mark.parametrize("start", [-1, 0, 1], ids=["before", "at", "after"])
-def test_a_cut_through_memory_in_use_is_refused(mirror_vm: Vm, memory, sentinel, start: int) -> None:
+def test_unmap_overlapping_active_range_is_ebusy(mirror_vm: Vm, memory, sentinel, start: int) -> None:
     """UNMAP that overlaps a range in use gives EBUSY, however small the overlap is."""
     chunk = 1 << 16
     buffer, queue = memory(3 * chunk, align=1 << 21), mirror_vm.queue()
@@ -271,7 +267,7 @@ def test_a_cut_through_memory_in_use_is_refused(mirror_vm: Vm, memory, sentinel,
 
 @behaviour("bind.cam.rebind-over-active")
 @acts("store", "ioctl")
-def test_a_mirror_can_be_bound_again_while_in_use(mirror_vm: Vm, memory, sentinel) -> None:
+def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
     """A mirror over a whole default mirror succeeds while the GPU uses memory in it, which goes on."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
@@ -286,7 +282,7 @@ def test_a_mirror_can_be_bound_again_while_in_use(mirror_vm: Vm, memory, sentine
 @acts("ioctl")
 @needs("range-attributes", "cpu-addr-mirror")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
-def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -> None:
+def test_adjacent_default_mirrors_merge(fault_vm: Vm, order: tuple[int, ...]) -> None:
     """Mirrors with default attributes that touch are one area in the attribute query."""
     size = 1 << 21
     for index in order:
@@ -298,7 +294,7 @@ def test_neighbouring_mirrors_become_one(fault_vm: Vm, order: tuple[int, ...]) -
 @behaviour("bind.cam.rebind-resets-attrs")
 @acts("ioctl")
 @needs("range-attributes", "cpu-addr-mirror")
-def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
+def test_rebind_of_mirror_resets_attributes(fault_vm: Vm) -> None:
     """A mirror over an area with advice returns it to the defaults."""
     size = 1 << 21
     fault_vm.mirror(AT, size)
@@ -314,7 +310,7 @@ def test_binding_a_mirror_again_resets_its_attributes(fault_vm: Vm) -> None:
 @behaviour("bind.cam.rebind-partial-nondefault-busy")
 @acts("refusal", "store")
 @needs("cpu-addr-mirror")
-def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memory, sentinel) -> None:
+def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory, sentinel) -> None:
     """A mirror over a part of an area with advice, of which the GPU uses memory, gives EBUSY."""
     buffer = memory(1 << 21, align=1 << 21)
     fault_vm.mirror(buffer.address, buffer.size)
@@ -331,7 +327,7 @@ def test_a_mirror_that_cuts_an_advised_area_in_use_is_refused(fault_vm: Vm, memo
 @behaviour("bind.cam.readonly", "fault.gpu-readonly-write")
 @acts("load", "refusal")
 @needs("cpu-addr-mirror")
-def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory, sentinel) -> None:
+def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory, sentinel) -> None:
     """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
     buffer, value = memory(PAGE), sentinel()
     buffer.set_u32(0, value)
@@ -347,7 +343,7 @@ def test_a_read_only_mirror_lets_the_gpu_read_and_not_write(fault_vm: Vm, memory
 @behaviour("bind.cam.flags-only-inside")
 @acts("store")
 @known("A READONLY mirror makes its neighbours read-only", first="7.0")
-def test_a_read_only_mirror_leaves_its_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
+def test_readonly_mirror_leaves_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
     """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
     inside, outside, value = memory(PAGE), memory(PAGE), sentinel()
     mirror_vm.mirror(inside.address, inside.size, flags=READONLY)
@@ -358,7 +354,7 @@ def test_a_read_only_mirror_leaves_its_neighbours_writable(mirror_vm: Vm, memory
 @behaviour("bind.cam.ufence-not-attached")
 @acts("ioctl")
 @needs("cpu-addr-mirror")
-def test_the_fence_of_a_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
+def test_user_fence_of_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
     """The user fence of a mirror bind is written, and an UNMAP right after the bind does not give EBUSY."""
     fence = UserFence(device)
     fault_vm.bind(MAP, addr=AT, range=1 << 21, flags=MIRROR, syncs=[fence.sync()])
@@ -369,7 +365,7 @@ def test_the_fence_of_a_mirror_does_not_make_it_busy(device: Device, fault_vm: V
 @behaviour("bind.cam.unmap-all-unaffected")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_unbinding_an_object_everywhere_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_unmap_all_of_bo_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentinel) -> None:
     """UNMAP_ALL of an object inside a mirror removes its bindings and leaves memory in use elsewhere alone."""
     size = 1 << 16
     buffer, inside, queue = memory(size, align=size), bo(size), mirror_vm.queue()
@@ -387,7 +383,7 @@ def test_unbinding_an_object_everywhere_leaves_mirrors_alone(mirror_vm: Vm, bo, 
 
 @behaviour("bind.mirror-noncontiguous-cpu", "fault.any-pointer")
 @acts("store")
-def test_one_mirror_spans_memory_of_many_kinds(mirror_vm: Vm, memory, sentinel) -> None:
+def test_one_mirror_spans_many_cpu_vmas(mirror_vm: Vm, memory, sentinel) -> None:
     """One mirror covers private, shared and widely separated mappings: the GPU stores into each."""
     buffers = [memory(PAGE), memory(PAGE, shared=True), memory(1 << 21, align=1 << 21), memory(3 * PAGE)]
     values = [sentinel() for _ in buffers]

@@ -49,7 +49,7 @@ def gate(plain_vm: Vm, bo, syncobj, sentinel) -> tuple[Syncobj, Callable[[], Job
 @acts("refusal", "store")
 @pytest.mark.parametrize("what", ["object", pytest.param("userptr", marks=needs("userptr"))])
 @pytest.mark.parametrize("how", ["unmap", "unmap-part", "map-over", "map-part"])
-def test_a_bind_whose_fence_is_not_signalled_is_busy(
+def test_unmap_before_user_fence_signals_is_ebusy(
     plain_vm: Vm, gate, bo, memory, sentinel, what: str, how: str
 ) -> None:
     """UNMAP, or a MAP over some of it, of a bind whose user fence is not written yet gives EBUSY; then it works."""
@@ -81,7 +81,7 @@ def test_a_bind_whose_fence_is_not_signalled_is_busy(
 @acts("refusal")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("signalled", [True, False], ids=["signalled", "waiting"])
-def test_a_mirror_cannot_wait(fault_vm: Vm, gate, syncobj, signalled: bool) -> None:
+def test_mirror_with_in_syncobj_is_eopnotsupp(fault_vm: Vm, gate, syncobj, signalled: bool) -> None:
     """A mirror MAP with a syncobj to wait for gives EOPNOTSUPP, whether the syncobj is signalled or not."""
     waiting_for, release = gate
     wait = syncobj(signalled=True) if signalled else waiting_for
@@ -94,7 +94,7 @@ def test_a_mirror_cannot_wait(fault_vm: Vm, gate, syncobj, signalled: bool) -> N
 @acts("refusal")
 @needs("page-faults", "range-attributes")
 @known("A mirror that cannot wait for a syncobj stays bound", first="7.0")
-def test_a_mirror_that_is_refused_is_not_bound(fault_vm: Vm, syncobj) -> None:
+def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj) -> None:
     """A mirror MAP that gives EOPNOTSUPP for a syncobj to wait for has bound nothing."""
     with refused(errno.EOPNOTSUPP):
         fault_vm.bind(MAP, addr=AT, range=UNIT, flags=MIRROR, syncs=[syncobj(signalled=True).waiting()])
@@ -105,7 +105,7 @@ def test_a_mirror_that_is_refused_is_not_bound(fault_vm: Vm, syncobj) -> None:
 @acts("refusal", "store")
 @needs("userptr")
 @pytest.mark.kernel_log("VM worker error: -1")
-def test_a_banned_vm_takes_no_binds(lr_vm: Vm, memory, sentinel) -> None:
+def test_bind_in_banned_vm_is_enoent(lr_vm: Vm, memory, sentinel) -> None:
     """VM_BIND gives ENOENT in a VM that the kernel banned, as it does where a running VM cannot be bound again."""
     buffer, value = memory(UNIT), sentinel()
     lr_vm.map_userptr(AT, buffer.address, UNIT)
@@ -128,7 +128,7 @@ def test_a_banned_vm_takes_no_binds(lr_vm: Vm, memory, sentinel) -> None:
 @behaviour("bind.closed-vm")
 @acts("refusal")
 @needs("user-faults")
-def test_a_vm_destroyed_during_a_bind_takes_no_binds(device: Device, memory) -> None:
+def test_bind_racing_with_vm_destroy_is_enoent(device: Device, memory) -> None:
     """A VM_BIND that found its VM gives ENOENT where the VM is destroyed before the binds are carried out."""
     vm = Vm(device)
     operations = b"".join(

@@ -44,9 +44,7 @@ def child(path: str, body: Callable[[Queue], Any]) -> Any:
 @acts("cpu-fault")
 @pytest.mark.parametrize("kind", [None, failing.pages(0)], ids=["arrays", "pages"])
 @pytest.mark.timeout(30)
-def test_memory_that_cannot_come_back_raises_sigbus(
-    device: Device, sentinel, kind: failing.Nth | None
-) -> None:
+def test_failed_migration_to_ram_raises_sigbus(device: Device, sentinel, kind: failing.Nth | None) -> None:
     """Without memory for it a CPU load of memory in VRAM raises SIGBUS, and the next one gets what the GPU stored."""
 
     def body(queue: Queue) -> list[tuple[bool, bool]]:
@@ -75,7 +73,7 @@ def test_memory_that_cannot_come_back_raises_sigbus(
 @acts("cpu-fault")
 @needs("thp")
 @pytest.mark.timeout(30)
-def test_a_large_page_comes_back_in_small_ones(device: Device, sentinel, rng) -> None:
+def test_large_page_returns_as_small_pages(device: Device, sentinel, rng) -> None:
     """When no large page can be had a large page in VRAM comes back in small ones, and every byte is right."""
 
     def body(queue: Queue) -> list[tuple[bool, int]]:

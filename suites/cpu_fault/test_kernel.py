@@ -46,7 +46,7 @@ def view(buffer: Buffer, offset: int, size: int) -> memoryview:
 
 @behaviour("cpu-fault.syscall-buffer")
 @acts("cpu-fault", "load")
-def test_a_socket_sends_from_vram_and_receives_into_it(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_send_and_recv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
     """send(2) of memory in VRAM sends what the GPU stored, and the GPU sees what recv(2) put there."""
     stored, received = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, stored)
@@ -64,9 +64,7 @@ def test_a_socket_sends_from_vram_and_receives_into_it(queue: Queue, buffer: Buf
 
 @behaviour("cpu-fault.syscall-buffer")
 @acts("cpu-fault", "load")
-def test_a_file_is_written_from_vram_and_read_into_it(
-    queue: Queue, buffer: Buffer, tmp_path, sentinel
-) -> None:
+def test_write_and_read_of_pages_in_vram(queue: Queue, buffer: Buffer, tmp_path, sentinel) -> None:
     """write(2) and read(2) of whole pages in VRAM, past the page cache where the file system can, are right."""
     values = {offset: sentinel() for offset in range(0, 4 * PAGE, PAGE)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -94,7 +92,7 @@ class _Iovec(ctypes.Structure):
 
 @behaviour("cpu-fault.remote-access")
 @acts("cpu-fault", "store")
-def test_another_process_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
     """process_vm_readv(2) of memory in VRAM gives what the GPU stored."""
     value, pid = sentinel(), os.getpid()
     queue.store(buffer.address + PAGE, value)
@@ -117,7 +115,7 @@ def test_another_process_reads_memory_in_vram(queue: Queue, buffer: Buffer, sent
 @behaviour("cpu-fault.remote-access")
 @acts("cpu-fault", "store")
 @needs("debugger-faults")
-def test_a_debugger_reads_and_writes_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_proc_mem_access_to_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
     """/proc/PID/mem of memory in VRAM gives what the GPU stored, and the GPU sees what is written there."""
     value, poked = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
@@ -147,7 +145,7 @@ def ring() -> Iterator[int]:
 @behaviour("cpu-fault.gup-pin")
 @acts("cpu-fault", "store")
 @needs("pinning")
-def test_memory_in_vram_can_be_pinned(queue: Queue, buffer: Buffer, ring: int, sentinel) -> None:
+def test_pin_of_memory_in_vram_moves_it_to_sysmem(queue: Queue, buffer: Buffer, ring: int, sentinel) -> None:
     """Memory in VRAM that io_uring pins is in system memory, with its data, and stays there while the GPU uses it."""
     value, later = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
@@ -168,7 +166,7 @@ def test_memory_in_vram_can_be_pinned(queue: Queue, buffer: Buffer, ring: int, s
 @acts("store")
 @needs("core-dumps")
 @pytest.mark.timeout(60)
-def test_a_core_dump_has_what_was_in_vram(device, queue: Queue, buffer: Buffer, tmp_path, sentinel) -> None:
+def test_core_dump_contains_memory_in_vram(device, queue: Queue, buffer: Buffer, tmp_path, sentinel) -> None:
     """The core dump of a process whose memory is in VRAM has what the GPU stored."""
     values = [sentinel() for _ in range(16)]
 

@@ -29,7 +29,7 @@ def buffer(memory) -> Buffer:
 @behaviour("cpu-fault.returns-data", "cpu-fault.partial-ok")
 @acts("cpu-fault", "store")
 @pytest.mark.parametrize("offset", [0, PAGE, CHUNK // 2, CHUNK - PAGE], ids=hex)
-def test_a_cpu_load_gets_what_the_gpu_stored(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
+def test_cpu_load_of_vram_page_gets_gpu_data(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
     """A CPU load of memory in VRAM returns the GPU's data, and the page is in system memory after it."""
     value = sentinel()
     queue.store(buffer.address + offset, value)
@@ -39,7 +39,7 @@ def test_a_cpu_load_gets_what_the_gpu_stored(queue: Queue, buffer: Buffer, senti
 
 @behaviour("cpu-fault.write")
 @acts("load")
-def test_a_cpu_store_is_seen_by_the_next_gpu_load(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sentinel) -> None:
     """A CPU store into memory in VRAM succeeds, and the GPU sees it."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
@@ -50,7 +50,7 @@ def test_a_cpu_store_is_seen_by_the_next_gpu_load(queue: Queue, buffer: Buffer, 
 @behaviour("cpu-fault.whole-allocation", "cpu-fault.stats", "cpu-fault.no-double-migration")
 @acts("cpu-fault")
 @needs("svm-counters")
-def test_one_touch_brings_back_the_whole_allocation(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+def test_cpu_touch_migrates_whole_allocation_back(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
     """One byte read by the CPU moves the whole 2 MiB back, once, and the driver counts it."""
     value = sentinel()
     queue.store(buffer.address, value)
@@ -65,7 +65,7 @@ def test_one_touch_brings_back_the_whole_allocation(queue: Queue, buffer: Buffer
 
 @behaviour("cpu-fault.neighbour-untouched")
 @acts("cpu-fault", "store")
-def test_the_neighbouring_allocation_stays_in_vram(queue: Queue, memory, sentinel) -> None:
+def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory, sentinel) -> None:
     """A CPU touch of one chunk leaves the next one in VRAM, with its data."""
     buffer = memory(2 * CHUNK, align=CHUNK)
     values = sentinel(), sentinel()
@@ -79,7 +79,7 @@ def test_the_neighbouring_allocation_stays_in_vram(queue: Queue, memory, sentine
 @behaviour("cpu-fault.gpu-mapping-gone")
 @acts("fault", "load")
 @needs("debugfs")
-def test_the_gpu_faults_again_after_the_cpu_touched(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+def test_gpu_refaults_after_cpu_touch(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
     """When memory went back to the CPU, the GPU has to fault to reach it, and sees what the CPU stored."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
@@ -92,7 +92,7 @@ def test_the_gpu_faults_again_after_the_cpu_touched(queue: Queue, buffer: Buffer
 @behaviour("cpu-fault.swap-out-after")
 @acts("cpu-fault", "store", "load")
 @needs("swap")
-def test_memory_that_came_back_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_memory_back_from_vram_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel) -> None:
     """Memory that came back from VRAM can be swapped out, and CPU and GPU find there what the GPU had stored."""
     for finder in "cpu", "gpu":
         values = {offset: sentinel() for offset in (0, CHUNK // 2 + PAGE, CHUNK - 4)}
@@ -122,7 +122,7 @@ def increment(address: int) -> Batch:
 
 @behaviour("cpu-fault.ping-pong")
 @acts("store")
-def test_cpu_and_gpu_count_together(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory, sentinel) -> None:
     """CPU and GPU add one to the same number in turn, and no addition is lost."""
     buffer, start = memory(1 << 16, align=1 << 16), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
@@ -135,7 +135,7 @@ def test_cpu_and_gpu_count_together(queue: Queue, memory, sentinel) -> None:
 
 @behaviour("cpu-fault.many-threads")
 @acts("store")
-def test_many_threads_touch_one_page(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_threads_touching_one_vram_page_see_gpu_data(queue: Queue, buffer: Buffer, sentinel) -> None:
     """Threads that touch the same page in VRAM at once all see the GPU's data."""
     value = sentinel()
     queue.store(buffer.address, value)
@@ -157,7 +157,7 @@ def test_many_threads_touch_one_page(queue: Queue, buffer: Buffer, sentinel) -> 
 @behaviour("cpu-fault.syscall-buffer")
 @acts("store", "load")
 @needs("kernel-faults")
-def test_system_calls_use_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
     """write(2) sends the GPU's data from memory in VRAM, and the GPU sees what read(2) put into it."""
     stored, received = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, stored)
@@ -178,7 +178,7 @@ def test_system_calls_use_memory_in_vram(queue: Queue, buffer: Buffer, sentinel)
 @behaviour("cpu-fault.fork-child")
 @acts("store")
 @needs("fork-events")
-def test_a_child_reads_what_was_in_vram_at_the_fork(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
     """A child after fork reads the GPU's data; what it stores then is its own."""
     value, childs = sentinel(), sentinel()
     queue.store(buffer.address, value)
@@ -195,7 +195,7 @@ def test_a_child_reads_what_was_in_vram_at_the_fork(queue: Queue, buffer: Buffer
 
 @behaviour("cpu-fault.vma-clamped", "invalidate.partial-munmap-keeps-rest", "gc.partial-evict")
 @acts("store")
-def test_the_rest_of_a_partly_unmapped_allocation_comes_back(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_rest_of_partly_unmapped_vram_comes_back(queue: Queue, buffer: Buffer, sentinel) -> None:
     """When half of memory in VRAM is unmapped, the CPU gets the other half back with its data."""
     values = {offset: sentinel() for offset in (0, CHUNK // 2 - 4)}
     for offset, value in values.items():

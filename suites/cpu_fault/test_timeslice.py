@@ -39,7 +39,7 @@ def long_timeslice(device) -> Iterator[None]:
 @behaviour("cpu-fault.timeslice")
 @acts("store", "exec")
 @pytest.mark.parametrize("size", [1 << 16, CHUNK], ids=["64K", "2M"])
-def test_the_cpu_gets_the_sum_after_an_atomic(queue: Queue, memory, sentinel, size: int) -> None:
+def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory, sentinel, size: int) -> None:
     """A CPU access right after a GPU atomic completes, in the timeslice or after it, with the result of the atomic."""
     buffer, start = memory(size, align=size), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
@@ -52,7 +52,7 @@ def test_the_cpu_gets_the_sum_after_an_atomic(queue: Queue, memory, sentinel, si
 @behaviour("cpu-fault.timeslice")
 @acts("store")
 @needs("debugfs", "root")
-def test_the_cpu_waits_for_the_end_of_the_timeslice(long_timeslice, queue: Queue, memory, sentinel) -> None:
+def test_cpu_fault_waits_for_end_of_timeslice(long_timeslice, queue: Queue, memory, sentinel) -> None:
     """The first CPU access after a GPU atomic ends no earlier than the timeslice."""
     buffer, start = memory(CHUNK, align=CHUNK), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
@@ -64,7 +64,7 @@ def test_the_cpu_waits_for_the_end_of_the_timeslice(long_timeslice, queue: Queue
 
 @behaviour("cpu-fault.no-timeslice-normal")
 @acts("cpu-fault")
-def test_a_move_without_an_atomic_has_no_timeslice(queue: Queue, memory, sentinel) -> None:
+def test_migration_without_atomic_has_no_timeslice(queue: Queue, memory, sentinel) -> None:
     """A CPU access right after a GPU store gets the value; whether it waited is not judged."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     queue.store(buffer.address, value)

@@ -69,7 +69,7 @@ class Rivals:
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("private", OWNED)
 @pytest.mark.parametrize("flags", MODES)
-def test_the_gpu_reads_an_evicted_object_where_it_is_now(
+def test_gpu_reads_evicted_bo(
     device: Device,
     make_vm: MakeVm,
     bo: Callable[..., Bo],
@@ -94,7 +94,7 @@ def test_the_gpu_reads_an_evicted_object_where_it_is_now(
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("private", OWNED)
 @pytest.mark.parametrize("flags", NO_QUEUE_YET)
-def test_a_queue_made_after_the_eviction_reads_an_object_where_it_is_now(
+def test_queue_made_after_eviction_reads_bo(
     device: Device,
     make_vm: MakeVm,
     bo: Callable[..., Bo],
@@ -116,7 +116,7 @@ def test_a_queue_made_after_the_eviction_reads_an_object_where_it_is_now(
 @needs("vram")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("flags", NO_QUEUE_YET)
-def test_a_queue_made_after_the_eviction_does_not_write_into_the_new_owner(
+def test_queue_made_after_eviction_spares_new_owner(
     device: Device, make_vm: MakeVm, bo: Callable[..., Bo], sentinel: Callable[[], int], flags: int
 ) -> None:
     """A store to an object that was evicted before there was a queue changes that object and no other."""

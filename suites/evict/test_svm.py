@@ -68,7 +68,7 @@ def buffer(memory: Callable[..., Buffer]) -> Buffer:
 @behaviour("evict.bo-pressure", "evict.to-system-only", "evict.waits-detached", "evict.refault-returns")
 @acts("load", "store", "fault")
 @needs("debugfs")
-def test_objects_push_memory_out_and_it_comes_back(
+def test_bos_evict_svm_memory_and_it_comes_back(
     mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel, counters
 ) -> None:
     """Objects of the size of VRAM take the place of memory, which is in system memory then; a fault moves it back."""
@@ -98,7 +98,7 @@ def test_objects_push_memory_out_and_it_comes_back(
 
 @behaviour("evict.svm-pressure")
 @acts("load", "store")
-def test_memory_pushes_objects_out(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
+def test_svm_memory_evicts_idle_bos(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
     """Memory that is moved to a full VRAM pushes idle objects to system memory, and theirs and its data are right."""
     objects = fill(device, lambda size, placement: bo(size, placement=placement | SYSTEM))
     marks = {
@@ -121,9 +121,7 @@ def test_memory_pushes_objects_out(mirror_vm: Vm, device: Device, bo, memory, se
 @behaviour("evict.no-va-needed")
 @acts("load", "store")
 @needs("fork-events")
-def test_memory_is_pushed_out_from_wherever_it_went(
-    mirror_vm: Vm, device: Device, bo, memory, sentinel
-) -> None:
+def test_moved_or_forked_svm_memory_is_evicted(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
     """Memory in VRAM that was moved by mremap, partly unmapped, or left over by a fork, is evicted with its data."""
     buffer, target = memory(2 * CHUNK, align=CHUNK), memory(2 * CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
@@ -146,7 +144,7 @@ def test_memory_is_pushed_out_from_wherever_it_went(
 
 @behaviour("evict.busy-continues", "evict.page-count-reset", "evict.idle-before-copy")
 @acts("store", "exec")
-def test_memory_in_use_does_not_keep_objects_out(
+def test_busy_svm_memory_is_evicted_for_bos(
     mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
 ) -> None:
     """While CPU and GPU use memory in VRAM, objects get VRAM all the same, and no store of the GPU is lost."""
@@ -188,7 +186,7 @@ def test_memory_in_use_does_not_keep_objects_out(
 @acts("exec", "ioctl")
 @needs("fork-events")
 @pytest.mark.parametrize("how", ["exit", "kill"])
-def test_memory_of_a_process_that_ended_is_no_obstacle(
+def test_vram_of_dead_process_can_be_reused(
     open_device, device: Device, bo, queue: Queue, memory, how: str
 ) -> None:
     """VRAM of a process that ended, or was killed, is free for objects, and works."""
@@ -227,7 +225,7 @@ def test_memory_of_a_process_that_ended_is_no_obstacle(
 @behaviour("evict.release-async")
 @acts("load", "query")
 @pytest.mark.parametrize("how", ["munmap", "discard", "remap"])
-def test_vram_is_given_back_with_the_last_page(
+def test_vram_is_freed_with_last_page(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, how: str
 ) -> None:
     """munmap, MADV_DONTNEED and a new mapping over memory in VRAM give the VRAM back, though perhaps a little later."""
@@ -246,7 +244,9 @@ def test_vram_is_given_back_with_the_last_page(
 @behaviour("evict.partial-free-keeps")
 @acts("load", "query")
 @pytest.mark.parametrize("left", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
-def test_vram_is_kept_for_one_page(mirror_vm: Vm, device: Device, memory, sentinel, left: int) -> None:
+def test_one_page_keeps_whole_vram_allocation(
+    mirror_vm: Vm, device: Device, memory, sentinel, left: int
+) -> None:
     """An allocation in VRAM of which one page is left keeps all its VRAM; with that page it goes."""
     buffer, value, free = memory(CHUNK, align=CHUNK), sentinel(), used(device)
     buffer.set_u32(left, value)
@@ -264,7 +264,7 @@ def test_vram_is_kept_for_one_page(mirror_vm: Vm, device: Device, memory, sentin
 
 @behaviour("evict.no-resource-bo")
 @acts("load", "ioctl")
-def test_objects_that_were_never_placed_are_no_obstacle(
+def test_eviction_skips_bos_without_backing(
     mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
 ) -> None:
     """Objects whose memory is deferred, and never was needed, are passed over when VRAM is taken for others."""
@@ -283,7 +283,7 @@ def test_objects_that_were_never_placed_are_no_obstacle(
 @behaviour("evict.bo-atomic-cpu")
 @acts("store", "query")
 @pytest.mark.parametrize("mode", ["CPU", "GLOBAL"])
-def test_an_object_for_cpu_atomics_follows_the_cpu(
+def test_bo_for_cpu_atomics_moves_on_cpu_fault(
     mirror_vm: Vm, device: Device, bo, sentinel, mode: str
 ) -> None:
     """An object in VRAM that is advised for atomics of the CPU moves to system memory when the CPU touches it."""
@@ -308,7 +308,7 @@ def test_an_object_for_cpu_atomics_follows_the_cpu(
 @behaviour("evict.svm-by-svm")
 @acts("load", "store")
 @needs("fork-events")
-def test_two_processes_share_too_little_vram(
+def test_two_processes_overcommitting_vram_keep_data(
     mirror_vm: Vm, device: Device, open_device, memory, sentinel
 ) -> None:
     """Two processes whose memory is two thirds of VRAM each both work on theirs, and theirs is right."""

@@ -23,7 +23,7 @@ CHUNK = 1 << 21
 @behaviour("fault.read-sees-cpu-data")
 @acts("load")
 @pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
-def test_the_gpu_reads_what_the_cpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+def test_gpu_reads_what_cpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
     """A GPU load of a mirrored address returns what the CPU stored there, with no bind of that page."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     buffer.set_u32(offset, value)
@@ -33,7 +33,7 @@ def test_the_gpu_reads_what_the_cpu_wrote(queue: Queue, memory, sentinel, offset
 @behaviour("fault.write-visible-to-cpu")
 @acts("store")
 @pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
-def test_the_cpu_reads_what_the_gpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+def test_cpu_reads_what_gpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
     """After the batch is done a CPU load returns what the GPU stored, and the bytes beside it are as before."""
     buffer, value, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
     near = offset - 4 if offset else 4
@@ -45,7 +45,7 @@ def test_the_cpu_reads_what_the_gpu_wrote(queue: Queue, memory, sentinel, offset
 
 @behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")
 @acts("load", "store")
-def test_cpu_and_gpu_take_turns_on_one_page(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_alternate_on_one_page(queue: Queue, memory, sentinel) -> None:
     """Each of CPU and GPU sees what the other stored last, turn after turn, on the same page."""
     buffer = memory(PAGE)
     for _ in range(8):
@@ -58,7 +58,7 @@ def test_cpu_and_gpu_take_turns_on_one_page(queue: Queue, memory, sentinel) -> N
 
 @behaviour("fault.untouched-page-zero")
 @acts("load")
-def test_the_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory) -> None:
+def test_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory) -> None:
     """Fresh anonymous memory that the GPU reads first holds zeros."""
     buffer = memory(CHUNK, align=CHUNK, populate=False)
     for offset in 0, CHUNK // 2, CHUNK - 4:
@@ -68,7 +68,7 @@ def test_the_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory) -> None
 @behaviour("fault.untouched-page-write")
 @acts("store")
 @pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_the_gpu_is_the_first_writer(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_store_to_untouched_memory_lands(queue: Queue, memory, sentinel, size: int) -> None:
     """A GPU store into fresh anonymous memory lands, and all the rest of it reads zero."""
     buffer, value = memory(size, align=size, populate=False), sentinel()
     queue.store(buffer.address + size // 2, value)
@@ -80,7 +80,7 @@ def test_the_gpu_is_the_first_writer(queue: Queue, memory, sentinel, size: int) 
 
 @behaviour("fault.any-pointer")
 @acts("store")
-def test_an_ordinary_allocation_is_usable(queue: Queue, sentinel) -> None:
+def test_malloc_memory_is_usable(queue: Queue, sentinel) -> None:
     """An address from malloc, wherever it lies in the heap, is stored to by the GPU as by any thread."""
     block = (ctypes.c_uint32 * 64)()
     block[31], block[33] = sentinel(), sentinel()
@@ -93,7 +93,7 @@ def test_an_ordinary_allocation_is_usable(queue: Queue, sentinel) -> None:
 
 @behaviour("fault.shared-anon")
 @acts("store", "load")
-def test_shared_memory_is_shared_with_the_gpu(queue: Queue, memory, sentinel) -> None:
+def test_gpu_store_to_memfd_is_shared(queue: Queue, memory, sentinel) -> None:
     """A GPU store into a memfd is seen through another mapping of it, and the other way round."""
     fd = os.memfd_create("svm-cts")
     os.ftruncate(fd, 1 << 16)
@@ -109,7 +109,7 @@ def test_shared_memory_is_shared_with_the_gpu(queue: Queue, memory, sentinel) ->
 
 @behaviour("fault.file-private")
 @acts("store", "load")
-def test_a_private_file_mapping_is_copied_on_a_gpu_write(queue: Queue, memory, sentinel, tmp_path) -> None:
+def test_gpu_store_to_private_file_mapping_is_copied(queue: Queue, memory, sentinel, tmp_path) -> None:
     """The GPU reads a file's data through a private mapping; its store is seen there and not in the file."""
     data, value = sentinel(), sentinel()
     path = tmp_path / "data"
@@ -124,9 +124,7 @@ def test_a_private_file_mapping_is_copied_on_a_gpu_write(queue: Queue, memory, s
 
 @behaviour("fault.file-shared")
 @acts("store")
-def test_a_shared_file_mapping_takes_the_gpu_write_to_the_file(
-    queue: Queue, memory, sentinel, tmp_path
-) -> None:
+def test_gpu_store_to_shared_file_reaches_file(queue: Queue, memory, sentinel, tmp_path) -> None:
     """A GPU store into a shared file mapping is read back from the file."""
     value, path = sentinel(), tmp_path / "data"
     path.write_bytes(bytes(2 * PAGE))
@@ -140,7 +138,7 @@ def test_a_shared_file_mapping_takes_the_gpu_write_to_the_file(
 @behaviour("fault.sub-page")
 @acts("store")
 @pytest.mark.parametrize("size", [1, 3, 17, 64, 255, PAGE + 1])
-def test_a_copy_of_any_length_crosses_a_page_end(queue: Queue, memory, rng, size: int) -> None:
+def test_gpu_copy_across_page_boundary_is_exact(queue: Queue, memory, rng, size: int) -> None:
     """A GPU copy of any number of bytes over a page end moves those bytes and no other."""
     source, target = memory(4 * PAGE), memory(4 * PAGE)
     data, before = rng.randbytes(4 * PAGE), rng.randbytes(4 * PAGE)
@@ -156,7 +154,7 @@ def test_a_copy_of_any_length_crosses_a_page_end(queue: Queue, memory, rng, size
 @behaviour("fault.valid-short-cut")
 @acts("fault", "store")
 @needs("debugfs")
-def test_a_second_access_of_a_range_does_not_fault(queue: Queue, memory, sentinel, counters) -> None:
+def test_valid_range_does_not_fault_again(queue: Queue, memory, sentinel, counters) -> None:
     """Once a fault has mapped a range, further accesses of it by the same GPU raise no new SVM fault."""
     buffer = memory(CHUNK, align=CHUNK)
     before = counters.snapshot()
@@ -172,7 +170,7 @@ def test_a_second_access_of_a_range_does_not_fault(queue: Queue, memory, sentine
 @behaviour("fault.unneeded-vma-size", "fault.bind-faulting-tile-only")
 @acts("fault")
 @needs("debugfs")
-def test_a_fault_maps_a_chunk_and_not_the_whole_mapping(queue: Queue, memory, sentinel, counters) -> None:
+def test_fault_maps_one_chunk_not_whole_vma(queue: Queue, memory, sentinel, counters) -> None:
     """In a mapping of 8 MiB each 2 MiB chunk takes a fault of its own, and no other."""
     buffer = memory(4 * CHUNK, align=CHUNK)
     for chunk in range(4):
@@ -183,7 +181,7 @@ def test_a_fault_maps_a_chunk_and_not_the_whole_mapping(queue: Queue, memory, se
 
 @behaviour("fault.mprotect-cycle")
 @acts("store", "refusal")
-def test_memory_made_writable_again_is_usable_by_a_new_queue(mirror_vm: Vm, memory, sentinel) -> None:
+def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory, sentinel) -> None:
     """After mprotect(PROT_READ) a GPU store fails; after mprotect back it lands, and the data was kept."""
     buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
@@ -204,7 +202,7 @@ def test_memory_made_writable_again_is_usable_by_a_new_queue(mirror_vm: Vm, memo
 @behaviour("fault.madvise-dontneed")
 @acts("load", "store")
 @pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_discarded_memory_reads_zero(queue: Queue, memory, sentinel, size: int) -> None:
+def test_dontneed_memory_reads_zero(queue: Queue, memory, sentinel, size: int) -> None:
     """After MADV_DONTNEED of memory that the GPU wrote, GPU and CPU read zeros, wherever the pages were."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, value)
@@ -218,7 +216,7 @@ def test_discarded_memory_reads_zero(queue: Queue, memory, sentinel, size: int) 
 @behaviour("fault.mremap")
 @acts("load", "store")
 @pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_moved_memory_keeps_its_data_at_the_new_address(queue: Queue, memory, sentinel, size: int) -> None:
+def test_mremap_keeps_data_at_new_address(queue: Queue, memory, sentinel, size: int) -> None:
     """After mremap the GPU finds at the new address what it stored at the old one."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address + size - 4, value)
@@ -234,7 +232,7 @@ def test_moved_memory_keeps_its_data_at_the_new_address(queue: Queue, memory, se
 @behaviour("fault.vma-cache-coherent")
 @acts("store", "load")
 @needs("cpu-addr-mirror")
-def test_a_new_binding_next_to_the_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel) -> None:
+def test_bo_bound_next_to_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel) -> None:
     """After a fault in a mirror, an object bound in place of its neighbour is what the GPU reaches there."""
     unit = 1 << 16
     buffer, target = memory(2 * unit, align=CHUNK), bo(unit)
@@ -254,7 +252,7 @@ def test_a_new_binding_next_to_the_last_fault_is_found(fault_vm: Vm, memory, bo,
 @behaviour("vm.create.many-vms-one-mm", "fault.parallel-vms")
 @acts("store", "load")
 @needs("cpu-addr-mirror")
-def test_two_vms_of_one_process_see_each_others_stores(make_vm, memory, sentinel) -> None:
+def test_two_vms_of_process_share_memory(make_vm, memory, sentinel) -> None:
     """Two VMs that mirror one process share its memory: each sees what the other stored."""
     buffer, queues = memory(CHUNK, align=CHUNK), []
     for _ in range(2):

@@ -24,7 +24,7 @@ K64, M2 = 1 << 16, 1 << 21
 @behaviour("fault.gc-before-lookup")
 @acts("store", "load")
 @pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
-def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+def test_fault_after_munmap_finds_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
     """A range whose memory was unmapped and mapped anew is never used for the new memory, at once or later."""
     buffer = memory(size, align=size)
     for _ in range(4):
@@ -40,9 +40,7 @@ def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, s
 @behaviour("fault.gc-before-lookup")
 @acts("fault")
 @needs("svm-counters")
-def test_a_fault_right_after_munmap_makes_a_range_of_the_new_mapping(
-    queue: Queue, memory, sentinel, counters
-) -> None:
+def test_fault_after_munmap_makes_new_range(queue: Queue, memory, sentinel, counters) -> None:
     """Where 2 MiB were mapped and 64 KiB are now, the next fault makes a range of 64 KiB."""
     buffer = memory(M2, align=M2)
     queue.store(buffer.address, sentinel())
@@ -56,7 +54,7 @@ def test_a_fault_right_after_munmap_makes_a_range_of_the_new_mapping(
 @behaviour("fault.bind-race-retry", "fault.collect-error-retry")
 @acts("exec", "store")
 @pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_faults_while_the_cpu_takes_pages_back(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory, sentinel, size: int) -> None:
     """GPU and CPU that use the same pages at the same time, other words of them, both keep what they stored."""
     buffer = memory(size, align=size)
     from_gpu, from_cpu = [sentinel() for _ in range(32)], [sentinel() for _ in range(32)]
@@ -79,7 +77,7 @@ def test_faults_while_the_cpu_takes_pages_back(queue: Queue, memory, sentinel, s
 @acts("exec", "store")
 @needs("two-devices")
 @pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_two_gpus_fault_on_one_range_at_the_same_time(devices, make_vm, memory, sentinel, size: int) -> None:
+def test_two_gpus_fault_on_one_range_concurrently(devices, make_vm, memory, sentinel, size: int) -> None:
     """Stores of two GPUs to one range, other words of it, all land, wherever its pages are in between."""
     buffer, queues = memory(size, align=size), []
     for device in devices[:2]:
@@ -101,7 +99,7 @@ def test_two_gpus_fault_on_one_range_at_the_same_time(devices, make_vm, memory, 
 
 @behaviour("fault.vma-cache-coherent", "fault.collect-error-retry")
 @acts("exec", "store", "ioctl")
-def test_faults_while_the_vm_is_bound_next_to_them(mirror_vm: Vm, memory, bo, sentinel) -> None:
+def test_faults_race_with_binds_of_neighbour(mirror_vm: Vm, memory, bo, sentinel) -> None:
     """Faults of a mirror all land while a thread binds and unbinds an object beside them, again and again."""
     buffer, target = memory(64 * PAGE, align=M2), bo(K64)
     beside, queue, stop = memory(K64, align=K64), mirror_vm.queue(), threading.Event()
@@ -132,9 +130,7 @@ def test_faults_while_the_vm_is_bound_next_to_them(mirror_vm: Vm, memory, bo, se
 
 @behaviour("fault.closed-vm", "vm.destroy.gpu-access-after")
 @acts("refusal", "store")
-def test_a_batch_reaches_nothing_after_its_vm_was_destroyed(
-    mirror_vm: Vm, make_vm, memory, bo, sentinel
-) -> None:
+def test_batch_stores_nothing_after_vm_destroy(mirror_vm: Vm, make_vm, memory, bo, sentinel) -> None:
     """A batch that runs when its VM is destroyed ends: what it would have stored later never lands."""
     buffer, kept, gate = memory(PAGE), sentinel(), bo(K64)
     buffer.set_u32(0, kept)
@@ -158,9 +154,7 @@ def test_a_batch_reaches_nothing_after_its_vm_was_destroyed(
 @behaviour("fault.mm-gone")
 @acts("refusal", "store")
 @needs("fd-passing", "fork-events")
-def test_a_mirror_of_a_process_that_is_gone_leads_nowhere(
-    device: Device, mirror_vm: Vm, memory, sentinel
-) -> None:
+def test_mirror_of_dead_process_faults(device: Device, mirror_vm: Vm, memory, sentinel) -> None:
     """A VM mirrors the process that made it: when that has ended, GPU accesses fail, and touch nobody's memory."""
     buffer, kept, value = memory(PAGE), sentinel(), sentinel()
     buffer.set_u32(0, kept)
@@ -184,7 +178,7 @@ def test_a_mirror_of_a_process_that_is_gone_leads_nowhere(
 @behaviour("fault.bo-purged")
 @acts("refusal", "ioctl")
 @needs("purging")
-def test_an_object_that_is_not_needed_is_out_of_reach(fault_vm: Vm, memory, bo, sentinel) -> None:
+def test_load_of_dontneed_bo_faults(fault_vm: Vm, memory, bo, sentinel) -> None:
     """A GPU load that faults on an object marked DONTNEED fails, until it is marked WILLNEED again."""
     place, target, value = memory(K64, align=K64), bo(K64), sentinel()
     target.map().set_u32(0, value)
@@ -200,7 +194,7 @@ def test_an_object_that_is_not_needed_is_out_of_reach(fault_vm: Vm, memory, bo, 
 @behaviour("fault.bo-purged")
 @acts("load")
 @needs("purging", "xe2")  # before Xe2 no VM has both faults and scratch pages
-def test_an_object_that_is_not_needed_fails_nobody_with_scratch(make_vm, memory, bo, sentinel) -> None:
+def test_dontneed_bo_is_harmless_with_scratch(make_vm, memory, bo, sentinel) -> None:
     """With scratch pages a load that faults on an object marked DONTNEED finds its data, or zeros once purged."""
     vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
     place, target, value = memory(K64, align=K64), bo(K64), sentinel()

@@ -24,7 +24,7 @@ def failing_store(queue: Queue, address: int, value: int) -> None:
 
 @behaviour("fault.no-gpu-vma", "fault.queue-ban-visible")
 @acts("refusal")
-def test_an_access_where_nothing_is_bound_bans_the_queue(fault_vm: Vm, memory, sentinel) -> None:
+def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory, sentinel) -> None:
     """An access where the VM has nothing fails: the wait gives EIO, the queue is banned, EXEC gives ECANCELED."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
@@ -38,7 +38,7 @@ def test_an_access_where_nothing_is_bound_bans_the_queue(fault_vm: Vm, memory, s
 
 @behaviour("fault.no-cpu-vma")
 @acts("refusal", "store")
-def test_an_access_where_the_process_has_nothing_fails(mirror_vm: Vm, memory, sentinel) -> None:
+def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory, sentinel) -> None:
     """A mirrored address without a CPU mapping fails; when memory is mapped there a new queue can use it."""
     buffer = memory(1 << 21, align=1 << 21)
     address = buffer.address
@@ -53,9 +53,7 @@ def test_an_access_where_the_process_has_nothing_fails(mirror_vm: Vm, memory, se
 @behaviour("fault.cpu-readonly-vma")
 @acts("refusal")
 @pytest.mark.parametrize("access", ["load", "store"])
-def test_memory_that_the_cpu_may_only_read_is_out_of_reach(
-    mirror_vm: Vm, memory, sentinel, access: str
-) -> None:
+def test_prot_read_memory_faults_in_writable_mirror(mirror_vm: Vm, memory, sentinel, access: str) -> None:
     """Through a writable mirror even a GPU load of PROT_READ memory fails: the check is per area, not per access."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
@@ -71,7 +69,7 @@ def test_memory_that_the_cpu_may_only_read_is_out_of_reach(
 
 @behaviour("fault.prot-none")
 @acts("refusal", "store")
-def test_memory_without_access_is_out_of_reach(mirror_vm: Vm, memory, sentinel) -> None:
+def test_prot_none_memory_faults(mirror_vm: Vm, memory, sentinel) -> None:
     """A GPU store into PROT_NONE memory fails and changes nothing; made accessible again, a new queue uses it."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
@@ -86,7 +84,7 @@ def test_memory_without_access_is_out_of_reach(mirror_vm: Vm, memory, sentinel) 
 
 @behaviour("fault.io-memory")
 @acts("refusal")
-def test_memory_of_a_device_is_out_of_reach(mirror_vm: Vm, bo, sentinel) -> None:
+def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo, sentinel) -> None:
     """A mirrored address where the process has mapped a buffer object fails: it is no page of the process."""
     content = bo(1 << 16).map()
     kept = sentinel()
@@ -97,7 +95,7 @@ def test_memory_of_a_device_is_out_of_reach(mirror_vm: Vm, bo, sentinel) -> None
 
 @behaviour("fault.failure-isolation")
 @acts("refusal", "store", "load")
-def test_a_failed_access_hurts_one_queue_only(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+def test_failed_access_bans_one_queue_only(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
     """A queue that dies of a fault leaves the other queues of its VM, and other VMs, working."""
     other_vm = make_vm(FAULTING)
     other_vm.mirror()
@@ -116,7 +114,7 @@ def test_a_failed_access_hurts_one_queue_only(mirror_vm: Vm, make_vm, memory, se
 
 @behaviour("fault.failure-isolation")
 @acts("refusal", "store")
-def test_what_a_batch_did_before_it_failed_stays(mirror_vm: Vm, memory, sentinel) -> None:
+def test_stores_before_fault_stay(mirror_vm: Vm, memory, sentinel) -> None:
     """Stores of a batch before the one that fails have landed, those behind it never do."""
     buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
     address = hole.address
@@ -132,7 +130,7 @@ def test_what_a_batch_did_before_it_failed_stays(mirror_vm: Vm, memory, sentinel
 
 @behaviour("vm.getprop.only-failed-faults", "vm.getprop.entry-fields", "vm.getprop.size-query")
 @acts("refusal", "store")
-def test_only_failed_faults_are_recorded(mirror_vm: Vm, memory, sentinel) -> None:
+def test_only_failed_faults_are_listed(mirror_vm: Vm, memory, sentinel) -> None:
     """A served fault leaves no entry; a failed store leaves one, with its page, as a write that was not present."""
     buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
     value = sentinel()
@@ -151,7 +149,7 @@ def test_only_failed_faults_are_recorded(mirror_vm: Vm, memory, sentinel) -> Non
 
 @behaviour("vm.getprop.read-does-not-clear")
 @acts("refusal", "ioctl")
-def test_reading_the_faults_does_not_clear_them(mirror_vm: Vm, memory, sentinel) -> None:
+def test_reading_vm_faults_does_not_clear_them(mirror_vm: Vm, memory, sentinel) -> None:
     """Two reads of the faults of a VM give the same entries, and later faults come behind them."""
     hole = memory(2 << 21, align=1 << 21)
     address = hole.address
@@ -170,7 +168,7 @@ def test_reading_the_faults_does_not_clear_them(mirror_vm: Vm, memory, sentinel)
 
 @behaviour("fault.queue-ban-visible")
 @acts("refusal")
-def test_a_banned_queue_fails_every_wait(mirror_vm: Vm, memory, sentinel) -> None:
+def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory, sentinel) -> None:
     """After the ban both a wait on the queue and a new batch fail, each time they are tried."""
     hole = memory(1 << 21, align=1 << 21)
     address = hole.address
@@ -188,7 +186,7 @@ def test_a_banned_queue_fails_every_wait(mirror_vm: Vm, memory, sentinel) -> Non
 @acts("load", "fault")
 @needs("debugfs", "fault-injection")
 @pytest.mark.parametrize("size", [PAGE, 1 << 21], ids=["4K", "2M"])
-def test_a_fault_without_memory_for_the_pages_finds_no_wrong_data(
+def test_fault_without_memory_gives_no_wrong_data(
     mirror_vm: Vm, memory, sentinel, counters, size: int
 ) -> None:
     """When the kernel has no memory to collect the pages of a fault the GPU faults again, or its access fails."""

@@ -37,7 +37,7 @@ def collapsed(buffer: Buffer) -> bool:
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
 @needs("thp")
-def test_a_huge_page_is_made_under_the_gpu(queue: Queue, memory, sentinel) -> None:
+def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory, sentinel) -> None:
     """After small pages that the GPU uses became one huge page, both sides see the data of all of them."""
     buffer = memory(M2, align=M2)
     buffer.madvise(mmap.MADV_NOHUGEPAGE)
@@ -58,7 +58,7 @@ def test_a_huge_page_is_made_under_the_gpu(queue: Queue, memory, sentinel) -> No
 @acts("load", "store")
 @needs("thp")
 @pytest.mark.parametrize("gone", [0, M1, M2 - PAGE], ids=["first", "middle", "last"])
-def test_a_huge_page_is_split_under_the_gpu(queue: Queue, memory, sentinel, gone: int) -> None:
+def test_thp_split_under_gpu_keeps_data(queue: Queue, memory, sentinel, gone: int) -> None:
     """After one small page of a huge page that the GPU uses was discarded, both sides see the data of the others."""
     buffer = memory(M2, kind=kinds.THP)
     values = {offset: sentinel() for offset in (*range(0, M2, M2 // 16), M2 - PAGE)}
@@ -89,7 +89,7 @@ def merging() -> Iterator[None]:
 @acts("load", "store")
 @needs("ksm", "root", "vram", "device-pages")
 @known("After fork the GPU of the parent stores into memory of the child", first="6.18")
-def test_equal_pages_are_merged_under_the_gpu(queue: Queue, memory, sentinel, merging) -> None:
+def test_ksm_merge_under_gpu_keeps_data(queue: Queue, memory, sentinel, merging) -> None:
     """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
     pages, word, value = 64, sentinel(), sentinel()
     buffer = memory(pages * PAGE)
@@ -121,7 +121,7 @@ def nodes_of(buffer: Buffer, target: int | None = None) -> set[int]:
 @acts("load", "store")
 @needs("numa")
 @pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_pages_are_moved_between_nodes_under_the_gpu(queue: Queue, memory, sentinel, size: int) -> None:
+def test_numa_move_under_gpu_keeps_data(queue: Queue, memory, sentinel, size: int) -> None:
     """After the kernel moved pages that the GPU uses to another NUMA node, both sides see the same data as before."""
     buffer = memory(size, align=size)
     values = {offset: sentinel() for offset in range(0, size, max(size // 8, 4096))}

@@ -36,7 +36,7 @@ class Gate:
 @behaviour("fault.many-eus", "fault.valid-short-cut")
 @acts("fault", "store")
 @pytest.mark.parametrize("populate", [True, False], ids=["touched", "untouched"])
-def test_engines_that_fault_on_one_page_at_the_same_time(
+def test_engines_fault_on_one_page_concurrently(
     device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters, populate: bool
 ) -> None:
     """Stores of all engines of a tile to one page land; one fault does the work, the others find the range valid."""
@@ -61,7 +61,7 @@ def test_engines_that_fault_on_one_page_at_the_same_time(
 
 @behaviour("fault.queue-capacity", "fault.many-eus")
 @acts("fault", "store")
-def test_engines_that_fault_on_many_pages_at_the_same_time(
+def test_engines_fault_on_many_pages_concurrently(
     device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters
 ) -> None:
     """When several queues of every engine fault on page after page, each on its own, all is served and lands."""
@@ -87,9 +87,7 @@ def test_engines_that_fault_on_many_pages_at_the_same_time(
 @behaviour("fault.queue-capacity", "vm.create.many-vms-one-mm")
 @acts("fault", "store")
 @needs("cpu-addr-mirror")
-def test_vms_that_fault_on_one_range_at_the_same_time(
-    make_vm, memory, bo, sentinel, counters: Counters
-) -> None:
+def test_vms_fault_on_one_range_concurrently(make_vm, memory, bo, sentinel, counters: Counters) -> None:
     """Stores of many VMs to one range of their process all land, whichever VM's fault comes first."""
     vms = [make_vm(FAULTING) for _ in range(6)]
     buffer, before, jobs = memory(M2, align=M2), counters.snapshot(), []

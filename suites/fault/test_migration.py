@@ -28,7 +28,7 @@ def cannot_move(queue: Queue, buffer: Buffer, value: int) -> None:
 @behaviour("fault.default-location", "fault.igpu-no-migration")
 @acts("fault", "load")
 @each_home
-def test_memory_moves_where_the_gpu_has_memory_of_its_own(
+def test_first_fault_migrates_to_vram_if_possible(
     queue: Queue, memory, sentinel, counters: Counters, home: str
 ) -> None:
     """The first fault takes memory to VRAM where it can be in VRAM, and leaves it in system memory where it cannot."""
@@ -45,7 +45,7 @@ def test_memory_moves_where_the_gpu_has_memory_of_its_own(
 )
 @acts("store", "load")
 @kinds.kinds([kind for kind in kinds.KINDS if not kind.migratable])
-def test_memory_that_cannot_move_is_used_where_it_is(
+def test_nonmigratable_memory_is_used_in_place(
     queue: Queue, memory, sentinel, counters: Counters, kind: kinds.Kind
 ) -> None:
     """Memory that is not private and anonymous, or is of reserved huge pages, is served from system memory."""
@@ -64,9 +64,7 @@ def test_memory_that_cannot_move_is_used_where_it_is(
 @behaviour("fault.migration-failure-fallback", "fault.one-migration-try")
 @acts("fault", "migrate", "load", "store")
 @needs("vram", "svm-vram")
-def test_a_range_that_cannot_move_is_served_from_system_memory_after_one_try(
-    queue: Queue, memory, sentinel, counters: Counters
-) -> None:
+def test_failed_migration_falls_back_to_sysmem(queue: Queue, memory, sentinel, counters: Counters) -> None:
     """When a range cannot be moved the fault tries it once, then maps what is there: the data is right."""
     buffer, kept, stored = memory(M2, align=M2), sentinel(), sentinel()
     cannot_move(queue, buffer, kept)
@@ -82,9 +80,7 @@ def test_a_range_that_cannot_move_is_served_from_system_memory_after_one_try(
 @behaviour("fault.atomic-three-tries")
 @acts("fault", "migrate", "refusal", "load")
 @needs("vram", "atomic")
-def test_an_atomic_on_a_range_that_cannot_move_fails_after_three_tries(
-    mirror_vm, memory, sentinel, counters: Counters
-) -> None:
+def test_atomic_on_stuck_range_faults_after_3_tries(mirror_vm, memory, sentinel, counters: Counters) -> None:
     """An atomic that needs VRAM tries to move the range three times, then fails: nothing is added, others go on."""
     buffer, kept = memory(M2, align=M2), sentinel()
     mirror_vm.madvise(buffer.address, M2, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)
@@ -102,7 +98,7 @@ def test_an_atomic_on_a_range_that_cannot_move_fails_after_three_tries(
 @behaviour("fault.memory-pressure")
 @acts("fault", "store", "load")
 @needs("vram")
-def test_a_fault_that_finds_vram_full_is_served(
+def test_fault_with_vram_full_is_served(
     device: Device, queue: Queue, memory, bo, sentinel, counters: Counters
 ) -> None:
     """When buffer objects fill all VRAM a fault makes room, for memory and page tables: nobody's data is lost."""

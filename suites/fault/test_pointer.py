@@ -32,7 +32,7 @@ def stack() -> tuple[int, int]:
 
 @behaviour("fault.any-pointer")
 @acts("store")
-def test_a_global_variable_is_usable(queue: Queue, sentinel) -> None:
+def test_global_variable_is_usable(queue: Queue, sentinel) -> None:
     """A variable of a shared library, optind of libc, is stored to by the GPU as by any thread."""
     variable, value = ctypes.c_int.in_dll(_libc, "optind"), sentinel()
     before = variable.value
@@ -44,7 +44,7 @@ def test_a_global_variable_is_usable(queue: Queue, sentinel) -> None:
 @behaviour("fault.any-pointer")
 @acts("store")
 @needs("kernel-faults")
-def test_a_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
+def test_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
     """A thread's own variable, errno of one that sleeps, is stored to by the GPU."""
     value, (read, write) = sentinel(), os.pipe()
     where: list[int] = []
@@ -71,7 +71,7 @@ def test_a_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
 @behaviour("fault.any-pointer")
 @acts("load")
 @needs("kernel-faults")
-def test_the_stack_is_readable(queue: Queue) -> None:
+def test_stack_is_readable(queue: Queue) -> None:
     """What lies on the stack of the main thread, its environment, is what the GPU loads there."""
     _, end = stack()
     address = end - PAGE // 2
@@ -85,7 +85,7 @@ def test_the_stack_is_readable(queue: Queue) -> None:
 @acts("refusal", "load")
 @needs("kernel-faults")
 @pytest.mark.parametrize("below", [8, PAGE, 16 * PAGE], ids=["next", "a-page", "16-pages"])
-def test_an_access_below_the_stack_does_not_grow_it(mirror_vm: Vm, below: int) -> None:
+def test_access_below_stack_does_not_grow_it(mirror_vm: Vm, below: int) -> None:
     """A GPU access below the mapped stack fails, where a CPU access of the thread would have grown it."""
     start, end = stack()
     survivor = mirror_vm.queue()

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: MIT
-"""A GT is reset, also while page faults wait (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
+"""A GT is reset while page faults wait (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
 
 import errno
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, landed, needs, refused, wait_until
 from fixtures.memory import PAGE, Buffer
 from fixtures.reset import reset_gt
 from fixtures.userfault import Userfault
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
-
-CHUNK = 1 << 21
 
 pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 
@@ -27,7 +25,7 @@ def held(memory) -> list[Buffer]:
 @behaviour("fault.reset-squash")
 @acts("refusal", "store")
 @needs("user-faults", "two-engines")
-def test_faults_that_wait_are_dropped(mirror_vm: Vm, held: list[Buffer], gate, memory, sentinel) -> None:
+def test_gt_reset_drops_waiting_faults(mirror_vm: Vm, held: list[Buffer], gate, memory, sentinel) -> None:
     """A fault that waits behind another one when its GT is reset is never served; faults after the reset are."""
     # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
     mirror_vm.madvise(
@@ -63,23 +61,3 @@ def test_faults_that_wait_are_dropped(mirror_vm: Vm, held: list[Buffer], gate, m
         assert waits.waits(0) is None
     assert not first.done
     assert not second.done
-
-
-@behaviour("life.gt-reset")
-@acts("load", "store")
-@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
-def test_a_mirror_works_after_a_reset(mirror_vm: Vm, memory, sentinel, place: str) -> None:
-    """After a GT reset memory is as it was, and a new queue of the VM uses what was mapped before and what was not."""
-    device, buffer, fresh = mirror_vm.device, memory(CHUNK, align=CHUNK), memory(PAGE)
-    values = {offset: sentinel() for offset in (0, PAGE, CHUNK - 4)}
-    mirror_vm.prefetch(buffer.address, CHUNK, device.vram[0] if place == "vram" else 0)
-    mirror_vm.queue().store_all({buffer.address + offset: value for offset, value in values.items()})
-    for gt in device.known_gts:
-        reset_gt(device, gt.gt_id)
-    queue = mirror_vm.queue()
-    for offset, value in values.items():
-        gpu_sees(queue, buffer.address + offset, value)
-        landed(buffer, offset, value)
-    value = sentinel()
-    queue.store(fresh.address, value)
-    landed(fresh, 0, value)

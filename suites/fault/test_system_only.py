@@ -26,7 +26,9 @@ def vram_used(device: Device) -> list[int]:
 @behaviour("fault.no-pagemap-config")
 @acts("load", "store")
 @pytest.mark.parametrize("asked", ["fault", "vram", "advice"])
-def test_a_mirror_works_from_system_memory(mirror_vm: Vm, queue: Queue, memory, sentinel, asked: str) -> None:
+def test_mirror_without_pagemap_stays_in_sysmem(
+    mirror_vm: Vm, queue: Queue, memory, sentinel, asked: str
+) -> None:
     """Faults, and PREFETCH to VRAM or to the default place, leave memory in system memory, and take no VRAM."""
     device, buffer = mirror_vm.device, memory(2 * CHUNK, align=CHUNK)
     values = {offset: sentinel() for offset in (0, CHUNK - 4, CHUNK, 2 * CHUNK - 4)}
@@ -49,7 +51,9 @@ def test_a_mirror_works_from_system_memory(mirror_vm: Vm, queue: Queue, memory, 
 @acts("refusal", "load")
 @needs("range-attributes")
 @pytest.mark.parametrize("region", [0, 1], ids=["system", "vram"])
-def test_no_vram_is_a_preferred_location(mirror_vm: Vm, queue: Queue, memory, sentinel, region: int) -> None:
+def test_preferred_vram_without_pagemap_is_enoent(
+    mirror_vm: Vm, queue: Queue, memory, sentinel, region: int
+) -> None:
     """A devmem_fd of the device itself, with whatever region, gives ENOENT, and the advice is as before."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     before = [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)]

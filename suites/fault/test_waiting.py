@@ -14,7 +14,7 @@ pytestmark = needs("page-faults", "user-faults")
 
 @behaviour("fault.userfaultfd")
 @acts("exec", "store")
-def test_a_fault_waits_for_a_userfaultfd(queue: Queue, memory, sentinel) -> None:
+def test_fault_waits_for_userfaultfd(queue: Queue, memory, sentinel) -> None:
     """A GPU access of a page that a userfaultfd holds back goes on when its handler has given the page."""
     buffer, given, stored = memory(4 * PAGE, populate=False), sentinel(), sentinel()
     with Userfault(buffer) as fault:
@@ -33,7 +33,7 @@ def test_a_fault_waits_for_a_userfaultfd(queue: Queue, memory, sentinel) -> None
 @behaviour("fault.parallel-vms", "fault.userfaultfd")
 @acts("exec", "store")
 @needs("three-engines")
-def test_a_fault_that_waits_holds_up_no_other_vms(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+def test_waiting_fault_does_not_block_other_vms(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
     """While a fault of one VM waits for user space, a VM with another fault queue and another engine is served."""
     held, fresh, value = memory(PAGE, populate=False), memory(2 * PAGE, populate=False), sentinel()
     mine, *free = mirror_vm.device.known_engines[:3]

@@ -49,7 +49,7 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 @SIZES
-def test_attributes_go_with_the_memory(vm: Vm, memory, sentinel, size: int) -> None:
+def test_autoreset_after_munmap_restores_defaults(vm: Vm, memory, sentinel, size: int) -> None:
     """When memory that the GPU used was unmapped and collected, it has the attributes of the bind."""
     buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
     # The advice is for more than the memory: what is collected is a part of an area.
@@ -70,7 +70,7 @@ def test_attributes_go_with_the_memory(vm: Vm, memory, sentinel, size: int) -> N
 @acts("store", "ioctl")
 @SIZES
 @known("An autoreset of a whole area warns, and loses the PAT index of the bind", first="7.0")
-def test_attributes_of_a_whole_area_go_with_its_memory(vm: Vm, memory, sentinel, size: int) -> None:
+def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory, sentinel, size: int) -> None:
     """When all memory of an area was unmapped and collected, it has the attributes of the bind, and its PAT index."""
     buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
     (before,) = vm.attributes(buffer.address, size)
@@ -88,7 +88,7 @@ def test_attributes_of_a_whole_area_go_with_its_memory(vm: Vm, memory, sentinel,
 
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.without-flag")
 @acts("store", "ioctl")
-def test_attributes_stay_without_the_flag(mirror_vm: Vm, memory, sentinel) -> None:
+def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory, sentinel) -> None:
     """Without MADVISE_AUTORESET the collector leaves attributes as they are: new memory has them."""
     buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
     mirror_vm.madvise(buffer.address, CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -104,7 +104,7 @@ def test_attributes_stay_without_the_flag(mirror_vm: Vm, memory, sentinel) -> No
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
-def test_the_neighbours_in_an_area_keep_their_attributes(vm: Vm, memory, sentinel, gone: int) -> None:
+def test_autoreset_keeps_attributes_of_neighbours(vm: Vm, memory, sentinel, gone: int) -> None:
     """Of an area with three ranges one is unmapped: only its attributes are reset."""
     buffer, elsewhere = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -125,7 +125,7 @@ def test_the_neighbours_in_an_area_keep_their_attributes(vm: Vm, memory, sentine
 @behaviour("gc.autoreset-runs-here", "gc.flush-on-madvise")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_advice_right_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> None:
+def test_madvise_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> None:
     """MADVISE right after munmap is about what comes: the reset that was due comes before it, not after."""
     buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
     vm.madvise(buffer.address - CHUNK, 3 * CHUNK, LOCATION, devmem_fd=SYSTEM & 0xFFFF_FFFF)
@@ -143,7 +143,7 @@ def test_advice_right_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> Non
 @behaviour("gc.autoreset-merge")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_part_that_was_reset_joins_its_neighbour(vm: Vm, memory, sentinel) -> None:
+def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory, sentinel) -> None:
     """After the reset of a part of an area that part and the default area beside it are one in the query."""
     buffer, elsewhere, value = memory(2 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -160,7 +160,7 @@ def test_a_part_that_was_reset_joins_its_neighbour(vm: Vm, memory, sentinel) -> 
 @acts("load", "store")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
-def test_a_fault_whose_area_is_split_meanwhile_completes(vm: Vm, memory, sentinel, gone: int) -> None:
+def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory, sentinel, gone: int) -> None:
     """A GPU fault in new memory, right after munmap of the old, is served although the reset splits its area."""
     buffer = memory(3 * CHUNK, align=CHUNK)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -186,7 +186,7 @@ def memory_over(memory, buffer: Buffer, offset: int) -> Buffer:
 @behaviour("gc.vma-changed-during-fault")
 @acts("load", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_fault_elsewhere_meets_the_reset_too(vm: Vm, memory, sentinel) -> None:
+def test_fault_survives_vma_merge_by_autoreset(vm: Vm, memory, sentinel) -> None:
     """A GPU fault in one area is served although the reset, due in the area beside it, makes both one."""
     buffer = memory(2 * CHUNK, align=CHUNK)
     vm.madvise(buffer.address - CHUNK, 2 * CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)

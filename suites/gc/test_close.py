@@ -36,7 +36,7 @@ def in_use(make_vm, memory, sentinel) -> tuple[Vm, Buffer]:
 @behaviour("gc.vm-close-with-pending")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_vm_may_be_closed_right_after_munmap(make_vm, memory, sentinel) -> None:
+def test_vm_destroy_right_after_munmap(make_vm, memory, sentinel) -> None:
     """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
     for _ in range(8):
         vm, buffer = in_use(make_vm, memory, sentinel)
@@ -63,7 +63,7 @@ def test_munmap_after_vm_destroy_returns(make_vm, memory, device, sentinel) -> N
 @behaviour("gc.closed-vm")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_munmap_while_a_vm_is_destroyed_returns(make_vm, memory, sentinel) -> None:
+def test_munmap_races_with_vm_destroy(make_vm, memory, sentinel) -> None:
     """VM_DESTROY and munmap at the same time both return."""
     for _ in range(4):
         vm, buffer = in_use(make_vm, memory, sentinel)
@@ -86,7 +86,7 @@ def test_munmap_while_a_vm_is_destroyed_returns(make_vm, memory, sentinel) -> No
 @acts("store")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("first", ["munmap", "destroy"])
-def test_another_vm_of_the_process_is_not_concerned(make_vm, memory, sentinel, first: str) -> None:
+def test_munmap_and_destroy_leave_other_vm_working(make_vm, memory, sentinel, first: str) -> None:
     """Memory that two VMs mirror is unmapped while one of them goes: the other one uses what is mapped next."""
     vm, buffer = in_use(make_vm, memory, sentinel)
     other = make_vm(FAULTING)
@@ -107,7 +107,7 @@ def test_another_vm_of_the_process_is_not_concerned(make_vm, memory, sentinel, f
 @behaviour("gc.closed-vm")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_file_may_be_closed_right_after_munmap(open_device, make_vm, memory, sentinel) -> None:
+def test_close_of_device_right_after_munmap(open_device, make_vm, memory, sentinel) -> None:
     """close(2) of the device right after munmap of memory in use returns, with all VMs of the file."""
     for _ in range(4):
         device = open_device()

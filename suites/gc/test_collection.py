@@ -54,7 +54,7 @@ def test_vm_bind_right_after_munmap_finds_no_range(mirror_vm: Vm, memory, sentin
 
 @behaviour("gc.flush-on-bind")
 @acts("refusal", "ioctl", "store")
-def test_an_object_takes_the_place_of_unmapped_memory(mirror_vm: Vm, memory, bo, sentinel) -> None:
+def test_bo_bind_right_after_munmap_succeeds(mirror_vm: Vm, memory, bo, sentinel) -> None:
     """An object can be bound over mirrored memory right after munmap of it, and the GPU then uses the object."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     queue = mirror_vm.queue()
@@ -73,7 +73,7 @@ def test_an_object_takes_the_place_of_unmapped_memory(mirror_vm: Vm, memory, bo,
 @acts("store", "ioctl")
 @needs("range-attributes")
 @SIZES
-def test_advice_right_after_munmap_takes_effect(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+def test_madvise_right_after_munmap_takes_effect(mirror_vm: Vm, memory, sentinel, size: int) -> None:
     """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
     buffer, value = memory(size, align=size), sentinel()
     mirror_vm.queue().store(buffer.address, value)
@@ -88,7 +88,7 @@ def test_advice_right_after_munmap_takes_effect(mirror_vm: Vm, memory, sentinel,
 @behaviour("gc.on-fault", "gc.replaces-range-with-mirror")
 @acts("load", "store")
 @SIZES
-def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+def test_fault_after_munmap_uses_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
     """After munmap, and some other mapping, memory at the same address is what the GPU uses, without a new bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
@@ -101,22 +101,6 @@ def test_a_fault_right_after_munmap_finds_the_new_memory(queue: Queue, memory, s
     value = sentinel()
     queue.store(address, value)
     landed(again, 0, value)
-
-
-@behaviour("gc.on-fault")
-@acts("refusal", "store")
-@SIZES
-def test_a_fault_right_after_munmap_finds_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
-    """A GPU access of memory that was unmapped fails, although the range was valid a moment ago."""
-    buffer, value = memory(size, align=size), sentinel()
-    queue = mirror_vm.queue()
-    queue.store(buffer.address, value)
-    landed(buffer, 0, value)
-    queue.store(buffer.address, value)
-    address = buffer.address
-    buffer.munmap()
-    with refused(errno.EIO):
-        queue.load(address)
 
 
 # What comes after
@@ -141,7 +125,7 @@ def shared(address: int, memory: Callable[..., Buffer]) -> Buffer:
 @behaviour("gc.replaces-range-with-mirror", "gc.on-fault")
 @acts("store")
 @pytest.mark.parametrize("then", [smaller, two_parts, shared], ids=lambda then: then.__name__)
-def test_what_is_mapped_next_may_be_cut_differently(queue: Queue, memory, sentinel, then) -> None:
+def test_remapped_memory_gets_ranges_of_other_size(queue: Queue, memory, sentinel, then) -> None:
     """What was one range of 2 MiB may be memory of any other size or kind when it is mapped again."""
     buffer = memory(CHUNK, align=CHUNK)
     queue.store(buffer.address, sentinel())
@@ -155,7 +139,7 @@ def test_what_is_mapped_next_may_be_cut_differently(queue: Queue, memory, sentin
 @behaviour("gc.repeat-cycles")
 @acts("store")
 @SIZES
-def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, size: int) -> None:
+def test_map_store_unmap_repeatedly(queue: Queue, memory, sentinel, size: int) -> None:
     """Many rounds of map, GPU store and unmap at one address all succeed."""
     buffer = memory(size, align=size)
     for _ in range(16):
@@ -172,7 +156,7 @@ def test_mapping_and_unmapping_goes_on_for_ever(queue: Queue, memory, sentinel, 
 @behaviour("gc.async")
 @acts("ioctl", "load")
 @needs("vram", "svm-vram")
-def test_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -> None:
+def test_vram_is_freed_after_munmap(queue: Queue, device, memory, sentinel) -> None:
     """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
     instance = device.vram[0]
     buffer = memory(8 * CHUNK, align=CHUNK)
@@ -188,7 +172,7 @@ def test_vram_is_released_after_munmap(queue: Queue, device, memory, sentinel) -
 @behaviour("gc.repeat-cycles", "gc.async")
 @acts("ioctl", "load")
 @needs("vram")
-def test_cycles_through_vram_leak_none(queue: Queue, device, memory, sentinel) -> None:
+def test_map_store_unmap_cycles_leak_no_vram(queue: Queue, device, memory, sentinel) -> None:
     """After many rounds of map, GPU store and unmap, each through VRAM, as much VRAM is in use as before."""
     instance = device.vram[0]
     queue.store(memory(PAGE).address, sentinel())
@@ -211,7 +195,7 @@ def test_cycles_through_vram_leak_none(queue: Queue, device, memory, sentinel) -
     [(0, PAGE), (0, CHUNK // 2), (CHUNK // 2, CHUNK // 2), (CHUNK - PAGE, PAGE), (CHUNK // 4, CHUNK // 2)],
     ids=["first-page", "first-half", "second-half", "last-page", "middle"],
 )
-def test_what_is_left_of_a_range_keeps_its_data(queue: Queue, memory, sentinel, gone: int, size: int) -> None:
+def test_partial_munmap_of_range_keeps_rest(queue: Queue, memory, sentinel, gone: int, size: int) -> None:
     """When a part of a range is unmapped the range is collected, and the rest has its data, for GPU and CPU."""
     buffer = memory(CHUNK, align=CHUNK)
     kept = [offset for offset in range(0, CHUNK, CHUNK // 8) if not gone <= offset < gone + size]
@@ -225,7 +209,7 @@ def test_what_is_left_of_a_range_keeps_its_data(queue: Queue, memory, sentinel, 
 
 @behaviour("gc.partial-evict")
 @acts("store", "load")
-def test_a_range_may_be_unmapped_bit_by_bit(queue: Queue, memory, sentinel) -> None:
+def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory, sentinel) -> None:
     """Memory that goes in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
     step = CHUNK // 8
     buffer = memory(CHUNK, align=CHUNK)
@@ -240,7 +224,7 @@ def test_a_range_may_be_unmapped_bit_by_bit(queue: Queue, memory, sentinel) -> N
 
 @behaviour("gc.partial-evict", "gc.replaces-range-with-mirror")
 @acts("store", "load")
-def test_a_hole_that_is_filled_belongs_to_the_range_again(queue: Queue, memory, sentinel) -> None:
+def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory, sentinel) -> None:
     """New memory in the hole of a range that was partly unmapped is used with the rest, which has its data."""
     buffer = memory(CHUNK, align=CHUNK)
     values = {buffer.address + offset: sentinel() for offset in (0, CHUNK - PAGE)}
@@ -256,7 +240,7 @@ def test_a_hole_that_is_filled_belongs_to_the_range_again(queue: Queue, memory, 
 
 @behaviour("gc.on-fault")
 @acts("store", "load")
-def test_a_part_that_may_only_be_read_is_no_hole(queue: Queue, memory, sentinel) -> None:
+def test_mprotect_of_part_of_range_keeps_data(queue: Queue, memory, sentinel) -> None:
     """Memory that becomes read-only and writable again is not unmapped: nothing is lost."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     queue.store(buffer.address + PAGE, value)

@@ -25,9 +25,7 @@ pytestmark = [
 @behaviour("gc.failure-bans-vm")
 @acts("refusal", "store")
 @pytest.mark.parametrize("step", ["xe_vma_ops_alloc", "xe_pt_update_ops_prepare", "xe_pt_update_ops_run"])
-def test_a_range_that_cannot_be_unmapped_bans_the_vm(
-    mirror_vm: Vm, make_vm, memory, sentinel, step: str
-) -> None:
+def test_failed_range_unmap_bans_vm(mirror_vm: Vm, make_vm, memory, sentinel, step: str) -> None:
     """When unmapped memory cannot be taken from the GPU, VM_BIND gives ENOENT and EXEC ECANCELED, for good."""
     buffer, kept, values = memory(PAGE), memory(PAGE), [sentinel() for _ in range(3)]
     queue = mirror_vm.queue()

@@ -27,7 +27,9 @@ pytestmark = needs("page-faults")
 @behaviour("invalidate.tlb-all-gts")
 @acts("load", "invalidate")
 @needs("media-gt", "debugfs", "svm-counters")
-def test_the_media_gt_is_told_as_well(queue: Queue, device, memory, sentinel, counters: Counters) -> None:
+def test_invalidation_counts_on_media_gt_too(
+    queue: Queue, device, memory, sentinel, counters: Counters
+) -> None:
     """One invalidation of a range that the primary GT of a tile uses counts one on each GT of that tile."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     buffer.set_u32(0, value)
@@ -45,7 +47,7 @@ def test_the_media_gt_is_told_as_well(queue: Queue, device, memory, sentinel, co
 @acts("invalidate", "load", "store")
 @needs("debugfs", "svm-counters")
 @pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_a_range_that_is_invalid_is_collected_too(
+def test_invalid_range_is_collected_after_munmap(
     queue: Queue, memory, sentinel, counters: Counters, size: int
 ) -> None:
     """A range whose pages were dropped before it was unmapped leaves nothing: new memory is what the GPU uses."""
@@ -67,7 +69,7 @@ def test_a_range_that_is_invalid_is_collected_too(
 @behaviour("invalidate.scratch-vm-unbind")
 @acts("store", "load")
 @needs("xe2", "cpu-addr-mirror")
-def test_unmapped_memory_reads_as_scratch_in_a_vm_with_scratch(make_vm, memory, sentinel) -> None:
+def test_unmapped_memory_reads_zero_with_scratch(make_vm, memory, sentinel) -> None:
     """In a VM with scratch pages a GPU load of memory that was unmapped and collected gives zeros, not the old data."""
     vm: Vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
     vm.mirror()
@@ -84,7 +86,7 @@ def test_unmapped_memory_reads_as_scratch_in_a_vm_with_scratch(make_vm, memory, 
 @behaviour("invalidate.exit-group")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_work_of_a_process_that_is_killed_ends_with_it(device, make_vm, memory, gate: Gate, sentinel) -> None:
+def test_batch_of_killed_process_ends(device, make_vm, memory, gate: Gate, sentinel) -> None:
     """A batch of a process that was killed does nothing more, and the next process has engine and memory."""
     shared, first = memory(PAGE, shared=True), sentinel()
 

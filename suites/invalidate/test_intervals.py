@@ -157,7 +157,7 @@ def cut(request: pytest.FixtureRequest, mirror_vm: Vm, queue: Queue, memory: Cal
 @behaviour("notifier.unmap-event", "invalidate.partial-munmap-keeps-rest")
 @acts("store", "load", "refusal")
 @each_cut
-def test_a_part_that_was_unmapped_is_gone_and_the_rest_is_not(cut: Cut) -> None:
+def test_munmap_of_part_keeps_rest(cut: Cut) -> None:
     """After munmap of a part the GPU cannot reach that part, and GPU and CPU find all the rest as it was."""
     cut.buffer.munmap(cut.offset, cut.size)
     cut.refuse()
@@ -167,7 +167,7 @@ def test_a_part_that_was_unmapped_is_gone_and_the_rest_is_not(cut: Cut) -> None:
 @behaviour("invalidate.remap-fixed")
 @acts("store", "load")
 @each_cut
-def test_a_part_that_was_replaced_is_new_and_the_rest_is_not(cut: Cut, sentinel) -> None:
+def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel) -> None:
     """After mmap(MAP_FIXED) over a part GPU and CPU share the new memory there, and find all the rest as it was."""
     cut.buffer.remap_fresh(cut.offset, cut.size)
     cut.check(cut.outside)
@@ -181,7 +181,7 @@ def test_a_part_that_was_replaced_is_new_and_the_rest_is_not(cut: Cut, sentinel)
 @behaviour("fault.mremap", "invalidate.munmap-no-stale-read")
 @acts("store", "load", "refusal")
 @each_cut
-def test_a_part_that_was_moved_is_elsewhere_and_the_rest_is_not(cut: Cut, memory, sentinel) -> None:
+def test_mremap_of_part_keeps_rest(cut: Cut, memory, sentinel) -> None:
     """After mremap of a part it is at its new place, and nothing at the old, for GPU and CPU; the rest is as it was."""
     there = memory(cut.size, align=cut.kind.page, kind=cut.kind)
     mremap(cut.part.start, cut.size, cut.size, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
@@ -200,7 +200,7 @@ def test_a_part_that_was_moved_is_elsewhere_and_the_rest_is_not(cut: Cut, memory
 @behaviour("notifier.other-events", "fault.madvise-dontneed")
 @acts("store", "load")
 @each_cut
-def test_a_part_that_was_emptied_is_empty_and_the_rest_is_not(cut: Cut, sentinel) -> None:
+def test_dontneed_of_part_keeps_rest(cut: Cut, sentinel) -> None:
     """After MADV_DONTNEED of a part GPU and CPU find there what the kind of memory keeps, and the rest as it was."""
     lost = kinds.discard(cut.buffer, cut.kind, cut.offset, cut.size)
     cut.check(cut.outside)
@@ -214,7 +214,7 @@ def test_a_part_that_was_emptied_is_empty_and_the_rest_is_not(cut: Cut, sentinel
 @acts("store", "load", "refusal")
 @few_cuts
 @pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
-def test_a_part_that_was_protected_is_out_of_reach(cut: Cut, protection: int) -> None:
+def test_mprotect_of_part_makes_it_inaccessible(cut: Cut, protection: int) -> None:
     """While a part is not writable the mirror does not give it to the GPU; it has its data when it is writable."""
     cut.buffer.mprotect(protection, cut.offset, cut.size)
     cut.refuse()
@@ -227,7 +227,9 @@ def test_a_part_that_was_protected_is_out_of_reach(cut: Cut, protection: int) ->
 @acts("store")
 @known("A range of which a part is not writable keeps the fault handler busy for ever", first="6.17")
 @pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
-def test_the_rest_of_a_range_is_not_waited_for(queue: Queue, memory, sentinel, protection: int) -> None:
+def test_rest_of_partly_protected_range_is_accessible(
+    queue: Queue, memory, sentinel, protection: int
+) -> None:
     """A GPU access of the rest of a range, of which a part is not writable now, comes to an end."""
     buffer, value = memory(1 << 21, align=1 << 21), sentinel()
     queue.store(buffer.address, value)

@@ -7,7 +7,8 @@ import mmap
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.counting import count
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
 from fixtures.vm import Vm
@@ -24,8 +25,8 @@ pytestmark = needs("page-faults")
 @behaviour("invalidate.munmap-no-stale-read", "gc.on-fault")
 @acts("refusal", "store")
 @SIZES
-def test_the_gpu_cannot_read_unmapped_memory(mirror_vm: Vm, memory, sentinel, size: int) -> None:
-    """After munmap a GPU load of memory that it had mapped fails."""
+def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+    """After munmap a GPU load of memory fails, although its range was valid a moment ago."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address, value)
@@ -40,7 +41,7 @@ def test_the_gpu_cannot_read_unmapped_memory(mirror_vm: Vm, memory, sentinel, si
 @behaviour("invalidate.munmap-no-stale-write")
 @acts("refusal", "store")
 @SIZES
-def test_a_store_after_munmap_reaches_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+def test_gpu_store_after_munmap_changes_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
     """A GPU store to unmapped memory fails, and no memory mapped since then, which may be the same pages, changes."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
@@ -60,7 +61,7 @@ def test_a_store_after_munmap_reaches_nothing(mirror_vm: Vm, memory, sentinel, s
 @behaviour("invalidate.remap-fixed", "gc.replaces-range-with-mirror")
 @acts("load", "store")
 @SIZES
-def test_new_memory_at_the_address_is_what_the_gpu_uses(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory, sentinel, size: int) -> None:
     """Memory mapped over memory in use takes its place: the GPU reads its zeros and stores into it, with no bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
@@ -74,9 +75,7 @@ def test_new_memory_at_the_address_is_what_the_gpu_uses(queue: Queue, memory, se
 @behaviour("invalidate.partial-munmap-keeps-rest")
 @acts("store", "load", "refusal")
 @pytest.mark.parametrize("gone", [0, CHUNK // 2], ids=["first-half", "second-half"])
-def test_the_rest_of_a_partly_unmapped_range_keeps_its_data(
-    mirror_vm: Vm, memory, sentinel, gone: int
-) -> None:
+def test_munmap_of_half_range_keeps_other_half(mirror_vm: Vm, memory, sentinel, gone: int) -> None:
     """Half of a 2 MiB range is unmapped: the other half keeps its data for CPU and GPU, the gone half fails."""
     buffer, kept, value = memory(CHUNK, align=CHUNK), CHUNK // 2 - gone, sentinel()
     queue = mirror_vm.queue()
@@ -93,7 +92,7 @@ def test_the_rest_of_a_partly_unmapped_range_keeps_its_data(
 
 @behaviour("invalidate.partial-munmap-page")
 @acts("store", "load")
-def test_every_second_page_may_go(queue: Queue, memory, sentinel) -> None:
+def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory, sentinel) -> None:
     """Unmapping every second page of a buffer leaves all the others intact on both sides."""
     pages = 32
     buffer = memory(pages * PAGE, align=CHUNK)
@@ -111,7 +110,7 @@ def test_every_second_page_may_go(queue: Queue, memory, sentinel) -> None:
 
 @behaviour("invalidate.brk-shrink")
 @acts("store", "refusal")
-def test_a_heap_that_shrinks_takes_its_memory_from_the_gpu(mirror_vm: Vm, sentinel) -> None:
+def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel) -> None:
     """Memory at the end of the heap is usable by the GPU until sbrk gives it back, and not after."""
     libc = ctypes.CDLL(None)
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, (ctypes.c_ssize_t,)
@@ -129,34 +128,15 @@ def test_a_heap_that_shrinks_takes_its_memory_from_the_gpu(mirror_vm: Vm, sentin
     assert seen == value
     if libc.sbrk(0) != start:
         pytest.fail("another thread moved the end of the heap: the test could not be carried out")
-    from fixtures.counting import count
-
     count("store")
     with refused(errno.EIO):
         queue.load(place)
 
 
-@behaviour("invalidate.munmap-no-stale-read")
-@acts("refusal")
-def test_a_running_batch_loses_memory_that_is_unmapped(mirror_vm: Vm, memory, sentinel) -> None:
-    """A batch that runs while its memory is unmapped fails at its next access of it, and writes nothing there."""
-    buffer, gate = memory(CHUNK, align=CHUNK), memory(PAGE, shared=True)
-    running, go = sentinel(), sentinel()
-    batch = Batch().store_dword(buffer.address, sentinel()).store_dword(gate.address + 64, running)
-    job = mirror_vm.queue().start(
-        batch.semaphore_wait(gate.address, go).store_dword(buffer.address, sentinel()).end()
-    )
-    wait_until(lambda: gate.u32(64) == running, what="the start of the batch")
-    buffer.munmap()
-    gate.set_u32(0, go)
-    with refused(errno.EIO):
-        job.wait()
-
-
 @behaviour("fault.madvise-dontneed")
 @acts("load")
 @SIZES
-def test_memory_freed_lazily_or_at_once_is_refilled(queue: Queue, memory, sentinel, size: int) -> None:
+def test_cpu_store_after_dontneed_is_seen_by_gpu(queue: Queue, memory, sentinel, size: int) -> None:
     """What the CPU stores after MADV_DONTNEED is what the GPU reads."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, sentinel())

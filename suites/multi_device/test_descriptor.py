@@ -68,7 +68,7 @@ def buffer(memory) -> Buffer:
 @behaviour("md.fd.fd-zero")
 @acts("load", "query")
 @needs("two-devices")
-def test_descriptor_zero_is_the_default_device(
+def test_devmem_fd_zero_is_default_device(
     mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
 ) -> None:
     """Advice with devmem_fd 0 is for the GPU that faults, even if descriptor 0 is another GPU."""
@@ -85,7 +85,7 @@ def test_descriptor_zero_is_the_default_device(
 @behaviour("md.fd.card-node", "md.fd.own-device")
 @acts("load", "query")
 @needs("root", "range-attributes")
-def test_the_card_node_names_the_device_too(mirror_vm: Vm, open_device, buffer: Buffer, sentinel) -> None:
+def test_card_node_fd_names_device(mirror_vm: Vm, open_device, buffer: Buffer, sentinel) -> None:
     """A descriptor of a card node, which has the number of no render node, names the VRAM of its device."""
     value, device = sentinel(), mirror_vm.device
     buffer.set_u32(0, value)
@@ -108,7 +108,7 @@ def card_node(device: Device) -> str:
 @acts("load", "query")
 @needs("multi-tile")
 @pytest.mark.parametrize("tile", [0, 1])
-def test_the_region_chooses_the_tile(
+def test_region_instance_selects_tile(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, tile: int
 ) -> None:
     """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults."""
@@ -126,7 +126,7 @@ def test_the_region_chooses_the_tile(
 @behaviour("madvise.pref.same-fd-other-region")
 @acts("load", "query")
 @needs("two-devices", "interconnect")
-def test_a_number_that_is_another_device_now_is_new_advice(
+def test_madvise_with_reused_fd_number_is_new(
     mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
 ) -> None:
     """The same descriptor number first names one GPU, then another: memory is placed on the second."""
@@ -147,9 +147,7 @@ def test_a_number_that_is_another_device_now_is_new_advice(
 @behaviour("madvise.pref.same-fd-other-region")
 @acts("load", "query")
 @needs("multi-tile")
-def test_another_region_of_the_same_descriptor_is_new_advice(
-    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel
-) -> None:
+def test_madvise_same_fd_other_region_is_new(mirror_vm: Vm, device: Device, buffer: Buffer, sentinel) -> None:
     """Advice names one region of a device, then another by the same descriptor: memory is placed in the second."""
     value = sentinel()
     buffer.set_u32(0, value)

@@ -42,7 +42,7 @@ def prefer(vm: Vm, buffer, fd: int, region: int = 1) -> None:
 @behaviour("md.fd.not-open")
 @acts("refusal")
 @needs("range-attributes")
-def test_a_descriptor_that_is_not_open_is_refused(mirror_vm: Vm, memory) -> None:
+def test_closed_devmem_fd_is_enoent(mirror_vm: Vm, memory) -> None:
     """A devmem_fd that is not open gives ENOENT, and the advice is as before."""
     buffer = memory(CHUNK, align=CHUNK)
     before = [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)]
@@ -53,7 +53,7 @@ def test_a_descriptor_that_is_not_open_is_refused(mirror_vm: Vm, memory) -> None
 
 @behaviour("md.fd.not-xe")
 @acts("refusal")
-def test_a_descriptor_of_something_else_is_refused(mirror_vm: Vm, memory, tmp_path) -> None:
+def test_devmem_fd_of_plain_file_is_enoent(mirror_vm: Vm, memory, tmp_path) -> None:
     """A devmem_fd that is a plain file gives ENOENT."""
     with (tmp_path / "file").open("w") as file, refused(errno.ENOENT):
         prefer(mirror_vm, memory(CHUNK, align=CHUNK), file.fileno())
@@ -63,7 +63,7 @@ def test_a_descriptor_of_something_else_is_refused(mirror_vm: Vm, memory, tmp_pa
 @acts("refusal")
 @needs("vram")
 @pytest.mark.parametrize("region", [0, 7, 31, 0xFFFF])
-def test_a_region_that_is_no_vram_is_refused(mirror_vm: Vm, device: Device, memory, region: int) -> None:
+def test_non_vram_region_instance_is_enoent(mirror_vm: Vm, device: Device, memory, region: int) -> None:
     """A region instance of a device that is not one of its VRAM regions gives ENOENT."""
     with refused(errno.ENOENT):
         prefer(mirror_vm, memory(CHUNK, align=CHUNK), device.fd, region)
@@ -72,7 +72,7 @@ def test_a_region_that_is_no_vram_is_refused(mirror_vm: Vm, device: Device, memo
 @behaviour("md.fd.own-device")
 @acts("migrate", "load")
 @needs("vram", "svm-counters", "svm-vram")
-def test_the_own_device_may_be_named(mirror_vm: Vm, device: Device, memory, sentinel, counters) -> None:
+def test_preferred_vram_of_own_device(mirror_vm: Vm, device: Device, memory, sentinel, counters) -> None:
     """Advice may name the VRAM of the VM's own device: a fault then moves the memory there."""
     buffer, value, before = memory(CHUNK, align=CHUNK), sentinel(), counters.snapshot()
     buffer.set_u32(0, value)
@@ -85,7 +85,7 @@ def test_the_own_device_may_be_named(mirror_vm: Vm, device: Device, memory, sent
 @behaviour("md.two-gpus-share", "md.one-device-1to1")
 @acts("store", "load")
 @needs("two-devices")
-def test_two_gpus_work_on_one_buffer(pair: tuple[Vm, Vm], memory, sentinel) -> None:
+def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory, sentinel) -> None:
     """Each GPU sees what the other and the CPU stored in one buffer."""
     buffer, queues = memory(CHUNK, align=CHUNK), [vm.queue() for vm in pair]
     for writer, reader in (queues, queues[::-1], queues):
@@ -102,9 +102,7 @@ def test_two_gpus_work_on_one_buffer(pair: tuple[Vm, Vm], memory, sentinel) -> N
 @behaviour("md.place-remote", "md.remote-map-in-place", "p2p.address-mapping", "p2p.owner-by-distance")
 @acts("store", "load", "query")
 @needs("two-devices", "interconnect", "vram")
-def test_the_vram_of_the_other_gpu_can_be_preferred(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
-) -> None:
+def test_preferred_vram_of_other_gpu(pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel) -> None:
     """Advice names the other GPU's VRAM: a fault places the memory there, and both GPUs and the CPU see its data."""
     near, far = pair
     instance = devices[1].vram[0]
@@ -126,7 +124,9 @@ def test_the_vram_of_the_other_gpu_can_be_preferred(
 @behaviour("md.fd-closed-after")
 @acts("store", "query")
 @needs("two-devices", "interconnect", "vram")
-def test_advice_outlives_the_descriptor(pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel) -> None:
+def test_preferred_location_outlives_its_fd(
+    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+) -> None:
     """After close of the descriptor that the advice named, memory is still placed on that device."""
     instance, buffer = devices[1].vram[0], memory(4 * CHUNK, align=CHUNK, fill=b"\x42")
     fd = os.open(devices[1].path, os.O_RDWR | os.O_CLOEXEC)
@@ -142,7 +142,7 @@ def test_advice_outlives_the_descriptor(pair: tuple[Vm, Vm], devices: list[Devic
 @behaviour("md.fd.no-interconnect", "p2p.owner-by-distance")
 @acts("refusal", "store")
 @needs("two-devices", "no-interconnect", "vram", "range-attributes")
-def test_a_device_without_a_fast_link_is_refused(
+def test_preferred_device_without_link_is_enolink(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
 ) -> None:
     """Advice that names a device without a fast link gives ENOLINK, changes nothing, and the memory is usable."""
@@ -158,7 +158,7 @@ def test_a_device_without_a_fast_link_is_refused(
 @behaviour("md.two-gpus-without-link", "md.mixed-sources")
 @acts("store", "load")
 @needs("two-devices", "vram")
-def test_memory_in_the_vram_of_one_gpu_is_reached_by_the_other(pair: tuple[Vm, Vm], memory, sentinel) -> None:
+def test_memory_in_vram_is_usable_by_other_gpu(pair: tuple[Vm, Vm], memory, sentinel) -> None:
     """Memory that one GPU's fault took to its VRAM is there for the other GPU, with or without a fast link."""
     buffer, queues = memory(2 * CHUNK, align=CHUNK), [vm.queue() for vm in pair]
     first, second = sentinel(), sentinel()
@@ -173,7 +173,7 @@ def test_memory_in_the_vram_of_one_gpu_is_reached_by_the_other(pair: tuple[Vm, V
 @behaviour("md.device-to-device-copy")
 @acts("load", "store")
 @needs("two-devices", "interconnect", "vram")
-def test_memory_moves_from_one_gpu_to_the_other(
+def test_prefetch_moves_memory_between_gpus(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
 ) -> None:
     """Memory in the VRAM of one GPU moves to the other's by prefetch, and keeps its data."""
@@ -192,7 +192,7 @@ def test_memory_moves_from_one_gpu_to_the_other(
 @behaviour("md.prefetch-remote")
 @acts("load", "query")
 @needs("two-devices", "interconnect", "vram")
-def test_prefetch_goes_where_the_advice_says(
+def test_prefetch_goes_to_preferred_location(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
 ) -> None:
     """PREFETCH to the advised location takes memory to the other GPU's VRAM, as advised."""

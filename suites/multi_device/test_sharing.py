@@ -67,7 +67,7 @@ def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
 @acts("load", "store", "fault")
 @needs("debugfs")
 @pytest.mark.parametrize("first", [0, 1])
-def test_each_device_takes_its_own_faults(
+def test_each_device_counts_its_own_faults(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, first: int
 ) -> None:
     """Each of two devices faults on memory that the other has mapped, and its own counter says so."""
@@ -87,7 +87,7 @@ def test_each_device_takes_its_own_faults(
 @behaviour("md.remote-map-in-place")
 @acts("load", "store", "fault")
 @needs("interconnect", "debugfs")
-def test_memory_in_the_preferred_vram_of_the_other_gpu_is_used_in_place(
+def test_preferred_remote_vram_is_used_in_place(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
 ) -> None:
     """A fault on memory that is in the other GPU's VRAM, as was advised, maps it there: the other need not fault."""
@@ -112,7 +112,7 @@ def test_memory_in_the_preferred_vram_of_the_other_gpu_is_used_in_place(
 @behaviour("md.two-gpus-without-link")
 @acts("load", "query", "migrate")
 @needs("no-interconnect", "debugfs")
-def test_memory_out_of_reach_moves_to_who_faults(
+def test_memory_without_link_migrates_to_faulting_gpu(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
 ) -> None:
     """Without a fast link memory in one GPU's VRAM leaves it when the other faults, and the data is right."""
@@ -132,7 +132,7 @@ def test_memory_out_of_reach_moves_to_who_faults(
 @behaviour("md.mixed-sources", "md.device-to-device-copy")
 @acts("load", "cpu-fault")
 @pytest.mark.parametrize("taker", [0, 1])
-def test_memory_from_several_places_ends_in_one(
+def test_fault_gathers_chunk_from_several_places(
     make_vm, devices: list[Device], buffer: Buffer, sentinel, taker: int
 ) -> None:
     """Of one chunk, parts are in the VRAM of two GPUs and the rest in system memory: a fault brings it together."""
@@ -158,7 +158,7 @@ def test_memory_from_several_places_ends_in_one(
 @acts("store")
 @needs("atomic")
 @pytest.mark.timeout(60)
-def test_two_gpus_add_to_one_number(pair: tuple[Vm, Vm], buffer: Buffer, sentinel) -> None:
+def test_concurrent_adds_of_two_gpus_are_not_lost(pair: tuple[Vm, Vm], buffer: Buffer, sentinel) -> None:
     """Two GPUs that add to one number at the same time both finish, and no addition is lost."""
     start, rounds, each = sentinel(), 8, 4
     buffer.set_u32(PAGE, start)
@@ -190,8 +190,11 @@ def test_two_gpus_add_to_one_number(pair: tuple[Vm, Vm], buffer: Buffer, sentine
 @behaviour("md.peer-closed")
 @acts("load", "store")
 @pytest.mark.parametrize("how", ["vm", "descriptor"])
-@pytest.mark.parametrize("linked", [pytest.param(True, marks=needs("interconnect"), id="advised"), False])
-def test_memory_outlives_what_placed_it(
+@pytest.mark.parametrize(
+    "linked",
+    [pytest.param(True, marks=needs("interconnect"), id="advised"), pytest.param(False, id="default")],
+)
+def test_memory_in_vram_outlives_its_vm_and_fd(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, how: str, linked: bool
 ) -> None:
     """When VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU go on with it."""
@@ -220,7 +223,7 @@ def test_memory_outlives_what_placed_it(
 @acts("load", "store", "query")
 @needs("interconnect")
 @pytest.mark.timeout(60)
-def test_pressure_on_the_other_gpu_takes_nothing_from_this_one(
+def test_eviction_from_remote_vram_keeps_data(
     pair: tuple[Vm, Vm], devices: list[Device], bo, buffer: Buffer, sentinel
 ) -> None:
     """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is right for both GPUs."""

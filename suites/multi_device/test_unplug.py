@@ -56,7 +56,7 @@ def buffer(memory) -> Buffer:
 @behaviour("md.fd.unplugged")
 @acts("refusal", "load")
 @needs("range-attributes")
-def test_the_descriptor_of_a_device_that_has_gone_is_refused(
+def test_devmem_fd_of_unbound_device_is_enodev(
     mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
 ) -> None:
     """Advice that names a device without a driver gives ENODEV, and the advice is as before."""
@@ -78,8 +78,11 @@ def test_the_descriptor_of_a_device_that_has_gone_is_refused(
 
 @behaviour("md.unbind-b-keeps-data")
 @acts("load", "store")
-@pytest.mark.parametrize("linked", [pytest.param(True, marks=needs("interconnect"), id="advised"), False])
-def test_memory_leaves_a_device_that_goes(
+@pytest.mark.parametrize(
+    "linked",
+    [pytest.param(True, marks=needs("interconnect"), id="advised"), pytest.param(False, id="default")],
+)
+def test_driver_unbind_moves_memory_to_sysmem(
     mirror_vm: Vm, make_vm, devices: list[Device], unplug, buffer: Buffer, sentinel, linked: bool
 ) -> None:
     """When its driver is taken away, memory in a GPU's VRAM is in system memory, and right for CPU and other GPU."""
@@ -104,7 +107,7 @@ def test_memory_leaves_a_device_that_goes(
 @behaviour("md.unbind-blocks-new", "migrate.device-unbound", "pml.revoke-on-offline")
 @acts("load", "store", "exec")
 @needs("interconnect")
-def test_nothing_moves_to_a_device_that_has_gone(
+def test_nothing_migrates_to_unbound_device(
     mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
 ) -> None:
     """With a device without a driver as preferred location, faults and PREFETCH use system memory, and succeed."""
@@ -129,7 +132,7 @@ def references() -> int:
 
 @behaviour("md.module-pinned")
 @acts("load")
-def test_memory_in_vram_holds_the_driver(open_device, devices: list[Device], memory, sentinel) -> None:
+def test_memory_in_vram_holds_module_reference(open_device, devices: list[Device], memory, sentinel) -> None:
     """While memory is in VRAM the module is held, though what put it there is closed; without memory it is let go."""
     # To unbind the device in this state may take the kernel along: see docs/findings.md.
     device, buffer, value = open_device(devices[1].path), memory(CHUNK, align=CHUNK), sentinel()

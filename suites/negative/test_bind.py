@@ -219,7 +219,7 @@ def bind_object(bind, plain_vm, bo):
 
 
 @BIND_OBJECT.rows
-def test_a_bind_of_an_object_with_one_thing_wrong_binds_nothing(bind_object: Call, wrong: Row) -> None:
+def test_bo_map_invalid_args(bind_object: Call, wrong: Row) -> None:
     """MAP of an object with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(bind_object)
 
@@ -257,7 +257,7 @@ def bind_mirror(bind, fault_vm):
 
 @needs("cpu-addr-mirror")
 @MIRROR_ROWS.rows
-def test_a_mirror_with_one_thing_wrong_binds_nothing(bind_mirror: Call, wrong: Row) -> None:
+def test_mirror_map_invalid_args(bind_mirror: Call, wrong: Row) -> None:
     """A mirror with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(bind_mirror)
 
@@ -289,7 +289,7 @@ def bind_null(bind, plain_vm):
 
 
 @NULL_ROWS.rows
-def test_a_null_bind_with_one_thing_wrong_binds_nothing(bind_null: Call, wrong: Row) -> None:
+def test_null_map_invalid_args(bind_null: Call, wrong: Row) -> None:
     """MAP of NULL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(bind_null)
 
@@ -330,7 +330,7 @@ def bind_userptr(bind, plain_vm, memory):
 
 @USERPTR.rows
 @needs("userptr")
-def test_a_bind_of_process_memory_with_one_thing_wrong_binds_nothing(bind_userptr: Call, wrong: Row) -> None:
+def test_userptr_map_invalid_args(bind_userptr: Call, wrong: Row) -> None:
     """MAP_USERPTR with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(bind_userptr)
 
@@ -362,7 +362,7 @@ def unbind(bind, plain_vm, bo):
 
 
 @UNMAP_ROWS.rows
-def test_an_unbind_with_one_thing_wrong_unbinds_nothing(unbind: Call, wrong: Row) -> None:
+def test_unmap_invalid_args(unbind: Call, wrong: Row) -> None:
     """UNMAP with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(unbind)
 
@@ -394,7 +394,7 @@ def unbind_all(bind, plain_vm, bo):
 
 
 @UNMAP_ALL_ROWS.rows
-def test_an_unbind_of_an_object_with_one_thing_wrong_unbinds_nothing(unbind_all: Call, wrong: Row) -> None:
+def test_unmap_all_invalid_args(unbind_all: Call, wrong: Row) -> None:
     """UNMAP_ALL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
     wrong.prove(unbind_all)
 
@@ -436,7 +436,7 @@ def prefetch(plain_vm, bo):
 
 
 @PREFETCH_ROWS.rows
-def test_a_prefetch_with_one_thing_wrong_is_refused(prefetch: Call, wrong: Row, plain_vm: Vm) -> None:
+def test_prefetch_invalid_args(prefetch: Call, wrong: Row, plain_vm: Vm) -> None:
     """PREFETCH with one wrong field is refused: the VM's areas stay."""
     before = areas(plain_vm)
     wrong.prove(prefetch)
@@ -501,9 +501,7 @@ def bind_array(plain_vm, bo, sentinel):
 
 
 @LAST.rows
-def test_an_array_of_binds_with_one_thing_wrong_in_the_last_binds_nothing(
-    bind_array: Call, wrong: Row
-) -> None:
+def test_bind_array_invalid_last_op(bind_array: Call, wrong: Row) -> None:
     """An array whose last op has one wrong field is refused as a whole: no op of it takes effect."""
     wrong.prove(bind_array)
 
@@ -516,7 +514,7 @@ def bind_and_signal(bind, plain_vm, bo, syncobj):
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.BINARY, *syncs.array_rows()).rows
-def test_a_bind_with_a_wrong_sync_binds_nothing(bind_and_signal: Call, wrong: Row) -> None:
+def test_bind_invalid_sync(bind_and_signal: Call, wrong: Row) -> None:
     """MAP with a syncobj to signal that has one wrong field is refused: nothing is bound."""
     wrong.prove(bind_and_signal)
 
@@ -540,6 +538,6 @@ def bind_and_write_fence(bind, plain_vm, bo, memory, sentinel):
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.fence_rows(bind=True), elsewhere=("sync.timeline_value",)).rows
-def test_a_bind_with_a_wrong_user_fence_binds_nothing(bind_and_write_fence: Call, wrong: Row) -> None:
+def test_bind_invalid_user_fence(bind_and_write_fence: Call, wrong: Row) -> None:
     """MAP with a user fence that has one wrong field is refused: nothing is bound."""
     wrong.prove(bind_and_write_fence)

@@ -68,7 +68,7 @@ def execute(plain_vm, bo, sentinel):
 
 
 @EXEC.rows
-def test_an_exec_with_one_thing_wrong_runs_nothing(execute: Call, wrong: Row) -> None:
+def test_exec_invalid_args(execute: Call, wrong: Row) -> None:
     """EXEC with one wrong field is refused, and its batch does not run."""
     wrong.prove(execute)
 
@@ -80,7 +80,7 @@ def execute_and_signal(plain_vm, bo, sentinel, syncobj):
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.BINARY, *syncs.array_rows()).rows
-def test_an_exec_with_a_wrong_sync_runs_nothing(execute_and_signal: Call, wrong: Row) -> None:
+def test_exec_invalid_sync(execute_and_signal: Call, wrong: Row) -> None:
     """EXEC with a syncobj to signal that has one wrong field is refused, and its batch does not run."""
     wrong.prove(execute_and_signal)
 
@@ -93,7 +93,7 @@ def execute_and_signal_point(plain_vm, bo, sentinel, syncobj):
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.POINT).rows
-def test_an_exec_with_a_wrong_timeline_point_runs_nothing(execute_and_signal_point: Call, wrong: Row) -> None:
+def test_exec_invalid_timeline_point(execute_and_signal_point: Call, wrong: Row) -> None:
     """EXEC with a timeline point to signal that has one wrong field is refused, and its batch does not run."""
     wrong.prove(execute_and_signal_point)
 
@@ -111,7 +111,7 @@ def execute_and_write_fence(plain_vm, bo, sentinel):
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.fence_rows(bind=False), elsewhere=("sync.timeline_value",)).rows
-def test_an_exec_with_a_wrong_user_fence_runs_nothing(execute_and_write_fence: Call, wrong: Row) -> None:
+def test_exec_invalid_user_fence(execute_and_write_fence: Call, wrong: Row) -> None:
     """EXEC with a user fence that has one wrong field is refused, and its batch does not run."""
     wrong.prove(execute_and_write_fence)
 
@@ -156,6 +156,6 @@ def wait_user_fence(device, memory, sentinel):
 
 
 @WAIT_USER_FENCE.rows
-def test_a_wait_with_one_thing_wrong_is_refused(wait_user_fence: Call, wrong: Row) -> None:
+def test_wait_user_fence_invalid_args(wait_user_fence: Call, wrong: Row) -> None:
     """WAIT_USER_FENCE with one wrong field is refused, even where there is nothing to wait for."""
     wrong.prove(wait_user_fence)

@@ -105,14 +105,14 @@ def gem_create(device):
 
 
 @GEM_CREATE.rows
-def test_a_gem_create_with_one_thing_wrong_makes_no_object(gem_create: Call, wrong: Row) -> None:
+def test_gem_create_invalid_args(gem_create: Call, wrong: Row) -> None:
     """GEM_CREATE with one wrong field is refused, and the file has no handle more."""
     wrong.prove(gem_create)
 
 
 @behaviour("abi.gem-extensions")
 @acts("ioctl")
-def test_as_many_extensions_as_may_be_chained_are_taken(device: Device) -> None:
+def test_gem_create_with_16_extensions(device: Device) -> None:
     """GEM_CREATE takes a chain of 16 extensions."""
     chain = chained(MOST)
     argument = xe.drm_xe_gem_create(
@@ -163,9 +163,7 @@ def gem_create_with_extensions(device):
 
 
 @EXTENSIONS.rows
-def test_a_gem_create_whose_second_extension_is_wrong_makes_no_object(
-    gem_create_with_extensions: Call, wrong: Row
-) -> None:
+def test_gem_create_invalid_last_extension(gem_create_with_extensions: Call, wrong: Row) -> None:
     """A wrong field in the last extension of a chain refuses the whole GEM_CREATE."""
     wrong.prove(gem_create_with_extensions)
 
@@ -191,6 +189,6 @@ def gem_mmap_offset(device):
 
 
 @GEM_MMAP_OFFSET.rows
-def test_a_gem_mmap_offset_with_one_thing_wrong_is_refused(gem_mmap_offset: Call, wrong: Row) -> None:
+def test_gem_mmap_offset_invalid_args(gem_mmap_offset: Call, wrong: Row) -> None:
     """GEM_MMAP_OFFSET with one wrong field is refused, and tells no offset."""
     wrong.prove(gem_mmap_offset)

@@ -135,18 +135,14 @@ def advise(fault_vm) -> Callable[..., Call]:
 
 @needs("cpu-addr-mirror")
 @ATOMIC_ROWS.rows
-def test_advice_on_atomics_with_one_thing_wrong_changes_nothing(
-    advise: Callable[..., Call], wrong: Row
-) -> None:
+def test_madvise_atomic_invalid_args(advise: Callable[..., Call], wrong: Row) -> None:
     """MADVISE ATOMIC with one wrong field is refused: the attributes of the area stay."""
     wrong.prove(advise(ATOMIC, {"val": xe.DRM_XE_ATOMIC_CPU}, {"val": xe.DRM_XE_ATOMIC_UNDEFINED}))
 
 
 @needs("cpu-addr-mirror")
 @PREFERRED_ROWS.rows
-def test_advice_on_the_location_with_one_thing_wrong_changes_nothing(
-    advise: Callable[..., Call], wrong: Row
-) -> None:
+def test_madvise_preferred_loc_invalid_args(advise: Callable[..., Call], wrong: Row) -> None:
     """MADVISE PREFERRED_LOC with one wrong field is refused: the attributes of the area stay."""
     wrong.prove(advise(PREFERRED, {"devmem_fd": SYSTEM}, {"devmem_fd": 0}))
 
@@ -158,9 +154,7 @@ that a device with page faults has."""
 
 @needs("cpu-addr-mirror")
 @PAT_ROWS.rows
-def test_advice_on_caching_with_one_thing_wrong_changes_nothing(
-    advise: Callable[..., Call], wrong: Row, device
-) -> None:
+def test_madvise_pat_invalid_args(advise: Callable[..., Call], wrong: Row, device) -> None:
     """MADVISE PAT with one wrong field is refused: the attributes of the area stay."""
     wrong.prove(advise(PAT, {"val": OTHER_PAT}, {"val": device.write_back_pat}))
 
@@ -231,7 +225,7 @@ def advise_purging(plain_vm, bo):
 
 @needs("purging")
 @PURGEABLE_ROWS.rows
-def test_advice_on_purging_with_one_thing_wrong_changes_nothing(advise_purging: Call, wrong: Row) -> None:
+def test_madvise_purgeable_state_invalid_args(advise_purging: Call, wrong: Row) -> None:
     """MADVISE PURGEABLE_STATE with one wrong field is refused: the object's memory is still needed."""
     wrong.prove(advise_purging)
 
@@ -239,7 +233,7 @@ def test_advice_on_purging_with_one_thing_wrong_changes_nothing(advise_purging: 
 @needs("purging")
 @behaviour("madvise.purge.retained-unwritable")
 @acts("ioctl")
-def test_whether_memory_was_kept_is_told_only_where_it_can_be_written(plain_vm: Vm, bo) -> None:
+def test_madvise_retained_needs_writable_pointer(plain_vm: Vm, bo) -> None:
     """A word that may be read only stays 0; whether the call then gives EFAULT, and is carried out, is recorded."""
     made, word = bo(BLOCK), unwritable()[-1]
     plain_vm.map(made, AREA)
@@ -304,7 +298,7 @@ def count_areas(three_areas):
 
 
 @COUNT.rows
-def test_a_count_of_areas_with_one_thing_wrong_is_refused(count_areas: Call, wrong: Row) -> None:
+def test_query_mem_range_attrs_count_invalid_args(count_areas: Call, wrong: Row) -> None:
     """VM_QUERY_MEM_RANGE_ATTRS that asks for the number of areas is refused with one wrong field."""
     wrong.prove(count_areas)
 
@@ -352,6 +346,6 @@ def read_areas(three_areas, memory):
 
 
 @FILL.rows
-def test_a_read_of_areas_with_one_thing_wrong_reads_none(read_areas: Call, wrong: Row) -> None:
+def test_query_mem_range_attrs_invalid_args(read_areas: Call, wrong: Row) -> None:
     """VM_QUERY_MEM_RANGE_ATTRS that reads areas is refused with one wrong field, and writes nothing."""
     wrong.prove(read_areas)

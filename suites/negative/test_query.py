@@ -50,7 +50,7 @@ def device_query(device, memory):
 
 
 @DEVICE_QUERY.rows
-def test_a_query_with_one_thing_wrong_reads_nothing(device_query: Call, wrong: Row) -> None:
+def test_device_query_invalid_args(device_query: Call, wrong: Row) -> None:
     """DEVICE_QUERY with one wrong field is refused, and nothing is written at data."""
     wrong.prove(device_query)
 
@@ -108,7 +108,7 @@ def engine_cycles(device, memory):
 
 @needs("engine-cycles")
 @ENGINE_CYCLES.rows
-def test_a_query_of_cycles_with_one_thing_wrong_is_refused(engine_cycles: Call, wrong: Row) -> None:
+def test_query_engine_cycles_invalid_args(engine_cycles: Call, wrong: Row) -> None:
     """ENGINE_CYCLES of what is no engine, or by what is no clock, is refused, and nothing is written."""
     wrong.prove(engine_cycles)
 
@@ -137,8 +137,6 @@ def uc_fw_version(device, memory):
 
 
 @UC_FW_VERSION.rows
-def test_a_query_of_a_firmware_version_with_one_thing_wrong_is_refused(
-    uc_fw_version: Call, wrong: Row
-) -> None:
+def test_query_uc_fw_version_invalid_args(uc_fw_version: Call, wrong: Row) -> None:
     """UC_FW_VERSION with an unknown firmware or padding that is not zero is refused, and nothing is written."""
     wrong.prove(uc_fw_version)

@@ -145,16 +145,14 @@ def exec_queue_create(device, plain_vm):
 
 
 @EXEC_QUEUE_CREATE.rows
-def test_an_exec_queue_create_with_one_thing_wrong_makes_no_queue(
-    exec_queue_create: Call, wrong: Row
-) -> None:
+def test_exec_queue_create_invalid_args(exec_queue_create: Call, wrong: Row) -> None:
     """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and the file has no queue more."""
     wrong.prove(exec_queue_create)
 
 
 @behaviour("execq.create.extensions")
 @acts("ioctl")
-def test_as_many_extensions_as_may_be_chained_are_taken(plain_vm: Vm) -> None:
+def test_exec_queue_create_with_16_extensions(plain_vm: Vm) -> None:
     """EXEC_QUEUE_CREATE takes a chain of 16 extensions, and the queue works."""
     chain = chained(LONGEST)
     queue = plain_vm.queue(extensions=ctypes.addressof(chain))
@@ -196,7 +194,7 @@ def bind_queue_create(device, plain_vm):
 
 
 @BIND_QUEUE.rows
-def test_a_bind_queue_with_one_thing_wrong_is_not_made(bind_queue_create: Call, wrong: Row) -> None:
+def test_bind_queue_create_invalid_args(bind_queue_create: Call, wrong: Row) -> None:
     """A queue for binds takes one place and instance 0, and nothing is made of anything else."""
     wrong.prove(bind_queue_create)
 
@@ -227,9 +225,7 @@ def exec_queue_destroy(device, plain_vm):
 
 
 @EXEC_QUEUE_DESTROY.rows
-def test_an_exec_queue_destroy_with_one_thing_wrong_destroys_nothing(
-    exec_queue_destroy: Call, wrong: Row
-) -> None:
+def test_exec_queue_destroy_invalid_args(exec_queue_destroy: Call, wrong: Row) -> None:
     """EXEC_QUEUE_DESTROY with one wrong field is refused, and the queue lives on."""
     wrong.prove(exec_queue_destroy)
 
@@ -237,7 +233,7 @@ def test_an_exec_queue_destroy_with_one_thing_wrong_destroys_nothing(
 @behaviour("execq.destroy.args", "execq.create.id-nonzero")
 @acts("refusal", "ioctl")
 @known("EXEC_QUEUE_DESTROY of 0 makes 0 an id", first="6.17")
-def test_the_number_of_no_queue_stays_that_of_none(device: Device, plain_vm: Vm) -> None:
+def test_exec_queue_id_zero_is_never_given(device: Device, plain_vm: Vm) -> None:
     """EXEC_QUEUE_DESTROY of 0 gives ENOENT, and 0, which means no queue to other ioctls, is given to none later."""
     create_queue(device, plain_vm.id)
     with refused(ENOENT):
@@ -268,8 +264,6 @@ def exec_queue_get_property(device, plain_vm):
 
 
 @EXEC_QUEUE_GET_PROPERTY.rows
-def test_an_exec_queue_get_property_with_one_thing_wrong_is_refused(
-    exec_queue_get_property: Call, wrong: Row
-) -> None:
+def test_exec_queue_get_property_invalid_args(exec_queue_get_property: Call, wrong: Row) -> None:
     """EXEC_QUEUE_GET_PROPERTY with one wrong field is refused, and tells nothing."""
     wrong.prove(exec_queue_get_property)

@@ -74,7 +74,7 @@ def scratch_is_forced(device: Device) -> bool:
 
 
 @VM_CREATE.rows
-def test_a_vm_create_with_one_thing_wrong_makes_no_vm(vm_create: Call, wrong: Row) -> None:
+def test_vm_create_invalid_args(vm_create: Call, wrong: Row) -> None:
     """VM_CREATE with one wrong field is refused, and the file has no VM more."""
     wrong.prove(vm_create)
 
@@ -106,7 +106,7 @@ def vm_destroy(device):
 
 
 @VM_DESTROY.rows
-def test_a_vm_destroy_with_one_thing_wrong_destroys_nothing(vm_destroy: Call, wrong: Row) -> None:
+def test_vm_destroy_invalid_args(vm_destroy: Call, wrong: Row) -> None:
     """VM_DESTROY with one wrong field is refused, and the VM lives on."""
     wrong.prove(vm_destroy)
 
@@ -136,7 +136,7 @@ def size_of_faults(device, plain_vm):
 
 
 @VM_GET_PROPERTY.rows
-def test_a_vm_get_property_with_one_thing_wrong_is_refused(size_of_faults: Call, wrong: Row) -> None:
+def test_vm_get_property_invalid_args(size_of_faults: Call, wrong: Row) -> None:
     """VM_GET_PROPERTY with one wrong field is refused, also where there is nothing to read."""
     wrong.prove(size_of_faults)
 
@@ -184,6 +184,6 @@ def read_faults(device, make_vm, memory):
 
 @needs("page-faults")
 @READ_FAULTS.rows
-def test_a_read_of_faults_with_one_thing_wrong_reads_none(read_faults: Call, wrong: Row) -> None:
+def test_read_of_vm_faults_invalid_args(read_faults: Call, wrong: Row) -> None:
     """A read of the fault list with one wrong field is refused, writes nothing and loses no fault."""
     wrong.prove(read_faults)

@@ -70,7 +70,7 @@ def forked(buffer: Buffer) -> int:
 @needs("debugfs")
 @SIZES
 @pytest.mark.parametrize("event", [dropped, freed, forked], ids=lambda event: event.__name__)
-def test_the_gpu_faults_once_more_and_sees_what_is_there_now(
+def test_event_makes_gpu_refault_once(
     queue: Queue, memory, sentinel, counters: Counters, event: Callable[[Buffer], int], size: int
 ) -> None:
     """After an event that does not unmap, the next GPU access faults the range in again, once."""
@@ -92,7 +92,7 @@ def test_the_gpu_faults_once_more_and_sees_what_is_there_now(
 @behaviour("notifier.other-events")
 @acts("load", "store")
 @needs("thp")
-def test_pages_that_the_kernel_makes_one_keep_their_data(queue: Queue, memory, sentinel) -> None:
+def test_madv_collapse_keeps_data(queue: Queue, memory, sentinel) -> None:
     """MADV_COLLAPSE of memory in use, small pages into a huge one, loses nothing for GPU and CPU."""
     buffer = memory(CHUNK, align=CHUNK)
     values = {buffer.address + offset: sentinel() for offset in range(0, CHUNK, CHUNK // 8)}
@@ -110,7 +110,7 @@ def test_pages_that_the_kernel_makes_one_keep_their_data(queue: Queue, memory, s
 @behaviour("notifier.migrate-event")
 @acts("fault", "load")
 @needs("debugfs", "vram", "cpu-addr-mirror", "svm-vram")
-def test_memory_that_moves_is_taken_from_every_vm(make_vm, memory, sentinel, counters: Counters) -> None:
+def test_migration_to_ram_invalidates_every_vm(make_vm, memory, sentinel, counters: Counters) -> None:
     """When memory in VRAM goes back to the CPU, all VMs that mirror it lose it, and each faults again."""
     buffer, value = memory(CHUNK, align=CHUNK), sentinel()
     queues = []
@@ -129,7 +129,7 @@ def test_memory_that_moves_is_taken_from_every_vm(make_vm, memory, sentinel, cou
 @behaviour("notifier.migrate-event")
 @acts("load", "store")
 @needs("cpu-addr-mirror")
-def test_memory_that_is_replaced_is_taken_from_every_vm(make_vm, memory, sentinel) -> None:
+def test_replaced_memory_is_invalidated_in_every_vm(make_vm, memory, sentinel) -> None:
     """When memory is replaced by other memory, all VMs that mirror it see the new memory."""
     buffer = memory(CHUNK, align=CHUNK)
     queues = []
@@ -154,7 +154,7 @@ def test_memory_that_is_replaced_is_taken_from_every_vm(make_vm, memory, sentine
 @acts("fault", "load", "invalidate")
 @needs("debugfs", "svm-counters")
 @pytest.mark.parametrize("gone", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
-def test_one_page_takes_its_whole_range(
+def test_munmap_of_one_page_invalidates_whole_range(
     queue: Queue, memory, sentinel, counters: Counters, gone: int
 ) -> None:
     """When one page of a range is unmapped, the GPU loses all of the range: it faults at a page that stayed."""
@@ -173,7 +173,7 @@ def test_one_page_takes_its_whole_range(
 @acts("fault", "invalidate")
 @needs("debugfs", "svm-counters")
 @SIZES
-def test_what_the_gpu_does_not_have_is_not_invalidated(
+def test_invalid_range_is_not_invalidated_again(
     queue: Queue, memory, sentinel, counters: Counters, size: int
 ) -> None:
     """The first event invalidates a range; further ones, and its munmap, find nothing to do until the GPU is back."""
@@ -194,9 +194,7 @@ def test_what_the_gpu_does_not_have_is_not_invalidated(
 @behaviour("notifier.no-range-no-work")
 @acts("load")
 @needs("debugfs", "svm-counters")
-def test_memory_that_the_gpu_never_used_may_come_and_go(
-    queue: Queue, memory, sentinel, counters: Counters
-) -> None:
+def test_events_outside_ranges_invalidate_nothing(queue: Queue, memory, sentinel, counters: Counters) -> None:
     """Events beside a range, in the same window, invalidate nothing, and the GPU keeps the range."""
     buffer, value = memory(3 * CHUNK, align=CHUNK), sentinel()
     buffer.set_u32(CHUNK, value)
@@ -223,7 +221,7 @@ def across_windows():
 
 @behaviour("notifier.multi-range")
 @acts("load", "store")
-def test_one_event_takes_many_ranges_in_two_windows(queue: Queue, across_windows: Buffer, sentinel) -> None:
+def test_event_over_two_notifiers_invalidates_all(queue: Queue, across_windows: Buffer, sentinel) -> None:
     """Memory of several ranges on both sides of a window's border is replaced at once: the GPU sees the new memory."""
     buffer = across_windows
     values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
@@ -240,7 +238,7 @@ def test_one_event_takes_many_ranges_in_two_windows(queue: Queue, across_windows
 @behaviour("notifier.multi-range")
 @acts("load", "invalidate")
 @needs("debugfs", "svm-counters")
-def test_one_event_invalidates_each_of_many_ranges(
+def test_event_over_four_ranges_counts_four(
     queue: Queue, device, across_windows: Buffer, sentinel, counters: Counters
 ) -> None:
     """One event over four ranges in two windows counts four invalidations on each GT that has them."""

@@ -48,10 +48,12 @@ WAYS = {
 }
 
 
-@behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-write")
+@behaviour(
+    "notifier.sync-with-syscall", "invalidate.munmap-no-stale-write", "invalidate.munmap-no-stale-read"
+)
 @acts("store", "refusal")
 @pytest.mark.parametrize("way", WAYS)
-def test_a_running_batch_cannot_store_into_pages_it_lost(
+def test_running_batch_cannot_store_to_lost_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel, way: str
 ) -> None:
     """A batch that stores once more, after the call that took the memory away, fails and changes no page."""
@@ -70,7 +72,7 @@ def test_a_running_batch_cannot_store_into_pages_it_lost(
 
 @behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-read")
 @acts("store")
-def test_a_running_batch_cannot_load_from_pages_it_lost(
+def test_running_batch_cannot_load_lost_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], memory, gate: Gate, sentinel
 ) -> None:
     """A batch that loads once more, after other memory was mapped over what it used, gets the other memory's data."""
@@ -92,7 +94,7 @@ def test_a_running_batch_cannot_load_from_pages_it_lost(
 
 @behaviour("notifier.sync-with-syscall")
 @acts("store")
-def test_what_a_running_batch_stores_goes_to_the_new_pages_only(
+def test_running_batch_stores_to_replaced_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel
 ) -> None:
     """A batch that stores on after other memory was mapped over what it used stores into the other memory."""
@@ -109,9 +111,7 @@ def test_what_a_running_batch_stores_goes_to_the_new_pages_only(
 
 @behaviour("notifier.sync-with-syscall", "notifier.other-events")
 @acts("store")
-def test_what_a_running_batch_stores_after_the_pages_were_dropped_is_kept(
-    queue: Queue, memory, gate: Gate, sentinel
-) -> None:
+def test_running_batch_stores_after_dontneed_are_kept(queue: Queue, memory, gate: Gate, sentinel) -> None:
     """MADV_DONTNEED while a batch runs drops what it stored before, and nothing of what it stores after."""
     buffer, after = memory(CHUNK, align=CHUNK), sentinel()
     job = queue.start(
@@ -127,7 +127,7 @@ def test_what_a_running_batch_stores_after_the_pages_were_dropped_is_kept(
 
 @behaviour("notifier.waits-binds")
 @acts("store", "ioctl", "refusal")
-def test_munmap_and_a_bind_that_waits_come_both_to_an_end(
+def test_munmap_and_waiting_bind_both_complete(
     mirror_vm: Vm, plain_vm: Vm, memory, bo, syncobj, sentinel
 ) -> None:
     """Munmap while a bind of the VM waits for a batch of another VM is done when the bind is, and both take effect."""

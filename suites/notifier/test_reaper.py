@@ -73,7 +73,7 @@ def ends(pid: int) -> bool:
 @behaviour("notifier.nonblockable")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_memory_in_use_of_a_dying_process_can_be_reaped(device: Device, make_vm, memory, sentinel) -> None:
+def test_process_mrelease_while_gpu_has_memory(device: Device, make_vm, memory, sentinel) -> None:
     """A process_mrelease of a killed process returns at once while a GPU has its memory, and the device goes on."""
 
     def use_memory() -> None:

@@ -29,7 +29,7 @@ def parameter() -> Iterator[Path]:
 
 @behaviour("notifier.size-default")
 @acts("query")
-def test_a_window_is_512_mib_unless_told_otherwise() -> None:
+def test_notifier_size_default_is_512_mib() -> None:
     """The parameter is 512, in MiB, a power of two."""
     assert PARAMETER.read_text() == "512\n"
     count("query")
@@ -38,7 +38,7 @@ def test_a_window_is_512_mib_unless_told_otherwise() -> None:
 @behaviour("notifier.size-effective")
 @acts("load", "store")
 @pytest.mark.parametrize("size", [2, 4, 32, 512])
-def test_vms_work_with_windows_of_any_size(parameter: Path, make_vm, memory, sentinel, size: int) -> None:
+def test_vm_works_with_any_notifier_size(parameter: Path, make_vm, memory, sentinel, size: int) -> None:
     """A VM made after the parameter was changed uses the size, and faults, moves and invalidates as any other."""
     parameter.write_text(f"{size}\n")
     vm = make_vm(FAULTING)

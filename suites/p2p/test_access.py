@@ -47,7 +47,7 @@ def used(device: Device) -> int:
 @acts("load", "query")
 @pytest.mark.parametrize("policy", [xe.DRM_XE_MIGRATE_ALL_PAGES, xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES])
 @pytest.mark.parametrize("first", [0, 1])
-def test_linked_devices_may_name_each_other_and_themselves(
+def test_linked_devices_can_prefer_each_other(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel, first: int, policy: int
 ) -> None:
     """With a fast link each of two devices can advise the VRAM of the other and its own, and memory is placed there."""
@@ -79,7 +79,7 @@ def test_linked_devices_may_name_each_other_and_themselves(
     ],
 )
 @pytest.mark.timeout(60)
-def test_every_part_of_the_vram_is_reached(
+def test_all_of_remote_vram_is_reachable(
     pair: tuple[Vm, Vm], devices: list[Device], bo, memory, rng, eighths: int
 ) -> None:
     """Wherever in the other GPU's VRAM memory is, both GPUs and the CPU see the same bytes, and no others."""
@@ -114,7 +114,7 @@ def test_every_part_of_the_vram_is_reached(
 @behaviour("p2p.address-mapping")
 @acts("load", "cpu-fault")
 @pytest.mark.parametrize("size", [1 << 12, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_ranges_of_each_size_are_reached(
+def test_range_of_any_size_in_remote_vram_is_usable(
     pair: tuple[Vm, Vm], devices: list[Device], memory, rng, sentinel, size: int
 ) -> None:
     """A range of each size is placed in the other GPU's VRAM, and read back from there, by copies of the GPU too."""
@@ -133,7 +133,7 @@ def test_ranges_of_each_size_are_reached(
 @behaviour("p2p.atomics", "atomic.default-dgpu")
 @acts("store", "query")
 @needs("atomic")
-def test_an_atomic_takes_memory_from_the_other_gpu(
+def test_atomic_migrates_memory_from_other_gpu(
     pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
 ) -> None:
     """A GPU atomic moves memory to the VRAM of the GPU that does it, though the other's is preferred and has it."""
@@ -154,9 +154,7 @@ def test_an_atomic_takes_memory_from_the_other_gpu(
 @behaviour("p2p.address-mapping", "md.device-to-device-copy")
 @acts("load", "query")
 @needs("svm-counters")
-def test_a_copy_between_the_gpus_does_not_pass_through_system_memory(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, rng
-) -> None:
+def test_move_between_gpus_is_one_copy(pair: tuple[Vm, Vm], devices: list[Device], memory, rng) -> None:
     """Memory moves from one GPU's VRAM to the other's in one copy, which the GPU that had it does."""
     buffer, data = memory(CHUNK, align=CHUNK), rng.randbytes(CHUNK)
     buffer.write(0, data)
@@ -179,7 +177,7 @@ def test_a_copy_between_the_gpus_does_not_pass_through_system_memory(
 @acts("load", "store")
 @needs("small-bar")
 @pytest.mark.timeout(60)
-def test_memory_behind_a_small_bar_is_never_read_wrong(
+def test_memory_behind_small_bar_is_read_right(
     pair: tuple[Vm, Vm], devices: list[Device], bo, memory, sentinel
 ) -> None:
     """Where the BAR shows a part of the VRAM only, memory placed behind it is right for GPUs and CPU."""

@@ -66,7 +66,7 @@ def check(groups: dict[int, set[int]]) -> None:
 @acts("ioctl", "load", "store")
 @needs("three-devices")
 @pytest.mark.parametrize("order", ORDERS)
-def test_devices_that_name_each_other_are_a_group(
+def test_devices_that_reach_each_other_are_a_clique(
     make_vm, devices: list[Device], memory, sentinel, order: tuple[int, ...]
 ) -> None:
     """Of three devices those that may name each other's VRAM all reach all; memory passes between any two."""
@@ -90,7 +90,7 @@ def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel) -> None:
 @behaviour("p2p.owner-release")
 @acts("ioctl")
 @needs("three-devices")
-def test_groups_are_sound_whatever_was_before(make_vm, devices: list[Device], memory) -> None:
+def test_cliques_are_sound_after_all_vms_closed(make_vm, devices: list[Device], memory) -> None:
     """When all VMs are closed and made again in another order, devices may be grouped in another way, and soundly."""
     buffer, seen = memory(CHUNK, align=CHUNK), []
     for order in itertools.permutations(range(3)):

@@ -96,7 +96,7 @@ def buffer(memory) -> Buffer:
 @behaviour("pml.lazy-creation")
 @acts("ioctl")
 @observed
-def test_descriptors_are_made_when_first_needed(slot: Slot, open_device, bo) -> None:
+def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device, bo) -> None:
     """An open device, a plain VM and objects in VRAM need no page descriptors; a VM in fault mode does."""
     device = open_device()
     Vm(device).close()
@@ -110,7 +110,7 @@ def test_descriptors_are_made_when_first_needed(slot: Slot, open_device, bo) -> 
 @behaviour("pml.cached")
 @acts("load")
 @observed
-def test_descriptors_stay_for_the_next_vm(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_pagemap_is_usable_by_next_vm(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
     """When the last VM is gone its page descriptors may stay, and those of the next VM work."""
     device = open_device()
     Vm(device, FAULTING).close()
@@ -127,7 +127,7 @@ def test_descriptors_stay_for_the_next_vm(slot: Slot, open_device, buffer: Buffe
 @behaviour("pml.single-per-region")
 @acts("ioctl")
 @observed
-def test_vms_share_the_descriptors_of_a_region(slot: Slot, open_device) -> None:
+def test_vms_share_pagemap_of_region(slot: Slot, open_device) -> None:
     """VMs that are made at the same time, by several descriptors, share one set of page descriptors for a region."""
     devices, vms, ready = [open_device() for _ in range(6)], [], threading.Barrier(6)
 
@@ -149,7 +149,7 @@ def test_vms_share_the_descriptors_of_a_region(slot: Slot, open_device) -> None:
 @behaviour("pml.shrinker", "pml.shrink-then-reuse", "pml.vm-holds-local")
 @acts("load", "store")
 @observed
-def test_pressure_frees_descriptors_without_a_user(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_shrinker_frees_unused_pagemap(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
     """Pressure leaves page descriptors to an idle VM, frees them after the last VM, and then a VM makes new ones."""
     device, vm = open_device(), None
     for _ in range(2):
@@ -172,7 +172,7 @@ def test_pressure_frees_descriptors_without_a_user(slot: Slot, open_device, buff
 @acts("load")
 @observed
 @pytest.mark.timeout(60)
-def test_vms_come_and_go_under_pressure(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_vms_come_and_go_under_shrinker(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
     """VMs that are made and closed while there is pressure work, each of them, and the memory keeps its data."""
     stop, device = threading.Event(), open_device()
 
@@ -218,7 +218,7 @@ def interruptions() -> Iterator[list[int]]:
 @behaviour("pml.interruptible")
 @acts("ioctl", "load")
 @needs("cpu-addr-mirror")
-def test_signals_do_not_break_the_making_of_vms(open_device, buffer: Buffer, sentinel) -> None:
+def test_vm_create_under_signals_can_be_retried(open_device, buffer: Buffer, sentinel) -> None:
     """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
     device = open_device()
     with interruptions() as arrived:
@@ -265,7 +265,7 @@ def test_memory_in_vram_outlives_its_vm(open_device, memory, rng, how: str) -> N
 @behaviour("pml.page-holds")
 @acts("cpu-fault", "load")
 @observed
-def test_memory_in_vram_keeps_its_descriptors(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_memory_in_vram_keeps_pagemap(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
     """Memory in VRAM keeps page descriptors after VM and descriptor are closed, until the last of it has left."""
     device, value = open_device(), sentinel()
     vm = make(device)
@@ -298,7 +298,7 @@ RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
 @observed
 @needs("two-devices", "interconnect")
 @pytest.mark.parametrize("how", RELEASES)
-def test_advice_keeps_the_descriptors_of_the_device_that_it_names(
+def test_preferred_location_keeps_remote_pagemap(
     devices: list[Device], make_vm, buffer: Buffer, sentinel, how: str
 ) -> None:
     """Advice keeps the page descriptors of another device until there is other advice, an unbind, or no VM."""
@@ -325,7 +325,7 @@ def test_advice_keeps_the_descriptors_of_the_device_that_it_names(
 @needs("driver-unbind", "root")
 @STARTS_LOUDLY
 @pytest.mark.timeout(60)
-def test_the_driver_goes_while_memory_is_in_vram(device: Device, mirror_vm: Vm, unplug, memory, rng) -> None:
+def test_driver_unbind_with_memory_in_vram(device: Device, mirror_vm: Vm, unplug, memory, rng) -> None:
     """When the driver is taken from a device that has memory in VRAM, the process keeps its data, and all else goes."""
     buffer, data, slot = memory(4 * CHUNK, align=CHUNK), rng.randbytes(4 * CHUNK), Slot(device)
     buffer.write(0, data)
@@ -345,7 +345,7 @@ def test_the_driver_goes_while_memory_is_in_vram(device: Device, mirror_vm: Vm, 
 @needs("driver-unbind", "root")
 @STARTS_LOUDLY
 @pytest.mark.timeout(60)
-def test_a_device_that_is_back_works(
+def test_rebound_device_works_on_same_memory(
     device: Device, mirror_vm: Vm, unplugged, memory, open_device, sentinel
 ) -> None:
     """A device whose driver was taken away under load and given back makes VMs that work on the same memory."""

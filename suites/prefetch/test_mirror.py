@@ -59,7 +59,7 @@ def ready(queue: Queue) -> Queue:
 @acts("load")
 @needs("debugfs")
 @pytest.mark.parametrize("first", ["cpu", "gpu"])
-def test_prefetch_brings_memory_to_system_memory(
+def test_prefetch_to_sysmem_maps_memory(
     mirror_vm: Vm, ready: Queue, memory, sentinel, counters, first: str
 ) -> None:
     """PREFETCH to system memory has the memory there, wherever it was, and mapped: GPU accesses do not fault."""
@@ -79,7 +79,7 @@ def test_prefetch_brings_memory_to_system_memory(
 @behaviour("prefetch.wrong-location-moves", "prefetch.to-vram", "prefetch.to-system")
 @acts("load", "store")
 @needs("vram", "svm-vram")
-def test_prefetch_moves_memory_that_is_valid_elsewhere(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_moves_valid_range_to_other_region(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH to one region after the other moves the memory each time, though the GPU has it mapped."""
     buffer = memory(CHUNK, align=CHUNK)
     for region in (*mirror_vm.device.vram, SYSTEM, *mirror_vm.device.vram[::-1], SYSTEM):
@@ -98,7 +98,7 @@ def test_prefetch_moves_memory_that_is_valid_elsewhere(mirror_vm: Vm, queue: Que
 @acts("load")
 @needs("svm-counters")
 @each_home
-def test_a_second_prefetch_does_nothing(
+def test_second_prefetch_does_nothing(
     mirror_vm: Vm, ready: Queue, memory, sentinel, counters, home: str
 ) -> None:
     """The same PREFETCH again copies nothing and takes no mapping away, in each region."""
@@ -126,7 +126,7 @@ ADVICE = {
 @acts("load")
 @each_home
 @pytest.mark.parametrize("advice", ADVICE)
-def test_prefetch_consults_the_advice(
+def test_prefetch_to_region_minus_1_consults_madvise(
     mirror_vm: Vm, queue: Queue, memory, sentinel, advice: str, home: str
 ) -> None:
     """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if it can."""
@@ -188,9 +188,7 @@ def test_prefetch_skips_holes(mirror_vm: Vm, ready: Queue, memory, sentinel, cou
 
 @behaviour("prefetch.all-hole", "prefetch.ufence")
 @acts("ioctl", "load")
-def test_prefetch_where_the_process_has_nothing_succeeds(
-    mirror_vm: Vm, queue: Queue, memory, sentinel
-) -> None:
+def test_prefetch_without_cpu_vma_succeeds(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH of addresses without memory succeeds and signals; memory that is mapped there later is used."""
     buffer = memory(CHUNK, align=CHUNK)
     buffer.munmap()
@@ -203,7 +201,7 @@ def test_prefetch_where_the_process_has_nothing_succeeds(
 
 @behaviour("prefetch.no-vma", "prefetch.ufence")
 @acts("ioctl")
-def test_prefetch_where_nothing_is_bound_succeeds(fault_vm: Vm, memory, sentinel) -> None:
+def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory, sentinel) -> None:
     """PREFETCH of addresses at which the VM has nothing succeeds, signals its fence, and moves nothing."""
     buffer = memory(CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
@@ -222,7 +220,7 @@ def test_prefetch_where_nothing_is_bound_succeeds(fault_vm: Vm, memory, sentinel
     [(0, CHUNK), (CHUNK + PAGE, 2 * CHUNK - PAGE), (2 * CHUNK, 2 * CHUNK + PAGE), (CHUNK, 3 * CHUNK)],
     ids=["first", "inside", "page", "two"],
 )
-def test_prefetch_touches_what_was_asked_for(
+def test_partial_prefetch_takes_only_its_ranges(
     mirror_vm: Vm, ready: Queue, memory, sentinel, counters, start: int, end: int, home: str
 ) -> None:
     """PREFETCH of a part takes the ranges that the part is in, and none beside them: those fault as ever."""
@@ -245,7 +243,7 @@ def test_prefetch_touches_what_was_asked_for(
 @behaviour("prefetch.best-effort", "prefetch.ufence")
 @acts("load", "store")
 @needs("vram")
-def test_a_move_that_fails_is_no_error_of_prefetch(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_of_nonmigratable_range_succeeds(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as ever."""
     buffer = memory(CHUNK, align=CHUNK)
     queue.store(buffer.address, sentinel())
@@ -261,9 +259,7 @@ def test_a_move_that_fails_is_no_error_of_prefetch(mirror_vm: Vm, queue: Queue, 
 
 @behaviour("prefetch.perm-error")
 @acts("refusal", "load")
-def test_prefetch_of_memory_that_the_cpu_may_not_write_is_refused(
-    mirror_vm: Vm, queue: Queue, memory, sentinel
-) -> None:
+def test_prefetch_of_prot_read_memory_is_eperm(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH of PROT_READ memory through a writable mirror gives EPERM, to any region, and moves nothing."""
     buffer = memory(CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
@@ -279,7 +275,7 @@ def test_prefetch_of_memory_that_the_cpu_may_not_write_is_refused(
 
 @behaviour("prefetch.io-memory")
 @acts("refusal")
-def test_prefetch_of_io_memory_is_refused(mirror_vm: Vm, bo) -> None:
+def test_prefetch_of_io_memory_is_eio(mirror_vm: Vm, bo) -> None:
     """PREFETCH of the CPU mapping of a buffer object, which is I/O memory, through a mirror gives EIO."""
     mapped = bo(CHUNK).map()
     for region in places(mirror_vm):
@@ -290,7 +286,7 @@ def test_prefetch_of_io_memory_is_refused(mirror_vm: Vm, bo) -> None:
 @behaviour("prefetch.readonly")
 @acts("load")
 @needs("debugfs", "cpu-addr-mirror")
-def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
+def test_prefetch_through_readonly_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
     """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault."""
     buffer = memory(CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
@@ -308,9 +304,7 @@ def test_prefetch_through_a_read_only_mirror(fault_vm: Vm, memory, sentinel, cou
 @behaviour("prefetch.readonly", "fault.gpu-readonly-write")
 @acts("refusal")
 @needs("cpu-addr-mirror")
-def test_what_was_prefetched_through_a_read_only_mirror_is_not_written(
-    fault_vm: Vm, memory, sentinel
-) -> None:
+def test_store_after_readonly_prefetch_faults(fault_vm: Vm, memory, sentinel) -> None:
     """A store to memory that was prefetched through a READONLY mirror fails, although the memory is writable."""
     buffer = memory(CHUNK, align=CHUNK)
     values = numbered(buffer, sentinel)
@@ -325,7 +319,7 @@ def test_what_was_prefetched_through_a_read_only_mirror_is_not_written(
 @acts("load", "store")
 @needs("svm-counters")
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "private"])
-def test_prefetch_of_file_memory_maps_it_where_it_is(
+def test_prefetch_of_file_memory_maps_in_place(
     mirror_vm: Vm, ready: Queue, memory, sentinel, counters, shared: bool
 ) -> None:
     """PREFETCH of file memory to any region succeeds and moves nothing; GPU accesses do not fault."""
@@ -353,7 +347,7 @@ def test_prefetch_of_file_memory_maps_it_where_it_is(
 @acts("load")
 @needs("debugfs")
 @pytest.mark.parametrize("between", ["mirror", "object"])
-def test_prefetch_over_several_areas(
+def test_prefetch_over_several_vmas(
     mirror_vm: Vm, ready: Queue, memory, bo, sentinel, counters, between: str
 ) -> None:
     """PREFETCH over areas of other advice, and over an object between them, is right afterwards for all of them."""
@@ -386,7 +380,7 @@ def test_prefetch_over_several_areas(
 @acts("load", "store")
 @needs("device-pages")
 @pytest.mark.timeout(60)
-def test_prefetch_against_changes_of_the_same_memory(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """PREFETCH while the memory is replaced succeeds or has to be made again; the GPU then sees the new memory."""
     buffer, stop, wrong = memory(2 * CHUNK, align=CHUNK), threading.Event(), []
     regions = places(mirror_vm)
@@ -425,9 +419,7 @@ def test_prefetch_against_changes_of_the_same_memory(mirror_vm: Vm, queue: Queue
 @behaviour("prefetch.ufence")
 @acts("load")
 @needs("vram", "svm-vram")
-def test_the_fence_of_prefetch_comes_when_the_memory_is_there(
-    mirror_vm: Vm, queue: Queue, memory, sentinel
-) -> None:
+def test_prefetch_fence_signals_when_memory_is_there(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """When the user fence of a PREFETCH is there so is the memory."""
     buffer, fence = memory(CHUNK, align=CHUNK), UserFence(mirror_vm.device)
     values = numbered(buffer, sentinel)

@@ -14,7 +14,7 @@ BLOCK = 1 << 16
 
 @behaviour("query.render-node")
 @acts("ioctl")
-def test_an_unprivileged_process_may_do_everything_on_a_render_node(device, bo):
+def test_unprivileged_use_of_render_node(device, bo):
     """Query, VM, object, bind, queue and fence work through a render node without any privilege."""
 
     def unprivileged() -> int:

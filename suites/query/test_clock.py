@@ -44,7 +44,7 @@ def cycles(
 @acts("query")
 @needs("engine-cycles")
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
-def test_an_engine_tells_its_time_and_that_of_the_clock(device: Device, clock: int) -> None:
+def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
     """The time of the clock lies between two looks at it, and the cycles have not more bits than width says."""
     wide = max(gt.ip_ver_major for gt in device.gts) >= 20
     for engine in device.engines:
@@ -61,7 +61,7 @@ def test_an_engine_tells_its_time_and_that_of_the_clock(device: Device, clock: i
 @behaviour("query.cycles.reply")
 @acts("query")
 @needs("engine-cycles")
-def test_the_cycles_of_an_engine_go_forward(device: Device) -> None:
+def test_engine_cycles_go_forward(device: Device) -> None:
     """Of two looks at an engine the later one finds no fewer cycles, and a later time."""
     engine = device.engine()
     first = cycles(device, engine, time.CLOCK_MONOTONIC)
@@ -72,7 +72,7 @@ def test_the_cycles_of_an_engine_go_forward(device: Device) -> None:
 
 @behaviour("query.firmware.reply")
 @acts("query")
-def test_the_firmware_that_takes_submissions_has_a_version(device: Device) -> None:
+def test_guc_has_version(device: Device) -> None:
     """The GuC's version for compatibility has a major number, and branch 0."""
     reply = xe.drm_xe_query_uc_fw_version(
         uc_type=xe.XE_QUERY_UC_TYPE_GUC_SUBMISSION, branch_ver=7, major_ver=0
@@ -84,7 +84,7 @@ def test_the_firmware_that_takes_submissions_has_a_version(device: Device) -> No
 
 @behaviour("query.firmware.reply")
 @acts("query")
-def test_the_firmware_of_the_media_engines_has_a_version_or_does_not_run(device: Device) -> None:
+def test_huc_has_version_or_is_enodev(device: Device) -> None:
     """The HuC has a version where it runs, and gives ENODEV where it does not."""
     reply = xe.drm_xe_query_uc_fw_version(uc_type=xe.XE_QUERY_UC_TYPE_HUC, branch_ver=7)
     try:

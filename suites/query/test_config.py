@@ -22,7 +22,7 @@ BLOCK = 1 << 16
 
 @behaviour("query.config.num-params")
 @acts("query")
-def test_the_reply_has_five_parameters(device):
+def test_config_has_five_parameters(device):
     """CONFIG has 5 parameters of 8 bytes behind its header."""
     reply = device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
     header = xe.drm_xe_query_config.from_buffer_copy(reply)
@@ -34,7 +34,7 @@ def test_the_reply_has_five_parameters(device):
 @behaviour("query.config.has-cpu-addr-mirror")
 @acts("query", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_claimed_mirror_can_be_bound(device, make_vm):
+def test_claimed_mirror_can_be_bound(device, make_vm):
     """A device that claims CPU address mirroring binds a mirror in a VM in fault mode."""
     assert device.config.has_cpu_addr_mirror
     make_vm(FAULTING).mirror()
@@ -43,7 +43,7 @@ def test_a_claimed_mirror_can_be_bound(device, make_vm):
 @behaviour("query.config.has-cpu-addr-mirror")
 @acts("query", "refusal")
 @needs("no-page-faults")
-def test_a_device_without_page_faults_claims_no_mirror(device):
+def test_device_without_page_faults_claims_no_mirror(device):
     """Where there are no VMs in fault mode there is no claim of a mirror."""
     assert not device.config.has_cpu_addr_mirror
     with refused(errno.EINVAL, may_change=("flags",)):  # a workaround adds scratch pages first
@@ -54,7 +54,7 @@ def test_a_device_without_page_faults_claims_no_mirror(device):
 @acts("query", "refusal", "store")
 @needs("page-faults", "no-cpu-addr-mirror")
 @pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING, FAULTING], ids=["plain", "lr", "fault"])
-def test_a_mirror_that_is_not_claimed_is_refused(device, make_vm, bo, sentinel, mode):
+def test_unclaimed_mirror_is_einval(device, make_vm, bo, sentinel, mode):
     """A driver that does not claim mirrors answers one with EINVAL in every VM, and the VM goes on as before."""
     assert not device.config.has_cpu_addr_mirror
     vm, obj, value = make_vm(mode), bo(BLOCK), sentinel()
@@ -70,7 +70,7 @@ def test_a_mirror_that_is_not_claimed_is_refused(device, make_vm, bo, sentinel, 
 
 @behaviour("query.config.has-vram")
 @acts("query")
-def test_vram_is_claimed_if_and_only_if_there_is_a_region_of_it(device):
+def test_has_vram_matches_memory_regions(device):
     """The flag HAS_VRAM and the list of memory regions say the same."""
     classes = [region.mem_class for region in device.regions]
     assert device.config.has_vram == (xe.DRM_XE_MEM_REGION_CLASS_VRAM in classes)
@@ -78,7 +78,7 @@ def test_vram_is_claimed_if_and_only_if_there_is_a_region_of_it(device):
 
 @behaviour("query.config.has-low-latency")
 @acts("query", "ioctl")
-def test_low_latency_is_claimed_and_the_hint_is_taken(device, plain_vm):
+def test_claimed_low_latency_hint_is_accepted(device, plain_vm):
     """HAS_LOW_LATENCY is set, and a queue can be made with the hint."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY
     queue = plain_vm.queue(flags=xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT)
@@ -88,7 +88,7 @@ def test_low_latency_is_claimed_and_the_hint_is_taken(device, plain_vm):
 
 @behaviour("query.config.has-no-compression")
 @acts("query", "ioctl")
-def test_the_no_compression_hint_is_taken_if_and_only_if_it_is_claimed(device, bo):
+def test_no_compression_hint_works_only_if_claimed(device, bo):
     """GEM_CREATE with NO_COMPRESSION works where the hint is claimed, and gives EOPNOTSUPP where it is not."""
     claimed = device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_NO_COMPRESSION_HINT
     main = [gt for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN]
@@ -103,7 +103,7 @@ def test_the_no_compression_hint_is_taken_if_and_only_if_it_is_claimed(device, b
 
 @behaviour("query.config.has-purging")
 @acts("query", "ioctl")
-def test_purging_is_claimed_and_madvise_takes_it(device, plain_vm, bo):
+def test_claimed_purging_is_accepted_by_madvise(device, plain_vm, bo):
     """HAS_PURGING_SUPPORT is set, and madvise of the purgeable state of a bound object works."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_PURGING_SUPPORT
     plain_vm.map(bo(BLOCK), BLOCK)
@@ -121,7 +121,7 @@ def test_purging_is_claimed_and_madvise_takes_it(device, plain_vm, bo):
 @behaviour("query.config.min-alignment", "query.mem.vram-min-page")
 @acts("query")
 @needs("vram")
-def test_the_minimal_alignment_is_that_of_vram(device):
+def test_min_alignment_is_that_of_vram(device):
     """MIN_ALIGNMENT is 4 KiB or 64 KiB, and the smallest page of every VRAM region."""
     alignment = device.config.min_alignment
     assert alignment in (1 << 12, 1 << 16)
@@ -132,7 +132,7 @@ def test_the_minimal_alignment_is_that_of_vram(device):
 @behaviour("query.config.min-alignment", "query.mem.vram-min-page")
 @acts("query", "refusal", "ioctl")
 @needs("vram")
-def test_an_object_in_vram_that_is_not_aligned_is_refused(device, bo):
+def test_unaligned_size_of_vram_bo_is_einval(device, bo):
     """GEM_CREATE in VRAM takes a multiple of the minimal alignment, and gives EINVAL for half a page more."""
     alignment = device.config.min_alignment
     placement = 1 << device.vram[0]
@@ -143,7 +143,7 @@ def test_an_object_in_vram_that_is_not_aligned_is_refused(device, bo):
 
 @behaviour("query.config.va-bits")
 @acts("query", "ioctl")
-def test_a_bind_that_ends_at_the_last_address_is_taken(device, plain_vm):
+def test_bind_up_to_va_bits_is_accepted(device, plain_vm):
     """VA_BITS is 48 or 57, and a bind may end exactly at 1 << VA_BITS."""
     bits = device.config.va_bits
     assert bits in (48, 57)
@@ -153,7 +153,7 @@ def test_a_bind_that_ends_at_the_last_address_is_taken(device, plain_vm):
 @behaviour("query.config.va-bits")
 @acts("query", "refusal")
 @pytest.mark.parametrize("pages", [1, 2], ids=["across", "beyond"])
-def test_a_bind_beyond_the_last_address_is_refused(device, plain_vm, pages):
+def test_bind_past_va_bits_is_einval(device, plain_vm, pages):
     """A bind that goes beyond 1 << VA_BITS gives EINVAL, and leaves what could have been bound unbound."""
     end = 1 << device.config.va_bits
     with refused(errno.EINVAL):
@@ -173,7 +173,7 @@ def queue_of_priority(vm: Vm, priority: int) -> Queue:
 
 @behaviour("query.config.max-priority")
 @acts("query", "ioctl")
-def test_the_highest_priority_can_be_set(device, plain_vm):
+def test_max_exec_queue_priority_can_be_set(device, plain_vm):
     """A queue can be made with MAX_EXEC_QUEUE_PRIORITY and with everything below it."""
     for priority in range(device.config.max_priority + 1):
         assert queue_of_priority(plain_vm, priority).id
@@ -181,7 +181,7 @@ def test_the_highest_priority_can_be_set(device, plain_vm):
 
 @behaviour("query.config.max-priority")
 @acts("query")
-def test_without_privilege_the_highest_priority_is_lower_and_more_is_refused(device, plain_vm):
+def test_high_priority_without_cap_is_eperm(device, plain_vm):
     """Without CAP_SYS_NICE the priority above MAX_EXEC_QUEUE_PRIORITY is valid, but gives EPERM."""
 
     def unprivileged() -> tuple[Config, int]:

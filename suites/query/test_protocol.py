@@ -36,7 +36,7 @@ def ask(device: Device, query: int, size: int, data: int = 0, **fields) -> xe.dr
 @acts("refusal")
 @pytest.mark.parametrize("query", [FIRST_UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF], ids=hex)
 @pytest.mark.parametrize("size", [0, 8, PAGE])
-def test_a_query_that_does_not_exist_is_refused(device, memory, query, size):
+def test_unknown_query_is_einval(device, memory, query, size):
     """A query number that is not defined gives EINVAL, and nothing is written to its data."""
     reply = memory(PAGE, fill=b"\xa5")
     with refused(errno.EINVAL):
@@ -47,7 +47,7 @@ def test_a_query_that_does_not_exist_is_refused(device, memory, query, size):
 @behaviour("query.extensions-mbz")
 @acts("refusal")
 @every_query
-def test_an_extension_is_refused(device, query):
+def test_query_with_extension_is_einval(device, query):
     """DEVICE_QUERY takes no extensions: even one that is well-formed gives EINVAL."""
     extension = xe.drm_xe_user_extension()
     with refused(errno.EINVAL):
@@ -58,7 +58,7 @@ def test_an_extension_is_refused(device, query):
 @acts("refusal")
 @every_query
 @pytest.mark.parametrize("word", [0, 1])
-def test_a_reserved_word_that_is_not_zero_is_refused(device, query, word, sentinel):
+def test_query_with_nonzero_reserved_is_einval(device, query, word, sentinel):
     """Each reserved word has to be 0, or DEVICE_QUERY gives EINVAL."""
     argument = xe.drm_xe_device_query(query=query)
     argument.reserved[word] = sentinel()
@@ -69,7 +69,7 @@ def test_a_reserved_word_that_is_not_zero_is_refused(device, query, word, sentin
 @behaviour("query.size-zero-reports-size")
 @acts("query")
 @every_query
-def test_size_zero_asks_for_the_size(device, memory, query):
+def test_query_with_size_zero_returns_size(device, memory, query):
     """With size 0 the call stores the size of the reply in size and leaves the data alone."""
     reply = memory(PAGE, fill=b"\xa5")
     with_data = ask(device, query, 0, reply.address)
@@ -82,7 +82,7 @@ def test_size_zero_asks_for_the_size(device, memory, query):
 @behaviour("query.size-zero-reports-size")
 @acts("query")
 @every_query
-def test_the_reply_fills_the_size_that_was_told_and_no_more(device, memory, query):
+def test_query_reply_has_announced_size(device, memory, query):
     """The reply is exactly as long as the size that was told: it begins, ends, and writes nothing beyond."""
     size = ask(device, query, 0).size
     replies = []
@@ -103,7 +103,7 @@ def test_the_reply_fills_the_size_that_was_told_and_no_more(device, memory, quer
 @acts("refusal")
 @every_query
 @pytest.mark.parametrize("difference", [-1, 1, 8])
-def test_any_other_size_is_refused(device, memory, query, difference):
+def test_query_with_other_size_is_einval(device, memory, query, difference):
     """A size that is neither 0 nor the size of the reply gives EINVAL, and nothing is written."""
     size = ask(device, query, 0).size + difference
     reply = memory(PAGE, fill=b"\xa5")
@@ -115,7 +115,7 @@ def test_any_other_size_is_refused(device, memory, query, difference):
 @behaviour("query.bad-data-pointer")
 @acts("refusal")
 @every_query
-def test_data_that_cannot_be_written_is_refused(device, memory, query):
+def test_query_with_unwritable_data_is_efault(device, memory, query):
     """With the right size and unwritable data the call gives EFAULT, MEM_REGIONS alone gives ENOSPC."""
     size = ask(device, query, 0).size
     nothing_there = memory(PAGE, protection=PROT_NONE, populate=False)

@@ -13,7 +13,7 @@ MIB = 1 << 20
 
 @behaviour("query.mem.sysmem-first")
 @acts("query")
-def test_the_first_region_is_system_memory(device):
+def test_first_region_is_sysmem(device):
     """Region 0 is system memory: instance 0, pages of the CPU, nothing in the fields about VRAM."""
     first = device.regions[0]
     assert (first.mem_class, first.instance) == (SYSMEM, 0)
@@ -24,7 +24,7 @@ def test_the_first_region_is_system_memory(device):
 
 @behaviour("query.mem.sysmem-first")
 @acts("query")
-def test_there_is_one_region_of_system_memory_and_reserved_words_are_zero(device):
+def test_sysmem_region_is_listed_once(device):
     """System memory is listed once, and every reserved word of every region is 0."""
     assert [region.mem_class for region in device.regions].count(SYSMEM) == 1
     for region in device.regions:
@@ -34,7 +34,7 @@ def test_there_is_one_region_of_system_memory_and_reserved_words_are_zero(device
 @behaviour("query.mem.vram-instances")
 @acts("query", "ioctl")
 @needs("vram")
-def test_vram_instances_count_from_one_and_are_places_for_objects(device, bo):
+def test_vram_instances_are_bo_placements(device, bo):
     """VRAM regions are instances 1, 2 ..., and each is a bit of the placement of an object."""
     vram = [region for region in device.regions if region.mem_class == VRAM]
     assert [region.instance for region in vram] == list(range(1, len(vram) + 1))
@@ -48,9 +48,7 @@ def test_vram_instances_count_from_one_and_are_places_for_objects(device, bo):
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "exec")
 @needs("vram", "page-faults", "svm-vram")
-def test_used_grows_with_memory_that_migrates_and_shrinks_with_munmap(
-    device, mirror_vm, queue, memory, sentinel
-):
+def test_used_follows_migration_and_munmap(device, mirror_vm, queue, memory, sentinel):
     """VRAM in use grows by the memory that a GPU fault brings there, and is free again after munmap."""
     size = 2 * MIB
     instance = device.vram[0]
@@ -66,7 +64,7 @@ def test_used_grows_with_memory_that_migrates_and_shrinks_with_munmap(
 @behaviour("query.mem.cpu-visible-le-total")
 @acts("query")
 @needs("vram")
-def test_the_cpu_sees_at_most_all_of_vram(device):
+def test_cpu_visible_size_is_at_most_vram(device):
     """Of each VRAM region the CPU sees a part that is not 0 and not more than all, and uses no more than is used."""
     for region in device.regions[1:]:
         assert 0 < region.cpu_visible_size <= region.total_size
@@ -75,7 +73,7 @@ def test_the_cpu_sees_at_most_all_of_vram(device):
 
 @behaviour("query.gt.near-far-regions")
 @acts("query")
-def test_each_gt_is_near_one_region_and_far_from_the_others(device):
+def test_near_and_far_regions_of_gt_are_disjoint(device):
     """Near and far of a GT share no region, and together are the regions that are listed."""
     listed = sum(1 << region.instance for region in device.regions)
     assert device.gts
@@ -86,7 +84,7 @@ def test_each_gt_is_near_one_region_and_far_from_the_others(device):
 
 @behaviour("query.gt.near-far-regions")
 @acts("query")
-def test_a_gt_is_near_the_memory_of_its_own_tile(device):
+def test_near_region_of_gt_is_on_its_tile(device):
     """On an integrated GPU near is system memory; on a discrete one it is the VRAM of the tile."""
     for gt in device.gts:
         near = [r for r in device.regions if gt.near_mem_regions >> r.instance & 1]

@@ -36,7 +36,7 @@ def unmap(part: Interval) -> None:
 @behaviour("range.reuse")
 @acts("fault", "store")
 @needs("debugfs")
-def test_a_fault_in_a_range_uses_it(queue: Queue, memory, cut, sentinel) -> None:
+def test_invalidated_range_is_used_again(queue: Queue, memory, cut, sentinel) -> None:
     """A range that lost its pages is used again as it is, also where the rule would now make a larger one."""
     buffer = memory(M2, align=M2)
     buffer.mprotect(PROT_NONE, PAGE, M2 - PAGE)
@@ -53,7 +53,7 @@ def test_a_fault_in_a_range_uses_it(queue: Queue, memory, cut, sentinel) -> None
 @behaviour("range.reuse")
 @acts("fault", "store")
 @needs("debugfs")
-def test_a_range_survives_a_border_in_its_mapping(queue: Queue, memory, sentinel, counters: Counters) -> None:
+def test_range_survives_split_of_cpu_vma(queue: Queue, memory, sentinel, counters: Counters) -> None:
     """A range of 2 MiB stays one when its CPU mapping becomes two, and serves both: only new ranges look at borders."""
     buffer, value = memory(M2, align=M2), sentinel()
     queue.store(buffer.address, sentinel())
@@ -72,9 +72,7 @@ def test_a_range_survives_a_border_in_its_mapping(queue: Queue, memory, sentinel
 @acts("fault", "load", "refusal")
 @needs("debugfs")
 @intervals.relations(intervals.LEFT, intervals.RIGHT, intervals.MIDDLE)
-def test_a_range_that_is_unmapped_in_part_is_made_anew(
-    queue: Queue, memory, cut, sentinel, relation: Relation
-) -> None:
+def test_partial_munmap_ends_whole_range(queue: Queue, memory, cut, sentinel, relation: Relation) -> None:
     """Munmap of a part ends all of a range: what is left is cut by its new borders, and has its data."""
     buffer = memory(M2, align=M2)
     whole = intervals.of(buffer)
@@ -97,7 +95,7 @@ def test_a_range_that_is_unmapped_in_part_is_made_anew(
 @acts("store")
 @intervals.each_piece
 @intervals.each_relation
-def test_what_munmap_leaves_is_usable(queue: Queue, memory, sentinel, piece: int, relation: Relation) -> None:
+def test_rest_after_munmap_is_usable(queue: Queue, memory, sentinel, piece: int, relation: Relation) -> None:
     """After munmap of any part of a mapping that the GPU uses, it reads and writes what is left."""
     buffer = memory(intervals.ROOM * piece, align=M2)
     mapping = intervals.middle(buffer)
@@ -119,7 +117,7 @@ def test_what_munmap_leaves_is_usable(queue: Queue, memory, sentinel, piece: int
 @acts("load", "store")
 @kinds.kinds([kind for kind in kinds.KINDS if kind is not kinds.ANONYMOUS])
 @intervals.relations(*intervals.CUTTING)
-def test_what_munmap_leaves_of_any_memory_is_usable(
+def test_rest_after_munmap_of_any_memory_is_usable(
     queue: Queue, memory, sentinel, kind: kinds.Kind, relation: Relation
 ) -> None:
     """After munmap of a part of memory of any kind that the GPU uses, what is left has its data, and takes stores."""
@@ -140,9 +138,7 @@ def test_what_munmap_leaves_of_any_memory_is_usable(
 @behaviour("range.valid-definition")
 @acts("fault", "load")
 @needs("debugfs")
-def test_a_range_that_lost_its_pages_takes_no_short_cut(
-    queue: Queue, memory, sentinel, counters: Counters
-) -> None:
+def test_invalidated_range_is_not_valid(queue: Queue, memory, sentinel, counters: Counters) -> None:
     """A fault on a range that was invalidated collects its pages anew: it does not count as valid."""
     buffer, value = memory(M2, align=M2), sentinel()
     queue.store(buffer.address, sentinel())
@@ -157,9 +153,7 @@ def test_a_range_that_lost_its_pages_takes_no_short_cut(
 @behaviour("range.valid-definition")
 @acts("migrate", "load")
 @needs("vram", "svm-counters", "svm-vram")
-def test_a_range_in_the_wrong_place_takes_no_short_cut(
-    mirror_vm: Vm, memory, sentinel, counters: Counters
-) -> None:
+def test_range_in_wrong_place_is_not_valid(mirror_vm: Vm, memory, sentinel, counters: Counters) -> None:
     """When madvise wants VRAM for a range that the GPU used in system memory, the next fault moves it there."""
     buffer, value = memory(M2, align=M2), sentinel()
     buffer.set_u32(0, value)
@@ -182,7 +176,7 @@ def test_a_range_in_the_wrong_place_takes_no_short_cut(
 
 @behaviour("range.outside-svm-window")
 @acts("refusal", "store")
-def test_the_upper_half_of_the_address_space_is_out_of_reach(mirror_vm: Vm, memory, sentinel) -> None:
+def test_access_outside_svm_window_faults(mirror_vm: Vm, memory, sentinel) -> None:
     """Where no process can have memory a mirror leads nowhere: a GPU access fails, and hurts its queue only."""
     top = min(mirror_vm.size, 1 << 48)
     for address in top // 2, top - PAGE:
@@ -197,7 +191,7 @@ def test_the_upper_half_of_the_address_space_is_out_of_reach(mirror_vm: Vm, memo
 @acts("fault", "load", "store")
 @needs("vram", "svm-counters", "cpu-addr-mirror", "svm-vram")
 @pytest.mark.parametrize("part", ["first", "last", "both-ends", "every-other"])
-def test_a_range_found_in_two_places_ends_in_one(
+def test_mixed_range_is_gathered_in_one_place(
     make_vm, memory, sentinel, cut, counters: Counters, part: str
 ) -> None:
     """A range of which another VM moved a part to VRAM is gathered in one place, with the data of all pages."""
@@ -229,7 +223,7 @@ def test_a_range_found_in_two_places_ends_in_one(
 @acts("load", "store")
 @needs("two-devices", "vram")
 @pytest.mark.parametrize("last", [0, 1], ids=["the-first", "the-second"])
-def test_a_range_found_on_two_devices_ends_on_one(devices, make_vm, memory, sentinel, last: int) -> None:
+def test_range_on_two_devices_is_gathered_on_one(devices, make_vm, memory, sentinel, last: int) -> None:
     """A range of which two devices hold pages is gathered for the one that uses it, with the data of all pages."""
     buffer = memory(M2, align=M2)
     values = {offset: sentinel() for offset in range(0, M2, K64)}
@@ -254,7 +248,7 @@ def test_a_range_found_on_two_devices_ends_on_one(devices, make_vm, memory, sent
 @behaviour("range.small-malloc")
 @acts("load", "store")
 @needs("vram", "cpu-addr-mirror")
-def test_processes_with_small_allocations_do_not_mix(open_device, sentinel) -> None:
+def test_small_mallocs_of_processes_do_not_mix(open_device, sentinel) -> None:
     """16 KiB blocks of many processes, used by the GPU at the same time, hold what their own process put there."""
     marks, size = [sentinel() for _ in range(3)], 1 << 14
 
@@ -285,9 +279,7 @@ def test_processes_with_small_allocations_do_not_mix(open_device, sentinel) -> N
 @behaviour("range.unmapped-flag-blocks-pages", "fault.bind-race-retry", "fault.collect-error-retry")
 @acts("exec", "store")
 @pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_a_fault_that_races_with_munmap_reaches_no_old_page(
-    queue: Queue, memory, sentinel, size: int
-) -> None:
+def test_fault_racing_with_munmap_avoids_old_pages(queue: Queue, memory, sentinel, size: int) -> None:
     """While the process replaces the pages of a range, GPU stores go to old pages or to new ones, never elsewhere."""
     buffer, beside = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
     for _ in range(4):
@@ -307,7 +299,7 @@ def test_a_fault_that_races_with_munmap_reaches_no_old_page(
 @behaviour("range.collect-timeout", "fault.collect-error-retry", "fault.bind-race-retry")
 @acts("exec", "store")
 @pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_an_access_goes_on_when_invalidation_stops(queue: Queue, memory, sentinel, size: int) -> None:
+def test_access_completes_when_invalidation_stops(queue: Queue, memory, sentinel, size: int) -> None:
     """A GPU access of memory that a thread keeps discarding ends, at the latest when the thread stops."""
     buffer, value = memory(size, align=size), sentinel()
     stop = threading.Event()
@@ -334,7 +326,7 @@ def test_an_access_goes_on_when_invalidation_stops(queue: Queue, memory, sentine
 @behaviour("range.dirty-accessed")
 @acts("store")
 @kinds.kinds([kinds.SHARED, kinds.FILE_SHARED])
-def test_what_the_gpu_stored_survives_a_new_mapping(queue: Queue, memory, sentinel, kind: kinds.Kind) -> None:
+def test_gpu_stores_survive_new_page_tables(queue: Queue, memory, sentinel, kind: kinds.Kind) -> None:
     """What the GPU stored into shared memory is there when its page-table entries have gone and come again."""
     buffer = memory(K64, kind=kind)
     for _ in range(2):
@@ -346,7 +338,7 @@ def test_what_the_gpu_stored_survives_a_new_mapping(queue: Queue, memory, sentin
 
 @behaviour("range.dirty-accessed")
 @acts("store")
-def test_what_the_gpu_stored_is_written_back(queue: Queue, memory, sentinel, tmp_path: Path) -> None:
+def test_gpu_stores_are_written_back_to_file(queue: Queue, memory, sentinel, tmp_path: Path) -> None:
     """What the GPU stored into a shared file mapping is written to the file, before and after a first write-back."""
     path = tmp_path / "data"
     path.write_bytes(bytes(K64))
@@ -365,7 +357,7 @@ def test_what_the_gpu_stored_is_written_back(queue: Queue, memory, sentinel, tmp
 @acts("store", "load")
 @needs("swap")
 @pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
-def test_what_the_gpu_stored_survives_the_swap(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_stores_survive_swap(queue: Queue, memory, sentinel, size: int) -> None:
     """What the GPU stored into memory that is then swapped out is what GPU and CPU find there later."""
     buffer, values = memory(size, align=size), {offset: sentinel() for offset in (0, size - 4)}
     for offset, value in values.items():

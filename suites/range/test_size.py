@@ -54,9 +54,7 @@ LAYOUTS: dict[str, tuple[int, int, list[tuple[int, str | None]]]] = {
 @behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k", "range.cpu-vma-boundary")
 @acts("fault", "exec")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_range_is_the_largest_window_that_the_cpu_mapping_covers(
-    queue: Queue, memory, cut, layout: str
-) -> None:
+def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory, cut, layout: str) -> None:
     """A fault makes a range of 2M, else 64K, else 4K, whichever aligned window lies in the CPU mapping."""
     start, end, touches = LAYOUTS[layout]
     buffer = memory(2 * M2, align=M2)
@@ -67,7 +65,7 @@ def test_a_range_is_the_largest_window_that_the_cpu_mapping_covers(
 @behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k")
 @acts("fault")
 @kinds.each_kind
-def test_the_kind_of_memory_does_not_matter(queue: Queue, memory, cut, kind: kinds.Kind) -> None:
+def test_range_size_does_not_depend_on_memory_kind(queue: Queue, memory, cut, kind: kinds.Kind) -> None:
     """Ranges of every kind of memory are cut by the same rule."""
     buffer = memory(2 * M2, align=M2, kind=kind)
     assert cut(queue, buffer.address + PAGE) == "2M"
@@ -80,7 +78,7 @@ def test_the_kind_of_memory_does_not_matter(queue: Queue, memory, cut, kind: kin
 @behaviour("range.alignment")
 @acts("fault", "exec")
 @pytest.mark.parametrize("size", SIZES)
-def test_a_range_begins_at_a_multiple_of_its_size(queue: Queue, memory, cut, size: str) -> None:
+def test_range_is_naturally_aligned(queue: Queue, memory, cut, size: str) -> None:
     """Wherever in it the fault was, a range is the naturally aligned window: its ends do not fault, those beside do."""
     unit = SIZES[size]
     buffer = memory(4 * M2, align=M2)
@@ -99,7 +97,7 @@ def test_a_range_begins_at_a_multiple_of_its_size(queue: Queue, memory, cut, siz
 @acts("fault")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("end", [M1, K64, PAGE], ids=["1M", "64K", "4K"])
-def test_a_range_does_not_leave_the_mirror(fault_vm: Vm, memory, cut, end: int) -> None:
+def test_range_stays_inside_mirror(fault_vm: Vm, memory, cut, end: int) -> None:
     """Where only a part of a window is mirrored the ranges are those that fit into it."""
     buffer = memory(M2, align=M2)
     fault_vm.mirror(buffer.address, end)
@@ -112,7 +110,7 @@ def test_a_range_does_not_leave_the_mirror(fault_vm: Vm, memory, cut, end: int) 
 @behaviour("range.gpu-vma-boundary")
 @acts("fault", "ioctl")
 @needs("range-attributes")
-def test_a_range_does_not_cross_a_border_of_attributes(mirror_vm: Vm, memory, cut) -> None:
+def test_range_does_not_cross_attribute_boundary(mirror_vm: Vm, memory, cut) -> None:
     """Where madvise gave one half of a window other attributes, both halves have ranges of their own."""
     buffer = memory(M2, align=M2)
     mirror_vm.madvise(
@@ -135,7 +133,7 @@ def test_a_range_does_not_cross_a_border_of_attributes(mirror_vm: Vm, memory, cu
 @behaviour("range.gpu-vma-boundary")
 @acts("fault")
 @pytest.mark.parametrize("offset", [0, M1, M2 - K64], ids=["start", "middle", "end"])
-def test_a_range_does_not_reach_over_a_bound_object(mirror_vm: Vm, memory, bo, cut, offset: int) -> None:
+def test_range_does_not_overlap_bound_bo(mirror_vm: Vm, memory, bo, cut, offset: int) -> None:
     """A buffer object bound inside a window of the mirror leaves ranges of 64 KiB around it, and takes no SVM fault."""
     buffer, target = memory(M2, align=M2), bo(K64)
     mirror_vm.map(target, buffer.address + offset)
@@ -148,7 +146,7 @@ def test_a_range_does_not_reach_over_a_bound_object(mirror_vm: Vm, memory, bo, c
 @behaviour("range.no-overlap")
 @acts("fault")
 @pytest.mark.parametrize("size", ["4K", "64K"])
-def test_a_new_range_keeps_clear_of_those_that_are_there(queue: Queue, memory, cut, size: str) -> None:
+def test_new_range_does_not_overlap_existing_range(queue: Queue, memory, cut, size: str) -> None:
     """Beside a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
     buffer = memory(M2, align=M2)
     first = 5 * K64
@@ -165,7 +163,7 @@ def test_a_new_range_keeps_clear_of_those_that_are_there(queue: Queue, memory, c
 @behaviour("range.check-pages-threshold", "range.chunk-64k")
 @acts("fault")
 @each_home
-def test_untouched_memory_is_cut_small_where_it_can_move(queue: Queue, memory, cut, home: str) -> None:
+def test_untouched_migratable_memory_gets_4k_ranges(queue: Queue, memory, cut, home: str) -> None:
     """Where memory can be in VRAM, a 64 KiB range is made only if all pages of it are there; elsewhere nobody looks."""
     buffer = memory(M1, align=M2, populate=False)
     whole, partly, none = 0, K64, 2 * K64
@@ -180,7 +178,7 @@ def test_untouched_memory_is_cut_small_where_it_can_move(queue: Queue, memory, c
 @behaviour("range.check-pages-threshold")
 @acts("fault", "cpu-fault")
 @needs("vram", "svm-vram")
-def test_pages_in_vram_are_there(mirror_vm: Vm, make_vm, memory, cut) -> None:
+def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm, memory, cut) -> None:
     """Where pages are in the GPU's own VRAM a 64 KiB range can be made of them, as of pages in system memory."""
     buffer, other = memory(K64, align=M2, fill=b"\x5a"), make_vm(mirror_vm.flags)
     assert cut(mirror_vm.queue(), buffer.address) == "64K"
@@ -192,7 +190,7 @@ def test_pages_in_vram_are_there(mirror_vm: Vm, make_vm, memory, cut) -> None:
 
 @behaviour("range.2m-unpopulated", "range.chunk-2m")
 @acts("fault")
-def test_untouched_memory_is_one_range_of_2m(queue: Queue, memory, cut) -> None:
+def test_untouched_2m_chunk_is_one_range(queue: Queue, memory, cut) -> None:
     """A window of 2 MiB of which no page was ever touched is one range."""
     buffer = memory(M2, align=M2, populate=False)
     assert cut(queue, buffer.address + M1) == "2M"
@@ -231,7 +229,7 @@ def borders(rng: random.Random) -> list[int]:
 @behaviour("range.cpu-vma-boundary", "range.no-overlap", "range.reuse")
 @acts("fault", "exec")
 @pytest.mark.parametrize("variant", range(6))
-def test_faults_in_any_order_follow_the_rule(
+def test_range_size_rule_holds_for_any_fault_order(
     queue: Queue, memory, cut, rng: random.Random, variant: int
 ) -> None:
     """Whatever the borders of CPU mappings and the order of faults, each makes the range that the rule says."""

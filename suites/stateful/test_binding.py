@@ -229,7 +229,7 @@ class Binding(machine.Machine):
 @acts("exec", "store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
-def test_every_address_leads_where_the_last_bind_says(make_vm, memory, bo, device) -> None:
+def test_every_address_follows_the_last_bind(make_vm, memory, bo, device) -> None:
     """Mirrors, objects, user pointers, NULL and nothing, bound over each other in any order, or refused in whole."""
     given = {"make_vm": make_vm, "memory": memory, "bo": bo, "device": device}
     machine.run(Binding, given, max_examples=20, stateful_step_count=20)

@@ -212,7 +212,7 @@ class Memory(machine.Machine):
 @acts("exec", "store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
-def test_cpu_and_gpu_see_one_memory_after_any_steps(make_vm, memory, devices) -> None:
+def test_cpu_and_gpu_agree_after_any_steps(make_vm, memory, devices) -> None:
     """mmap, munmap, mremap, discards, prefetches, loads and stores in any order: each finds what was stored last."""
     machine.run(
         Memory,

@@ -26,9 +26,7 @@ UNIT = 1 << 16
     ],
 )
 @pytest.mark.parametrize("flags", [0, READONLY], ids=["writable", "readonly"])
-def test_a_driver_without_user_pointers_refuses_them(
-    make_vm, bo, memory, sentinel, mode: int, flags: int
-) -> None:
+def test_userptr_without_gpusvm_is_einval(make_vm, bo, memory, sentinel, mode: int, flags: int) -> None:
     """A kernel without DRM_GPUSVM answers MAP_USERPTR with EINVAL in every VM, also over an object, which stays."""
     vm, obj, buffer, value = make_vm(mode), bo(UNIT), memory(UNIT), sentinel()
     vm.map(obj, AT)

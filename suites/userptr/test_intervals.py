@@ -84,7 +84,7 @@ def unreachable(sentinel):
 @needs("page-faults")
 @each_kind
 @each_relation
-def test_a_hole_takes_the_binding_until_it_is_filled(
+def test_munmap_of_part_takes_binding_until_refilled(
     make_bound, unreachable, kind: Kind, relation: Relation
 ) -> None:
     """Munmap of a part takes all of the binding from the GPU; new memory there brings the rest back with its data."""
@@ -102,7 +102,7 @@ def test_a_hole_takes_the_binding_until_it_is_filled(
 @acts("store", "load")
 @each_kind
 @each_relation
-def test_the_next_exec_finds_new_memory_in_a_hole(make_bound, kind: Kind, relation: Relation) -> None:
+def test_next_exec_finds_new_memory_in_hole(make_bound, kind: Kind, relation: Relation) -> None:
     """Without page faults, memory mapped anew where a part was unmapped is what the next EXEC uses, beside the rest."""
     bound = make_bound(PLAIN, kind)
     cut = relation.to(bound.mapping)
@@ -115,7 +115,7 @@ def test_the_next_exec_finds_new_memory_in_a_hole(make_bound, kind: Kind, relati
 @behaviour("userptr.hole-seen-by-exec")
 @acts("exec", "load")
 @intervals.relations(*CUTTING, EXACT)
-def test_a_hole_that_an_exec_met_is_filled_or_not(make_bound, sentinel, relation: Relation) -> None:
+def test_hole_seen_by_exec_may_be_refilled(make_bound, sentinel, relation: Relation) -> None:
     """Whether a binding is usable again after an EXEC met a hole in its memory is recorded; a new binding always is."""
     bound = make_bound(PLAIN)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
@@ -138,7 +138,7 @@ def test_a_hole_that_an_exec_met_is_filled_or_not(make_bound, sentinel, relation
 @acts("store", "load", "refusal")
 @needs("page-faults", "range-attributes")
 @intervals.relations(*CUTTING)
-def test_unbinding_a_hole_brings_the_rest_back(make_bound, unreachable, relation: Relation) -> None:
+def test_unmap_of_hole_brings_rest_back(make_bound, unreachable, relation: Relation) -> None:
     """Where a part of the memory was unmapped, UNMAP of that part makes the rest usable again, data and all."""
     bound = make_bound(FAULTING)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
@@ -155,7 +155,7 @@ def test_unbinding_a_hole_brings_the_rest_back(make_bound, unreachable, relation
 @acts("refusal", "load")
 @needs("range-attributes")
 @pytest.mark.parametrize("mode", [pytest.param(PLAIN, id="plain"), FAULT])
-def test_an_unbind_that_would_keep_a_hole_is_refused(make_bound, mode: int) -> None:
+def test_unmap_that_keeps_hole_is_efault(make_bound, mode: int) -> None:
     """UNMAP of a part gives EFAULT, and changes nothing, where memory of a part that stays bound is not mapped."""
     bound = make_bound(mode)
     (gone,) = bound.mapping.common(RIGHT.to(bound.mapping))
@@ -173,7 +173,7 @@ def test_an_unbind_that_would_keep_a_hole_is_refused(make_bound, mode: int) -> N
 @acts("store")
 @MODES
 @each_relation
-def test_only_what_is_mapped_whole_can_be_bound(
+def test_userptr_over_partly_mapped_memory_is_efault(
     make_vm, memory, make_layout, mode: int, relation: Relation
 ) -> None:
     """MAP_USERPTR of an interval gives EFAULT if any of it is not mapped, and works if all of it is."""
@@ -197,7 +197,7 @@ def test_only_what_is_mapped_whole_can_be_bound(
 @MODES
 @each_kind
 @each_relation
-def test_discarded_memory_reads_as_what_took_its_place(
+def test_dontneed_of_part_of_userptr_is_seen_by_gpu(
     make_bound, mode: int, kind: Kind, relation: Relation
 ) -> None:
     """After MADV_DONTNEED of a part the GPU sees zeros there, or the file's data, and the data of the rest."""
@@ -213,9 +213,7 @@ def test_discarded_memory_reads_as_what_took_its_place(
 @needs("page-faults")
 @each_kind
 @intervals.relations(*INSIDE)
-def test_memory_that_is_moved_away_and_back_keeps_its_data(
-    make_bound, unreachable, kind: Kind, relation: Relation
-) -> None:
+def test_mremap_away_and_back_keeps_binding(make_bound, unreachable, kind: Kind, relation: Relation) -> None:
     """Mremap of a part leaves a hole under the binding; when it is moved back, data and binding are as before."""
     bound = make_bound(FAULTING, kind)
     cut = relation.to(bound.mapping)
@@ -230,7 +228,7 @@ def test_memory_that_is_moved_away_and_back_keeps_its_data(
 @acts("store", "load")
 @MODES
 @intervals.relations(*INSIDE)
-def test_pages_moved_from_under_a_binding_are_not_its_any_more(
+def test_mremap_dontunmap_leaves_zeros_in_binding(
     make_bound, sentinel, mode: int, relation: Relation
 ) -> None:
     """After mremap with DONTUNMAP the binding leads to zeros where the pages were, and the moved pages are safe."""
@@ -248,7 +246,7 @@ def test_pages_moved_from_under_a_binding_are_not_its_any_more(
 @acts("store", "load")
 @MODES
 @kinds.kinds([kind for kind in KINDS if kind.grows])
-def test_memory_that_grew_can_be_bound_in_full(make_vm, memory, make_layout, mode: int, kind: Kind) -> None:
+def test_memory_grown_by_mremap_can_be_bound(make_vm, memory, make_layout, mode: int, kind: Kind) -> None:
     """Mremap that makes memory larger in place disturbs no binding of it, and what is new can be bound behind it."""
     vm, buffer, size = make_vm(mode), memory(ROOM * kind.piece, kind=kind, align=1 << 21), 4 * kind.piece
     buffer.munmap(size)
@@ -267,7 +265,7 @@ def test_memory_that_grew_can_be_bound_in_full(make_vm, memory, make_layout, mod
 @acts("store", "load", "refusal")
 @needs("page-faults")
 @each_kind
-def test_memory_that_shrank_is_usable_as_far_as_it_goes(make_bound, unreachable, kind: Kind) -> None:
+def test_memory_shrunk_by_mremap_can_be_rebound(make_bound, unreachable, kind: Kind) -> None:
     """Memory made smaller by mremap is taken from the GPU, and is back once the binding is cut to what is left."""
     bound = make_bound(FAULTING, kind)
     left = 3 * kind.piece
@@ -283,9 +281,7 @@ def test_memory_that_shrank_is_usable_as_far_as_it_goes(make_bound, unreachable,
 @acts("store", "load", "refusal")
 @needs("page-faults")
 @intervals.relations(*CUTTING, EXACT)
-def test_memory_made_read_only_cannot_be_used_by_a_binding_that_may_write(
-    make_bound, unreachable, relation: Relation
-) -> None:
+def test_mprotect_read_takes_writable_binding(make_bound, unreachable, relation: Relation) -> None:
     """Mprotect of a part to PROT_READ takes a writable binding from the GPU; with PROT_WRITE it is there again."""
     bound = make_bound(FAULTING)
     cut = relation.to(bound.mapping)
@@ -298,7 +294,7 @@ def test_memory_made_read_only_cannot_be_used_by_a_binding_that_may_write(
 @behaviour("userptr.repin-error-keeps-list")
 @acts("store", "load", "refusal")
 @intervals.relations(*CUTTING, EXACT)
-def test_an_exec_that_cannot_collect_the_pages_can_be_tried_again(make_bound, relation: Relation) -> None:
+def test_exec_with_read_only_part_can_be_retried(make_bound, relation: Relation) -> None:
     """EXEC gives EPERM while a part of a writable binding is read-only memory; once it is not, EXEC works again."""
     bound = make_bound(PLAIN)
     cut = relation.to(bound.mapping)
@@ -314,7 +310,7 @@ def test_an_exec_that_cannot_collect_the_pages_can_be_tried_again(make_bound, re
 @acts("refusal", "load")
 @MODES
 @intervals.relations(*INSIDE)
-def test_read_only_memory_is_bound_read_only_or_not_at_all(
+def test_prot_read_memory_needs_readonly_bind(
     make_vm, memory, sentinel, mode: int, relation: Relation
 ) -> None:
     """MAP_USERPTR of memory of which a part is PROT_READ gives EPERM, and works with READONLY."""

@@ -28,7 +28,7 @@ pytestmark = needs("page-faults", "userptr")
 @behaviour("userptr.atomic-dgpu")
 @acts("refusal")
 @needs("vram", "atomic")
-def test_an_atomic_on_a_user_pointer_fails_by_default(fault_vm: Vm, memory, sentinel) -> None:
+def test_atomic_on_userptr_faults_by_default(fault_vm: Vm, memory, sentinel) -> None:
     """On a discrete GPU an atomic on bound process memory, which never moves to VRAM, fails and changes nothing."""
     buffer, value = memory(UNIT), sentinel()
     buffer.set_u32(0, value)
@@ -42,7 +42,7 @@ def test_an_atomic_on_a_user_pointer_fails_by_default(fault_vm: Vm, memory, sent
 @behaviour("userptr.atomic-dgpu")
 @acts("store")
 @needs("vram", "atomic", "xe2")
-def test_an_atomic_on_a_user_pointer_works_where_the_device_can(fault_vm: Vm, memory, sentinel) -> None:
+def test_device_atomic_on_userptr_works(fault_vm: Vm, memory, sentinel) -> None:
     """After the advice ATOMIC DEVICE an atomic on bound process memory works, on a device that has them there."""
     buffer, start, added = memory(UNIT), sentinel(), sentinel()
     buffer.set_u32(0, start)
@@ -55,9 +55,7 @@ def test_an_atomic_on_a_user_pointer_works_where_the_device_can(fault_vm: Vm, me
 @behaviour("userptr.madvise-subrange")
 @acts("load", "store")
 @pytest.mark.parametrize("part", [0, 1, 3], ids=["first", "middle", "last"])
-def test_advice_about_a_part_of_a_user_pointer_harms_nothing(
-    fault_vm: Vm, memory, make_layout, part: int
-) -> None:
+def test_madvise_of_part_of_userptr_is_harmless(fault_vm: Vm, memory, make_layout, part: int) -> None:
     """MADVISE of a part of a binding succeeds or fails; either way all of it leads to its memory, with its data."""
     beside, buffer = memory(UNIT, fill=b"\x3c"), memory(4 * UNIT)
     fault_vm.map_userptr(AT, buffer.address, 4 * UNIT)
@@ -76,7 +74,7 @@ def test_advice_about_a_part_of_a_user_pointer_harms_nothing(
 @behaviour("userptr.mixed-two-pagemaps")
 @acts("refusal", "load")
 @needs("interconnect", "svm-counters")
-def test_memory_of_two_devices_cannot_be_bound(devices, make_vm, memory, sentinel) -> None:
+def test_userptr_over_two_pagemaps_is_eopnotsupp(devices, make_vm, memory, sentinel) -> None:
     """MAP_USERPTR of memory that is partly in the VRAM of one device, partly in that of another, gives EOPNOTSUPP."""
     buffer = memory(2 * CHUNK, align=CHUNK)
     values = [sentinel(), sentinel()]

@@ -40,9 +40,7 @@ def waiting_batch(started: int, go: int, late: int) -> Batch:
 @acts("store", "exec")
 @needs("blocking-unmap")
 @pytest.mark.parametrize("call", ["munmap", "mprotect", "remap"])
-def test_memory_is_not_given_up_before_the_batch_is_done(
-    plain_vm: Vm, bo, memory, sentinel, call: str
-) -> None:
+def test_munmap_of_userptr_waits_for_running_batch(plain_vm: Vm, bo, memory, sentinel, call: str) -> None:
     """Munmap and mprotect of bound memory wait for running batches of a VM without long-running mode."""
     gate, buffer = bo(PAGE), memory(UNIT)
     switch = gate.map()
@@ -100,7 +98,7 @@ def test_memory_is_not_given_up_before_the_batch_is_done(
         pytest.param(PLAIN, "killed", id="plain-killed"),  # which takes until the driver loses its patience
     ],
 )
-def test_a_process_that_ends_takes_its_batch_along(
+def test_process_exit_stops_its_batch(
     device: Device, plain_vm: Vm, memory, bo, sentinel, mode: int, how: str
 ) -> None:
     """A process ends though its batch runs and would run for ever, and the batch stores nothing after that."""

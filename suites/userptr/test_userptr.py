@@ -36,7 +36,7 @@ pytestmark = needs("userptr")
 @behaviour("userptr.basic")
 @acts("store", "load")
 @MODES
-def test_process_memory_is_usable_at_another_address(make_vm, memory, sentinel, mode: int) -> None:
+def test_userptr_at_other_gpu_address_is_usable(make_vm, memory, sentinel, mode: int) -> None:
     """Memory bound at a GPU address of its own is one memory for both: each sees what the other stored."""
     vm, buffer = make_vm(mode), memory(UNIT)
     vm.map_userptr(AT, buffer.address, UNIT)
@@ -54,7 +54,7 @@ def test_process_memory_is_usable_at_another_address(make_vm, memory, sentinel, 
 @needs("range-attributes")
 @MODES
 @pytest.mark.parametrize("hole", [0, UNIT // 2, UNIT - PAGE], ids=["first", "middle", "last"])
-def test_a_range_with_a_hole_is_refused(make_vm, memory, mode: int, hole: int) -> None:
+def test_userptr_with_hole_is_efault(make_vm, memory, mode: int, hole: int) -> None:
     """Pages are collected when they are bound: a range that is not mapped whole gives EFAULT, in every mode."""
     vm, buffer = make_vm(mode), memory(UNIT)
     buffer.munmap(hole, PAGE)
@@ -66,7 +66,7 @@ def test_a_range_with_a_hole_is_refused(make_vm, memory, mode: int, hole: int) -
 @behaviour("userptr.io-memory")
 @acts("refusal")
 @MODES
-def test_memory_of_a_device_is_refused(make_vm, bo, mode: int) -> None:
+def test_userptr_of_io_memory_is_efault(make_vm, bo, mode: int) -> None:
     """A mapping of a buffer object is no process memory: the bind gives EFAULT."""
     vm, content = make_vm(mode), bo(UNIT).map()
     with refused(errno.EFAULT):
@@ -76,7 +76,7 @@ def test_memory_of_a_device_is_refused(make_vm, bo, mode: int) -> None:
 @behaviour("userptr.prot-read-write-bind")
 @acts("load")
 @MODES
-def test_memory_that_may_only_be_read_can_be_bound_read_only(make_vm, memory, sentinel, mode: int) -> None:
+def test_prot_read_memory_can_be_bound_readonly(make_vm, memory, sentinel, mode: int) -> None:
     """PROT_READ memory can be bound with READONLY, and the GPU reads it."""
     vm, buffer, value = make_vm(mode), memory(UNIT), sentinel()
     buffer.set_u32(PAGE, value)
@@ -88,7 +88,7 @@ def test_memory_that_may_only_be_read_can_be_bound_read_only(make_vm, memory, se
 @behaviour("userptr.readonly-write", "fault.gpu-readonly-write")
 @acts("refusal", "load")
 @needs("page-faults")
-def test_a_store_through_a_read_only_binding_fails(fault_vm: Vm, memory, sentinel) -> None:
+def test_store_through_readonly_userptr_faults(fault_vm: Vm, memory, sentinel) -> None:
     """In fault mode a GPU store through a READONLY binding fails, and the memory is as it was."""
     buffer, value = memory(UNIT), sentinel()
     buffer.set_u32(0, value)
@@ -102,7 +102,7 @@ def test_a_store_through_a_read_only_binding_fails(fault_vm: Vm, memory, sentine
 @behaviour("userptr.file-backed")
 @acts("store")
 @MODES
-def test_a_shared_file_can_be_bound(make_vm, memory, sentinel, tmp_path, mode: int) -> None:
+def test_userptr_of_shared_file_is_usable(make_vm, memory, sentinel, tmp_path, mode: int) -> None:
     """A GPU store through a binding of a shared file mapping reaches the file."""
     vm, value, path = make_vm(mode), sentinel(), tmp_path / "data"
     path.write_bytes(bytes(UNIT))
@@ -116,7 +116,7 @@ def test_a_shared_file_can_be_bound(make_vm, memory, sentinel, tmp_path, mode: i
 
 @behaviour("userptr.overlapping")
 @acts("store", "load")
-def test_one_memory_can_be_bound_many_times(make_vm, memory, sentinel) -> None:
+def test_userptrs_of_one_memory_alias(make_vm, memory, sentinel) -> None:
     """Bindings of one memory at several addresses, in several VMs, are one memory."""
     buffer = memory(UNIT)
     first, second = make_vm(), make_vm()
@@ -134,7 +134,7 @@ def test_one_memory_can_be_bound_many_times(make_vm, memory, sentinel) -> None:
 @acts("store")
 @needs("range-attributes")
 @MODES
-def test_unbinding_a_middle_keeps_both_ends(make_vm, memory, sentinel, mode: int) -> None:
+def test_unmap_of_middle_of_userptr_keeps_ends(make_vm, memory, sentinel, mode: int) -> None:
     """After UNMAP of a middle part both ends still lead to their own memory."""
     vm, buffer = make_vm(mode), memory(3 * UNIT)
     vm.map_userptr(AT, buffer.address, 3 * UNIT)
@@ -153,7 +153,7 @@ def test_unbinding_a_middle_keeps_both_ends(make_vm, memory, sentinel, mode: int
 @behaviour("userptr.free-with-binding")
 @acts("store", "ioctl")
 @MODES
-def test_bound_memory_may_be_freed(make_vm, memory, sentinel, mode: int) -> None:
+def test_munmap_of_bound_memory_is_harmless(make_vm, memory, sentinel, mode: int) -> None:
     """Memory may be unmapped while it is bound: batches that use other memory go on, binds too."""
     vm, gone, kept = make_vm(mode), memory(UNIT), memory(UNIT)
     vm.map_userptr(AT, gone.address, UNIT)
@@ -174,7 +174,7 @@ def test_bound_memory_may_be_freed(make_vm, memory, sentinel, mode: int) -> None
 @behaviour("userptr.fault-mode-freed")
 @acts("refusal", "store")
 @needs("page-faults")
-def test_a_fault_on_freed_memory_fails(fault_vm: Vm, memory, sentinel) -> None:
+def test_access_to_freed_userptr_faults(fault_vm: Vm, memory, sentinel) -> None:
     """In fault mode a GPU access of bound memory that was unmapped fails; the VM lives on."""
     gone, kept = memory(UNIT), memory(UNIT)
     fault_vm.map_userptr(AT, gone.address, UNIT)
@@ -193,7 +193,7 @@ def test_a_fault_on_freed_memory_fails(fault_vm: Vm, memory, sentinel) -> None:
 @behaviour("userptr.remap-after-munmap")
 @acts("store", "load")
 @MODES
-def test_new_memory_at_the_same_address_is_used(make_vm, memory, sentinel, mode: int) -> None:
+def test_userptr_follows_remapped_memory(make_vm, memory, sentinel, mode: int) -> None:
     """After munmap and a new mmap at the same CPU address, the binding leads to the new memory."""
     vm, buffer = make_vm(mode), memory(UNIT)
     vm.map_userptr(AT, buffer.address, UNIT)
@@ -211,7 +211,7 @@ def test_new_memory_at_the_same_address_is_used(make_vm, memory, sentinel, mode:
 @behaviour("userptr.fault-mode-inval")
 @acts("fault", "load")
 @needs("page-faults", "debugfs")
-def test_an_invalidated_binding_faults_again(fault_vm: Vm, memory, sentinel, counters) -> None:
+def test_invalidated_userptr_refaults(fault_vm: Vm, memory, sentinel, counters) -> None:
     """In fault mode the GPU loses bound memory that is replaced, and faults on its next access."""
     buffer = memory(UNIT)
     fault_vm.map_userptr(AT, buffer.address, UNIT)
@@ -228,7 +228,7 @@ def test_an_invalidated_binding_faults_again(fault_vm: Vm, memory, sentinel, cou
 @behaviour("userptr.never-migrated")
 @acts("store")
 @needs("page-faults", "vram", "svm-counters")
-def test_bound_memory_never_moves_to_vram(fault_vm: Vm, memory, sentinel, counters) -> None:
+def test_userptr_memory_never_migrates(fault_vm: Vm, memory, sentinel, counters) -> None:
     """Memory bound as user pointer is used where it is, however often."""
     buffer, before = memory(1 << 21, align=1 << 21), counters.snapshot()
     fault_vm.map_userptr(AT, buffer.address, buffer.size)
@@ -243,7 +243,7 @@ def test_bound_memory_never_moves_to_vram(fault_vm: Vm, memory, sentinel, counte
 @behaviour("userptr.and-mirror-alias", "userptr.device-pages")
 @acts("store", "load")
 @needs("page-faults")
-def test_a_user_pointer_and_the_mirror_are_one_memory(mirror_vm: Vm, memory, sentinel) -> None:
+def test_userptr_and_mirror_alias_one_memory(mirror_vm: Vm, memory, sentinel) -> None:
     """A store through the mirror is seen through a user pointer to the same memory, and the other way round."""
     buffer = memory(1 << 21, align=1 << 21)
     mirror_vm.map_userptr(AT, buffer.address, buffer.size)
@@ -262,7 +262,7 @@ def test_a_user_pointer_and_the_mirror_are_one_memory(mirror_vm: Vm, memory, sen
 @acts("store")
 @needs("fork-events")
 @MODES
-def test_a_child_keeps_its_own_copy(make_vm, memory, sentinel, mode: int) -> None:
+def test_fork_child_keeps_its_own_copy(make_vm, memory, sentinel, mode: int) -> None:
     """After fork the parent's GPU stores are seen by the parent, not by the child."""
     vm, buffer, before, after = make_vm(mode), memory(UNIT), sentinel(), sentinel()
     buffer.set_u32(0, before)
@@ -292,7 +292,7 @@ def test_a_child_keeps_its_own_copy(make_vm, memory, sentinel, mode: int) -> Non
 @acts("refusal")
 @needs("xe2")
 @pytest.mark.parametrize("index", [3, 9], ids=["incoherent", "compressed"])
-def test_an_unsuitable_pat_is_refused(plain_vm: Vm, memory, index: int) -> None:
+def test_userptr_with_incoherent_pat_is_einval(plain_vm: Vm, memory, index: int) -> None:
     """User pointers are coherent with the CPU and never compressed: such a PAT index of Xe2 gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP_USERPTR, addr=AT, range=UNIT, obj_offset=memory(UNIT).address, pat_index=index)
@@ -300,7 +300,7 @@ def test_an_unsuitable_pat_is_refused(plain_vm: Vm, memory, index: int) -> None:
 
 @behaviour("userptr.preempt-mode")
 @acts("store")
-def test_a_running_batch_survives_that_its_memory_is_replaced(lr_vm: Vm, memory, sentinel) -> None:
+def test_running_batch_survives_remapped_userptr(lr_vm: Vm, memory, sentinel) -> None:
     """In an LR VM a batch that waits goes on, and finds the new memory, after its memory was replaced under it."""
     buffer, gate = memory(UNIT), memory(UNIT)
     lr_vm.map_userptr(AT, buffer.address, UNIT)

@@ -48,7 +48,7 @@ def banned(lr_vm: Vm, memory, sentinel) -> Queue:
 
 @behaviour("vm.banned-ioctls", "bind.closed-vm", "execq.create.unknown-vm", "exec.closed-vm")
 @acts("refusal")
-def test_a_banned_vm_takes_no_binds_queues_and_batches(banned: Queue, bo) -> None:
+def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo) -> None:
     """VM_BIND and EXEC_QUEUE_CREATE on a banned VM give ENOENT, EXEC on its queue ECANCELED, each time."""
     vm, made = banned.vm, bo(BLOCK)
     for _ in range(2):
@@ -66,7 +66,7 @@ def test_a_banned_vm_takes_no_binds_queues_and_batches(banned: Queue, bo) -> Non
 @behaviour("vm.banned-ioctls", "madvise.closed-vm")
 @acts("refusal", "ioctl")
 @needs("range-attributes")
-def test_a_banned_vm_takes_no_advice_and_tells_what_it_has(banned: Queue) -> None:
+def test_banned_vm_refuses_madvise_not_query(banned: Queue) -> None:
     """MADVISE on a banned VM gives ENOENT; the query of its areas still works."""
     with refused(errno.ENOENT):
         banned.vm.madvise(AREA, BLOCK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -76,14 +76,14 @@ def test_a_banned_vm_takes_no_advice_and_tells_what_it_has(banned: Queue) -> Non
 
 @behaviour("vm.banned-ioctls", "vm.getprop.size-query")
 @acts("ioctl")
-def test_the_faults_of_a_banned_vm_can_be_read(banned: Queue) -> None:
+def test_faults_of_banned_vm_can_be_read(banned: Queue) -> None:
     """VM_GET_PROPERTY FAULTS of a banned VM works; a ban is no fault."""
     assert banned.vm.faults() == []
 
 
 @behaviour("vm.banned-ioctls")
 @acts("ioctl", "refusal")
-def test_a_banned_vm_can_be_destroyed(banned: Queue, make_vm, memory, sentinel) -> None:
+def test_banned_vm_can_be_destroyed(banned: Queue, make_vm, memory, sentinel) -> None:
     """A banned VM and its queue can be destroyed, and another VM of the process works."""
     vm, number = banned.vm, banned.vm.id
     vm.close()

@@ -46,7 +46,7 @@ def destroy(device: Device, vm_id: int, **fields: int) -> None:
         ),
     ],
 )
-def test_documented_flags_give_a_vm_with_a_nonzero_id(device: Device, flags: int) -> None:
+def test_documented_flags_give_nonzero_vm_id(device: Device, flags: int) -> None:
     """Every documented combination of flags makes a VM, its id is not zero, and it can be destroyed."""
     vm_id = create(device, flags=flags)
     assert vm_id != 0
@@ -64,7 +64,7 @@ HOLDING = 16
     "flags",
     [pytest.param(LONG_RUNNING, id="lr"), pytest.param(FAULTING, id="fault", marks=needs("page-faults"))],
 )
-def test_a_long_running_vm_holds_the_device_awake(device: Device, flags: int) -> None:
+def test_lr_vm_holds_runtime_pm_reference(device: Device, flags: int) -> None:
     """Each VM in long-running mode, with faults or without, keeps the device from sleeping until it is destroyed."""
     slot, before = Slot(device), Slot(device).usage
     made = [create(device, flags=flags) for _ in range(HOLDING)]
@@ -78,7 +78,7 @@ def test_a_long_running_vm_holds_the_device_awake(device: Device, flags: int) ->
 @behaviour("vm.create.scratch-excludes-fault")
 @acts("ioctl")
 @needs("page-faults")
-def test_scratch_goes_with_fault_mode_only_where_prefetch_needs_it(device: Device) -> None:
+def test_scratch_with_fault_mode_only_on_xe2_and_xe3(device: Device) -> None:
     """SCRATCH_PAGE and FAULT_MODE go together on Xe2 and Xe3, which prefetch out of bounds, and only there."""
     graphics = max(gt.ip_ver_major for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN)
     if 20 <= graphics <= 30:  # xe_pci.c: needs_scratch
@@ -92,7 +92,7 @@ def test_scratch_goes_with_fault_mode_only_where_prefetch_needs_it(device: Devic
 @behaviour("vm.create.fault-needs-usm")
 @acts("refusal", "ioctl")
 @needs("no-page-faults")
-def test_a_device_without_page_faults_makes_no_vm_that_needs_them(device: Device) -> None:
+def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
     """FAULT_MODE gives EINVAL on a device without page faults, with LR_MODE too; LR_MODE alone works."""
     for flags in (FAULT, FAULTING, FAULTING | SCRATCH, FAULTING | NO_OVERCOMMIT):
         argument = xe.drm_xe_vm_create(flags=flags)
@@ -108,7 +108,7 @@ def test_a_device_without_page_faults_makes_no_vm_that_needs_them(device: Device
 @acts("ioctl", "exec")
 @needs("forced-scratch")
 @pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
-def test_where_scratch_is_forced_the_kernel_says_so(device: Device, make_vm, flags: int) -> None:
+def test_forced_scratch_page_is_reported(device: Device, make_vm, flags: int) -> None:
     """VM_CREATE adds SCRATCH_PAGE to the flags that it was given, and accesses to nothing end without a fault."""
     argument = xe.drm_xe_vm_create(flags=flags)
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
@@ -120,7 +120,7 @@ def test_where_scratch_is_forced_the_kernel_says_so(device: Device, make_vm, fla
 
 @behaviour("vm.create.id-nonzero", "vm.destroy.unknown-id")
 @acts("refusal")
-def test_an_id_is_unknown_to_another_file(device: Device, open_device) -> None:
+def test_vm_id_of_other_file_is_unknown(device: Device, open_device) -> None:
     """The id of a VM means nothing on another descriptor, and destroying it there leaves the VM alive."""
     other = open_device()
     vm_id = create(device)

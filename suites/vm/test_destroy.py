@@ -25,9 +25,7 @@ def destroy(device: Device, **fields: object) -> None:
     [{"pad": 1}, {"pad": 1 << 31}, {"reserved": (1, 0)}, {"reserved": (0, 1 << 63)}],
     ids=["pad", "pad-high", "reserved0", "reserved1"],
 )
-def test_padding_is_refused_and_the_vm_lives_on(
-    device: Device, plain_vm: Vm, fields: dict[str, object]
-) -> None:
+def test_vm_destroy_with_padding_is_einval(device: Device, plain_vm: Vm, fields: dict[str, object]) -> None:
     """VM_DESTROY with padding that is not zero gives EINVAL, and the VM can still be used."""
     with refused(errno.EINVAL):
         destroy(device, vm_id=plain_vm.id, **fields)
@@ -37,7 +35,7 @@ def test_padding_is_refused_and_the_vm_lives_on(
 @behaviour("vm.destroy.unknown-id")
 @acts("refusal")
 @pytest.mark.parametrize("vm_id", [0, 0x7FFF_FFFF, 0xFFFF_FFFF])
-def test_an_id_that_was_never_given_is_unknown(device: Device, vm_id: int) -> None:
+def test_vm_destroy_of_unknown_id_is_enoent(device: Device, vm_id: int) -> None:
     """Destroying a VM that never was gives ENOENT."""
     with refused(errno.ENOENT):
         destroy(device, vm_id=vm_id)
@@ -45,7 +43,7 @@ def test_an_id_that_was_never_given_is_unknown(device: Device, vm_id: int) -> No
 
 @behaviour("vm.destroy.unknown-id")
 @acts("refusal", "ioctl")
-def test_a_vm_can_be_destroyed_only_once(device: Device, make_vm) -> None:
+def test_vm_can_be_destroyed_only_once(device: Device, make_vm) -> None:
     """The second VM_DESTROY of an id gives ENOENT."""
     vm = make_vm()
     vm_id = vm.id
@@ -56,7 +54,7 @@ def test_a_vm_can_be_destroyed_only_once(device: Device, make_vm) -> None:
 
 @behaviour("vm.destroy.busy-preempt-mode")
 @acts("refusal", "ioctl")
-def test_a_long_running_vm_is_busy_while_it_has_a_queue(device: Device, lr_vm: Vm) -> None:
+def test_destroy_of_lr_vm_with_queue_is_ebusy(device: Device, lr_vm: Vm) -> None:
     """An LR VM without fault mode gives EBUSY as long as one of its exec queues lives."""
     queues = [lr_vm.queue(), lr_vm.queue()]
     for queue in queues:
@@ -70,7 +68,7 @@ def test_a_long_running_vm_is_busy_while_it_has_a_queue(device: Device, lr_vm: V
 @behaviour("vm.destroy.fault-mode-with-queue")
 @acts("refusal", "ioctl")
 @needs("page-faults")
-def test_a_faulting_vm_goes_under_its_queue(device: Device, fault_vm: Vm) -> None:
+def test_destroy_of_fault_mode_vm_with_queue(device: Device, fault_vm: Vm) -> None:
     """A fault-mode VM is destroyed although a queue lives; EXEC on that queue then gives ECANCELED."""
     queue = fault_vm.queue()
     destroy(device, vm_id=fault_vm.id)
@@ -82,9 +80,7 @@ def test_a_faulting_vm_goes_under_its_queue(device: Device, fault_vm: Vm) -> Non
 @behaviour("vm.destroy.with-mapped-ranges", "vm.destroy.releases-svm")
 @acts("store", "refusal")
 @needs("page-faults", "cpu-addr-mirror")
-def test_a_vm_with_mapped_ranges_goes_and_the_data_stays(
-    device: Device, fault_vm: Vm, memory, sentinel
-) -> None:
+def test_destroy_of_vm_with_ranges_keeps_data(device: Device, fault_vm: Vm, memory, sentinel) -> None:
     """VM_DESTROY needs no unbind of mirrored ranges in use; what the GPU wrote stays in the process's memory."""
     fault_vm.mirror()
     buffer = memory(PAGE)
@@ -129,9 +125,7 @@ def test_a_vm_with_mapped_ranges_goes_and_the_data_stays(
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_each_ioctl_has_its_own_errno_for_an_unknown_vm(
-    device: Device, request_name: str, argument, code: int
-) -> None:
+def test_errno_for_unknown_vm_of_each_ioctl(device: Device, request_name: str, argument, code: int) -> None:
     """Binds and attribute calls answer EINVAL to an unknown VM id, all others ENOENT."""
     call = getattr(xe, f"DRM_IOCTL_XE_{request_name}")
     argument = type(argument).from_buffer_copy(argument)
@@ -142,7 +136,7 @@ def test_each_ioctl_has_its_own_errno_for_an_unknown_vm(
 
 @behaviour("vm.lookup-errno-map")
 @acts("refusal")
-def test_a_queue_for_an_unknown_vm_is_refused(device: Device, make_vm) -> None:
+def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm) -> None:
     """EXEC_QUEUE_CREATE answers ENOENT to an unknown VM id."""
     vm = make_vm()
     vm.close()
@@ -155,9 +149,7 @@ def test_a_queue_for_an_unknown_vm_is_refused(device: Device, make_vm) -> None:
 @behaviour("vm.destroy.gpu-access-after")
 @acts("ioctl")
 @needs("page-faults", "cpu-addr-mirror")
-def test_a_batch_that_outlives_its_vm_stores_nothing(
-    device: Device, fault_vm: Vm, bo, memory, sentinel
-) -> None:
+def test_batch_outliving_its_vm_stores_nothing(device: Device, fault_vm: Vm, bo, memory, sentinel) -> None:
     """A batch that is still waiting when its VM is destroyed does not store into the process's memory any more."""
     fault_vm.mirror()
     buffer, gate, kept = memory(PAGE), memory(PAGE), sentinel()

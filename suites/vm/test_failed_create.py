@@ -70,7 +70,7 @@ def leaves_nothing(device: Device, plain_vm: Vm, make_vm, bo, sentinel) -> Calla
         ),
     ],
 )
-def test_a_vm_that_fails_at_a_step_leaves_nothing(
+def test_vm_create_failing_at_any_step_leaks_nothing(
     device: Device, leaves_nothing: Callable[[], None], step: str, flags: int
 ) -> None:
     """When a step of VM_CREATE fails the ioctl gives its ENOMEM, no VM is there, and no memory stays in use."""
@@ -86,7 +86,7 @@ def test_a_vm_that_fails_at_a_step_leaves_nothing(
 @pytest.mark.parametrize(
     "flags", [PLAIN | SCRATCH, LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))], ids=hex
 )
-def test_a_vm_whose_allocations_fail_in_turn_leaves_nothing(
+def test_failing_vm_create_allocations_leak_nothing(
     device: Device, leaves_nothing: Callable[[], None], flags: int
 ) -> None:
     """Whichever allocation of VM_CREATE fails, it gives ENOMEM or makes a VM, and nothing else is left."""

@@ -46,7 +46,7 @@ def read(vm: Vm, size: int, address: int) -> None:
 @behaviour("vm.getprop.size-query")
 @acts("ioctl")
 @pytest.mark.parametrize("flags", ["plain_vm", "lr_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
-def test_a_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> None:
+def test_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> None:
     """The fault list of a new VM of any mode has 0 bytes."""
     vm = request.getfixturevalue(flags)
     argument = xe.drm_xe_vm_get_property(vm_id=vm.id)
@@ -57,7 +57,7 @@ def test_a_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> N
 @behaviour("vm.getprop.partial-read", "vm.getprop.size-query", "vm.getprop.size-invalid")
 @acts("ioctl", "refusal")
 @needs("page-faults")
-def test_a_short_read_gives_the_oldest_faults(fault_vm: Vm, memory) -> None:
+def test_short_read_returns_oldest_faults(fault_vm: Vm, memory) -> None:
     """With room for k entries the k oldest are read, in order, and nothing behind them is written."""
     addresses = fail(fault_vm, 3)
     assert recorded(fault_vm, 3) == addresses
@@ -73,7 +73,7 @@ def test_a_short_read_gives_the_oldest_faults(fault_vm: Vm, memory) -> None:
 @behaviour("vm.getprop.entry-fields")
 @acts("ioctl")
 @needs("page-faults")
-def test_an_entry_has_nothing_but_what_is_defined(fault_vm: Vm) -> None:
+def test_fault_entry_has_only_defined_values(fault_vm: Vm) -> None:
     """Access, kind and level of a fault are among those defined, and padding and reserved words are zero."""
     (address,) = fail(fault_vm, 1)
     recorded(fault_vm, 1)
@@ -88,7 +88,7 @@ def test_an_entry_has_nothing_but_what_is_defined(fault_vm: Vm) -> None:
 @behaviour("vm.getprop.entry-fields")
 @acts("ioctl")
 @needs("page-faults")
-def test_a_fault_in_the_upper_half_has_a_canonical_address(fault_vm: Vm) -> None:
+def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
     """The address of a fault in the upper half of the VM is sign-extended, as the hardware writes addresses."""
     address = fault_vm.size - (1 << 30)
     with pytest.raises(QueueError):
@@ -100,7 +100,7 @@ def test_a_fault_in_the_upper_half_has_a_canonical_address(fault_vm: Vm) -> None
 @acts("ioctl")
 @needs("page-faults")
 @pytest.mark.timeout(60)
-def test_a_vm_remembers_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
+def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
     """Of 52 faults the first 50 are in the list, the later ones are not; another VM's list is its own."""
     other = make_vm(fault_vm.flags)
     addresses = fail(fault_vm, KEPT)
@@ -114,7 +114,7 @@ def test_a_vm_remembers_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
 @behaviour("vm.getprop.unknown-vm")
 @acts("refusal", "ioctl")
 @needs("page-faults")
-def test_the_faults_of_a_destroyed_vm_are_gone(fault_vm: Vm, make_vm) -> None:
+def test_faults_of_destroyed_vm_are_gone(fault_vm: Vm, make_vm) -> None:
     """VM_GET_PROPERTY of a VM that is destroyed gives ENOENT, and the VM that gets its id next has no faults."""
     fail(fault_vm, 1)
     recorded(fault_vm, 1)

@@ -29,7 +29,7 @@ def two_large(device: Device, bo):
 
 @behaviour("vm.create.no-overcommit-effect")
 @acts("ioctl")
-def test_without_overcommit_a_bind_does_not_evict_an_object_of_its_vm(make_vm, two_large) -> None:
+def test_bind_with_no_overcommit_does_not_evict(make_vm, two_large) -> None:
     """With NO_VM_OVERCOMMIT an IMMEDIATE bind that fits only without another object gives ENOMEM or ENOSPC."""
     vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
     first, second = two_large(vm)
@@ -44,7 +44,7 @@ def test_without_overcommit_a_bind_does_not_evict_an_object_of_its_vm(make_vm, t
 
 @behaviour("vm.create.no-overcommit-effect")
 @acts("ioctl")
-def test_with_overcommit_a_bind_evicts_an_object_of_its_vm(make_vm, two_large) -> None:
+def test_bind_with_overcommit_evicts_bo_of_its_vm(make_vm, two_large) -> None:
     """Without the flag the same bind evicts the first object and succeeds."""
     vm: Vm = make_vm(FAULTING)
     first, second = two_large(vm)
@@ -54,7 +54,7 @@ def test_with_overcommit_a_bind_evicts_an_object_of_its_vm(make_vm, two_large) -
 
 @behaviour("vm.create.no-overcommit-effect")
 @acts("store")
-def test_a_page_fault_may_always_evict(make_vm, two_large, sentinel) -> None:
+def test_page_fault_evicts_despite_no_overcommit(make_vm, two_large, sentinel) -> None:
     """With NO_VM_OVERCOMMIT objects that are bound by page faults take turns in VRAM, and both keep their data."""
     vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
     objects = two_large(vm)

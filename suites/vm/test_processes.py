@@ -22,7 +22,7 @@ PROCESSES = 40
 @behaviour("vm.create.binds-creator-mm")
 @acts("store")
 @needs("page-faults", "fork-events")
-def test_a_vm_mirrors_the_process_that_made_it_whoever_submits(mirror_vm: Vm, memory, sentinel) -> None:
+def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory, sentinel) -> None:
     """A batch that a child process submits to its parent's VM stores into the parent's memory, not the child's."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     first, second, own = sentinel(), sentinel(), sentinel()
@@ -45,7 +45,7 @@ def test_a_vm_mirrors_the_process_that_made_it_whoever_submits(mirror_vm: Vm, me
 @acts("ioctl")
 @needs("page-faults")
 @pytest.mark.timeout(60)
-def test_many_processes_have_a_mirror_at_once(device: Device, mirror_vm: Vm) -> None:
+def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> None:
     """40 processes have a VM that mirrors them at the same time."""
     made, tell = os.pipe()
     wait, leave = os.pipe()
@@ -78,7 +78,7 @@ def test_many_processes_have_a_mirror_at_once(device: Device, mirror_vm: Vm) -> 
 
 @behaviour("vm.create.id-published-last")
 @acts("ioctl")
-def test_an_id_is_that_of_a_whole_vm_or_of_none(device: Device) -> None:
+def test_vm_id_is_published_last(device: Device) -> None:
     """A thread that tries ids while another makes and destroys VMs meets unknown ids and VMs that can be bound to."""
     stop = threading.Event()
     answers: set[int] = set()

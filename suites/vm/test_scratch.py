@@ -25,7 +25,7 @@ MODES = pytest.mark.parametrize(
 @behaviour("vm.scratch.reads")
 @acts("exec", "store")
 @MODES
-def test_accesses_to_nothing_end_and_change_nothing(make_vm, bo, sentinel, mode: int) -> None:
+def test_unbound_accesses_with_scratch_are_harmless(make_vm, bo, sentinel, mode: int) -> None:
     """In a VM with scratch loads and stores where nothing is bound end without a fault, and no object is changed."""
     vm = make_vm(SCRATCH | mode)
     content, kept, value = bo(BLOCK), sentinel(), sentinel()
@@ -44,7 +44,7 @@ def test_accesses_to_nothing_end_and_change_nothing(make_vm, bo, sentinel, mode:
 @behaviour("vm.scratch.unmap")
 @acts("exec")
 @MODES
-def test_an_object_that_is_unbound_leaves_scratch(make_vm, bo, sentinel, mode: int) -> None:
+def test_unmap_of_bo_leaves_scratch(make_vm, bo, sentinel, mode: int) -> None:
     """Where an object was unbound a VM with scratch reads no more of it, and stores do not reach it."""
     vm = make_vm(SCRATCH | mode)
     content, kept = bo(BLOCK), sentinel()
@@ -61,7 +61,7 @@ def test_an_object_that_is_unbound_leaves_scratch(make_vm, bo, sentinel, mode: i
 @behaviour("vm.scratch.fault-bind-clears")
 @acts("fault", "store")
 @needs("page-faults", "xe2", "debugfs")
-def test_a_deferred_bind_takes_its_place_from_scratch(make_vm, bo, counters, sentinel) -> None:
+def test_deferred_bind_replaces_scratch(make_vm, bo, counters, sentinel) -> None:
     """A MAP without IMMEDIATE in a VM with scratch: the first access faults, and reaches the object, not scratch."""
     vm = make_vm(SCRATCH | FAULTING)
     content, value = bo(BLOCK), sentinel()
@@ -78,7 +78,7 @@ def test_a_deferred_bind_takes_its_place_from_scratch(make_vm, bo, counters, sen
 @acts("fault", "store")
 @needs("page-faults", "xe2", "debugfs", "cpu-addr-mirror")
 @known("A mirror does not replace scratch pages", first="6.17")
-def test_a_mirror_takes_its_place_from_scratch(make_vm, memory, counters, sentinel) -> None:
+def test_mirror_replaces_scratch(make_vm, memory, counters, sentinel) -> None:
     """A mirror in a VM with scratch: the first access faults, and reaches the memory of the process, not scratch."""
     vm: Vm = make_vm(SCRATCH | FAULTING)
     buffer, value = memory(BLOCK), sentinel()

@@ -12,7 +12,7 @@ import pytest
 from reports.bisect import build, step
 from reports.bisect.judge import Judgement, Verdict
 
-TEST = "suites/vm/test_destroy.py::test_a_vm_can_be_destroyed_only_once"
+TEST = "suites/vm/test_destroy.py::test_vm_can_be_destroyed_only_once"
 JUDGEMENTS = {
     "works": Judgement(Verdict.WORKS),
     "fails": Judgement(Verdict.FAILS, "the CPU sees 0x12"),

@@ -12,7 +12,7 @@ from reports.bisect.trial import Failure, NoAnswerError, call_pytest, learn, rou
 from reports.stream import read
 from tests.reports import streams
 
-TEST = "suites/vm/test_destroy.py::test_a_vm_can_be_destroyed_only_once"
+TEST = "suites/vm/test_destroy.py::test_vm_can_be_destroyed_only_once"
 WORKS, FAILS = Judgement(Verdict.WORKS), Judgement(Verdict.FAILS, "the CPU sees 0x12, not 0x34")
 
 

@@ -10,7 +10,7 @@ import pytest
 from reports.bisect import versions
 from reports.bisect.judge import Judgement, Verdict
 
-TEST = "suites/vm/test_destroy.py::test_a_vm_can_be_destroyed_only_once"
+TEST = "suites/vm/test_destroy.py::test_vm_can_be_destroyed_only_once"
 KERNELS = ["6.17.13", "6.18.5", "6.18.15", "6.19.14", "7.0.13", "7.2.12", "7.3.4"]
 WORKS, FAILS = Judgement(Verdict.WORKS), Judgement(Verdict.FAILS, "EINVAL: DRM_IOCTL_XE_MADVISE")
 

@@ -68,7 +68,7 @@ def buffer(memory) -> Buffer:
 @acts("load", "store", "query")
 @needs("device-pages")
 @pytest.mark.parametrize("page", [0, CHUNK // PAGE // 2, CHUNK // PAGE - 1], ids=["first", "middle", "last"])
-def test_one_page_that_is_held_keeps_its_chunk_in_system_memory(
+def test_one_pinned_page_keeps_chunk_in_sysmem(
     queue: Queue, device, buffer: Buffer, sentinel, page: int
 ) -> None:
     """With one page of 2 MiB that the kernel holds, none moves to VRAM, and the GPU works in system memory."""
@@ -86,7 +86,7 @@ def test_one_page_that_is_held_keeps_its_chunk_in_system_memory(
 @behaviour("migrate.pinned-page")
 @acts("refusal", "store")
 @needs("device-pages", "atomic")
-def test_an_atomic_on_memory_that_is_held_fails(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """A GPU atomic, which needs VRAM, fails on memory that the kernel holds; when it is let go a new queue can."""
     start, added = sentinel() >> 1, sentinel() >> 1
     buffer.set_u32(0, start)
@@ -103,9 +103,7 @@ def test_an_atomic_on_memory_that_is_held_fails(mirror_vm: Vm, buffer: Buffer, s
 @behaviour("migrate.vma-must-cover", "migrate.counter-counts-attempts")
 @acts("load", "store", "fault")
 @needs("debugfs")
-def test_a_range_over_two_mappings_is_served_where_it_is(
-    queue: Queue, buffer: Buffer, sentinel, counters
-) -> None:
+def test_range_over_two_cpu_vmas_does_not_migrate(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
     """A range whose memory has become two CPU mappings since it was made does not move, and its data is right."""
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
@@ -125,9 +123,7 @@ def test_a_range_over_two_mappings_is_served_where_it_is(
 @behaviour("migrate.vma-must-cover")
 @acts("load")
 @pytest.mark.parametrize("offset", [0, CHUNK // 2], ids=["first-half", "second-half"])
-def test_a_range_of_which_half_became_another_mapping_follows_it(
-    queue: Queue, buffer: Buffer, sentinel, offset: int
-) -> None:
+def test_range_half_replaced_by_mmap_follows_it(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
     """When new memory is mapped over half of a range, the GPU sees the new there and the old beside it."""
     values = numbered(buffer, sentinel)
     gpu_sees(queue, buffer.address, values[0])
@@ -139,7 +135,7 @@ def test_a_range_of_which_half_became_another_mapping_follows_it(
 
 @behaviour("migrate.vma-must-cover")
 @acts("refusal", "load")
-def test_protection_that_changed_since_the_move_counts(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
     """Memory in VRAM that becomes PROT_READ is out of reach of a writable mirror; made writable, its data is there."""
     values = numbered(buffer, sentinel)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
@@ -155,9 +151,7 @@ def test_protection_that_changed_since_the_move_counts(mirror_vm: Vm, buffer: Bu
 @acts("load", "migrate")
 @needs("svm-counters", "cpu-addr-mirror")
 @pytest.mark.parametrize("at", [0, CHUNK // 2, CHUNK - PIECE], ids=["first", "middle", "last"])
-def test_a_chunk_partly_in_vram_is_brought_together(
-    make_vm, buffer: Buffer, sentinel, counters, at: int
-) -> None:
+def test_chunk_partly_in_vram_migrates_whole(make_vm, buffer: Buffer, sentinel, counters, at: int) -> None:
     """Of 2 MiB, 64 KiB are in VRAM already: they are evicted once, then all moves as a whole, with the right data."""
     values = numbered(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)

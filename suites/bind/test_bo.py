@@ -50,7 +50,7 @@ def imported(devices: list[Device], bo) -> Callable[[], int]:
 @acts("refusal", "ioctl")
 @needs("xe2")
 @pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
-def test_memory_that_the_cpu_caches_is_bound_coherently(request, bo, mode: str) -> None:
+def test_wb_bo_with_incoherent_pat_is_einval(request, bo, mode: str) -> None:
     """An incoherent PAT index gives EINVAL for an object with write-back caching, and is good with write-combining."""
     vm = request.getfixturevalue(mode)
     cached = bo(UNIT, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
@@ -65,9 +65,7 @@ def test_memory_that_the_cpu_caches_is_bound_coherently(request, bo, mode: str) 
 @acts("refusal", "ioctl")
 @needs("xe2", "two-devices")
 @pytest.mark.parametrize("index", [INCOHERENT, COMPRESSED], ids=["incoherent", "compressed"])
-def test_an_object_of_another_device_is_bound_coherently_and_uncompressed(
-    plain_vm: Vm, imported, index: int
-) -> None:
+def test_imported_bo_needs_coherent_uncompressed_pat(plain_vm: Vm, imported, index: int) -> None:
     """An imported dma-buf, whose caching nobody knows, gives EINVAL with an incoherent or a compressing PAT index."""
     handle = imported()
     with refused(errno.EINVAL):
@@ -78,7 +76,7 @@ def test_an_object_of_another_device_is_bound_coherently_and_uncompressed(
 @behaviour("bind.bo.compression")
 @acts("refusal", "ioctl")
 @needs("xe2", "no-compression-hint")
-def test_an_object_that_is_never_compressed_is_not_bound_so(plain_vm: Vm, bo) -> None:
+def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo) -> None:
     """An object made with NO_COMPRESSION gives EINVAL with a compressing PAT index, and with another it does not."""
     never = bo(UNIT, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
     with refused(errno.EINVAL):
@@ -90,7 +88,7 @@ def test_an_object_that_is_never_compressed_is_not_bound_so(plain_vm: Vm, bo) ->
 @acts("refusal", "ioctl")
 @needs("vram", "need64k")
 @pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
-def test_an_object_of_64k_pages_is_bound_by_them(plain_vm: Vm, bo, field: str) -> None:
+def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo, field: str) -> None:
     """Where VRAM needs 64 KiB pages, a place of an object there that is no multiple of 64 KiB gives EINVAL."""
     target = bo(4 * UNIT, placement=1 << plain_vm.device.vram[0])
     place = {"addr": AT, "range": UNIT, "obj_offset": UNIT}
@@ -102,7 +100,7 @@ def test_an_object_of_64k_pages_is_bound_by_them(plain_vm: Vm, bo, field: str) -
 @behaviour("bind.check-pxp")
 @acts("load")
 @pytest.mark.parametrize("flags", [0, xe.DRM_XE_VM_BIND_FLAG_CHECK_PXP], ids=["plain", "check-pxp"])
-def test_the_check_of_protected_objects_leaves_others_alone(plain_vm: Vm, bo, sentinel, flags: int) -> None:
+def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo, sentinel, flags: int) -> None:
     """An ordinary object is bound with CHECK_PXP as without: the flag asks something of protected objects only."""
     target, value = bo(UNIT), sentinel()
     target.map().set_u32(PAGE, value)
@@ -112,7 +110,7 @@ def test_the_check_of_protected_objects_leaves_others_alone(plain_vm: Vm, bo, se
 
 @behaviour("bind.bo.private-vm")
 @acts("store")
-def test_an_object_of_one_vm_works_in_it(plain_vm: Vm, make_vm, bo, sentinel) -> None:
+def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm, bo, sentinel) -> None:
     """An object made for one VM is bound and used there; what another VM is told is recorded, and harms nothing."""
     private, value, stranger = bo(UNIT, vm=plain_vm.id), sentinel(), make_vm()
     plain_vm.map(private, AT)
@@ -157,7 +155,7 @@ class Purgeable:
 @acts("refusal", "ioctl")
 @needs("vram", "purging", "range-attributes")
 @pytest.mark.timeout(60)
-def test_an_object_that_is_not_needed_cannot_be_bound_again(plain_vm: Vm, bo) -> None:
+def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo) -> None:
     """MAP of an object marked DONTNEED gives EBUSY, of a purged one EINVAL; both can be unbound, in parts too."""
     purgeable = Purgeable(plain_vm, bo)
     assert purgeable.retained
@@ -175,7 +173,7 @@ def test_an_object_that_is_not_needed_cannot_be_bound_again(plain_vm: Vm, bo) ->
 @acts("refusal", "store")
 @needs("vram", "range-attributes")
 @pytest.mark.timeout(60)
-def test_a_bind_for_which_there_is_no_memory_can_be_tried_again(plain_vm: Vm, bo, sentinel) -> None:
+def test_enomem_bind_can_be_retried(plain_vm: Vm, bo, sentinel) -> None:
     """An array that needs more VRAM than there is gives ENOMEM and binds nothing; a part of it then works."""
     region = plain_vm.device.region(plain_vm.device.vram[0])
     size = region.total_size * 5 // 8 >> 21 << 21

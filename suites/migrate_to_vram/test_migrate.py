@@ -32,7 +32,7 @@ def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
 @acts("migrate", "fault")
 @needs("svm-counters")
 @SIZES
-def test_a_gpu_fault_moves_memory_to_vram(queue: Queue, memory, counters, size: int) -> None:
+def test_gpu_fault_migrates_memory_to_vram(queue: Queue, memory, counters, size: int) -> None:
     """By default the first GPU fault moves anonymous memory to the VRAM of the GPU that faulted."""
     buffer = memory(size, align=CHUNK, fill=b"\x5a")
     before = counters.snapshot()
@@ -47,7 +47,7 @@ def test_a_gpu_fault_moves_memory_to_vram(queue: Queue, memory, counters, size: 
 @acts("cpu-fault")
 @needs("svm-counters")
 @SIZES
-def test_data_survives_the_way_to_vram_and_back(queue: Queue, memory, counters, rng, size: int) -> None:
+def test_migration_to_vram_and_back_keeps_data(queue: Queue, memory, counters, rng, size: int) -> None:
     """Every byte of a buffer is the same after it went to VRAM and came back."""
     buffer, data = memory(size, align=CHUNK), rng.randbytes(size)
     buffer.write(0, data)
@@ -58,7 +58,7 @@ def test_data_survives_the_way_to_vram_and_back(queue: Queue, memory, counters, 
 @behaviour("migrate.data-preserved", "migrate.pfn-kinds")
 @acts("load")
 @SIZES
-def test_the_gpu_reads_every_page_of_what_was_moved(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_reads_pages_of_migrated_memory(queue: Queue, memory, sentinel, size: int) -> None:
     """First, middle and last page of memory in VRAM hold for the GPU what the CPU had stored in them."""
     buffer = memory(size, align=CHUNK)
     values = {offset: sentinel() for offset in (0, PAGE, size // 2, size - PAGE, size - 4)}
@@ -70,7 +70,7 @@ def test_the_gpu_reads_every_page_of_what_was_moved(queue: Queue, memory, sentin
 
 @behaviour("migrate.zero-fill")
 @acts("store")
-def test_fresh_memory_in_vram_holds_zeros(queue: Queue, memory, sentinel) -> None:
+def test_untouched_memory_in_vram_reads_zero(queue: Queue, memory, sentinel) -> None:
     """Untouched memory that the GPU uses first reads zero, although VRAM held other data just before."""
     dirty = memory(CHUNK, align=CHUNK, fill=b"\xa5")
     queue.store(dirty.address, sentinel())
@@ -86,7 +86,7 @@ def test_fresh_memory_in_vram_holds_zeros(queue: Queue, memory, sentinel) -> Non
 @behaviour("migrate.partly-populated")
 @acts("load")
 @needs("debugfs")
-def test_a_chunk_with_few_touched_pages_moves_whole(queue: Queue, memory, sentinel) -> None:
+def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory, sentinel) -> None:
     """Where only some pages of a chunk were touched, those keep their data and the others read zero."""
     buffer = memory(CHUNK, align=CHUNK, populate=False)
     values = {offset: sentinel() for offset in (PAGE, 7 * PAGE, CHUNK - PAGE)}
@@ -124,7 +124,9 @@ def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, co
 @behaviour("migrate.already-there", "prefetch.to-vram")
 @acts("load")
 @needs("svm-counters")
-def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
+def test_second_prefetch_to_vram_copies_nothing(
+    queue: Queue, mirror_vm: Vm, memory, sentinel, counters
+) -> None:
     """A prefetch moves memory to VRAM, and a second one to the same place copies nothing."""
     # Pages of zeros might be one shared page for the kernel, and then are not copied.
     buffer, value = memory(CHUNK, align=CHUNK, fill=b"\x33"), sentinel()
@@ -142,7 +144,7 @@ def test_memory_in_vram_is_not_copied_again(queue: Queue, mirror_vm: Vm, memory,
 @behaviour("migrate.copy-kb-exact")
 @acts("fault")
 @needs("svm-counters")
-def test_the_copy_counter_says_what_was_moved(queue: Queue, memory, counters) -> None:
+def test_copy_counter_counts_migrated_kib(queue: Queue, memory, counters) -> None:
     """A populated 2 MiB chunk that moves to VRAM counts as 2048 KiB copied."""
     buffer = memory(CHUNK, align=CHUNK, fill=b"\x77")
     before = counters.snapshot()
@@ -154,7 +156,7 @@ def test_the_copy_counter_says_what_was_moved(queue: Queue, memory, counters) ->
 @behaviour("migrate.other-vm-invalidated")
 @acts("load", "store", "fault")
 @needs("debugfs", "cpu-addr-mirror")
-def test_a_second_vm_follows_memory_that_moves(make_vm, memory, sentinel, counters) -> None:
+def test_second_vm_refaults_after_migration(make_vm, memory, sentinel, counters) -> None:
     """When memory that two VMs map comes back to the CPU, both VMs fault again and see the new data."""
     buffer, queues = memory(CHUNK, align=CHUNK), []
     for _ in range(2):
@@ -175,7 +177,7 @@ def test_a_second_vm_follows_memory_that_moves(make_vm, memory, sentinel, counte
 
 @behaviour("migrate.mlocked")
 @acts("load", "store")
-def test_locked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
+def test_mlocked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
     """The GPU uses memory that was locked with mlock, and data is right on both sides."""
     buffer, value = memory(1 << 16, align=1 << 16), sentinel()
     buffer.set_u32(0, value)
@@ -189,7 +191,7 @@ def test_locked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "migrate")
 @needs("svm-counters")
-def test_memory_in_vram_is_counted_as_used(queue: Queue, device, memory, counters) -> None:
+def test_memory_in_vram_counts_as_used_vram(queue: Queue, device, memory, counters) -> None:
     """VRAM in use grows by what moved there, and shrinks again after munmap."""
     from fixtures import wait_until
 
@@ -225,7 +227,7 @@ def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel)
 @acts("load")
 @needs("svm-counters")
 @pytest.mark.parametrize(("size", "name"), [(PAGE, "4K"), (1 << 16, "64K"), (CHUNK, "2M")], ids=str)
-def test_a_range_is_copied_at_once(
+def test_range_is_copied_as_one_piece(
     queue: Queue, mirror_vm: Vm, memory, sentinel, counters, size: int, name: str
 ) -> None:
     """A range is copied to VRAM as one piece of its size, and back as one."""
@@ -246,9 +248,7 @@ def test_a_range_is_copied_at_once(
 @behaviour("migrate.large-copy", "prefetch.to-vram")
 @acts("load")
 @needs("svm-counters")
-def test_prefetch_moves_memory_before_the_gpu_asks(
-    queue: Queue, mirror_vm: Vm, memory, sentinel, counters
-) -> None:
+def test_prefetch_to_vram_avoids_gpu_fault(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
     """PREFETCH to VRAM moves and maps the memory: the GPU's access of it then raises no fault."""
     buffer, value = memory(2 * CHUNK, align=CHUNK, fill=b"\x33"), sentinel()
     buffer.set_u32(CHUNK, value)

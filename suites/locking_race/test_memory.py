@@ -36,7 +36,7 @@ from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
-from suites.race.meanwhile import meanwhile
+from suites.locking_race.meanwhile import meanwhile
 
 CHUNK = 1 << 21
 ROUNDS = 6
@@ -50,9 +50,7 @@ pytestmark = needs("page-faults")
 @behaviour("race.fault-vs-munmap")
 @acts("store", "exec")
 @pytest.mark.parametrize("size", [1 << 16, CHUNK], ids=["64K", "2M"])
-def test_memory_is_replaced_while_the_gpu_stores_into_it(
-    queue: Queue, memory, sentinel, rng, size: int
-) -> None:
+def test_mmap_fixed_races_with_gpu_stores(queue: Queue, memory, sentinel, rng, size: int) -> None:
     """Pages are mapped anew while batches store into all of them: a page has what the GPU stored, or nothing."""
     buffer, beside = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
     places = range(0, size, size // 16)
@@ -83,7 +81,7 @@ def test_memory_is_replaced_while_the_gpu_stores_into_it(
 
 @behaviour("race.fault-vs-munmap")
 @acts("store")
-def test_memory_goes_while_the_gpu_stores_into_it(mirror_vm: Vm, memory, sentinel) -> None:
+def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory, sentinel) -> None:
     """Memory is unmapped under a running batch: the batch ends, done or not, and other memory is untouched."""
     for round_ in range(ROUNDS):
         buffer = memory(CHUNK, align=CHUNK)
@@ -108,9 +106,7 @@ def test_memory_goes_while_the_gpu_stores_into_it(mirror_vm: Vm, memory, sentine
 
 @behaviour("race.mremap-vs-fault")
 @acts("store", "load", "refusal")
-def test_memory_moves_under_a_batch_that_goes_on(
-    queue: Queue, mirror_vm: Vm, memory, gate: Gate, sentinel
-) -> None:
+def test_mremap_away_from_running_batch(queue: Queue, mirror_vm: Vm, memory, gate: Gate, sentinel) -> None:
     """Mremap while a batch runs: it fails at its next access of the old place, and all data is at the new one."""
     buffer, there, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
     job = queue.start(
@@ -127,7 +123,7 @@ def test_memory_moves_under_a_batch_that_goes_on(
 
 @behaviour("race.mremap-vs-fault")
 @acts("store", "load")
-def test_memory_moves_to_where_a_batch_goes_on(queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_mremap_to_where_batch_runs(queue: Queue, memory, gate: Gate, sentinel) -> None:
     """Mremap to the place that a running batch uses: the batch goes on with the memory that is there then."""
     buffer, there = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
     moved, value = sentinel(), sentinel()
@@ -149,7 +145,7 @@ def test_memory_moves_to_where_a_batch_goes_on(queue: Queue, memory, gate: Gate,
 
 @behaviour("race.fault-vs-cpu-fault", "race.unsynchronised-user-access")
 @acts("store")
-def test_both_sides_store_into_one_page_and_no_store_is_lost(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory, sentinel) -> None:
     """CPU and GPU store into words of their own in one page, at the same time: each word has what was stored last."""
     buffer = memory(1 << 16, align=1 << 16)
     mine = list(range(0, 512, 16))
@@ -173,7 +169,7 @@ def test_both_sides_store_into_one_page_and_no_store_is_lost(queue: Queue, memor
 
 @behaviour("race.fault-vs-cpu-fault")
 @acts("store")
-def test_many_threads_touch_what_the_gpu_touches(queue: Queue, memory, sentinel) -> None:
+def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory, sentinel) -> None:
     """Four threads read pages that the GPU stores into: each sees an old value or the new one, and all end."""
     buffer = memory(CHUNK, align=CHUNK)
     places = range(0, CHUNK, CHUNK // 16)
@@ -198,7 +194,7 @@ def test_many_threads_touch_what_the_gpu_touches(queue: Queue, memory, sentinel)
 
 @behaviour("race.unsynchronised-user-access")
 @acts("exec", "store")
-def test_both_sides_store_into_one_word(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory, sentinel) -> None:
     """CPU and GPU store into the same words: each has a value that one of both stored, and no other byte changes."""
     buffer = memory(PAGE, align=1 << 16)
     offsets = range(0, 1024, 64)
@@ -251,9 +247,7 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
 @behaviour("race.fork-vs-fault", "life.fork-parent-continues")
 @acts("store")
 @needs("fork-events")
-def test_a_child_of_fork_has_a_snapshot_of_each_page(
-    mirror_vm: Vm, queue: Queue, memory, gate: Gate, sentinel
-) -> None:
+def test_fork_child_has_snapshot_of_sysmem(mirror_vm: Vm, queue: Queue, memory, gate: Gate, sentinel) -> None:
     """Fork while a batch stores into system memory: the child has what was there before, and the parent all."""
     buffer = memory(CHUNK, align=CHUNK)
     if mirror_vm.device.vram:
@@ -266,7 +260,7 @@ def test_a_child_of_fork_has_a_snapshot_of_each_page(
 @acts("store")
 @needs("vram", "shared-vram")
 @known("After fork the GPU of the parent stores into memory of the child", first="6.18")
-def test_a_child_of_fork_has_a_snapshot_of_pages_in_vram(queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_fork_child_has_snapshot_of_vram(queue: Queue, memory, gate: Gate, sentinel) -> None:
     """Fork while a batch stores into memory in VRAM: the child has what was there before, and the parent all."""
     fork_while_a_batch_stores(queue, memory(CHUNK, align=CHUNK), gate, sentinel)
 
@@ -274,7 +268,7 @@ def test_a_child_of_fork_has_a_snapshot_of_pages_in_vram(queue: Queue, memory, g
 @behaviour("race.fork-vs-fault")
 @acts("store")
 @needs("fork-events")
-def test_children_of_fork_see_whole_stores(queue: Queue, memory, sentinel) -> None:
+def test_fork_children_see_whole_stores(queue: Queue, memory, sentinel) -> None:
     """Forks while batches store: each child sees in each page what was there at some time."""
     buffer = memory(1 << 16, align=1 << 16)
     places = range(0, 1 << 16, PAGE)
@@ -302,7 +296,7 @@ def test_children_of_fork_see_whole_stores(queue: Queue, memory, sentinel) -> No
 )  # a kernel on which no fault waits for a program is too old
 @acts("store", "load")
 @needs("user-faults")
-def test_the_cpu_goes_on_while_a_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> None:
+def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> None:
     """While a GPU fault waits for a page that a program has yet to give, the CPU faults in other pages."""
     slow, others = memory(PAGE, populate=False), memory(CHUNK, align=CHUNK, populate=False)
     value = sentinel()
@@ -326,7 +320,7 @@ def test_the_cpu_goes_on_while_a_gpu_fault_waits(mirror_vm: Vm, memory, sentinel
 @behaviour("md.contention", "race.fault-vs-cpu-fault")
 @acts("store")
 @needs("two-devices")
-def test_two_devices_and_the_cpu_use_one_page(devices, make_vm, memory, sentinel) -> None:
+def test_two_gpus_and_cpu_store_to_one_page(devices, make_vm, memory, sentinel) -> None:
     """Two GPUs and the CPU store into words of their own in one page, at the same time, and no store is lost."""
     buffer: Buffer = memory(1 << 16, align=1 << 16)
     queues = []
@@ -357,7 +351,7 @@ def test_two_devices_and_the_cpu_use_one_page(devices, make_vm, memory, sentinel
 @behaviour("md.contention")
 @acts("store", "load")
 @needs("two-devices")
-def test_two_devices_use_one_range_in_turn(devices, make_vm, memory, sentinel) -> None:
+def test_two_gpus_alternate_on_one_range(devices, make_vm, memory, sentinel) -> None:
     """Two batches on two GPUs take turns in one page, each waiting for the other's last store: none is lost."""
     buffer, turn = memory(CHUNK, align=CHUNK), memory(PAGE, shared=True)
     queues = []

@@ -30,7 +30,7 @@ def used(vm: Vm, region: int) -> int:
 @acts("load", "store", "query")
 @needs("vram")
 @MODES
-def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None:
+def test_prefetch_of_bo_moves_it_to_region(make_vm, bo, sentinel, mode: int) -> None:
     """PREFETCH of an object moves it to the region and back, and its data is right."""
     vm = make_vm(mode)
     region = vm.device.vram[0]
@@ -54,7 +54,7 @@ def test_an_object_moves_to_the_region(make_vm, bo, sentinel, mode: int) -> None
 @behaviour("prefetch.bo")
 @acts("refusal", "load")
 @MODES
-def test_an_object_does_not_move_where_it_may_not_be(make_vm, bo, sentinel, mode: int) -> None:
+def test_prefetch_of_bo_to_other_placement_is_einval(make_vm, bo, sentinel, mode: int) -> None:
     """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own it succeeds."""
     vm, value = make_vm(mode), sentinel()
     regions = [0, *vm.device.vram]
@@ -80,7 +80,7 @@ def test_an_object_does_not_move_where_it_may_not_be(make_vm, bo, sentinel, mode
 @pytest.mark.parametrize(
     "places", ["system", pytest.param("vram", marks=needs("vram")), pytest.param("both", marks=needs("vram"))]
 )
-def test_an_object_goes_to_vram_if_nobody_says_where(make_vm, bo, sentinel, mode: int, places: str) -> None:
+def test_prefetch_of_bo_to_default_moves_it_to_vram(make_vm, bo, sentinel, mode: int, places: str) -> None:
     """PREFETCH of an object to region -1 moves it to VRAM if it may be there, and else leaves it where it is."""
     vm, value = make_vm(mode), sentinel()
     region, *_ = *vm.device.vram, 0
@@ -101,7 +101,7 @@ def test_an_object_goes_to_vram_if_nobody_says_where(make_vm, bo, sentinel, mode
 @acts("refusal", "ioctl")
 @needs("purging")
 @MODES
-def test_an_object_that_may_be_purged_is_not_prefetched(make_vm, bo, mode: int) -> None:
+def test_prefetch_of_dontneed_bo_is_ebusy(make_vm, bo, mode: int) -> None:
     """PREFETCH of an object marked DONTNEED gives EBUSY; needed again, it succeeds."""
     vm = make_vm(mode)
     made = bo(SIZE)
@@ -118,7 +118,7 @@ def test_an_object_that_may_be_purged_is_not_prefetched(make_vm, bo, mode: int) 
 @acts("load", "refusal")
 @needs("userptr")
 @MODES
-def test_the_pages_of_a_user_pointer_are_collected_again(make_vm, memory, sentinel, mode: int) -> None:
+def test_prefetch_of_userptr_repins_pages(make_vm, memory, sentinel, mode: int) -> None:
     """PREFETCH of a user pointer takes the memory that is there now; where there is none any more it gives EFAULT."""
     vm, buffer, value = make_vm(mode), memory(SIZE), sentinel()
     vm.map_userptr(AT, buffer.address, SIZE)

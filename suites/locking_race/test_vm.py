@@ -18,7 +18,7 @@ from fixtures.queue import Queue
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
-from suites.race.meanwhile import meanwhile
+from suites.locking_race.meanwhile import meanwhile
 
 CHUNK = 1 << 21
 ROUNDS = 6
@@ -48,7 +48,7 @@ def storing(queue: Queue, memory, sentinel):
 
 @behaviour("race.fault-vs-bind")
 @acts("store", "ioctl")
-def test_binds_of_neighbours_do_not_disturb_faults(mirror_vm: Vm, bo, storing) -> None:
+def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo, storing) -> None:
     """Objects are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is right."""
     made, address = bo(CHUNK), mirror_vm.size // 2
 
@@ -67,9 +67,7 @@ def test_binds_of_neighbours_do_not_disturb_faults(mirror_vm: Vm, bo, storing) -
 
 @behaviour("race.fault-vs-bind")
 @acts("store")
-def test_a_bind_takes_effect_under_a_running_batch(
-    queue: Queue, mirror_vm: Vm, bo, gate: Gate, sentinel
-) -> None:
+def test_bind_takes_effect_under_running_batch(queue: Queue, mirror_vm: Vm, bo, gate: Gate, sentinel) -> None:
     """An object is bound while a batch waits: the batch goes on and uses it, having faulted beside it before."""
     made, address, value = bo(CHUNK), mirror_vm.size // 2, sentinel()
     job = queue.start(gate.hold(Batch()).store_dword(address, value))
@@ -83,7 +81,7 @@ def test_a_bind_takes_effect_under_a_running_batch(
 @behaviour("race.fault-vs-madvise")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_advice_does_not_disturb_faults(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """MADVISE of the memory that the GPU faults in: data is right, and the query shows one of the values."""
     buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
 
@@ -103,7 +101,7 @@ def test_advice_does_not_disturb_faults(mirror_vm: Vm, queue: Queue, memory, sen
 @behaviour("race.madvise-vs-madvise")
 @acts("ioctl", "store")
 @needs("range-attributes")
-def test_two_advisers_at_once_come_one_after_the_other(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_concurrent_madvise_calls_are_serialised(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
     """Two threads MADVISE one area with different values: it has one of them, all of it the same."""
     buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
     modes = (xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL)
@@ -124,7 +122,7 @@ def test_two_advisers_at_once_come_one_after_the_other(mirror_vm: Vm, queue: Que
 @behaviour("race.fault-vs-destroy")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_a_vm_is_destroyed_while_its_batch_faults(make_vm, memory, sentinel) -> None:
+def test_vm_destroy_races_with_faults(make_vm, memory, sentinel) -> None:
     """VM_DESTROY while a batch faults through fresh memory returns, and another VM then uses the memory."""
     for _ in range(ROUNDS):
         vm: Vm = make_vm(FAULTING)
@@ -145,7 +143,7 @@ def test_a_vm_is_destroyed_while_its_batch_faults(make_vm, memory, sentinel) -> 
 @behaviour("race.fault-vs-destroy")
 @acts("ioctl", "store")
 @needs("cpu-addr-mirror")
-def test_a_vm_is_destroyed_under_a_batch_that_waits(make_vm, memory, gate: Gate, sentinel) -> None:
+def test_vm_destroy_under_waiting_batch(make_vm, memory, gate: Gate, sentinel) -> None:
     """VM_DESTROY with a batch at a gate returns; when the gate is opened nothing comes through."""
     vm: Vm = make_vm(FAULTING)
     vm.mirror()
@@ -165,7 +163,7 @@ def test_a_vm_is_destroyed_under_a_batch_that_waits(make_vm, memory, gate: Gate,
 
 @behaviour("race.create-destroy-storm")
 @acts("store", "ioctl")
-def test_vms_come_and_go_while_another_faults(make_vm, storing) -> None:
+def test_vm_create_destroy_races_with_faults(make_vm, storing) -> None:
     """VMs are made, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
 
     def come_and_go(_: int) -> None:
@@ -179,7 +177,7 @@ def test_vms_come_and_go_while_another_faults(make_vm, storing) -> None:
 
 @behaviour("race.signal-during-ioctl")
 @acts("store", "ioctl")
-def test_signals_during_ioctls_leave_no_half_done_work(mirror_vm: Vm, queue: Queue, bo, sentinel) -> None:
+def test_interrupted_ioctls_can_be_retried(mirror_vm: Vm, queue: Queue, bo, sentinel) -> None:
     """Binds, waits and batches under a rain of signals are done or can be repeated, and the result is right."""
     main, got = threading.get_ident(), []
     before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
@@ -217,7 +215,7 @@ def repeated(call):
 @behaviour("race.vram-alloc-lock")
 @acts("store", "ioctl")
 @needs("vram")
-def test_objects_and_migration_share_vram(device, bo, storing) -> None:
+def test_bo_allocation_races_with_migration(device, bo, storing) -> None:
     """Objects in VRAM come and go while memory migrates there: data is right, and at the end the VRAM is free again."""
     instance = device.vram[0]
     bo(CHUNK, placement=1 << instance).close()
@@ -237,7 +235,7 @@ def test_objects_and_migration_share_vram(device, bo, storing) -> None:
 @acts("store", "ioctl")
 @needs("vram")
 @pytest.mark.timeout(60)
-def test_memory_is_pushed_out_of_vram_while_the_gpu_faults_it_in(device, bo, storing) -> None:
+def test_eviction_races_with_faults(device, bo, storing) -> None:
     """An object takes the last free VRAM, again and again, while the GPU faults in memory that goes there."""
     placement = 1 << device.vram[0]
     part = device.region(device.vram[0]).total_size // 16

@@ -40,7 +40,7 @@ def export(target: Bo) -> None:
 
 @behaviour("madvise.purge.once-purged")
 @acts("refusal", "load")
-def test_an_object_that_was_purged_is_lost_for_good(device: Device, make_vm, bo, sentinel) -> None:
+def test_purged_bo_cannot_be_used_again(device: Device, make_vm, bo, sentinel) -> None:
     """An object lost to pressure on VRAM cannot be needed again, mapped, exported or bound, and its data is gone."""
     vm = make_vm(PLAIN | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
     region, queue, value = device.vram[0], vm.queue(), sentinel()

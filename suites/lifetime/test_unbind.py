@@ -25,7 +25,7 @@ pytestmark = [
 @behaviour("life.device-unbind")
 @acts("refusal", "store")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
-def test_open_files_are_refused_and_memory_is_intact(
+def test_ioctl_after_driver_unbind_is_enodev(
     device: Device, mirror_vm: Vm, unplug, memory, sentinel, place: str
 ) -> None:
     """Without the driver every ioctl of an open file gives ENODEV, and the process has all that the GPU stored."""
@@ -54,7 +54,7 @@ def test_open_files_are_refused_and_memory_is_intact(
 
 @behaviour("life.device-unbind")
 @acts("load", "store")
-def test_a_device_works_when_its_driver_is_back(
+def test_device_works_after_driver_rebind(
     device: Device, mirror_vm: Vm, unplug, open_device, memory, sentinel
 ) -> None:
     """When the driver is bound again, the device at the same node serves the same memory of the same process."""

@@ -41,7 +41,7 @@ def in_vram(buffer: Buffer) -> bool:
 @behaviour("migrate.4k-need64k")
 @acts("load", "store", "fault")
 @needs("need64k", "debugfs")
-def test_a_small_range_stays_where_vram_has_large_pages(queue: Queue, memory, sentinel, counters) -> None:
+def test_4k_range_stays_in_sysmem_with_64k_vram_pages(queue: Queue, memory, sentinel, counters) -> None:
     """Where VRAM has pages of 64 KiB, memory of 4 KiB is used in system memory: its move is not even tried."""
     buffer, values, before = memory(PAGE), (sentinel(), sentinel()), counters.snapshot()
     buffer.set_u32(0, values[0])
@@ -56,7 +56,7 @@ def test_a_small_range_stays_where_vram_has_large_pages(queue: Queue, memory, se
 @behaviour("migrate.64k-allowed")
 @acts("load", "migrate")
 @needs("need64k", "debugfs")
-def test_a_range_of_the_size_of_vrams_pages_moves(queue: Queue, memory, sentinel, counters) -> None:
+def test_64k_range_migrates_with_64k_vram_pages(queue: Queue, memory, sentinel, counters) -> None:
     """Where VRAM has pages of 64 KiB, memory of 64 KiB moves there."""
     buffer, value, before = memory(PIECE, align=PIECE), sentinel(), counters.snapshot()
     buffer.set_u32(PAGE, value)
@@ -68,7 +68,7 @@ def test_a_range_of_the_size_of_vrams_pages_moves(queue: Queue, memory, sentinel
 @behaviour("migrate.thp", "cpu-fault.returns-data")
 @acts("load", "cpu-fault")
 @needs("thp", "device-pages")
-def test_a_huge_page_goes_and_comes_back_as_one(queue: Queue, memory, rng) -> None:
+def test_thp_migrates_and_returns_as_thp(queue: Queue, memory, rng) -> None:
     """A huge page of 2 MiB in VRAM has its data for the GPU, and is a huge page again when the CPU touches it."""
     buffer, data = memory(CHUNK, kind=THP), rng.randbytes(CHUNK)
     buffer.write(0, data)
@@ -83,7 +83,7 @@ def test_a_huge_page_goes_and_comes_back_as_one(queue: Queue, memory, rng) -> No
 @behaviour("migrate.thp-mixed")
 @acts("load", "store")
 @needs("thp")
-def test_huge_and_small_pages_move_together(queue: Queue, memory, sentinel) -> None:
+def test_thp_and_small_pages_migrate_together(queue: Queue, memory, sentinel) -> None:
     """Half a huge page that was moved in beside small pages, and a huge page of zeros, are right for GPU and CPU."""
     buffer, source = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, kind=THP)
     values = {offset: sentinel() for offset in range(0, 2 * CHUNK, PIECE)}
@@ -112,7 +112,7 @@ def test_huge_and_small_pages_move_together(queue: Queue, memory, sentinel) -> N
 @behaviour("migrate.rss-unchanged")
 @acts("load")
 @needs("device-pages")
-def test_memory_in_vram_is_resident_memory_of_the_process(queue: Queue, memory) -> None:
+def test_memory_in_vram_counts_as_rss(queue: Queue, memory) -> None:
     """What moved to VRAM counts as resident as before, also the part that the GPU was the first to touch."""
     buffer = memory(4 * CHUNK, align=CHUNK, fill=b"\x21")
     before = resident(buffer)
@@ -126,7 +126,7 @@ def test_memory_in_vram_is_resident_memory_of_the_process(queue: Queue, memory) 
 @behaviour("migrate.pm-reference")
 @acts("load")
 @needs("runtime-usage")
-def test_memory_in_vram_keeps_the_device_awake(open_device, memory, sentinel) -> None:
+def test_memory_in_vram_holds_runtime_pm_reference(open_device, memory, sentinel) -> None:
     """Each allocation in VRAM holds the device awake, also when VM and descriptor are closed, until it is freed."""
     device = open_device()
     slot, vm = Slot(device), Vm(device, FAULTING)
@@ -152,7 +152,7 @@ def test_memory_in_vram_keeps_the_device_awake(open_device, memory, sentinel) ->
 @behaviour("migrate.async-eviction-order")
 @acts("load", "store")
 @pytest.mark.timeout(60)
-def test_vram_that_was_just_freed_or_taken_away_does_not_overwrite_what_moves_in(
+def test_memory_in_just_freed_vram_keeps_its_data(
     queue: Queue, mirror_vm: Vm, device: Device, bo, memory, rng, sentinel
 ) -> None:
     """Memory that moves into VRAM which objects have just left, freed or evicted, keeps its data."""
@@ -194,7 +194,7 @@ def patiently(call: Callable[[], object]) -> None:
 @acts("load", "store")
 @needs("cpu-addr-mirror")
 @pytest.mark.timeout(60)
-def test_two_vms_that_fight_for_memory_both_get_on(make_vm, devices, memory, sentinel) -> None:
+def test_two_vms_contending_for_chunk_both_finish(make_vm, devices, memory, sentinel) -> None:
     """Two VMs, of two devices if there are two, fight for one chunk: both finish, and no store is lost."""
     rounds, buffer = 12, memory(CHUNK, align=CHUNK)
     values = {16 * index: sentinel() for index in range(2 * rounds)}

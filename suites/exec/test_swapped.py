@@ -15,7 +15,7 @@ pytestmark = needs("page-faults", "swap", "debugfs")
 
 @behaviour("exec.address-via-fault", "fault.swapped-out")
 @acts("fault", "store")
-def test_a_batch_runs_though_nothing_of_it_is_there(queue: Queue, memory, sentinel, counters) -> None:
+def test_batch_in_swapped_out_memory_runs(queue: Queue, memory, sentinel, counters) -> None:
     """A batch is taken and runs while its code and its data are swapped out and its target has no page."""
     code, source, target = memory(PAGE), memory(K64), memory(K64, populate=False)
     code.write(0, Batch().copy_mem(target.address, source.address + PAGE).end().encode(code.address))

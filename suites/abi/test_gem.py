@@ -28,7 +28,7 @@ WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
 @acts("ioctl", "refusal")
 @needs("vram")
 @pytest.mark.parametrize("more", [0, SYSTEM], ids=["vram", "vram-or-system"])
-def test_an_object_that_may_be_in_vram_is_not_cached_by_the_cpu(device: Device, bo, more: int) -> None:
+def test_vram_bo_with_write_back_caching_is_einval(device: Device, bo, more: int) -> None:
     """An object that may be in VRAM takes write-combining, and gives EINVAL with write-back."""
     placement = 1 << device.vram[0] | more
     assert bo(BLOCK, placement=placement, caching=WC).handle
@@ -39,7 +39,7 @@ def test_an_object_that_may_be_in_vram_is_not_cached_by_the_cpu(device: Device, 
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
 @pytest.mark.parametrize("caching", [WB, WC], ids=["write-back", "write-combining"])
-def test_an_object_in_system_memory_takes_both_kinds_of_caching(bo, caching: int, sentinel) -> None:
+def test_sysmem_bo_takes_wb_and_wc_caching(bo, caching: int, sentinel) -> None:
     """System memory is mapped write-back or write-combining, and keeps what is stored either way."""
     mapped, value = bo(BLOCK, caching=caching).map(), sentinel()
     mapped.set_u32(0, value)
@@ -48,7 +48,7 @@ def test_an_object_in_system_memory_takes_both_kinds_of_caching(bo, caching: int
 
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
-def test_an_object_to_show_is_write_combining(bo) -> None:
+def test_scanout_bo_is_write_combined(bo) -> None:
     """An object with SCANOUT is made with write-combining."""
     assert bo(BLOCK, flags=SCANOUT, caching=WC).handle
 
@@ -56,7 +56,7 @@ def test_an_object_to_show_is_write_combining(bo) -> None:
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
 @needs("vram")
-def test_visible_vram_is_a_place_that_the_cpu_can_map(device: Device, bo, sentinel) -> None:
+def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo, sentinel) -> None:
     """An object with NEEDS_VISIBLE_VRAM is in VRAM, and the CPU stores into it."""
     made, value = bo(BLOCK, placement=1 << device.vram[0], flags=VISIBLE), sentinel()
     mapped = made.map()
@@ -67,7 +67,7 @@ def test_visible_vram_is_a_place_that_the_cpu_can_map(device: Device, bo, sentin
 @behaviour("abi.gem-create.zeroed")
 @acts("ioctl")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram"))])
-def test_a_new_object_is_zero_although_its_memory_was_used(device: Device, bo, place: str) -> None:
+def test_new_bo_in_reused_memory_reads_zero(device: Device, bo, place: str) -> None:
     """The memory of a new object is zero, also where that of an object with data was given back just before."""
     placement = SYSTEM if place == "system" else 1 << device.vram[0]
     for _ in range(3):
@@ -95,7 +95,7 @@ def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo) -> None:
 @behaviour("abi.gem-create.defer")
 @acts("query", "load")
 @needs("vram")
-def test_deferred_backing_takes_vram_when_it_is_bound(device: Device, plain_vm: Vm, bo, sentinel) -> None:
+def test_deferred_backing_takes_vram_at_bind(device: Device, plain_vm: Vm, bo, sentinel) -> None:
     """DEFER_BACKING takes VRAM when the object is bound, with what the CPU stored before, and gives it back."""
     instance, size, value = device.vram[0], 4 * MIB, sentinel()
     queue = plain_vm.queue()
@@ -114,7 +114,7 @@ def test_deferred_backing_takes_vram_when_it_is_bound(device: Device, plain_vm: 
 
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl")
-def test_each_object_has_an_offset_of_its_own(device: Device, bo, sentinel) -> None:
+def test_each_bo_has_its_own_mmap_offset(device: Device, bo, sentinel) -> None:
     """Offsets of two objects differ, are multiples of a page, and lead to the objects they are of."""
     values = [sentinel(), sentinel()]
     mappings, offsets = [], []
@@ -132,7 +132,7 @@ def test_each_object_has_an_offset_of_its_own(device: Device, bo, sentinel) -> N
 
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl", "refusal")
-def test_a_discrete_device_has_a_barrier_page(device: Device, bo) -> None:
+def test_pci_barrier_only_on_discrete_device(device: Device, bo) -> None:
     """PCI_BARRIER gives the offset of a page that takes stores; with a handle, or on an integrated GPU, EINVAL."""
     made = bo(BLOCK)
     made.map().close()
@@ -158,7 +158,7 @@ def barrier(device: Device, **fields: int) -> int:
 
 @behaviour("abi.private-bo-export")
 @acts("refusal", "ioctl")
-def test_an_object_of_one_vm_cannot_leave_the_file(device: Device, plain_vm: Vm, bo) -> None:
+def test_export_of_vm_private_bo_is_eperm(device: Device, plain_vm: Vm, bo) -> None:
     """PRIME_HANDLE_TO_FD of an object that belongs to a VM gives EPERM; of any other it works."""
     with refused(errno.EPERM):
         export(device, bo(BLOCK, vm=plain_vm.id))
@@ -177,9 +177,7 @@ def export(device: Device, bo: Bo) -> int:
 @acts("store", "load", "query")
 @needs("vram")
 @pytest.mark.timeout(60)
-def test_an_evicted_object_stays_coherent_through_its_old_mapping(
-    device: Device, plain_vm: Vm, bo, sentinel
-) -> None:
+def test_evicted_bo_is_coherent_through_old_mmap(device: Device, plain_vm: Vm, bo, sentinel) -> None:
     """An object that loses its VRAM to another is reached by CPU and GPU as before, by a mapping made before."""
     instance = device.vram[0]
     size = device.region(instance).total_size * 5 // 8 // (2 * MIB) * (2 * MIB)
