@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from reports.kernels import release
+from reports.renames import renamed
 
 SCHEMA = 1
 STREAM = "results.jsonl"
@@ -247,6 +248,7 @@ class _Reader:
             return
         if _UNCLEAN.search(line):
             event = _clean(event)
+        event = renamed(event)
         match event.get("event"):
             case "run":
                 self._run(event)
@@ -425,9 +427,9 @@ def _result_of(event: Mapping[str, Any], outcome: Outcome, message: str, number:
 
 
 def area_of(test: str) -> str:
-    """The area of a node id: the folder below suites/, else the first folder."""
+    """The area of a node id: the folder below suites/, with the ledger's hyphens, else the first folder."""
     parts = test.split("::", maxsplit=1)[0].split("/")
-    return parts[1] if len(parts) > 2 and parts[0] == "suites" else parts[0]
+    return parts[1].replace("_", "-") if len(parts) > 2 and parts[0] == "suites" else parts[0]
 
 
 # Control characters are shown, not obeyed, by terminals, browsers and XML readers alike; direction overrides

@@ -28,6 +28,7 @@ from typing import Any
 
 from common.answers import NoAnswerError
 from reports.kernels import Kernels
+from reports.renames import names as names_of
 from reports.stream import Environment, Outcome, Result, normalised
 
 _REQUIRED = ("signature", "owner", "link", "reason", "expires")
@@ -71,7 +72,7 @@ class Waiver:
 
     def concerns(self, result: Result, environment: Environment) -> bool:
         """Whether it is about this test, here; the failure may be another."""
-        names = result.behaviours if self.behaviour else (result.test,)
+        names = result.behaviours if self.behaviour else names_of(result.test)
         return (
             any(matches(self.subject, name) for name in names)
             and matches(self.environment, result.env)

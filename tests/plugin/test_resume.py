@@ -11,6 +11,7 @@ import time
 import pytest
 
 from fixtures.plugin.results import Results
+from reports import renames
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 # Each test leaves a line when it runs: what ran twice was repeated.
@@ -52,6 +53,21 @@ def test_a_run_that_was_killed_goes_on_with_its_command_line_and_repeats_nothing
     kinds = [event["event"] for event in project.events()]
     assert (kinds[0], kinds[-1], kinds.count("resume"), kinds.count("end")) == ("run", "end", 1, 1)
     assert project.events("run")[0]["command"][-2:] == ["--platform", "lnl"]
+
+
+def test_renamed_tests_are_not_repeated(project, monkeypatch):
+    table = {f"suites/demo/test_old.py::test_{n}": f"suites/demo/test_demo.py::test_{n}" for n in range(4)}
+    monkeypatch.setattr(renames, "_current", lambda: table)
+    project.suite(TESTS)
+    project.run("suites/demo/test_demo.py::test_0", "suites/demo/test_demo.py::test_1")
+    assert ran(project) == ["test_0", "test_1"]
+    cut(project, 2 + 2 + 1)  # head, environment, the first test, and the start of the second
+    stream(project).write_text(stream(project).read_text().replace("test_demo.py", "test_old.py"))
+    assert project.pytester.runpytest_inprocess("--resume=reports/out").ret == 0
+    assert ran(project) == ["test_1"]
+    assert {event["test"] for event in project.events("result")} == {
+        f"suites/demo/test_demo.py::test_{n}" for n in range(2)
+    }
 
 
 def test_every_line_of_the_stream_is_a_place_to_go_on_from(project):

@@ -144,6 +144,7 @@ def test_no_text_can_steer_a_terminal_or_break_a_file(tmp_path: Path, written: s
     ("test", "area"),
     [
         ("suites/bind/test_cam.py::test_x[a/b::c]", "bind"),
+        ("suites/cpu_fault/test_return.py::test_x", "cpu-fault"),
         ("suites/test_top.py::test_x", "suites"),
         ("tests/mock/test_a.py::test_x", "tests"),
         ("", ""),
