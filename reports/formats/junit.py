@@ -3,14 +3,19 @@
 
 CI systems tell tests apart by class name and name, and drop most properties: so the columns of one run are tests of
 their own, and what a person needs is in the text of the failure.
+
+They agree on few elements, and refuse a file that has others (Jenkins' xUnit plugin: a property of a test, ``skipped``
+of the root) or is too large (GitLab: 30 MB). So texts are cut when there are many failures; the stream has them whole.
 """
 
 from __future__ import annotations
 
+import bisect
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
+from pathlib import Path
 
 from reports.merge import Report
 from reports.stream import Outcome, Result
@@ -24,6 +29,11 @@ _ELEMENT = {
     Outcome.UNTESTED: "skipped",
     Outcome.NOT_CLAIMED: "skipped",
 }
+TEXTS = 20_000_000
+"""Bytes of the document for what results say, shared evenly between those that say something."""
+LONGEST = 128_000
+"""Bytes for what one result says, when there are few."""
+_ESCAPED = re.compile(r"[&<>\"\r\n\t]")
 _NO_XML = re.compile("[\ufffe\uffff]")
 """What XML has no way to say, of that which a stream may have."""
 
@@ -31,6 +41,8 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 def junit(report: Report) -> str:
     """The whole document."""
     root = ET.Element("testsuites", name="svm-cts")
+    saying = sum(result.outcome in _ELEMENT for result in report.results)
+    share = min(LONGEST, TEXTS // max(saying, 1))
     for name in report.environments:
         run = report.run_of[name]
         results = [result for result in report.results if result.env == name]
@@ -46,8 +58,8 @@ def junit(report: Report) -> str:
         ):
             ET.SubElement(properties, "property", name=_text(key), value=_text(value))
         for result in results:
-            _case(suite, result)
-    for key in ("tests", "failures", "errors", "skipped"):
+            _case(suite, result, run.path, share)
+    for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, 0)) for suite in root)))
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
@@ -64,7 +76,8 @@ def _counts(results: list[Result]) -> dict[str, str]:
     }
 
 
-def _case(suite: ET.Element, result: Result) -> None:
+def _case(suite: ET.Element, result: Result, stream: Path, share: int) -> None:
+    """A test; what it says takes about ``share`` bytes at most."""
     path, _, name = result.test.partition("::")
     function, bracket, parameters = name.partition("[")
     *classes, function = function.split("::")
@@ -76,17 +89,37 @@ def _case(suite: ET.Element, result: Result) -> None:
         name=_text(function + bracket + parameters or path),
         time=f"{result.duration:.6f}",
     )
-    if result.behaviours:
-        properties = ET.SubElement(case, "properties")
-        for identifier in result.behaviours:
-            ET.SubElement(properties, "property", name="behaviour", value=_text(identifier))
     kind = _ELEMENT.get(result.outcome)
     if kind is None:
         return
-    said = ET.SubElement(case, kind, type=result.outcome.value, message=_text(_message(result)))
+    message = _cut(_text(_message(result)), share // 4, " ... ")
+    said = ET.SubElement(case, kind, type=result.outcome.value, message=message)
     if kind != "skipped":
-        said.text = _text(result.longrepr or result.line)
-        ET.SubElement(case, "system-out").text = _text("\n\n".join(_details(result)))
+        gap = f"\n... cut here: all of it is in line {result.at} of {_text(str(stream))} ...\n"
+        said.text = _cut(_text(result.longrepr or result.line), share * 3 // 8, gap)
+        details = _cut(_text("\n\n".join(_details(result))), share * 3 // 8, gap)
+        ET.SubElement(case, "system-out").text = details
+
+
+def _cut(text: str, size: int, gap: str) -> str:
+    """The text, or its beginning and end with ``gap`` between them if it would take more than ``size`` bytes."""
+    if _weight(text) <= size:
+        return text
+    # Nothing takes less than a byte a character, and the end says more than the beginning does.
+    first, last = text[:size], text[-size:]
+    begin = _largest(size // 3, lambda count: first[:count], len(first))
+    end = _largest(size * 2 // 3, lambda count: last[len(last) - count :], len(last))
+    return begin + gap + end
+
+
+def _largest(size: int, part: Callable[[int], str], length: int) -> str:
+    """The longest part that takes no more than ``size`` bytes; a part of 0 is empty."""
+    return part(bisect.bisect_right(range(1, length + 1), size, key=lambda count: _weight(part(count))))
+
+
+def _weight(text: str) -> int:
+    """Bytes that a text takes in the document, at most."""
+    return len(text.encode(errors="replace")) + 5 * len(_ESCAPED.findall(text))
 
 
 def _message(result: Result) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from reports.ledger import Ledger
 from reports.merge import Report, merge
 from reports.stream import Outcome, Result, read
 from reports.waivers import load
-from tests.reports import golden_runs, streams
+from tests.reports import golden_runs, junit_schema, streams
 from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LNL, MIRROR, STORE, WAIVER
 from tests.reports.test_page import HOSTILE
@@ -96,6 +97,50 @@ def test_junit_says_in_a_failure_what_a_person_needs(tmp_path: Path) -> None:
         "again:\npytest --platform bmg",
     ):
         assert part in (output.text or "")
+
+
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_junit_is_what_jenkins_xunit_takes(tmp_path: Path, name: str) -> None:
+    assert junit_schema.errors(ET.fromstring(junit(made(tmp_path, name)))) == []
+
+
+def test_junit_of_hostile_texts_is_valid(tmp_path: Path) -> None:
+    assert junit_schema.errors(ET.fromstring(junit(hostile(tmp_path)))) == []
+
+
+def many_failures(tmp_path: Path, number: int, text: str) -> Report:
+    texts = dict.fromkeys(("message", "longrepr", "transcript", "kernel_log", "replay"), text)
+    failure = streams.result("suites/bind/test_cam.py::test_map[0]", "FAIL", **texts)
+    run = read(streams.write(tmp_path / "results.jsonl", streams.run(), streams.environment(), failure))
+    (result,) = run.results
+    name = result.function
+    results = tuple(replace(result, test=f"{name}[{index}]") for index in range(number))
+    return merge([replace(run, results=results)])
+
+
+@pytest.mark.parametrize("letter", ["<", "\u20ac"])
+def test_junit_of_7000_failures_is_below_30_mb(tmp_path: Path, letter: str) -> None:
+    """GitLab takes no larger file; each failure keeps its message and its share of the texts."""
+    text = junit(many_failures(tmp_path, 7000, f"first line {letter * 3000} last line"))
+    assert len(text.encode()) < 30_000_000
+    cases = list(ET.fromstring(text).iter("testcase"))
+    assert len(cases) == 7000
+    assert all("first line" in case.find("failure").get("message", "") for case in cases)  # type: ignore[union-attr]
+
+
+def test_junit_says_where_a_cut_text_is_whole(tmp_path: Path) -> None:
+    long = "first line\n" + "x" * 1_000_000 + "\nlast line"
+    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, long))).iter("testcase")
+    for text in (case.findtext("failure"), case.findtext("system-out")):
+        assert text is not None
+        assert "first line" in text
+        assert "last line" in text
+        assert f"all of it is in line 3 of {tmp_path / 'results.jsonl'}" in text
+
+
+def test_junit_leaves_short_texts_whole(tmp_path: Path) -> None:
+    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, "x\n" * 1000))).iter("testcase")
+    assert case.findtext("failure") == "x\n" * 1000
 
 
 # KTAP
