@@ -25,10 +25,8 @@ NAMES = rf"linux-(?P<part>image|binary|binary-unsigned|modules|base)-{FLAVOUR}"
 VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only dependencies, is 2 kB
 
-OLDEST = (
-    6,
-    17,
-)  # the first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc)
+# The first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc).
+OLDEST = (6, 17)
 
 FILES = ("overlay", "9p", "9pnet_virtio", "virtio_blk")
 DRIVER = ("xe",)

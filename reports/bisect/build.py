@@ -18,6 +18,8 @@ from reports.bisect.trial import NoAnswerError
 
 PREPARED = (".config", "include/config/auto.conf", "Module.symvers")
 """What a tree has that can build modules for a kernel: its configuration, applied, and its symbols."""
+IMAGE = Path("arch/x86/boot/bzImage")
+DRIVER = Path("drivers/gpu/drm/xe/xe.ko")
 _SUFFIX = "-bisect"
 _TO_END_S = 30
 """For make, which removes at SIGTERM what is half made (GNU make manual, Interrupts)."""
@@ -62,6 +64,24 @@ def module_build(tree: Path, modules: Iterable[Path]) -> list[list[str]]:
 
 def _jobs() -> str:
     return f"-j{os.cpu_count() or 1}"
+
+
+def booted(tree: Path) -> list[Path]:
+    """What a guest takes of a tree and every build of it makes: its kernel, and the driver where that is a module."""
+    return [IMAGE, *(file for file in (DRIVER,) if (tree / file).exists())]
+
+
+def remove(tree: Path, made: Iterable[Path]) -> None:
+    """Remove what a build makes, so that what is there afterwards is of this commit. kbuild only links these again."""
+    for file in made:
+        (tree / file).unlink(missing_ok=True)
+
+
+def check(tree: Path, made: Iterable[Path]) -> None:
+    """See that a build has left what it makes, whatever its exit status. Raises BuildError."""
+    for file in made:
+        if not (tree / file).exists():
+            raise BuildError(f"the build leaves no {file}")
 
 
 def run(commands: Sequence[Sequence[str]], tree: Path, output: Path, keep: Sequence[int] = ()) -> None:

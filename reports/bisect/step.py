@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,8 +35,11 @@ When something began to work is found with git's own terms, given here too (old:
     git bisect start --term-old broken --term-new works NEW OLD
     git bisect run svmcts bisect-step --test ID --term-old broken --term-new works
 
+It judges the good commit once, too: where that fails there is nothing to search for.
+
 Exit status, as git bisect run wants it: 0 good (or old), 1 bad (or new), 125 cannot tell: it does not build or boot,
-the test is not claimed, or fails otherwise. 255, which ends the search: the question is wrong, or something else is.
+the build leaves nothing new, the test is not claimed, or fails otherwise. 255, which ends the search: the question is
+wrong, the good commit fails, or something else is wrong.
 Interrupted in any way, the same git bisect run goes on.
 """
 OLD, NEW, CANNOT_TELL, INTERRUPTED, WRONG = 0, 1, 125, 130, 255
@@ -42,6 +47,8 @@ FOLDER = "svmcts-bisect"
 """In git's own folder: for each test what was learnt, log and runs."""
 OUTPUT = "build.txt"
 """What builds printed, in the folder of a commit."""
+SHORT = "--short=12"
+"""How commits are named in the log."""
 LOCK = "lock"
 """Held by a step, and by its build when the step is killed."""
 
@@ -67,6 +74,9 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("svmcts bisect-step: interrupted; the same git bisect run goes on from here", file=sys.stderr)
         return INTERRUPTED
+    except OSError as error:
+        print(f"svmcts bisect-step: {error}", file=sys.stderr)
+        return WRONG
     except Exception:  # an exit status of 1, Python's own, would be a verdict
         traceback.print_exc()
         return WRONG
@@ -123,6 +133,7 @@ class _InTree:
         self.repair = options.term_new is not None
         self.commit = self._head()
         self.git_folder = Path(build.git(self.tree, "rev-parse", "--absolute-git-dir"))
+        self._refuse_no_checkout()
         self.new, self.old = self._terms()
         self.test = the_one(options.test)
         own = self.git_folder / FOLDER
@@ -148,9 +159,8 @@ class _InTree:
             return OLD
         if self.log.failure is None:
             self._learn_from_git()
-        judgement, runs = self._judge()
-        self.log.add(Step(self.commit, judgement.verdict, judgement.why, runs))
-        self._say(f"{judgement.verdict.value}{': ' + judgement.why if judgement.why else ''}")
+        self._check_good()
+        judgement = self._judge()
         if judgement.verdict is Verdict.CANNOT_TELL:
             return CANNOT_TELL
         return OLD if (judgement.verdict is Verdict.WORKS) is not self.repair else NEW
@@ -166,16 +176,49 @@ class _InTree:
             )
         return new, old
 
+    def _refuse_no_checkout(self) -> None:
+        """Without a check-out the tree is the same at every step (bisect.c: BISECT_HEAD). Raises NoAnswerError."""
+        if (self.git_folder / "BISECT_HEAD").exists():
+            raise NoAnswerError(
+                "git bisect start --no-checkout leaves the tree at one commit, so that every step would test that "
+                "one: git bisect reset, and start without it"
+            )
+
     def _learn_from_git(self) -> None:
         """Learn from the commit that git bisect was told to be bad, or old and broken, and come back."""
-        pattern = f"refs/bisect/{self.old}-*" if self.repair else f"refs/bisect/{self.new}"
-        known = build.git(self.tree, "for-each-ref", "--format=%(objectname)", pattern).split()
+        known = self._marked(self.old if self.repair else self.new)
         if not known:
             raise NoAnswerError("what failure? git bisect start first, or --learn with the commit that fails")
-        here = build.git(self.tree, "rev-parse", "HEAD")
-        self._check_out(known[0])
-        try:
+        with self._checked_out(known[0]):
             self._learn()
+
+    def _check_good(self) -> None:
+        """Judge the commits that git was told to be good and that no step has judged. Raises NoAnswerError."""
+        for commit in self._marked(self.new if self.repair else self.old):
+            if build.git(self.tree, "rev-parse", SHORT, commit) in self.log.steps:
+                continue
+            with self._checked_out(commit):
+                self._say("was given as good: is it?")
+                judgement = self._judge()
+                if judgement.verdict is Verdict.FAILS:
+                    raise NoAnswerError(
+                        f"{self.commit} was given as good, and fails, too: {judgement.why}: give another one"
+                    )
+                if judgement.verdict is Verdict.CANNOT_TELL:
+                    self._say("taken to be good, as git was told")
+
+    def _marked(self, term: str) -> list[str]:
+        """The commits that git bisect has under one of its terms."""
+        references = (f"refs/bisect/{term}", f"refs/bisect/{term}-*")
+        return build.git(self.tree, "for-each-ref", "--format=%(objectname)", *references).split()
+
+    @contextlib.contextmanager
+    def _checked_out(self, commit: str) -> Iterator[None]:
+        """Be at another commit, and come back."""
+        here = build.git(self.tree, "rev-parse", "HEAD")
+        self._check_out(commit)
+        try:
+            yield
         finally:
             self._check_out(here)
 
@@ -184,7 +227,7 @@ class _InTree:
         self.commit = self._head()
 
     def _head(self) -> str:
-        return build.git(self.tree, "rev-parse", "--short=12", "HEAD")
+        return build.git(self.tree, "rev-parse", SHORT, "HEAD")
 
     def _learn(self) -> None:
         self._say("how does it fail?")
@@ -197,13 +240,18 @@ class _InTree:
         again = "" if failure.needed == 1 else f"; a commit works after {failure.needed} passes"
         self._say(f"fails in {failure.failures} of {failure.runs} runs: {failure.why}{again}")
 
-    def _judge(self) -> tuple[Judgement, int]:
+    def _judge(self) -> Judgement:
+        """Build and run what is checked out; say and keep the verdict."""
         assert self.log.failure is not None
         try:
             self._build()
         except build.BuildError as error:
-            return Judgement(Verdict.CANNOT_TELL, str(error)), 0
-        return rounds(self._once, self._folder, self.log.failure)
+            judgement, runs = Judgement(Verdict.CANNOT_TELL, str(error)), 0
+        else:
+            judgement, runs = rounds(self._once, self._folder, self.log.failure)
+        self.log.add(Step(self.commit, judgement.verdict, judgement.why, runs))
+        self._say(f"{judgement.verdict.value}{': ' + judgement.why if judgement.why else ''}")
+        return judgement
 
     @property
     def _folder(self) -> Path:
@@ -220,10 +268,10 @@ class _InTree:
         else:
             commands = build.whole_build(self.tree)
         self._say("building")
+        made = self.options.module or build.booted(self.tree)
+        build.remove(self.tree, made)
         build.run(commands, self.tree, self._folder / OUTPUT, keep=self.held)
-        for module in self.options.module:
-            if not (self.tree / module).exists():
-                raise NoAnswerError(f"the build leaves no {module}: see {self._folder / OUTPUT}")
+        build.check(self.tree, made)
 
     def _once(self, folder: Path) -> Judgement:
         kernel = self.options.guest or str(self.tree)

@@ -80,6 +80,10 @@ def chosen(known: Sequence[str], wanted: str) -> str:
     return fitting[-1]
 
 
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
+
+
 class _Search:
     def __init__(self, options: argparse.Namespace) -> None:
         known = kernels()
@@ -111,7 +115,8 @@ class _Search:
             kernel = search.following(found, seen)
             if kernel is None:
                 break
-            self._say(f"{len(found.between)} kernels left, about {search.steps_left(found, seen)} steps")
+            left, steps = len(found.between), search.steps_left(found, seen)
+            self._say(f"{_number(left, 'kernel')} left, about {_number(steps, 'step')}")
             self._step(kernel, failure)
         text = report(self.log, self.kernels, found, self.terms, failure)
         (self.log.folder / REPORT).write_text(text, encoding="utf-8")

@@ -33,6 +33,10 @@ sys.exit(step.main(sys.argv[1:]))
 """The command line, with made-up runs."""
 
 
+BOOTS = "mkdir -p arch/x86/boot; touch arch/x86/boot/bzImage"
+"""A build that leaves a kernel."""
+
+
 class Tree:
     """A git tree; each commit has a state."""
 
@@ -59,7 +63,7 @@ class Tree:
         self.git("commit", "-q", "--allow-empty", "-m", state)
         return self.git("rev-parse", "HEAD").strip()
 
-    def step(self, *options: str, make: str = "true") -> int:
+    def step(self, *options: str, make: str = BOOTS) -> int:
         return step.main(["--tree", str(self.path), "--test", TEST, "--build", make, *options])
 
     def call(self, arguments: list[str], folder: Path, timeout_s: float) -> Judgement:
@@ -107,7 +111,7 @@ def test_what_does_not_build_cannot_tell(learnt: Tree, capsys: pytest.CaptureFix
         (("--term-new", "working"), "--term-old and --term-new belong together"),
         (("--guest", "7.3"), "--guest and --module belong together"),
         (("--module", "xe.ko"), "--guest and --module belong together"),
-        (("--learn", "--guest", "7.3", "--module", "xe.ko"), "the build leaves no xe.ko: see "),
+        (("--learn", "--guest", "7.3", "--module", "xe.ko"), "the build leaves no xe.ko, see "),
     ],
 )
 def test_a_wrong_question_ends_the_search(
@@ -152,15 +156,50 @@ def test_a_commit_that_works_teaches_nothing(tree: Tree, capsys: pytest.CaptureF
 def test_the_tree_is_booted_or_a_kernel_with_its_module(learnt: Tree) -> None:
     learnt.step()
     assert learnt.arguments[-1][:2] == ["--guest", str(learnt.path)]
-    learnt.step("--guest", "7.3.4", "--module", "xe/xe.ko", make="mkdir xe; touch xe/xe.ko")
+    learnt.step("--guest", "7.3.4", "--module", "xe/xe.ko", make="mkdir -p xe; touch xe/xe.ko")
     assert learnt.arguments[-1][:3] == ["--guest", "7.3.4", f"--module={learnt.path / 'xe/xe.ko'}"]
 
 
 def test_searches_with_other_tests_do_not_mix(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     other = "suites/vm/test_destroy.py::test_another"
-    assert step.main(["--tree", str(learnt.path), "--test", other, "--build", "true"]) == 255
+    assert step.main(["--tree", str(learnt.path), "--test", other, "--build", BOOTS]) == 255
     assert "what failure?" in capsys.readouterr().err
     assert learnt.step() == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [((), build.IMAGE), (("--guest", "7.3", "--module", "xe.ko"), Path("xe.ko"))],
+)
+def test_build_that_leaves_nothing_new_cannot_tell(
+    learnt: Tree, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], made: Path
+) -> None:
+    """As in ``make | cat``: what an earlier commit left is not judged."""
+    learnt.commit("works")
+    file = learnt.path / made
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("of another commit")
+    assert learnt.step(*options, make="false | cat") == 125
+    assert f"cannot tell: the build leaves no {made}" in capsys.readouterr().err
+    assert not file.exists()
+
+
+def test_driver_of_an_earlier_build_is_not_judged(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    learnt.commit("works")
+    file = learnt.path / build.DRIVER
+    file.parent.mkdir(parents=True)
+    file.write_text("of another commit")
+    assert learnt.step() == 125
+    assert f"cannot tell: the build leaves no {build.DRIVER}" in capsys.readouterr().err
+
+
+def test_search_without_check_out_is_refused(learnt: Tree, capsys: pytest.CaptureFixture[str]) -> None:
+    commits = [learnt.commit(state) for state in ("works", "works", "fails")]
+    learnt.git("bisect", "start", "--no-checkout", commits[-1], commits[0])
+    assert learnt.step() == 255
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--no-checkout leaves the tree at one commit" in line
+    assert "git bisect reset, and start without it" in line
 
 
 # git's own search
@@ -182,7 +221,7 @@ def test_git_bisect_run_finds_the_commit(tree: Tree) -> None:
     states = ["works", "works", "skips", "works", "works", "fails", "oopses", "skips", "fails", "fails"]
     commits = [tree.commit(state, serial=str(index)) for index, state in enumerate(states)]
     tree.git("bisect", "start", commits[-1], commits[0])
-    search = bisect_run(tree, "--build", "grep -q skips state && exit 2; true")
+    search = bisect_run(tree, "--build", f"grep -q skips state && exit 2; {BOOTS}")
     said = search.communicate()[0]
     assert search.returncode == 0, said
     assert f"{commits[5]} is the first bad commit" in said
@@ -193,10 +232,46 @@ def test_git_bisect_run_finds_the_repair(tree: Tree) -> None:
     commits = [tree.commit(state, serial=state) for state in ("fails", "oopses", "fails", "works", "works")]
     terms = ("--term-old", "broken", "--term-new", "working")
     tree.git("bisect", "start", *terms, commits[-1], commits[0])
-    search = bisect_run(tree, *terms, "--build", "true")
+    search = bisect_run(tree, *terms, "--build", BOOTS)
     said = search.communicate()[0]
     assert search.returncode == 0, said
     assert f"{commits[3]} is the first working commit" in said
+
+
+def test_good_commit_is_judged_once(tree: Tree) -> None:
+    states = ["works", "works", "works", "fails", "fails"]
+    commits = [tree.commit(state, serial=str(index)) for index, state in enumerate(states)]
+    tree.git("bisect", "start", commits[-1], commits[0])
+    search = bisect_run(tree, "--build", BOOTS)
+    said = search.communicate()[0]
+    assert search.returncode == 0, said
+    assert said.count(f"bisect-step {commits[0][:12]}: was given as good: is it?") == 1
+    assert said.count(f"bisect-step {commits[0][:12]}: works") == 1
+    assert said.count(f"bisect-step {commits[1][:12]}: was given as good") == 0
+
+
+@pytest.mark.parametrize("terms", [(), ("--term-old", "broken", "--term-new", "working")])
+def test_good_commit_that_fails_ends_the_search(tree: Tree, terms: tuple[str, ...]) -> None:
+    commits = [tree.commit("fails", serial=str(index)) for index in range(5)]
+    tree.git("bisect", "start", *terms, commits[-1], commits[0])
+    search = bisect_run(tree, *terms, "--build", BOOTS)
+    said = search.communicate()[0]
+    assert search.returncode != 0, said
+    good = commits[-1] if terms else commits[0]
+    assert f"svmcts bisect-step: {good[:12]} was given as good, and fails, too: the CPU sees 0x12" in said
+    assert "first" not in said.partition("and fails, too")[2]
+    assert tree.git("rev-parse", "HEAD").strip() == commits[2]
+
+
+def test_good_commit_that_cannot_tell_is_good(tree: Tree) -> None:
+    states = ["skips", "works", "works", "fails"]
+    commits = [tree.commit(state, serial=str(index)) for index, state in enumerate(states)]
+    tree.git("bisect", "start", commits[-1], commits[0])
+    search = bisect_run(tree, "--build", BOOTS)
+    said = search.communicate()[0]
+    assert search.returncode == 0, said
+    assert f"bisect-step {commits[0][:12]}: taken to be good, as git was told" in said
+    assert f"{commits[3]} is the first bad commit" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
@@ -206,7 +281,7 @@ def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signa
         tree.commit(state, serial=str(index)) for index, state in enumerate(["works"] * 3 + ["fails"] * 3)
     ]
     tree.git("bisect", "start", commits[-1], commits[0])
-    make = f"test -e {tmp_path}/going && exit 0; echo $PPID $$ > {tmp_path}/going.part; \
+    make = f"{BOOTS}; test -e {tmp_path}/going && exit 0; echo $PPID $$ > {tmp_path}/going.part; \
         mv {tmp_path}/going.part {tmp_path}/going; sleep 1000"
     search = bisect_run(tree, "--build", make)
     while not (tmp_path / "going").exists():
@@ -227,8 +302,10 @@ def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signa
 def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path) -> None:
     """A step is killed, and can end nothing; the next one builds when that build is done."""
     tree.commit("fails")
-    make = f"echo $PPID $$ >> {tmp_path}/begun; test -e {tmp_path}/second || read x < {tmp_path}/fifo; \
+    make = (
+        f"{BOOTS}; echo $PPID $$ >> {tmp_path}/begun; test -e {tmp_path}/second || read x < {tmp_path}/fifo; \
         echo $$ >> {tmp_path}/ended"
+    )
     os.mkfifo(tmp_path / "fifo")
     command = [sys.executable, "-c", STEP, "--test", TEST, "--learn", "--build", make]
     first = subprocess.Popen(command, cwd=tree.path)
@@ -253,8 +330,8 @@ def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path
 MAKEFILE = """
 kernelversion: ; @echo 7.3.4
 olddefconfig: ; @echo "$(KERNELRELEASE): $@" >> done
-all: ; @echo "$(KERNELRELEASE): $@" >> done
-modules: ; @echo "$(M): $@" >> done
+all: ; @echo "$(KERNELRELEASE): $@" >> done; mkdir -p arch/x86/boot; touch arch/x86/boot/bzImage
+modules: ; @echo "$(M): $@" >> done; touch $(M)/xe.ko
 .DEFAULT_GOAL = all
 """
 

@@ -67,6 +67,16 @@ def test_the_first_bad_kernel_is_found(
     assert not any("--any-kernel" in arguments for _, arguments in world.calls)
 
 
+def test_one_kernel_is_not_called_kernels(
+    world: World, bisect: Bisect, capsys: pytest.CaptureFixture[str]
+) -> None:
+    world.kernels = broken_from("7.2.12")
+    assert bisect("--good", "6.17", "--bad", "7.3") == 0
+    said = capsys.readouterr().err
+    assert "bisect: 5 kernels left, about 3 steps\n" in said
+    assert "bisect: 1 kernel left, about 1 step\n" in said
+
+
 def test_the_first_good_kernel_is_found(
     world: World, bisect: Bisect, capsys: pytest.CaptureFixture[str]
 ) -> None:

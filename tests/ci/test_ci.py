@@ -157,3 +157,17 @@ def test_scripts_are_bash() -> None:
     for script in (ROOT / "ci").iterdir():
         if os.access(script, os.X_OK) and script.is_file():
             subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize("argument", ["--help", "suites/vm"])
+def test_run_refuses_arguments(tmp_path: Path, argument: str) -> None:
+    make = tmp_path / "make"
+    make.write_text("#!/bin/sh\necho make ran\n")
+    make.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        [ROOT / ".ci/run", argument], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("usage: .ci/run, without arguments: ")
