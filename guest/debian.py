@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import time
+import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,9 +67,14 @@ def parse_packages(text: str) -> list[Package]:
     ]
 
 
-def parse_uris(text: str) -> list[tuple[str, int]]:
-    """(file name, bytes) for each line of ``apt-get --print-uris``."""
-    return [(name, int(size)) for name, size in re.findall(r"^'[^']*' (\S+\.deb) (\d+) ", text, re.MULTILINE)]
+def parse_uris(text: str, mirror: str) -> list[Package]:
+    """The packages of ``apt-get --print-uris``, whose URIs begin with ``mirror``."""
+    line = re.compile(rf"^'{re.escape(mirror)}/([^']*)' (\S+)\.deb (\d+) SHA256:(\S+)", re.MULTILINE)
+    found = []
+    for path, name, size, sha256 in line.findall(text):
+        package, version, _ = urllib.parse.unquote(name).split("_")
+        found.append(Package(package, version, urllib.parse.unquote(path), int(size), sha256))
+    return found
 
 
 def debian_mirror(targets: str) -> str | None:
@@ -200,31 +206,27 @@ class Archive:
 
     def fetch_closure(self, *names: str) -> list[Path]:
         """The .deb files of packages and everything they depend on, as on a machine with nothing installed."""
+        # apt lists only what is not in its archives: those of an interrupted run would be missing.
+        none = f"Dir::Cache::archives={self.directory}/no-archives"
+        options = ("-o", none, "-o", "Acquire::ForceHash=SHA256")
         arguments = ("--no-install-recommends", "-t", self.releases[-1], *names)
-        listed = self._apt("apt-get", "-qq", "--print-uris", "install", *arguments, capture=True)
+        listed = self._apt("apt-get", "-qq", *options, "--print-uris", "install", *arguments, capture=True)
         if listed.returncode:
             raise GuestError(f"apt cannot resolve {' '.join(names)}: {last_error(listed)}")
-        files = parse_uris(listed.stdout)
-        with cache.lock("downloads"):
-            megabytes = sum(size for _, size in files) / 1e6
-            cache.say(f"fetching {', '.join(names)} with {len(files)} packages, {megabytes:.0f} MB")
-            # "download" of exact versions and not "install": the same fetching without pages about dependencies.
-            versions = [name.rsplit("_", 1)[0].replace("_", "=").replace("%3a", ":") for name, _ in files]
-            done = self._apt("apt-get", "-q", "download", *versions, cwd=self.downloads)
-        if done.returncode:
-            raise GuestError(f"apt could not fetch {' '.join(names)}; run the command again to resume")
-        return [self.downloads / name for name, _ in files]
+        packages = parse_uris(listed.stdout, mirror())
+        if {package.name for package in packages}.isdisjoint(names):
+            raise GuestError(f"apt does not say what {' '.join(names)} needs: {listed.stdout[:200]!r}")
+        megabytes = sum(package.size for package in packages) / 1e6
+        cache.say(f"fetching {', '.join(names)} with {len(packages)} packages, {megabytes:.0f} MB")
+        return self.fetch(packages)
 
-    def _apt(
-        self, *command: str, capture: bool = False, cwd: Path | None = None
-    ) -> subprocess.CompletedProcess[str]:
+    def _apt(self, *command: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         self._configure()
         need("apt-get")
         environment = {**os.environ, "APT_CONFIG": str(self.directory / "apt.conf"), "LC_ALL": "C.UTF-8"}
         return subprocess.run(
             command,
             env=environment,
-            cwd=cwd,
             stdin=subprocess.DEVNULL,
             # Progress goes to standard error: standard output may be an execnet channel.
             stdout=subprocess.PIPE if capture else 2,
@@ -236,7 +238,7 @@ class Archive:
     def _configure(self) -> None:
         if self._configured:
             return
-        for name in ("lists/partial", "state", "cache"):
+        for name in ("lists/partial", "state", "cache", "no-archives/partial"):
             (self.directory / name).mkdir(parents=True, exist_ok=True)
         (self.downloads / "partial").mkdir(parents=True, exist_ok=True)
         (self.directory / "status").touch()

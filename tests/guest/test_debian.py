@@ -83,12 +83,15 @@ def test_continued_fields_stay_in_their_field() -> None:
     assert "More about them." not in first
 
 
-def test_files_to_fetch_are_read_with_their_size() -> None:
+def test_files_to_fetch_are_read_with_what_verifies_them() -> None:
     text = (
-        "'http://m.example/pool/q/qemu/qemu-system-x86_11.1.3+ds-1_amd64.deb' "
+        "'http://m.example/pool/q/qemu/qemu-system-x86_11.1.3%2bds-1_amd64.deb' "
         "qemu-system-x86_1%3a11.1.3+ds-1_amd64.deb 10400000 SHA256:00\nReading package lists...\n"
     )
-    assert debian.parse_uris(text) == [("qemu-system-x86_1%3a11.1.3+ds-1_amd64.deb", 10400000)]
+    path = "pool/q/qemu/qemu-system-x86_11.1.3+ds-1_amd64.deb"
+    assert debian.parse_uris(text, "http://m.example") == [
+        Package("qemu-system-x86", "1:11.1.3+ds-1", path, 10400000, "00")
+    ]
 
 
 def test_the_private_configuration_keeps_the_machines_proxy_and_nothing_else() -> None:
@@ -125,14 +128,27 @@ class FakeApt:
         self.calls: list[tuple[str, ...]] = []
         self.content = content
         self.fail = fail
+        self.downloads = archive.downloads
         monkeypatch.setattr(archive, "_apt", self)
         monkeypatch.setenv("SVMCTS_MIRROR", "http://m.example/debian")
 
-    def __call__(self, *command: str, capture: bool = False, cwd: Path | None = None):
+    def __call__(self, *command: str, capture: bool = False):
         self.calls.append(command)
+        if "--print-uris" in command:
+            return subprocess.CompletedProcess(command, int(self.fail), self._uris(command), APT_SAYS)
         if "download-file" in command and not self.fail:
             Path(command[3]).write_bytes(self.content)
         return subprocess.CompletedProcess(command, int(self.fail), "", APT_SAYS)
+
+    def _uris(self, command: tuple[str, ...]) -> str:
+        """Of a and b, as apt does: of what is not in its archives."""
+        settings = [word.partition("=")[2] for word in command if word.startswith("Dir::Cache::archives=")]
+        archives = Path(settings[-1]) if settings else self.downloads
+        names = [name for name in ("a_1_amd64.deb", "b_1_amd64.deb") if not (archives / name).exists()]
+        return "".join(
+            f"'http://m.example/debian/pool/{name[0]}/{name}' {name} 3 SHA256:{PACKAGE.sha256}\n"
+            for name in names
+        )
 
 
 PACKAGE = Package("a", "1", "pool/a/a_1_amd64.deb", 3, hashlib.sha256(b"deb").hexdigest())
@@ -179,6 +195,28 @@ def test_a_file_that_cannot_be_fetched_says_how_to_go_on(monkeypatch: pytest.Mon
     FakeApt(archive, monkeypatch, fail=True)
     with pytest.raises(GuestError, match=r"could not fetch a_1_amd64\.deb; run the command again to resume"):
         archive.fetch([PACKAGE])
+
+
+@pytest.mark.parametrize("there", [0, 1, 2])
+def test_interrupted_fetch_goes_on(monkeypatch: pytest.MonkeyPatch, there: int) -> None:
+    """What an interrupted run has fetched is not fetched again, and is of the answer all the same."""
+    archive = Archive("trixie")
+    FakeApt(archive, monkeypatch)
+    first = archive.fetch_closure("a")
+    assert [file.name for file in first] == ["a_1_amd64.deb", "b_1_amd64.deb"]
+    for file in first[there:]:
+        file.unlink()
+    apt = FakeApt(archive, monkeypatch)
+    assert archive.fetch_closure("a") == first
+    assert sum("download-file" in command for command in apt.calls) == 2 - there
+    assert all(file.read_bytes() == b"deb" for file in first)
+
+
+def test_closure_without_the_package_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = Archive("trixie")
+    FakeApt(archive, monkeypatch)
+    with pytest.raises(GuestError, match="apt does not say what c needs"):
+        archive.fetch_closure("c")
 
 
 def test_lists_are_fetched_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
