@@ -25,7 +25,7 @@ T = TypeVar("T")
 RIG = "/svmcts"
 ROOT = f"{RIG}/root"
 SYS_FINIT_MODULE = 313  # x86-64
-MS_RDONLY, MS_NOSUID, MS_BIND, MS_REC = 1, 2, 0x1000, 0x4000
+MS_RDONLY, MS_NOSUID, MS_NODEV, MS_BIND, MS_REC = 1, 2, 4, 0x1000, 0x4000
 RNDADDENTROPY, RNDRESEEDCRNG = 0x40085203, 0x5207  # include/uapi/linux/random.h
 RB_POWER_OFF = 0x4321FEDC
 DEADLINE_S = 60.0
@@ -223,9 +223,8 @@ def assemble_root(told: dict[str, Any], modules: str) -> None:
     for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
         os.symlink(f"/proc/self/fd{target}", f"{ROOT}/dev/{name}")
     if told["scratch"]:
-        mount(
-            "scratch", ROOT + told["scratch"], "9p", "trans=virtio,version=9p2000.L,cache=mmap,msize=512000"
-        )
+        options = "trans=virtio,version=9p2000.L,cache=mmap,msize=512000"
+        mount("scratch", ROOT + told["scratch"], "9p", options, MS_NOSUID | MS_NODEV)
     release = f"{ROOT}/lib/modules/{os.uname().release}"
     os.makedirs(os.path.dirname(release), exist_ok=True)
     if not os.path.lexists(release):

@@ -10,12 +10,27 @@ from pathlib import Path
 from typing import Any
 
 PR_SET_PDEATHSIG = 1
+PR_CAPBSET_DROP = 24
+# include/uapi/linux/capability.h: CAP_MKNOD, CAP_SETFCAP
+NO_CAPABILITIES = (27, 31)
+"""Rights that a guest would leave on the host: its scratch directory is the host's file system."""
 libc = ctypes.CDLL(None)
 
 
 def die_with_parent() -> None:
     """In a child before exec: killed when its parent ends, however that happens (prctl(2))."""
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def give_up_rights() -> None:
+    """In a child before exec: make no device nodes and no files with capabilities. An ordinary user cannot anyway."""
+    for capability in NO_CAPABILITIES:
+        libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+
+
+def confine() -> None:
+    die_with_parent()
+    give_up_rights()
 
 
 def spawn(command: Sequence[str], directory: Path, log: Path, **options: Any) -> subprocess.Popen[bytes]:
@@ -27,7 +42,7 @@ def spawn(command: Sequence[str], directory: Path, log: Path, **options: Any) ->
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 (no thread has been started yet)
+            preexec_fn=confine,  # noqa: PLW1509 (no thread has been started yet)
             start_new_session=True,  # an interrupt from the terminal is for us to handle
             **options,
         )

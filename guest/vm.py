@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guest import PROJECT, GuestError, oops
+from guest import PROJECT, GuestError, oops, scratch
 from guest.channels import CHUNK, Channels
 from guest.machine import PORTS, TERMINAL, Machine, gpu
 from guest.processes import cpu_seconds, kill_after, last_line, spawn
@@ -110,6 +110,7 @@ class Guest:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._reports = -1
         self._started = time.monotonic()
+        self._began = time.time()
 
     def __enter__(self) -> "Guest":
         return self
@@ -122,6 +123,8 @@ class Guest:
             (self.files.directory / name).unlink(missing_ok=True)
         if self._reports >= 0:
             os.close(self._reports)
+        if self.files.scratch.is_dir():
+            scratch.drop_rights(self.files.scratch, self._began)
 
     def run(self, instructions: Instructions) -> Outcome:
         """Start the guest, run the command with our standard files as its own, and say how it ended."""

@@ -65,6 +65,19 @@ def test_a_command_runs_as_it_would_here(kernel: str, tmp_path: Path) -> None:
     assert (scratch / "result").read_text() == "kept\n"
 
 
+def test_scratch_keeps_no_rights(kernel: str, tmp_path: Path) -> None:
+    """Root of the guest makes no set-uid files and no device nodes on the host."""
+    script = "cd $SVMCTS_SCRATCH; echo > own; chmod 4755 own; stat -c %a own; mknod node c 1 3; "
+    script += "grep scratch /proc/mounts"
+    done = run(kernel, "--scratch", str(tmp_path), "--", "sh", "-c", script)
+    mode, mount = done.stdout.splitlines()
+    assert mode == "4755"
+    assert {"nosuid", "nodev"} <= set(mount.split()[3].split(","))
+    assert "Operation not permitted" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+    assert (tmp_path / "own").stat().st_mode & 0o7777 == 0o755
+
+
 def test_a_panic_ends_the_guest_with_the_console_in_the_message(kernel: str) -> None:
     done = run(kernel, "--", "sh", "-c", "echo c > /proc/sysrq-trigger; sleep 60")
     assert done.returncode == 125
