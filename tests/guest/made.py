@@ -7,7 +7,7 @@ import lzma
 import struct
 from pathlib import Path
 
-from guest.kconfig import BUILT_IN, REQUIRED
+from guest.kconfig import wanted
 
 RELEASE = "7.3.4-test"
 
@@ -46,9 +46,7 @@ def bzimage(release: str = RELEASE, payload: bytes | None = None) -> bytes:
 
 def config(*without: str) -> str:
     """The .config of a kernel that has what the suite needs, but for ``without``."""
-    return "".join(
-        f"CONFIG_{name}={'y' if name in BUILT_IN else 'm'}\n" for name in REQUIRED if name not in without
-    )
+    return "".join(f"CONFIG_{name}={value}\n" for name, value in wanted().items() if name not in without)
 
 
 def sized(compressed: bytes, size: int) -> bytes:
