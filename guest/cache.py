@@ -44,6 +44,18 @@ def lock(name: str) -> Iterator[None]:
         yield
 
 
+def need_room(size: int, what: str) -> None:
+    """Raise GuestError unless the cache's file system has ``size`` bytes for ``what``: apt hangs on a full one."""
+    root = cache_root()
+    place = next(path for path in (root, *root.parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    if free < size:
+        raise GuestError(
+            f"no room for {what}: it takes {size / 1e6:.0f} MB, {root} has {free / 1e6:.0f} MB: "
+            "free some, or set SVMCTS_CACHE to a directory elsewhere"
+        )
+
+
 def find(key: str) -> Path | None:
     """The finished entry ``key`` (a relative path), if there is one."""
     path = cache_root() / key

@@ -26,6 +26,10 @@ KEYRINGS = (
 APT_HELPER = Path("/usr/lib/apt/apt-helper")
 INDEX_AGE_S = 24 * 3600
 ABANDONED_S = 7 * 24 * 3600
+LISTS_SIZE = 150_000_000
+"""Bytes that package lists take while they are fetched, at most."""
+UNPACKED = 5
+"""By how much packages grow when they are unpacked, at most; the packages are still there then."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +151,7 @@ class Archive:
         with cache.lock(f"apt-{self.releases[-1]}"):
             if stamp.exists() and time.time() - stamp.stat().st_mtime < age_s:
                 return
+            cache.need_room(LISTS_SIZE, "Debian's package lists")
             cache.say(f"fetching the package lists of Debian {', '.join(self.releases)}")
             done = self._apt("apt-get", "-q", "update", "--error-on=any", capture=True)
             if done.returncode == 0:
@@ -169,6 +174,8 @@ class Archive:
 
     def fetch(self, packages: Sequence[Package]) -> list[Path]:
         """The verified .deb files of ``packages``; asks the index first, the pool (by hash) when it has left it."""
+        size = sum(package.size for package in packages)
+        cache.need_room(size * UNPACKED, ", ".join(sorted({package.name for package in packages})[:3]))
         self.downloads.mkdir(parents=True, exist_ok=True)
         with cache.lock("downloads"):
             self._drop_abandoned()

@@ -7,10 +7,8 @@ import argparse
 import contextlib
 import fcntl
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
 
 from reports.bisect import build
 from reports.bisect.judge import Judgement, Verdict
@@ -53,14 +51,6 @@ LOCK = "lock"
 """Held by a step, and by its build when the step is killed."""
 
 
-class _Parser(argparse.ArgumentParser):
-    """One whose complaints git bisect run does not take for a bad commit."""
-
-    def error(self, message: str) -> NoReturn:
-        self.print_usage(sys.stderr)
-        self.exit(WRONG, f"{self.prog}: error: {message}\n")
-
-
 def main(arguments: list[str]) -> int:
     """The exit status for git bisect run."""
     options = _parser().parse_args(arguments)
@@ -74,16 +64,10 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("svmcts bisect-step: interrupted; the same git bisect run goes on from here", file=sys.stderr)
         return INTERRUPTED
-    except OSError as error:
-        print(f"svmcts bisect-step: {error}", file=sys.stderr)
-        return WRONG
-    except Exception:  # an exit status of 1, Python's own, would be a verdict
-        traceback.print_exc()
-        return WRONG
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = argparse.ArgumentParser(
         "svmcts bisect-step", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
