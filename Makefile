@@ -19,7 +19,7 @@ help: ## this list
 conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platform; reports in reports/out
 	@$(BIN)/python -m pytest $(PLATFORMS:%=--platform %) $(ARGS)
 
-KERNEL ?= 7.3
+KERNEL ?= $(shell sed -n 's/^DEFAULT_KERNEL = "\(.*\)"/\1/p' common/kernels.py)
 GPUS ?= 1
 TOPOLOGY ?= near
 

@@ -14,6 +14,7 @@ from typing import Any
 from benchmarks import calls, guests, machine, memory, suite, table
 from benchmarks.sample import Group
 from benchmarks.subject import SubjectError
+from common.kernels import DEFAULT_KERNEL
 from fixtures.plugin.results import suite_version
 
 OUT = suite.ROOT / "benchmarks" / "out"
@@ -29,7 +30,10 @@ def _arguments() -> argparse.Namespace:
         "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all of these), {GUEST}"
     )
     parser.add_argument(
-        "--kernel", default="7.3", metavar="KERNEL", help=f"of the group {GUEST} (default: 7.3)"
+        "--kernel",
+        default=DEFAULT_KERNEL,
+        metavar="KERNEL",
+        help=f"of the group {GUEST} (default: %(default)s)",
     )
     parser.add_argument(
         "--quick", action="store_true", help="see that everything can be measured: too few times for figures"

@@ -15,6 +15,7 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.kernels import Version
 from guest import GuestError, cache, interpreter, kernels, run
 from guest.options import add_options, machine
 
@@ -92,7 +93,7 @@ def list_kernels(arguments: list[str]) -> int:
     kernels.record(options.record)
     here = kernels.cached()
     known = kernels.obtainable()
-    for version in sorted({*known, *here}, key=kernels.version_key, reverse=True):
+    for version in sorted({*known, *here}, key=Version.parse, reverse=True):
         size = sum(package.size for package in known.get(version, ())) / 1e6
         print(f"{version:10} {'cached' if version in here else f'{size:.0f} MB to fetch'}")
     print(f"cache: {cache.cache_root()}", file=sys.stderr)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from common.kernels import Version
 from guest import GuestError, bzimage, cache, debian, kconfig
 from guest.debian import Package
 from guest.modules import Module, Tree
@@ -26,7 +27,7 @@ VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only dependencies, is 2 kB
 
 # The first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc).
-OLDEST = (6, 17)
+OLDEST = Version(6, 17)
 
 FILES = ("overlay", "9p", "9pnet_virtio", "virtio_blk")
 DRIVER = ("xe",)
@@ -52,14 +53,14 @@ class Kernel:
     """Whether modules of it were replaced."""
 
     @property
-    def version(self) -> tuple[int, ...]:
-        return version_key(self.release)
+    def version(self) -> Version:
+        return Version.parse(self.release)
 
 
-def version_key(text: str) -> tuple[int, ...]:
-    """``7.3.4+deb13-amd64`` as (7, 3, 4), for comparing."""
-    found = re.match(r"\d+(\.\d+)*", text)
-    return tuple(int(number) for number in found[0].split(".")) if found else ()
+def revision(package: Package) -> int:
+    """Debian's, as the 2 of ``7.3.4-2~bpo13+1``."""
+    found = re.match(r"\d+", package.version.rpartition("-")[2])
+    return int(found[0]) if found else 0
 
 
 def matches(version: str, wanted: str) -> bool:
@@ -74,9 +75,7 @@ def group(packages: Iterable[Package]) -> dict[str, list[Package]]:
         if named := re.fullmatch(NAMES, package.name):
             known = parts.setdefault(named["version"], {})
             old = known.get(named["part"])
-            if old is None or version_key(package.version.rsplit("-", 1)[-1]) > version_key(
-                old.version.rsplit("-", 1)[-1]
-            ):
+            if old is None or revision(package) > revision(old):
                 known[named["part"]] = package
     found: dict[str, list[Package]] = {}
     for version, known in parts.items():
@@ -102,7 +101,7 @@ def table(text: str) -> dict[str, list[Package]]:
 
 
 def table_text(kernels: Mapping[str, Iterable[Package]]) -> str:
-    plain = {v: [asdict(package) for package in kernels[v]] for v in sorted(kernels, key=version_key)}
+    plain = {v: [asdict(package) for package in kernels[v]] for v in sorted(kernels, key=Version.parse)}
     return json.dumps(plain, indent=1) + "\n"
 
 
@@ -134,7 +133,7 @@ def cached() -> list[str]:
 
 def newest(versions: Iterable[str], wanted: str) -> str | None:
     fitting = [version for version in versions if matches(version, wanted)]
-    return max(fitting, key=version_key, default=None)
+    return max(fitting, key=Version.parse, default=None)
 
 
 def obtainable() -> dict[str, list[Package]]:
@@ -144,7 +143,7 @@ def obtainable() -> dict[str, list[Package]]:
     except GuestError as error:
         cache.say(f"{error}; the project's own list is used")
         return recorded()
-    return {version: packages for version, packages in known.items() if version_key(version) >= OLDEST}
+    return {version: packages for version, packages in known.items() if Version.parse(version) >= OLDEST}
 
 
 def exact_version(wanted: str) -> str:
@@ -154,7 +153,7 @@ def exact_version(wanted: str) -> str:
     known = obtainable()
     found = newest([*known, *cached()], wanted)
     if not found:
-        series = sorted({".".join(version.split(".")[:2]) for version in known}, key=version_key)
+        series = map(str, sorted({Version.parse(version).series for version in known}))
         raise GuestError(
             f"no Debian kernel {wanted}; there are {', '.join(series)} (svmcts guest kernels lists them)"
         )
@@ -226,10 +225,9 @@ def assemble(image: Path, modules: Path, replacements: Sequence[Path], ready: Pa
     if not image.is_file():
         raise GuestError(f"no kernel image {image}: build the tree with make bzImage modules")
     boot = bzimage.Image(image)
-    if version_key(boot.release) < OLDEST:
-        oldest = ".".join(map(str, OLDEST))
+    if Version.parse(boot.release) < OLDEST:
         raise GuestError(
-            f"kernel {boot.release} does not know the emulated GPU: {oldest} is the first that does"
+            f"kernel {boot.release} does not know the emulated GPU: {OLDEST} is the first that does"
         )
     options = kconfig.find(boot.release, image, modules)
     kconfig.check(boot.release, options)

@@ -5,9 +5,8 @@ import argparse
 import shlex
 from pathlib import Path
 
+from common.kernels import DEFAULT_KERNEL
 from guest.machine import GIB, Machine, Topology
-
-DEFAULT_KERNEL = "7.3"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

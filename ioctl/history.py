@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from common import kernels
 from ioctl import facts
 from ioctl.facts import Table
 
@@ -35,7 +36,7 @@ class Version:
 
 def sort_key(version: str) -> tuple[int, ...]:
     """Orders version strings as kernels are: "6.9" before "6.12". ValueError for what is no version."""
-    return tuple(int(part) for part in version.removeprefix("<=").split("."))
+    return kernels.Version.parse(version.removeprefix("<="))
 
 
 class History:

@@ -18,6 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from common.kernels import DEFAULT_KERNEL
 from mock.filter import DEVICES
 from mock.handover import Channel, HandoverError
 from mock.linux import seccomp
@@ -80,7 +81,7 @@ _attached: Attachment | None = None
 
 def attach(
     platform: str,
-    level: str = "7.3",
+    level: str = DEFAULT_KERNEL,
     defect: str | None = None,
     *,
     driver: str = DRIVER,

@@ -11,6 +11,7 @@ import argparse
 import os
 import sys
 
+from common.kernels import DEFAULT_KERNEL
 from mock.attach import Unavailable, attach
 from mock.filter import PROGRAMS
 
@@ -39,7 +40,10 @@ def _parser() -> argparse.ArgumentParser:
         help="lnl, bmg (default), bmg2, bmg2-far, bmg3-chain, pvc",
     )
     parser.add_argument(
-        "--level", default="7.3", metavar="VERSION", help="kernel whose behaviour is shown (7.3)"
+        "--level",
+        default=DEFAULT_KERNEL,
+        metavar="VERSION",
+        help="kernel whose behaviour is shown (%(default)s)",
     )
     parser.add_argument(
         "--defect", metavar="NAME", help="break the mock in this way, to see whether a test notices"

@@ -18,8 +18,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
-from reports.kernels import release
 from reports.renames import renamed
+from common.kernels import Version
 
 SCHEMA = 1
 STREAM = "results.jsonl"
@@ -82,14 +82,14 @@ class Environment:
     """Line of the stream; 0 for an environment that only results tell of."""
 
     @property
-    def kernel(self) -> tuple[int, ...]:
+    def kernel(self) -> Version:
         """Version of the kernel whose uAPI answers, as far as it is known."""
         for name in ("kernel", "level"):
             try:
-                return release(self.fields.get(name, ""))
+                return Version.parse(self.fields.get(name, ""))
             except ValueError:
                 continue
-        return ()
+        return Version()
 
     def lacks(self, capability: str) -> bool:
         """Whether the environment says no to the capability; one it never heard of is not lacking."""

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from common.kernels import Version
 from reports.ledger import Behaviour, Ledger
 from reports.stream import Environment, Judged, Outcome, Result, worst
 
@@ -124,7 +125,7 @@ def _cell(
 def _newer(since: str, level: str) -> bool:
     """Whether a behaviour came after the kernel of an environment, as far as both say which that is."""
     try:
-        first, has = ([int(part) for part in version.split(".")] for version in (since, level))
+        first, has = Version.parse(since), Version.parse(level)
     except ValueError:
         return False
     return first[: len(has)] > has

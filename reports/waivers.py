@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from common.answers import NoAnswerError
-from reports.kernels import Kernels
 from reports.renames import names as names_of
+from common.kernels import Kernels
 from reports.stream import Environment, Outcome, Result, normalised
 
 _REQUIRED = ("signature", "owner", "link", "reason", "expires")

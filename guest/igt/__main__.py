@@ -13,12 +13,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.kernels import DEFAULT_KERNEL
 from guest import PROJECT, GuestError, run
 from guest.igt import results, table, tree
 from guest.igt.campaign import Boot, Campaign
 from guest.igt.selection import Setting, choose, matching
 from guest.machine import GIB, Machine
-from guest.options import DEFAULT_KERNEL
 from guest.run import Prepared
 
 REPORT = "igt.md"

@@ -3,34 +3,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import total_ordering
+import re
+
+from common.kernels import Version
 
 
-@total_ordering
-@dataclass(frozen=True)
-class Level:
-    """A kernel version, compared as (major, minor)."""
+class Level(Version):
+    """A kernel version of two numbers that the mock plays."""
 
-    major: int
-    minor: int
+    __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Level:
         """From "7.3"; raises ValueError with what is wrong for anything else."""
-        major, dot, minor = text.partition(".")
-        if not dot or not major.isdigit() or not minor.isdigit():
+        if not re.fullmatch(r"\d+\.\d+", text):
             raise ValueError(f"uAPI level {text!r} is not a kernel version such as 7.3")
-        level = cls(int(major), int(minor))
+        level = super().parse(text)
         if not V6_17 <= level <= V7_3:
             raise ValueError(f"uAPI level {level}: the mock plays those of Linux {V6_17} to {V7_3}")
         return level
-
-    def __lt__(self, other: Level) -> bool:
-        return (self.major, self.minor) < (other.major, other.minor)
-
-    def __str__(self) -> str:
-        return f"{self.major}.{self.minor}"
 
 
 V6_17 = Level(6, 17)

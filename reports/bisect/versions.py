@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common.kernels import Version
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step, slug
@@ -17,7 +18,6 @@ from reports.bisect.options import NOT_YET, add_trial_options, trial_options
 from reports.bisect.process import interruptible
 from reports.bisect.report import Terms, report
 from reports.bisect.trial import ROOT, Failure, NoAnswerError, call_pytest, learn, rounds, the_one
-from reports.kernels import release
 
 DESCRIPTION = """\
 Searches Debian's kernels for the one that broke a test, or made it work; each step boots one in a guest. Whether the
@@ -69,7 +69,7 @@ def kernels() -> list[str]:
     if done.returncode:
         raise NoAnswerError(f"no list of kernels: {done.stderr.strip()}")
     versions = [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\d+\.\d+", line)]
-    return sorted(versions, key=release)
+    return sorted(versions, key=Version.parse)
 
 
 def chosen(known: Sequence[str], wanted: str) -> str:
@@ -91,9 +91,10 @@ class _Search:
         if self.good == self.bad:
             raise NoAnswerError(f"--good and --bad are both {self.good}")
         self.options = options
-        self.repair = release(self.bad) < release(self.good)
+        self.repair = Version.parse(self.bad) < Version.parse(self.good)
         old, new = (self.bad, self.good) if self.repair else (self.good, self.bad)
-        self.kernels = [version for version in known if release(old) <= release(version) <= release(new)]
+        first, last = Version.parse(old), Version.parse(new)
+        self.kernels = [version for version in known if first <= Version.parse(version) <= last]
         old_term, new_term = ("bad", "good") if self.repair else ("good", "bad")
         old_term, new_term = options.term_old or old_term, options.term_new or new_term
         self.terms = Terms(old_term, new_term, Verdict.FAILS if self.repair else Verdict.WORKS)

@@ -24,7 +24,7 @@ from allure_commons import logger
 from allure_commons.model2 import Attachment, Label, Link, Parameter, Status, StatusDetails, TestResult
 from allure_commons.types import AttachmentType, LinkType
 
-from reports.kernels import release
+from common.kernels import Version
 from reports.ledger import Behaviour, Ledger
 from reports.merge import Report
 from reports.stream import Environment, Outcome, Result
@@ -192,7 +192,7 @@ def _links(behaviours: Iterable[Behaviour]) -> list[Link]:
         for source in behaviour.sources:
             path, colon, _ = source.partition(":")
             if colon and "/" in path and " " not in path:
-                version = ".".join(map(str, release(behaviour.since)))
+                version = str(Version.parse(behaviour.since))
                 url = SOURCE.format(path=path, version=version)
                 links.setdefault(url, Link(LinkType.LINK, url, source))
     return list(links.values())

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.kernels import Version
 from guest import PROJECT, cache, kernels, qemu
 from guest.run import RUNS
 
@@ -26,7 +27,7 @@ def kernel() -> str:
     """The newest kernel in the user's cache."""
     if qemu.find() is None or not (known := kernels.cached()):
         pytest.skip("no QEMU or no kernel in the cache: make guest fetches them")
-    return max(known, key=kernels.version_key)
+    return max(known, key=Version.parse)
 
 
 @pytest.fixture(autouse=True)
