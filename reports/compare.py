@@ -9,8 +9,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 
+from reports.event import Outcome, Result, worst
 from reports.pairing import pair_environments, pair_tests
-from reports.stream import Judged, Outcome, Result, Run, worst
+from reports.stream import Judged, Run
 
 JUDGED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.KNOWN})
 """Outcomes of a test that acted, or tried to."""

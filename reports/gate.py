@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.compare import Comparison, Kind, compare
-from reports.stream import CUT_OFF, STREAM, Outcome, Result, Run, label
+from reports.event import Outcome, Result
+from reports.stream import CUT_OFF, STREAM, Run, label
 from reports.waivers import Waived, Waiver, apply, matches
 
 STATUS_OF_VERDICTS = 1
@@ -88,15 +89,9 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
         yield Refusal(run.path, 1, "the stream is empty: no test ran", "run the suite")
         return
     for problem in run.problems:
-        line, _, rest = problem.removeprefix("line ").partition(" ")
-        if problem.startswith("line ") and line.isdigit():
-            yield Refusal(run.path, int(line), rest, again)
-        else:
-            yield Refusal(run.path, run.lines, problem, again)
-    if run.exit is not None and run.exit > STATUS_OF_VERDICTS:
-        meaning = {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test ran"}
-        why = meaning.get(run.exit, "not a status of pytest")
-        yield Refusal(run.path, run.lines, f"the run ended with exit status {run.exit}: {why}", again)
+        yield Refusal(run.path, problem.line or run.lines, problem.what, again)
+    if run.exit is not None and not 0 <= run.exit <= STATUS_OF_VERDICTS:
+        yield Refusal(run.path, run.lines, f"the run {ending(run.exit)}", again)
     if run.exit == STATUS_OF_VERDICTS and run.results and not any(_fails(result) for result in run.results):
         what = "the run ended with exit status 1, and no result says why"
         yield Refusal(run.path, run.lines, what, "run it again and read what pytest prints at its end")
@@ -106,6 +101,12 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
     for env, results in _by_environment(not_run).items():
         what = f"{env}: {_tests(len(results))} did not run, the first is {results[0].test}"
         yield Refusal(run.path, results[0].at, what, again)
+
+
+def ending(status: int) -> str:
+    """How a run ended that pytest left with this status."""
+    meaning = {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test ran"}
+    return f"ended with exit status {status}: {meaning.get(status, 'not a status of pytest')}"
 
 
 def _fails(result: Result) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from reports.stream import Outcome
+from reports.event import Outcome
 
 
 @dataclass(frozen=True, slots=True)

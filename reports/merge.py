@@ -10,7 +10,8 @@ from functools import cached_property
 from pathlib import Path
 
 from reports.compare import Comparison, compare
-from reports.stream import Environment, Outcome, Result, Run
+from reports.event import Environment, Outcome, Result
+from reports.stream import Run
 from reports.waivers import Waived, Waiver, apply
 
 
@@ -42,7 +43,7 @@ class Report:
         """What is odd about the streams of the runs that are shown."""
         several = len(self.shown) > 1
         return tuple(
-            f"{run.title}: {problem}" if several else problem
+            f"{run.title}: {problem}" if several else str(problem)
             for run in self.shown
             for problem in run.problems
         )

@@ -176,9 +176,9 @@ def _time(text: str) -> str:
         return text
 
 
-def _gpu(device: Mapping[str, str]) -> str:
+def _gpu(device: Mapping[str, str | int]) -> str:
     """A device in a few words."""
-    vram = device.get("vram", "")
+    vram = str(device.get("vram", ""))
     memory = (
         f"{int(vram) >> 20} MiB of VRAM"
         if vram.isdecimal() and int(vram)
@@ -187,4 +187,4 @@ def _gpu(device: Mapping[str, str]) -> str:
         else vram
     )
     words = (device.get("pci_id"), memory, device.get("path"))
-    return ", ".join(word for word in words if word) or "unknown"
+    return ", ".join(str(word) for word in words if word) or "unknown"

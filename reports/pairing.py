@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 
-from reports.stream import Environment, Result
+from reports.event import Environment, Result
 
 
 def pair_environments(base: Mapping[str, Environment], new: Mapping[str, Environment]) -> dict[str, str]:

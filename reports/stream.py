@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Reader of the results stream (results.jsonl), the only source of every report.
 
-The stream is written line by line while a run goes on, so it may stop anywhere: a last line without its end,
-a test that began and has no result, no end event. All of that is read, and said; nothing of it is an
-exception. The fields are documented in reports/README.md.
+The stream is written line by line while a run goes on, so it may stop anywhere: a last line without its end, a test
+that began and has no result, no end event. And a file may be damaged, or no stream at all. All of that is read as far
+as it goes, and said; nothing of it is an exception. The fields are documented in reports/README.md.
 """
 
 from __future__ import annotations
@@ -11,20 +11,19 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
 
+from common.text import HIDDEN, visible
+from reports.event import SCHEMA, Environment, Event, FieldError, Fields, Outcome, Result, area_of
 from reports.renames import renamed
-from common.kernels import Version
 
-SCHEMA = 1
 STREAM = "results.jsonl"
 """Name of the stream in a folder of reports."""
-
 
 MOST_PARAMETERS = 12
 """Parameters of a function that are named; more are a number."""
@@ -33,124 +32,25 @@ CUT_OFF = "began and has no result: the run ended in it"
 """Message of a test that the run ended in."""
 
 
-class Outcome(Enum):
-    """The eight verdicts of a test or a cell; the order is from worst to best."""
+class Flaw(Enum):
+    """What a problem means for whoever wants an answer."""
 
-    FAIL = "FAIL"
-    ERROR = "ERROR"
-    XPASS = "XPASS"
-    NOTRUN = "NOTRUN"
-    UNTESTED = "UNTESTED"
-    KNOWN = "KNOWN"
-    PASS = "PASS"
-    NOT_CLAIMED = "NOT-CLAIMED"
-
-    @property
-    def bad(self) -> bool:
-        """Whether somebody has to look: the kernel, the test or the waiver is wrong."""
-        return self in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
-
-    @property
-    def rank(self) -> int:
-        """Position from worst (0) to best."""
-        return _RANK[self]
-
-
-_RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
-
-
-def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The verdict of several tests together; one that is not claimed does not spoil one that passed."""
-    return min(outcomes, key=lambda outcome: outcome.rank)
+    NOTE = "it is as whole as the run was"
+    CUT = "the run did not finish"
+    DAMAGE = "the stream is not what a run wrote"
 
 
 @dataclass(frozen=True, slots=True)
-class Environment:
-    """One column: a machine, a backend, a platform and a kernel."""
+class Problem:
+    """What is odd about a stream."""
 
-    name: str
-    fields: Mapping[str, str] = field(default_factory=dict)
-    """machine, backend, platform, level, kernel, python, header: those the stream gave, as text."""
-    capabilities: Mapping[str, bool | str] = field(default_factory=dict)
-    absent: Mapping[str, str] = field(default_factory=dict)
-    """Why a capability is absent, for those that are."""
-    reductions: tuple[str, ...] = ()
-    devices: tuple[Mapping[str, str], ...] = ()
-    planned: int = 0
-    """Tests that were to run; 0 if the stream does not say."""
-    at: int = 0
-    """Line of the stream; 0 for an environment that only results tell of."""
+    what: str
+    flaw: Flaw = Flaw.NOTE
+    line: int = 0
+    """0 for the stream as a whole."""
 
-    @property
-    def kernel(self) -> Version:
-        """Version of the kernel whose uAPI answers, as far as it is known."""
-        for name in ("kernel", "level"):
-            try:
-                return Version.parse(self.fields.get(name, ""))
-            except ValueError:
-                continue
-        return Version()
-
-    def lacks(self, capability: str) -> bool:
-        """Whether the environment says no to the capability; one it never heard of is not lacking."""
-        return self.capabilities.get(capability) is False
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """One test in one environment."""
-
-    env: str
-    test: str
-    outcome: Outcome
-    area: str = ""
-    behaviours: tuple[str, ...] = ()
-    acts: Mapping[str, int] = field(default_factory=dict)
-    declared: tuple[str, ...] = ()
-    reason_code: str = ""
-    reason: str = ""
-    duration: float = 0.0
-    """Seconds."""
-    message: str = ""
-    longrepr: str = ""
-    transcript: str = ""
-    kernel_log: str = ""
-    seed: str = ""
-    replay: str = ""
-    time: str = ""
-    """When it ended."""
-    at: int = 0
-    """Line of the stream that says so."""
-
-    @property
-    def started(self) -> str:
-        """When it began, as far as it is known."""
-        try:
-            return (datetime.fromisoformat(self.time) - timedelta(seconds=self.duration)).isoformat()
-        except ValueError:
-            return ""
-
-    @property
-    def function(self) -> str:
-        """The node id without parameters."""
-        return self.test.partition("[")[0]
-
-    @property
-    def line(self) -> str:
-        """One line that says why the outcome is what it is; empty for a plain pass."""
-        return " ".join((self.message or self.reason or self.reason_code).split())
-
-    @property
-    def signature(self) -> str:
-        """Outcome and line without what differs from run to run: two failures with one signature are one."""
-        return f"{self.outcome.value}: {normalised(self.line)}"
-
-    @property
-    def vacuous(self) -> bool:
-        """Whether the test did not do what it declares, whatever its outcome says."""
-        if self.outcome is Outcome.PASS:
-            return any(not self.acts.get(kind) for kind in self.declared)
-        return self.outcome is Outcome.ERROR and self.message.startswith("vacuous")
+    def __str__(self) -> str:
+        return f"line {self.line}: {self.what}" if self.line else self.what
 
 
 class Judged(Protocol):
@@ -163,14 +63,6 @@ class Judged(Protocol):
     @property
     def results(self) -> tuple[Result, ...]:
         """One for each test and environment, or several."""
-
-
-_NUMBER = re.compile(r"\b0x[0-9a-fA-F]+|(?<![\w.])\d+(?:\.\d+)*\b")
-
-
-def normalised(text: str) -> str:
-    """A failure's line with ``#`` for each number: addresses, random values, sizes and times."""
-    return _NUMBER.sub(lambda match: "0x#" if match[0].startswith("0x") else "#", " ".join(text.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,8 +79,8 @@ class Run:
     exit: int | None
     environments: Mapping[str, Environment]
     results: tuple[Result, ...]
-    problems: tuple[str, ...]
-    """What is odd about the stream itself, one line each."""
+    problems: tuple[Problem, ...]
+    """What is odd about the stream itself."""
     expected: tuple[str, ...] = ()
     """Environments that the run was to have."""
     resumed: tuple[str, ...] = ()
@@ -209,113 +101,157 @@ class Run:
         place = self.path.parent.name if self.path.name == STREAM else self.path.name
         return f"{place} ({self.start[:16].replace('T', ' ')})" if self.start else place
 
+    def flaw(self, *flaws: Flaw) -> Problem | None:
+        """The first problem of this kind."""
+        return next((problem for problem in self.problems if problem.flaw in flaws), None)
+
 
 def read(path: Path) -> Run:
     """Read a results stream, or that in a folder of reports; raises OSError only if it cannot be opened."""
+    path = path / STREAM if path.is_dir() else path
     reader = _Reader()
-    if path.is_dir():
-        path /= STREAM
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
-        for number, line in enumerate(stream, 1):
-            reader.line(number, line)
+    for number, line in lines(path):
+        reader.take(number, _clean_event(number, line))
     return reader.run(path)
+
+
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a stream, with their numbers and ends; raises OSError."""
+    # Only a newline ends a line: texts have other separators, as U+2028.
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        yield from enumerate(stream, 1)
+
+
+def parse(number: int, line: str) -> Event | Problem:
+    """The event of a line, with the node id that its test has now, or why it is none."""
+    try:
+        event = json.loads(line, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        if not line.endswith("\n"):
+            return Problem("stops in the middle: the run was cut off", Flaw.CUT, number)
+        return Problem("is not JSON", Flaw.DAMAGE, number)
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        return Problem("is not an event", Flaw.DAMAGE, number)
+    return renamed(event)
+
+
+def _clean_event(number: int, line: str) -> Event | Problem:
+    event = parse(number, line)
+    if isinstance(event, Problem) or not _UNCLEAN.search(line):
+        return event
+    try:
+        return clean(event)
+    except RecursionError:
+        return Problem("is not JSON", Flaw.DAMAGE, number)
+
+
+def _no_number(text: str) -> None:
+    """NaN and Infinity, which Python would take."""
+    raise ValueError(text)
+
+
+@dataclass
+class _Head:
+    """What the ``run`` event says."""
+
+    suite: Mapping[str, str] = field(default_factory=dict)
+    seed: str = ""
+    command: tuple[str, ...] = ()
+    start: str = ""
+    expected: tuple[str, ...] = ()
+
+    @classmethod
+    def from_event(cls, event: Event) -> _Head:
+        """Raises FieldError."""
+        fields = Fields(event)
+        if (schema := fields.whole("schema")) not in (None, SCHEMA):
+            raise FieldError(f"the stream has schema {schema}, this reader knows {SCHEMA}")
+        fields.text("directory")
+        return cls(
+            suite=fields.texts("suite"),
+            seed=fields.label("seed"),
+            command=fields.words("command"),
+            start=fields.time("start"),
+            expected=fields.words("environments"),
+        )
 
 
 class _Reader:
     def __init__(self) -> None:
-        self.head: dict[str, Any] = {}
-        self.tail: dict[str, Any] | None = None
+        self.head: _Head | None = None
+        self.ended = False
+        self.end = ""
+        self.exit: int | None = None
         self.environments: dict[str, Environment] = {}
         self.results: list[Result] = []
         self.running: dict[tuple[str, str], int] = {}
         self.resumed: list[str] = []
         self.lines = 0
-        self.problems: list[str] = []
-        self.unknown: dict[str, int] = {}
+        self.problems: list[Problem] = []
+        self.unknown: Counter[str] = Counter()
 
-    def line(self, number: int, line: str) -> None:
+    def take(self, number: int, event: Event | Problem) -> None:
         self.lines = number
-        if not line.strip():
+        if isinstance(event, Problem):
+            self.problems.append(event)
             return
+        kind = event["event"]
+        if self.head is None and kind != "run":
+            self._damage(number, "no run event: the start of the stream is missing")
+            self.head = _Head()
+        if self.ended and kind != "resume":
+            self._damage(number, f"a {kind} event after the end")
+            self.ended = False
         try:
-            event = json.loads(line)
-        except ValueError:
-            what = "is not JSON" if line.endswith("\n") else "stops in the middle: the run was cut off"
-            self.problems.append(f"line {number} {what}")
-            return
-        if not isinstance(event, dict):
-            self.problems.append(f"line {number} is not an event")
-            return
-        if _UNCLEAN.search(line):
-            event = _clean(event)
-        event = renamed(event)
-        match event.get("event"):
+            self._take(number, kind, event)
+        except FieldError as error:
+            self._damage(number, f"{kind}: {error}")
+
+    def _damage(self, number: int, what: str) -> None:
+        self.problems.append(Problem(what, Flaw.DAMAGE, number))
+
+    def _take(self, number: int, kind: str, event: Event) -> None:
+        fields = Fields(event)
+        match kind:
             case "run":
-                self._run(event)
+                second, self.head = self.head is not None, self.head or _Head()
+                if second:
+                    raise FieldError("a second run begins: a stream has one")
+                self.head = _Head.from_event(event)
             case "environment":
-                self._environment(number, event)
+                environment = Environment.from_event(event, number)
+                self.environments[environment.name] = environment
             case "start":
-                self.running[_text(event, "env"), _text(event, "test")] = number
-            case "resume":
-                self._resume(event)
+                self.running[fields.name("env"), fields.name("test")] = number
+            case "resume":  # the run was interrupted: what it was doing then, it does again
+                self.resumed.append(fields.time("time"))
+                self.running.clear()
+                self.ended = False
             case "result":
                 self._result(number, event)
             case "end":
-                self.tail = event
-            case other:
-                self.unknown[str(other)] = self.unknown.get(str(other), 0) + 1
+                self.ended = True
+                self.end, self.exit = fields.time("time"), fields.whole("exit", least=-255)
+                if self.exit is None:
+                    raise FieldError("exit is missing")
+            case _:
+                self.unknown[kind] += 1
 
-    def _run(self, event: dict[str, Any]) -> None:
-        if event.get("schema", SCHEMA) != SCHEMA:
-            self.problems.append(f"the stream has schema {event['schema']}, this reader knows {SCHEMA}")
-        self.head = event
-
-    def _resume(self, event: dict[str, Any]) -> None:
-        """The run was interrupted and goes on: what it was doing then, it does again."""
-        self.resumed.append(_text(event, "time"))
-        self.running.clear()
-        self.tail = None
-
-    def _environment(self, number: int, event: dict[str, Any]) -> None:
-        name = _text(event, "env")
-        rest = {
-            k: v
-            for k, v in event.items()
-            if isinstance(v, str | int | float) and k not in ("event", "env", "tests")
-        }
-        self.environments[name] = Environment(
-            name=name,
-            fields={k: str(v) for k, v in rest.items()},
-            capabilities={
-                k: v if isinstance(v, bool) else str(v) for k, v in _mapping(event, "capabilities").items()
-            },
-            absent={k: str(v) for k, v in _mapping(event, "absent").items()},
-            reductions=_words(event, "reductions"),
-            devices=tuple(
-                {str(k): str(v) for k, v in device.items()}
-                for device in _sequence(event, "devices")
-                if isinstance(device, dict)
-            ),
-            planned=int(_number(event, "tests")),
-            at=number,
-        )
-
-    def _result(self, number: int, event: dict[str, Any]) -> None:
-        env, test = _text(event, "env"), _text(event, "test")
-        self.environments.setdefault(env, Environment(env))
-        self.running.pop((env, test), None)
-        message = _text(event, "message")
+    def _result(self, number: int, event: Event) -> None:
         try:
-            outcome = Outcome(_text(event, "outcome"))
-        except ValueError:
-            self.problems.append(f"line {number}: unknown outcome {event.get('outcome')!r}, taken as ERROR")
-            outcome, message = Outcome.ERROR, f"unknown outcome {event.get('outcome')!r}; {message}"
-        self.results.append(_result_of(event, outcome, message, number))
+            result = Result.from_event(event, number)
+        except FieldError as error:
+            fields = Fields(event)
+            env, test = fields.name("env"), fields.name("test")
+            result = Result(env, test, Outcome.ERROR, area_of(test), message=f"damaged: {error}", at=number)
+            self._damage(number, f"result: {error}")
+        self.running.pop((result.env, result.test), None)
+        self.results.append(result)
 
     def run(self, path: Path) -> Run:
+        head = self.head or _Head()
         elsewhere = {result.test: result for result in self.results}
         for (env, test), number in self.running.items():
-            self.environments.setdefault(env, Environment(env))
             # What the test proves, another environment may have said.
             like = elsewhere.get(test, Result(env, test, Outcome.ERROR, area_of(test)))
             self.results.append(
@@ -330,45 +266,45 @@ class _Reader:
                     at=number,
                 )
             )
+        for result in self.results:
+            if result.env not in self.environments:
+                self._damage(result.at, f"a test of {result.env}, and no environment event has that name")
+                self.environments[result.env] = Environment(result.env)
         for kind, count in self.unknown.items():
-            self.problems.append(f"{count} events of unknown kind {kind!r} were passed over")
-        if not self.head:
-            self.problems.append("no run event: the start of the stream is missing")
-        tail = self.tail or {}
-        if self.tail is None:
-            self.problems.append("no end event: the run did not finish")
-        for env in self._expected():
+            self.problems.append(Problem(f"{count} events of unknown kind {kind!r} were passed over"))
+        if not self.lines:
+            self.problems.append(Problem("the stream is empty", Flaw.DAMAGE))
+        if not self.ended:
+            self.problems.append(Problem("no end event: the run did not finish", Flaw.CUT))
+        for env in head.expected:
             if env not in self.environments:
-                self.problems.append(f"environment {env} was asked for and did not start")
+                self.problems.append(Problem(f"environment {env} was asked for and did not start"))
         self._count()
         return Run(
             path=path,
-            suite={str(k): str(v) for k, v in _mapping(self.head, "suite").items()},
-            seed=_text(self.head, "seed"),
-            command=_words(self.head, "command"),
-            start=_text(self.head, "start"),
-            end=_text(tail, "time"),
-            exit=tail["exit"] if isinstance(tail.get("exit"), int) else None,
-            environments=self._ordered(),
+            suite=head.suite,
+            seed=head.seed,
+            command=head.command,
+            start=head.start,
+            end=self.end,
+            exit=self.exit,
+            environments=self._ordered(head.expected),
             results=tuple(self.results),
             problems=tuple(self.problems),
-            expected=self._expected(),
+            expected=head.expected,
             resumed=tuple(self.resumed),
             lines=self.lines,
-            git=_text(_mapping(self.head, "suite"), "git"),
+            git=head.suite.get("git", ""),
         )
 
-    def _ordered(self) -> dict[str, Environment]:
+    def _ordered(self, expected: Iterable[str]) -> dict[str, Environment]:
         """As they were asked for, not as they came up."""
-        first = [name for name in self._expected() if name in self.environments]
+        first = [name for name in expected if name in self.environments]
         return {name: self.environments[name] for name in dict.fromkeys((*first, *self.environments))}
-
-    def _expected(self) -> tuple[str, ...]:
-        return _words(self.head, "environments")
 
     def _count(self) -> None:
         """Say how far each environment came that was cut off."""
-        if self.tail is not None:
+        if self.ended:
             return
         done: dict[str, set[str]] = {}
         for result in self.results:
@@ -376,7 +312,9 @@ class _Reader:
         for name, environment in self.environments.items():
             has = len(done.get(name, ()))
             if has < environment.planned:
-                self.problems.append(f"{name}: {has} of {environment.planned} tests have a result")
+                self.problems.append(
+                    Problem(f"{name}: {has} of {environment.planned} tests have a result", Flaw.CUT)
+                )
 
 
 def label(results: Iterable[Result]) -> str:
@@ -395,83 +333,21 @@ def environments_of(results: Iterable[Result]) -> str:
     return ", ".join(dict.fromkeys(result.env for result in results))
 
 
-def result_of(event: Mapping[str, Any]) -> Result:
-    """The result that a ``result`` event tells of, as it is read from a stream; raises ValueError."""
-    event = _clean(event)
-    return _result_of(event, Outcome(_text(event, "outcome")), _text(event, "message"), 0)
-
-
-def _result_of(event: Mapping[str, Any], outcome: Outcome, message: str, number: int) -> Result:
-    env, test = _text(event, "env"), _text(event, "test")
-    reason = _mapping(event, "reason")
-    return Result(
-        env=env,
-        test=test,
-        outcome=outcome,
-        area=_text(event, "area") or area_of(test),
-        behaviours=_words(event, "behaviours"),
-        acts={k: v for k, v in _mapping(event, "acts").items() if isinstance(v, int)},
-        declared=_words(event, "declared"),
-        reason_code=_text(reason, "code"),
-        reason=_text(reason, "text"),
-        duration=_number(event, "duration"),
-        message=message,
-        longrepr=_text(event, "longrepr"),
-        transcript=_text(event, "transcript"),
-        kernel_log=_text(event, "kernel_log"),
-        seed=_text(event, "seed"),
-        replay=_text(event, "replay"),
-        time=_text(event, "time"),
-        at=number,
-    )
-
-
-def area_of(test: str) -> str:
-    """The area of a node id: the folder below suites/, with the ledger's hyphens, else the first folder."""
-    parts = test.split("::", maxsplit=1)[0].split("/")
-    return parts[1].replace("_", "-") if len(parts) > 2 and parts[0] == "suites" else parts[0]
-
-
-# Control characters are shown, not obeyed, by terminals, browsers and XML readers alike; direction overrides
-# could make a name read as another; a lone surrogate cannot be written as UTF-8 at all.
-_HIDDEN = {code: 0x2400 + code for code in range(0x20) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-_HIDDEN |= dict.fromkeys((*range(0x80, 0xA0), *range(0x202A, 0x202F), *range(0x2066, 0x206A)), 0xFFFD)
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_UNCLEAN = re.compile(rf"\\[ubfr]|[{re.escape(''.join(map(chr, _HIDDEN)))}\ud800-\udfff]")
+_UNCLEAN = re.compile(rf"\\[ubfr]|[{re.escape(''.join(map(chr, HIDDEN)))}\ud800-\udfff]")
 """What a line of JSON has in it, as itself or escaped, if a string of it has to be cleaned. Few lines have."""
 
 
+def clean(event: Event) -> Event:
+    """The same event with every string made safe to print; raises RecursionError."""
+    return {visible(key): _clean(value) for key, value in event.items()}
+
+
 def _clean(value: Any) -> Any:
-    """The same value with every string made safe to print."""
     match value:
         case str():
-            return _SURROGATE.sub("\ufffd", value.replace("\r\n", "\n").translate(_HIDDEN))
+            return visible(value)
         case list():
             return [_clean(item) for item in value]
         case dict():
-            return {_clean(key): _clean(item) for key, item in value.items()}
+            return clean(value)
     return value
-
-
-def _text(event: Mapping[str, Any], key: str) -> str:
-    value = event.get(key)
-    return "" if value is None else str(value)
-
-
-def _number(event: Mapping[str, Any], key: str) -> float:
-    value = event.get(key)
-    return float(value) if isinstance(value, int | float) else 0.0
-
-
-def _mapping(event: Mapping[str, Any], key: str) -> dict[str, Any]:
-    value = event.get(key)
-    return value if isinstance(value, dict) else {}
-
-
-def _sequence(event: Mapping[str, Any], key: str) -> list[Any]:
-    value = event.get(key)
-    return value if isinstance(value, list) else []
-
-
-def _words(event: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    return tuple(str(item) for item in _sequence(event, key))

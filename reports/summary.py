@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from reports.stream import Outcome, Run, environments_of, label
+from reports.event import Outcome
+from reports.stream import Run, environments_of, label
 from reports.verdict import Matrix, failures, tally
 
 WIDTH = 100

@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from reports.event import Outcome
 from reports.ledger import Ledger
-from reports.stream import Outcome, Run
+from reports.stream import Run
 from reports.verdict import Score, matrix
 
 RUNS = 40

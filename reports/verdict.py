@@ -8,8 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from common.kernels import Version
+from reports.event import Environment, Outcome, Result, worst
 from reports.ledger import Behaviour, Ledger
-from reports.stream import Environment, Judged, Outcome, Result, worst
+from reports.stream import Judged
 
 UNLISTED = "not in the ledger"
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from common.answers import NoAnswerError
-from reports.renames import names as names_of
 from common.kernels import Kernels
-from reports.stream import Environment, Outcome, Result, normalised
+from reports.event import Environment, Outcome, Result, normalised
+from reports.renames import names as names_of
 
 _REQUIRED = ("signature", "owner", "link", "reason", "expires")
 _SUBJECTS = ("behaviour", "test")

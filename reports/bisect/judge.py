@@ -6,7 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from reports.stream import Outcome, Run, normalised
+from reports.event import Outcome, normalised
+from reports.stream import Run
 
 
 class Verdict(Enum):
@@ -49,7 +50,7 @@ def judge(run: Run) -> Judgement:
             raise AmbiguousError(f"--test names {len(names)} tests: give one of them, such as {names[0]}")
         raise AmbiguousError(f"{names[0]} ran in {len(run.results)} environments: ask for one kernel")
     if not run.results:
-        return Judgement(Verdict.CANNOT_TELL, next(iter(run.problems), "the test did not run"))
+        return Judgement(Verdict.CANNOT_TELL, str(next(iter(run.problems), "the test did not run")))
     (result,) = run.results
     if result.outcome in _WORKING:
         return Judgement(Verdict.WORKS)

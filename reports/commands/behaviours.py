@@ -10,12 +10,12 @@ from collections import Counter
 from collections.abc import Iterable
 
 from common.answers import NoAnswerError
-from reports.commands.inputs import RUN, run_at
+from reports.commands.inputs import RUN, what_there_is_at, whole
+from reports.event import Outcome
 from reports.ledger import Behaviour, Ledger
 from reports.looks import look
 from reports.marks import marks
 from reports.merge import merge
-from reports.stream import Outcome
 from reports.verdict import Matrix, Row, matrix
 
 DESCRIPTION = """\
@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> int:
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise NoAnswerError(f"no behaviour is called {options.glob}{hint}")
     tests = _tests()
-    verdicts = matrix(merge(run_at(text) for text in options.results), ledger) if options.results else None
+    runs = [what_there_is_at(text) for text in options.results]
+    verdicts = matrix(merge(runs), ledger) if runs else None
     rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
     if options.untested:
         chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
@@ -62,6 +63,7 @@ def main(arguments: list[str]) -> int:
         else _listing(chosen, tests, ledger, verdicts, rows)
     )
     print("\n".join(lines))
+    whole(*runs)
     return 0
 
 

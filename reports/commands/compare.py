@@ -8,7 +8,8 @@ from collections import Counter
 
 from reports.commands.inputs import RUN, run_at
 from reports.compare import Change, Comparison, Kind, compare
-from reports.stream import Outcome, Run, environments_of, label
+from reports.event import Outcome
+from reports.stream import Run, environments_of, label
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and

@@ -7,10 +7,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from common.answers import NoAnswerError
 from reports.commands.inputs import RUN, run_at, today, waivers_at
+from reports.event import Outcome
 from reports.gate import Requirement, Verdict, judge
-from reports.stream import Outcome, Run
 
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
@@ -49,22 +48,13 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     verdict = judge(
         run_at(options.run),
-        baseline=_baseline_at(options.baseline) if options.baseline else None,
+        baseline=run_at(options.baseline) if options.baseline else None,
         waivers=waivers_at(options.waivers),
         require=options.require,
         today=today(),
     )
     print("\n".join(text(verdict)))
     return int(bool(verdict.refusals))
-
-
-def _baseline_at(text: str) -> Run:
-    """Read a baseline; raises NoAnswerError for one that is not whole: with less of it less would be missed."""
-    run = run_at(text)
-    problem = next(iter(run.problems), None if run.results else "no result of any test")
-    if problem:
-        raise NoAnswerError(f"{run.path} is no baseline: {problem}; take a run that was accepted, or none")
-    return run
 
 
 def text(verdict: Verdict) -> list[str]:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from reports.commands.inputs import RUN, run_at, waivers_at
+from reports.commands.inputs import RUN, waivers_at, what_there_is_at, whole
 from reports.ledger import Ledger
 from reports.merge import merge, named, split_name
 from reports.stream import Run
@@ -14,7 +14,8 @@ from reports.write import write_report
 
 DESCRIPTION = """\
 Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; one that
-several runs have is that of the newest, and the others are its history.
+several runs have is that of the newest, and the others are its history. Of a run that was cut off or damaged it
+shows what there is, and ends with 2.
 """
 STATUS = "exit status: 0 written, 2 something cannot be read or written"
 
@@ -39,10 +40,11 @@ def main(arguments: list[str]) -> int:
     report = merge(runs, baseline, waivers_at(options.waivers))
     for path in write_report(report, options.output, Ledger.load()):
         print(path)
+    whole(*runs, *([baseline] if baseline else []))
     return 0
 
 
 def _run(text: str) -> Run:
     name, path = split_name(text)
-    run = run_at(str(path))
+    run = what_there_is_at(str(path))
     return named(run, name) if name else run

@@ -25,9 +25,9 @@ from allure_commons.model2 import Attachment, Label, Link, Parameter, Status, St
 from allure_commons.types import AttachmentType, LinkType
 
 from common.kernels import Version
+from reports.event import Environment, Outcome, Result
 from reports.ledger import Behaviour, Ledger
 from reports.merge import Report
-from reports.stream import Environment, Outcome, Result
 
 SOURCE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/{path}?h=v{version}"
 

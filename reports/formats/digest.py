@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from reports.compare import Change, Comparison, Kind
+from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
-from reports.stream import Outcome, Result, label
+from reports.stream import label
 from reports.verdict import failures, matrix
 
 LISTED = 20

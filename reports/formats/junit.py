@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
+from reports.event import Outcome, Result
 from reports.merge import Report
-from reports.stream import Outcome, Result
 
 _ELEMENT = {
     Outcome.FAIL: "failure",

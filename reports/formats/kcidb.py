@@ -13,9 +13,10 @@ import re
 from datetime import datetime
 from typing import Any
 
+from reports.event import Environment, Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
-from reports.stream import Environment, Outcome, Result, Run
+from reports.stream import Run
 from reports.waivers import Waiver
 
 VERSION = {"major": 5, "minor": 3}

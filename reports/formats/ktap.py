@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from reports.event import Outcome, Result
 from reports.merge import Report
-from reports.stream import Outcome, Result
 
 VERSION = "KTAP version 1"
 _FAILED = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN})

@@ -110,7 +110,7 @@ class Project:
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:
         """The events of the stream that was written."""
-        lines = (self.path / "reports" / "out" / "results.jsonl").read_text().splitlines()
+        lines = (self.path / "reports" / "out" / "results.jsonl").read_text().split("\n")[:-1]
         events = [json.loads(line) for line in lines]
         return [event for event in events if kind in (None, event["event"])]
 

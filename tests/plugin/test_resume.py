@@ -34,7 +34,7 @@ def ran(project):
 def cut(project, lines, tail=""):
     """Leave what a run that was killed leaves: the first ``lines`` of the stream, and the start of another."""
     path = stream(project)
-    text = path.read_text().splitlines(keepends=True)
+    text = [f"{line}\n" for line in path.read_text().split("\n")[:-1]]
     path.write_text("".join(text[:lines]) + tail)
 
 
@@ -144,6 +144,73 @@ def test_what_cannot_be_gone_on_with_is_refused(project, arguments, why):
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: *{why}*"])
     assert stream(project).read_text() == whole
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"seed": None}, "it does not say its seed"),
+        ({"command": None}, "its command is not one of pytest"),
+        ({"command": ["rm", "-rf", "/"]}, "its command is not one of pytest"),
+        ({"command": ["pytest", "--co"]}, "its command has --co, with which no test runs"),
+        ({"command": ["pytest", "-p", "no:stub"]}, "its command has -p no:stub, which counts only when"),
+        ({"command": ["pytest", "-pno:stub"]}, "its command has -p no:stub, which counts only when"),
+        ({"command": ["pytest", "--rootdir=/"]}, "its command has --rootdir /, which counts only when"),
+        ({"command": ["pytest", "-c", "/etc/passwd"]}, "its command has -c /etc/passwd, which counts only"),
+        ({"command": ["pytest", "--nonsense"]}, "unrecognized arguments: --nonsense"),
+        ({"command": ["pytest", "/etc/passwd"]}, "/etc/passwd is not in this checkout"),
+        ({"command": "pytest"}, "1: run: command has to be a list of texts: the stream is damaged"),
+        ({"start": "noon"}, "1: run: start has to be a time with its zone"),
+    ],
+    ids=str,
+)
+def test_recorded_command_is_checked(project, changed, why):
+    project.suite(TESTS)
+    project.run()
+    cut(project, 4)
+    head, *rest = stream(project).read_text().splitlines(keepends=True)
+    stream(project).write_text("".join([json.dumps({**json.loads(head), **changed}) + "\n", *rest]))
+    whole = stream(project).read_text()
+    result = project.pytester.runpytest_inprocess("--resume=reports/out")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert why in result.stderr.str()
+    assert "Traceback" not in result.stderr.str()
+    assert stream(project).read_text() == whole
+
+
+def test_early_options_count_when_they_are_given_again(project):
+    project.suite(TESTS)
+    project.run("-p", "no:cacheprovider")
+    cut(project, 4)
+    result = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", "--resume=reports/out")
+    assert result.ret == 0
+    assert len(project.results()) == 4
+
+
+def test_no_result_is_lost_for_its_text(project):
+    """U+2028 and U+0085 end no line, though Python's splitlines() says so."""
+    text = "'a\\u2028b\\u0085c\\x1cd'"
+    project.suite(f"{MARKS}def test_text():\n    pytest.fail({text})\n" + TESTS)
+    project.run()
+    cut(project, 4)
+    assert project.outcomes() == {"mock/bmg test_text": "FAIL"}
+    before = project.events("result")
+    project.pytester.runpytest_inprocess("--resume=reports/out")
+    assert project.events("result")[:1] == before
+    assert len(project.results()) == 5
+
+
+def test_damaged_stream_does_not_go_on(project):
+    project.suite(TESTS)
+    project.run()
+    cut(project, 5)
+    lines = stream(project).read_text().splitlines(keepends=True)
+    stream(project).write_text("".join([*lines[:3], lines[3].replace('"PASS"', '"PASS'), lines[4]]))
+    result = project.pytester.runpytest_inprocess("--resume=reports/out")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: *results.jsonl:4: is not JSON: the stream is damaged, start a new run"]
+    )
 
 
 def test_a_run_does_not_go_on_in_another_environment(project):

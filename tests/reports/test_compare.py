@@ -8,8 +8,9 @@ import pytest
 
 from reports.commands.compare import main
 from reports.compare import Comparison, Kind, compare
+from reports.event import Environment, Outcome, Result, normalised
 from reports.pairing import pair_environments, pair_tests
-from reports.stream import Environment, Outcome, Result, normalised, read
+from reports.stream import read
 from tests.reports import golden_runs, streams
 from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LARGE, LNL, MIRROR, SMALL, STORE
@@ -61,7 +62,9 @@ def test_a_crash_in_place_of_a_failure_has_another_reason(tmp_path: Path) -> Non
 
 
 def run(tmp_path: Path, name: str, *events: dict[str, Any]) -> Path:
-    return streams.write(tmp_path / f"{name}.jsonl", streams.run(), *events, streams.end())
+    return streams.write(
+        tmp_path / f"{name}.jsonl", streams.run(), streams.environment(), *events, streams.end()
+    )
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from kcidb_io.schema.v05_03 import Version as Kcidb
 
 from reports.commands import report as command
+from reports.event import Outcome, Result
 from reports.formats import allure
 from reports.formats.digest import digest
 from reports.formats.junit import junit
@@ -27,7 +28,7 @@ from reports.formats.mail import WIDTH, mail
 from reports.formats.markdown import markdown
 from reports.ledger import Ledger
 from reports.merge import Report, merge
-from reports.stream import Outcome, Result, read
+from reports.stream import read
 from reports.waivers import load
 from tests.reports import golden_runs, junit_schema, streams
 from tests.reports.conftest import called

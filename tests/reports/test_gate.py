@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from reports.commands import gate as command
+from reports.event import Outcome
 from reports.gate import Requirement, Verdict, judge
-from reports.stream import Outcome, read
+from reports.stream import read
 from reports.waivers import WaiverError, load
 from tests.reports import golden_runs, streams
 from tests.reports.conftest import called
@@ -274,10 +275,14 @@ def test_parameters_that_fail_alike_are_one_refusal_with_all_their_lines(tmp_pat
         streams.result(f"suites/gc/test_g.py::test_x[{size}]", "FAIL", message=f"sees {number:#x}")
         for number, size in enumerate(("4K", "64K", "2M"))
     ]
-    run = read(streams.write(tmp_path / "r.jsonl", streams.run(), *failing, streams.end(exit=1)))
+    run = read(
+        streams.write(
+            tmp_path / "r.jsonl", streams.run(), streams.environment(), *failing, streams.end(exit=1)
+        )
+    )
     (refusal,) = judge(run, today=TODAY).refusals
     assert refusal.what.startswith(f"FAIL {BMG} suites/gc/test_g.py::test_x [4K] [64K] [2M]: sees 0x0")
-    assert (refusal.line, refusal.details[0]) == (2, "and in lines 3, 4")
+    assert (refusal.line, refusal.details[0]) == (3, "and in lines 4, 5")
 
 
 def test_a_run_that_failed_for_no_reason_that_it_gives_is_refused(tmp_path: Path) -> None:

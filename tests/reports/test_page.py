@@ -5,11 +5,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+from reports.event import Outcome
 from reports.ledger import Ledger
 from reports.looks import LOOKS
 from reports.merge import merge
 from reports.page import MAX_TEXTS, page
-from reports.stream import Outcome, read
+from reports.stream import read
 from reports.verdict import matrix
 from reports.write import write_all
 from tests.reports import streams

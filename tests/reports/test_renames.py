@@ -13,7 +13,8 @@ import pytest
 
 from reports import renames
 from reports.compare import compare
-from reports.stream import Outcome, Result, read
+from reports.event import Outcome, Result
+from reports.stream import read
 from reports.waivers import apply, load
 from tests.reports import streams
 

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from reports.event import Outcome, worst
 from reports.ledger import Ledger
-from reports.stream import Outcome, read, worst
+from reports.stream import read
 from reports.verdict import UNLISTED, Cell, Matrix, failures, matrix, tally
 from tests.reports import streams
 

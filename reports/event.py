@@ -1,0 +1,367 @@
+# SPDX-License-Identifier: MIT
+"""What a stream has to say of an environment and of a test: one class each, which writer and reader share.
+
+``to_event`` gives the line of the stream, ``from_event`` reads one, field by field: what has a wrong type or makes no
+sense is a ``FieldError``, never a default. A field that is absent or null has its default. README.md lists the fields.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any, Self
+
+from common.kernels import Version
+
+SCHEMA = 1
+"""Raised when the meaning of a field changes."""
+
+Event = dict[str, Any]
+"""A line of the stream."""
+
+_WHOLE = 1 << 53
+"""No count of a run is as large; a reader in another language has all integers below."""
+
+
+class Outcome(Enum):
+    """The eight verdicts of a test or a cell; the order is from worst to best."""
+
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    XPASS = "XPASS"
+    NOTRUN = "NOTRUN"
+    UNTESTED = "UNTESTED"
+    KNOWN = "KNOWN"
+    PASS = "PASS"
+    NOT_CLAIMED = "NOT-CLAIMED"
+
+    @property
+    def bad(self) -> bool:
+        """Whether somebody has to look: the kernel, the test or the waiver is wrong."""
+        return self in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
+
+    @property
+    def rank(self) -> int:
+        """Position from worst (0) to best."""
+        return _RANK[self]
+
+
+_RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
+
+
+def worst(outcomes: Iterable[Outcome]) -> Outcome:
+    """The verdict of several tests together; one that is not claimed does not spoil one that passed."""
+    return min(outcomes, key=lambda outcome: outcome.rank)
+
+
+class FieldError(ValueError):
+    """A field of an event cannot be used; the message names it and says what it has to be."""
+
+
+class Fields:
+    """The fields of an event, each read as what it has to be. All methods raise FieldError."""
+
+    def __init__(self, event: Mapping[str, Any]) -> None:
+        self._event = event
+
+    def _get(self, name: str, kinds: type | tuple[type, ...], what: str) -> Any:
+        value = self._event.get(name)
+        # bool is an int in Python, and in no stream.
+        if value is None or (isinstance(value, kinds) and (kinds is bool or not isinstance(value, bool))):
+            return value
+        raise FieldError(f"{name} has to be {what}")
+
+    def text(self, name: str) -> str:
+        """Text; empty if there is none."""
+        return self._get(name, str, "text") or ""
+
+    def name(self, name: str) -> str:
+        """Text that has to be there."""
+        if not (text := self.text(name)):
+            raise FieldError(f"{name} is missing")
+        return text
+
+    def label(self, name: str) -> str:
+        """Text or a whole number, as text."""
+        value = self._get(name, (str, int), "text or a whole number")
+        return "" if value is None else str(value)
+
+    def time(self, name: str) -> str:
+        """ISO 8601 with a zone; empty if there is none."""
+        text = self.text(name)
+        try:
+            sensible = not text or (
+                (time := datetime.fromisoformat(text)).tzinfo and 1970 <= time.year < 9999
+            )
+        except ValueError:
+            sensible = False
+        if not sensible:
+            raise FieldError(f"{name} has to be a time with its zone, as 2026-11-21T05:40:00+00:00")
+        return text
+
+    def whole(self, name: str, *, least: int = 0) -> int | None:
+        """A whole number; None if there is none."""
+        value: int | None = self._get(name, int, "a whole number")
+        if value is not None and not least <= value < _WHOLE:
+            raise FieldError(f"{name} has to be a whole number of at least {least}, below 2^53")
+        return value
+
+    def number(self, name: str, default: float = 0.0) -> float:
+        """A number that is not negative."""
+        value = self._get(name, (int, float), "a number")
+        if value is None:
+            return default
+        if not (0 <= value < _WHOLE and math.isfinite(value)):
+            raise FieldError(f"{name} has to be a number of at least 0, below 2^53")
+        return float(value)
+
+    def flag(self, name: str) -> bool | None:
+        """True or false; None if it does not say."""
+        value: bool | None = self._get(name, bool, "true or false")
+        return value
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """A list of texts."""
+        values = self._get(name, list, "a list of texts") or []
+        if not all(isinstance(value, str) for value in values):
+            raise FieldError(f"{name} has to be a list of texts")
+        return tuple(values)
+
+    def facts(self, name: str) -> tuple[dict[str, str | int], ...]:
+        """A list of objects of texts and whole numbers."""
+        what = "a list of objects of texts and whole numbers"
+        values: list[Any] = self._get(name, list, what) or []
+        for value in values:
+            if not isinstance(value, dict) or not all(type(fact) in (str, int) for fact in value.values()):
+                raise FieldError(f"{name} has to be {what}")
+        return tuple(values)
+
+    def mapping(self, name: str, kinds: type | tuple[type, ...], what: str) -> dict[str, Any]:
+        """An object whose values are of these types."""
+        values: dict[str, Any] = self._get(name, dict, f"an object of {what}") or {}
+        if not all(isinstance(value, kinds) for value in values.values()):
+            raise FieldError(f"{name} has to be an object of {what}")
+        return values
+
+    def texts(self, name: str) -> dict[str, str]:
+        """An object of texts; null is empty."""
+        values = self.mapping(name, (str, type(None)), "texts")
+        return {key: value or "" for key, value in values.items()}
+
+    def counts(self, name: str) -> dict[str, int]:
+        """An object of whole numbers."""
+        values = Fields(self.mapping(name, object, "whole numbers"))
+        return {key: values.whole(key) or 0 for key in values._event}
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """One column: a machine, a backend, a platform and a kernel."""
+
+    name: str
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """machine, backend, platform, level, kernel, python, header: those that are known; and others, as text."""
+    capabilities: Mapping[str, bool | str] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)
+    """Why a capability is absent, for those that are."""
+    reductions: tuple[str, ...] = ()
+    devices: tuple[Mapping[str, str | int], ...] = ()
+    patience: float = 1.0
+    """By how much deadlines are stretched."""
+    planned: int = 0
+    """Tests that were to run; 0 if the stream does not say."""
+    at: int = 0
+    """Line of the stream; 0 for an environment that only results tell of."""
+
+    @property
+    def kernel(self) -> Version:
+        """Version of the kernel whose uAPI answers, as far as it is known."""
+        for name in ("kernel", "level"):
+            try:
+                return Version.parse(self.fields.get(name, ""))
+            except ValueError:
+                continue
+        return Version()
+
+    def lacks(self, capability: str) -> bool:
+        """Whether the environment says no to the capability; one it never heard of is not lacking."""
+        return self.capabilities.get(capability) is False
+
+    def to_event(self) -> Event:
+        """The line of the stream."""
+        return {
+            "event": "environment",
+            "env": self.name,
+            **self.fields,
+            "capabilities": dict(self.capabilities),
+            "absent": dict(self.absent),
+            "reductions": list(self.reductions),
+            "patience": self.patience,
+            "devices": [dict(device) for device in self.devices],
+            "tests": self.planned,
+        }
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any], at: int = 0) -> Self:
+        """Read a line; raises FieldError."""
+        fields = Fields(event)
+        for name in ("machine", "backend"):
+            fields.name(name)
+        return cls(
+            name=fields.name("env"),
+            fields=_texts_of(fields, event),
+            capabilities=fields.mapping("capabilities", (bool, str), "true, false or text"),
+            absent=fields.texts("absent"),
+            reductions=fields.words("reductions"),
+            devices=fields.facts("devices"),
+            patience=fields.number("patience", 1.0),
+            planned=fields.whole("tests") or 0,
+            at=at,
+        )
+
+
+_OWN = ("event", "env", "capabilities", "absent", "reductions", "patience", "devices", "tests")
+_TEXTS = ("machine", "backend", "platform", "level", "kernel", "python", "header")
+
+
+def _texts_of(fields: Fields, event: Mapping[str, Any]) -> dict[str, str]:
+    """The fields of an environment that are shown as they are: the known ones, and others that can be."""
+    known = {name: fields.text(name) for name in _TEXTS}
+    others = {
+        name: str(value)
+        for name, value in event.items()
+        if name not in (*_OWN, *_TEXTS) and isinstance(value, str | int | float)
+    }
+    return {name: value for name, value in (known | others).items() if value}
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """One test in one environment."""
+
+    env: str
+    test: str
+    outcome: Outcome
+    area: str = ""
+    behaviours: tuple[str, ...] = ()
+    acts: Mapping[str, int] = field(default_factory=dict)
+    declared: tuple[str, ...] = ()
+    vacuous: bool = False
+    """Whether the test ended well, but did not do what it declares."""
+    reason_code: str = ""
+    reason: str = ""
+    duration: float = 0.0
+    """Seconds."""
+    message: str = ""
+    longrepr: str = ""
+    transcript: str = ""
+    kernel_log: str = ""
+    seed: str = ""
+    replay: str = ""
+    time: str = ""
+    """When it ended."""
+    at: int = 0
+    """Line of the stream that says so."""
+
+    @property
+    def started(self) -> str:
+        """When it began, as far as it is known."""
+        try:
+            return (datetime.fromisoformat(self.time) - timedelta(seconds=self.duration)).isoformat()
+        except (ValueError, OverflowError):
+            return ""
+
+    @property
+    def function(self) -> str:
+        """The node id without parameters."""
+        return self.test.partition("[")[0]
+
+    @property
+    def line(self) -> str:
+        """One line that says why the outcome is what it is; empty for a plain pass."""
+        return " ".join((self.message or self.reason or self.reason_code).split())
+
+    @property
+    def signature(self) -> str:
+        """Outcome and line without what differs from run to run: two failures with one signature are one."""
+        return f"{self.outcome.value}: {normalised(self.line)}"
+
+    def to_event(self) -> Event:
+        """The line of the stream, but for ``time``, which is set when it is written."""
+        reason = {"code": self.reason_code, "text": self.reason}
+        event = {
+            "event": "result",
+            "env": self.env,
+            "test": self.test,
+            "area": self.area,
+            "behaviours": list(self.behaviours),
+            "acts": dict(self.acts),
+            "declared": list(self.declared),
+            "vacuous": self.vacuous,
+            "outcome": self.outcome.value,
+            "reason": reason if self.reason_code or self.reason else None,
+            "duration": round(self.duration, 6),
+            "message": self.message or None,
+            "longrepr": self.longrepr or None,
+            "transcript": self.transcript or None,
+            "kernel_log": self.kernel_log or None,
+            "seed": int(self.seed) if self.seed.isdecimal() else self.seed or None,
+            "replay": self.replay,
+        }
+        return {**event, "time": self.time} if self.time else event
+
+    @classmethod
+    def from_event(cls, event: Mapping[str, Any], at: int = 0) -> Self:
+        """Read a line; raises FieldError."""
+        fields = Fields(event)
+        test = fields.name("test")
+        try:
+            outcome = Outcome(fields.text("outcome"))
+        except ValueError:
+            raise FieldError(f"outcome has to be one of {', '.join(o.value for o in Outcome)}") from None
+        reason = Fields(fields.mapping("reason", object, "code and text"))
+        acts, declared, message = fields.counts("acts"), fields.words("declared"), fields.text("message")
+        vacuous = fields.flag("vacuous")
+        if vacuous is None:  # a stream from before the field
+            vacuous = outcome is Outcome.ERROR and message.startswith("vacuous")
+        if outcome is Outcome.PASS:
+            vacuous = any(not acts.get(kind) for kind in declared)
+        return cls(
+            env=fields.name("env"),
+            test=test,
+            outcome=outcome,
+            area=fields.text("area") or area_of(test),
+            behaviours=fields.words("behaviours"),
+            acts=acts,
+            declared=declared,
+            vacuous=vacuous,
+            reason_code=reason.text("code"),
+            reason=reason.text("text"),
+            duration=fields.number("duration"),
+            message=message,
+            longrepr=fields.text("longrepr"),
+            transcript=fields.text("transcript"),
+            kernel_log=fields.text("kernel_log"),
+            seed=fields.label("seed"),
+            replay=fields.text("replay"),
+            time=fields.time("time"),
+            at=at,
+        )
+
+
+_NUMBER = re.compile(r"\b0x[0-9a-fA-F]+|(?<![\w.])\d+(?:\.\d+)*\b")
+
+
+def normalised(text: str) -> str:
+    """A failure's line with ``#`` for each number: addresses, random values, sizes and times."""
+    return _NUMBER.sub(lambda match: "0x#" if match[0].startswith("0x") else "#", " ".join(text.split()))
+
+
+def area_of(test: str) -> str:
+    """The area of a node id: the folder below suites/, with the ledger's hyphens, else the first folder."""
+    parts = test.split("::", maxsplit=1)[0].split("/")
+    return parts[1].replace("_", "-") if len(parts) > 2 and parts[0] == "suites" else parts[0]
