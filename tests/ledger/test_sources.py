@@ -4,17 +4,38 @@
 A new kernel that renamed a function is found by this; without a tree the test is skipped.
 """
 
+import fnmatch
 import os
 import re
 from pathlib import Path
 
 import pytest
 
+from ioctl import history
 from reports.ledger import Ledger, Place
 from reports.sentences import sentences
 
 TREE = os.environ.get("KERNEL_SOURCE")
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def defines(name: str, text: str) -> bool:
+    """Whether C source defines ``name``, be it a function, macro, type, constant, object, member or file of debugfs.
+
+    A function that is only called there is not what the file is cited for.
+    """
+    return bool(
+        re.search(
+            rf"^(?:[A-Za-z_]\w*[ \t*]+)*\*?{name}\("  # a function, the type on its line or on the one before
+            rf"|^[ \t]*#\s*define\s+{name}\b"
+            rf"|^[ \t]*(?:static |const |typedef )*(?:struct|enum|union)\s+{name}\b"
+            rf"|^\s+\.?{name}\s*(?:,|=[^=]|:)"  # a constant of an enum, an initialised member, a label
+            rf"|^[A-Za-z_\s][\w \t*]*[ \t*]{name}(?:\[[^\]]*\])?\s*(?:=[^=]|;|:\d)"  # an object or member
+            rf"|\(\*{name}\)\(|^\w+\({name}\b|\"{name}\"",  # a callback, DEFINE_EVENT and the like, a file
+            text,
+            re.MULTILINE,
+        )
+    )
 
 
 def missing(source: str, tree: Path) -> str | None:
@@ -26,13 +47,45 @@ def missing(source: str, tree: Path) -> str | None:
     if not path.is_file():
         return f"no file {name}"
     identifier = IDENTIFIER.match(what)
-    if (
-        identifier
-        and "_" in identifier[0]
-        and identifier[0] not in path.read_text(encoding="utf-8", errors="replace")
-    ):
+    if not identifier or "_" not in identifier[0]:
+        return None
+    text = path.read_text(encoding="utf-8", errors="replace")
+    if identifier[0] not in text:
         return f"no {identifier[0]} in {name}"
+    if (
+        name.endswith((".c", ".h"))
+        and not name.startswith("include/uapi/")
+        and not defines(identifier[0], text)
+    ):
+        return f"{name} does not define {identifier[0]}, it only names it"
     return None
+
+
+UAPI = "include/uapi/drm/xe_drm.h:"
+
+
+def unrecorded(source: str) -> str | None:
+    """What of a source in the uAPI header is not in the newest recorded one, or None; needs no tree."""
+    found = re.match(r"(?:DRM_|drm_xe_)?\w+_\w+\*?", source.removeprefix(UAPI))
+    if not source.startswith(UAPI) or not found:
+        return None
+    word = found[0]
+    names = history.recorded().table(history.recorded().names[-1])
+    if any(
+        fnmatch.fnmatchcase(name, pattern) for name in names for pattern in (word, f"*_{word}", f"*.{word}")
+    ):
+        return None
+    return f"no {word} in the recorded header of {history.recorded().names[-1]}"
+
+
+def test_every_name_of_the_uapi_is_in_the_recorded_header() -> None:
+    wrong = [
+        f"{behaviour.id}: {lack}"
+        for behaviour in Ledger.load().values()
+        for source in behaviour.sources
+        if (lack := unrecorded(source))
+    ]
+    assert not wrong, "\n" + "\n".join(wrong)
 
 
 # A stable update may move a sentence by some lines.
@@ -87,6 +140,45 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
     assert missing("seed 002 patch 07", tmp_path) is None
     assert missing("mm/hmm.c:hmm_gone", tmp_path) == "no hmm_gone in mm/hmm.c"
     assert missing("mm/gone.c:hmm_gone", tmp_path) == "no file mm/gone.c"
+    (tmp_path / "mm" / "hmm.c").write_text("int f(void)\n{\n\treturn hmm_range_fault();\n}\n")
+    assert (
+        missing("mm/hmm.c:hmm_range_fault", tmp_path)
+        == "mm/hmm.c does not define hmm_range_fault, it only names it"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "static int a_b(int c)\n{",
+        "struct x *\na_b(int c)\n{",
+        "#define a_b 1",
+        "struct a_b {",
+        "enum x {\n\ta_b,\n};",
+        "struct x {\n\tunsigned int a_b;\n};",
+        "struct x {\n\tu8 a_b:1;\n};",
+        "struct x {\n\tint (*a_b)(int);\n};",
+        "static const char *a_b[] = {",
+        "static const struct x y = {\n\t.a_b = 1,\n};",
+        "DEFINE_EVENT(x, y);\nTRACE_EVENT(a_b,",
+        'debugfs_create_file("a_b", 0600);',
+    ],
+)
+def test_what_defines_a_name(text: str) -> None:
+    assert defines("a_b", text)
+    assert not defines("a_c", text)
+
+
+def test_a_name_that_no_header_has_is_named() -> None:
+    assert unrecorded(f"{UAPI}DRM_XE_VM_BIND_FLAG_NULL") is None
+    assert unrecorded(f"{UAPI}MADVISE_AUTORESET text") is None
+    assert unrecorded(f"{UAPI}drm_xe_sync.addr") is None
+    assert unrecorded(f"{UAPI}region_instance") is None
+    assert unrecorded(f"{UAPI}flags") is None
+    assert str(unrecorded(f"{UAPI}DRM_XE_VM_BIND_FLAG_VOID")).startswith(
+        "no DRM_XE_VM_BIND_FLAG_VOID in the recorded"
+    )
+    assert unrecorded("mm/hmm.c:no_such") is None
 
 
 def test_a_promise_that_is_not_written_is_named(tmp_path: Path) -> None:
