@@ -36,8 +36,8 @@ _AGREEMENT = re.compile(
     r"seed \d{3} (?:cover letter|patch \d+|review)(?: .+)?"
     r"|(?:commit [0-9a-f]{8,40}|stable patch|posting|bug report): \S.*"
 )
-_REQUIRED = {"id", "title", "kind", "statement", "sources", "since"}
-_OPTIONAL = {"reason", "history", "observable", "needs", "landed_as", "promise", "promised_by"}
+_REQUIRED = {"id", "title", "kind", "promise", "statement", "sources", "since"}
+_OPTIONAL = {"reason", "history", "observable", "needs", "landed_as", "promised_by"}
 
 # The C loader reads the whole ledger in about 30 ms; the Python one is for builds of PyYAML without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -83,8 +83,8 @@ class Behaviour:
     """Why no program can see it; only, and always, for ``model-only``."""
     landed_as: str | None
     """How the landed code differs from the series that announced it."""
-    promise: str | None = None
-    """``promised``, ``agreed`` or ``driver``; None until somebody has read the entry against the source."""
+    promise: str = "promised"
+    """``promised``, ``agreed`` or ``driver``; of what is in no ledger, as a strict reader would take it."""
     promised_by: tuple[Place, ...] = ()
     """The sentences and postings that promise it; none for ``driver``."""
 
@@ -226,21 +226,21 @@ def _behaviour(entry: Any, area: str, vocabulary: Vocabulary) -> Behaviour:
         needs=tuple(entry.get("needs", [])),
         reason=entry.get("reason"),
         landed_as=entry.get("landed_as"),
-        promise=entry.get("promise"),
+        promise=entry["promise"],
         promised_by=_promised_by(where, entry, vocabulary),
     )
 
 
 def _promised_by(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> tuple[Place, ...]:
     """The places that promise an entry, which have to be of the kind that its ``promise`` says."""
-    promise = entry.get("promise")
-    if promise is not None and promise not in vocabulary.promises:
+    promise = entry["promise"]
+    if promise not in vocabulary.promises:
         raise LedgerError(f"{where}: promise {promise!r} is not one of {', '.join(vocabulary.promises)}")
     given = entry.get("promised_by", [])
     if not isinstance(given, list):
         raise LedgerError(f"{where}: promised_by has to be a list of places")
     places = tuple(_place(where, place) for place in given)
-    strongest = None if promise is None and not places else _strongest(places)
+    strongest = _strongest(places)
     if promise != strongest:
         raise LedgerError(f"{where}: promise is {promise}, but its promised_by make it {strongest}")
     return places

@@ -24,7 +24,6 @@ none. With results, the verdict of each environment too. A single id shows every
 --summary counts them by who promises them: documents (promised), postings and commits (agreed) or the code alone
 (driver).
 """
-UNREAD = "unread"
 WIDTH = 100
 STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cannot be read"
 
@@ -90,7 +89,7 @@ def _listing(
     rows: dict[str, Row],
 ) -> Iterable[str]:
     for behaviour in chosen:
-        yield f"{behaviour.id}  [{behaviour.kind}, {_promise(behaviour)}]  {behaviour.title}"
+        yield f"{behaviour.id}  [{behaviour.kind}, {behaviour.promise}]  {behaviour.title}"
         if len(chosen) == 1:
             yield from _details(behaviour)
         yield from (f"    {test}" for test in tests.get(behaviour.id, ()))
@@ -114,23 +113,17 @@ def _details(behaviour: Behaviour) -> Iterable[str]:
         yield from _wrapped(f"promised by {place.at}" + (f': "{place.words} ..."' if place.words else ""))
 
 
-def _promise(behaviour: Behaviour) -> str:
-    return behaviour.promise or UNREAD
-
-
 def _summary(
     chosen: list[Behaviour], ledger: Ledger, verdicts: Matrix | None, rows: dict[str, Row]
 ) -> Iterable[str]:
     """A line for each area and one for all; then, for each environment, one for each promise."""
-    columns = [
-        word for word in (*ledger.vocabulary.promises, UNREAD) if any(_promise(b) == word for b in chosen)
-    ]
+    columns = [word for word in ledger.vocabulary.promises if any(b.promise == word for b in chosen)]
     areas = {area: [b for b in chosen if b.area == area] for area in ledger.vocabulary.areas}
     width = max(map(len, (*areas, "all areas")))
     yield " ".join([" " * width, *(f"{word:>8}" for word in columns), "     all"])
     for area, entries in [*areas.items(), ("all areas", chosen)]:
         if entries:
-            counts = Counter(map(_promise, entries))
+            counts = Counter(b.promise for b in entries)
             numbers = [*(counts[word] for word in columns), len(entries)]
             yield " ".join([f"{area:{width}}", *(f"{number:8}" for number in numbers)])
     for column, environment in enumerate(verdicts.environments if verdicts else ()):
@@ -140,7 +133,7 @@ def _summary(
             outcomes = [
                 rows[b.id].cells[column].outcome
                 for b in chosen
-                if b.id in rows and word in (None, _promise(b)) and rows[b.id].cells[column].outcome
+                if b.id in rows and word in (None, b.promise) and rows[b.id].cells[column].outcome
             ]
             counted = Counter(outcomes)
             claimed = len(outcomes) - counted[Outcome.NOT_CLAIMED]

@@ -15,6 +15,7 @@ ENTRY: dict[str, Any] = {
     "id": "query.new-one",
     "title": "a new one",
     "kind": "must",
+    "promise": "driver",
     "statement": "It does so.",
     "sources": ["drivers/gpu/drm/xe/xe_query.c:xe_query_ioctl"],
     "since": "6.15",
@@ -86,13 +87,12 @@ def test_a_well_formed_entry_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("promise", "places"),
     [
-        (None, []),
         ("driver", []),
         ("agreed", [PATCH, {"at": "commit 1df530e194f3: drm/xe: a title"}]),
         ("promised", [LINE, PATCH]),
     ],
 )
-def test_who_promises_it_is_read(tmp_path: Path, promise: str | None, places: list[dict[str, str]]) -> None:
+def test_who_promises_it_is_read(tmp_path: Path, promise: str, places: list[dict[str, str]]) -> None:
     change = {"promise": promise, "promised_by": places or None}
     read = Ledger.load(broken(tmp_path, "query", change))["query.new-one"]
     assert read.promise == promise
@@ -131,7 +131,7 @@ def test_who_promises_it_is_read(tmp_path: Path, promise: str | None, places: li
             {"promise": "driver", "promised_by": [PATCH]},
             "promise is driver, but its promised_by make it agreed",
         ),
-        ({"promised_by": [PATCH]}, "promise is None, but its promised_by make it agreed"),
+        ({"promise": None}, "lacks promise"),
         ({"promise": "agreed", "promised_by": "seed 002 patch 06"}, "has to be a list of places"),
         ({"promise": "agreed", "promised_by": ["seed 002 patch 06"]}, "a place of promised_by has at"),
         (
