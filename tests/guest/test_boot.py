@@ -111,6 +111,7 @@ def children(process: int) -> list[int]:
 VOCABULARY = """
 areas: {demo: "Demonstration"}
 kinds: {must: has to}
+promises: {driver: does it}
 needs: {}
 observable: {errno: return value}
 """
@@ -118,6 +119,7 @@ LEDGER = """
 - id: demo.works
   title: it works
   kind: must
+  promise: driver
   statement: A thing that is asked to work works.
   sources: ["drivers/demo.c:demo"]
   since: '6.8'

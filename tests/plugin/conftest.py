@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = """
 areas: {demo: "Demonstration"}
 kinds: {must: has to}
+promises: {driver: does it}
 needs: {vram: a device with memory of its own}
 observable: {errno: return value}
 """
@@ -25,6 +26,7 @@ LEDGER = """
 - id: demo.works
   title: it works
   kind: must
+  promise: driver
   statement: A thing that is asked to work works.
   sources: ["drivers/demo.c:demo"]
   since: '6.8'
@@ -32,6 +34,7 @@ LEDGER = """
 - id: demo.newer
   title: it works since later
   kind: must
+  promise: driver
   statement: A younger thing works, too.
   sources: ["drivers/demo.c:demo"]
   since: '7.2'
