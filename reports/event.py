@@ -286,6 +286,11 @@ class Result:
         return " ".join((self.message or self.reason or self.reason_code).split())
 
     @property
+    def known_as(self) -> str:
+        """Of what is KNOWN: the finding or the waiver."""
+        return self.reason if self.outcome is Outcome.KNOWN and self.message else ""
+
+    @property
     def signature(self) -> str:
         """Outcome and line without what differs from run to run: two failures with one signature are one."""
         return f"{self.outcome.value}: {normalised(self.line)}"

@@ -11,8 +11,11 @@ from pathlib import Path
 
 from reports.compare import Comparison, Kind, compare
 from reports.event import Outcome, Result
+from reports.ledger import Ledger
 from reports.stream import CUT_OFF, STREAM, Run, label
-from reports.waivers import Waived, Waiver, apply, matches
+from reports.unseen import Unseen, unseen
+from reports.verdict import matrix
+from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
 """pytest's exit status when tests failed; what is worse is no verdict but an end."""
@@ -42,6 +45,8 @@ class Verdict:
     """With what waivers excuse as KNOWN."""
     waived: Waived
     comparison: Comparison | None
+    unseen: tuple[Unseen, ...] = ()
+    """What the run did not look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +72,10 @@ def judge(
     waivers: Sequence[Waiver] = (),
     require: Iterable[Requirement] = (),
     today: datetime.date,
+    ledger: Ledger | None = None,
+    complete: bool = False,
 ) -> Verdict:
-    """Judge a finished run."""
+    """Judge a finished run; with a ledger also what it left out, which is refused if it has to be ``complete``."""
     waived = apply(waivers, run.results, dict(run.environments), today)
     judged = replace(run, results=waived.results)
     comparison = compare(baseline, judged) if baseline is not None else None
@@ -79,7 +86,10 @@ def judge(
         *(refusal for requirement in require for refusal in _required(judged, requirement)),
         *(_against(judged, baseline, comparison) if baseline is not None and comparison is not None else ()),
     ]
-    return Verdict(tuple(refusals), judged, waived, comparison)
+    left_out = unseen(matrix(judged, ledger)) if ledger is not None else []
+    if complete:
+        refusals += [refusal for one in left_out for refusal in _incomplete(run, one)]
+    return Verdict(tuple(refusals), judged, waived, comparison, tuple(left_out))
 
 
 def _unfinished(run: Run) -> Iterable[Refusal]:
@@ -159,6 +169,10 @@ def _about(result: Result, waiver: Waiver | None, today: datetime.date) -> str:
     if result.message == CUT_OFF:
         return "finish the run, which does it again; if it ends the run again, fix it"
     if waiver is None:
+        if not speaks(result.line):
+            return (
+                "fix it: its message says too little for a waiver, give it one that names what was compared"
+            )
         # A string of JSON is one of TOML.
         signature = json.dumps(result.signature.partition(": ")[2], ensure_ascii=False)
         return f"fix it, or waive it with signature = {signature}"
@@ -231,6 +245,13 @@ def _against(run: Run, baseline: Run, comparison: Comparison) -> Iterable[Refusa
         more = (f"and {len(results) - 5} more",) if len(results) > 5 else ()
         todo = "find out why, and run them; if that is meant, take this run for the baseline"
         yield Refusal(path, results[0].at, what, todo, (*details, *more))
+
+
+def _incomplete(run: Run, left_out: Unseen) -> Iterable[Refusal]:
+    for line in left_out.lines:
+        what = f"{left_out.environment.name}: {line}"
+        todo = "run all of the suite where nothing is reduced, or leave --complete out"
+        yield Refusal(run.path, left_out.environment.at or 1, what, todo)
 
 
 def _by_environment(results: Iterable[Result]) -> dict[str, list[Result]]:

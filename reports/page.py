@@ -24,6 +24,7 @@ from reports.looks import LOOKS, NOTHING, look
 from reports.merge import Report
 from reports.stream import Run, environments_of, label
 from reports.trend import HEIGHT, WIDTH, trend
+from reports.unseen import headline
 from reports.verdict import UNLISTED, Cell, Matrix, Row, failures
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
@@ -90,6 +91,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
         scores=[matrix.score(column) for column in range(len(matrix.environments))],
         trends={name: trend(name, runs, ledger) for name, runs in report.history.items()},
         trend_size=(WIDTH, HEIGHT),
+        part=headline(matrix),
         failures=failures(report.results),
         kinds_of_change=list(Kind),
         most_changes=MAX_CHANGES,

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from reports.event import Outcome
 from reports.stream import Run, environments_of, label
+from reports.unseen import headline
 from reports.verdict import Matrix, failures, tally
 
 WIDTH = 100
@@ -29,7 +30,9 @@ def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
         parts = ["no test ran", "", *_problems(run)]
     else:
         parts = [*_table(run), *_skips(run), *_failures(run), *_reductions(run), *_problems(run)]
-    return "\n".join([_headline(run), "", *parts, *_behaviours(matrix), *_files(written), ""])
+    part = headline(matrix)
+    first = [_headline(run), *([f"a part of the suite: {part}"] if part else [])]
+    return "\n".join([*first, "", *parts, *_behaviours(matrix), *_files(written), ""])
 
 
 def _headline(run: Run) -> str:

@@ -19,6 +19,7 @@ A waiver is for one failure: one that fails otherwise is not waived, and neither
 from __future__ import annotations
 
 import datetime
+import json
 import re
 import tomllib
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from typing import Any
 
 from common.answers import NoAnswerError
 from common.kernels import Kernels
+from common.text import one_line
 from reports.event import Environment, Outcome, Result, normalised
 from reports.renames import names as names_of
 
@@ -88,6 +90,15 @@ class Waiver:
         return today > self.expires
 
 
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_NO_WORDS = frozenset({"assert", "not", "and", "or", "is", "in", "if", "True", "False", "None"})
+
+
+def speaks(signature: str) -> bool:
+    """Whether a signature has a word in it that says what failed; ``assert # == #`` and ``*`` fit too much."""
+    return not _NO_WORDS.issuperset(_WORD.findall(signature))
+
+
 def matches(pattern: str, text: str) -> bool:
     """Globs with ``*`` only: node ids and messages are full of brackets."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), text, re.DOTALL) is not None
@@ -98,14 +109,16 @@ def load(path: Path) -> tuple[Waiver, ...]:
     text = path.read_text(encoding="utf-8", errors="replace")
     try:
         document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         at = re.search(r"\(at line (\d+)", str(error))
         line = at[1] if at else "1"
-        raise WaiverError(f"{path}:{line}: not TOML: {error}") from None
+        raise WaiverError(f"{path}:{line}: not TOML: {one_line(str(error))}") from None
     entries = document.pop("waiver", [])
     if document:
         raise WaiverError(f"{path}:1: {', '.join(document)}: write each waiver below a [[waiver]] of its own")
-    lines = text.splitlines()
+    if not entries:
+        raise WaiverError(f"{path}:1: no [[waiver]] in it: leave --waivers out")
+    lines = text.split("\n")  # as TOML has them: U+2028 ends no line
     starts = [number for number, line in enumerate(lines, 1) if _HEADER.match(line)]
     if not isinstance(entries, list) or len(starts) != len(entries):
         raise WaiverError(
@@ -133,6 +146,10 @@ def _waiver(path: Path, entry: dict[str, Any], start: int, lines: list[str]) -> 
                 raise fail(key, "expires has to be a day, without quotes: expires = 2026-12-31")
         elif not isinstance(value, str) or not value.strip():
             raise fail(key, f"{key} has to be text")
+        elif key == "signature" and not speaks(value):
+            raise fail(
+                key, f"signature = {json.dumps(value)} has no word that says what failed: it fits too much"
+            )
     if missing := [key for key in _REQUIRED if key not in entry]:
         raise fail("", f"the waiver has no {', '.join(missing)}: add it, or fix the failure")
     if len([key for key in _SUBJECTS if key in entry]) != 1:

@@ -10,11 +10,13 @@ from pathlib import Path
 from reports.commands.inputs import RUN, run_at, today, waivers_at
 from reports.event import Outcome
 from reports.gate import Requirement, Verdict, judge
+from reports.ledger import Ledger
 
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
 expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
-missing and a test that no longer judges. Each refusal says which line of which file, and what to do.
+missing and a test that no longer judges. Each refusal says which line of which file, and what to do. What the run did
+not look at is said, too.
 """
 SOON = 14
 """Days before a waiver's last one in which it is mentioned."""
@@ -45,6 +47,11 @@ def main(arguments: list[str]) -> int:
         help="capability for want of which no test may be skipped: vram, or vram@mock/bmg* for some environments; "
         "may be repeated",
     )
+    parser.add_argument(
+        "--complete",
+        action="store_true",
+        help="refuse a run that left something out: behaviours that did not run, or could not be exercised",
+    )
     options = parser.parse_args(arguments)
     verdict = judge(
         run_at(options.run),
@@ -52,6 +59,8 @@ def main(arguments: list[str]) -> int:
         waivers=waivers_at(options.waivers),
         require=options.require,
         today=today(),
+        ledger=Ledger.load(),
+        complete=options.complete,
     )
     print("\n".join(text(verdict)))
     return int(bool(verdict.refusals))
@@ -61,6 +70,7 @@ def text(verdict: Verdict) -> list[str]:
     """The verdict for a terminal."""
     lines = [str(refusal) for refusal in verdict.refusals]
     lines += _notes(verdict)
+    lines += [f"not seen: {one.environment.name}: {line}" for one in verdict.unseen for line in one.lines]
     counts = Counter(result.outcome for result in verdict.run.results)
     said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     number = len(verdict.refusals)

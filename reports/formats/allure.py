@@ -212,4 +212,4 @@ def _digest(*parts: str) -> str:
 
 def _message(result: Result) -> str:
     said = result.message or " ".join(filter(None, (result.reason_code, result.reason)))
-    return f"{result.outcome.value}: {said}"
+    return "; ".join(filter(None, (f"{result.outcome.value}: {said}", result.known_as)))

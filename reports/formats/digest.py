@@ -12,6 +12,7 @@ from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import label
+from reports.unseen import headline
 from reports.verdict import failures, matrix
 
 LISTED = 20
@@ -78,7 +79,7 @@ def digest(report: Report, ledger: Ledger) -> Digest:
     )
     said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     return Digest(
-        verdict=_verdict(report, comparison),
+        verdict="; ".join(filter(None, (_verdict(report, comparison), headline(matrix(report, ledger))))),
         environments=tuple(_environments(report, ledger)),
         about=tuple(_about(report)),
         problems=(
@@ -198,11 +199,10 @@ def _of_results(results: list[Result], report: Report, ledger: Ledger) -> Entry:
 def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledger, rate: str) -> Entry:
     first = results[0]
     waiver = report.waived.by.get((first.env, first.test))
-    reason = first.reason if waiver else ""
     return Entry(
         test=label(results),
         where=tuple(dict.fromkeys(where)),
-        said="; ".join(filter(None, (rate, first.line, reason))),
+        said="; ".join(filter(None, (rate, first.line, first.known_as))),
         statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
         replay=first.replay if first.outcome.bad else "",
         link=waiver.link if waiver else "",

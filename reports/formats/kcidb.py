@@ -117,7 +117,7 @@ def _test(
     if _is_time(result.time or run.start):
         test["start_time"] = result.started or run.start
     titles = [ledger[i].title for i in result.behaviours if i in ledger]
-    if comment := result.line or "; ".join(titles):
+    if comment := "; ".join(filter(None, (result.line, result.known_as))) or "; ".join(titles):
         test["comment"] = comment
     if excerpt := _excerpt(result):
         test["log_excerpt"] = excerpt

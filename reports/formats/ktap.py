@@ -68,7 +68,8 @@ def _directive(result: Result) -> str:
     if result.outcome in _SKIPPED:
         return f" # SKIP {_line(result.line).replace('#', '')}".rstrip()
     if word := _WORDS.get(result.outcome):
-        return f" # {word} {_line(result.line).replace('#', '')}".rstrip()
+        said = "; ".join(filter(None, (result.line, result.known_as)))
+        return f" # {word} {_line(said).replace('#', '')}".rstrip()
     return ""
 
 

@@ -12,7 +12,7 @@ WIDTH = 76
 
 def mail(digest: Digest) -> str:
     """The whole text."""
-    lines = [f"GPU SVM conformance: {digest.verdict}", ""]
+    lines = [*_wrapped(f"GPU SVM conformance: {digest.verdict}", "", "  "), ""]
     for key, value in digest.about:
         lines += _wrapped(value, f"  {key + ':':<10} ", " " * 13)
     lines += ["", "Environments: behaviours passed / claimed / all"]

@@ -26,7 +26,7 @@ def judged(tmp_path: Path, name: str, waivers: str = "", require: str = "", base
     return judge(
         read(golden_runs.write(name, tmp_path)),
         baseline=read(golden_runs.write(baseline, tmp_path)) if baseline else None,
-        waivers=load(path),
+        waivers=load(path) if waivers else (),
         require=[Requirement.parse(word) for word in require.split()],
         today=TODAY,
     )
@@ -170,7 +170,7 @@ def test_a_behaviour_may_be_waived_instead_of_a_test(tmp_path: Path) -> None:
 
 def test_no_waiver_excuses_a_vacuous_test(tmp_path: Path) -> None:
     waiver = WAIVER.replace("suites/fault/test_store.py::*", "*").replace(
-        '"the CPU sees 0x# at offset 0x#, not 0x#"', '"*"'
+        '"the CPU sees 0x# at offset 0x#, not 0x#"', '"the CPU*"'
     )
     text = said(judged(tmp_path, "failing", waiver))
     assert "vacuous: mock/bmg" in text
@@ -195,6 +195,18 @@ def test_no_waiver_excuses_a_vacuous_test(tmp_path: Path) -> None:
         (WAIVER.replace("7.2..7.3", ".."), ":6: ", "is not a range of kernels"),
         (WAIVER.replace('"mock/b*"', "7"), ":5: ", "environment has to be text"),
         (WAIVER + 'behaviour = "a.b"\n', ":3: ", "either a behaviour or a test"),
+        ("", ":1: ", "no [[waiver]] in it: leave --waivers out"),
+        ("# none\n", ":1: ", "no [[waiver]] in it: leave --waivers out"),
+        ("a = " + "[" * 5000, ":1: ", "not TOML"),
+        ("a = " + "1" * 5000, ":1: ", "not TOML"),
+        ("\0", ":1: ", "not TOML"),
+        ("# \u2028[[waiver]]\n" + WAIVER.replace("2027-01-31", "2027-02-31"), ":12: ", "not TOML"),
+        ("# \u2028[[waiver]]\n" + WAIVER.replace("owner =", "owners ="), ":9: ", "owners is not a field"),
+        (WAIVER.replace("7.2..7.3", "9" * 5000 + ".1"), ":6: ", "is not a kernel version"),
+        *(
+            (WAIVER.replace("the CPU sees 0x# at offset 0x#, not 0x#", signature), ":7: ", "has no word")
+            for signature in ("*", "#", "assert # == #", "assert not 0x#", "assert True is False")
+        ),
     ],
 )
 def test_a_file_of_waivers_that_is_wrong_says_in_which_line(
@@ -261,6 +273,7 @@ def test_the_command_ends_with_the_verdict_and_a_status(
         status = called(command.main, *arguments)
         return status, capsys.readouterr().out.splitlines()[-1]
 
+    monkeypatch.setattr(command.Ledger, "load", golden_runs.ledger)
     assert last(runs["good"]) == (0, f"{runs['good']}: accepted (9 PASS, 1 NOT-CLAIMED)")
     status, line = last(
         runs["waived"], "--waivers", str(path), "--require", "vram@mock/bmg", "--baseline", runs["good"]
@@ -293,3 +306,51 @@ def test_a_run_that_failed_for_no_reason_that_it_gives_is_refused(tmp_path: Path
 
 def test_a_waiver_that_excuses_something_may_pass_elsewhere(tmp_path: Path) -> None:
     assert not judged(tmp_path, "waived", WAIVER.replace("mock/b*", "mock/*")).refusals
+
+
+@pytest.mark.parametrize(
+    ("message", "todo"),
+    [
+        ("assert 3 == 4", "fix it: its message says too little for a waiver"),
+        ("assert bo.size == 4096: 0 == 4096", 'waive it with signature = "assert bo.size == #: # == #"'),
+    ],
+)
+def test_signature_names_what_was_compared(tmp_path: Path, message: str, todo: str) -> None:
+    bad = streams.result(outcome="FAIL", message=message)
+    events = [streams.run(), streams.environment(), bad, streams.end(exit=1)]
+    (refusal,) = judge(read(streams.write(tmp_path / "r.jsonl", *events)), today=TODAY).refusals
+    assert todo in refusal.todo
+
+
+def test_what_was_not_seen_is_said_and_may_be_refused(tmp_path: Path) -> None:
+    left = [(MIRROR, BMG), (STORE, BMG)]
+    untested = golden_runs.result(
+        COLLECT, BMG, "UNTESTED", reason={"code": "MACHINE:swap", "text": "no swap"}, acts={}
+    )
+    environments = golden_runs.environments()
+    environments[1]["reductions"] = ["no fork-events: the kernel is too old"]
+    events = [
+        golden_runs.head(),
+        *environments,
+        *golden_runs.passing(*left, (COLLECT, BMG)),
+        untested,
+        streams.end(),
+    ]
+    run = read(streams.write(tmp_path / "r.jsonl", *events))
+    lines = [
+        f"{BMG}: 2 of 4 behaviours did not run (bind 1, fault 1)",
+        f"{BMG}: not exercised: 1 behaviour, MACHINE:swap: no swap",
+        f"{BMG}: reduced: no fork-events: the kernel is too old",
+    ]
+    verdict = judge(run, today=TODAY, ledger=golden_runs.ledger())
+    assert not verdict.refusals
+    assert command.text(verdict)[:-1] == [f"not seen: {line}" for line in lines]
+    refused = judge(run, today=TODAY, ledger=golden_runs.ledger(), complete=True).refusals
+    assert [refusal.what for refusal in refused] == lines
+    assert {(refusal.path, refusal.line) for refusal in refused} == {(run.path, 3)}
+
+
+def test_whole_run_is_complete(tmp_path: Path) -> None:
+    run = read(golden_runs.write("good", tmp_path))
+    verdict = judge(run, today=TODAY, ledger=golden_runs.ledger(), complete=True)
+    assert (verdict.refusals, verdict.unseen) == ((), ())
