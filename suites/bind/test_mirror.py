@@ -342,7 +342,12 @@ def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory, sentinel)
 
 @behaviour("bind.cam.flags-only-inside")
 @acts("store")
-@known("A READONLY mirror makes its neighbours read-only", first="7.0")
+@known(
+    "A READONLY mirror makes its neighbours read-only",
+    first="7.0",
+    signature="EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Input/output error",
+    acts=("ioctl",),
+)
 def test_readonly_mirror_leaves_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
     """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
     inside, outside, value = memory(PAGE), memory(PAGE), sentinel()

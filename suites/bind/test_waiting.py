@@ -93,7 +93,11 @@ def test_mirror_with_in_syncobj_is_eopnotsupp(fault_vm: Vm, gate, syncobj, signa
 @behaviour("bind.cam.in-syncobj-no-effect")
 @acts("refusal")
 @needs("page-faults", "range-attributes")
-@known("A mirror that cannot wait for a syncobj stays bound", first="7.0")
+@known(
+    "A mirror that cannot wait for a syncobj stays bound",
+    first="7.0",
+    signature="assert fault_vm.attributes(AT, UNIT) == []",
+)
 def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj) -> None:
     """A mirror MAP that gives EOPNOTSUPP for a syncobj to wait for has bound nothing."""
     with refused(errno.EOPNOTSUPP):

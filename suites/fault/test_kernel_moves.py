@@ -88,7 +88,11 @@ def merging() -> Iterator[None]:
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
 @needs("ksm", "root", "vram", "device-pages")
-@known("After fork the GPU of the parent stores into memory of the child", first="6.18")
+@known(
+    "After fork the GPU of the parent stores into memory of the child",
+    first="6.18",
+    signature="assert [buffer.u32(page * PAGE) for page in range(pages)] == *",
+)
 def test_ksm_merge_under_gpu_keeps_data(queue: Queue, memory, sentinel, merging) -> None:
     """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
     pages, word, value = 64, sentinel(), sentinel()

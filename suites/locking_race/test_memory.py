@@ -238,7 +238,8 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
         return {offset: buffer.u32(offset) for offset in places}
 
     ended = in_child(child)
-    assert ended.result == before, ended
+    assert ended.result is not None, ended
+    assert ended.result == before
     job.wait()
     for offset, value in after.items():
         landed(buffer, offset, value)
@@ -259,7 +260,12 @@ def test_fork_child_has_snapshot_of_sysmem(mirror_vm: Vm, queue: Queue, memory, 
 @behaviour("race.fork-vs-fault", "life.fork-parent-continues")
 @acts("store")
 @needs("vram", "shared-vram")
-@known("After fork the GPU of the parent stores into memory of the child", first="6.18")
+@known(
+    "After fork the GPU of the parent stores into memory of the child",
+    first="6.18",
+    signature="assert ended.result == before",
+    acts=("exec",),
+)
 def test_fork_child_has_snapshot_of_vram(queue: Queue, memory, gate: Gate, sentinel) -> None:
     """Fork while a batch stores into memory in VRAM: the child has what was there before, and the parent all."""
     fork_while_a_batch_stores(queue, memory(CHUNK, align=CHUNK), gate, sentinel)

@@ -100,7 +100,12 @@ EXEC_QUEUE_CREATE = Table(
         (0x100, 0x8000),
         EINVAL,
         behaviour("execq.create.args"),
-        known("A GT id is cut to 8 bits", first="6.17"),
+        known(
+            "A GT id is cut to 8 bits",
+            first="6.17",
+            signature="engine.gt_id = 0x#: expected EINVAL, but the call succeeded",
+            acts=("ioctl",),
+        ),
         label="high-byte",
     ),
     row("engine.pad", some_bits, None, behaviour("execq.create.unchecked")),
@@ -232,7 +237,11 @@ def test_exec_queue_destroy_invalid_args(exec_queue_destroy: Call, wrong: Row) -
 
 @behaviour("execq.destroy.args", "execq.create.id-nonzero")
 @acts("refusal", "ioctl")
-@known("EXEC_QUEUE_DESTROY of 0 makes 0 an id", first="6.17")
+@known(
+    "EXEC_QUEUE_DESTROY of 0 makes 0 an id",
+    first="6.17",
+    signature="assert create_queue(device, plain_vm.id) != #: # != #",
+)
 def test_exec_queue_id_zero_is_never_given(device: Device, plain_vm: Vm) -> None:
     """EXEC_QUEUE_DESTROY of 0 gives ENOENT, and 0, which means no queue to other ioctls, is given to none later."""
     create_queue(device, plain_vm.id)

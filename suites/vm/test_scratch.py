@@ -77,7 +77,12 @@ def test_deferred_bind_replaces_scratch(make_vm, bo, counters, sentinel) -> None
 @behaviour("vm.scratch.mirror")
 @acts("fault", "store")
 @needs("page-faults", "xe2", "debugfs", "cpu-addr-mirror")
-@known("A mirror does not replace scratch pages", first="6.17")
+@known(
+    "A mirror does not replace scratch pages",
+    first="6.17",
+    signature="the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#",
+    acts=("exec",),
+)
 def test_mirror_replaces_scratch(make_vm, memory, counters, sentinel) -> None:
     """A mirror in a VM with scratch: the first access faults, and reaches the memory of the process, not scratch."""
     vm: Vm = make_vm(SCRATCH | FAULTING)

@@ -11,7 +11,8 @@ CASES = [
     ("def test_x():\n    raise OSError(errno.EIO, 'EIO')\n", "FAIL", 1),
     ("def test_x():\n    pytest.fail('so')\n", "FAIL", 1),
     ("def test_x():\n    {}['key']\n", "ERROR", 1),
-    ("@pytest.mark.xfail(reason='known')\n" + MARKS + "def test_x():\n    assert 1 == 2\n", "KNOWN", 0),
+    ("@pytest.mark.xfail(reason='known')\n" + MARKS + "def test_x():\n    assert 1 == 2\n", "ERROR", 1),
+    ("def test_x():\n    pytest.xfail('so')\n", "ERROR", 1),
     ("@pytest.mark.xfail(reason='known')\n" + MARKS + "def test_x():\n    count('ioctl')\n", "XPASS", 1),
     (
         "@pytest.fixture\ndef f():\n    raise OSError(errno.EIO, 'EIO')\n"
@@ -32,10 +33,77 @@ CASES = [
 
 @pytest.mark.parametrize(("code", "outcome", "status"), CASES)
 def test_outcome_and_exit_status(project, code, outcome, status):
-    project.suite(code if "def f" in code or "xfail" in code else MARKS + code)
+    project.suite(code if "def f" in code or "mark.xfail" in code else MARKS + code)
     result = project.run()
     assert project.outcomes() == {"mock/bmg test_x": outcome}
     assert result.ret == status
+
+
+KNOWN = (
+    "from fixtures.marks import known\n"
+    "@known('A finding', first='6.18', last='7.3', signature='expected EBUSY, the call gave *'{})\n" + MARKS
+)
+FAILS_SO = "    raise AssertionError('expected EBUSY, the call gave 0x5')\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "outcome"),
+    [
+        ("def test_x():\n    count('ioctl')\n" + FAILS_SO, "KNOWN"),
+        ("def test_x():\n    count('ioctl')\n", "XPASS"),
+        ("def test_x():\n    pass\n", "ERROR"),
+        ("def test_x():\n" + FAILS_SO, "FAIL"),
+        ("def test_x():\n    count('ioctl')\n    assert 1 == 2\n", "FAIL"),
+        ("def test_x():\n    count('ioctl')\n    {}['key']\n", "ERROR"),
+        ("@pytest.fixture\ndef f():\n" + FAILS_SO + "MARKSdef test_x(f):\n    pass\n", "ERROR"),
+        (
+            "@pytest.fixture\ndef f():\n    yield\n"
+            + FAILS_SO
+            + "MARKSdef test_x(f):\n    count('ioctl')\n"
+            + FAILS_SO,
+            "ERROR",
+        ),
+        (
+            "def test_x():\n    count('ioctl')\n    error = AssertionError('expected EBUSY, the call gave 0x5')\n"
+            "    error.add_note('the kernel complained:\\nBUG')\n    raise error\n",
+            "FAIL",
+        ),
+        ("def test_x():\n    count('ioctl')\n    pytest.skip('no')\n", "ERROR"),
+        ("def test_x():\n    untested('SO', 'no')\n", "UNTESTED"),
+    ],
+)
+def test_known_is_one_failure(project, code, outcome):
+    mark = KNOWN.format("")
+    project.suite(code.replace("MARKS", mark) if "MARKS" in code else mark + code)
+    project.run()
+    assert project.outcomes() == {"mock/bmg test_x": outcome}
+
+
+def test_known_failure_is_kept_whole(project):
+    project.suite(KNOWN.format("") + "def test_x():\n    count('ioctl')\n" + FAILS_SO)
+    project.run().assert_outcomes(xfailed=1)
+    result = project.results()["mock/bmg test_x"]
+    assert result["message"] == "expected EBUSY, the call gave 0x5"
+    assert result["reason"] == {"code": "KNOWN", "text": "docs/findings.md: A finding"}
+    assert "raise AssertionError(" in result["longrepr"]
+    page = (project.path / "reports/out/index.html").read_text()
+    assert "expected EBUSY, the call gave 0x5</p>" in page
+    assert "KNOWN: docs/findings.md: A finding" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "acts", "outcome"),
+    [
+        ((), ", acts=('store',)", "FAIL"),
+        (("--level", "6.17"), "", "FAIL"),
+        (("--level", "6.18"), "", "KNOWN"),
+        (("--runxfail",), "", "FAIL"),
+    ],
+)
+def test_known_holds_for_kernels_and_acts(project, arguments, acts, outcome):
+    project.suite(KNOWN.format(acts) + "def test_x():\n    count('ioctl')\n" + FAILS_SO)
+    project.run(*arguments)
+    assert list(project.outcomes().values()) == [outcome]
 
 
 def test_a_lenient_unexpected_pass_is_no_clean_run_either(project):
@@ -75,3 +143,22 @@ def test_last_failed_runs_what_failed_in_any_environment(project):
     project.run_apart("--platform", "lnl", "--platform", "bmg")
     project.run("--lf").assert_outcomes(passed=1, deselected=0)
     assert list(project.outcomes()) == ["mock/bmg test_1"]
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("seen = 3\n    assert seen == 2 + 2", "assert seen == 2 + 2: 3 == (2 + 2)"),
+        ("seen = [3]\n    assert (seen[0]  # why\n        == 4)", "assert seen[0] == 4: 3 == 4"),
+        ("assert 1 == 2", "assert 1 == 2"),
+        ("left = b'\\x01'\n    assert left == b'\\x02'", "assert left == b'\\x02'"),
+        ("ready = False\n    assert ready", "assert ready: False"),
+        ("assert 1 == 2, 'the GPU sees 5'", "the GPU sees 5"),
+        ("raise AssertionError('so')", "so"),
+        ("raise AssertionError", "AssertionError"),
+    ],
+)
+def test_message_of_an_assert_names_what_was_compared(project, body, message):
+    project.suite(MARKS + f"def test_x():\n    count('ioctl')\n    {body}\n")
+    project.run()
+    assert project.results()["mock/bmg test_x"]["message"] == message

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""docs/findings.md and the @known marks say the same: each mark has an entry, each entry its tests or a reason."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from reports.waivers import speaks
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
+SHOWN = "## Shown by a test\n"
+NO_MARK = "No `@known`: "
+
+
+def entries(text: str) -> dict[str, str]:
+    """Headings of what tests show, with what is below."""
+    (shown,) = re.findall(rf"^{SHOWN}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
+    parts = re.split(r"^### (.*)\n", shown, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def named_in(entry: str) -> list[tuple[str, str]]:
+    """(file, function) of the tests that an entry names; the function is empty for rows of a file."""
+    found, file = [], ""
+    for node in re.findall(r"`([^`]+)`", entry):
+        name = "".join(node.split())
+        if match := re.fullmatch(r"(suites/[\w/]+\.py)?(?:::(test_\w+))?", name):
+            file = match[1] or file
+            found.append((file, match[2] or ""))
+    return found
+
+
+def marks() -> Iterator[tuple[str, str, ast.Call]]:
+    """(file, heading, call) of each @known in suites/."""
+    for path in sorted((ROOT / "suites").rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        constants = {
+            target.id: node.value.value
+            for node in tree.body
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+            for target in node.targets
+            if isinstance(target, ast.Name)
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "known":
+                (finding,) = node.args
+                heading = (
+                    constants[finding.id] if isinstance(finding, ast.Name) else ast.literal_eval(finding)
+                )
+                yield str(path.relative_to(ROOT)), heading, node
+
+
+MARKS = list(marks())
+ENTRIES = entries(TEXT)
+
+
+def test_there_are_some() -> None:
+    assert len(MARKS) >= 15
+    assert len(ENTRIES) >= 15
+
+
+@pytest.mark.parametrize(
+    ("file", "heading", "call"), MARKS, ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_mark_has_an_entry_and_a_signature(file: str, heading: str, call: ast.Call) -> None:
+    assert heading in ENTRIES, f"{file}:{call.lineno}: docs/findings.md has no such entry"
+    assert file in {named for named, _ in named_in(ENTRIES[heading])}, f"the entry does not name {file}"
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+    assert speaks(given["signature"])
+
+
+@pytest.mark.parametrize("heading", ENTRIES)
+def test_entry_has_its_tests_or_says_why_not(heading: str) -> None:
+    entry = ENTRIES[heading]
+    named = named_in(entry)
+    for file, function in named:
+        assert (ROOT / file).is_file(), file
+        assert f"def {function}" in (ROOT / file).read_text(), function
+    marked = {file for file, marked_heading, _ in MARKS if marked_heading == heading}
+    if NO_MARK in entry:
+        assert not marked
+    else:
+        assert marked == {file for file, _ in named}
+        assert marked
+
+
+def test_a_difference_is_seen() -> None:
+    text = (
+        f"{SHOWN}\n### A\n\n- Test: `suites/bind/test_a.py::\n  test_b` and `::test_c`\n\n"
+        "### B\n\n- x\n\n## Other\n\n### C\n"
+    )
+    assert list(entries(text)) == ["A", "B"]
+    assert named_in(entries(text)["A"]) == [
+        ("suites/bind/test_a.py", "test_b"),
+        ("suites/bind/test_a.py", "test_c"),
+    ]
