@@ -4,27 +4,39 @@
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ioctl import facts, history, xe
 from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain
+from ioctl.compiler import NoCompilerError, find_compiler
 from ioctl.facts import Field, Number, Size, Table, Text, Value, spare, struct_of
-from ioctl.header import HeaderError
 from ioctl.history import History, Version
-from ioctl.probe import NoCompilerError, Probe, find_compiler
+from ioctl.probe import Probe
+from ioctl.source import HeaderError, Source, find
+from ioctl.visible import visible
 
 INSTALLED = (Path("/usr/include/drm/xe_drm.h"), Path("/usr/include/libdrm/xe_drm.h"))
 DESCRIPTION = """\
-Checks structures, request numbers, flags and enum values of a xe_drm.h, measured by a C compiler ($CC, or
-cc, gcc or clang), against the recorded uAPI of a kernel version. What breaks programs built for that version
-is named, one line each, and makes the exit status 1. New names are listed and leave it 0. Exit status 2: the
-check could not be made.
+Checks structures, request numbers, flags and enum values of a xe_drm.h, measured by a C compiler ($CC, or cc, gcc or
+clang) for 64-bit and for 32-bit programs, against the recorded uAPI of a kernel version or against another header.
+What breaks programs built for that one is named, one line each; so is a new name that a recorded version has with
+another value or place. Other new names are listed.
+
+HEADER and BASE are a file, a pipe or a file of a git revision:
+
+  svmcts abi include/uapi/drm/xe_drm.h
+  svmcts abi xe_drm.h --base 6.18
+  svmcts abi HEAD:include/uapi/drm/xe_drm.h --base v7.3:include/uapi/drm/xe_drm.h
+  svmcts abi xe_drm.h --base <(ssh host cat /usr/include/drm/xe_drm.h)
 """
 RECORDING = """\
-A new kernel: svmcts abi --record 7.4 path/to/include/drm/xe_drm.h --from 'linux-libc-dev 7.4.1-1', then
-review the difference of ioctl/abi_history.json and bring the new names into ioctl/xe.py.
+A new kernel: svmcts abi --record 7.4 path/to/include/drm/xe_drm.h --from 'linux-libc-dev 7.4.1-1', then review the
+difference of ioctl/abi_history.json, bring the new names into ioctl/xe.py and set its LINUX.
+
+exit status: 0 nothing breaks, 1 something breaks, 2 no answer: the header or one of its widths was not checked
 """
 
 
@@ -45,22 +57,28 @@ def main(argv: list[str]) -> int:
     options = _options(argv)
     try:
         if options.history:
-            print("\n".join(_history(history.recorded())))
+            _say("\n".join(_history(history.recorded())))
             return 0
-        header = options.header or _installed()
-        probe = Probe(header, find_compiler())
-        if options.record:
-            return _record(probe, options.record, options.origin)
-        return _check(probe, _base(options.base, header, probe))
+        compiler = find_compiler()
+        with tempfile.TemporaryDirectory(prefix="svmcts-abi-") as scratch:
+            probe = Probe(find(options.header or _installed(), Path(scratch)), compiler)
+            if options.record:
+                return _record(probe, options.record, options.origin)
+            return _check(probe, _base(options.base, probe, Path(scratch)))
     except (CannotCheckError, HeaderError, NoCompilerError) as error:
-        print(f"svmcts abi: {error}", file=sys.stderr)
+        print(f"svmcts abi: {visible(str(error))}", file=sys.stderr)
         return 2
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="svmcts abi", description=DESCRIPTION, epilog=RECORDING)
+    parser = argparse.ArgumentParser(
+        prog="svmcts abi",
+        description=DESCRIPTION,
+        epilog=RECORDING,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     add = parser.add_argument
-    add("header", nargs="?", type=Path, metavar="HEADER", help="a xe_drm.h; without it the installed one")
+    add("header", nargs="?", metavar="HEADER", help="a xe_drm.h; without it the installed one")
     add("--base", metavar="BASE", help="compare with this recorded version, or with another xe_drm.h")
     add("--history", action="store_true", help="list what each recorded version brought")
     add("--record", metavar="VERSION", help="record HEADER as that of a kernel version")
@@ -71,65 +89,50 @@ def _options(argv: list[str]) -> argparse.Namespace:
     return options
 
 
-def _installed() -> Path:
+def _say(text: str) -> None:
+    print(visible(text))
+
+
+def _installed() -> str:
     for path in INSTALLED:
         if path.is_file():
-            return path
+            return str(path)
     looked = " or ".join(map(str, INSTALLED))
     raise CannotCheckError(
         f"no {looked}: give a HEADER, or install one, on Debian apt-get install linux-libc-dev"
     )
 
 
-def _base(wanted: str | None, header: Path, probe: Probe) -> Base:
+def _base(wanted: str | None, probe: Probe, scratch: Path) -> Base:
     past = history.recorded()
     if wanted is not None:
         if wanted in past.names:
             return Base(past.promised(wanted), f"Linux {wanted}")
-        if Path(wanted).is_file():
-            return Base(Probe(Path(wanted), probe.compiler).table(), wanted)
-        raise CannotCheckError(f"--base {wanted}: no file, and recorded are {', '.join(past.names)}")
-    told = _tree_version(header) or _installed_version(header)
-    if told is None:
-        version = _guess(past, probe.table())
+        if ":" not in wanted and not Path(wanted).exists():
+            raise CannotCheckError(f"--base {wanted}: no file, and recorded are {', '.join(past.names)}")
+        try:
+            return Base(Probe(find(wanted, scratch), probe.compiler).table(), wanted)
+        except HeaderError as error:
+            raise CannotCheckError(f"--base {error}") from None
+    if probe.source.kernel is None:
+        version = _guess(past, probe.source, probe.table())
         return Base(past.promised(version), f"Linux {version}, the newest it has names of; --base chooses")
-    version, source = told
+    version, said_by = probe.source.kernel
     older = [name for name in past.names if history.sort_key(name) <= history.sort_key(version)]
     if not older:
         raise CannotCheckError(
-            f"{header} is of Linux {version} ({source}), recorded are {past.names[0]} and later"
+            f"{probe.source.label} is of Linux {version} ({said_by}), recorded are {past.names[0]} and later"
         )
-    return Base(past.promised(older[-1]), f"Linux {older[-1]}, as {source} says {version}")
+    return Base(past.promised(older[-1]), f"Linux {older[-1]}, as {said_by} says {version}")
 
 
-def _tree_version(header: Path) -> tuple[str, str] | None:
-    """The version of the kernel tree that the header is in."""
-    path = header.resolve()
-    makefile = path.parents[3] / "Makefile" if path.match("include/uapi/drm/*.h") else None
-    if makefile is None or not makefile.is_file():
-        return None
-    found = re.search(r"^VERSION = (\d+)\nPATCHLEVEL = (\d+)$", makefile.read_text(), re.MULTILINE)
-    return (f"{found[1]}.{found[2]}", str(makefile)) if found else None
-
-
-def _installed_version(header: Path) -> tuple[str, str] | None:
-    """The version that the headers installed around this one tell."""
-    path = header.resolve().parents[1] / "linux" / "version.h"
-    if not path.is_file():
-        return None
-    text = path.read_text()
-    major = re.search(r"LINUX_VERSION_MAJOR (\d+)", text)
-    minor = re.search(r"LINUX_VERSION_PATCHLEVEL (\d+)", text)
-    return (f"{major[1]}.{minor[1]}", str(path)) if major and minor else None
-
-
-def _guess(past: History, table: Table) -> str:
+def _guess(past: History, source: Source, table: Table) -> str:
     """The newest version of whose own names the header has one, and those after it that brought no names."""
     ages = {
         past.since[name].removeprefix("<=") for name in table if name in past.since.keys() - past.backported
     }
     if not ages:
-        raise CannotCheckError("the header has no name of any recorded xe_drm.h")
+        raise CannotCheckError(f"{source.label}: has no name of any recorded xe_drm.h, give a --base")
     found = max(ages, key=history.sort_key)
     for name in past.names[past.names.index(found) + 1 :]:
         if name in (age.removeprefix("<=") for age in past.since.values()):
@@ -140,24 +143,28 @@ def _guess(past: History, table: Table) -> str:
 
 def _check(probe: Probe, base: Base) -> int:
     table = probe.table()
+    missing = ""
+    narrow: Table | None = None
     try:
-        narrow: Table | None = probe.table("-m32")
-    except HeaderError:
-        narrow = None
-    findings = [
-        *compare(base.table, table, history.recorded().since),
-        *(differing_layout(table, narrow) if narrow else ()),
-    ]
-    findings += _own(table, {finding.name for finding in findings})
-    widths = "64 and 32 bits" if narrow else f"one width only, {probe.compiler[0]} does not do -m32"
-    print(f"{probe.path}: compared with {base.label}; {widths}")
+        narrow = probe.table("-m32")
+    except HeaderError as error:
+        missing = str(error)
+    findings = compare(base.table, table, history.recorded())
+    findings += differing_layout(table, narrow) if narrow is not None else ()
+    findings += _own(table, {finding.name for finding in findings if finding.kind is Kind.BREAKS})
+    widths = "64 bits only" if narrow is None else "64 and 32 bits"
+    _say(f"{probe.source.label}: compared with {base.label}; {widths}")
     for finding in ordered(findings):
-        print(finding)
+        _say(str(finding))
     counts = {kind: sum(finding.kind is kind for finding in findings) for kind in Kind}
     unknown = sum(name not in facts.of_module(xe) and not spare(name) for name in table)
     rest = f"; ioctl/xe.py does not have {unknown} of the names yet" if unknown else ""
-    print(", ".join(f"{count} {kind.value}" for kind, count in counts.items()) + rest)
-    return 1 if counts[Kind.BREAKS] else 0
+    _say(", ".join(f"{count} {kind.value}" for kind, count in counts.items()) + rest)
+    if counts[Kind.BREAKS]:
+        return 1
+    if narrow is None:
+        raise CannotCheckError(f"not checked for 32-bit programs: {missing}")
+    return 0
 
 
 def _own(table: Table, reported: set[str]) -> Iterator[Finding]:
@@ -177,13 +184,13 @@ def _record(probe: Probe, version: str, origin: str) -> int:
     table = probe.table()
     older = [name for name in past.names if history.sort_key(name) < history.sort_key(version)]
     if older:
-        findings = compare(past.promised(older[-1]), table, past.since)
+        findings = compare(past.promised(older[-1]), table, past.without(version))
         broken = [finding for finding in findings if finding.kind is Kind.BREAKS]
         if broken:
-            print("\n".join(map(str, broken)))
-            raise CannotCheckError(f"not recorded: {probe.path} breaks the uAPI of {older[-1]}")
+            _say("\n".join(map(str, broken)))
+            raise CannotCheckError(f"not recorded: {probe.source.label} breaks the uAPI of {older[-1]}")
     history.write(past.with_version(version, origin, table))
-    print(f"{version}: {len(table)} facts recorded in {history.FILE}")
+    _say(f"{version}: {len(table)} facts recorded in {history.FILE}")
     return 0
 
 

@@ -11,6 +11,7 @@ from enum import Enum
 
 from ioctl import names
 from ioctl.facts import Fact, Field, Number, Size, Table, Text, Value, spare, struct_of
+from ioctl.history import History
 
 
 class Kind(Enum):
@@ -33,9 +34,15 @@ class Finding:
         return f"{self.kind.value:7} {self.name}: {self.text}"
 
 
-def compare(old: Table, new: Table, since: dict[str, str]) -> list[Finding]:
-    """All findings of ``new`` against ``old``; ``since`` tells the age of names."""
-    return [*_lost_or_changed(old, new, since), *_shared(old, new), *_holes(old, new), *_added(old, new)]
+def compare(old: Table, new: Table, past: History) -> list[Finding]:
+    """All findings of ``new`` against ``old``, and where its new names are not those of a version of ``past``."""
+    return [
+        *_lost_or_changed(old, new, past.since),
+        *_shared(old, new),
+        *_elsewhere(old, new, past),
+        *_holes(old, new),
+        *_added(old, new),
+    ]
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
@@ -53,6 +60,9 @@ def _lost_or_changed(old: Table, new: Table, since: dict[str, str]) -> Iterator[
             continue
         if isinstance(fact, Field) and struct_of(name) not in new:
             continue  # the structure is reported
+        if isinstance(now, Value) and isinstance(fact, Value) and _grown_mask(name, fact, now, old, new):
+            yield Finding(Kind.WARNS, name, f"covers more bits, {plain(fact.value)} -> {plain(now.value)}")
+            continue
         age = f" (in the uAPI since {since[name]})" if name in since else ""
         text = _lost(name, fact, old, new) if now is None else _changed(fact, now)
         yield Finding(Kind.BREAKS, name, text + age)
@@ -158,14 +168,138 @@ def _shared(old: Table, new: Table) -> Iterator[Finding]:
             other = requests.setdefault((kind, nr), name)
             if other != name and name not in old:
                 yield Finding(Kind.BREAKS, name, f"number {nr} is that of {other}")
-        family = names.family_of(name)
-        command = f"DRM_IOCTL_{name.removeprefix('DRM_')}" in new
-        if isinstance(fact, Value) and fact.abi and family is not None and not command:
-            for bit in _bits(fact.value) if family.flags else [fact.value]:
-                other = values.setdefault((family, bit), name)
-                if other != name and name not in old:
-                    what = f"bit {bit:#x}" if family.flags else f"value {plain(bit)}"
-                    yield Finding(Kind.BREAKS, name, f"{what} is that of {other}")
+        elif isinstance(fact, Value):
+            for family, value in _taken(name, fact, new):
+                other = values.setdefault((family, value), name)
+                if root(other, new) != root(name, new) and name not in old:
+                    yield Finding(Kind.BREAKS, name, f"{_what(family, value)} is that of {other}")
+
+
+def _elsewhere(old: Table, new: Table, past: History) -> Iterator[Finding]:
+    """New names that a recorded version has with another meaning, or whose place it uses for something else.
+
+    Programs that were built for that version would find the other meaning here.
+    """
+    fresh = {name: fact for name, fact in new.items() if name not in old}
+    differs: set[str] = set()
+    takes: set[str] = set()
+    for version in past.names:
+        table = past.table(version)
+        places = _places(table)
+        for name, fact in fresh.items():
+            there = table.get(name)
+            if there is not None:
+                promised = not spare(name) and _promised(there) and _promised(fact)
+                if there != fact and promised and name not in differs:
+                    differs.add(name)
+                    text = f"{_brief(fact)} here, {_brief(there)} in Linux {version}"
+                    yield Finding(Kind.BREAKS, name, text)
+                continue
+            if name in takes or any(key in old and root(key, new) == root(name, new) for key in new):
+                continue  # an alias of a name that has its place already takes none
+            for what, other in _used(name, fact, new, table, places):
+                if other not in new and other not in old:
+                    takes.add(name)
+                    since = past.since.get(other, version)
+                    yield Finding(Kind.BREAKS, name, f"{what} is that of {other} since {since}")
+                    break
+
+
+Places = dict[object, str]
+
+
+def _places(table: Table) -> Places:
+    """Who has which request number and which value of which family."""
+    places: Places = {}
+    for name, fact in table.items():
+        if isinstance(fact, Number):
+            places[apart(fact.number)[2:]] = name
+        elif isinstance(fact, Value):
+            places.update((taken, name) for taken in _taken(name, fact, table))
+    return places
+
+
+def _used(name: str, fact: Fact, new: Table, table: Table, places: Places) -> Iterator[tuple[str, str]]:
+    """What a fact takes of a version that does not have it: the place in words, and the name that has it there."""
+    match fact:
+        case Number(number=number):
+            if other := places.get(apart(number)[2:]):
+                yield f"number {apart(number)[3]}", other
+        case Value():
+            for family, value in _taken(name, fact, new):
+                if other := places.get((family, value)):
+                    yield _what(family, value), other
+        case Field(size=size, type=kind) if size and kind != "struct" and not spare(name):
+            for other, field in table.items():
+                named = isinstance(field, Field) and field.type != "struct" and not spare(other)
+                if not named or struct_of(other) != struct_of(name):
+                    continue
+                assert isinstance(field, Field)
+                if field.offset < fact.end and fact.offset < field.end:
+                    yield f"the place at offset {fact.offset}", other
+
+
+def _taken(name: str, fact: Value, table: Table) -> Iterator[tuple[names.Family, int]]:
+    """The values of a family that a constant takes for itself: each bit of a flag; none for what is made of others."""
+    family = names.family_of(name)
+    if not fact.abi or family is None or f"DRM_IOCTL_{name.removeprefix('DRM_')}" in table:
+        return
+    if not family.flags:
+        yield family, fact.value
+    elif len(fact.made_of) < 2 and not _is_mask(name, fact, table):
+        for bit in _bits(fact.value):
+            yield family, bit
+
+
+def _what(family: names.Family, value: int) -> str:
+    return f"bit {value:#x}" if family.flags else f"value {plain(value)}"
+
+
+def root(name: str, table: Table) -> str:
+    """The name that a constant is an alias of in the end, itself if it is not one."""
+    seen: set[str] = set()
+    while name not in seen:
+        seen.add(name)
+        fact = table.get(name)
+        if isinstance(fact, Value) and len(fact.made_of) == 1:
+            name = fact.made_of[0]
+    return name
+
+
+def _is_mask(name: str, fact: Value, table: Table) -> bool:
+    """Whether a flag's name says that it is a mask, and it is one of other names of its family."""
+    if not name.endswith("_MASK"):
+        return False
+    family, covered = names.family_of(name), 0
+    for other, value in table.items():
+        if isinstance(value, Value) and other != name and not other.endswith("_MASK"):
+            inside = value.value & ~fact.value == 0 and names.family_of(other) == family
+            covered |= value.value if inside else 0
+    return covered == fact.value
+
+
+def _grown_mask(name: str, fact: Value, now: Value, old: Table, new: Table) -> bool:
+    grown = fact.value & ~now.value == 0
+    return grown and now.abi and _is_mask(name, fact, old) and _is_mask(name, now, new)
+
+
+def _promised(fact: Fact) -> bool:
+    return not isinstance(fact, Value) or fact.abi
+
+
+def _brief(fact: Fact) -> str:
+    """A fact in few words."""
+    match fact:
+        case Size(size=size):
+            return f"{size} bytes"
+        case Field():
+            return f"{fact.type} at offset {fact.offset}"
+        case Number(number=number):
+            return f"request {number:#x}"
+        case Value(value=value):
+            return plain(value)
+        case Text(text=text):
+            return f'"{text}"'
 
 
 def _bits(value: int) -> list[int]:
@@ -188,9 +322,19 @@ def _added(old: Table, new: Table) -> Iterator[Finding]:
                 yield Finding(Kind.ADDS, name, f"{direction}({kind}, {nr}, {width} bytes) = {fact.number:#x}")
                 yield from _numbering(name, nr, new)
             case Value():
-                yield Finding(Kind.ADDS, name, plain(fact.value) + ("" if fact.abi else ", non-ABI"))
+                about = _relation(name, fact, old, new) + ("" if fact.abi else ", non-ABI")
+                yield Finding(Kind.ADDS, name, plain(fact.value) + about)
             case Text():
                 yield Finding(Kind.ADDS, name, f'"{fact.text}"')
+
+
+def _relation(name: str, fact: Value, old: Table, new: Table) -> str:
+    """Of which other names a new one is an alias or a combination."""
+    same = [other for other in new if other != name and root(other, new) == root(name, new)]
+    known = [other for other in same if other in old] or list(fact.made_of[:1])
+    if len(fact.made_of) > 1 or (fact.made_of and name.endswith("_MASK")):
+        return f", of {' and '.join(fact.made_of)}"
+    return f", an alias of {known[0]}" if known else ""
 
 
 def _holes(old: Table, new: Table) -> Iterator[Finding]:
@@ -218,10 +362,12 @@ def _numbering(name: str, nr: str, new: Table) -> Iterator[Finding]:
         yield Finding(Kind.WARNS, name, f"number {nr} leaves a hole below it; the header asks for none")
 
 
-def differing_layout(table: Table, narrow: Table) -> list[Finding]:
-    """Where 32-bit programs see other places than 64-bit ones: xe has no translation between the two."""
-    return [
-        Finding(Kind.BREAKS, name, f"differs for 32-bit programs: {_changed(fact, narrow[name])}")
-        for name, fact in table.items()
-        if isinstance(fact, Size | Field | Number) and narrow[name] != fact
-    ]
+def differing_layout(table: Table, narrow: Table) -> Iterator[Finding]:
+    """Where 32-bit programs see something else than 64-bit ones: xe has no translation between the two."""
+    for name, fact in table.items():
+        if name not in narrow:
+            yield Finding(Kind.BREAKS, name, "is not there for 32-bit programs")
+        elif narrow[name] != fact:
+            yield Finding(Kind.BREAKS, name, f"differs for 32-bit programs: {_changed(fact, narrow[name])}")
+    for name in narrow.keys() - table.keys():
+        yield Finding(Kind.BREAKS, name, "is there for 32-bit programs only")

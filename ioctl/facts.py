@@ -9,7 +9,7 @@ it one line a fact.
 import ctypes
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
@@ -46,10 +46,14 @@ class Field:
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A constant; ``abi`` is False for what the header calls non-ABI, the end mark of an enum for one."""
+    """A constant; ``abi`` is False for what the header calls non-ABI, the end mark of an enum for one.
+
+    ``made_of``: the names that its definition or-s, one for an alias. That is how it is written, not what it is.
+    """
 
     value: int
     abi: bool = True
+    made_of: tuple[str, ...] = field(default=(), compare=False)
 
     def __str__(self) -> str:
         return f"{'value' if self.abi else 'non-abi'} {self.value}"
@@ -67,7 +71,7 @@ class Number:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A string in a table of names."""
+    """A string in a table of names, or the text of what is not a number: other macros, typedefs."""
 
     text: str
 

@@ -102,9 +102,12 @@ class History:
         return found | {name: version for name, version in self.backported.items() if name in found}
 
     def with_version(self, version: str, header: str, table: Table) -> "History":
-        """A history with one version more, or with one recorded anew."""
+        """A history with one version more, or with a new record of one."""
         tables = {name: (self.entry(name).header, self.table(name)) for name in self.names}
         tables[version] = (header, table)
+        return History(self._document_of(tables))
+
+    def _document_of(self, tables: dict[str, tuple[str, Table]]) -> dict[str, Any]:
         entries: dict[str, Any] = {}
         former: Table = {}
         for name in sorted(tables, key=sort_key):
@@ -115,7 +118,12 @@ class History:
                 "changed": {key: str(fact) for key, fact in now.items() if former.get(key) != fact},
             }
             former = now
-        return History({"backported": self.backported, "versions": entries})
+        return {"backported": self.backported, "versions": entries}
+
+    def without(self, version: str) -> "History":
+        """A history that does not have this version."""
+        tables = {name: (self.entry(name).header, self.table(name)) for name in self.names if name != version}
+        return History(self._document_of(tables))
 
     def entry(self, version: str) -> Version:
         """The record of a version; KeyError for one that is not recorded."""

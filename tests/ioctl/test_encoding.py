@@ -11,9 +11,9 @@ import pytest
 
 import ioctl
 from ioctl import drm, encoding, xe
+from ioctl.compiler import NoCompilerError, find_compiler
 from ioctl.encoding import Direction, EncodingError, Request, encode
 from ioctl.layout import Structure, u32
-from ioctl.probe import NoCompilerError, find_compiler
 
 REQUESTS = (*xe.REQUESTS, *drm.REQUESTS)
 
@@ -58,7 +58,7 @@ def test_numbers_are_those_of_the_machines_ioctl_h() -> None:
         for r in REQUESTS
     ]
     source = "#include <asm/ioctl.h>\n" + "\n".join(lines)
-    command = [*compiler, "-x", "c", "-fsyntax-only", "-"]
+    command = [*compiler.command, "-x", "c", "-fsyntax-only", "-"]
     run = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
     if "asm/ioctl.h" in run.stderr:
         pytest.skip("no asm/ioctl.h on this machine")
