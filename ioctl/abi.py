@@ -3,20 +3,20 @@
 
 import argparse
 import re
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.answers import NoAnswerError
+from common.text import visible
 from ioctl import facts, history, xe
 from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain
-from ioctl.compiler import NoCompilerError, find_compiler
+from ioctl.compiler import find_compiler
 from ioctl.facts import Field, Number, Size, Table, Text, Value, spare, struct_of
 from ioctl.history import History, Version
 from ioctl.probe import Probe
 from ioctl.source import HeaderError, Source, find
-from ioctl.visible import visible
 
 INSTALLED = (Path("/usr/include/drm/xe_drm.h"), Path("/usr/include/libdrm/xe_drm.h"))
 DESCRIPTION = """\
@@ -40,10 +40,6 @@ exit status: 0 nothing breaks, 1 something breaks, 2 no answer: the header or on
 """
 
 
-class CannotCheckError(Exception):
-    """A reason, in one line, why there is no answer."""
-
-
 @dataclass(frozen=True)
 class Base:
     """What a header is compared with, and how that was chosen."""
@@ -55,19 +51,15 @@ class Base:
 def main(argv: list[str]) -> int:
     """Exit status: 0 nothing breaks, 1 something breaks, 2 no answer."""
     options = _options(argv)
-    try:
-        if options.history:
-            _say("\n".join(_history(history.recorded())))
-            return 0
-        compiler = find_compiler()
-        with tempfile.TemporaryDirectory(prefix="svmcts-abi-") as scratch:
-            probe = Probe(find(options.header or _installed(), Path(scratch)), compiler)
-            if options.record:
-                return _record(probe, options.record, options.origin)
-            return _check(probe, _base(options.base, probe, Path(scratch)))
-    except (CannotCheckError, HeaderError, NoCompilerError) as error:
-        print(f"svmcts abi: {visible(str(error))}", file=sys.stderr)
-        return 2
+    if options.history:
+        _say("\n".join(_history(history.recorded())))
+        return 0
+    compiler = find_compiler()
+    with tempfile.TemporaryDirectory(prefix="svmcts-abi-") as scratch:
+        probe = Probe(find(options.header or _installed(), Path(scratch)), compiler)
+        if options.record:
+            return _record(probe, options.record, options.origin)
+        return _check(probe, _base(options.base, probe, Path(scratch)))
 
 
 def _options(argv: list[str]) -> argparse.Namespace:
@@ -98,7 +90,7 @@ def _installed() -> str:
         if path.is_file():
             return str(path)
     looked = " or ".join(map(str, INSTALLED))
-    raise CannotCheckError(
+    raise NoAnswerError(
         f"no {looked}: give a HEADER, or install one, on Debian apt-get install linux-libc-dev"
     )
 
@@ -109,18 +101,18 @@ def _base(wanted: str | None, probe: Probe, scratch: Path) -> Base:
         if wanted in past.names:
             return Base(past.promised(wanted), f"Linux {wanted}")
         if ":" not in wanted and not Path(wanted).exists():
-            raise CannotCheckError(f"--base {wanted}: no file, and recorded are {', '.join(past.names)}")
+            raise NoAnswerError(f"--base {wanted}: no file, and recorded are {', '.join(past.names)}")
         try:
             return Base(Probe(find(wanted, scratch), probe.compiler).table(), wanted)
         except HeaderError as error:
-            raise CannotCheckError(f"--base {error}") from None
+            raise NoAnswerError(f"--base {error}") from None
     if probe.source.kernel is None:
         version = _guess(past, probe.source, probe.table())
         return Base(past.promised(version), f"Linux {version}, the newest it has names of; --base chooses")
     version, said_by = probe.source.kernel
     older = [name for name in past.names if history.sort_key(name) <= history.sort_key(version)]
     if not older:
-        raise CannotCheckError(
+        raise NoAnswerError(
             f"{probe.source.label} is of Linux {version} ({said_by}), recorded are {past.names[0]} and later"
         )
     return Base(past.promised(older[-1]), f"Linux {older[-1]}, as {said_by} says {version}")
@@ -132,7 +124,7 @@ def _guess(past: History, source: Source, table: Table) -> str:
         past.since[name].removeprefix("<=") for name in table if name in past.since.keys() - past.backported
     }
     if not ages:
-        raise CannotCheckError(f"{source.label}: has no name of any recorded xe_drm.h, give a --base")
+        raise NoAnswerError(f"{source.label}: has no name of any recorded xe_drm.h, give a --base")
     found = max(ages, key=history.sort_key)
     for name in past.names[past.names.index(found) + 1 :]:
         if name in (age.removeprefix("<=") for age in past.since.values()):
@@ -163,7 +155,7 @@ def _check(probe: Probe, base: Base) -> int:
     if counts[Kind.BREAKS]:
         return 1
     if narrow is None:
-        raise CannotCheckError(f"not checked for 32-bit programs: {missing}")
+        raise NoAnswerError(f"not checked for 32-bit programs: {missing}")
     return 0
 
 
@@ -180,7 +172,7 @@ def _own(table: Table, reported: set[str]) -> Iterator[Finding]:
 def _record(probe: Probe, version: str, origin: str) -> int:
     past = history.recorded()
     if not re.fullmatch(r"\d+\.\d+", version):
-        raise CannotCheckError(f"--record {version}: a version is MAJOR.MINOR")
+        raise NoAnswerError(f"--record {version}: a version is MAJOR.MINOR")
     table = probe.table()
     older = [name for name in past.names if history.sort_key(name) < history.sort_key(version)]
     if older:
@@ -188,7 +180,7 @@ def _record(probe: Probe, version: str, origin: str) -> int:
         broken = [finding for finding in findings if finding.kind is Kind.BREAKS]
         if broken:
             _say("\n".join(map(str, broken)))
-            raise CannotCheckError(f"not recorded: {probe.source.label} breaks the uAPI of {older[-1]}")
+            raise NoAnswerError(f"not recorded: {probe.source.label} breaks the uAPI of {older[-1]}")
     history.write(past.with_version(version, origin, table))
     _say(f"{version}: {len(table)} facts recorded in {history.FILE}")
     return 0

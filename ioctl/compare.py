@@ -341,18 +341,28 @@ def _holes(old: Table, new: Table) -> Iterator[Finding]:
     """Bytes that have no name: the kernel cannot ask for zeros there, so nobody can use them later."""
     known = _unnamed(old)
     for name, holes in _unnamed(new).items():
-        fresh = sorted(holes - known.get(name, set()))
-        if fresh:
-            text = f"bytes {fresh[0]} to {fresh[-1]} have no name; call them pad and reject what is not zero"
-            yield Finding(Kind.WARNS, name, text)
+        for first, end in holes:
+            if not any(start <= first and end <= stop for start, stop in known.get(name, ())):
+                text = f"bytes {first} to {end - 1} have no name; call them pad and reject what is not zero"
+                yield Finding(Kind.WARNS, name, text)
 
 
-def _unnamed(table: Table) -> dict[str, set[int]]:
-    bytes_of = {name: set(range(fact.size)) for name, fact in table.items() if isinstance(fact, Size)}
+def _unnamed(table: Table) -> dict[str, list[tuple[int, int]]]:
+    """For each structure the stretches of bytes, from one to before the other, that no field has."""
+    fields: dict[str, list[Field]] = {name: [] for name, fact in table.items() if isinstance(fact, Size)}
     for name, fact in table.items():
         if isinstance(fact, Field) and fact.type != "struct":
-            bytes_of[struct_of(name)].difference_update(range(fact.offset, fact.end))
-    return {name: rest for name, rest in bytes_of.items() if rest}
+            fields[struct_of(name)].append(fact)
+    holes: dict[str, list[tuple[int, int]]] = {}
+    for name, members in fields.items():
+        size = table[name]
+        assert isinstance(size, Size)
+        at = 0
+        for member in [*sorted(members, key=lambda field: field.offset), Field(size.size, 0, "")]:
+            if at < member.offset:
+                holes.setdefault(name, []).append((at, member.offset))
+            at = max(at, member.end)
+    return holes
 
 
 def _numbering(name: str, nr: str, new: Table) -> Iterator[Finding]:

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.answers import NoAnswerError
+
 COMPILERS = ("cc", "gcc", "clang")
 SECONDS = 10
 MEMORY = 4 << 30  # bytes of address space for each process
@@ -20,7 +22,7 @@ OUTPUT = 64 << 20  # bytes for each file
 _ERROR = re.compile(r"(?P<place>\S.*?): (?:fatal |internal compiler )?error: (?P<what>.*)")
 
 
-class NoCompilerError(Exception):
+class NoCompilerError(NoAnswerError):
     """No C compiler was found; the message says where it was looked for."""
 
 

@@ -31,6 +31,7 @@ _MARK = re.compile(r'# (?P<line>\d+) "(?P<file>(?:[^"\\]|\\.)*)"')
 _DEFINE = re.compile(r"#\s*define\s+(?P<name>\w+)(?P<arguments>\([^)]*\))?\s*(?P<body>.*)")
 _UNDEF = re.compile(r"#\s*undef\s+(\w+)")
 _ENTRY = re.compile(r"\[\s*(\w+)\s*\]\s*=\s*(\"[^\"]*\")")
+_LINE = re.compile(r"^[^\S\n]*#[^\S\n]*(?:line\b|\d)[^\n]*", re.MULTILINE)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _OR = re.compile(r"[\w\s()|]+")
 
@@ -72,7 +73,8 @@ class Probe:
             path.touch()
         (place / STAND_IN.name).write_text(STAND_IN.read_text())
         (place / "own").mkdir()
-        (place / "own" / self.source.name).write_text(self.source.text)
+        # What says that it is of another file is of this one all the same.
+        (place / "own" / self.source.name).write_text(_LINE.sub("", self.source.text))
         search = ["-Iempty"]
         if self.source.folder is not None:
             (place / "around" / "uapi").mkdir(parents=True)

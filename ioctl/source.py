@@ -13,12 +13,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from common.answers import NoAnswerError
+
 SIZE = 4 << 20  # bytes; the xe_drm.h of Linux 7.3 has 93,000
 SECONDS = 10  # for a pipe to be written; git is given more
 GIT_SECONDS = 60
 
 
-class HeaderError(Exception):
+class HeaderError(NoAnswerError):
     """A header that cannot be read; the message is one line with the place."""
 
 

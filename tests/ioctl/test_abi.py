@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from common.answers import status_of
 from ioctl import abi, compiler, history, source, xe
 from ioctl.compare import apart
 from ioctl.compiler import NoCompilerError, find_compiler
@@ -43,11 +44,16 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     history.recorded.cache_clear()
 
 
+def run(arguments: list[str]) -> int:
+    """The exit status of ``svmcts abi``."""
+    return status_of("svmcts abi", lambda: abi.main(arguments))
+
+
 def checked(path: Path, text: str, capsys: Capture, *options: str) -> tuple[int, list[str]]:
     """Exit status and output lines of a check of ``text`` against the version that `ioctl.xe` is of."""
     path.write_text(text)
     base = [] if "--base" in options else ["--base", xe.LINUX]
-    status = abi.main([str(path), *base, *options])
+    status = run([str(path), *base, *options])
     out, err = capsys.readouterr()
     return status, (out + err).splitlines()
 
@@ -333,7 +339,7 @@ def test_a_layout_that_32_bit_programs_see_differently_breaks(tmp_path: Path, ca
         (b'#define DRM_XE_A 1\n_Static_assert(sizeof(__u64) == 4, "no");\n', "static assertion failed"),
         (b"#include <no/such/file.h>\n", "no/such/file.h: No such file or directory"),
         (b"#error not today\n", "not today"),
-        (b"#error \x1b]0;a title\x07 \xc2\x9b31m\n", "#error \ufffd]0;a title\ufffd \ufffd31m"),
+        (b"#error \x1b]0;a title\x07 \xc2\x9b31m\n", "#error \u241b]0;a title\u2407 \ufffd31m"),
         (b'#include "xe_drm.h"\n', "#include nested depth"),
     ],
 )
@@ -344,7 +350,7 @@ def test_what_is_no_header_is_said_in_one_line(
     """Exit status 2: neither good nor bad."""
     path = tmp_path / "xe_drm.h"
     path.write_bytes(text)
-    assert abi.main([str(path), "--base", xe.LINUX]) == 2
+    assert run([str(path), "--base", xe.LINUX]) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith(f"svmcts abi: {path}:")
@@ -356,14 +362,14 @@ def test_what_is_no_header_is_said_in_one_line(
 @needs_compiler
 def test_a_missing_file_is_said(name: str, tmp_path: Path, capsys: Capture) -> None:
     """With its path."""
-    assert abi.main([str(tmp_path / name)]) == 2
+    assert run([str(tmp_path / name)]) == 2
     assert str(tmp_path) in capsys.readouterr().err
 
 
 def test_no_installed_header_is_said(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Without an argument, where nothing is installed."""
     monkeypatch.setattr(abi, "INSTALLED", (Path("/nonexistent/xe_drm.h"),))
-    assert abi.main([]) == 2
+    assert run([]) == 2
     assert "no /nonexistent/xe_drm.h: give a HEADER, or install one" in capsys.readouterr().err
 
 
@@ -379,7 +385,7 @@ def test_the_installed_header_is_the_default(
     version = "#define LINUX_VERSION_MAJOR 7\n#define LINUX_VERSION_PATCHLEVEL 2\n"
     (tmp_path / "include" / "linux" / "version.h").write_text(version)
     monkeypatch.setattr(abi, "INSTALLED", (tmp_path / "no.h", place / "xe_drm.h"))
-    assert abi.main([]) == 0
+    assert run([]) == 0
     assert re.search(r"compared with Linux 7\.2, as .*/linux/version\.h says 7\.2;", capsys.readouterr().out)
 
 
@@ -394,7 +400,7 @@ def test_in_a_kernel_tree_its_makefile_tells_the_version(
     major, minor = version.split(".")
     (tmp_path / "Makefile").write_text(f"VERSION = {major}\nPATCHLEVEL = {minor}\nSUBLEVEL = 0\n")
     (place / "xe_drm.h").write_text(header())
-    assert abi.main([str(place / "xe_drm.h")]) == 0
+    assert run([str(place / "xe_drm.h")]) == 0
     base = version if version in history.recorded().names else history.recorded().names[-1]
     said = f"compared with Linux {base}, as {tmp_path}/Makefile says {version};"
     assert said in capsys.readouterr().out
@@ -407,7 +413,7 @@ def test_a_tree_older_than_the_record_is_no_base(tmp_path: Path, capsys: Capture
     place.mkdir(parents=True)
     (tmp_path / "Makefile").write_text("VERSION = 6\nPATCHLEVEL = 8\n")
     (place / "xe_drm.h").write_text(header())
-    assert abi.main([str(place / "xe_drm.h")]) == 2
+    assert run([str(place / "xe_drm.h")]) == 2
     assert "is of Linux 6.8" in capsys.readouterr().err
 
 
@@ -418,10 +424,10 @@ def test_alone_a_header_is_compared_with_the_newest_version_it_has_names_of(
     """An older header is not blamed for what came later, and one that lost a single name is."""
     path = tmp_path / "some.h"
     path.write_text(header())
-    assert abi.main([str(path)]) == 0
+    assert run([str(path)]) == 0
     assert f"compared with Linux {xe.LINUX}, the newest it has names of" in capsys.readouterr().out
     path.write_text(changed(("#define DRM_XE_VM_BIND_FLAG_DECOMPRESS 128\n", "")))
-    assert abi.main([str(path)]) == 1
+    assert run([str(path)]) == 1
     assert "DRM_XE_VM_BIND_FLAG_DECOMPRESS: removed (in the uAPI since 7.1)" in capsys.readouterr().out
 
 
@@ -468,13 +474,13 @@ def test_without_a_compiler_that_is_said(
     """One line, exit status 2."""
     monkeypatch.setenv("CC", compiler)
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert abi.main([str(tmp_path / "xe_drm.h")]) == 2
+    assert run([str(tmp_path / "xe_drm.h")]) == 2
     assert complaint in capsys.readouterr().err
 
 
 def test_the_history_tells_what_each_version_brought(capsys: Capture) -> None:
     """Recorded versions in order; no compiler is needed."""
-    assert abi.main(["--history"]) == 0
+    assert run(["--history"]) == 0
     text = capsys.readouterr().out
     blocks = re.split(r"^Linux ", text, flags=re.MULTILINE)[1:]
     assert [block.split(" ")[0] for block in blocks] == history.recorded().names
@@ -492,7 +498,7 @@ def test_a_new_version_is_recorded_as_its_difference(record: Path, tmp_path: Pat
     path = tmp_path / "xe_drm.h"
     extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 2"
     path.write_text(changed(("#define DRM_XE_SYNC_FLAG_SIGNAL 1", extra)))
-    assert abi.main(["--record", "9.4", str(path), "--from", "somewhere"]) == 0
+    assert run(["--record", "9.4", str(path), "--from", "somewhere"]) == 0
     entry = json.loads(record.read_text())["versions"]["9.4"]
     assert entry == {"header": "somewhere", "removed": [], "changed": {"DRM_XE_SYNC_FLAG_FOO": "value 2"}}
     history.recorded.cache_clear()
@@ -507,7 +513,7 @@ def test_recording_a_version_again_changes_nothing_else(record: Path, tmp_path: 
     path.write_text(header())
     origin = json.loads(record.read_text())["versions"][xe.LINUX]["header"]
     before = record.read_text()
-    assert abi.main(["--record", xe.LINUX, str(path), "--from", origin]) == 0
+    assert run(["--record", xe.LINUX, str(path), "--from", origin]) == 0
     assert record.read_text() == before
 
 
@@ -517,7 +523,7 @@ def test_a_header_that_breaks_is_not_recorded(record: Path, tmp_path: Path, caps
     path = tmp_path / "xe_drm.h"
     path.write_text(changed(("#define DRM_XE_ATOMIC_CPU 3", "#define DRM_XE_ATOMIC_CPU 4")))
     before = record.read_text()
-    assert abi.main(["--record", "9.4", str(path), "--from", "somewhere"]) == 2
+    assert run(["--record", "9.4", str(path), "--from", "somewhere"]) == 2
     out, err = capsys.readouterr()
     assert "DRM_XE_ATOMIC_CPU: value 3 -> 4" in out
     assert "not recorded" in err
@@ -760,7 +766,7 @@ def test_header_and_base_may_be_pipes(tmp_path: Path, capsys: Capture) -> None:
             writer.join(timeout=0.2)
     (new, _), (old, _) = ends
     try:
-        assert abi.main([f"/dev/fd/{new}", "--base", f"/dev/fd/{old}"]) == 0
+        assert run([f"/dev/fd/{new}", "--base", f"/dev/fd/{old}"]) == 0
     finally:
         os.close(new)
         os.close(old)
@@ -815,20 +821,20 @@ FILE = "include/uapi/drm/xe_drm.h"
 @needs_compiler
 def test_two_git_revisions_are_compared(tree: Path, capsys: Capture) -> None:
     """Each with the headers next to it at that revision."""
-    assert abi.main([f"v9.0:{FILE}", "--base", f"v7.2:{FILE}"]) == 0
+    assert run([f"v9.0:{FILE}", "--base", f"v7.2:{FILE}"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         f"v9.0:{FILE}: compared with v7.2:{FILE}; 64 and 32 bits",
         "adds    DRM_XE_SYNC_FLAG_FOO: 2",
     ]
-    assert abi.main([f"v7.2:{FILE}", "--base", f"v9.0:{FILE}"]) == 1
+    assert run([f"v7.2:{FILE}", "--base", f"v9.0:{FILE}"]) == 1
     assert "breaks  DRM_XE_SYNC_FLAG_FOO: removed\n" in capsys.readouterr().out
 
 
 @needs_compiler
 def test_git_revision_says_its_version(tree: Path, capsys: Capture) -> None:
     """By its Makefile, not by that of the work tree."""
-    assert abi.main([f"v7.2:{FILE}"]) == 0
+    assert run([f"v7.2:{FILE}"]) == 0
     assert "compared with Linux 7.2, as v7.2:Makefile says 7.2;" in capsys.readouterr().out
 
 
@@ -845,9 +851,9 @@ def test_git_revision_without_the_file_is_said(
     wanted: str, complaint: str, tree: Path, capsys: Capture
 ) -> None:
     """One line, status 2, as HEADER and as --base."""
-    assert abi.main([wanted, "--base", "7.2"]) == 2
+    assert run([wanted, "--base", "7.2"]) == 2
     assert capsys.readouterr().err.startswith(f"svmcts abi: {wanted}: {complaint}")
-    assert abi.main([f"v9.0:{FILE}", "--base", wanted]) == 2
+    assert run([f"v9.0:{FILE}", "--base", wanted]) == 2
     out, err = capsys.readouterr()
     assert err.startswith(f"svmcts abi: --base {wanted}: {complaint}")
     assert (out, err.count("\n")) == ("", 1)
@@ -866,7 +872,7 @@ def test_pipe_nobody_writes_to_is_refused(
     fifo, path = tmp_path / "fifo", tmp_path / "xe_drm.h"
     os.mkfifo(fifo)
     path.write_text(header())
-    assert abi.main([str(path), "--base", str(fifo)] if as_base else [str(fifo)]) == 2
+    assert run([str(path), "--base", str(fifo)] if as_base else [str(fifo)]) == 2
     assert capsys.readouterr().err.endswith(f"{fifo}: not written to its end within 0.2 s\n")
 
 
@@ -877,7 +883,7 @@ def test_pipe_nobody_writes_to_is_refused(
 )
 def test_what_is_not_a_file_is_refused(path: str, complaint: str, capsys: Capture) -> None:
     """Without reading from it."""
-    assert abi.main([path]) == 2
+    assert run([path]) == 2
     assert complaint in capsys.readouterr().err
 
 
@@ -886,7 +892,7 @@ def test_endless_pipe_is_refused(capsys: Capture) -> None:
     """It is more than any header."""
     with subprocess.Popen(["yes"], stdout=subprocess.PIPE) as endless:
         assert endless.stdout
-        assert abi.main([f"/dev/fd/{endless.stdout.fileno()}"]) == 2
+        assert run([f"/dev/fd/{endless.stdout.fileno()}"]) == 2
         endless.stdout.close()
         endless.terminate()
     assert capsys.readouterr().err.endswith(": more than 4 MiB, not a header\n")
@@ -907,7 +913,7 @@ def test_compiler_is_not_waited_for_without_end(
     text = f'#include "{fifo}"\n' if kind == "include" else doubling
     path = tmp_path / "xe_drm.h"
     path.write_text(text)
-    assert abi.main([str(path), "--base", xe.LINUX]) == 2
+    assert run([str(path), "--base", xe.LINUX]) == 2
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"svmcts abi: {path}: ")

@@ -173,6 +173,15 @@ def test_what_system_headers_declare_is_left_out(tmp_path: Path) -> None:
     assert set(table) == {"DRM_XE_X_FLAG_A"}
 
 
+def test_line_directives_hide_nothing(tmp_path: Path) -> None:
+    """A generated header says that its text is of another file."""
+    table = measured(
+        tmp_path,
+        '#line 7 "xe_drm.h.in"\n' + FLAG + '# 9 "/usr/include/x.h" 3\nstruct drm_xe_x { __u64 v; };\n',
+    )
+    assert set(table) == {"DRM_XE_X_FLAG_A", "drm_xe_x", "drm_xe_x.v"}
+
+
 def test_place_of_an_error_is_that_in_the_header(tmp_path: Path) -> None:
     """Its name and line."""
     with pytest.raises(HeaderError, match=r"xe_drm\.h: \S+: xe_drm\.h:3:\d+: .*no_such_type"):
