@@ -240,6 +240,8 @@ def _promised_by(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> t
     if not isinstance(given, list):
         raise LedgerError(f"{where}: promised_by has to be a list of places")
     places = tuple(_place(where, place) for place in given)
+    if len({*places}) != len(places):
+        raise LedgerError(f"{where}: promised_by names a place twice")
     strongest = _strongest(places)
     if promise != strongest:
         raise LedgerError(f"{where}: promise is {promise}, but its promised_by make it {strongest}")

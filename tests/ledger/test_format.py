@@ -132,6 +132,7 @@ def test_who_promises_it_is_read(tmp_path: Path, promise: str, places: list[dict
             "promise is driver, but its promised_by make it agreed",
         ),
         ({"promise": None}, "lacks promise"),
+        ({"promise": "agreed", "promised_by": [PATCH, PATCH]}, "names a place twice"),
         ({"promise": "agreed", "promised_by": "seed 002 patch 06"}, "has to be a list of places"),
         ({"promise": "agreed", "promised_by": ["seed 002 patch 06"]}, "a place of promised_by has at"),
         (
