@@ -33,7 +33,7 @@ DOCUMENT = re.compile(
     r"(?P<file>(?:include|Documentation|drivers|mm)/[\w./-]+\.(?:h|c|rst)):(?P<line>[1-9]\d*)"
 )
 _AGREEMENT = re.compile(
-    r"seed \d{3} (?:cover letter|patch \d+|review)(?: .+)?"
+    r"seed \d{3} (?:cover letter|patch \d+|review (?:R\d+|\d+/\d+))(?: .+)?"
     r"|(?:commit [0-9a-f]{8,40}|stable patch|posting|bug report): \S.*"
 )
 _REQUIRED = {"id", "title", "kind", "promise", "statement", "sources", "since"}

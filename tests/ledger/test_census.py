@@ -2,6 +2,7 @@
 """Every sentence of the documents that may bind the kernel has behaviours or a reason why it has none."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,37 @@ def test_every_sentence_has_ids_or_a_reason(document: str) -> None:
 def test_every_reason_is_used() -> None:
     used = {row.why for rows in TABLES.values() for row in rows}
     assert set(census.WHY) <= used
+
+
+def seeds() -> dict[str, tuple[set[str], str]]:
+    """The table of postings: place to the behaviours that have what it says, and why none has."""
+    lines = (census.CENSUS / "seeds.tsv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == "place\tids\twhy"
+    return {place: (set(ids.split()), why) for place, ids, why in (line.split("\t") for line in lines[1:])}
+
+
+def test_every_message_of_the_seeds_has_ids_or_a_reason() -> None:
+    table = seeds()
+    numbers = {
+        number for place in table for number in re.findall(r"^seed 002 (?:patch|review R)(\d\d)$", place)
+    }
+    assert numbers == {f"{number:02}" for number in range(1, 41)}
+    assert {place[:8] for place in table} == {f"seed {number:03}" for number in range(5)}
+    for place, (ids, why) in table.items():
+        assert bool(ids) != bool(why), place
+        assert ids <= LEDGER.keys(), place
+        assert not why or why in census.WHY, place
+
+
+def test_every_posting_that_is_cited_has_the_behaviour_in_its_line() -> None:
+    table = seeds()
+    for behaviour in LEDGER.values():
+        for cited in (*behaviour.sources, *(place.at for place in behaviour.promised_by)):
+            if cited.startswith("seed "):
+                (place,) = (p for p in table if re.match(rf"{re.escape(p)}(?![\w/])", cited))
+                assert behaviour.id in table[place][0], (
+                    f"behaviours/census/seeds.tsv: {place} lacks {behaviour.id}"
+                )
 
 
 @pytest.mark.skipif(TREE is None, reason="KERNEL_SOURCE names no kernel tree")
