@@ -39,7 +39,7 @@ _AGREEMENT = re.compile(
 _REQUIRED = {"id", "title", "kind", "promise", "statement", "sources", "since"}
 _OPTIONAL = {"reason", "history", "observable", "needs", "landed_as", "promised_by"}
 
-# The C loader reads the whole ledger in about 30 ms; the Python one is for builds of PyYAML without libyaml.
+# The C loader is the fast one; the Python one is for builds of PyYAML without libyaml.
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
