@@ -10,17 +10,15 @@ from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_unt
 from fixtures.bo import SYSTEM, Bo
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import DEFER, SCANOUT, VISIBLE
+from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import MAP_SHARED, PAGE, PROT_WRITE, Buffer, mmap
+from fixtures.sizes import SZ_1M, SZ_64K
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import drm, xe
 
-MIB = 1 << 20
-BLOCK = 1 << 16
-AREA = 1 << 32
-DEFER = xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
-SCANOUT = xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
-VISIBLE = xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
+AT = 1 << 32
 WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
 
 
@@ -28,37 +26,37 @@ WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
 @acts("ioctl", "refusal")
 @needs("vram")
 @pytest.mark.parametrize("more", [0, SYSTEM], ids=["vram", "vram-or-system"])
-def test_vram_bo_with_write_back_caching_is_einval(device: Device, bo, more: int) -> None:
+def test_vram_bo_with_write_back_caching_is_einval(device: Device, bo: MakeBo, more: int) -> None:
     """An object that may be in VRAM takes write-combining, and gives EINVAL with write-back."""
     placement = 1 << device.vram[0] | more
-    assert bo(BLOCK, placement=placement, caching=WC).handle
+    assert bo(SZ_64K, placement=placement, caching=WC).handle
     with refused(errno.EINVAL):
-        bo(BLOCK, placement=placement, caching=WB)
+        bo(SZ_64K, placement=placement, caching=WB)
 
 
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
 @pytest.mark.parametrize("caching", [WB, WC], ids=["write-back", "write-combining"])
-def test_sysmem_bo_takes_wb_and_wc_caching(bo, caching: int, sentinel) -> None:
+def test_sysmem_bo_takes_wb_and_wc_caching(bo: MakeBo, caching: int, sentinel: Sentinel) -> None:
     """System memory is mapped write-back or write-combining, and keeps what is stored either way."""
-    mapped, value = bo(BLOCK, caching=caching).map(), sentinel()
+    mapped, value = bo(SZ_64K, caching=caching).map(), sentinel()
     mapped.set_u32(0, value)
     assert mapped.u32(0) == value
 
 
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
-def test_scanout_bo_is_write_combined(bo) -> None:
+def test_scanout_bo_is_write_combined(bo: MakeBo) -> None:
     """An object with SCANOUT is made with write-combining."""
-    assert bo(BLOCK, flags=SCANOUT, caching=WC).handle
+    assert bo(SZ_64K, flags=SCANOUT, caching=WC).handle
 
 
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
 @needs("vram")
-def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo, sentinel) -> None:
+def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo: MakeBo, sentinel: Sentinel) -> None:
     """An object with NEEDS_VISIBLE_VRAM is in VRAM, and the CPU stores into it."""
-    made, value = bo(BLOCK, placement=1 << device.vram[0], flags=VISIBLE), sentinel()
+    made, value = bo(SZ_64K, placement=1 << device.vram[0], flags=VISIBLE), sentinel()
     mapped = made.map()
     mapped.set_u32(0, value)
     assert mapped.u32(0) == value
@@ -67,23 +65,23 @@ def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo, sentinel) -> No
 @behaviour("abi.gem-create.zeroed")
 @acts("ioctl")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram"))])
-def test_new_bo_in_reused_memory_reads_zero(device: Device, bo, place: str) -> None:
+def test_new_bo_in_reused_memory_reads_zero(device: Device, bo: MakeBo, place: str) -> None:
     """The memory of a new object is zero, also where that of an object with data was given back just before."""
     placement = SYSTEM if place == "system" else 1 << device.vram[0]
     for _ in range(3):
-        made = bo(2 * MIB, placement=placement)
+        made = bo(2 * SZ_1M, placement=placement)
         mapped = made.map()
         assert not any(mapped.bytes(offset, PAGE).strip(b"\0") for offset in range(0, made.size, 1 << 18))
-        mapped.fill(b"\xa5", 0, 2 * MIB)
+        mapped.fill(b"\xa5", 0, 2 * SZ_1M)
         made.close()
 
 
 @behaviour("abi.gem-create.defer")
 @acts("query", "ioctl")
 @needs("vram")
-def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo) -> None:
+def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo: MakeBo) -> None:
     """An object takes its VRAM when it is made; with DEFER_BACKING it takes none yet."""
-    instance, size = device.vram[0], 4 * MIB
+    instance, size = device.vram[0], 4 * SZ_1M
     before = device.region(instance).used
     bo(size, placement=1 << instance)
     at_once = device.region(instance).used
@@ -95,31 +93,33 @@ def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo) -> None:
 @behaviour("abi.gem-create.defer")
 @acts("query", "load")
 @needs("vram")
-def test_deferred_backing_takes_vram_at_bind(device: Device, plain_vm: Vm, bo, sentinel) -> None:
+def test_deferred_backing_takes_vram_at_bind(
+    device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """DEFER_BACKING takes VRAM when the object is bound, with what the CPU stored before, and gives it back."""
-    instance, size, value = device.vram[0], 4 * MIB, sentinel()
+    instance, size, value = device.vram[0], 4 * SZ_1M, sentinel()
     queue = plain_vm.queue()
-    plain_vm.map(bo(BLOCK, placement=1 << instance), AREA)  # page tables take VRAM too
-    queue.load(AREA)
+    plain_vm.map(bo(SZ_64K, placement=1 << instance), AT)  # page tables take VRAM too
+    queue.load(AT)
     made = bo(size, placement=1 << instance, flags=DEFER)
     made.map().set_u32(4, value)
     before = device.region(instance).used
-    plain_vm.map(made, AREA + 64 * MIB)
+    plain_vm.map(made, AT + 64 * SZ_1M)
     assert device.region(instance).used >= before + size
-    gpu_sees(queue, AREA + 64 * MIB + 4, value)
-    plain_vm.unmap(AREA + 64 * MIB, size)
+    gpu_sees(queue, AT + 64 * SZ_1M + 4, value)
+    plain_vm.unmap(AT + 64 * SZ_1M, size)
     made.close()
     wait_until(lambda: device.region(instance).used < before + size, what="the release of VRAM")
 
 
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl")
-def test_each_bo_has_its_own_mmap_offset(device: Device, bo, sentinel) -> None:
+def test_each_bo_has_its_own_mmap_offset(device: Device, bo: MakeBo, sentinel: Sentinel) -> None:
     """Offsets of two objects differ, are multiples of a page, and lead to the objects they are of."""
     values = [sentinel(), sentinel()]
     mappings, offsets = [], []
     for value in values:
-        made = bo(BLOCK)
+        made = bo(SZ_64K)
         argument = xe.drm_xe_gem_mmap_offset(handle=made.handle)
         device.ioctl(xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, argument)
         offsets.append(argument.offset)
@@ -132,9 +132,9 @@ def test_each_bo_has_its_own_mmap_offset(device: Device, bo, sentinel) -> None:
 
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl", "refusal")
-def test_pci_barrier_only_on_discrete_device(device: Device, bo) -> None:
+def test_pci_barrier_only_on_discrete_device(device: Device, bo: MakeBo) -> None:
     """PCI_BARRIER gives the offset of a page that takes stores; with a handle, or on an integrated GPU, EINVAL."""
-    made = bo(BLOCK)
+    made = bo(SZ_64K)
     made.map().close()
     with refused(errno.EINVAL):
         barrier(device, handle=made.handle)
@@ -158,11 +158,11 @@ def barrier(device: Device, **fields: int) -> int:
 
 @behaviour("abi.private-bo-export")
 @acts("refusal", "ioctl")
-def test_export_of_vm_private_bo_is_eperm(device: Device, plain_vm: Vm, bo) -> None:
+def test_export_of_vm_private_bo_is_eperm(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
     """PRIME_HANDLE_TO_FD of an object that belongs to a VM gives EPERM; of any other it works."""
     with refused(errno.EPERM):
-        export(device, bo(BLOCK, vm=plain_vm.id))
-    assert export(device, bo(BLOCK)) >= 0
+        export(device, bo(SZ_64K, vm=plain_vm.id))
+    assert export(device, bo(SZ_64K)) >= 0
 
 
 def export(device: Device, bo: Bo) -> int:
@@ -177,23 +177,25 @@ def export(device: Device, bo: Bo) -> int:
 @acts("store", "load", "query")
 @needs("vram")
 @pytest.mark.timeout(60)
-def test_evicted_bo_is_coherent_through_old_mmap(device: Device, plain_vm: Vm, bo, sentinel) -> None:
+def test_evicted_bo_is_coherent_through_old_mmap(
+    device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """An object that loses its VRAM to another is reached by CPU and GPU as before, by a mapping made before."""
     instance = device.vram[0]
-    size = device.region(instance).total_size * 5 // 8 // (2 * MIB) * (2 * MIB)
+    size = device.region(instance).total_size * 5 // 8 // (2 * SZ_1M) * (2 * SZ_1M)
     evicted = bo(size, placement=1 << instance | SYSTEM)
     view, queue = evicted.map(), plain_vm.queue()
     first, second, third = sentinel(), sentinel(), sentinel()
     view.set_u32(0, first)
-    plain_vm.map(evicted, AREA)
-    queue.run(Batch().store_dword(AREA + 4, second))
+    plain_vm.map(evicted, AT)
+    queue.run(Batch().store_dword(AT + 4, second))
     landed(view, 4, second)
     bo(size, placement=1 << instance).map().set_u32(0, sentinel())  # takes the VRAM
     assert view.u32(0) == first
-    assert queue.load(AREA + 4) == second
+    assert queue.load(AT + 4) == second
     view.set_u32(8, third)
-    assert queue.load(AREA + 8) == third
+    assert queue.load(AT + 8) == third
     count("load")
-    queue.run(Batch().store_dword(AREA + 12, first))
+    queue.run(Batch().store_dword(AT + 12, first))
     landed(view, 12, first)
     assert device.region(instance).used < 2 * size

@@ -9,12 +9,14 @@ import pytest
 from fixtures import FAULTING, acts, behaviour, needs, refused
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import MIRROR, PURGEABLE, WILLNEED
+from fixtures.given import MakeBo, MakeSyncobj, MakeVm
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from ioctl import Direction, Request, call, xe
 from ioctl.layout import Structure, u8
 
-BLOCK = 1 << 16
-AREA = 1 << 20
+AT = 1 << 20
 BAD = 8
 """An address that nobody can read: the kernel gets as far as copying the argument."""
 BASE = 0x40
@@ -119,7 +121,7 @@ def test_query_reply_element_sizes(device: Device, query: int, header: int, elem
 @needs("range-attributes")
 def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
     """The kernel says itself that an entry of VM_QUERY_MEM_RANGE_ATTRS has 64 bytes."""
-    argument = xe.drm_xe_vm_query_mem_range_attr(vm_id=plain_vm.id, start=AREA, range=BLOCK)
+    argument = xe.drm_xe_vm_query_mem_range_attr(vm_id=plain_vm.id, start=AT, range=SZ_64K)
     plain_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, argument)
     assert argument.sizeof_mem_range_attr == 64
 
@@ -127,12 +129,12 @@ def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
 @behaviour("abi.struct-sizes", "bind.array.order")
 @acts("ioctl")
 @needs("range-attributes")
-def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo, syncobj) -> None:
+def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj) -> None:
     """Ops lie 80 bytes apart and syncs 48: of three each, written at these places by hand, all take effect."""
-    made, done = bo(BLOCK), [syncobj() for _ in range(3)]
+    made, done = bo(SZ_64K), [syncobj() for _ in range(3)]
     ops, syncs = bytearray(3 * 80), bytearray(3 * 48)
     for index in range(3):
-        op = plain_vm.operation(addr=AREA + 2 * index * BLOCK, range=BLOCK, obj=made.handle)
+        op = plain_vm.operation(addr=AT + 2 * index * SZ_64K, range=SZ_64K, obj=made.handle)
         ops[80 * index : 80 * (index + 1)] = bytes(op)
         syncs[48 * index : 48 * (index + 1)] = bytes(done[index].sync())
     assert len(ops) == 3 * 80
@@ -145,8 +147,8 @@ def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo, syncobj) -> None:
     plain_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, argument)
     for one in done:
         one.wait()
-    assert [area.start for area in plain_vm.attributes(AREA, 6 * BLOCK)] == [
-        AREA + 2 * index * BLOCK for index in range(3)
+    assert [area.start for area in plain_vm.attributes(AT, 6 * SZ_64K)] == [
+        AT + 2 * index * SZ_64K for index in range(3)
     ]
 
 
@@ -158,9 +160,9 @@ def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
     vm = Vm(device, 1 << 1 | 1 << 2)
     for bit in (0, 1, 3, 4, 7):
         with refused(errno.EINVAL):
-            vm.bind(addr=AREA, range=BLOCK, flags=1 << bit)
+            vm.bind(addr=AT, range=SZ_64K, flags=1 << bit)
     for flags in (1 << 2, 1 << 5):
-        vm.bind_and_wait(addr=AREA, range=BLOCK, flags=flags)
+        vm.bind_and_wait(addr=AT, range=SZ_64K, flags=flags)
     vm.close()
 
 
@@ -169,23 +171,23 @@ def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
 @needs("page-faults", "range-attributes", "cpu-addr-mirror")
 def test_autoreset_is_bit_6_and_needs_mirror(fault_vm: Vm) -> None:
     """Bit 6 is accepted with bit 5, a mirror, and refused without."""
-    fault_vm.bind_and_wait(addr=AREA, range=BLOCK, flags=1 << 5 | 1 << 6)
+    fault_vm.bind_and_wait(addr=AT, range=SZ_64K, flags=1 << 5 | 1 << 6)
     with refused(errno.EINVAL):
-        fault_vm.bind(addr=AREA, range=BLOCK, flags=1 << 2 | 1 << 6)
+        fault_vm.bind(addr=AT, range=SZ_64K, flags=1 << 2 | 1 << 6)
 
 
 @behaviour("abi.flag-values")
 @acts("ioctl")
 @pytest.mark.parametrize("bit", [0, 1, 3, 4], ids=["readonly", "immediate", "dumpable", "check-pxp"])
-def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo, bit: int) -> None:
+def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo: MakeBo, bit: int) -> None:
     """READONLY, IMMEDIATE, DUMPABLE and CHECK_PXP, bits 0, 1, 3 and 4, are accepted for an ordinary object."""
-    plain_vm.map(bo(BLOCK), AREA, flags=1 << bit)
+    plain_vm.map(bo(SZ_64K), AT, flags=1 << bit)
 
 
 @behaviour("abi.flag-values", "vm.create.no-overcommit-needs-fault")
 @acts("ioctl", "refusal")
 @needs("page-faults")
-def test_no_overcommit_is_bit_3_of_vm_create(make_vm) -> None:
+def test_no_overcommit_is_bit_3_of_vm_create(make_vm: MakeVm) -> None:
     """Bit 3 of VM_CREATE is accepted with bits 1 and 2, fault mode, and refused without."""
     assert make_vm(1 << 1 | 1 << 2 | 1 << 3).id
     with refused(errno.EINVAL):
@@ -194,22 +196,22 @@ def test_no_overcommit_is_bit_3_of_vm_create(make_vm) -> None:
 
 @behaviour("abi.old-kernel-flag")
 @acts("query")
-def test_unclaimed_feature_is_einval(device: Device, plain_vm: Vm, bo) -> None:
+def test_unclaimed_feature_is_einval(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
     """Mirrors and purging, where the configuration does not claim them, give EINVAL; where it does, they work."""
     config = device.config
     fault_vm = None
     if config.has_cpu_addr_mirror:
         fault_vm = Vm(device, FAULTING)
-        fault_vm.mirror(AREA, BLOCK)
+        fault_vm.mirror(AT, SZ_64K)
         fault_vm.close()
     else:
         with refused(errno.EINVAL):
-            plain_vm.bind(addr=AREA, range=BLOCK, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR)
-    plain_vm.map(bo(BLOCK), AREA)
-    type_, state = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE, xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
+            plain_vm.bind(addr=AT, range=SZ_64K, flags=MIRROR)
+    plain_vm.map(bo(SZ_64K), AT)
+    type_, state = PURGEABLE, WILLNEED
     if config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_PURGING_SUPPORT:
-        plain_vm.madvise(AREA, BLOCK, type_, val=state)
+        plain_vm.madvise(AT, SZ_64K, type_, val=state)
     else:
         with refused(errno.EINVAL):
-            plain_vm.madvise(AREA, BLOCK, type_, val=state)
+            plain_vm.madvise(AT, SZ_64K, type_, val=state)
     count("query")

@@ -8,7 +8,9 @@ import pytest
 
 from fixtures import acts, behaviour, refused
 from fixtures.device import Device
+from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from ioctl import Direction, Request, xe
 from ioctl.layout import Structure
@@ -24,7 +26,12 @@ def resized(request: Request, size: int, direction: Direction | None = None) -> 
 
 
 def give(
-    device: Device, request: Request, place: Buffer, argument: Structure, size: int, direction=None
+    device: Device,
+    request: Request,
+    place: Buffer,
+    argument: Structure,
+    size: int,
+    direction: Direction | None = None,
 ) -> bytes:
     """Make a call with the first ``size`` bytes of an argument, and rubbish behind: what the place holds then."""
     place.fill(FILL)
@@ -36,7 +43,7 @@ def give(
 @behaviour("abi.smaller-struct")
 @acts("ioctl")
 @pytest.mark.parametrize("size", [16, 24], ids=["up-to-the-id", "half-of-reserved"])
-def test_short_vm_create_is_zero_extended(device: Device, memory, size: int) -> None:
+def test_short_vm_create_is_zero_extended(device: Device, memory: Memory, size: int) -> None:
     """VM_CREATE without its last words makes a VM, whatever lies behind in memory, and writes only what was given."""
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, memory(PAGE), xe.drm_xe_vm_create(), size)
     made = xe.drm_xe_vm_create.from_buffer_copy(after)
@@ -47,21 +54,21 @@ def test_short_vm_create_is_zero_extended(device: Device, memory, size: int) -> 
 
 @behaviour("abi.smaller-struct")
 @acts("ioctl")
-def test_short_vm_bind_is_zero_extended(plain_vm: Vm, memory, bo) -> None:
+def test_short_vm_bind_is_zero_extended(plain_vm: Vm, memory: Memory, bo: MakeBo) -> None:
     """VM_BIND without its reserved words binds."""
-    op = plain_vm.operation(addr=1 << 20, range=1 << 16, obj=bo(1 << 16).handle)
+    op = plain_vm.operation(addr=1 << 20, range=SZ_64K, obj=bo(SZ_64K).handle)
     argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=1, bind=op)
     place = memory(PAGE)
     give(plain_vm.device, xe.DRM_IOCTL_XE_VM_BIND, place, argument, xe.drm_xe_vm_bind.reserved.offset)
-    plain_vm.unmap(1 << 20, 1 << 16)
+    plain_vm.unmap(1 << 20, SZ_64K)
 
 
 @behaviour("abi.smaller-struct")
 @acts("refusal")
-def test_truncated_gem_create_fields_are_zero(device: Device, memory) -> None:
+def test_truncated_gem_create_fields_are_zero(device: Device, memory: Memory) -> None:
     """GEM_CREATE that ends before cpu_caching has cpu_caching 0, though a right one lies behind in memory."""
     place = memory(PAGE)
-    right = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    right = xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
     place.write(0, bytes(right))
     with refused(errno.EINVAL):
         device.ioctl(
@@ -73,7 +80,7 @@ def test_truncated_gem_create_fields_are_zero(device: Device, memory) -> None:
 @behaviour("abi.larger-struct")
 @acts("ioctl")
 @pytest.mark.parametrize("size", [33, 40, 128, 256, PAGE])
-def test_long_vm_create_ignores_trailing_bytes(device: Device, memory, size: int) -> None:
+def test_long_vm_create_ignores_trailing_bytes(device: Device, memory: Memory, size: int) -> None:
     """VM_CREATE with more bytes than it has makes a VM; what is in the bytes behind does not matter, and stays."""
     place = memory(PAGE)
     argument = bytes(xe.drm_xe_vm_create()).ljust(size, FILL)
@@ -87,7 +94,7 @@ def test_long_vm_create_ignores_trailing_bytes(device: Device, memory, size: int
 
 @behaviour("abi.larger-struct")
 @acts("refusal")
-def test_long_argument_is_still_checked(device: Device, memory) -> None:
+def test_long_argument_is_still_checked(device: Device, memory: Memory) -> None:
     """A longer argument is checked as one of the right size: a reserved word that is not 0 gives EINVAL."""
     place = memory(PAGE)
     wrong = xe.drm_xe_vm_create()
@@ -99,7 +106,7 @@ def test_long_argument_is_still_checked(device: Device, memory) -> None:
 
 @behaviour("abi.direction-bits")
 @acts("ioctl")
-def test_iow_request_is_not_copied_out(device: Device, memory) -> None:
+def test_iow_request_is_not_copied_out(device: Device, memory: Memory) -> None:
     """VM_CREATE as a request that only gives makes a VM and does not tell its id."""
     place, expected = memory(PAGE), next_vm(device)
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, place, xe.drm_xe_vm_create(), 32, Direction.WRITE)
@@ -109,7 +116,7 @@ def test_iow_request_is_not_copied_out(device: Device, memory) -> None:
 
 @behaviour("abi.direction-bits")
 @acts("ioctl")
-def test_ior_request_is_not_copied_in(device: Device, memory) -> None:
+def test_ior_request_is_not_copied_in(device: Device, memory: Memory) -> None:
     """VM_CREATE as a request that only takes makes a plain VM of an argument full of rubbish, and tells its id."""
     place, plain = memory(PAGE, fill=FILL), xe.drm_xe_vm_create()
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, plain)
@@ -133,7 +140,7 @@ def test_unreadable_argument_is_efault(device: Device, address: int) -> None:
 
 @behaviour("abi.argument-fault")
 @acts("refusal", "ioctl")
-def test_argument_past_end_of_mapping_is_efault(device: Device, memory) -> None:
+def test_argument_past_end_of_mapping_is_efault(device: Device, memory: Memory) -> None:
     """An argument whose last word is in no mapping gives EFAULT, and nothing is done."""
     place = memory(PAGE)
     expected = next_vm(device)
@@ -144,7 +151,7 @@ def test_argument_past_end_of_mapping_is_efault(device: Device, memory) -> None:
 
 @behaviour("abi.argument-fault")
 @acts("refusal")
-def test_unwritable_argument_is_efault(device: Device, memory) -> None:
+def test_unwritable_argument_is_efault(device: Device, memory: Memory) -> None:
     """An argument to be written that may be read only gives EFAULT, and stays as it was."""
     place = memory(PAGE)
     place.mprotect(PROT_READ)
@@ -155,7 +162,7 @@ def test_unwritable_argument_is_efault(device: Device, memory) -> None:
 
 @behaviour("abi.argument-fault")
 @acts("ioctl")
-def test_iow_argument_may_be_read_only(device: Device, memory) -> None:
+def test_iow_argument_may_be_read_only(device: Device, memory: Memory) -> None:
     """VM_DESTROY takes its argument from memory that may be read only."""
     place, number = memory(PAGE), next_vm(device, keep=True)
     place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=number)))

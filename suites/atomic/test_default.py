@@ -2,14 +2,16 @@
 """GPU atomics on mirrored memory without advice about them (xe_vm.c: xe_vma_need_vram_for_atomic)."""
 
 from fixtures import acts, behaviour, landed, needs
+from fixtures.counters import Counters
+from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault moves."""
 MASK = 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
@@ -17,9 +19,11 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
 
 @behaviour("atomic.default-dgpu")
 @acts("migrate", "store")
-def test_gpu_atomic_migrates_memory_to_vram(queue: Queue, memory, sentinel, counters) -> None:
+def test_gpu_atomic_migrates_memory_to_vram(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is beside it stays."""
-    buffer, start, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    buffer, start, beside = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     buffer.set_u32(PAGE + 4, beside)
     batch, total, before = Batch(), start, counters.snapshot()
@@ -36,14 +40,16 @@ def test_gpu_atomic_migrates_memory_to_vram(queue: Queue, memory, sentinel, coun
 
 @behaviour("atomic.preference-system-overridden", "atomic.valid-mapping-still-faults")
 @acts("fault", "store")
-def test_gpu_atomic_overrides_sysmem_preference(mirror_vm: Vm, memory, sentinel, counters) -> None:
+def test_gpu_atomic_overrides_sysmem_preference(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Memory that was advised to stay in system memory, and is mapped there, faults at an atomic and goes to VRAM."""
-    buffer, start, added = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     mirror_vm.madvise(
         buffer.address,
-        CHUNK,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
-        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & MASK,
+        SZ_2M,
+        PREFERRED_LOC,
+        devmem_fd=DEFAULT_SYSTEM,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
     )
     queue = mirror_vm.queue()

@@ -11,20 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, untested, wait_until
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs, refused, untested, wait_until
 from fixtures.bo import SYSTEM
 from fixtures.choices import chose
-from fixtures.counters import DEBUGFS
+from fixtures.counters import DEBUGFS, Counters
 from fixtures.device import Device
+from fixtures.flags import ATOMIC, DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.queue import Queue, QueueError
+from fixtures.sizes import SZ_2M
 from fixtures.sync import SECOND
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
-CHUNK = 1 << 21
 MASK = 0xFFFF_FFFF
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
@@ -41,7 +43,7 @@ pytestmark = needs("page-faults", "atomic")
 
 def advise(vm: Vm, buffer: Buffer, mode: str) -> None:
     """Advice about atomics on the memory."""
-    vm.madvise(buffer.address, buffer.size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=MODES[mode])
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=MODES[mode])
 
 
 def prefer_system(vm: Vm, buffer: Buffer) -> None:
@@ -49,8 +51,8 @@ def prefer_system(vm: Vm, buffer: Buffer) -> None:
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
-        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & MASK,
+        PREFERRED_LOC,
+        devmem_fd=DEFAULT_SYSTEM,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
     )
 
@@ -61,15 +63,15 @@ def add(queue: Queue, address: int, number: int) -> None:
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 @behaviour("atomic.global-dgpu")
 @acts("store")
 @needs("vram")
-def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """With mode GLOBAL a GPU atomic moves memory to VRAM, against other advice; then the CPU goes on with it."""
     total = sentinel()
     buffer.set_u32(PAGE, total)
@@ -89,7 +91,7 @@ def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sen
 @behaviour("atomic.device-smem")
 @acts("store")
 @needs("vram")
-def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """With mode DEVICE a GPU atomic on memory that is to stay in system memory is right, wherever it takes place."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -105,7 +107,9 @@ def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentine
 @behaviour("atomic.device-no-smem")
 @acts("store")
 @needs("vram", "pvc")
-def test_device_atomic_migrates_without_bus_atomics(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_device_atomic_migrates_without_bus_atomics(
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """On a device without atomics on system memory, mode DEVICE moves memory to VRAM though it was to stay."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -119,7 +123,7 @@ def test_device_atomic_migrates_without_bus_atomics(mirror_vm: Vm, buffer: Buffe
 @behaviour("atomic.cpu-mode")
 @acts("refusal", "store", "load")
 @needs("vram")
-def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """With mode CPU a GPU atomic fails and changes nothing; loads and stores work."""
     start, value = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -127,7 +131,7 @@ def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel) 
     queue = mirror_vm.queue()
     gpu_sees(queue, buffer.address + PAGE, start)
     queue.store(buffer.address + 8, value)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         add(queue, buffer.address + PAGE, sentinel())
     landed(buffer, 8, value)
     assert buffer.u32(PAGE) == start
@@ -137,7 +141,7 @@ def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel) 
 @behaviour("atomic.cpu-mode-igpu")
 @acts("load")
 @needs("integrated")
-def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """On an integrated GPU an atomic in mode CPU works or fails; either way other access works."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
@@ -161,7 +165,7 @@ def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentin
 @needs("integrated", "debugfs")
 @pytest.mark.parametrize("mode", ["undefined", "device", "global"])
 def test_integrated_gpu_atomics_are_in_place(
-    mirror_vm: Vm, buffer: Buffer, sentinel, counters, mode: str
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, mode: str
 ) -> None:
     """On an integrated GPU atomics work where the memory is, in every mode but CPU; once mapped they do not fault."""
     start, added = sentinel(), sentinel()
@@ -176,14 +180,14 @@ def test_integrated_gpu_atomics_are_in_place(
     landed(buffer, PAGE, (start + added) & MASK)
 
 
-def immovable(memory, kind: str) -> Buffer:
+def immovable(memory: Memory, kind: str) -> Buffer:
     """Memory that cannot move to VRAM: shared, of a file or without one."""
     if kind == "shared":
-        return memory(CHUNK, align=CHUNK, shared=True)
+        return memory(SZ_2M, align=SZ_2M, shared=True)
     fd = os.memfd_create("svm-cts")
     try:
-        os.ftruncate(fd, CHUNK)
-        return memory(CHUNK, align=CHUNK, shared=True, fd=fd)
+        os.ftruncate(fd, SZ_2M)
+        return memory(SZ_2M, align=SZ_2M, shared=True, fd=fd)
     finally:
         os.close(fd)
 
@@ -192,13 +196,15 @@ def immovable(memory, kind: str) -> Buffer:
 @acts("refusal", "load", "store")
 @needs("vram")
 @pytest.mark.parametrize("kind", ["shared", "file"])
-def test_atomic_on_nonmigratable_memory_faults(mirror_vm: Vm, memory, sentinel, kind: str) -> None:
+def test_atomic_on_nonmigratable_memory_faults(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, kind: str
+) -> None:
     """A GPU atomic in default mode on shared or file memory fails and changes nothing; other access works."""
     buffer, start, value = immovable(memory, kind), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     queue = mirror_vm.queue()
     gpu_sees(queue, buffer.address + PAGE, start)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         add(queue, buffer.address + PAGE, sentinel())
     mirror_vm.queue().store(buffer.address + 8, value)
     landed(buffer, 8, value)
@@ -209,16 +215,18 @@ def test_atomic_on_nonmigratable_memory_faults(mirror_vm: Vm, memory, sentinel, 
 @acts("refusal")
 @needs("vram")
 @pytest.mark.parametrize("why", ["shared", "file", "cpu"])
-def test_failed_atomic_is_in_vm_fault_list(mirror_vm: Vm, memory, sentinel, why: str) -> None:
+def test_failed_atomic_is_in_vm_fault_list(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, why: str
+) -> None:
     """The fault of an atomic that failed is listed once, with its address and as an atomic."""
     if why == "cpu":
-        buffer = memory(CHUNK, align=CHUNK)
+        buffer = memory(SZ_2M, align=SZ_2M)
         advise(mirror_vm, buffer, "cpu")
     else:
         buffer = immovable(memory, why)
     queue = mirror_vm.queue()
     gpu_sees(queue, buffer.address + PAGE, 0)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         add(queue, buffer.address + PAGE, sentinel())
     (fault,) = wait_until(mirror_vm.faults, what="the entry of the fault")
     assert fault.address & ~(PAGE - 1) == buffer.address + PAGE
@@ -228,19 +236,21 @@ def test_failed_atomic_is_in_vm_fault_list(mirror_vm: Vm, memory, sentinel, why:
 @behaviour("atomic.bo")
 @acts("store", "query")
 @needs("vram")
-def test_atomic_on_sysmem_bo_moves_it_to_vram(make_vm, device: Device, bo, sentinel) -> None:
+def test_atomic_on_sysmem_bo_moves_it_to_vram(
+    make_vm: MakeVm, device: Device, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """In a VM in fault mode a GPU atomic on an object in system memory, which may be in VRAM, moves it there."""
     region, vm = device.vram[0], make_vm(FAULTING)
-    free, made = device.region(region).used, bo(CHUNK, placement=SYSTEM | 1 << region)
+    free, made = device.region(region).used, bo(SZ_2M, placement=SYSTEM | 1 << region)
     mapped, start, added = made.map(), sentinel(), sentinel()
     queue = vm.queue()
     vm.map(made, AT)
-    vm.prefetch(AT, CHUNK, 0)
+    vm.prefetch(AT, SZ_2M, 0)
     mapped.set_u32(PAGE, start)
     gpu_sees(queue, AT + PAGE, start)
-    assert device.region(region).used < free + CHUNK
+    assert device.region(region).used < free + SZ_2M
     add(queue, AT + PAGE, added)
-    assert device.region(region).used >= free + CHUNK
+    assert device.region(region).used >= free + SZ_2M
     landed(mapped, PAGE, (start + added) & MASK)
 
 
@@ -249,7 +259,7 @@ def test_atomic_on_sysmem_bo_moves_it_to_vram(make_vm, device: Device, bo, senti
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("mode", ["undefined", "global"])
 def test_gpu_atomics_progress_while_cpu_touches_page(
-    mirror_vm: Vm, buffer: Buffer, sentinel, mode: str
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, mode: str
 ) -> None:
     """While CPU threads load and store beside the number, GPU additions to it all get done, and none is lost."""
     start, added, rounds = sentinel(), sentinel(), 8
@@ -282,7 +292,9 @@ def test_gpu_atomics_progress_while_cpu_touches_page(
 @behaviour("atomic.mode-change-invalidates")
 @acts("fault", "store", "refusal")
 @needs("vram", "debugfs")
-def test_atomic_mode_change_invalidates_range(mirror_vm: Vm, buffer: Buffer, sentinel, counters) -> None:
+def test_atomic_mode_change_invalidates_range(
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters
+) -> None:
     """Advice of another mode takes the memory from the GPU: the next access faults, and follows the new mode."""
     total, queue = sentinel(), mirror_vm.queue()
     buffer.set_u32(PAGE, total)
@@ -296,7 +308,7 @@ def test_atomic_mode_change_invalidates_range(mirror_vm: Vm, buffer: Buffer, sen
         gpu_sees(queue, buffer.address + PAGE, total)
         counters.still("svm_pagefault_count", since=again)
     advise(mirror_vm, buffer, "cpu")
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         add(queue, buffer.address + PAGE, sentinel())
     landed(buffer, PAGE, total)
 
@@ -318,7 +330,9 @@ def test_atomic_timeslice_default_is_5_ms(device: Device) -> None:
 @behaviour("atomic.timeslice-write")
 @acts("store")
 @needs("vram", "debugfs", "root")
-def test_atomic_timeslice_can_be_written(mirror_vm: Vm, device: Device, buffer: Buffer, sentinel) -> None:
+def test_atomic_timeslice_can_be_written(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Memory that was moved for an atomic stays in VRAM for as long as was written; what is no number gives EINVAL."""
     path, start, added, milliseconds = timeslice_file(device), sentinel(), sentinel(), 150
     try:

@@ -3,26 +3,19 @@
 
 import ctypes
 import errno
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fixtures import acts, behaviour, needs, refused
 from fixtures.device import Device
-from fixtures.given import MakeVm
+from fixtures.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, NULL, PREFETCH, UNMAP, UNMAP_ALL
+from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from ioctl import xe
-
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
-NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-AUTORESET = xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET
-DECOMPRESS = xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS
 
 AT = 0x10_0000
 """A GPU address at which nothing is bound."""
@@ -45,7 +38,7 @@ def bind(vm: Vm, **fields: object) -> None:
 
 @behaviour("bind.unmap.nothing")
 @acts("ioctl")
-def test_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj) -> None:
+def test_unmap_of_nothing_succeeds_and_signals(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """UNMAP where nothing is mapped returns 0 and signals its out-sync."""
     done = syncobj()
     assert not done.signalled
@@ -91,7 +84,7 @@ def test_too_many_syncs_are_einval(plain_vm: Vm, number: int) -> None:
 
 @behaviour("bind.args.num-syncs-limit")
 @acts("ioctl")
-def test_maximum_number_of_syncs_is_accepted(plain_vm: Vm, syncobj) -> None:
+def test_maximum_number_of_syncs_is_accepted(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """1024 valid syncs are accepted, and the last one is signalled like the first."""
     first, last = syncobj(), syncobj()
     assert not first.signalled
@@ -112,7 +105,7 @@ def test_unreadable_bind_vector_is_efault(plain_vm: Vm, address: int) -> None:
 
 @behaviour("bind.args.vector-fault")
 @acts("refusal")
-def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory) -> None:
+def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory: Memory) -> None:
     """A vector whose last element runs out of the mapping gives EFAULT."""
     size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
     buffer = memory(2 * PAGE)
@@ -123,7 +116,7 @@ def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory) -> None
 
 @behaviour("bind.args.num-binds-zero")
 @acts("ioctl")
-def test_zero_binds_signal_out_syncs(plain_vm: Vm, syncobj) -> None:
+def test_zero_binds_signal_out_syncs(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it does nothing at all."""
     done = syncobj()
     plain_vm.bind_array([])
@@ -144,7 +137,7 @@ def test_zero_binds_with_user_fence_is_eopnotsupp(device: Device, plain_vm: Vm) 
 
 @behaviour("bind.args.num-binds-zero-insync")
 @acts("refusal")
-def test_lr_vm_bind_with_in_sync_is_eopnotsupp(lr_vm: Vm, syncobj) -> None:
+def test_lr_vm_bind_with_in_sync_is_eopnotsupp(lr_vm: Vm, syncobj: MakeSyncobj) -> None:
     """A bind of an LR VM cannot wait for a syncobj, not even for one that is signalled: EOPNOTSUPP."""
     with refused(errno.EOPNOTSUPP):
         lr_vm.bind_array([], syncs=[syncobj(signalled=True).waiting()])
@@ -197,7 +190,9 @@ def test_map_of_unknown_bo_is_enoent(plain_vm: Vm) -> None:
         pytest.param(MAP_USERPTR, {"addr": AT, "range": PAGE}, id="userptr-with-object"),
     ],
 )
-def test_each_op_takes_only_its_own_arguments(plain_vm: Vm, bo, op: int, fields: dict[str, int]) -> None:
+def test_each_op_takes_only_its_own_arguments(
+    plain_vm: Vm, bo: MakeBo, op: int, fields: dict[str, Any]
+) -> None:
     """UNMAP_ALL takes an object and no range; UNMAP, PREFETCH and MAP_USERPTR take a range and no object."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, **{"obj": bo(PAGE).handle, **fields})
@@ -207,7 +202,7 @@ def test_each_op_takes_only_its_own_arguments(plain_vm: Vm, bo, op: int, fields:
 @acts("refusal")
 @pytest.mark.parametrize("region", [1, 0xFFFF_FFFF])
 @pytest.mark.parametrize("op", [MAP, UNMAP, MAP_USERPTR], ids=["map", "unmap", "map-userptr"])
-def test_only_prefetch_takes_a_region(plain_vm: Vm, bo, memory, op: int, region: int) -> None:
+def test_only_prefetch_takes_a_region(plain_vm: Vm, bo: MakeBo, memory: Memory, op: int, region: int) -> None:
     """prefetch_mem_region_instance on another op gives EINVAL, -1 included."""
     obj = bo(PAGE).handle if op == MAP else 0
     userptr = memory(PAGE).address if op == MAP_USERPTR else 0
@@ -251,7 +246,7 @@ def test_reserved_pat_index_is_einval(plain_vm: Vm, op: int, index: int) -> None
 @pytest.mark.parametrize("off", [1, 8, PAGE // 2, PAGE - 1])
 def test_unaligned_addr_or_range_is_einval(plain_vm: Vm, field: str, off: int) -> None:
     """Address and range of a bind are multiples of the CPU's page size, or it gives EINVAL."""
-    place = {"addr": AT, "range": PAGE}
+    place: dict[str, Any] = {"addr": AT, "range": PAGE}
     place[field] += off
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, **place)
@@ -261,7 +256,9 @@ def test_unaligned_addr_or_range_is_einval(plain_vm: Vm, field: str, off: int) -
 @acts("refusal")
 @pytest.mark.parametrize("off", [1, PAGE // 2, PAGE - 1])
 @pytest.mark.parametrize("op", [MAP, MAP_USERPTR], ids=["object", "userptr"])
-def test_unaligned_bo_offset_or_userptr_is_einval(plain_vm: Vm, bo, memory, op: int, off: int) -> None:
+def test_unaligned_bo_offset_or_userptr_is_einval(
+    plain_vm: Vm, bo: MakeBo, memory: Memory, op: int, off: int
+) -> None:
     """Offset into an object and user pointer are multiples of the CPU's page size, or it gives EINVAL."""
     with refused(errno.EINVAL):
         if op == MAP:
@@ -275,7 +272,7 @@ def test_unaligned_bo_offset_or_userptr_is_einval(plain_vm: Vm, bo, memory, op: 
 @pytest.mark.parametrize(
     "op", [MAP, UNMAP, MAP_USERPTR, PREFETCH], ids=["map", "unmap", "map-userptr", "prefetch"]
 )
-def test_zero_range_is_einval(plain_vm: Vm, bo, op: int) -> None:
+def test_zero_range_is_einval(plain_vm: Vm, bo: MakeBo, op: int) -> None:
     """A range of no bytes gives EINVAL for every op but UNMAP_ALL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=0, obj=bo(PAGE).handle if op == MAP else 0)
@@ -293,7 +290,7 @@ def test_zero_range_is_einval(plain_vm: Vm, bo, op: int) -> None:
         pytest.param(lambda end: (1 << 64) - PAGE, 2 * PAGE, id="wraps-around"),
     ],
 )
-def test_range_past_end_of_va_is_einval(plain_vm: Vm, addr, size: int) -> None:
+def test_range_past_end_of_va_is_einval(plain_vm: Vm, addr: Callable[[int], int], size: int) -> None:
     """A range that leaves the VM's address space gives EINVAL, also where its end wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=addr(plain_vm.size), range=size)
@@ -309,7 +306,7 @@ def test_range_larger_than_va_is_einval(plain_vm: Vm) -> None:
 
 @behaviour("query.config.va-bits")
 @acts("ioctl")
-def test_last_page_of_va_can_be_bound(plain_vm: Vm, bo) -> None:
+def test_last_page_of_va_can_be_bound(plain_vm: Vm, bo: MakeBo) -> None:
     """A bind that ends exactly at 1 << VA_BITS is accepted."""
     size = plain_vm.device.known_config.min_alignment
     plain_vm.map(bo(size), plain_vm.size - size)
@@ -321,7 +318,7 @@ def test_last_page_of_va_can_be_bound(plain_vm: Vm, bo) -> None:
     ("offset", "pages"),
     [(0, 5), (PAGE, 4), (4 * PAGE, 1), (1 << 40, 1), ((1 << 64) - PAGE, 1), ((1 << 64) - PAGE, 2)],
 )
-def test_range_outside_bo_is_einval(plain_vm: Vm, bo, offset: int, pages: int) -> None:
+def test_range_outside_bo_is_einval(plain_vm: Vm, bo: MakeBo, offset: int, pages: int) -> None:
     """Offset and range stay inside the object, or it gives EINVAL, also where their sum wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=pages * PAGE, obj=bo(4 * PAGE).handle, obj_offset=offset)
@@ -339,9 +336,9 @@ def test_null_flag_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @behaviour("bind.null.rules")
 @acts("refusal")
 @pytest.mark.parametrize("what", ["object", "offset"])
-def test_null_bind_takes_neither_bo_nor_offset(plain_vm: Vm, bo, what: str) -> None:
+def test_null_bind_takes_neither_bo_nor_offset(plain_vm: Vm, bo: MakeBo, what: str) -> None:
     """A NULL bind with an object or an offset gives EINVAL."""
-    fields = {"obj": bo(PAGE).handle} if what == "object" else {"obj_offset": PAGE}
+    fields: dict[str, Any] = {"obj": bo(PAGE).handle} if what == "object" else {"obj_offset": PAGE}
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=PAGE, flags=NULL, **fields)
 
@@ -358,7 +355,7 @@ def test_decompress_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @behaviour("bind.autoreset.requires-cam")
 @acts("refusal")
 @pytest.mark.parametrize("op", [MAP, UNMAP, PREFETCH], ids=["map", "unmap", "prefetch"])
-def test_autoreset_is_only_for_mirror(plain_vm: Vm, bo, op: int) -> None:
+def test_autoreset_is_only_for_mirror(plain_vm: Vm, bo: MakeBo, op: int) -> None:
     """MADVISE_AUTORESET without CPU_ADDR_MIRROR, or on another op than MAP, gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(PAGE).handle if op == MAP else 0, flags=AUTORESET)

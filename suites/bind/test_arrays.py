@@ -6,18 +6,16 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused
-from fixtures.memory import PAGE
+from fixtures.counters import Counters
+from fixtures.flags import MAP, MIRROR, PREFETCH, UNMAP
+from fixtures.given import MakeBo, Memory, Sentinel
+from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
 
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-
-SIZE = 1 << 21
+SIZE = SZ_2M
 
 pytestmark = needs("page-faults")
 
@@ -29,7 +27,7 @@ pytestmark = needs("page-faults")
     "region", [0, pytest.param(1, marks=needs("vram", "svm-vram"))], ids=["system", "vram"]
 )
 def test_array_prefetch_finds_mirror_mapped_before(
-    fault_vm: Vm, memory, sentinel, counters, region: int
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, region: int
 ) -> None:
     """In an array a PREFETCH behind the MAP of its mirror brings the memory there: the first access does not fault."""
     buffer, value, queue = memory(SIZE, align=SIZE), sentinel(), fault_vm.queue()
@@ -52,7 +50,7 @@ def test_array_prefetch_finds_mirror_mapped_before(
 
 
 @pytest.fixture
-def used(mirror_vm: Vm, memory, sentinel):
+def used(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> Buffer:
     """Mirrored memory that the GPU has in use."""
     buffer, value = memory(SIZE, align=SIZE), sentinel()
     mirror_vm.queue().store(buffer.address, value)
@@ -64,7 +62,7 @@ def used(mirror_vm: Vm, memory, sentinel):
 @acts("refusal", "store")
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "second", "last"])
 def test_array_unmap_of_active_range_is_ebusy(
-    mirror_vm: Vm, used, bo, memory, sentinel, position: int
+    mirror_vm: Vm, used: Buffer, bo: MakeBo, memory: Memory, sentinel: Sentinel, position: int
 ) -> None:
     """UNMAP of memory in use gives EBUSY wherever it stands in an array, and the GPU goes on using it."""
     hole = memory(SIZE, align=SIZE)
@@ -88,7 +86,7 @@ def test_array_unmap_of_active_range_is_ebusy(
     signature="expected EBUSY, but the call succeeded",
     acts=("ioctl",),
 )
-def test_array_unmap_after_mirror_map_is_ebusy(mirror_vm: Vm, used, memory) -> None:
+def test_array_unmap_after_mirror_map_is_ebusy(mirror_vm: Vm, used: Buffer, memory: Memory) -> None:
     """UNMAP of a whole area in use gives EBUSY also where a mirror is bound elsewhere earlier in the array."""
     other = memory(SIZE, align=SIZE)
     operations = [

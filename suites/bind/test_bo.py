@@ -8,33 +8,34 @@ import ctypes
 import errno
 import os
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
-from fixtures.bo import SYSTEM, Bo
+from fixtures.bo import SYSTEM
 from fixtures.choices import chose
 from fixtures.device import Device
+from fixtures.flags import DONTNEED, MAP, PURGEABLE
+from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import Vm
 from ioctl import drm, errno_name, xe
 
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-
 AT = 0x10_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNIT = 1 << 16
 
 COHERENT, INCOHERENT, COMPRESSED = 1, 3, 9
 """PAT indices of Xe2: 1-way coherent, not coherent, compressed (xe_pat.c: xe2_pat_table)."""
 
 
 @pytest.fixture
-def imported(devices: list[Device], bo) -> Callable[[], int]:
+def imported(devices: list[Device], bo: MakeBo) -> Callable[[], int]:
     """``imported()``: the handle, on the first device, of an object of the second one that came by dma-buf."""
 
     def make() -> int:
-        export = drm.drm_prime_handle(handle=bo(UNIT, device=devices[1]).handle, flags=os.O_CLOEXEC)
+        export = drm.drm_prime_handle(handle=bo(SZ_64K, device=devices[1]).handle, flags=os.O_CLOEXEC)
         devices[1].ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, export)
         try:
             handle = drm.drm_prime_handle(fd=export.fd)
@@ -50,48 +51,50 @@ def imported(devices: list[Device], bo) -> Callable[[], int]:
 @acts("refusal", "ioctl")
 @needs("xe2")
 @pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
-def test_wb_bo_with_incoherent_pat_is_einval(request, bo, mode: str) -> None:
+def test_wb_bo_with_incoherent_pat_is_einval(request: pytest.FixtureRequest, bo: MakeBo, mode: str) -> None:
     """An incoherent PAT index gives EINVAL for an object with write-back caching, and is good with write-combining."""
     vm = request.getfixturevalue(mode)
-    cached = bo(UNIT, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
-    combined = bo(UNIT, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
+    cached = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    combined = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
     with refused(errno.EINVAL):
-        vm.bind(MAP, addr=AT, range=UNIT, obj=cached.handle, pat_index=INCOHERENT)
-    vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=cached.handle, pat_index=COHERENT)
-    vm.bind_and_wait(MAP, addr=AT + UNIT, range=UNIT, obj=combined.handle, pat_index=INCOHERENT)
+        vm.bind(MAP, addr=AT, range=SZ_64K, obj=cached.handle, pat_index=INCOHERENT)
+    vm.bind_and_wait(MAP, addr=AT, range=SZ_64K, obj=cached.handle, pat_index=COHERENT)
+    vm.bind_and_wait(MAP, addr=AT + SZ_64K, range=SZ_64K, obj=combined.handle, pat_index=INCOHERENT)
 
 
 @behaviour("bind.bo.coherency", "bind.bo.compression")
 @acts("refusal", "ioctl")
 @needs("xe2", "two-devices")
 @pytest.mark.parametrize("index", [INCOHERENT, COMPRESSED], ids=["incoherent", "compressed"])
-def test_imported_bo_needs_coherent_uncompressed_pat(plain_vm: Vm, imported, index: int) -> None:
+def test_imported_bo_needs_coherent_uncompressed_pat(
+    plain_vm: Vm, imported: Callable[[], int], index: int
+) -> None:
     """An imported dma-buf, whose caching nobody knows, gives EINVAL with an incoherent or a compressing PAT index."""
     handle = imported()
     with refused(errno.EINVAL):
-        plain_vm.bind(MAP, addr=AT, range=UNIT, obj=handle, pat_index=index)
-    plain_vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=handle, pat_index=COHERENT)
+        plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=handle, pat_index=index)
+    plain_vm.bind_and_wait(MAP, addr=AT, range=SZ_64K, obj=handle, pat_index=COHERENT)
 
 
 @behaviour("bind.bo.compression")
 @acts("refusal", "ioctl")
 @needs("xe2", "no-compression-hint")
-def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo) -> None:
+def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo: MakeBo) -> None:
     """An object made with NO_COMPRESSION gives EINVAL with a compressing PAT index, and with another it does not."""
-    never = bo(UNIT, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
+    never = bo(SZ_64K, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
     with refused(errno.EINVAL):
-        plain_vm.bind(MAP, addr=AT, range=UNIT, obj=never.handle, pat_index=COMPRESSED)
-    plain_vm.bind_and_wait(MAP, addr=AT, range=UNIT, obj=never.handle, pat_index=COHERENT)
+        plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=never.handle, pat_index=COMPRESSED)
+    plain_vm.bind_and_wait(MAP, addr=AT, range=SZ_64K, obj=never.handle, pat_index=COHERENT)
 
 
 @behaviour("bind.bo.64k-platform")
 @acts("refusal", "ioctl")
 @needs("vram", "need64k")
 @pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
-def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo, field: str) -> None:
+def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo: MakeBo, field: str) -> None:
     """Where VRAM needs 64 KiB pages, a place of an object there that is no multiple of 64 KiB gives EINVAL."""
-    target = bo(4 * UNIT, placement=1 << plain_vm.device.vram[0])
-    place = {"addr": AT, "range": UNIT, "obj_offset": UNIT}
+    target = bo(4 * SZ_64K, placement=1 << plain_vm.device.vram[0])
+    place: dict[str, Any] = {"addr": AT, "range": SZ_64K, "obj_offset": SZ_64K}
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, obj=target.handle, **{**place, field: place[field] + PAGE})
     plain_vm.bind_and_wait(MAP, obj=target.handle, **place)
@@ -100,9 +103,9 @@ def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo, field: str) -> None:
 @behaviour("bind.check-pxp")
 @acts("load")
 @pytest.mark.parametrize("flags", [0, xe.DRM_XE_VM_BIND_FLAG_CHECK_PXP], ids=["plain", "check-pxp"])
-def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo, sentinel, flags: int) -> None:
+def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
     """An ordinary object is bound with CHECK_PXP as without: the flag asks something of protected objects only."""
-    target, value = bo(UNIT), sentinel()
+    target, value = bo(SZ_64K), sentinel()
     target.map().set_u32(PAGE, value)
     plain_vm.map(target, AT, flags=flags)
     gpu_sees(plain_vm.queue(), AT + PAGE, value)
@@ -110,13 +113,13 @@ def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo, sentinel, flags: in
 
 @behaviour("bind.bo.private-vm")
 @acts("store")
-def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm, bo, sentinel) -> None:
+def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel) -> None:
     """An object made for one VM is bound and used there; what another VM is told is recorded, and harms nothing."""
-    private, value, stranger = bo(UNIT, vm=plain_vm.id), sentinel(), make_vm()
+    private, value, stranger = bo(SZ_64K, vm=plain_vm.id), sentinel(), make_vm()
     plain_vm.map(private, AT)
     try:
         stranger.map(private, AT)
-        stranger.unmap(AT, UNIT)
+        stranger.unmap(AT, SZ_64K)
         chose("bind in another VM: accepted")
     except OSError as error:
         chose(f"bind in another VM: {errno_name(error.errno or 0)}")
@@ -127,44 +130,42 @@ def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm, bo, sentinel) -> N
 class Purgeable:
     """An object in VRAM that its owner marked as not needed, and the means to have it purged."""
 
-    def __init__(self, vm: Vm, bo: Callable[..., Bo]) -> None:
+    def __init__(self, vm: Vm, bo: MakeBo) -> None:
         device = vm.device
         self.vm = vm
         self._bo = bo
         self._placement = 1 << device.vram[0]
         total: int = device.region(device.vram[0]).total_size
-        self._size = total * 5 // 8 >> 21 << 21
+        self._size = total * 5 // 8 // SZ_2M * SZ_2M
         self.object = bo(self._size, placement=self._placement | SYSTEM)
         vm.map(self.object, AT)
-        self.retained = self._advise(xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
+        self.retained = self._advise(DONTNEED)
 
     def _advise(self, state: int) -> bool:
         word = ctypes.c_uint32(0)
-        self.vm.madvise(
-            AT, self._size, xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE, val=state, retained_ptr=ctypes.addressof(word)
-        )
+        self.vm.madvise(AT, self._size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(word))
         return bool(word.value)
 
     def purge(self) -> None:
         """Another object of its size takes the VRAM."""
         self._bo(self._size, placement=self._placement).map().set_u32(0, 1)
-        assert not self._advise(xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED), "the object was not purged"
+        assert not self._advise(DONTNEED), "the object was not purged"
 
 
 @behaviour("bind.bo.purgeable")
 @acts("refusal", "ioctl")
 @needs("vram", "purging", "range-attributes")
 @pytest.mark.timeout(60)
-def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo) -> None:
+def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo: MakeBo) -> None:
     """MAP of an object marked DONTNEED gives EBUSY, of a purged one EINVAL; both can be unbound, in parts too."""
     purgeable = Purgeable(plain_vm, bo)
     assert purgeable.retained
     with refused(errno.EBUSY):
-        plain_vm.bind(MAP, addr=AT + (1 << 32), range=UNIT, obj=purgeable.object.handle)
-    plain_vm.unmap(AT + UNIT, UNIT)
+        plain_vm.bind(MAP, addr=AT + (1 << 32), range=SZ_64K, obj=purgeable.object.handle)
+    plain_vm.unmap(AT + SZ_64K, SZ_64K)
     purgeable.purge()
     with refused(errno.EINVAL):
-        plain_vm.bind(MAP, addr=AT + (1 << 32), range=UNIT, obj=purgeable.object.handle)
+        plain_vm.bind(MAP, addr=AT + (1 << 32), range=SZ_64K, obj=purgeable.object.handle)
     plain_vm.unmap(AT, purgeable.object.size)
     assert plain_vm.attributes(AT, 1 << 33) == []
 
@@ -173,10 +174,10 @@ def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo) -> None:
 @acts("refusal", "store")
 @needs("vram", "range-attributes")
 @pytest.mark.timeout(60)
-def test_enomem_bind_can_be_retried(plain_vm: Vm, bo, sentinel) -> None:
+def test_enomem_bind_can_be_retried(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """An array that needs more VRAM than there is gives ENOMEM and binds nothing; a part of it then works."""
     region = plain_vm.device.region(plain_vm.device.vram[0])
-    size = region.total_size * 5 // 8 >> 21 << 21
+    size = region.total_size * 5 // 8 // SZ_2M * SZ_2M
     both = [bo(size, placement=1 << plain_vm.device.vram[0]) for _ in range(2)]
     operations = [
         plain_vm.operation(MAP, addr=AT + (index << 36), range=size, obj=one.handle)

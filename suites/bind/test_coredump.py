@@ -2,18 +2,18 @@
 """DUMPABLE: what of a VM the driver keeps when a batch fails (xe_vm.c: xe_vm_snapshot_capture)."""
 
 import errno
+import random
 
 import pytest
 
-from fixtures import acts, behaviour, coredump, needs, refused
+from fixtures import acts, behaviour, coredump, gpu_fault, needs
+from fixtures.flags import DUMPABLE
+from fixtures.given import MakeBo, MakeVm, Memory
+from fixtures.sizes import SZ_64K
 from fixtures.vm import FAULTING, PLAIN, Vm
-from ioctl import xe
-
-DUMPABLE = xe.DRM_XE_VM_BIND_FLAG_DUMPABLE
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNIT = 1 << 16
 
 pytestmark = needs("coredump")
 
@@ -27,8 +27,8 @@ def dumped(vm: Vm) -> dict[int, coredump.DumpedArea]:
     """The areas in the dump of a batch that stores where nothing is bound."""
 
     def fail() -> None:
-        with refused(errno.EIO):
-            vm.queue().store(AT - UNIT, 1)
+        with gpu_fault(vm.queue()) as queue:
+            queue.store(AT - SZ_64K, 1)
 
     return coredump.areas(coredump.dump(vm.device, fail))
 
@@ -36,39 +36,41 @@ def dumped(vm: Vm) -> dict[int, coredump.DumpedArea]:
 @behaviour("bind.dumpable")
 @acts("refusal")
 @MODES
-def test_dumpable_bos_are_in_devcoredump(make_vm, bo, rng, mode: int) -> None:
+def test_dumpable_bos_are_in_devcoredump(make_vm: MakeVm, bo: MakeBo, rng: random.Random, mode: int) -> None:
     """The memory of an object bound with DUMPABLE is in the device core dump, and that of one without it is not."""
-    vm, data = make_vm(mode), rng.randbytes(UNIT)
-    kept, other = bo(UNIT), bo(UNIT)
+    vm, data = make_vm(mode), rng.randbytes(SZ_64K)
+    kept, other = bo(SZ_64K), bo(SZ_64K)
     kept.map().write(0, data)
-    other.map().write(0, rng.randbytes(UNIT))
+    other.map().write(0, rng.randbytes(SZ_64K))
     vm.map(kept, AT, flags=DUMPABLE)
-    vm.map(other, AT + UNIT)
-    assert dumped(vm) == {AT: coredump.DumpedArea(UNIT, data, 0)}
+    vm.map(other, AT + SZ_64K)
+    assert dumped(vm) == {AT: coredump.DumpedArea(SZ_64K, data, 0)}
 
 
 @behaviour("userptr.snapshot")
 @acts("refusal")
 @MODES
-def test_dumpable_userptrs_are_in_devcoredump(make_vm, memory, rng, mode: int) -> None:
+def test_dumpable_userptrs_are_in_devcoredump(
+    make_vm: MakeVm, memory: Memory, rng: random.Random, mode: int
+) -> None:
     """Process memory bound with DUMPABLE is in the device core dump as it is in the process."""
-    vm, data = make_vm(mode), rng.randbytes(UNIT)
-    buffer, other = memory(UNIT), memory(UNIT)
+    vm, data = make_vm(mode), rng.randbytes(SZ_64K)
+    buffer, other = memory(SZ_64K), memory(SZ_64K)
     buffer.write(0, data)
-    vm.map_userptr(AT, buffer.address, UNIT, flags=DUMPABLE)
-    vm.map_userptr(AT + UNIT, other.address, UNIT)
-    assert dumped(vm) == {AT: coredump.DumpedArea(UNIT, data, 0)}
+    vm.map_userptr(AT, buffer.address, SZ_64K, flags=DUMPABLE)
+    vm.map_userptr(AT + SZ_64K, other.address, SZ_64K)
+    assert dumped(vm) == {AT: coredump.DumpedArea(SZ_64K, data, 0)}
 
 
 @behaviour("userptr.snapshot")
 @acts("refusal")
 @MODES
-def test_unmapped_userptr_is_efault_in_devcoredump(make_vm, memory, mode: int) -> None:
+def test_unmapped_userptr_is_efault_in_devcoredump(make_vm: MakeVm, memory: Memory, mode: int) -> None:
     """Of process memory that was unmapped the device core dump says EFAULT in place of data."""
-    vm, buffer = make_vm(mode), memory(UNIT)
-    vm.map_userptr(AT, buffer.address, UNIT, flags=DUMPABLE)
+    vm, buffer = make_vm(mode), memory(SZ_64K)
+    vm.map_userptr(AT, buffer.address, SZ_64K, flags=DUMPABLE)
     buffer.munmap()
-    assert dumped(vm) == {AT: coredump.DumpedArea(UNIT, None, errno.EFAULT)}
+    assert dumped(vm) == {AT: coredump.DumpedArea(SZ_64K, None, errno.EFAULT)}
 
 
 @behaviour("bind.dumpable")
@@ -76,5 +78,5 @@ def test_unmapped_userptr_is_efault_in_devcoredump(make_vm, memory, mode: int) -
 @needs("page-faults")
 def test_dumpable_mirror_is_enoent_in_devcoredump(fault_vm: Vm) -> None:
     """A mirror bound with DUMPABLE is in the device core dump with ENOENT in place of data."""
-    fault_vm.mirror(AT, UNIT, flags=DUMPABLE)
-    assert dumped(fault_vm) == {AT: coredump.DumpedArea(UNIT, None, errno.ENOENT)}
+    fault_vm.mirror(AT, SZ_64K, flags=DUMPABLE)
+    assert dumped(fault_vm) == {AT: coredump.DumpedArea(SZ_64K, None, errno.ENOENT)}

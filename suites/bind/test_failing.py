@@ -2,17 +2,17 @@
 """VM_BIND that fails half-way: the errno, and that nothing happened (xe_vm.c: xe_vm_bind_ioctl, from unwind_ops on)."""
 
 import errno
-from collections.abc import Callable
 
 import pytest
 
 from fixtures import acts, behaviour, failing, gpu_finds, needs
+from fixtures.given import MakeBo, Sentinel
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_64K
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 
-AREA = 1 << 32
-BLOCK = 1 << 16
+AT = 1 << 32
 
 STEPS = (
     "xe_sync_entry_parse",
@@ -30,11 +30,11 @@ pytestmark = needs("fault-injection")
 class Change:
     """Two objects over parts of a third one, by one VM_BIND of as many operations as asked for."""
 
-    def __init__(self, queue: Queue, bo: Callable, sentinel: Callable[[], int]) -> None:
+    def __init__(self, queue: Queue, bo: MakeBo, sentinel: Sentinel) -> None:
         self.queue, self.vm = queue, queue.vm
-        self.old, self.new = bo(4 * BLOCK), [bo(BLOCK), bo(BLOCK)]
-        self.vm.map(self.old, AREA)
-        self.before = {AREA + index * BLOCK: sentinel() for index in range(4)}
+        self.old, self.new = bo(4 * SZ_64K), [bo(SZ_64K), bo(SZ_64K)]
+        self.vm.map(self.old, AT)
+        self.before = {AT + index * SZ_64K: sentinel() for index in range(4)}
         queue.store_all(self.before)
         self.stored = [sentinel() for _ in self.new]
         for made, value in zip(self.new, self.stored, strict=True):
@@ -43,7 +43,7 @@ class Change:
     def prepare(self, count: int) -> None:
         """So that ``bind`` needs no memory but the kernel's."""
         self.operations = [
-            self.vm.operation(addr=AREA + (2 * index + 1) * BLOCK, range=BLOCK, obj=made.handle)
+            self.vm.operation(addr=AT + (2 * index + 1) * SZ_64K, range=SZ_64K, obj=made.handle)
             for index, made in enumerate(self.new[:count])
         ]
         self.fence = UserFence(self.vm.device)
@@ -55,7 +55,7 @@ class Change:
 
     def areas(self) -> list[bytes]:
         """What the kernel says of the four blocks."""
-        return [bytes(area) for area in self.vm.attributes(AREA, 4 * BLOCK)]
+        return [bytes(area) for area in self.vm.attributes(AT, 4 * SZ_64K)]
 
     def has_not_happened(self) -> None:
         """The GPU finds what it found before."""
@@ -69,11 +69,11 @@ class Change:
 
     def undo(self) -> None:
         """All of it is the old object again."""
-        self.vm.map(self.old, AREA)
+        self.vm.map(self.old, AT)
 
 
 @pytest.fixture
-def change(lr_vm: Vm, bo, sentinel) -> Change:
+def change(lr_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Change:
     """A change to a VM whose old state is known."""
     return Change(lr_vm.queue(), bo, sentinel)
 

@@ -8,11 +8,14 @@ old binding keeps its memory, at its old offset, with its data.
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, intervals, needs, refused
+from fixtures import acts, behaviour, gpu_fault, intervals, needs, refused
 from fixtures.bo import SYSTEM
+from fixtures.flags import MAP, MAP_USERPTR, NULL, UNMAP
+from fixtures.given import MakeBo, MakeLayout, MakeVm, Memory, Sentinel
 from fixtures.intervals import (
     AROUND,
     CUTTING,
@@ -25,15 +28,8 @@ from fixtures.intervals import (
     each_relation,
 )
 from fixtures.memory import Buffer
+from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
-from ioctl import xe
-
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
-
-UNIT = 1 << 16
 
 pytestmark = needs("range-attributes")
 
@@ -44,21 +40,21 @@ class Space:
 
     vm: Vm
     here: Buffer
-    bo: Callable
-    memory: Callable
+    bo: MakeBo
+    memory: Memory
 
     def object(self, where: Interval) -> tuple[Buffer, int]:
         """Bind a part of an object, not its beginning: the memory, and the offset of the part."""
-        obj = self.bo(where.size + UNIT)
+        obj = self.bo(where.size + SZ_64K)
         content = obj.map()
-        self.vm.map(obj, where.start, offset=UNIT)
-        return content, UNIT
+        self.vm.map(obj, where.start, offset=SZ_64K)
+        return content, SZ_64K
 
     def userptr(self, where: Interval) -> tuple[Buffer, int]:
         """Bind other memory of the process."""
-        content = self.memory(where.size + UNIT)
-        self.vm.map_userptr(where.start, content.address + UNIT, where.size)
-        return content, UNIT
+        content = self.memory(where.size + SZ_64K)
+        self.vm.map_userptr(where.start, content.address + SZ_64K, where.size)
+        return content, SZ_64K
 
     def null(self, where: Interval) -> tuple[None, int]:
         """Bind nothing: zeros."""
@@ -71,12 +67,16 @@ class Space:
         return self.here, where.start - self.here.address
 
 
+MakeSpace = Callable[[int, int], Space]
+"""See ``make_space``."""
+
+
 @pytest.fixture
-def make_space(make_vm, bo, memory):
+def make_space(make_vm: MakeVm, bo: MakeBo, memory: Memory) -> MakeSpace:
     """``make_space(flags, piece)``: a VM, and six pieces of address space."""
 
     def make(flags: int, piece: int) -> Space:
-        return Space(make_vm(flags), memory(ROOM * piece, align=max(piece, UNIT)), bo, memory)
+        return Space(make_vm(flags), memory(ROOM * piece, align=max(piece, SZ_64K)), bo, memory)
 
     return make
 
@@ -94,11 +94,13 @@ MODES = pytest.mark.parametrize(
 @MODES
 @pytest.mark.parametrize("old", ["object", USERPTR])
 @each_relation
-def test_unmap_keeps_rest_of_vma(make_space, make_layout, mode: int, old: str, relation: Relation) -> None:
+def test_unmap_keeps_rest_of_vma(
+    make_space: MakeSpace, make_layout: MakeLayout, mode: int, old: str, relation: Relation
+) -> None:
     """UNMAP of an interval, however it lies to a binding, leaves the rest of it with memory, offset and data."""
-    space = make_space(mode, UNIT)
+    space = make_space(mode, SZ_64K)
     mapping = intervals.middle(space.here)
-    layout = make_layout(space.vm.queue(), UNIT)
+    layout = make_layout(space.vm.queue(), SZ_64K)
     layout.put(mapping, *getattr(space, old)(mapping))
     layout.check()
     cut = relation.to(mapping)
@@ -113,9 +115,11 @@ def test_unmap_keeps_rest_of_vma(make_space, make_layout, mode: int, old: str, r
 @needs("page-faults")
 @pytest.mark.parametrize("old", ["object", USERPTR, "null", MIRROR])
 @intervals.relations(*CUTTING, AROUND, EXACT)
-def test_gpu_store_to_unmapped_interval_faults(make_space, sentinel, old: str, relation: Relation) -> None:
+def test_gpu_store_to_unmapped_interval_faults(
+    make_space: MakeSpace, sentinel: Sentinel, old: str, relation: Relation
+) -> None:
     """A GPU store fails in all of the interval that was unbound, and changes none of the memory that was there."""
-    space = make_space(FAULTING, UNIT)
+    space = make_space(FAULTING, SZ_64K)
     mapping = intervals.middle(space.here)
     content, _ = getattr(space, old)(mapping)
     if old != "mirror":  # which could not be unbound after that
@@ -125,18 +129,18 @@ def test_gpu_store_to_unmapped_interval_faults(make_space, sentinel, old: str, r
     space.vm.unmap(cut.start, cut.size)
     (gone,) = mapping.common(cut)
     for address in gone.start, gone.end - 4:
-        with refused(errno.EIO):
-            space.vm.queue().store(address, sentinel())
+        with gpu_fault(space.vm.queue()) as queue:
+            queue.store(address, sentinel())
     assert (content and content.bytes()) == before
     if rest := mapping.minus(cut):
         space.vm.queue().store(rest[0].start, sentinel())
 
 
-NEEDS_OF = {
-    "object": (),
-    "null": (),
-    "userptr": needs("userptr"),
-    "mirror": needs("cpu-addr-mirror"),
+NEEDS_OF: dict[str, list[pytest.MarkDecorator]] = {
+    "object": [],
+    "null": [],
+    "userptr": [needs("userptr")],
+    "mirror": [needs("cpu-addr-mirror")],
 }
 OVER = [
     pytest.param(
@@ -144,19 +148,19 @@ OVER = [
         old,
         new,
         id=f"{new}-over-{old}-{name}",
-        marks=[mark for mark in (marks, NEEDS_OF[old], NEEDS_OF[new]) if mark],
+        marks=[*marks, *NEEDS_OF[old], *NEEDS_OF[new]],
     )
     for name, mode, marks, pairs in (
         (
             "plain",
             PLAIN,
-            (),
+            [],
             ["object object", "object userptr", "userptr object", "null object", "object null"],
         ),
         (
             "fault",
             FAULTING,
-            needs("page-faults"),
+            [needs("page-faults")],
             [
                 *("object object", "userptr userptr", "object mirror", "userptr mirror", "null mirror"),
                 *("mirror object", "mirror userptr", "mirror null", "mirror mirror"),
@@ -172,12 +176,12 @@ OVER = [
 @pytest.mark.parametrize(("mode", "old", "new"), OVER)
 @each_relation
 def test_map_replaces_only_its_interval(
-    make_space, make_layout, mode: int, old: str, new: str, relation: Relation
+    make_space: MakeSpace, make_layout: MakeLayout, mode: int, old: str, new: str, relation: Relation
 ) -> None:
     """MAP over, through or beside a binding is what its interval leads to; the rest of the old one stays as it was."""
-    space = make_space(mode, UNIT)
+    space = make_space(mode, SZ_64K)
     mapping = intervals.middle(space.here)
-    layout = make_layout(space.vm.queue(), UNIT)
+    layout = make_layout(space.vm.queue(), SZ_64K)
     layout.put(mapping, *getattr(space, old)(mapping))
     if old != "mirror":  # memory in use would not let go of its addresses
         layout.check()
@@ -187,12 +191,12 @@ def test_map_replaces_only_its_interval(
     layout.check()
 
 
-LARGE = 8 << 20
+LARGE = 8 * SZ_1M
 """Bytes of a binding whose GPU pages are 2 MiB each where the memory allows it."""
 
 HOLES = pytest.mark.parametrize(
     "at",
-    [0, (2 << 20) - (64 << 10), 3 << 20, LARGE - (2 << 20)],
+    [0, SZ_2M - SZ_64K, 3 * SZ_1M, LARGE - SZ_2M],
     ids=["first", "before-2M", "inside-2M", "last-2M"],
 )
 
@@ -205,7 +209,7 @@ HOLES = pytest.mark.parametrize(
 @each_piece
 @HOLES
 def test_unmap_splits_large_gpu_pages(
-    make_space, make_layout, bo, place: str, how: str, piece: int, at: int
+    make_space: MakeSpace, make_layout: MakeLayout, bo: MakeBo, place: str, how: str, piece: int, at: int
 ) -> None:
     """A hole of 4 KiB, 64 KiB or 2 MiB in a binding of large GPU pages takes its own addresses only."""
     space = make_space(FAULTING, LARGE // PARTS)
@@ -232,7 +236,7 @@ def test_unmap_splits_large_gpu_pages(
     layout.check()
 
 
-BESIDES = {
+BESIDES: dict[str, Callable[[Space, Interval], dict[str, Any]]] = {
     "unbind": lambda space, cut: {"op": UNMAP},
     "object": lambda space, cut: {"op": MAP, "obj": space.bo(cut.size).handle},
     "userptr": lambda space, cut: {"op": MAP_USERPTR, "obj_offset": space.memory(cut.size).address},
@@ -252,14 +256,14 @@ BESIDES = {
 @pytest.mark.parametrize("how", BESIDES)
 @each_relation
 def test_bind_overlapping_active_range_is_ebusy(
-    make_space, make_layout, how: str, relation: Relation
+    make_space: MakeSpace, make_layout: MakeLayout, how: str, relation: Relation
 ) -> None:
     """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds beside it."""
-    space = make_space(FAULTING, UNIT)
+    space = make_space(FAULTING, SZ_64K)
     vm, everything, used = space.vm, intervals.of(space.here), intervals.middle(space.here)
     vm.mirror(everything.start, everything.size)
-    layout = make_layout(vm.queue(), UNIT)
-    layout.put(used, space.here, UNIT)
+    layout = make_layout(vm.queue(), SZ_64K)
+    layout.put(used, space.here, SZ_64K)
     layout.check()
     cut = relation.to(used)
     fields = {"addr": cut.start, "range": cut.size, **BESIDES[how](space, cut)}
@@ -277,11 +281,13 @@ def test_bind_overlapping_active_range_is_ebusy(
 @acts("store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @each_relation
-def test_mirror_over_part_of_active_mirror_keeps_data(make_space, make_layout, relation: Relation) -> None:
+def test_mirror_over_part_of_active_mirror_keeps_data(
+    make_space: MakeSpace, make_layout: MakeLayout, relation: Relation
+) -> None:
     """A mirror bound over some of a default mirror in use, or beside it, leaves one mirror with all its data."""
-    space = make_space(FAULTING, UNIT)
+    space = make_space(FAULTING, SZ_64K)
     used = intervals.middle(space.here)
-    layout = make_layout(space.vm.queue(), UNIT)
+    layout = make_layout(space.vm.queue(), SZ_64K)
     layout.put(used, *space.mirror(used))
     layout.check()
     cut = relation.to(used)
@@ -297,12 +303,12 @@ def test_mirror_over_part_of_active_mirror_keeps_data(make_space, make_layout, r
 @pytest.mark.parametrize("array", [False, True], ids=["bind", "array"])
 @intervals.relations(*CUTTING, AROUND, EXACT)
 def test_failed_map_restores_replaced_vma(
-    make_space, make_layout, memory, old: str, array: bool, relation: Relation
+    make_space: MakeSpace, make_layout: MakeLayout, memory: Memory, old: str, array: bool, relation: Relation
 ) -> None:
     """A MAP that fails after it took its interval from a binding, alone or behind others, gives all of it back."""
-    space = make_space(FAULTING, UNIT)
+    space = make_space(FAULTING, SZ_64K)
     vm, mapping = space.vm, intervals.middle(space.here)
-    layout = make_layout(vm.queue(), UNIT)
+    layout = make_layout(vm.queue(), SZ_64K)
     layout.put(mapping, *getattr(space, old)(mapping))
     if old != "mirror":
         layout.check()
@@ -311,7 +317,7 @@ def test_failed_map_restores_replaced_vma(
     nowhere.munmap()
     before = [bytes(area) for area in vm.attributes(space.here.address, space.here.size)]
     fails = vm.operation(MAP_USERPTR, addr=cut.start, range=cut.size, obj_offset=nowhere.address)
-    first = vm.operation(MAP, addr=cut.start, range=UNIT, obj=space.bo(UNIT).handle)
+    first = vm.operation(MAP, addr=cut.start, range=SZ_64K, obj=space.bo(SZ_64K).handle)
     with refused(errno.EFAULT):
         vm.bind_array([first, fails] if array else [fails])
     assert [bytes(area) for area in vm.attributes(space.here.address, space.here.size)] == before

@@ -6,13 +6,10 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
+from fixtures.flags import MAP, MAP_USERPTR, MIRROR, PAT
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.vm import Vm
-from ioctl import xe
-
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
 
 AT = 0x20_0000_0000
 """A GPU address at which the process has nothing."""
@@ -42,7 +39,9 @@ def test_mirror_with_1way_coherent_pat_is_einval(fault_vm: Vm, index: int) -> No
 @acts("store")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
-def test_mirror_with_2way_coherent_pat_is_bound(fault_vm: Vm, memory, sentinel, index: int) -> None:
+def test_mirror_with_2way_coherent_pat_is_bound(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int
+) -> None:
     """A mirror takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
@@ -53,7 +52,7 @@ def test_mirror_with_2way_coherent_pat_is_bound(fault_vm: Vm, memory, sentinel, 
 @behaviour("bind.cam.l2flush-pat")
 @acts("refusal")
 @pytest.mark.parametrize("index", ONE_WAY)
-def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory, index: int) -> None:
+def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory: Memory, index: int) -> None:
     """MAP_USERPTR with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=memory(PAGE).address, pat_index=index)
@@ -63,7 +62,9 @@ def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory, index: i
 @behaviour("bind.cam.l2flush-pat")
 @acts("store")
 @pytest.mark.parametrize("index", [*TWO_WAY, TRANSIENT])
-def test_userptr_with_2way_coherent_pat_is_bound(plain_vm: Vm, memory, sentinel, index: int) -> None:
+def test_userptr_with_2way_coherent_pat_is_bound(
+    plain_vm: Vm, memory: Memory, sentinel: Sentinel, index: int
+) -> None:
     """MAP_USERPTR takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
     buffer, value = memory(PAGE), sentinel()
     plain_vm.bind_and_wait(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=buffer.address, pat_index=index)
@@ -76,7 +77,9 @@ def test_userptr_with_2way_coherent_pat_is_bound(plain_vm: Vm, memory, sentinel,
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("what", ["mirror", "userptr"])
 @pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
-def test_madvise_1way_coherent_pat_is_einval(fault_vm: Vm, memory, sentinel, what: str, index: int) -> None:
+def test_madvise_1way_coherent_pat_is_einval(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, what: str, index: int
+) -> None:
     """MADVISE PAT of process memory with an index that is coherent in one way gives EINVAL, and changes no index."""
     buffer, value = memory(PAGE), sentinel()
     place = buffer.address if what == "mirror" else AT
@@ -86,10 +89,10 @@ def test_madvise_1way_coherent_pat_is_einval(fault_vm: Vm, memory, sentinel, wha
         fault_vm.map_userptr(place, buffer.address, PAGE)
     before = [area.pat_index.val for area in fault_vm.attributes(place, PAGE)]
     with refused(errno.EINVAL):
-        fault_vm.madvise(place, PAGE, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=index)
+        fault_vm.madvise(place, PAGE, PAT, val=index)
     assert [area.pat_index.val for area in fault_vm.attributes(place, PAGE)] == before
     for better in (*TWO_WAY, TRANSIENT):
-        fault_vm.madvise(place, PAGE, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=better)
+        fault_vm.madvise(place, PAGE, PAT, val=better)
         assert [area.pat_index.val for area in fault_vm.attributes(place, PAGE)] == [better]
     fault_vm.queue().store(place, value)
     landed(buffer, 0, value)

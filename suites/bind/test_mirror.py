@@ -2,26 +2,32 @@
 """CPU address mirror: where it may be bound, and what may be done to it while the GPU uses it."""
 
 import errno
+from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, known, landed, needs, refused
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs, refused
+from fixtures.counters import Counters
 from fixtures.device import Device
+from fixtures.flags import (
+    ATOMIC,
+    IMMEDIATE,
+    MAP,
+    MAP_USERPTR,
+    MIRROR,
+    NULL,
+    PREFETCH,
+    READONLY,
+    UNMAP,
+    UNMAP_ALL,
+)
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
-
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
-READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
-NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
 
 AT = 0x10_0000
 """A GPU address at which the process has nothing."""
@@ -34,7 +40,7 @@ pytestmark = needs("page-faults")
 @needs("range-attributes")
 @pytest.mark.parametrize("mode", ["plain_vm", "lr_vm"])
 @pytest.mark.parametrize("flags", [0, IMMEDIATE, READONLY], ids=["mirror", "immediate", "readonly"])
-def test_mirror_without_fault_mode_is_einval(request, mode: str, flags: int) -> None:
+def test_mirror_without_fault_mode_is_einval(request: pytest.FixtureRequest, mode: str, flags: int) -> None:
     """CPU_ADDR_MIRROR in a VM without FAULT_MODE gives EINVAL and binds nothing."""
     vm = request.getfixturevalue(mode)
     with refused(errno.EINVAL):
@@ -44,7 +50,7 @@ def test_mirror_without_fault_mode_is_einval(request, mode: str, flags: int) -> 
 
 @behaviour("bind.cam.obj-mbz")
 @acts("refusal")
-def test_mirror_with_bo_is_einval(fault_vm: Vm, bo) -> None:
+def test_mirror_with_bo_is_einval(fault_vm: Vm, bo: MakeBo) -> None:
     """CPU_ADDR_MIRROR with an object gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj=bo(PAGE).handle)
@@ -85,7 +91,7 @@ def test_mirror_of_whole_va_is_bound(device: Device, fault_vm: Vm) -> None:
 @acts("store")
 @needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [1, 2, 5, 22, 27])
-def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory, sentinel, index: int) -> None:
+def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int) -> None:
     """A mirror is bound with any PAT index that is coherent, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
@@ -111,7 +117,9 @@ def test_mirror_with_incoherent_pat_needs_vram(device: Device, fault_vm: Vm, ind
 @acts("fault", "store")
 @needs("debugfs", "cpu-addr-mirror")
 @pytest.mark.parametrize("flags", [0, IMMEDIATE], ids=["mirror", "immediate"])
-def test_mirror_bind_populates_nothing(fault_vm: Vm, memory, sentinel, counters, flags: int) -> None:
+def test_mirror_bind_populates_nothing(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, flags: int
+) -> None:
     """The bind of a mirror touches no page, not even with IMMEDIATE: the first GPU access has to fault."""
     buffer = memory(PAGE, populate=False)
     fault_vm.mirror(flags=flags)
@@ -127,10 +135,10 @@ def test_mirror_bind_populates_nothing(fault_vm: Vm, memory, sentinel, counters,
 @behaviour("bind.cam.over-bo")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_mirror_replaces_bo(fault_vm: Vm, bo, memory, sentinel) -> None:
+def test_mirror_replaces_bo(fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel) -> None:
     """A mirror bound over an object takes its place: the GPU then reaches the process's memory."""
-    buffer = memory(1 << 16, align=1 << 16)
-    behind = bo(1 << 16)
+    buffer = memory(SZ_64K, align=SZ_64K)
+    behind = bo(SZ_64K)
     content = behind.map()
     fault_vm.map(behind, buffer.address)
     fault_vm.mirror(buffer.address, buffer.size)
@@ -143,28 +151,30 @@ def test_mirror_replaces_bo(fault_vm: Vm, bo, memory, sentinel) -> None:
 
 @behaviour("bind.cam.bo-inside")
 @acts("store")
-def test_bo_inside_mirror_takes_its_own_addresses(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_bo_inside_mirror_takes_its_own_addresses(
+    mirror_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """An object bound inside a mirror is used for its range, and the mirror for the rest."""
-    buffer = memory(3 << 16, align=1 << 16)
-    inside = bo(1 << 16)
+    buffer = memory(3 * SZ_64K, align=SZ_64K)
+    inside = bo(SZ_64K)
     content = inside.map()
-    mirror_vm.map(inside, buffer.address + (1 << 16))
+    mirror_vm.map(inside, buffer.address + SZ_64K)
     values = [sentinel() for _ in range(3)]
     kept = sentinel()
-    buffer.set_u32(1 << 16, kept)
+    buffer.set_u32(SZ_64K, kept)
     batch = Batch()
     for index, value in enumerate(values):
-        batch.store_dword(buffer.address + (index << 16), value)
+        batch.store_dword(buffer.address + index * SZ_64K, value)
     mirror_vm.queue().run(batch.end())
     landed(buffer, 0, values[0])
     landed(content, 0, values[1])
-    landed(buffer, 2 << 16, values[2])
-    assert buffer.u32(1 << 16) == kept
+    landed(buffer, 2 * SZ_64K, values[2])
+    assert buffer.u32(SZ_64K) == kept
 
 
 @behaviour("bind.cam.unmap-active-busy")
 @acts("refusal", "store")
-def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """UNMAP over memory that the GPU has mapped gives EBUSY, and the GPU goes on using it."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
@@ -178,14 +188,16 @@ def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory, sentinel) -> Non
 @behaviour("bind.cam.bo-over-active-busy")
 @acts("refusal", "store")
 @pytest.mark.parametrize("kind", ["object", "userptr", "null"])
-def test_map_over_active_mirror_is_ebusy(mirror_vm: Vm, memory, bo, sentinel, kind: str) -> None:
+def test_map_over_active_mirror_is_ebusy(
+    mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, kind: str
+) -> None:
     """An object, user pointer or NULL over mirrored memory in use gives EBUSY, and the mirror works on."""
-    size = 1 << 16
+    size = SZ_64K
     buffer, other, queue = memory(size, align=size), memory(size), mirror_vm.queue()
     value = sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
-    fields = {
+    fields: dict[str, Any] = {
         "object": lambda: {"op": MAP, "obj": bo(size).handle},
         "userptr": lambda: {"op": MAP_USERPTR, "obj_offset": other.address},
         "null": lambda: {"op": MAP, "flags": NULL},
@@ -199,24 +211,24 @@ def test_map_over_active_mirror_is_ebusy(mirror_vm: Vm, memory, bo, sentinel, ki
 
 @behaviour("bind.cam.unmap-idle-ok", "fault.no-gpu-vma")
 @acts("refusal", "exec")
-def test_unmap_of_idle_mirror_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_idle_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """UNMAP of mirrored memory that the GPU never used succeeds, and an access of it then fails."""
-    buffer = memory(1 << 21, align=1 << 21)
+    buffer = memory(SZ_2M, align=SZ_2M)
     kept = sentinel()
     buffer.set_u32(0, kept)
     queue = mirror_vm.queue()
     queue.run(Batch().noop())
     mirror_vm.unmap(buffer.address, buffer.size)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.store(buffer.address, sentinel())
     assert buffer.u32(0) == kept
 
 
 @behaviour("bind.cam.unmap-after-munmap", "gc.flush-on-bind")
 @acts("ioctl", "store")
-def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """After munmap an UNMAP of the area succeeds at once: VM_BIND first collects what is gone."""
-    buffer, value = memory(1 << 21, align=1 << 21), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     address, size = buffer.address, buffer.size
@@ -227,9 +239,9 @@ def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory, sentinel) 
 @behaviour("bind.cam.partial-unmap-split")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory, sentinel) -> None:
+def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays in use."""
-    chunk = 1 << 21
+    chunk = SZ_2M
     buffer, queue = memory(3 * chunk, align=chunk), mirror_vm.queue()
     for side in 0, 2 * chunk:
         value = sentinel()
@@ -252,10 +264,12 @@ def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory, sentinel) -> 
 @behaviour("bind.cam.partial-unmap-straddle")
 @acts("refusal", "store")
 @pytest.mark.parametrize("start", [-1, 0, 1], ids=["before", "at", "after"])
-def test_unmap_overlapping_active_range_is_ebusy(mirror_vm: Vm, memory, sentinel, start: int) -> None:
+def test_unmap_overlapping_active_range_is_ebusy(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, start: int
+) -> None:
     """UNMAP that overlaps a range in use gives EBUSY, however small the overlap is."""
-    chunk = 1 << 16
-    buffer, queue = memory(3 * chunk, align=1 << 21), mirror_vm.queue()
+    chunk = SZ_64K
+    buffer, queue = memory(3 * chunk, align=SZ_2M), mirror_vm.queue()
     middle = buffer.address + chunk
     value = sentinel()
     queue.store(middle, value)
@@ -267,7 +281,7 @@ def test_unmap_overlapping_active_range_is_ebusy(mirror_vm: Vm, memory, sentinel
 
 @behaviour("bind.cam.rebind-over-active")
 @acts("store", "ioctl")
-def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory, sentinel) -> None:
+def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A mirror over a whole default mirror succeeds while the GPU uses memory in it, which goes on."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
@@ -284,7 +298,7 @@ def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory, sentinel) -> No
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
 def test_adjacent_default_mirrors_merge(fault_vm: Vm, order: tuple[int, ...]) -> None:
     """Mirrors with default attributes that touch are one area in the attribute query."""
-    size = 1 << 21
+    size = SZ_2M
     for index in order:
         fault_vm.mirror(AT + index * size, size)
     (area,) = fault_vm.attributes(AT, len(order) * size)
@@ -296,10 +310,10 @@ def test_adjacent_default_mirrors_merge(fault_vm: Vm, order: tuple[int, ...]) ->
 @needs("range-attributes", "cpu-addr-mirror")
 def test_rebind_of_mirror_resets_attributes(fault_vm: Vm) -> None:
     """A mirror over an area with advice returns it to the defaults."""
-    size = 1 << 21
+    size = SZ_2M
     fault_vm.mirror(AT, size)
     (default,) = fault_vm.attributes(AT, size)
-    fault_vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
+    fault_vm.madvise(AT, size, ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
     (advised,) = fault_vm.attributes(AT, size)
     assert advised.atomic.val == xe.DRM_XE_ATOMIC_DEVICE
     fault_vm.mirror(AT, size)
@@ -310,13 +324,11 @@ def test_rebind_of_mirror_resets_attributes(fault_vm: Vm) -> None:
 @behaviour("bind.cam.rebind-partial-nondefault-busy")
 @acts("refusal", "store")
 @needs("cpu-addr-mirror")
-def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory, sentinel) -> None:
+def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A mirror over a part of an area with advice, of which the GPU uses memory, gives EBUSY."""
-    buffer = memory(1 << 21, align=1 << 21)
+    buffer = memory(SZ_2M, align=SZ_2M)
     fault_vm.mirror(buffer.address, buffer.size)
-    fault_vm.madvise(
-        buffer.address, buffer.size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE
-    )
+    fault_vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
     value = sentinel()
     fault_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -327,7 +339,7 @@ def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory, sentine
 @behaviour("bind.cam.readonly", "fault.gpu-readonly-write")
 @acts("load", "refusal")
 @needs("cpu-addr-mirror")
-def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory, sentinel) -> None:
+def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
     buffer, value = memory(PAGE), sentinel()
     buffer.set_u32(0, value)
@@ -335,8 +347,8 @@ def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory, sentinel)
     fault_vm.mirror(buffer.address, buffer.size, flags=READONLY)
     gpu_sees(fault_vm.queue(), buffer.address, value)
     buffer.mprotect(READ_WRITE)
-    with refused(errno.EIO):
-        fault_vm.queue().store(buffer.address, sentinel())
+    with gpu_fault(fault_vm.queue()) as queue:
+        queue.store(buffer.address, sentinel())
     assert buffer.u32(0) == value
 
 
@@ -348,7 +360,9 @@ def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory, sentinel)
     signature="EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Input/output error",
     acts=("ioctl",),
 )
-def test_readonly_mirror_leaves_neighbours_writable(mirror_vm: Vm, memory, sentinel) -> None:
+def test_readonly_mirror_leaves_neighbours_writable(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
     inside, outside, value = memory(PAGE), memory(PAGE), sentinel()
     mirror_vm.mirror(inside.address, inside.size, flags=READONLY)
@@ -362,17 +376,19 @@ def test_readonly_mirror_leaves_neighbours_writable(mirror_vm: Vm, memory, senti
 def test_user_fence_of_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
     """The user fence of a mirror bind is written, and an UNMAP right after the bind does not give EBUSY."""
     fence = UserFence(device)
-    fault_vm.bind(MAP, addr=AT, range=1 << 21, flags=MIRROR, syncs=[fence.sync()])
-    fault_vm.bind(UNMAP, addr=AT, range=1 << 21)
+    fault_vm.bind(MAP, addr=AT, range=SZ_2M, flags=MIRROR, syncs=[fence.sync()])
+    fault_vm.bind(UNMAP, addr=AT, range=SZ_2M)
     fence.wait()
 
 
 @behaviour("bind.cam.unmap-all-unaffected")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_unmap_all_of_bo_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_unmap_all_of_bo_leaves_mirrors_alone(
+    mirror_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """UNMAP_ALL of an object inside a mirror removes its bindings and leaves memory in use elsewhere alone."""
-    size = 1 << 16
+    size = SZ_64K
     buffer, inside, queue = memory(size, align=size), bo(size), mirror_vm.queue()
     value = sentinel()
     queue.store(buffer.address, value)
@@ -388,9 +404,9 @@ def test_unmap_all_of_bo_leaves_mirrors_alone(mirror_vm: Vm, bo, memory, sentine
 
 @behaviour("bind.mirror-noncontiguous-cpu", "fault.any-pointer")
 @acts("store")
-def test_one_mirror_spans_many_cpu_vmas(mirror_vm: Vm, memory, sentinel) -> None:
+def test_one_mirror_spans_many_cpu_vmas(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """One mirror covers private, shared and widely separated mappings: the GPU stores into each."""
-    buffers = [memory(PAGE), memory(PAGE, shared=True), memory(1 << 21, align=1 << 21), memory(3 * PAGE)]
+    buffers = [memory(PAGE), memory(PAGE, shared=True), memory(SZ_2M, align=SZ_2M), memory(3 * PAGE)]
     values = [sentinel() for _ in buffers]
     batch = Batch()
     for buffer, value in zip(buffers, values, strict=True):

@@ -5,32 +5,32 @@ import errno
 import fcntl
 import threading
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import MAP, MAP_USERPTR, MIRROR, UNMAP
+from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ
 from fixtures.queue import Job
+from fixtures.sizes import SZ_1G, SZ_64K
 from fixtures.sync import Syncobj, UserFence
 from fixtures.userfault import Userfault
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-
 AT = 0x10_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNIT = 1 << 16
 
 
 @pytest.fixture
-def gate(plain_vm: Vm, bo, syncobj, sentinel) -> tuple[Syncobj, Callable[[], Job]]:
+def gate(
+    plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
+) -> tuple[Syncobj, Callable[[], Job]]:
     """A syncobj that is signalled when a running batch ends, and what lets the batch end."""
     place, go, done = bo(PAGE), sentinel(), syncobj()
     content = place.map()
@@ -50,30 +50,36 @@ def gate(plain_vm: Vm, bo, syncobj, sentinel) -> tuple[Syncobj, Callable[[], Job
 @pytest.mark.parametrize("what", ["object", pytest.param("userptr", marks=needs("userptr"))])
 @pytest.mark.parametrize("how", ["unmap", "unmap-part", "map-over", "map-part"])
 def test_unmap_before_user_fence_signals_is_ebusy(
-    plain_vm: Vm, gate, bo, memory, sentinel, what: str, how: str
+    plain_vm: Vm,
+    gate: tuple[Syncobj, Callable[[], Job]],
+    bo: MakeBo,
+    memory: Memory,
+    sentinel: Sentinel,
+    what: str,
+    how: str,
 ) -> None:
     """UNMAP, or a MAP over some of it, of a bind whose user fence is not written yet gives EBUSY; then it works."""
     waiting_for, release = gate
     fence = UserFence(plain_vm.device)
     syncs = [waiting_for.waiting(), fence.sync()]
     if what == "object":
-        target = bo(2 * UNIT)
+        target = bo(2 * SZ_64K)
         content = target.map()
-        plain_vm.bind(MAP, addr=AT, range=2 * UNIT, obj=target.handle, syncs=syncs)
+        plain_vm.bind(MAP, addr=AT, range=2 * SZ_64K, obj=target.handle, syncs=syncs)
     else:
-        content = memory(2 * UNIT)
-        plain_vm.bind(MAP_USERPTR, addr=AT, range=2 * UNIT, obj_offset=content.address, syncs=syncs)
+        content = memory(2 * SZ_64K)
+        plain_vm.bind(MAP_USERPTR, addr=AT, range=2 * SZ_64K, obj_offset=content.address, syncs=syncs)
     assert not fence.signalled
-    size = UNIT if how.endswith("part") else 2 * UNIT
-    change = {"addr": AT, "range": size}
+    size = SZ_64K if how.endswith("part") else 2 * SZ_64K
+    change: dict[str, Any] = {"addr": AT, "range": size}
     change |= {"op": UNMAP} if how.startswith("unmap") else {"op": MAP, "obj": bo(size).handle}
     with refused(errno.EBUSY):
         plain_vm.bind(**change)
     release()
     fence.wait()
     value = sentinel()
-    plain_vm.queue().store(AT + 2 * UNIT - 4, value)
-    landed(content, 2 * UNIT - 4, value)
+    plain_vm.queue().store(AT + 2 * SZ_64K - 4, value)
+    landed(content, 2 * SZ_64K - 4, value)
     plain_vm.bind_and_wait(**change)
 
 
@@ -81,12 +87,14 @@ def test_unmap_before_user_fence_signals_is_ebusy(
 @acts("refusal")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("signalled", [True, False], ids=["signalled", "waiting"])
-def test_mirror_with_in_syncobj_is_eopnotsupp(fault_vm: Vm, gate, syncobj, signalled: bool) -> None:
+def test_mirror_with_in_syncobj_is_eopnotsupp(
+    fault_vm: Vm, gate: tuple[Syncobj, Callable[[], Job]], syncobj: MakeSyncobj, signalled: bool
+) -> None:
     """A mirror MAP with a syncobj to wait for gives EOPNOTSUPP, whether the syncobj is signalled or not."""
     waiting_for, release = gate
     wait = syncobj(signalled=True) if signalled else waiting_for
     with refused(errno.EOPNOTSUPP):
-        fault_vm.bind(MAP, addr=AT, range=UNIT, flags=MIRROR, syncs=[wait.waiting()])
+        fault_vm.bind(MAP, addr=AT, range=SZ_64K, flags=MIRROR, syncs=[wait.waiting()])
     release()
 
 
@@ -96,47 +104,47 @@ def test_mirror_with_in_syncobj_is_eopnotsupp(fault_vm: Vm, gate, syncobj, signa
 @known(
     "A mirror that cannot wait for a syncobj stays bound",
     first="7.0",
-    signature="assert fault_vm.attributes(AT, UNIT) == []",
+    signature="assert fault_vm.attributes(AT, SZ_64K) == []",
 )
-def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj) -> None:
+def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj: MakeSyncobj) -> None:
     """A mirror MAP that gives EOPNOTSUPP for a syncobj to wait for has bound nothing."""
     with refused(errno.EOPNOTSUPP):
-        fault_vm.bind(MAP, addr=AT, range=UNIT, flags=MIRROR, syncs=[syncobj(signalled=True).waiting()])
-    assert fault_vm.attributes(AT, UNIT) == []
+        fault_vm.bind(MAP, addr=AT, range=SZ_64K, flags=MIRROR, syncs=[syncobj(signalled=True).waiting()])
+    assert fault_vm.attributes(AT, SZ_64K) == []
 
 
 @behaviour("bind.closed-vm")
 @acts("refusal", "store")
 @needs("userptr")
 @pytest.mark.kernel_log("VM worker error: -1")
-def test_bind_in_banned_vm_is_enoent(lr_vm: Vm, memory, sentinel) -> None:
+def test_bind_in_banned_vm_is_enoent(lr_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """VM_BIND gives ENOENT in a VM that the kernel banned, as it does where a running VM cannot be bound again."""
-    buffer, value = memory(UNIT), sentinel()
-    lr_vm.map_userptr(AT, buffer.address, UNIT)
+    buffer, value = memory(SZ_64K), sentinel()
+    lr_vm.map_userptr(AT, buffer.address, SZ_64K)
     lr_vm.queue().store(AT, value)
     landed(buffer, 0, value)
     buffer.mprotect(PROT_READ)  # of memory that the VM may write: it cannot be collected again (EPERM)
 
     def banned() -> bool:
         try:
-            lr_vm.bind(UNMAP, addr=AT + (1 << 30), range=UNIT)
+            lr_vm.bind(UNMAP, addr=AT + SZ_1G, range=SZ_64K)
         except OSError as error:
             return error.errno == errno.ENOENT
         return False
 
     wait_until(banned, what="the ban of the VM")
     with refused(errno.ENOENT):
-        lr_vm.bind(UNMAP, addr=AT, range=UNIT)
+        lr_vm.bind(UNMAP, addr=AT, range=SZ_64K)
 
 
 @behaviour("bind.closed-vm")
 @acts("refusal")
 @needs("user-faults")
-def test_bind_racing_with_vm_destroy_is_enoent(device: Device, memory) -> None:
+def test_bind_racing_with_vm_destroy_is_enoent(device: Device, memory: Memory) -> None:
     """A VM_BIND that found its VM gives ENOENT where the VM is destroyed before the binds are carried out."""
     vm = Vm(device)
     operations = b"".join(
-        bytes(vm.operation(UNMAP, addr=AT + index * UNIT, range=UNIT)) for index in range(2)
+        bytes(vm.operation(UNMAP, addr=AT + index * SZ_64K, range=SZ_64K)) for index in range(2)
     )
     vector = memory(PAGE, populate=False)
     argument = xe.drm_xe_vm_bind(vm_id=vm.id, num_binds=2, vector_of_binds=vector.address)

@@ -5,6 +5,7 @@ Each test runs in a child process: what the kernel does to a program then is to 
 does so after the access that was interrupted has been tried again, which is what is to be seen here.
 """
 
+import random
 import signal
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 from fixtures import FAULTING, Vm, acts, behaviour, failing, in_child, needs, untested
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import Sentinel
 from fixtures.kinds import huge_bytes
 from fixtures.memory import PAGE, Buffer, allocate
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 
-SMALL, LARGE = 1 << 16, 1 << 21
 LARGE_ORDER = 9
 MADV_HUGEPAGE = 14
 
@@ -44,13 +46,15 @@ def child(path: str, body: Callable[[Queue], Any]) -> Any:
 @acts("cpu-fault")
 @pytest.mark.parametrize("kind", [None, failing.pages(0)], ids=["arrays", "pages"])
 @pytest.mark.timeout(30)
-def test_failed_migration_to_ram_raises_sigbus(device: Device, sentinel, kind: failing.Nth | None) -> None:
+def test_failed_migration_to_ram_raises_sigbus(
+    device: Device, sentinel: Sentinel, kind: failing.Nth | None
+) -> None:
     """Without memory for it a CPU load of memory in VRAM raises SIGBUS, and the next one gets what the GPU stored."""
 
     def body(queue: Queue) -> list[tuple[bool, bool]]:
         raised, seen, rounds = [], [], []
         signal.signal(signal.SIGBUS, lambda *_: raised.append(1))
-        buffer = allocate(SMALL, align=SMALL)
+        buffer = allocate(SZ_64K, align=SZ_64K)
         value = sentinel()
         queue.store(buffer.address, value)
         for _ in failing.each_allocation(lambda: seen.append(buffer.u32(0)), kind):
@@ -73,11 +77,11 @@ def test_failed_migration_to_ram_raises_sigbus(device: Device, sentinel, kind: f
 @acts("cpu-fault")
 @needs("thp")
 @pytest.mark.timeout(30)
-def test_large_page_returns_as_small_pages(device: Device, sentinel, rng) -> None:
+def test_large_page_returns_as_small_pages(device: Device, sentinel: Sentinel, rng: random.Random) -> None:
     """When no large page can be had a large page in VRAM comes back in small ones, and every byte is right."""
 
     def body(queue: Queue) -> list[tuple[bool, int]]:
-        buffer, seen, rounds = allocate(LARGE, align=LARGE), [], []
+        buffer, seen, rounds = allocate(SZ_2M, align=SZ_2M), [], []
         buffer.madvise(MADV_HUGEPAGE)
         data = fresh(queue, buffer)
         for _ in failing.each_allocation(lambda: seen.append(buffer.bytes()), failing.pages(LARGE_ORDER)):
@@ -87,9 +91,9 @@ def test_large_page_returns_as_small_pages(device: Device, sentinel, rng) -> Non
 
     def fresh(queue: Queue, buffer: Buffer) -> bytes:
         """New contents from the CPU, and then some from the GPU, which takes it all to VRAM."""
-        data = bytearray(rng.randbytes(LARGE))
+        data = bytearray(rng.randbytes(SZ_2M))
         buffer.write(0, bytes(data))
-        for offset in range(0, LARGE, LARGE // 8):
+        for offset in range(0, SZ_2M, SZ_2M // 8):
             at, value = offset + PAGE * (offset // PAGE % 3), sentinel()
             queue.store(buffer.address + at, value)
             data[at : at + 4] = value.to_bytes(4, "little")

@@ -13,18 +13,18 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from fixtures import FAULTING, Vm, acts, behaviour, gpu_sees, in_child, landed, needs, untested
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from gpu import Batch
-
-CHUNK = 1 << 21
-"""Bytes of the largest allocation in VRAM."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _IO_URING_SETUP, _IO_URING_REGISTER = 425, 427  # the same on every architecture
@@ -34,9 +34,9 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "kernel-faults")
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 def view(buffer: Buffer, offset: int, size: int) -> memoryview:
@@ -46,7 +46,7 @@ def view(buffer: Buffer, offset: int, size: int) -> memoryview:
 
 @behaviour("cpu-fault.syscall-buffer")
 @acts("cpu-fault", "load")
-def test_send_and_recv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_send_and_recv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """send(2) of memory in VRAM sends what the GPU stored, and the GPU sees what recv(2) put there."""
     stored, received = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, stored)
@@ -64,7 +64,9 @@ def test_send_and_recv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel)
 
 @behaviour("cpu-fault.syscall-buffer")
 @acts("cpu-fault", "load")
-def test_write_and_read_of_pages_in_vram(queue: Queue, buffer: Buffer, tmp_path, sentinel) -> None:
+def test_write_and_read_of_pages_in_vram(
+    queue: Queue, buffer: Buffer, tmp_path: Path, sentinel: Sentinel
+) -> None:
     """write(2) and read(2) of whole pages in VRAM, past the page cache where the file system can, are right."""
     values = {offset: sentinel() for offset in range(0, 4 * PAGE, PAGE)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -92,7 +94,7 @@ class _Iovec(ctypes.Structure):
 
 @behaviour("cpu-fault.remote-access")
 @acts("cpu-fault", "store")
-def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """process_vm_readv(2) of memory in VRAM gives what the GPU stored."""
     value, pid = sentinel(), os.getpid()
     queue.store(buffer.address + PAGE, value)
@@ -115,7 +117,7 @@ def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentin
 @behaviour("cpu-fault.remote-access")
 @acts("cpu-fault", "store")
 @needs("debugger-faults")
-def test_proc_mem_access_to_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_proc_mem_access_to_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """/proc/PID/mem of memory in VRAM gives what the GPU stored, and the GPU sees what is written there."""
     value, poked = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
@@ -145,7 +147,9 @@ def ring() -> Iterator[int]:
 @behaviour("cpu-fault.gup-pin")
 @acts("cpu-fault", "store")
 @needs("pinning")
-def test_pin_of_memory_in_vram_moves_it_to_sysmem(queue: Queue, buffer: Buffer, ring: int, sentinel) -> None:
+def test_pin_of_memory_in_vram_moves_it_to_sysmem(
+    queue: Queue, buffer: Buffer, ring: int, sentinel: Sentinel
+) -> None:
     """Memory in VRAM that io_uring pins is in system memory, with its data, and stays there while the GPU uses it."""
     value, later = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
@@ -166,14 +170,16 @@ def test_pin_of_memory_in_vram_moves_it_to_sysmem(queue: Queue, buffer: Buffer, 
 @acts("store")
 @needs("core-dumps")
 @pytest.mark.timeout(60)
-def test_core_dump_contains_memory_in_vram(device, queue: Queue, buffer: Buffer, tmp_path, sentinel) -> None:
+def test_core_dump_contains_memory_in_vram(
+    device: Device, queue: Queue, buffer: Buffer, tmp_path: Path, sentinel: Sentinel
+) -> None:
     """The core dump of a process whose memory is in VRAM has what the GPU stored."""
     values = [sentinel() for _ in range(16)]
 
     def crash() -> None:
         vm = Vm(Device(device.path), FAULTING)
         vm.mirror()
-        own = allocate(CHUNK, align=CHUNK)
+        own = allocate(SZ_2M, align=SZ_2M)
         vm.queue().run(Batch().store_dwords(own.address + PAGE, values))
         os.chdir(tmp_path)
         resource.setrlimit(resource.RLIMIT_CORE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

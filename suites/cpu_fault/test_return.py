@@ -8,28 +8,30 @@ import threading
 import pytest
 
 from fixtures import acts, behaviour, gpu_finds, gpu_sees, landed, needs, returned
+from fixtures.counters import Counters
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import in_child
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from gpu import Batch
 from gpu.registers import gpr
-
-CHUNK = 1 << 21
-"""Bytes of the largest allocation in VRAM."""
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 @behaviour("cpu-fault.returns-data", "cpu-fault.partial-ok")
 @acts("cpu-fault", "store")
-@pytest.mark.parametrize("offset", [0, PAGE, CHUNK // 2, CHUNK - PAGE], ids=hex)
-def test_cpu_load_of_vram_page_gets_gpu_data(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
+@pytest.mark.parametrize("offset", [0, PAGE, SZ_2M // 2, SZ_2M - PAGE], ids=hex)
+def test_cpu_load_of_vram_page_gets_gpu_data(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
+) -> None:
     """A CPU load of memory in VRAM returns the GPU's data, and the page is in system memory after it."""
     value = sentinel()
     queue.store(buffer.address + offset, value)
@@ -39,7 +41,7 @@ def test_cpu_load_of_vram_page_gets_gpu_data(queue: Queue, buffer: Buffer, senti
 
 @behaviour("cpu-fault.write")
 @acts("load")
-def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """A CPU store into memory in VRAM succeeds, and the GPU sees it."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
@@ -50,14 +52,16 @@ def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sen
 @behaviour("cpu-fault.whole-allocation", "cpu-fault.stats", "cpu-fault.no-double-migration")
 @acts("cpu-fault")
 @needs("svm-counters")
-def test_cpu_touch_migrates_whole_allocation_back(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+def test_cpu_touch_migrates_whole_allocation_back(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
+) -> None:
     """One byte read by the CPU moves the whole 2 MiB back, once, and the driver counts it."""
     value = sentinel()
     queue.store(buffer.address, value)
     before = counters.snapshot()
     returned(buffer, 0, value.to_bytes(4, "little"))
-    assert all(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
-    counters.rose("svm_cpu_copy_kb", since=before, by=CHUNK >> 10)
+    assert all(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
+    counters.rose("svm_cpu_copy_kb", since=before, by=SZ_2M >> 10)
     again = counters.snapshot()
     buffer.bytes()
     counters.still("svm_cpu_copy_kb", since=again)
@@ -65,21 +69,23 @@ def test_cpu_touch_migrates_whole_allocation_back(queue: Queue, buffer: Buffer, 
 
 @behaviour("cpu-fault.neighbour-untouched")
 @acts("cpu-fault", "store")
-def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory, sentinel) -> None:
+def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """A CPU touch of one chunk leaves the next one in VRAM, with its data."""
-    buffer = memory(2 * CHUNK, align=CHUNK)
+    buffer = memory(2 * SZ_2M, align=SZ_2M)
     values = sentinel(), sentinel()
     for index, value in enumerate(values):
-        queue.store(buffer.address + index * CHUNK, value)
+        queue.store(buffer.address + index * SZ_2M, value)
     returned(buffer, 0, values[0].to_bytes(4, "little"))
-    assert not any(buffer.present(offset) for offset in range(CHUNK, 2 * CHUNK, PAGE))
-    landed(buffer, CHUNK, values[1])
+    assert not any(buffer.present(offset) for offset in range(SZ_2M, 2 * SZ_2M, PAGE))
+    landed(buffer, SZ_2M, values[1])
 
 
 @behaviour("cpu-fault.gpu-mapping-gone")
 @acts("fault", "load")
 @needs("debugfs")
-def test_gpu_refaults_after_cpu_touch(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+def test_gpu_refaults_after_cpu_touch(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
+) -> None:
     """When memory went back to the CPU, the GPU has to fault to reach it, and sees what the CPU stored."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
@@ -92,10 +98,10 @@ def test_gpu_refaults_after_cpu_touch(queue: Queue, buffer: Buffer, sentinel, co
 @behaviour("cpu-fault.swap-out-after")
 @acts("cpu-fault", "store", "load")
 @needs("swap")
-def test_memory_back_from_vram_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_memory_back_from_vram_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """Memory that came back from VRAM can be swapped out, and CPU and GPU find there what the GPU had stored."""
     for finder in "cpu", "gpu":
-        values = {offset: sentinel() for offset in (0, CHUNK // 2 + PAGE, CHUNK - 4)}
+        values = {offset: sentinel() for offset in (0, SZ_2M // 2 + PAGE, SZ_2M - 4)}
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
         returned(buffer, 0, values[0].to_bytes(4, "little"))
         buffer.bytes()  # /proc/self/pagemap tells a page in VRAM from one on the disk by nothing
@@ -122,9 +128,9 @@ def increment(address: int) -> Batch:
 
 @behaviour("cpu-fault.ping-pong")
 @acts("store")
-def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """CPU and GPU add one to the same number in turn, and no addition is lost."""
-    buffer, start = memory(1 << 16, align=1 << 16), sentinel() & 0xFFFF
+    buffer, start = memory(SZ_64K, align=SZ_64K), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
     for turn in range(50):
         queue.run(increment(buffer.address))
@@ -135,7 +141,9 @@ def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory, sentinel) -> 
 
 @behaviour("cpu-fault.many-threads")
 @acts("store")
-def test_threads_touching_one_vram_page_see_gpu_data(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_threads_touching_one_vram_page_see_gpu_data(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Threads that touch the same page in VRAM at once all see the GPU's data."""
     value = sentinel()
     queue.store(buffer.address, value)
@@ -157,7 +165,7 @@ def test_threads_touching_one_vram_page_see_gpu_data(queue: Queue, buffer: Buffe
 @behaviour("cpu-fault.syscall-buffer")
 @acts("store", "load")
 @needs("kernel-faults")
-def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """write(2) sends the GPU's data from memory in VRAM, and the GPU sees what read(2) put into it."""
     stored, received = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, stored)
@@ -178,7 +186,7 @@ def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel
 @behaviour("cpu-fault.fork-child")
 @acts("store")
 @needs("fork-events")
-def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """A child after fork reads the GPU's data; what it stores then is its own."""
     value, childs = sentinel(), sentinel()
     queue.store(buffer.address, value)
@@ -195,11 +203,11 @@ def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel)
 
 @behaviour("cpu-fault.vma-clamped", "invalidate.partial-munmap-keeps-rest", "gc.partial-evict")
 @acts("store")
-def test_rest_of_partly_unmapped_vram_comes_back(queue: Queue, buffer: Buffer, sentinel) -> None:
+def test_rest_of_partly_unmapped_vram_comes_back(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """When half of memory in VRAM is unmapped, the CPU gets the other half back with its data."""
-    values = {offset: sentinel() for offset in (0, CHUNK // 2 - 4)}
+    values = {offset: sentinel() for offset in (0, SZ_2M // 2 - 4)}
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)
-    buffer.munmap(CHUNK // 2, CHUNK // 2)
+    buffer.munmap(SZ_2M // 2, SZ_2M // 2)
     for offset, value in values.items():
         landed(buffer, offset, value)

@@ -13,10 +13,12 @@ import pytest
 
 from fixtures import acts, behaviour, landed, needs, returned, untested
 from fixtures.counters import DEBUGFS
+from fixtures.device import Device
+from fixtures.given import Memory, Sentinel
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from gpu import Batch
 
-CHUNK = 1 << 21
 TIMESLICE = 0.2
 """Seconds, set for a test that measures: long enough not to be the time of anything else."""
 
@@ -24,7 +26,7 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "atomic")
 
 
 @pytest.fixture
-def long_timeslice(device) -> Iterator[None]:
+def long_timeslice(device: Device) -> Iterator[None]:
     """The driver's timeslice is TIMESLICE."""
     file: Path = DEBUGFS / str(device.minor) / "atomic_svm_timeslice_ms"
     try:
@@ -38,8 +40,8 @@ def long_timeslice(device) -> Iterator[None]:
 
 @behaviour("cpu-fault.timeslice")
 @acts("store", "exec")
-@pytest.mark.parametrize("size", [1 << 16, CHUNK], ids=["64K", "2M"])
-def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [SZ_64K, SZ_2M], ids=["64K", "2M"])
+def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """A CPU access right after a GPU atomic completes, in the timeslice or after it, with the result of the atomic."""
     buffer, start = memory(size, align=size), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
@@ -52,9 +54,11 @@ def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory, sentinel, size: in
 @behaviour("cpu-fault.timeslice")
 @acts("store")
 @needs("debugfs", "root")
-def test_cpu_fault_waits_for_end_of_timeslice(long_timeslice, queue: Queue, memory, sentinel) -> None:
+def test_cpu_fault_waits_for_end_of_timeslice(
+    long_timeslice: None, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """The first CPU access after a GPU atomic ends no earlier than the timeslice."""
-    buffer, start = memory(CHUNK, align=CHUNK), sentinel() & 0xFFFF
+    buffer, start = memory(SZ_2M, align=SZ_2M), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
     began = time.monotonic()
     queue.run(Batch().atomic(buffer.address, "add", 1))
@@ -64,8 +68,8 @@ def test_cpu_fault_waits_for_end_of_timeslice(long_timeslice, queue: Queue, memo
 
 @behaviour("cpu-fault.no-timeslice-normal")
 @acts("cpu-fault")
-def test_migration_without_atomic_has_no_timeslice(queue: Queue, memory, sentinel) -> None:
+def test_migration_without_atomic_has_no_timeslice(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """A CPU access right after a GPU store gets the value; whether it waited is not judged."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, value)
     returned(buffer, 0, value.to_bytes(4, "little"))

@@ -15,19 +15,19 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, wait_until
 from fixtures.bo import SYSTEM, Bo
+from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import ATOMIC, DEFER
+from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
-
-CHUNK = 1 << 21
-"""Bytes of the largest allocation that memory of a process has in VRAM."""
-PIECE = 1 << 16
 
 pytestmark = [needs("page-faults", "vram", "svm-vram"), pytest.mark.timeout(60)]
 
@@ -36,12 +36,12 @@ Make = Callable[..., Bo]
 
 def used(device: Device) -> int:
     """Bytes of VRAM in use."""
-    return device.region(device.vram[0]).used
+    return int(device.region(device.vram[0]).used)
 
 
-def numbered(buffer: Buffer, sentinel: Callable[[], int]) -> dict[int, int]:
+def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
     """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     return values
@@ -60,16 +60,16 @@ def fill(device: Device, bo: Make, **options: Any) -> list[Bo]:
 
 
 @pytest.fixture
-def buffer(memory: Callable[..., Buffer]) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of four chunks."""
-    return memory(4 * CHUNK, align=CHUNK)
+    return memory(4 * SZ_2M, align=SZ_2M)
 
 
 @behaviour("evict.bo-pressure", "evict.to-system-only", "evict.waits-detached", "evict.refault-returns")
 @acts("load", "store", "fault")
 @needs("debugfs")
 def test_bos_evict_svm_memory_and_it_comes_back(
-    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel, counters
+    mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
     """Objects of the size of VRAM take the place of memory, which is in system memory then; a fault moves it back."""
     queue = mirror_vm.queue()
@@ -81,12 +81,12 @@ def test_bos_evict_svm_memory_and_it_comes_back(
     objects = fill(device, bo)
     while not all(buffer.present(offset) for offset in range(0, buffer.size, PAGE)):
         assert len(objects) < 64, "all of the VRAM is taken, and the memory is still there"
-        objects.append(bo(CHUNK, placement=1 << device.vram[0]))
+        objects.append(bo(SZ_2M, placement=1 << device.vram[0]))
     count("migrate")
-    assert buffer.u32(PIECE) == values[PIECE]
+    assert buffer.u32(SZ_64K) == values[SZ_64K]
     for made in objects:
         made.close()
-    wait_until(lambda: used(device) < CHUNK * 16, what="the release of the objects")
+    wait_until(lambda: used(device) < SZ_2M * 16, what="the release of the objects")
     before = counters.snapshot()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
@@ -98,7 +98,9 @@ def test_bos_evict_svm_memory_and_it_comes_back(
 
 @behaviour("evict.svm-pressure")
 @acts("load", "store")
-def test_svm_memory_evicts_idle_bos(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
+def test_svm_memory_evicts_idle_bos(
+    mirror_vm: Vm, device: Device, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """Memory that is moved to a full VRAM pushes idle objects to system memory, and theirs and its data are right."""
     objects = fill(device, lambda size, placement: bo(size, placement=placement | SYSTEM))
     marks = {
@@ -107,11 +109,11 @@ def test_svm_memory_evicts_idle_bos(mirror_vm: Vm, device: Device, bo, memory, s
     mapped = [made.map() for made in objects]
     for (number, offset), value in marks.items():
         mapped[number].set_u32(offset, value)
-    buffer = memory(objects[0].size * 3 // CHUNK * CHUNK, align=CHUNK)
+    buffer = memory(objects[0].size * 3 // SZ_2M * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     in_vram(mirror_vm, buffer)
     queue = mirror_vm.queue()
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, values[offset])
     for (number, offset), value in marks.items():
         landed(mapped[number], offset, value)
@@ -121,14 +123,16 @@ def test_svm_memory_evicts_idle_bos(mirror_vm: Vm, device: Device, bo, memory, s
 @behaviour("evict.no-va-needed")
 @acts("load", "store")
 @needs("fork-events")
-def test_moved_or_forked_svm_memory_is_evicted(mirror_vm: Vm, device: Device, bo, memory, sentinel) -> None:
+def test_moved_or_forked_svm_memory_is_evicted(
+    mirror_vm: Vm, device: Device, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """Memory in VRAM that was moved by mremap, partly unmapped, or left over by a fork, is evicted with its data."""
-    buffer, target = memory(2 * CHUNK, align=CHUNK), memory(2 * CHUNK, align=CHUNK)
+    buffer, target = memory(2 * SZ_2M, align=SZ_2M), memory(2 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     in_vram(mirror_vm, buffer)
     moved = buffer.mremap(to=target.address)
-    moved.munmap(CHUNK, PIECE)
-    gone = [CHUNK]
+    moved.munmap(SZ_2M, SZ_64K)
+    gone = [SZ_2M]
     child = Child(lambda: [moved.u32(offset) for offset in values if offset not in gone])
     objects = fill(device, bo)
     ended = child.end(20)
@@ -145,22 +149,23 @@ def test_moved_or_forked_svm_memory_is_evicted(mirror_vm: Vm, device: Device, bo
 @behaviour("evict.busy-continues", "evict.page-count-reset", "evict.idle-before-copy")
 @acts("store", "exec")
 def test_busy_svm_memory_is_evicted_for_bos(
-    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
+    mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """While CPU and GPU use memory in VRAM, objects get VRAM all the same, and no store of the GPU is lost."""
-    queue, stop, wrong = mirror_vm.queue(), threading.Event(), []
+    queue, stop = mirror_vm.queue(), threading.Event()
+    wrong: list[tuple[int, int] | BaseException] = []
     stored: dict[int, int] = {}
     values = itertools.cycle([sentinel() for _ in range(64)])
 
     def work() -> None:
         try:
-            for offset in itertools.cycle(range(8, buffer.size, PIECE)):
+            for offset in itertools.cycle(range(8, buffer.size, SZ_64K)):
                 if stop.is_set():
                     return
                 value = next(values)
                 queue.store(buffer.address + offset, value)
                 stored[offset] = value
-                if offset % (4 * PIECE) == 8 and buffer.u32(offset) != value:
+                if offset % (4 * SZ_64K) == 8 and buffer.u32(offset) != value:
                     wrong.append((offset, value))
         except BaseException as error:
             wrong.append(error)
@@ -187,7 +192,7 @@ def test_busy_svm_memory_is_evicted_for_bos(
 @needs("fork-events")
 @pytest.mark.parametrize("how", ["exit", "kill"])
 def test_vram_of_dead_process_can_be_reused(
-    open_device, device: Device, bo, queue: Queue, memory, how: str
+    open_device: OpenDevice, device: Device, bo: MakeBo, queue: Queue, memory: Memory, how: str
 ) -> None:
     """VRAM of a process that ended, or was killed, is free for objects, and works."""
     free, reader, writer = used(device), *os.pipe()
@@ -196,7 +201,7 @@ def test_vram_of_dead_process_can_be_reused(
         with open_device() as own:
             vm = Vm(own, FAULTING)
             vm.mirror()
-            inside = memory(8 * CHUNK, align=CHUNK, fill=b"\x31")
+            inside = memory(8 * SZ_2M, align=SZ_2M, fill=b"\x31")
             vm.prefetch(inside.address, inside.size, own.vram[0])
             assert vm.queue().load(inside.address) == 0x31313131
             os.write(writer, b"1")
@@ -209,7 +214,7 @@ def test_vram_of_dead_process_can_be_reused(
         os.close(writer)
         assert os.read(reader, 1) == b"1"
         if how == "kill":
-            assert used(device) >= free + 8 * CHUNK
+            assert used(device) >= free + 8 * SZ_2M
             process.kill()
         else:
             process.end(20)
@@ -217,7 +222,7 @@ def test_vram_of_dead_process_can_be_reused(
         process.kill()
         os.close(reader)
     fill(device, bo)
-    target = memory(CHUNK, align=CHUNK)
+    target = memory(SZ_2M, align=SZ_2M)
     queue.store(target.address, 0x1234)
     assert target.u32() == 0x1234
 
@@ -226,7 +231,7 @@ def test_vram_of_dead_process_can_be_reused(
 @acts("load", "query")
 @pytest.mark.parametrize("how", ["munmap", "discard", "remap"])
 def test_vram_is_freed_with_last_page(
-    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, how: str
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel, how: str
 ) -> None:
     """munmap, MADV_DONTNEED and a new mapping over memory in VRAM give the VRAM back, though perhaps a little later."""
     values, free = numbered(buffer, sentinel), used(device)
@@ -238,39 +243,39 @@ def test_vram_is_freed_with_last_page(
         "discard": lambda: buffer.madvise(mmap.MADV_DONTNEED),
         "remap": buffer.remap_fresh,
     }[how]()
-    wait_until(lambda: used(device) < free + CHUNK, what="the release of VRAM")
+    wait_until(lambda: used(device) < free + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("evict.partial-free-keeps")
 @acts("load", "query")
-@pytest.mark.parametrize("left", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("left", [0, SZ_2M // 2, SZ_2M - PAGE], ids=["first", "middle", "last"])
 def test_one_page_keeps_whole_vram_allocation(
-    mirror_vm: Vm, device: Device, memory, sentinel, left: int
+    mirror_vm: Vm, device: Device, memory: Memory, sentinel: Sentinel, left: int
 ) -> None:
     """An allocation in VRAM of which one page is left keeps all its VRAM; with that page it goes."""
-    buffer, value, free = memory(CHUNK, align=CHUNK), sentinel(), used(device)
+    buffer, value, free = memory(SZ_2M, align=SZ_2M), sentinel(), used(device)
     buffer.set_u32(left, value)
     in_vram(mirror_vm, buffer)
     if left:
         buffer.munmap(0, left)
-    if left + PAGE < CHUNK:
+    if left + PAGE < SZ_2M:
         buffer.munmap(left + PAGE)
-    assert used(device) >= free + CHUNK
+    assert used(device) >= free + SZ_2M
     assert not buffer.present(left)
     gpu_sees(mirror_vm.queue(), buffer.address + left, value)
     buffer.munmap(left, PAGE)
-    wait_until(lambda: used(device) < free + CHUNK, what="the release of VRAM")
+    wait_until(lambda: used(device) < free + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("evict.no-resource-bo")
 @acts("load", "ioctl")
 def test_eviction_skips_bos_without_backing(
-    mirror_vm: Vm, device: Device, bo, buffer: Buffer, sentinel
+    mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Objects whose memory is deferred, and never was needed, are passed over when VRAM is taken for others."""
     values = numbered(buffer, sentinel)
     for _ in range(8):
-        bo(CHUNK, placement=1 << device.vram[0], flags=xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING)
+        bo(SZ_2M, placement=1 << device.vram[0], flags=DEFER)
     for _ in range(2):
         in_vram(mirror_vm, buffer)
         for made in fill(device, bo):
@@ -284,22 +289,22 @@ def test_eviction_skips_bos_without_backing(
 @acts("store", "query")
 @pytest.mark.parametrize("mode", ["CPU", "GLOBAL"])
 def test_bo_for_cpu_atomics_moves_on_cpu_fault(
-    mirror_vm: Vm, device: Device, bo, sentinel, mode: str
+    mirror_vm: Vm, device: Device, bo: MakeBo, sentinel: Sentinel, mode: str
 ) -> None:
     """An object in VRAM that is advised for atomics of the CPU moves to system memory when the CPU touches it."""
     region, at, value = device.vram[0], 0x20_0000_0000, sentinel()
     free = used(device)
-    made = bo(CHUNK, placement=SYSTEM | 1 << region)
+    made = bo(SZ_2M, placement=SYSTEM | 1 << region)
     mapped, queue = made.map(), mirror_vm.queue()
     mirror_vm.map(made, at)
-    mirror_vm.prefetch(at, CHUNK, region)
+    mirror_vm.prefetch(at, SZ_2M, region)
     queue.store(at, value)
     landed(mapped, 0, value)
     before = used(device)
-    assert before >= free + CHUNK
-    mirror_vm.madvise(at, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=getattr(xe, f"DRM_XE_ATOMIC_{mode}"))
+    assert before >= free + SZ_2M
+    mirror_vm.madvise(at, SZ_2M, ATOMIC, val=getattr(xe, f"DRM_XE_ATOMIC_{mode}"))
     landed(mapped, 0, value)
-    wait_until(lambda: used(device) <= before - CHUNK, what="the object's way out of VRAM")
+    wait_until(lambda: used(device) <= before - SZ_2M, what="the object's way out of VRAM")
     value = sentinel()
     queue.store(at + PAGE, value)
     landed(mapped, PAGE, value)
@@ -309,21 +314,21 @@ def test_bo_for_cpu_atomics_moves_on_cpu_fault(
 @acts("load", "store")
 @needs("fork-events")
 def test_two_processes_overcommitting_vram_keep_data(
-    mirror_vm: Vm, device: Device, open_device, memory, sentinel
+    mirror_vm: Vm, device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
     """Two processes whose memory is two thirds of VRAM each both work on theirs, and theirs is right."""
-    size = device.region(device.vram[0]).total_size * 2 // 3 // CHUNK * CHUNK
+    size = device.region(device.vram[0]).total_size * 2 // 3 // SZ_2M * SZ_2M
     mark = sentinel()
 
     def work(vm: Vm, seed: int) -> bool:
-        own = memory(size, align=CHUNK, populate=False)
+        own = memory(size, align=SZ_2M, populate=False)
         queue = vm.queue()
-        for offset in range(0, size, CHUNK):
+        for offset in range(0, size, SZ_2M):
             own.set_u32(offset, seed + offset)
-        for offset in range(0, size, CHUNK):
+        for offset in range(0, size, SZ_2M):
             batch = Batch().store_dword(own.address + offset + 4, seed ^ offset)
             queue.run(batch.copy_mem(own.address + offset + 8, own.address + offset))
-        for offset in range(0, size, CHUNK):
+        for offset in range(0, size, SZ_2M):
             expected = [(seed + offset) & 0xFFFF_FFFF, seed ^ offset] * 2
             assert [own.u32(offset + at) for at in (0, 4, 8)] == expected[:2] + expected[:1]
         return True

@@ -4,20 +4,23 @@
 import mmap
 
 from fixtures import acts, behaviour, landed, needs
+from fixtures.counters import Counters
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_64K
 from gpu import Batch
-
-K64 = 1 << 16
 
 pytestmark = needs("page-faults", "swap", "debugfs")
 
 
 @behaviour("exec.address-via-fault", "fault.swapped-out")
 @acts("fault", "store")
-def test_batch_in_swapped_out_memory_runs(queue: Queue, memory, sentinel, counters) -> None:
+def test_batch_in_swapped_out_memory_runs(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """A batch is taken and runs while its code and its data are swapped out and its target has no page."""
-    code, source, target = memory(PAGE), memory(K64), memory(K64, populate=False)
+    code, source, target = memory(PAGE), memory(SZ_64K), memory(SZ_64K, populate=False)
     code.write(0, Batch().copy_mem(target.address, source.address + PAGE).end().encode(code.address))
     for _ in range(2):  # before the GPU had any of it, and after
         value = sentinel()

@@ -2,40 +2,41 @@
 """GPU page faults that are served: the GPU and the CPU see one memory (xe_svm.c: xe_svm_handle_pagefault)."""
 
 import ctypes
-import errno
 import mmap
 import os
+import random
+from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, needs
+from fixtures.counters import Counters
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults")
 
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault maps."""
-
 
 @behaviour("fault.read-sees-cpu-data")
 @acts("load")
-@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
-def test_gpu_reads_what_cpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, SZ_2M // 2, SZ_2M - 4], ids=hex)
+def test_gpu_reads_what_cpu_wrote(queue: Queue, memory: Memory, sentinel: Sentinel, offset: int) -> None:
     """A GPU load of a mirrored address returns what the CPU stored there, with no bind of that page."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(offset, value)
     gpu_sees(queue, buffer.address + offset, value)
 
 
 @behaviour("fault.write-visible-to-cpu")
 @acts("store")
-@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, CHUNK // 2, CHUNK - 4], ids=hex)
-def test_cpu_reads_what_gpu_wrote(queue: Queue, memory, sentinel, offset: int) -> None:
+@pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, SZ_2M // 2, SZ_2M - 4], ids=hex)
+def test_cpu_reads_what_gpu_wrote(queue: Queue, memory: Memory, sentinel: Sentinel, offset: int) -> None:
     """After the batch is done a CPU load returns what the GPU stored, and the bytes beside it are as before."""
-    buffer, value, beside = memory(CHUNK, align=CHUNK), sentinel(), sentinel()
+    buffer, value, beside = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     near = offset - 4 if offset else 4
     buffer.set_u32(near, beside)
     queue.store(buffer.address + offset, value)
@@ -45,7 +46,7 @@ def test_cpu_reads_what_gpu_wrote(queue: Queue, memory, sentinel, offset: int) -
 
 @behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")
 @acts("load", "store")
-def test_cpu_and_gpu_alternate_on_one_page(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_alternate_on_one_page(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Each of CPU and GPU sees what the other stored last, turn after turn, on the same page."""
     buffer = memory(PAGE)
     for _ in range(8):
@@ -58,17 +59,19 @@ def test_cpu_and_gpu_alternate_on_one_page(queue: Queue, memory, sentinel) -> No
 
 @behaviour("fault.untouched-page-zero")
 @acts("load")
-def test_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory) -> None:
+def test_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory: Memory) -> None:
     """Fresh anonymous memory that the GPU reads first holds zeros."""
-    buffer = memory(CHUNK, align=CHUNK, populate=False)
-    for offset in 0, CHUNK // 2, CHUNK - 4:
+    buffer = memory(SZ_2M, align=SZ_2M, populate=False)
+    for offset in 0, SZ_2M // 2, SZ_2M - 4:
         gpu_sees(queue, buffer.address + offset, 0)
 
 
 @behaviour("fault.untouched-page-write")
 @acts("store")
-@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_gpu_store_to_untouched_memory_lands(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_gpu_store_to_untouched_memory_lands(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """A GPU store into fresh anonymous memory lands, and all the rest of it reads zero."""
     buffer, value = memory(size, align=size, populate=False), sentinel()
     queue.store(buffer.address + size // 2, value)
@@ -80,7 +83,7 @@ def test_gpu_store_to_untouched_memory_lands(queue: Queue, memory, sentinel, siz
 
 @behaviour("fault.any-pointer")
 @acts("store")
-def test_malloc_memory_is_usable(queue: Queue, sentinel) -> None:
+def test_malloc_memory_is_usable(queue: Queue, sentinel: Sentinel) -> None:
     """An address from malloc, wherever it lies in the heap, is stored to by the GPU as by any thread."""
     block = (ctypes.c_uint32 * 64)()
     block[31], block[33] = sentinel(), sentinel()
@@ -93,11 +96,11 @@ def test_malloc_memory_is_usable(queue: Queue, sentinel) -> None:
 
 @behaviour("fault.shared-anon")
 @acts("store", "load")
-def test_gpu_store_to_memfd_is_shared(queue: Queue, memory, sentinel) -> None:
+def test_gpu_store_to_memfd_is_shared(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """A GPU store into a memfd is seen through another mapping of it, and the other way round."""
     fd = os.memfd_create("svm-cts")
-    os.ftruncate(fd, 1 << 16)
-    first, second = memory(1 << 16, shared=True, fd=fd), memory(1 << 16, shared=True, fd=fd)
+    os.ftruncate(fd, SZ_64K)
+    first, second = memory(SZ_64K, shared=True, fd=fd), memory(SZ_64K, shared=True, fd=fd)
     os.close(fd)
     value = sentinel()
     queue.store(first.address + PAGE, value)
@@ -109,7 +112,9 @@ def test_gpu_store_to_memfd_is_shared(queue: Queue, memory, sentinel) -> None:
 
 @behaviour("fault.file-private")
 @acts("store", "load")
-def test_gpu_store_to_private_file_mapping_is_copied(queue: Queue, memory, sentinel, tmp_path) -> None:
+def test_gpu_store_to_private_file_mapping_is_copied(
+    queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
+) -> None:
     """The GPU reads a file's data through a private mapping; its store is seen there and not in the file."""
     data, value = sentinel(), sentinel()
     path = tmp_path / "data"
@@ -124,7 +129,9 @@ def test_gpu_store_to_private_file_mapping_is_copied(queue: Queue, memory, senti
 
 @behaviour("fault.file-shared")
 @acts("store")
-def test_gpu_store_to_shared_file_reaches_file(queue: Queue, memory, sentinel, tmp_path) -> None:
+def test_gpu_store_to_shared_file_reaches_file(
+    queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
+) -> None:
     """A GPU store into a shared file mapping is read back from the file."""
     value, path = sentinel(), tmp_path / "data"
     path.write_bytes(bytes(2 * PAGE))
@@ -138,7 +145,9 @@ def test_gpu_store_to_shared_file_reaches_file(queue: Queue, memory, sentinel, t
 @behaviour("fault.sub-page")
 @acts("store")
 @pytest.mark.parametrize("size", [1, 3, 17, 64, 255, PAGE + 1])
-def test_gpu_copy_across_page_boundary_is_exact(queue: Queue, memory, rng, size: int) -> None:
+def test_gpu_copy_across_page_boundary_is_exact(
+    queue: Queue, memory: Memory, rng: random.Random, size: int
+) -> None:
     """A GPU copy of any number of bytes over a page end moves those bytes and no other."""
     source, target = memory(4 * PAGE), memory(4 * PAGE)
     data, before = rng.randbytes(4 * PAGE), rng.randbytes(4 * PAGE)
@@ -154,42 +163,46 @@ def test_gpu_copy_across_page_boundary_is_exact(queue: Queue, memory, rng, size:
 @behaviour("fault.valid-short-cut")
 @acts("fault", "store")
 @needs("debugfs")
-def test_valid_range_does_not_fault_again(queue: Queue, memory, sentinel, counters) -> None:
+def test_valid_range_does_not_fault_again(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Once a fault has mapped a range, further accesses of it by the same GPU raise no new SVM fault."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     before = counters.snapshot()
     queue.store(buffer.address, sentinel())
     counters.rose("svm_pagefault_count", since=before)
     after = counters.snapshot()
     value = sentinel()
-    queue.store(buffer.address + CHUNK // 2, value)
+    queue.store(buffer.address + SZ_2M // 2, value)
     counters.still("svm_pagefault_count", since=after)
-    landed(buffer, CHUNK // 2, value)
+    landed(buffer, SZ_2M // 2, value)
 
 
 @behaviour("fault.unneeded-vma-size", "fault.bind-faulting-tile-only")
 @acts("fault")
 @needs("debugfs")
-def test_fault_maps_one_chunk_not_whole_vma(queue: Queue, memory, sentinel, counters) -> None:
+def test_fault_maps_one_chunk_not_whole_vma(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """In a mapping of 8 MiB each 2 MiB chunk takes a fault of its own, and no other."""
-    buffer = memory(4 * CHUNK, align=CHUNK)
+    buffer = memory(4 * SZ_2M, align=SZ_2M)
     for chunk in range(4):
         before = counters.snapshot()
-        queue.store(buffer.address + chunk * CHUNK, sentinel())
+        queue.store(buffer.address + chunk * SZ_2M, sentinel())
         counters.rose("svm_pagefault_count", since=before)
 
 
 @behaviour("fault.mprotect-cycle")
 @acts("store", "refusal")
-def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory, sentinel) -> None:
+def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """After mprotect(PROT_READ) a GPU store fails; after mprotect back it lands, and the data was kept."""
     buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
     landed(buffer, 0, first)
     mirror_vm.queue().store(buffer.address + 8, last)  # the GPU has the page, and keeps it until it is told
     buffer.mprotect(PROT_READ)
-    with refused(errno.EIO):
-        mirror_vm.queue().store(buffer.address, sentinel())
+    with gpu_fault(mirror_vm.queue()) as queue:
+        queue.store(buffer.address, sentinel())
     assert buffer.u32(0) == first
     assert buffer.u32(8) == last
     buffer.mprotect(READ_WRITE)
@@ -201,8 +214,8 @@ def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory, sentinel) ->
 
 @behaviour("fault.madvise-dontneed")
 @acts("load", "store")
-@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_dontneed_memory_reads_zero(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_dontneed_memory_reads_zero(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After MADV_DONTNEED of memory that the GPU wrote, GPU and CPU read zeros, wherever the pages were."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, value)
@@ -215,8 +228,10 @@ def test_dontneed_memory_reads_zero(queue: Queue, memory, sentinel, size: int) -
 
 @behaviour("fault.mremap")
 @acts("load", "store")
-@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
-def test_mremap_keeps_data_at_new_address(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_mremap_keeps_data_at_new_address(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """After mremap the GPU finds at the new address what it stored at the old one."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address + size - 4, value)
@@ -232,10 +247,12 @@ def test_mremap_keeps_data_at_new_address(queue: Queue, memory, sentinel, size: 
 @behaviour("fault.vma-cache-coherent")
 @acts("store", "load")
 @needs("cpu-addr-mirror")
-def test_bo_bound_next_to_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel) -> None:
+def test_bo_bound_next_to_last_fault_is_found(
+    fault_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """After a fault in a mirror, an object bound in place of its neighbour is what the GPU reaches there."""
-    unit = 1 << 16
-    buffer, target = memory(2 * unit, align=CHUNK), bo(unit)
+    unit = SZ_64K
+    buffer, target = memory(2 * unit, align=SZ_2M), bo(unit)
     content = target.map()
     fault_vm.mirror(buffer.address, unit)
     fault_vm.mirror(buffer.address + unit, unit)
@@ -252,9 +269,9 @@ def test_bo_bound_next_to_last_fault_is_found(fault_vm: Vm, memory, bo, sentinel
 @behaviour("vm.create.many-vms-one-mm", "fault.parallel-vms")
 @acts("store", "load")
 @needs("cpu-addr-mirror")
-def test_two_vms_of_process_share_memory(make_vm, memory, sentinel) -> None:
+def test_two_vms_of_process_share_memory(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """Two VMs that mirror one process share its memory: each sees what the other stored."""
-    buffer, queues = memory(CHUNK, align=CHUNK), []
+    buffer, queues = memory(SZ_2M, align=SZ_2M), []
     for _ in range(2):
         vm = make_vm(FAULTING)
         vm.mirror()

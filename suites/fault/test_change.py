@@ -1,30 +1,33 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults after, and while, the memory or the VM changes (xe_svm.c, xe_pagefault.c)."""
 
-import errno
 import mmap
 import threading
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, in_child, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, in_child, landed, needs, wait_until
+from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import DONTNEED, IMMEDIATE, PURGEABLE, SCRATCH, WILLNEED
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
 pytestmark = needs("page-faults")
 
-K64, M2 = 1 << 16, 1 << 21
-
 
 @behaviour("fault.gc-before-lookup")
 @acts("store", "load")
-@pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
-def test_fault_after_munmap_finds_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_fault_after_munmap_finds_new_memory(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """A range whose memory was unmapped and mapped anew is never used for the new memory, at once or later."""
     buffer = memory(size, align=size)
     for _ in range(4):
@@ -40,12 +43,14 @@ def test_fault_after_munmap_finds_new_memory(queue: Queue, memory, sentinel, siz
 @behaviour("fault.gc-before-lookup")
 @acts("fault")
 @needs("svm-counters")
-def test_fault_after_munmap_makes_new_range(queue: Queue, memory, sentinel, counters) -> None:
+def test_fault_after_munmap_makes_new_range(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Where 2 MiB were mapped and 64 KiB are now, the next fault makes a range of 64 KiB."""
-    buffer = memory(M2, align=M2)
+    buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     buffer.munmap()
-    memory(K64, address=buffer.address)
+    memory(SZ_64K, address=buffer.address)
     before = counters.snapshot()
     queue.store(buffer.address, sentinel())
     assert counters.by_size("pagefault_count", since=before) == {"64K": 1}
@@ -53,8 +58,8 @@ def test_fault_after_munmap_makes_new_range(queue: Queue, memory, sentinel, coun
 
 @behaviour("fault.bind-race-retry", "fault.collect-error-retry")
 @acts("exec", "store")
-@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
+def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """GPU and CPU that use the same pages at the same time, other words of them, both keep what they stored."""
     buffer = memory(size, align=size)
     from_gpu, from_cpu = [sentinel() for _ in range(32)], [sentinel() for _ in range(32)]
@@ -76,8 +81,10 @@ def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory, sentinel, size: i
 @behaviour("fault.bind-race-retry", "fault.collect-error-retry")
 @acts("exec", "store")
 @needs("two-devices")
-@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_two_gpus_fault_on_one_range_concurrently(devices, make_vm, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
+def test_two_gpus_fault_on_one_range_concurrently(
+    devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """Stores of two GPUs to one range, other words of it, all land, wherever its pages are in between."""
     buffer, queues = memory(size, align=size), []
     for device in devices[:2]:
@@ -99,17 +106,19 @@ def test_two_gpus_fault_on_one_range_concurrently(devices, make_vm, memory, sent
 
 @behaviour("fault.vma-cache-coherent", "fault.collect-error-retry")
 @acts("exec", "store", "ioctl")
-def test_faults_race_with_binds_of_neighbour(mirror_vm: Vm, memory, bo, sentinel) -> None:
+def test_faults_race_with_binds_of_neighbour(
+    mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """Faults of a mirror all land while a thread binds and unbinds an object beside them, again and again."""
-    buffer, target = memory(64 * PAGE, align=M2), bo(K64)
-    beside, queue, stop = memory(K64, align=K64), mirror_vm.queue(), threading.Event()
+    buffer, target = memory(64 * PAGE, align=SZ_2M), bo(SZ_64K)
+    beside, queue, stop = memory(SZ_64K, align=SZ_64K), mirror_vm.queue(), threading.Event()
     failed: list[OSError] = []
 
     def bind() -> None:
         try:
             while not stop.is_set():
                 mirror_vm.map(target, beside.address)
-                mirror_vm.unmap(beside.address, K64)
+                mirror_vm.unmap(beside.address, SZ_64K)
         except OSError as error:
             failed.append(error)
 
@@ -130,19 +139,21 @@ def test_faults_race_with_binds_of_neighbour(mirror_vm: Vm, memory, bo, sentinel
 
 @behaviour("fault.closed-vm", "vm.destroy.gpu-access-after")
 @acts("refusal", "store")
-def test_batch_stores_nothing_after_vm_destroy(mirror_vm: Vm, make_vm, memory, bo, sentinel) -> None:
+def test_batch_stores_nothing_after_vm_destroy(
+    mirror_vm: Vm, make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """A batch that runs when its VM is destroyed ends: what it would have stored later never lands."""
-    buffer, kept, gate = memory(PAGE), sentinel(), bo(K64)
+    buffer, kept, gate = memory(PAGE), sentinel(), bo(SZ_64K)
     buffer.set_u32(0, kept)
     word = gate.map_at_own_address()
-    mirror_vm.map(gate, word.address, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    mirror_vm.map(gate, word.address, flags=IMMEDIATE)
     queue = mirror_vm.queue()
     job = queue.start(Batch().semaphore_wait(word.address, 1).store_dword(buffer.address, sentinel()))
     mirror_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=mirror_vm.id))
     mirror_vm.id = 0
     word.set_u32(0, 1)
     wait_until(lambda: queue.banned, what="the ban of the queue")
-    with refused(errno.EIO):
+    with gpu_fault(job.queue):
         job.wait()
     assert buffer.u32(0) == kept
     other, value = make_vm(FAULTING), sentinel()
@@ -154,7 +165,9 @@ def test_batch_stores_nothing_after_vm_destroy(mirror_vm: Vm, make_vm, memory, b
 @behaviour("fault.mm-gone")
 @acts("refusal", "store")
 @needs("fd-passing", "fork-events")
-def test_mirror_of_dead_process_faults(device: Device, mirror_vm: Vm, memory, sentinel) -> None:
+def test_mirror_of_dead_process_faults(
+    device: Device, mirror_vm: Vm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A VM mirrors the process that made it: when that has ended, GPU accesses fail, and touch nobody's memory."""
     buffer, kept, value = memory(PAGE), sentinel(), sentinel()
     buffer.set_u32(0, kept)
@@ -167,8 +180,8 @@ def test_mirror_of_dead_process_faults(device: Device, mirror_vm: Vm, memory, se
     ended = in_child(make)
     assert not ended.error, ended.error
     orphan = Vm.existing(device, ended.result, FAULTING)
-    with refused(errno.EIO):
-        orphan.queue().store(buffer.address, sentinel())
+    with gpu_fault(orphan.queue()) as queue:
+        queue.store(buffer.address, sentinel())
     assert buffer.u32(0) == kept
     orphan.close()
     mirror_vm.queue().store(buffer.address, value)
@@ -178,33 +191,35 @@ def test_mirror_of_dead_process_faults(device: Device, mirror_vm: Vm, memory, se
 @behaviour("fault.bo-purged")
 @acts("refusal", "ioctl")
 @needs("purging")
-def test_load_of_dontneed_bo_faults(fault_vm: Vm, memory, bo, sentinel) -> None:
+def test_load_of_dontneed_bo_faults(fault_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel) -> None:
     """A GPU load that faults on an object marked DONTNEED fails, until it is marked WILLNEED again."""
-    place, target, value = memory(K64, align=K64), bo(K64), sentinel()
+    place, target, value = memory(SZ_64K, align=SZ_64K), bo(SZ_64K), sentinel()
     target.map().set_u32(0, value)
     fault_vm.map(target, place.address)
-    state = {"type": xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE}
-    fault_vm.madvise(place.address, K64, **state, val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
-    with refused(errno.EIO):
-        fault_vm.queue().load(place.address)
-    fault_vm.madvise(place.address, K64, **state, val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED)
+    state = {"type": PURGEABLE}
+    fault_vm.madvise(place.address, SZ_64K, **state, val=DONTNEED)
+    with gpu_fault(fault_vm.queue()) as queue:
+        queue.load(place.address)
+    fault_vm.madvise(place.address, SZ_64K, **state, val=WILLNEED)
     assert fault_vm.queue().load(place.address) in (value, 0), "neither what was stored nor a purged page"
 
 
 @behaviour("fault.bo-purged")
 @acts("load")
 @needs("purging", "xe2")  # before Xe2 no VM has both faults and scratch pages
-def test_dontneed_bo_is_harmless_with_scratch(make_vm, memory, bo, sentinel) -> None:
+def test_dontneed_bo_is_harmless_with_scratch(
+    make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """With scratch pages a load that faults on an object marked DONTNEED finds its data, or zeros once purged."""
-    vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
-    place, target, value = memory(K64, align=K64), bo(K64), sentinel()
+    vm = make_vm(FAULTING | SCRATCH)
+    place, target, value = memory(SZ_64K, align=SZ_64K), bo(SZ_64K), sentinel()
     target.map().set_u32(0, value)
     vm.map(target, place.address)
     vm.madvise(
         place.address,
-        K64,
-        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE,
-        val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED,
+        SZ_64K,
+        PURGEABLE,
+        val=DONTNEED,
     )
     queue = vm.queue()
     assert queue.load(place.address) in (value, 0)

@@ -5,10 +5,13 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, failing, gpu_sees, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, failing, gpu_fault, gpu_sees, landed, needs, refused, wait_until
 from fixtures.choices import chose
+from fixtures.counters import Counters
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
 from fixtures.queue import Queue, QueueError
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
@@ -18,13 +21,13 @@ pytestmark = needs("page-faults")
 
 def failing_store(queue: Queue, address: int, value: int) -> None:
     """A store whose fault the kernel cannot serve: the wait for its fence ends with EIO."""
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.store(address, value)
 
 
 @behaviour("fault.no-gpu-vma", "fault.queue-ban-visible")
 @acts("refusal")
-def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory, sentinel) -> None:
+def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """An access where the VM has nothing fails: the wait gives EIO, the queue is banned, EXEC gives ECANCELED."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
@@ -38,13 +41,13 @@ def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory, sentinel) ->
 
 @behaviour("fault.no-cpu-vma")
 @acts("refusal", "store")
-def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory, sentinel) -> None:
+def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A mirrored address without a CPU mapping fails; when memory is mapped there a new queue can use it."""
-    buffer = memory(1 << 21, align=1 << 21)
+    buffer = memory(SZ_2M, align=SZ_2M)
     address = buffer.address
     buffer.munmap()
     failing_store(mirror_vm.queue(), address, sentinel())
-    again = memory(1 << 21, address=address)
+    again = memory(SZ_2M, address=address)
     value = sentinel()
     mirror_vm.queue().store(address, value)
     landed(again, 0, value)
@@ -53,13 +56,15 @@ def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory, sentinel) -> None:
 @behaviour("fault.cpu-readonly-vma")
 @acts("refusal")
 @pytest.mark.parametrize("access", ["load", "store"])
-def test_prot_read_memory_faults_in_writable_mirror(mirror_vm: Vm, memory, sentinel, access: str) -> None:
+def test_prot_read_memory_faults_in_writable_mirror(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, access: str
+) -> None:
     """Through a writable mirror even a GPU load of PROT_READ memory fails: the check is per area, not per access."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
     buffer.mprotect(PROT_READ)
     queue = mirror_vm.queue()
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         if access == "load":
             queue.load(buffer.address)
         else:
@@ -69,7 +74,7 @@ def test_prot_read_memory_faults_in_writable_mirror(mirror_vm: Vm, memory, senti
 
 @behaviour("fault.prot-none")
 @acts("refusal", "store")
-def test_prot_none_memory_faults(mirror_vm: Vm, memory, sentinel) -> None:
+def test_prot_none_memory_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A GPU store into PROT_NONE memory fails and changes nothing; made accessible again, a new queue uses it."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
@@ -84,9 +89,9 @@ def test_prot_none_memory_faults(mirror_vm: Vm, memory, sentinel) -> None:
 
 @behaviour("fault.io-memory")
 @acts("refusal")
-def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo, sentinel) -> None:
+def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """A mirrored address where the process has mapped a buffer object fails: it is no page of the process."""
-    content = bo(1 << 16).map()
+    content = bo(SZ_64K).map()
     kept = sentinel()
     content.set_u32(0, kept)
     failing_store(mirror_vm.queue(), content.address, sentinel())
@@ -95,12 +100,14 @@ def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo, sentinel) -> None:
 
 @behaviour("fault.failure-isolation")
 @acts("refusal", "store", "load")
-def test_failed_access_bans_one_queue_only(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+def test_failed_access_bans_one_queue_only(
+    mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A queue that dies of a fault leaves the other queues of its VM, and other VMs, working."""
     other_vm = make_vm(FAULTING)
     other_vm.mirror()
     survivors = [mirror_vm.queue(), other_vm.queue()]
-    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    buffer, hole = memory(PAGE), memory(SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
     failing_store(mirror_vm.queue(), address, sentinel())
@@ -114,25 +121,25 @@ def test_failed_access_bans_one_queue_only(mirror_vm: Vm, make_vm, memory, senti
 
 @behaviour("fault.failure-isolation")
 @acts("refusal", "store")
-def test_stores_before_fault_stay(mirror_vm: Vm, memory, sentinel) -> None:
+def test_stores_before_fault_stay(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Stores of a batch before the one that fails have landed, those behind it never do."""
-    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    buffer, hole = memory(PAGE), memory(SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
     before, kept = sentinel(), sentinel()
     buffer.set_u32(4, kept)
     batch = Batch().store_dword(buffer.address, before).store_dword(address, sentinel())
-    with refused(errno.EIO):
-        mirror_vm.queue().run(batch.store_dword(buffer.address + 4, sentinel()).end())
+    with gpu_fault(mirror_vm.queue()) as queue:
+        queue.run(batch.store_dword(buffer.address + 4, sentinel()).end())
     landed(buffer, 0, before)
     assert buffer.u32(4) == kept
 
 
 @behaviour("vm.getprop.only-failed-faults", "vm.getprop.entry-fields", "vm.getprop.size-query")
 @acts("refusal", "store")
-def test_only_failed_faults_are_listed(mirror_vm: Vm, memory, sentinel) -> None:
+def test_only_failed_faults_are_listed(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A served fault leaves no entry; a failed store leaves one, with its page, as a write that was not present."""
-    buffer, hole = memory(PAGE), memory(1 << 21, align=1 << 21)
+    buffer, hole = memory(PAGE), memory(SZ_2M, align=SZ_2M)
     value = sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -149,28 +156,27 @@ def test_only_failed_faults_are_listed(mirror_vm: Vm, memory, sentinel) -> None:
 
 @behaviour("vm.getprop.read-does-not-clear")
 @acts("refusal", "ioctl")
-def test_reading_vm_faults_does_not_clear_them(mirror_vm: Vm, memory, sentinel) -> None:
+def test_reading_vm_faults_does_not_clear_them(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Two reads of the faults of a VM give the same entries, and later faults come behind them."""
-    hole = memory(2 << 21, align=1 << 21)
+    hole = memory(2 * SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
     failing_store(mirror_vm.queue(), address, sentinel())
     first = wait_until(mirror_vm.faults, what="the entry of the failed fault")
     assert [bytes(fault) for fault in mirror_vm.faults()] == [bytes(fault) for fault in first]
-    with refused(errno.EIO):
-        mirror_vm.queue().load(address + (1 << 21))
-    both = wait_until(
-        lambda: len(found := mirror_vm.faults()) > len(first) and found, what="the second entry"
-    )
+    with gpu_fault(mirror_vm.queue()) as queue:
+        queue.load(address + SZ_2M)
+    wait_until(lambda: len(mirror_vm.faults()) > len(first), what="the second entry")
+    both = mirror_vm.faults()
     assert bytes(both[0]) == bytes(first[0])
-    assert (both[-1].address, both[-1].access_type) == (address + (1 << 21), xe.FAULT_ACCESS_TYPE_READ)
+    assert (both[-1].address, both[-1].access_type) == (address + SZ_2M, xe.FAULT_ACCESS_TYPE_READ)
 
 
 @behaviour("fault.queue-ban-visible")
 @acts("refusal")
-def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory, sentinel) -> None:
+def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """After the ban both a wait on the queue and a new batch fail, each time they are tried."""
-    hole = memory(1 << 21, align=1 << 21)
+    hole = memory(SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
     queue = mirror_vm.queue()
@@ -185,9 +191,9 @@ def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory, sentinel) -> 
 @behaviour("fault.collect-error-other")
 @acts("load", "fault")
 @needs("debugfs", "fault-injection")
-@pytest.mark.parametrize("size", [PAGE, 1 << 21], ids=["4K", "2M"])
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
 def test_fault_without_memory_gives_no_wrong_data(
-    mirror_vm: Vm, memory, sentinel, counters, size: int
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, size: int
 ) -> None:
     """When the kernel has no memory to collect the pages of a fault the GPU faults again, or its access fails."""
     buffer, value, queue = memory(size, align=size), sentinel(), mirror_vm.queue()

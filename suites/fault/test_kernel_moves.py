@@ -3,6 +3,7 @@
 
 import contextlib
 import ctypes
+import functools
 import mmap
 import os
 import platform
@@ -12,12 +13,13 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_finds, kinds, known, landed, needs, untested, wait_until
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M, SZ_2M
 
 pytestmark = needs("page-faults")
 
-M1, M2 = 1 << 20, 1 << 21
 MADV_COLLAPSE = 25
 """include/uapi/asm-generic/mman-common.h; Python has no name for it."""
 MOVE_PAGES = {"x86_64": 279, "aarch64": 239, "riscv64": 239}
@@ -37,11 +39,11 @@ def collapsed(buffer: Buffer) -> bool:
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
 @needs("thp")
-def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory, sentinel) -> None:
+def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """After small pages that the GPU uses became one huge page, both sides see the data of all of them."""
-    buffer = memory(M2, align=M2)
+    buffer = memory(SZ_2M, align=SZ_2M)
     buffer.madvise(mmap.MADV_NOHUGEPAGE)
-    values = {offset: sentinel() for offset in range(0, M2, M2 // 16)}
+    values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_2M // 16)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     buffer.bytes()  # only what is in system memory becomes a huge page
     buffer.madvise(mmap.MADV_HUGEPAGE)
@@ -49,19 +51,19 @@ def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory, sentinel) -> No
         untested("MACHINE:thp", "the kernel makes no huge page of these small ones now")
     gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
     value = sentinel()
-    queue.store(buffer.address + M1, value)
-    landed(buffer, M1, value)
-    assert {offset: buffer.u32(offset) for offset in values} == values | {M1: value}
+    queue.store(buffer.address + SZ_1M, value)
+    landed(buffer, SZ_1M, value)
+    assert {offset: buffer.u32(offset) for offset in values} == values | {SZ_1M: value}
 
 
 @behaviour("fault.ksm-thp-split")
 @acts("load", "store")
 @needs("thp")
-@pytest.mark.parametrize("gone", [0, M1, M2 - PAGE], ids=["first", "middle", "last"])
-def test_thp_split_under_gpu_keeps_data(queue: Queue, memory, sentinel, gone: int) -> None:
+@pytest.mark.parametrize("gone", [0, SZ_1M, SZ_2M - PAGE], ids=["first", "middle", "last"])
+def test_thp_split_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel, gone: int) -> None:
     """After one small page of a huge page that the GPU uses was discarded, both sides see the data of the others."""
-    buffer = memory(M2, kind=kinds.THP)
-    values = {offset: sentinel() for offset in (*range(0, M2, M2 // 16), M2 - PAGE)}
+    buffer = memory(SZ_2M, kind=kinds.THP)
+    values = {offset: sentinel() for offset in (*range(0, SZ_2M, SZ_2M // 16), SZ_2M - PAGE)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     buffer.bytes()
     buffer.madvise(mmap.MADV_DONTNEED, gone, PAGE)
@@ -93,7 +95,9 @@ def merging() -> Iterator[None]:
     first="6.18",
     signature="assert [buffer.u32(page * PAGE) for page in range(pages)] == *",
 )
-def test_ksm_merge_under_gpu_keeps_data(queue: Queue, memory, sentinel, merging) -> None:
+def test_ksm_merge_under_gpu_keeps_data(
+    queue: Queue, memory: Memory, sentinel: Sentinel, merging: None
+) -> None:
     """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
     pages, word, value = 64, sentinel(), sentinel()
     buffer = memory(pages * PAGE)
@@ -124,8 +128,8 @@ def nodes_of(buffer: Buffer, target: int | None = None) -> set[int]:
 @behaviour("fault.numa-move")
 @acts("load", "store")
 @needs("numa")
-@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_numa_move_under_gpu_keeps_data(queue: Queue, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
+def test_numa_move_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After the kernel moved pages that the GPU uses to another NUMA node, both sides see the same data as before."""
     buffer = memory(size, align=size)
     values = {offset: sentinel() for offset in range(0, size, max(size // 8, 4096))}
@@ -133,9 +137,8 @@ def test_numa_move_under_gpu_keeps_data(queue: Queue, memory, sentinel, size: in
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
         buffer.bytes()  # only pages of system memory have a node
         # A page that somebody holds for a moment is told as busy, and stays (mm/migrate.c).
-        wait_until(
-            lambda node=node: nodes_of(buffer, node) == {node}, what=f"the move of all pages to node {node}"
-        )
+        moved = functools.partial(lambda to: nodes_of(buffer, to) == {to}, node)
+        wait_until(moved, what=f"the move of all pages to node {node}")
         gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
         for offset, value in values.items():
             landed(buffer, offset, value)

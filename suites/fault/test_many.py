@@ -6,23 +6,23 @@ import pytest
 from fixtures import acts, behaviour, landed, needs
 from fixtures.counters import Counters
 from fixtures.device import Device
+from fixtures.flags import IMMEDIATE
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
-from ioctl import xe
 
 pytestmark = needs("page-faults", "debugfs")
-
-M2 = 1 << 21
 
 
 class Gate:
     """A word that batches of a VM wait for, in an object that is bound: to wait for it takes no fault."""
 
-    def __init__(self, vm: Vm, bo) -> None:
-        made = bo(1 << 16)
+    def __init__(self, vm: Vm, bo: MakeBo) -> None:
+        made = bo(SZ_64K)
         self._word = made.map_at_own_address()
-        vm.map(made, self._word.address, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+        vm.map(made, self._word.address, flags=IMMEDIATE)
 
     def batch(self) -> Batch:
         """A batch that waits."""
@@ -37,10 +37,16 @@ class Gate:
 @acts("fault", "store")
 @pytest.mark.parametrize("populate", [True, False], ids=["touched", "untouched"])
 def test_engines_fault_on_one_page_concurrently(
-    device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters, populate: bool
+    device: Device,
+    mirror_vm: Vm,
+    memory: Memory,
+    bo: MakeBo,
+    sentinel: Sentinel,
+    counters: Counters,
+    populate: bool,
 ) -> None:
     """Stores of all engines of a tile to one page land; one fault does the work, the others find the range valid."""
-    buffer, gate = memory(M2, align=M2, populate=populate), Gate(mirror_vm, bo)
+    buffer, gate = memory(SZ_2M, align=SZ_2M, populate=populate), Gate(mirror_vm, bo)
     tile = {gt.gt_id for gt in device.known_gts if gt.tile_id == 0}
     engines = [engine for engine in device.known_engines if engine.gt_id in tile]
     values = {4 * number: sentinel() for number, _ in enumerate(engines)}
@@ -62,7 +68,7 @@ def test_engines_fault_on_one_page_concurrently(
 @behaviour("fault.queue-capacity", "fault.many-eus")
 @acts("fault", "store")
 def test_engines_fault_on_many_pages_concurrently(
-    device: Device, mirror_vm: Vm, memory, bo, sentinel, counters: Counters
+    device: Device, mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
     """When several queues of every engine fault on page after page, each on its own, all is served and lands."""
     pages, gate = 8, Gate(mirror_vm, bo)
@@ -87,10 +93,12 @@ def test_engines_fault_on_many_pages_concurrently(
 @behaviour("fault.queue-capacity", "vm.create.many-vms-one-mm")
 @acts("fault", "store")
 @needs("cpu-addr-mirror")
-def test_vms_fault_on_one_range_concurrently(make_vm, memory, bo, sentinel, counters: Counters) -> None:
+def test_vms_fault_on_one_range_concurrently(
+    make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
+) -> None:
     """Stores of many VMs to one range of their process all land, whichever VM's fault comes first."""
     vms = [make_vm(FAULTING) for _ in range(6)]
-    buffer, before, jobs = memory(M2, align=M2), counters.snapshot(), []
+    buffer, before, jobs = memory(SZ_2M, align=SZ_2M), counters.snapshot(), []
     values = {PAGE * number: sentinel() for number in range(len(vms))}
     for vm, (offset, value) in zip(vms, values.items(), strict=True):
         vm.mirror()

@@ -2,7 +2,6 @@
 """Which pointers of a process the GPU may be given (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
 
 import ctypes
-import errno
 import os
 import re
 import threading
@@ -10,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs, refused
+from fixtures import acts, behaviour, gpu_fault, landed, needs
 from fixtures.counting import count
+from fixtures.given import Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.queue import Queue
@@ -32,7 +32,7 @@ def stack() -> tuple[int, int]:
 
 @behaviour("fault.any-pointer")
 @acts("store")
-def test_global_variable_is_usable(queue: Queue, sentinel) -> None:
+def test_global_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
     """A variable of a shared library, optind of libc, is stored to by the GPU as by any thread."""
     variable, value = ctypes.c_int.in_dll(_libc, "optind"), sentinel()
     before = variable.value
@@ -44,7 +44,7 @@ def test_global_variable_is_usable(queue: Queue, sentinel) -> None:
 @behaviour("fault.any-pointer")
 @acts("store")
 @needs("kernel-faults")
-def test_thread_local_variable_is_usable(queue: Queue, sentinel) -> None:
+def test_thread_local_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
     """A thread's own variable, errno of one that sleeps, is stored to by the GPU."""
     value, (read, write) = sentinel(), os.pipe()
     where: list[int] = []
@@ -91,7 +91,7 @@ def test_access_below_stack_does_not_grow_it(mirror_vm: Vm, below: int) -> None:
     survivor = mirror_vm.queue()
     assert survivor.load(end - PAGE // 2) == Buffer(end - PAGE // 2, 4).u32()
     count("load")
-    with refused(errno.EIO):
-        mirror_vm.queue().load(start - below)
+    with gpu_fault(mirror_vm.queue()) as queue:
+        queue.load(start - below)
     assert stack() == (start, end)
     assert survivor.load(end - PAGE // 2) == Buffer(end - PAGE // 2, 4).u32()

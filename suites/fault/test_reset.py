@@ -1,23 +1,23 @@
 # SPDX-License-Identifier: MIT
 """A GT is reset while page faults wait (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
 
-import errno
-
 import pytest
 
-from fixtures import acts, behaviour, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, gpu_fault, landed, needs, wait_until
+from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.gate import Gate
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.reset import reset_gt
 from fixtures.userfault import Userfault
 from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
 
 pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 
 
 @pytest.fixture
-def held(memory) -> list[Buffer]:
+def held(memory: Memory) -> list[Buffer]:
     """Two pages that are not there, each in a mapping of its own."""
     return [memory(PAGE, populate=False) for _ in range(2)]
 
@@ -25,14 +25,16 @@ def held(memory) -> list[Buffer]:
 @behaviour("fault.reset-squash")
 @acts("refusal", "store")
 @needs("user-faults", "two-engines")
-def test_gt_reset_drops_waiting_faults(mirror_vm: Vm, held: list[Buffer], gate, memory, sentinel) -> None:
+def test_gt_reset_drops_waiting_faults(
+    mirror_vm: Vm, held: list[Buffer], gate: Gate, memory: Memory, sentinel: Sentinel
+) -> None:
     """A fault that waits behind another one when its GT is reset is never served; faults after the reset are."""
     # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
     mirror_vm.madvise(
         0,
         1 << 47,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
-        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+        PREFERRED_LOC,
+        devmem_fd=DEFAULT_SYSTEM,
     )
     engine = mirror_vm.device.engine()
     others = [one for one in mirror_vm.device.known_engines if one.gt_id == engine.gt_id]
@@ -53,7 +55,7 @@ def test_gt_reset_drops_waiting_faults(mirror_vm: Vm, held: list[Buffer], gate, 
         reset_gt(mirror_vm.device, engine.gt_id)
         served.give(0, b"")
         for job in first, second:
-            with refused(errno.EIO):
+            with gpu_fault(job.queue):
                 job.wait()
         # Faults of one VM are served in turn: the one that was dropped would be before this.
         mirror_vm.queue(engine).store(fresh.address, value)

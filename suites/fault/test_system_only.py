@@ -7,12 +7,13 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
-from ioctl import xe
 
-CHUNK = 1 << 21
 CONSULT = -1
 
 pytestmark = needs("page-faults", "vram", "no-svm-vram")
@@ -27,11 +28,11 @@ def vram_used(device: Device) -> list[int]:
 @acts("load", "store")
 @pytest.mark.parametrize("asked", ["fault", "vram", "advice"])
 def test_mirror_without_pagemap_stays_in_sysmem(
-    mirror_vm: Vm, queue: Queue, memory, sentinel, asked: str
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, asked: str
 ) -> None:
     """Faults, and PREFETCH to VRAM or to the default place, leave memory in system memory, and take no VRAM."""
-    device, buffer = mirror_vm.device, memory(2 * CHUNK, align=CHUNK)
-    values = {offset: sentinel() for offset in (0, CHUNK - 4, CHUNK, 2 * CHUNK - 4)}
+    device, buffer = mirror_vm.device, memory(2 * SZ_2M, align=SZ_2M)
+    values = {offset: sentinel() for offset in (0, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     used = vram_used(device)
@@ -44,7 +45,7 @@ def test_mirror_without_pagemap_stays_in_sysmem(
         queue.store(buffer.address + offset, stored)
         landed(buffer, offset, stored)
     assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
-    assert max(now - before for before, now in zip(used, vram_used(device), strict=True)) < CHUNK
+    assert max(now - before for before, now in zip(used, vram_used(device), strict=True)) < SZ_2M
 
 
 @behaviour("fault.no-pagemap-location")
@@ -52,19 +53,19 @@ def test_mirror_without_pagemap_stays_in_sysmem(
 @needs("range-attributes")
 @pytest.mark.parametrize("region", [0, 1], ids=["system", "vram"])
 def test_preferred_vram_without_pagemap_is_enoent(
-    mirror_vm: Vm, queue: Queue, memory, sentinel, region: int
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, region: int
 ) -> None:
     """A devmem_fd of the device itself, with whatever region, gives ENOENT, and the advice is as before."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
-    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)]
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
+    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOENT):
         mirror_vm.madvise(
             buffer.address,
-            CHUNK,
-            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            SZ_2M,
+            PREFERRED_LOC,
             devmem_fd=mirror_vm.device.fd,
             region_instance=region,
         )
-    assert [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)] == before
+    assert [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)] == before
     buffer.set_u32(0, value)
     gpu_sees(queue, buffer.address, value)

@@ -2,19 +2,20 @@
 """GPU page faults that have to wait for user space (mm/hmm.c: hmm_range_fault_unlocked_timeout)."""
 
 from fixtures import acts, behaviour, landed, needs, wait_until
+from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
 from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
-from ioctl import xe
 
 pytestmark = needs("page-faults", "user-faults")
 
 
 @behaviour("fault.userfaultfd")
 @acts("exec", "store")
-def test_fault_waits_for_userfaultfd(queue: Queue, memory, sentinel) -> None:
+def test_fault_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """A GPU access of a page that a userfaultfd holds back goes on when its handler has given the page."""
     buffer, given, stored = memory(4 * PAGE, populate=False), sentinel(), sentinel()
     with Userfault(buffer) as fault:
@@ -33,7 +34,9 @@ def test_fault_waits_for_userfaultfd(queue: Queue, memory, sentinel) -> None:
 @behaviour("fault.parallel-vms", "fault.userfaultfd")
 @acts("exec", "store")
 @needs("three-engines")
-def test_waiting_fault_does_not_block_other_vms(mirror_vm: Vm, make_vm, memory, sentinel) -> None:
+def test_waiting_fault_does_not_block_other_vms(
+    mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """While a fault of one VM waits for user space, a VM with another fault queue and another engine is served."""
     held, fresh, value = memory(PAGE, populate=False), memory(2 * PAGE, populate=False), sentinel()
     mine, *free = mirror_vm.device.known_engines[:3]
@@ -46,8 +49,8 @@ def test_waiting_fault_does_not_block_other_vms(mirror_vm: Vm, make_vm, memory, 
         vm.madvise(
             0,
             1 << 47,
-            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
-            devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+            PREFERRED_LOC,
+            devmem_fd=DEFAULT_SYSTEM,
         )
     with Userfault(held) as fault:
         waiting = mirror_vm.queue(mine).start(Batch().store_dword(held.address, value))

@@ -9,27 +9,24 @@ collects the range (xe_svm.c: xe_svm_range_set_default_attr); its areas are spli
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, known, landed, needs
+from fixtures import acts, behaviour, each_size, gpu_sees, known, landed, needs
+from fixtures.flags import ATOMIC, AUTORESET, DEFAULT_DEVICE, PREFERRED_LOC
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-CHUNK = 1 << 21
-"""Bytes of the largest range."""
-
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
-LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
 SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM
 
-SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
 
 pytestmark = needs("page-faults", "range-attributes")
 
 
 @pytest.fixture
-def vm(memory, fault_vm: Vm) -> Vm:
+def vm(memory: Memory, fault_vm: Vm) -> Vm:
     """A VM that mirrors everything, with MADVISE_AUTORESET. It is closed before the test's memory is unmapped."""
-    fault_vm.mirror(flags=xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET)
+    fault_vm.mirror(flags=AUTORESET)
     return fault_vm
 
 
@@ -48,12 +45,14 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.munmap")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-@SIZES
-def test_autoreset_after_munmap_restores_defaults(vm: Vm, memory, sentinel, size: int) -> None:
+@each_size
+def test_autoreset_after_munmap_restores_defaults(
+    vm: Vm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """When memory that the GPU used was unmapped and collected, it has the attributes of the bind."""
-    buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
+    buffer, elsewhere, value = memory(size, align=size), memory(SZ_2M, align=SZ_2M), sentinel()
     # The advice is for more than the memory: what is collected is a part of an area.
-    vm.madvise(buffer.address - CHUNK, 3 * CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    vm.madvise(buffer.address - SZ_2M, 3 * SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     address = buffer.address
@@ -68,15 +67,15 @@ def test_autoreset_after_munmap_restores_defaults(vm: Vm, memory, sentinel, size
 
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.munmap", "madvise.pat.default-kept")
 @acts("store", "ioctl")
-@SIZES
+@each_size
 @known(
     "An autoreset of a whole area warns, and loses the PAT index of the bind",
     first="7.0",
     signature="assert after.pat_index.val == before.pat_index.val: # == #",
 )
-def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory, sentinel, size: int) -> None:
+def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """When all memory of an area was unmapped and collected, it has the attributes of the bind, and its PAT index."""
-    buffer, elsewhere, value = memory(size, align=size), memory(CHUNK, align=CHUNK), sentinel()
+    buffer, elsewhere, value = memory(size, align=size), memory(SZ_2M, align=SZ_2M), sentinel()
     (before,) = vm.attributes(buffer.address, size)
     vm.madvise(buffer.address, size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     vm.madvise(buffer.end, PAGE, ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)  # no default area, from which to learn
@@ -92,10 +91,10 @@ def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory, sentinel, size: int
 
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.without-flag")
 @acts("store", "ioctl")
-def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory, sentinel) -> None:
+def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Without MADVISE_AUTORESET the collector leaves attributes as they are: new memory has them."""
-    buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
-    mirror_vm.madvise(buffer.address, CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    buffer, elsewhere, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
+    mirror_vm.madvise(buffer.address, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     address = buffer.address
@@ -108,70 +107,72 @@ def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory, sentinel) -> N
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
-def test_autoreset_keeps_attributes_of_neighbours(vm: Vm, memory, sentinel, gone: int) -> None:
+def test_autoreset_keeps_attributes_of_neighbours(
+    vm: Vm, memory: Memory, sentinel: Sentinel, gone: int
+) -> None:
     """Of an area with three ranges one is unmapped: only its attributes are reset."""
-    buffer, elsewhere = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
+    buffer, elsewhere = memory(3 * SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue = vm.queue()
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         value = sentinel()
         queue.store(buffer.address + offset, value)
         landed(buffer, offset, value)
-    places = [buffer.address + offset for offset in range(0, buffer.size, CHUNK)]
-    buffer.munmap(gone * CHUNK, CHUNK)
+    places = [buffer.address + offset for offset in range(0, buffer.size, SZ_2M)]
+    buffer.munmap(gone * SZ_2M, SZ_2M)
     collect(vm, elsewhere)
     expected = [xe.DRM_XE_ATOMIC_CPU] * 3
     expected[gone] = xe.DRM_XE_ATOMIC_UNDEFINED
     assert [atomic_at(vm, place) for place in places] == expected
-    assert [atomic_at(vm, place + CHUNK - PAGE) for place in places] == expected
+    assert [atomic_at(vm, place + SZ_2M - PAGE) for place in places] == expected
 
 
 @behaviour("gc.autoreset-runs-here", "gc.flush-on-madvise")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_madvise_after_munmap_is_not_reset(vm: Vm, memory, sentinel) -> None:
+def test_madvise_after_munmap_is_not_reset(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """MADVISE right after munmap is about what comes: the reset that was due comes before it, not after."""
-    buffer, elsewhere, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
-    vm.madvise(buffer.address - CHUNK, 3 * CHUNK, LOCATION, devmem_fd=SYSTEM & 0xFFFF_FFFF)
+    buffer, elsewhere, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
+    vm.madvise(buffer.address - SZ_2M, 3 * SZ_2M, PREFERRED_LOC, devmem_fd=SYSTEM & 0xFFFF_FFFF)
     vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     address = buffer.address
     buffer.munmap()
-    vm.madvise(address, CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    vm.madvise(address, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     collect(vm, elsewhere)
-    (area,) = vm.attributes(address, CHUNK)
+    (area,) = vm.attributes(address, SZ_2M)
     assert area.atomic.val == xe.DRM_XE_ATOMIC_CPU
-    assert area.preferred_mem_loc.devmem_fd == xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
+    assert area.preferred_mem_loc.devmem_fd == DEFAULT_DEVICE
 
 
 @behaviour("gc.autoreset-merge")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory, sentinel) -> None:
+def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """After the reset of a part of an area that part and the default area beside it are one in the query."""
-    buffer, elsewhere, value = memory(2 * CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    buffer, elsewhere, value = memory(2 * SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
-    around = buffer.address - CHUNK, 3 * CHUNK
+    around = buffer.address - SZ_2M, 3 * SZ_2M
     assert next(area.end for area in vm.attributes(*around)) == buffer.address
-    buffer.munmap(0, CHUNK)
+    buffer.munmap(0, SZ_2M)
     collect(vm, elsewhere)
-    assert next(area.end for area in vm.attributes(*around)) == buffer.address + CHUNK
+    assert next(area.end for area in vm.attributes(*around)) == buffer.address + SZ_2M
 
 
 @behaviour("gc.vma-changed-during-fault", "gc.on-fault")
 @acts("load", "store")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
-def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory, sentinel, gone: int) -> None:
+def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory: Memory, sentinel: Sentinel, gone: int) -> None:
     """A GPU fault in new memory, right after munmap of the old, is served although the reset splits its area."""
-    buffer = memory(3 * CHUNK, align=CHUNK)
+    buffer = memory(3 * SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue = vm.queue()
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         queue.store(buffer.address + offset, sentinel())
-    again, value = memory_over(memory, buffer, gone * CHUNK), sentinel()
+    again, value = memory_over(memory, buffer, gone * SZ_2M), sentinel()
     again.set_u32(8, value)
     gpu_sees(queue, again.address + 8, value)
     value = sentinel()
@@ -180,24 +181,24 @@ def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory, sentinel, gone: i
     assert atomic_at(vm, again.address) == xe.DRM_XE_ATOMIC_UNDEFINED
 
 
-def memory_over(memory, buffer: Buffer, offset: int) -> Buffer:
+def memory_over(memory: Memory, buffer: Buffer, offset: int) -> Buffer:
     """New memory of one chunk in the place of that of ``buffer``."""
-    buffer.munmap(offset, CHUNK)
-    made: Buffer = memory(CHUNK, address=buffer.address + offset)
+    buffer.munmap(offset, SZ_2M)
+    made: Buffer = memory(SZ_2M, address=buffer.address + offset)
     return made
 
 
 @behaviour("gc.vma-changed-during-fault")
 @acts("load", "ioctl")
 @needs("cpu-addr-mirror")
-def test_fault_survives_vma_merge_by_autoreset(vm: Vm, memory, sentinel) -> None:
+def test_fault_survives_vma_merge_by_autoreset(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A GPU fault in one area is served although the reset, due in the area beside it, makes both one."""
-    buffer = memory(2 * CHUNK, align=CHUNK)
-    vm.madvise(buffer.address - CHUNK, 2 * CHUNK, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    buffer = memory(2 * SZ_2M, align=SZ_2M)
+    vm.madvise(buffer.address - SZ_2M, 2 * SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue, value = vm.queue(), sentinel()
     queue.store(buffer.address, sentinel())
     address = buffer.address
-    buffer.munmap(0, CHUNK)
-    buffer.set_u32(CHUNK, value)
-    gpu_sees(queue, buffer.address + CHUNK, value)
+    buffer.munmap(0, SZ_2M)
+    buffer.set_u32(SZ_2M, value)
+    gpu_sees(queue, buffer.address + SZ_2M, value)
     assert atomic_at(vm, address) == xe.DRM_XE_ATOMIC_UNDEFINED

@@ -11,20 +11,20 @@ import threading
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, refused
+from fixtures.device import Device
+from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
 from fixtures.patience import patient
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
-
-CHUNK = 1 << 21
-"""Bytes of the largest range."""
 
 pytestmark = needs("page-faults")
 
 
-def in_use(make_vm, memory, sentinel) -> tuple[Vm, Buffer]:
+def in_use(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> tuple[Vm, Buffer]:
     """A VM with a range, and the memory of the range."""
-    vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
+    vm, buffer, value = make_vm(FAULTING), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.mirror()
     queue = vm.queue()
     queue.store(buffer.address, value)
@@ -36,7 +36,7 @@ def in_use(make_vm, memory, sentinel) -> tuple[Vm, Buffer]:
 @behaviour("gc.vm-close-with-pending")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_vm_destroy_right_after_munmap(make_vm, memory, sentinel) -> None:
+def test_vm_destroy_right_after_munmap(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
     for _ in range(8):
         vm, buffer = in_use(make_vm, memory, sentinel)
@@ -47,14 +47,16 @@ def test_vm_destroy_right_after_munmap(make_vm, memory, sentinel) -> None:
 @behaviour("gc.closed-vm")
 @acts("store", "ioctl", "refusal")
 @needs("cpu-addr-mirror")
-def test_munmap_after_vm_destroy_returns(make_vm, memory, device, sentinel) -> None:
+def test_munmap_after_vm_destroy_returns(
+    make_vm: MakeVm, memory: Memory, device: Device, sentinel: Sentinel
+) -> None:
     """Unmapping memory that a VM mirrored succeeds after the VM was destroyed, and the VM stays gone."""
     vm, buffer = in_use(make_vm, memory, sentinel)
     gone = vm.id
     vm.close()
     address = buffer.address
     buffer.munmap()
-    again = memory(CHUNK, address=address, fill=b"\x5a")
+    again = memory(SZ_2M, address=address, fill=b"\x5a")
     assert again.bytes(0, 64) == b"\x5a" * 64
     with refused(errno.ENOENT):
         device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=gone))
@@ -63,7 +65,7 @@ def test_munmap_after_vm_destroy_returns(make_vm, memory, device, sentinel) -> N
 @behaviour("gc.closed-vm")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_munmap_races_with_vm_destroy(make_vm, memory, sentinel) -> None:
+def test_munmap_races_with_vm_destroy(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """VM_DESTROY and munmap at the same time both return."""
     for _ in range(4):
         vm, buffer = in_use(make_vm, memory, sentinel)
@@ -71,8 +73,8 @@ def test_munmap_races_with_vm_destroy(make_vm, memory, sentinel) -> None:
 
         def unmap(buffer: Buffer = buffer, start: threading.Barrier = start) -> None:
             start.wait()
-            for offset in range(0, CHUNK, CHUNK // 16):
-                buffer.munmap(offset, CHUNK // 16)
+            for offset in range(0, SZ_2M, SZ_2M // 16):
+                buffer.munmap(offset, SZ_2M // 16)
 
         thread = threading.Thread(target=unmap)
         thread.start()
@@ -86,7 +88,9 @@ def test_munmap_races_with_vm_destroy(make_vm, memory, sentinel) -> None:
 @acts("store")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("first", ["munmap", "destroy"])
-def test_munmap_and_destroy_leave_other_vm_working(make_vm, memory, sentinel, first: str) -> None:
+def test_munmap_and_destroy_leave_other_vm_working(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, first: str
+) -> None:
     """Memory that two VMs mirror is unmapped while one of them goes: the other one uses what is mapped next."""
     vm, buffer = in_use(make_vm, memory, sentinel)
     other = make_vm(FAULTING)
@@ -99,7 +103,7 @@ def test_munmap_and_destroy_leave_other_vm_working(make_vm, memory, sentinel, fi
     else:
         vm.close()
         buffer.munmap()
-    again, value = memory(CHUNK, address=buffer.address), sentinel()
+    again, value = memory(SZ_2M, address=buffer.address), sentinel()
     queue.store(again.address, value)
     landed(again, 0, value)
 
@@ -107,11 +111,13 @@ def test_munmap_and_destroy_leave_other_vm_working(make_vm, memory, sentinel, fi
 @behaviour("gc.closed-vm")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_close_of_device_right_after_munmap(open_device, make_vm, memory, sentinel) -> None:
+def test_close_of_device_right_after_munmap(
+    open_device: OpenDevice, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """close(2) of the device right after munmap of memory in use returns, with all VMs of the file."""
     for _ in range(4):
         device = open_device()
-        vm, buffer, value = make_vm(FAULTING, device), memory(CHUNK, align=CHUNK), sentinel()
+        vm, buffer, value = make_vm(FAULTING, device), memory(SZ_2M, align=SZ_2M), sentinel()
         vm.mirror()
         vm.queue().store(buffer.address, value)
         landed(buffer, 0, value)

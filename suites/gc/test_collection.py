@@ -18,18 +18,15 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, gpu_sees, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, each_size, gpu_finds, gpu_sees, landed, needs, refused, wait_until
+from fixtures.device import Device
+from fixtures.flags import ATOMIC, UNMAP
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
-
-CHUNK = 1 << 21
-"""Bytes of the largest range."""
-
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-
-SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
 
 pytestmark = needs("page-faults")
 
@@ -39,8 +36,10 @@ pytestmark = needs("page-faults")
 
 @behaviour("gc.flush-on-bind", "bind.cam.unmap-after-munmap")
 @acts("refusal", "ioctl", "store")
-@SIZES
-def test_vm_bind_right_after_munmap_finds_no_range(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+@each_size
+def test_vm_bind_right_after_munmap_finds_no_range(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """UNMAP of mirrored memory gives EBUSY while the GPU uses it, and succeeds at once after munmap of it."""
     buffer, value = memory(size, align=size), sentinel()
     mirror_vm.queue().store(buffer.address, value)
@@ -54,14 +53,16 @@ def test_vm_bind_right_after_munmap_finds_no_range(mirror_vm: Vm, memory, sentin
 
 @behaviour("gc.flush-on-bind")
 @acts("refusal", "ioctl", "store")
-def test_bo_bind_right_after_munmap_succeeds(mirror_vm: Vm, memory, bo, sentinel) -> None:
+def test_bo_bind_right_after_munmap_succeeds(
+    mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """An object can be bound over mirrored memory right after munmap of it, and the GPU then uses the object."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address, sentinel())
-    made = bo(CHUNK)
+    made = bo(SZ_2M)
     with refused(errno.EBUSY):
-        mirror_vm.bind(addr=buffer.address, range=CHUNK, obj=made.handle)
+        mirror_vm.bind(addr=buffer.address, range=SZ_2M, obj=made.handle)
     address = buffer.address
     buffer.munmap()
     mirror_vm.map(made, address)
@@ -72,23 +73,27 @@ def test_bo_bind_right_after_munmap_succeeds(mirror_vm: Vm, memory, bo, sentinel
 @behaviour("gc.flush-on-madvise")
 @acts("store", "ioctl")
 @needs("range-attributes")
-@SIZES
-def test_madvise_right_after_munmap_takes_effect(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+@each_size
+def test_madvise_right_after_munmap_takes_effect(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
     buffer, value = memory(size, align=size), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     address = buffer.address
     buffer.munmap()
-    mirror_vm.madvise(address, size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    mirror_vm.madvise(address, size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     (area,) = mirror_vm.attributes(address, size)
     assert (area.start, area.end, area.atomic.val) == (address, address + size, xe.DRM_XE_ATOMIC_CPU)
 
 
 @behaviour("gc.on-fault", "gc.replaces-range-with-mirror")
 @acts("load", "store")
-@SIZES
-def test_fault_after_munmap_uses_new_memory(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_fault_after_munmap_uses_new_memory(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """After munmap, and some other mapping, memory at the same address is what the GPU uses, without a new bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
@@ -106,28 +111,30 @@ def test_fault_after_munmap_uses_new_memory(queue: Queue, memory, sentinel, size
 # What comes after
 
 
-def smaller(address: int, memory: Callable[..., Buffer]) -> Buffer:
+def smaller(address: int, memory: Memory) -> Buffer:
     """4 KiB where 2 MiB were."""
     return memory(PAGE, address=address)
 
 
-def two_parts(address: int, memory: Callable[..., Buffer]) -> Buffer:
+def two_parts(address: int, memory: Memory) -> Buffer:
     """Two mappings, of which one may not be written."""
-    memory(CHUNK // 2, address=address + CHUNK // 2, protection=PROT_READ)
-    return memory(CHUNK // 2, address=address)
+    memory(SZ_2M // 2, address=address + SZ_2M // 2, protection=PROT_READ)
+    return memory(SZ_2M // 2, address=address)
 
 
-def shared(address: int, memory: Callable[..., Buffer]) -> Buffer:
+def shared(address: int, memory: Memory) -> Buffer:
     """Memory that cannot go to VRAM."""
-    return memory(CHUNK, address=address, shared=True)
+    return memory(SZ_2M, address=address, shared=True)
 
 
 @behaviour("gc.replaces-range-with-mirror", "gc.on-fault")
 @acts("store")
 @pytest.mark.parametrize("then", [smaller, two_parts, shared], ids=lambda then: then.__name__)
-def test_remapped_memory_gets_ranges_of_other_size(queue: Queue, memory, sentinel, then) -> None:
+def test_remapped_memory_gets_ranges_of_other_size(
+    queue: Queue, memory: Memory, sentinel: Sentinel, then: Callable[[int, Memory], Buffer]
+) -> None:
     """What was one range of 2 MiB may be memory of any other size or kind when it is mapped again."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     address = buffer.address
     buffer.munmap()
@@ -138,8 +145,8 @@ def test_remapped_memory_gets_ranges_of_other_size(queue: Queue, memory, sentine
 
 @behaviour("gc.repeat-cycles")
 @acts("store")
-@SIZES
-def test_map_store_unmap_repeatedly(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_map_store_unmap_repeatedly(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """Many rounds of map, GPU store and unmap at one address all succeed."""
     buffer = memory(size, align=size)
     for _ in range(16):
@@ -156,29 +163,31 @@ def test_map_store_unmap_repeatedly(queue: Queue, memory, sentinel, size: int) -
 @behaviour("gc.async")
 @acts("ioctl", "load")
 @needs("vram", "svm-vram")
-def test_vram_is_freed_after_munmap(queue: Queue, device, memory, sentinel) -> None:
+def test_vram_is_freed_after_munmap(queue: Queue, device: Device, memory: Memory, sentinel: Sentinel) -> None:
     """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
     instance = device.vram[0]
-    buffer = memory(8 * CHUNK, align=CHUNK)
+    buffer = memory(8 * SZ_2M, align=SZ_2M)
     before = device.region(instance).used
-    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     queue.store_all(values)
     gpu_finds(queue, values)
-    assert device.region(instance).used >= before + buffer.size - CHUNK
+    assert device.region(instance).used >= before + buffer.size - SZ_2M
     buffer.munmap()
-    wait_until(lambda: device.region(instance).used <= before + CHUNK, what="the release of VRAM")
+    wait_until(lambda: device.region(instance).used <= before + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("gc.repeat-cycles", "gc.async")
 @acts("ioctl", "load")
 @needs("vram")
-def test_map_store_unmap_cycles_leak_no_vram(queue: Queue, device, memory, sentinel) -> None:
+def test_map_store_unmap_cycles_leak_no_vram(
+    queue: Queue, device: Device, memory: Memory, sentinel: Sentinel
+) -> None:
     """After many rounds of map, GPU store and unmap, each through VRAM, as much VRAM is in use as before."""
     instance = device.vram[0]
     queue.store(memory(PAGE).address, sentinel())
     before = device.region(instance).used
     for _ in range(8):
-        buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+        buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
         queue.store(buffer.address, value)
         gpu_sees(queue, buffer.address, value)
         buffer.munmap()
@@ -192,13 +201,15 @@ def test_map_store_unmap_cycles_leak_no_vram(queue: Queue, device, memory, senti
 @acts("load", "store")
 @pytest.mark.parametrize(
     ("gone", "size"),
-    [(0, PAGE), (0, CHUNK // 2), (CHUNK // 2, CHUNK // 2), (CHUNK - PAGE, PAGE), (CHUNK // 4, CHUNK // 2)],
+    [(0, PAGE), (0, SZ_2M // 2), (SZ_2M // 2, SZ_2M // 2), (SZ_2M - PAGE, PAGE), (SZ_2M // 4, SZ_2M // 2)],
     ids=["first-page", "first-half", "second-half", "last-page", "middle"],
 )
-def test_partial_munmap_of_range_keeps_rest(queue: Queue, memory, sentinel, gone: int, size: int) -> None:
+def test_partial_munmap_of_range_keeps_rest(
+    queue: Queue, memory: Memory, sentinel: Sentinel, gone: int, size: int
+) -> None:
     """When a part of a range is unmapped the range is collected, and the rest has its data, for GPU and CPU."""
-    buffer = memory(CHUNK, align=CHUNK)
-    kept = [offset for offset in range(0, CHUNK, CHUNK // 8) if not gone <= offset < gone + size]
+    buffer = memory(SZ_2M, align=SZ_2M)
+    kept = [offset for offset in range(0, SZ_2M, SZ_2M // 8) if not gone <= offset < gone + size]
     values = {buffer.address + offset + 16: sentinel() for offset in kept}
     queue.store_all(values)
     buffer.munmap(gone, size)
@@ -209,11 +220,11 @@ def test_partial_munmap_of_range_keeps_rest(queue: Queue, memory, sentinel, gone
 
 @behaviour("gc.partial-evict")
 @acts("store", "load")
-def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory, sentinel) -> None:
+def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Memory that goes in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
-    step = CHUNK // 8
-    buffer = memory(CHUNK, align=CHUNK)
-    values = {buffer.address + offset: sentinel() for offset in range(0, CHUNK, step)}
+    step = SZ_2M // 8
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, step)}
     queue.store_all(values)
     while values:
         first = min(values)
@@ -224,13 +235,13 @@ def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory, sentinel) -> 
 
 @behaviour("gc.partial-evict", "gc.replaces-range-with-mirror")
 @acts("store", "load")
-def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory, sentinel) -> None:
+def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """New memory in the hole of a range that was partly unmapped is used with the rest, which has its data."""
-    buffer = memory(CHUNK, align=CHUNK)
-    values = {buffer.address + offset: sentinel() for offset in (0, CHUNK - PAGE)}
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = {buffer.address + offset: sentinel() for offset in (0, SZ_2M - PAGE)}
     queue.store_all(values)
-    buffer.munmap(CHUNK // 2, PAGE)
-    filled = memory(PAGE, address=buffer.address + CHUNK // 2)
+    buffer.munmap(SZ_2M // 2, PAGE)
+    filled = memory(PAGE, address=buffer.address + SZ_2M // 2)
     gpu_finds(queue, values | {filled.address: 0})
     value = sentinel()
     queue.store(filled.address, value)
@@ -240,9 +251,9 @@ def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory, sentinel) 
 
 @behaviour("gc.on-fault")
 @acts("store", "load")
-def test_mprotect_of_part_of_range_keeps_data(queue: Queue, memory, sentinel) -> None:
+def test_mprotect_of_part_of_range_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Memory that becomes read-only and writable again is not unmapped: nothing is lost."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address + PAGE, value)
     buffer.mprotect(PROT_READ, PAGE, PAGE)
     buffer.mprotect(READ_WRITE, PAGE, PAGE)

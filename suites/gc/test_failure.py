@@ -6,15 +6,15 @@ collector is a work item. So the VM is banned.
 """
 
 import errno
+from typing import Any
 
 import pytest
 
 from fixtures import acts, behaviour, failing, landed, needs, refused
+from fixtures.flags import UNMAP
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.vm import FAULTING, Vm
-from ioctl import xe
-
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
 
 pytestmark = [
     needs("page-faults", "fault-injection"),
@@ -25,14 +25,16 @@ pytestmark = [
 @behaviour("gc.failure-bans-vm")
 @acts("refusal", "store")
 @pytest.mark.parametrize("step", ["xe_vma_ops_alloc", "xe_pt_update_ops_prepare", "xe_pt_update_ops_run"])
-def test_failed_range_unmap_bans_vm(mirror_vm: Vm, make_vm, memory, sentinel, step: str) -> None:
+def test_failed_range_unmap_bans_vm(
+    mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel, step: str
+) -> None:
     """When unmapped memory cannot be taken from the GPU, VM_BIND gives ENOENT and EXEC ECANCELED, for good."""
     buffer, kept, values = memory(PAGE), memory(PAGE), [sentinel() for _ in range(3)]
     queue = mirror_vm.queue()
     queue.store(kept.address, values[0])
     queue.store(buffer.address, values[1])
     landed(buffer, 0, values[1])
-    gone = {"addr": buffer.address, "range": PAGE}
+    gone: dict[str, Any] = {"addr": buffer.address, "range": PAGE}
     with failing.refused_at(step, errno.ENOMEM, gives=errno.ENOENT):
         buffer.munmap()
         mirror_vm.bind(UNMAP, **gone)  # which waits for the collector first

@@ -5,20 +5,19 @@ import mmap
 import os
 import signal
 
-import pytest
-
-from fixtures import FAULTING, acts, behaviour, gpu_sees, in_child, landed, needs
+from fixtures import FAULTING, acts, behaviour, each_size, gpu_sees, in_child, landed, needs
 from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import SCRATCH
 from fixtures.gate import Gate
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
 
-CHUNK = 1 << 21
 INVALIDATIONS = "svm_tlb_inval_count"
 
 pytestmark = needs("page-faults")
@@ -28,10 +27,10 @@ pytestmark = needs("page-faults")
 @acts("load", "invalidate")
 @needs("media-gt", "debugfs", "svm-counters")
 def test_invalidation_counts_on_media_gt_too(
-    queue: Queue, device, memory, sentinel, counters: Counters
+    queue: Queue, device: Device, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
     """One invalidation of a range that the primary GT of a tile uses counts one on each GT of that tile."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(0, value)
     gpu_sees(queue, buffer.address, value)
     gts = [gt.gt_id for gt in device.known_gts if gt.tile_id == 0]
@@ -46,9 +45,9 @@ def test_invalidation_counts_on_media_gt_too(
 @behaviour("invalidate.skip-flush-when-invalid", "gc.on-fault")
 @acts("invalidate", "load", "store")
 @needs("debugfs", "svm-counters")
-@pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+@each_size
 def test_invalid_range_is_collected_after_munmap(
-    queue: Queue, memory, sentinel, counters: Counters, size: int
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: int
 ) -> None:
     """A range whose pages were dropped before it was unmapped leaves nothing: new memory is what the GPU uses."""
     buffer = memory(size, align=size)
@@ -69,24 +68,26 @@ def test_invalid_range_is_collected_after_munmap(
 @behaviour("invalidate.scratch-vm-unbind")
 @acts("store", "load")
 @needs("xe2", "cpu-addr-mirror")
-def test_unmapped_memory_reads_zero_with_scratch(make_vm, memory, sentinel) -> None:
+def test_unmapped_memory_reads_zero_with_scratch(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """In a VM with scratch pages a GPU load of memory that was unmapped and collected gives zeros, not the old data."""
-    vm: Vm = make_vm(FAULTING | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+    vm: Vm = make_vm(FAULTING | SCRATCH)
     vm.mirror()
-    queue, buffer, value = vm.queue(), memory(CHUNK, align=CHUNK), sentinel()
-    vm.prefetch(buffer.address, CHUNK)  # a store would go to the scratch page: there it does not fault
+    queue, buffer, value = vm.queue(), memory(SZ_2M, align=SZ_2M), sentinel()
+    vm.prefetch(buffer.address, SZ_2M)  # a store would go to the scratch page: there it does not fault
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
     address = buffer.address
     buffer.munmap()
-    vm.unmap(address, CHUNK)
+    vm.unmap(address, SZ_2M)
     gpu_sees(queue, address, 0)
 
 
 @behaviour("invalidate.exit-group")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_batch_of_killed_process_ends(device, make_vm, memory, gate: Gate, sentinel) -> None:
+def test_batch_of_killed_process_ends(
+    device: Device, make_vm: MakeVm, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """A batch of a process that was killed does nothing more, and the next process has engine and memory."""
     shared, first = memory(PAGE, shared=True), sentinel()
 

@@ -9,15 +9,14 @@ Memory is three ranges long here, or six of huge pages. The operations lie to th
 can: to its left or right end, inside, across an end, around it, exactly on it, or beside it.
 """
 
-import errno
 import mmap
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from _pytest.mark import ParameterSet
 
-from fixtures import acts, behaviour, gpu_finds, kinds, known, landed, needs, refused, wait_until
+from fixtures import acts, behaviour, gpu_fault, gpu_finds, kinds, known, landed, needs, wait_until
+from fixtures.given import Memory, Sentinel
 from fixtures.intervals import (
     ACROSS_RIGHT,
     BEFORE,
@@ -42,11 +41,12 @@ from fixtures.memory import (
     mremap,
 )
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M, SZ_2M, SZ_4K, SZ_16K, SZ_512K
 from fixtures.sync import SECOND
 from fixtures.vm import Vm
 from gpu import Batch
 
-PIECES = {"4K": 1 << 12, "64K": 1 << 14, "2M": 1 << 19}
+PIECES = {"4K": SZ_4K, "64K": SZ_16K, "2M": SZ_512K}
 """Bytes of a quarter of a range; a page has no quarter, so four ranges of 4 KiB stand for one."""
 
 INSIDE = 16
@@ -65,7 +65,7 @@ def _cuts(kind: Kind, pieces: dict[str, int], relations: tuple[Relation, ...]) -
 
 def _piece(kind: Kind) -> dict[str, int]:
     """The size that tells most about a kind of memory: its huge pages are cut, if they can be."""
-    return {HUGETLB: {"8M": kinds.HUGE}, THP: {"2M": 1 << 19}}.get(kind, {"64K": 1 << 14})
+    return {HUGETLB: {"8M": kinds.HUGE}, THP: {"2M": SZ_512K}}.get(kind, {"64K": SZ_16K})
 
 
 each_cut = pytest.mark.parametrize(
@@ -137,12 +137,14 @@ class Cut:
     def refuse(self) -> None:
         """The GPU cannot reach any end of the part. Nothing is changed by trying."""
         for address in min(self.inside), max(self.inside):
-            with refused(errno.EIO):
-                self.vm.queue().load(address)
+            with gpu_fault(self.vm.queue()) as queue:
+                queue.load(address)
 
 
 @pytest.fixture
-def cut(request: pytest.FixtureRequest, mirror_vm: Vm, queue: Queue, memory: Callable, sentinel) -> Cut:
+def cut(
+    request: pytest.FixtureRequest, mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> Cut:
     """See Cut; parametrised by kind of memory, size of a piece, and relation of the part to the middle range."""
     kind, piece, relation = request.param
     size = piece if kind is HUGETLB else PARTS * piece  # of a range, or of four that are a page each
@@ -167,7 +169,7 @@ def test_munmap_of_part_keeps_rest(cut: Cut) -> None:
 @behaviour("invalidate.remap-fixed")
 @acts("store", "load")
 @each_cut
-def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel) -> None:
+def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
     """After mmap(MAP_FIXED) over a part GPU and CPU share the new memory there, and find all the rest as it was."""
     cut.buffer.remap_fresh(cut.offset, cut.size)
     cut.check(cut.outside)
@@ -181,7 +183,7 @@ def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel) -> None:
 @behaviour("fault.mremap", "invalidate.munmap-no-stale-read")
 @acts("store", "load", "refusal")
 @each_cut
-def test_mremap_of_part_keeps_rest(cut: Cut, memory, sentinel) -> None:
+def test_mremap_of_part_keeps_rest(cut: Cut, memory: Memory, sentinel: Sentinel) -> None:
     """After mremap of a part it is at its new place, and nothing at the old, for GPU and CPU; the rest is as it was."""
     there = memory(cut.size, align=cut.kind.page, kind=cut.kind)
     mremap(cut.part.start, cut.size, cut.size, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
@@ -200,7 +202,7 @@ def test_mremap_of_part_keeps_rest(cut: Cut, memory, sentinel) -> None:
 @behaviour("notifier.other-events", "fault.madvise-dontneed")
 @acts("store", "load")
 @each_cut
-def test_dontneed_of_part_keeps_rest(cut: Cut, sentinel) -> None:
+def test_dontneed_of_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
     """After MADV_DONTNEED of a part GPU and CPU find there what the kind of memory keeps, and the rest as it was."""
     lost = kinds.discard(cut.buffer, cut.kind, cut.offset, cut.size)
     cut.check(cut.outside)
@@ -232,17 +234,17 @@ def test_mprotect_of_part_makes_it_inaccessible(cut: Cut, protection: int) -> No
 )
 @pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
 def test_rest_of_partly_protected_range_is_accessible(
-    queue: Queue, memory, sentinel, protection: int
+    queue: Queue, memory: Memory, sentinel: Sentinel, protection: int
 ) -> None:
     """A GPU access of the rest of a range, of which a part is not writable now, comes to an end."""
-    buffer, value = memory(1 << 21, align=1 << 21), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
-    buffer.mprotect(protection, 1 << 20)
+    buffer.mprotect(protection, SZ_1M)
     buffer.madvise(mmap.MADV_DONTNEED, PAGE, PAGE)  # if the GPU still had the range, now it has not
     job = queue.start(Batch().store_dword(buffer.address, sentinel()))
     try:
         job.wait(SECOND // 2)
     finally:
-        buffer.mprotect(READ_WRITE, 1 << 20)
+        buffer.mprotect(READ_WRITE, SZ_1M)
         wait_until(lambda: job.done, what="the batch, now that nothing is in its way")

@@ -2,30 +2,26 @@
 """Memory that is taken away: the GPU loses it at once, and what was bound for it is collected (xe_svm.c)."""
 
 import ctypes
-import errno
 import mmap
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, needs
 from fixtures.counting import count
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from gpu import Batch
-
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault maps."""
-
-SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
 
 pytestmark = needs("page-faults")
 
 
 @behaviour("invalidate.munmap-no-stale-read", "gc.on-fault")
 @acts("refusal", "store")
-@SIZES
-def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+@each_size
+def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After munmap a GPU load of memory fails, although its range was valid a moment ago."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
@@ -34,14 +30,16 @@ def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory, sentinel, size: int
     queue.store(buffer.address + 4, sentinel())
     address = buffer.address
     buffer.munmap()
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.load(address)
 
 
 @behaviour("invalidate.munmap-no-stale-write")
 @acts("refusal", "store")
-@SIZES
-def test_gpu_store_after_munmap_changes_nothing(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+@each_size
+def test_gpu_store_after_munmap_changes_nothing(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """A GPU store to unmapped memory fails, and no memory mapped since then, which may be the same pages, changes."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
@@ -52,7 +50,7 @@ def test_gpu_store_after_munmap_changes_nothing(mirror_vm: Vm, memory, sentinel,
     buffer.munmap()
     for other in after:  # the kernel hands freed pages out again at once
         other.fill(b"\x3c")
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.store(address, sentinel())
     for other in after:
         assert other.bytes() == b"\x3c" * size
@@ -60,8 +58,8 @@ def test_gpu_store_after_munmap_changes_nothing(mirror_vm: Vm, memory, sentinel,
 
 @behaviour("invalidate.remap-fixed", "gc.replaces-range-with-mirror")
 @acts("load", "store")
-@SIZES
-def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """Memory mapped over memory in use takes its place: the GPU reads its zeros and stores into it, with no bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
@@ -74,28 +72,30 @@ def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory, sentinel, size: i
 
 @behaviour("invalidate.partial-munmap-keeps-rest")
 @acts("store", "load", "refusal")
-@pytest.mark.parametrize("gone", [0, CHUNK // 2], ids=["first-half", "second-half"])
-def test_munmap_of_half_range_keeps_other_half(mirror_vm: Vm, memory, sentinel, gone: int) -> None:
+@pytest.mark.parametrize("gone", [0, SZ_2M // 2], ids=["first-half", "second-half"])
+def test_munmap_of_half_range_keeps_other_half(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, gone: int
+) -> None:
     """Half of a 2 MiB range is unmapped: the other half keeps its data for CPU and GPU, the gone half fails."""
-    buffer, kept, value = memory(CHUNK, align=CHUNK), CHUNK // 2 - gone, sentinel()
+    buffer, kept, value = memory(SZ_2M, align=SZ_2M), SZ_2M // 2 - gone, sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address + kept + 8, value)
     queue.store(buffer.address + gone + 8, sentinel())
     address = buffer.address + gone
-    buffer.munmap(gone, CHUNK // 2)
+    buffer.munmap(gone, SZ_2M // 2)
     # First of all: a CPU touch of the other half would take the whole range from the GPU.
-    with refused(errno.EIO):
-        mirror_vm.queue().load(address + 8)
+    with gpu_fault(mirror_vm.queue()) as other:
+        other.load(address + 8)
     gpu_sees(queue, buffer.address + kept + 8, value)
     landed(buffer, kept + 8, value)
 
 
 @behaviour("invalidate.partial-munmap-page")
 @acts("store", "load")
-def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory, sentinel) -> None:
+def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Unmapping every second page of a buffer leaves all the others intact on both sides."""
     pages = 32
-    buffer = memory(pages * PAGE, align=CHUNK)
+    buffer = memory(pages * PAGE, align=SZ_2M)
     values = [sentinel() for _ in range(pages)]
     batch = Batch()
     for page, value in enumerate(values):
@@ -110,7 +110,7 @@ def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory, sentinel
 
 @behaviour("invalidate.brk-shrink")
 @acts("store", "refusal")
-def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel) -> None:
+def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel: Sentinel) -> None:
     """Memory at the end of the heap is usable by the GPU until sbrk gives it back, and not after."""
     libc = ctypes.CDLL(None)
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, (ctypes.c_ssize_t,)
@@ -129,14 +129,16 @@ def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel) -> None:
     if libc.sbrk(0) != start:
         pytest.fail("another thread moved the end of the heap: the test could not be carried out")
     count("store")
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.load(place)
 
 
 @behaviour("fault.madvise-dontneed")
 @acts("load")
-@SIZES
-def test_cpu_store_after_dontneed_is_seen_by_gpu(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_cpu_store_after_dontneed_is_seen_by_gpu(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """What the CPU stores after MADV_DONTNEED is what the GPU reads."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, sentinel())

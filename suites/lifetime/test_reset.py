@@ -4,11 +4,11 @@
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.reset import reset_gt
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
-
-CHUNK = 1 << 21
 
 pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 
@@ -16,11 +16,11 @@ pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 @behaviour("life.gt-reset")
 @acts("load", "store")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
-def test_mirror_works_after_gt_reset(mirror_vm: Vm, memory, sentinel, place: str) -> None:
+def test_mirror_works_after_gt_reset(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, place: str) -> None:
     """After a GT reset memory is as it was, and a new queue of the VM uses what was mapped before and what was not."""
-    device, buffer, fresh = mirror_vm.device, memory(CHUNK, align=CHUNK), memory(PAGE)
-    values = {offset: sentinel() for offset in (0, PAGE, CHUNK - 4)}
-    mirror_vm.prefetch(buffer.address, CHUNK, device.vram[0] if place == "vram" else 0)
+    device, buffer, fresh = mirror_vm.device, memory(SZ_2M, align=SZ_2M), memory(PAGE)
+    values = {offset: sentinel() for offset in (0, PAGE, SZ_2M - 4)}
+    mirror_vm.prefetch(buffer.address, SZ_2M, device.vram[0] if place == "vram" else 0)
     mirror_vm.queue().store_all({buffer.address + offset: value for offset, value in values.items()})
     for gt in device.known_gts:
         reset_gt(device, gt.gt_id)

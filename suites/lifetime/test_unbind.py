@@ -7,12 +7,11 @@ import pytest
 
 from fixtures import FAULTING, Vm, acts, behaviour, gpu_sees, landed, needs, refused
 from fixtures.device import Device
+from fixtures.given import Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE
 from fixtures.pci import Slot
+from fixtures.sizes import SZ_2M, SZ_64K
 from ioctl import xe
-
-CHUNK = 1 << 21
-PIECE = 1 << 16
 
 pytestmark = [
     needs("page-faults", "cpu-addr-mirror", "driver-unbind"),
@@ -26,12 +25,12 @@ pytestmark = [
 @acts("refusal", "store")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
 def test_ioctl_after_driver_unbind_is_enodev(
-    device: Device, mirror_vm: Vm, unplug, memory, sentinel, place: str
+    device: Device, mirror_vm: Vm, unplug: Unplug, memory: Memory, sentinel: Sentinel, place: str
 ) -> None:
     """Without the driver every ioctl of an open file gives ENODEV, and the process has all that the GPU stored."""
-    buffer, queue = memory(CHUNK, align=CHUNK), mirror_vm.queue()
-    mirror_vm.prefetch(buffer.address, CHUNK, device.vram[0] if place == "vram" else 0)
-    values = {offset: sentinel() for offset in range(0, CHUNK, PIECE)}
+    buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
+    mirror_vm.prefetch(buffer.address, SZ_2M, device.vram[0] if place == "vram" else 0)
+    values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     assert buffer.present() == (place == "system")
     with unplug(device):
@@ -39,15 +38,15 @@ def test_ioctl_after_driver_unbind_is_enodev(
             with refused(errno.ENODEV):
                 device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
             with refused(errno.ENODEV):
-                mirror_vm.prefetch(buffer.address, CHUNK)
+                mirror_vm.prefetch(buffer.address, SZ_2M)
             with refused(errno.ENODEV):
                 queue.submit(buffer.address)
             with refused(errno.ENODEV):
                 Vm(device)
         for offset, value in values.items():
             landed(buffer, offset, value)
-        buffer.set_u32(0, values[PIECE])
-        landed(buffer, 0, values[PIECE])
+        buffer.set_u32(0, values[SZ_64K])
+        landed(buffer, 0, values[SZ_64K])
     # Before the memory is unmapped, which would take the kernel along: see docs/findings.md.
     mirror_vm.close()
 
@@ -55,10 +54,10 @@ def test_ioctl_after_driver_unbind_is_enodev(
 @behaviour("life.device-unbind")
 @acts("load", "store")
 def test_device_works_after_driver_rebind(
-    device: Device, mirror_vm: Vm, unplug, open_device, memory, sentinel
+    device: Device, mirror_vm: Vm, unplug: Unplug, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
     """When the driver is bound again, the device at the same node serves the same memory of the same process."""
-    buffer, values = memory(CHUNK, align=CHUNK), [sentinel(), sentinel()]
+    buffer, values = memory(SZ_2M, align=SZ_2M), [sentinel(), sentinel()]
     slot = Slot(device)
     mirror_vm.queue().store(buffer.address, values[0])
     # With the VM open: without it this may take the kernel along, see docs/findings.md.

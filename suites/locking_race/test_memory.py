@@ -9,7 +9,7 @@ Where the order can be arranged a batch waits at a gate; the other tests repeat,
 """
 
 import contextlib
-import errno
+import random
 import threading
 
 import pytest
@@ -18,27 +18,29 @@ from fixtures import (
     QueueError,
     acts,
     behaviour,
+    gpu_fault,
     gpu_finds,
     gpu_sees,
     in_child,
     known,
     landed,
     needs,
-    refused,
     wait_until,
 )
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.gate import Gate
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
 from fixtures.patience import patient
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
-from ioctl import xe
 from suites.locking_race.meanwhile import meanwhile
 
-CHUNK = 1 << 21
 ROUNDS = 6
 
 pytestmark = needs("page-faults")
@@ -49,8 +51,10 @@ pytestmark = needs("page-faults")
 
 @behaviour("race.fault-vs-munmap")
 @acts("store", "exec")
-@pytest.mark.parametrize("size", [1 << 16, CHUNK], ids=["64K", "2M"])
-def test_mmap_fixed_races_with_gpu_stores(queue: Queue, memory, sentinel, rng, size: int) -> None:
+@pytest.mark.parametrize("size", [SZ_64K, SZ_2M], ids=["64K", "2M"])
+def test_mmap_fixed_races_with_gpu_stores(
+    queue: Queue, memory: Memory, sentinel: Sentinel, rng: random.Random, size: int
+) -> None:
     """Pages are mapped anew while batches store into all of them: a page has what the GPU stored, or nothing."""
     buffer, beside = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
     places = range(0, size, size // 16)
@@ -81,23 +85,23 @@ def test_mmap_fixed_races_with_gpu_stores(queue: Queue, memory, sentinel, rng, s
 
 @behaviour("race.fault-vs-munmap")
 @acts("store")
-def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory, sentinel) -> None:
+def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Memory is unmapped under a running batch: the batch ends, done or not, and other memory is untouched."""
     for round_ in range(ROUNDS):
-        buffer = memory(CHUNK, align=CHUNK)
+        buffer = memory(SZ_2M, align=SZ_2M)
         batch = Batch()
-        for offset in range(0, CHUNK, PAGE * 4):
+        for offset in range(0, SZ_2M, PAGE * 4):
             batch.store_dword(buffer.address + offset, sentinel())
         queue = mirror_vm.queue()
         queue.store(buffer.address, 1)
         job = queue.start(batch)
-        for offset in range(0, CHUNK, CHUNK // 8) if round_ % 2 else (0,):
-            buffer.munmap(offset, CHUNK // 8 if round_ % 2 else CHUNK)
-        after = [memory(CHUNK, align=CHUNK, fill=b"\x3c") for _ in range(2)]
+        for offset in range(0, SZ_2M, SZ_2M // 8) if round_ % 2 else (0,):
+            buffer.munmap(offset, SZ_2M // 8 if round_ % 2 else SZ_2M)
+        after = [memory(SZ_2M, align=SZ_2M, fill=b"\x3c") for _ in range(2)]
         with contextlib.suppress(QueueError):
             job.wait()
         for other in after:
-            assert other.bytes() == b"\x3c" * CHUNK
+            assert other.bytes() == b"\x3c" * SZ_2M
         queue.close()
     value = sentinel()
     mirror_vm.queue().store(after[0].address, value)
@@ -106,16 +110,18 @@ def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory, sentinel) -> None:
 
 @behaviour("race.mremap-vs-fault")
 @acts("store", "load", "refusal")
-def test_mremap_away_from_running_batch(queue: Queue, mirror_vm: Vm, memory, gate: Gate, sentinel) -> None:
+def test_mremap_away_from_running_batch(
+    queue: Queue, mirror_vm: Vm, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """Mremap while a batch runs: it fails at its next access of the old place, and all data is at the new one."""
-    buffer, there, value = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK), sentinel()
+    buffer, there, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     job = queue.start(
         gate.hold(Batch().store_dword(buffer.address, value)).store_dword(buffer.address, sentinel())
     )
     gate.reached()
-    mremap(buffer.address, CHUNK, CHUNK, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
+    mremap(buffer.address, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
     gate.open()
-    with refused(errno.EIO):
+    with gpu_fault(job.queue):
         job.wait()
     gpu_sees(mirror_vm.queue(), there.address, value)
     landed(there, 0, value)
@@ -123,16 +129,16 @@ def test_mremap_away_from_running_batch(queue: Queue, mirror_vm: Vm, memory, gat
 
 @behaviour("race.mremap-vs-fault")
 @acts("store", "load")
-def test_mremap_to_where_batch_runs(queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_mremap_to_where_batch_runs(queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel) -> None:
     """Mremap to the place that a running batch uses: the batch goes on with the memory that is there then."""
-    buffer, there = memory(CHUNK, align=CHUNK), memory(CHUNK, align=CHUNK)
+    buffer, there = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M)
     moved, value = sentinel(), sentinel()
     queue.store(buffer.address, moved)
     job = queue.start(
         gate.hold(Batch().store_dword(there.address, sentinel())).store_dword(there.address + 8, value)
     )
     gate.reached()
-    mremap(buffer.address, CHUNK, CHUNK, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
+    mremap(buffer.address, SZ_2M, SZ_2M, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
     gate.open()
     job.wait()
     gpu_finds(queue, {there.address: moved, there.address + 8: value})
@@ -145,9 +151,9 @@ def test_mremap_to_where_batch_runs(queue: Queue, memory, gate: Gate, sentinel) 
 
 @behaviour("race.fault-vs-cpu-fault", "race.unsynchronised-user-access")
 @acts("store")
-def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """CPU and GPU store into words of their own in one page, at the same time: each word has what was stored last."""
-    buffer = memory(1 << 16, align=1 << 16)
+    buffer = memory(SZ_64K, align=SZ_64K)
     mine = list(range(0, 512, 16))
     stored: dict[int, int] = {}
 
@@ -169,10 +175,10 @@ def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory, sentinel)
 
 @behaviour("race.fault-vs-cpu-fault")
 @acts("store")
-def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory, sentinel) -> None:
+def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Four threads read pages that the GPU stores into: each sees an old value or the new one, and all end."""
-    buffer = memory(CHUNK, align=CHUNK)
-    places = range(0, CHUNK, CHUNK // 16)
+    buffer = memory(SZ_2M, align=SZ_2M)
+    places = range(0, SZ_2M, SZ_2M // 16)
     seen: dict[int, set[int]] = {offset: set() for offset in places}
 
     def read(number: int) -> None:
@@ -194,9 +200,9 @@ def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory, sentinel) ->
 
 @behaviour("race.unsynchronised-user-access")
 @acts("exec", "store")
-def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory, sentinel) -> None:
+def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """CPU and GPU store into the same words: each has a value that one of both stored, and no other byte changes."""
-    buffer = memory(PAGE, align=1 << 16)
+    buffer = memory(PAGE, align=SZ_64K)
     offsets = range(0, 1024, 64)
     allowed: dict[int, set[int]] = {offset: {0} for offset in offsets}
 
@@ -220,9 +226,9 @@ def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory, sentinel) -> None:
     landed(buffer, 0, value)
 
 
-def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel) -> None:
+def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel: Sentinel) -> None:
     """Fork between two stores of a batch into each of eight places: the child has what the first ones stored."""
-    places = range(0, CHUNK, CHUNK // 8)
+    places = range(0, SZ_2M, SZ_2M // 8)
     before = {offset: sentinel() for offset in places}
     after = {offset: sentinel() for offset in places}
     queue.store_all({buffer.address + offset: value for offset, value in before.items()})
@@ -248,12 +254,14 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
 @behaviour("race.fork-vs-fault", "life.fork-parent-continues")
 @acts("store")
 @needs("fork-events")
-def test_fork_child_has_snapshot_of_sysmem(mirror_vm: Vm, queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_fork_child_has_snapshot_of_sysmem(
+    mirror_vm: Vm, queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """Fork while a batch stores into system memory: the child has what was there before, and the parent all."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     if mirror_vm.device.vram:
-        system = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF
-        mirror_vm.madvise(buffer.address, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC, devmem_fd=system)
+        system = DEFAULT_SYSTEM
+        mirror_vm.madvise(buffer.address, SZ_2M, PREFERRED_LOC, devmem_fd=system)
     fork_while_a_batch_stores(queue, buffer, gate, sentinel)
 
 
@@ -266,18 +274,20 @@ def test_fork_child_has_snapshot_of_sysmem(mirror_vm: Vm, queue: Queue, memory, 
     signature="assert ended.result == before",
     acts=("exec",),
 )
-def test_fork_child_has_snapshot_of_vram(queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_fork_child_has_snapshot_of_vram(
+    queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """Fork while a batch stores into memory in VRAM: the child has what was there before, and the parent all."""
-    fork_while_a_batch_stores(queue, memory(CHUNK, align=CHUNK), gate, sentinel)
+    fork_while_a_batch_stores(queue, memory(SZ_2M, align=SZ_2M), gate, sentinel)
 
 
 @behaviour("race.fork-vs-fault")
 @acts("store")
 @needs("fork-events")
-def test_fork_children_see_whole_stores(queue: Queue, memory, sentinel) -> None:
+def test_fork_children_see_whole_stores(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Forks while batches store: each child sees in each page what was there at some time."""
-    buffer = memory(1 << 16, align=1 << 16)
-    places = range(0, 1 << 16, PAGE)
+    buffer = memory(SZ_64K, align=SZ_64K)
+    places = range(0, SZ_64K, PAGE)
     stored: dict[int, set[int]] = {offset: {0} for offset in places}
     seen: list[dict[int, int]] = []
     value = 0
@@ -302,9 +312,9 @@ def test_fork_children_see_whole_stores(queue: Queue, memory, sentinel) -> None:
 )  # a kernel on which no fault waits for a program is too old
 @acts("store", "load")
 @needs("user-faults")
-def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> None:
+def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """While a GPU fault waits for a page that a program has yet to give, the CPU faults in other pages."""
-    slow, others = memory(PAGE, populate=False), memory(CHUNK, align=CHUNK, populate=False)
+    slow, others = memory(PAGE, populate=False), memory(SZ_2M, align=SZ_2M, populate=False)
     value = sentinel()
     with Userfault(slow) as held:
         job = mirror_vm.queue().start(Batch().store_dword(slow.address, value))
@@ -313,7 +323,7 @@ def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> No
         done.start()
         done.join(patient(5))
         assert not done.is_alive(), "the CPU waits for the GPU's fault"
-        assert others.bytes() == b"\x11" * CHUNK
+        assert others.bytes() == b"\x11" * SZ_2M
         assert not job.done
     job.wait()
     landed(slow, 0, value)
@@ -326,9 +336,11 @@ def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory, sentinel) -> No
 @behaviour("md.contention", "race.fault-vs-cpu-fault")
 @acts("store")
 @needs("two-devices")
-def test_two_gpus_and_cpu_store_to_one_page(devices, make_vm, memory, sentinel) -> None:
+def test_two_gpus_and_cpu_store_to_one_page(
+    devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """Two GPUs and the CPU store into words of their own in one page, at the same time, and no store is lost."""
-    buffer: Buffer = memory(1 << 16, align=1 << 16)
+    buffer: Buffer = memory(SZ_64K, align=SZ_64K)
     queues = []
     for device in devices[:2]:
         vm = make_vm(FAULTING, device)
@@ -357,9 +369,11 @@ def test_two_gpus_and_cpu_store_to_one_page(devices, make_vm, memory, sentinel) 
 @behaviour("md.contention")
 @acts("store", "load")
 @needs("two-devices")
-def test_two_gpus_alternate_on_one_range(devices, make_vm, memory, sentinel) -> None:
+def test_two_gpus_alternate_on_one_range(
+    devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """Two batches on two GPUs take turns in one page, each waiting for the other's last store: none is lost."""
-    buffer, turn = memory(CHUNK, align=CHUNK), memory(PAGE, shared=True)
+    buffer, turn = memory(SZ_2M, align=SZ_2M), memory(PAGE, shared=True)
     queues = []
     for device in devices[:2]:
         vm = make_vm(FAULTING, device)

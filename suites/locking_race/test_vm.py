@@ -8,36 +8,42 @@ be another VM's a moment later (xe_vm_doc.h; xe_pagefault.c: xe_pagefault_asid_t
 import errno
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import pytest
 
 from fixtures import FAULTING, UserFence, acts, behaviour, landed, needs, wait_until
+from fixtures.device import Device
+from fixtures.flags import ATOMIC, PREFERRED_LOC
 from fixtures.gate import Gate
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 from suites.locking_race.meanwhile import meanwhile
 
-CHUNK = 1 << 21
 ROUNDS = 6
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
-LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
 DEFAULTS = (xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE, xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM)
+
+T = TypeVar("T")
 
 pytestmark = needs("page-faults")
 
 
 @pytest.fixture
-def storing(queue: Queue, memory, sentinel):
+def storing(queue: Queue, memory: Memory, sentinel: Sentinel) -> Callable[[], None]:
     """``storing()``: rounds of GPU stores, each into a fresh range, whose faults are served meanwhile."""
     queue.store(memory(PAGE).address, sentinel())  # its own bind is over, which may not meet another's
 
     def store() -> None:
-        buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+        buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
         for _ in range(ROUNDS):
-            values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK)}
+            values = {at: sentinel() for at in range(buffer.address, buffer.end, SZ_2M)}
             queue.store_all(values)
             for address, value in values.items():
                 landed(buffer, address - buffer.address, value)
@@ -48,14 +54,14 @@ def storing(queue: Queue, memory, sentinel):
 
 @behaviour("race.fault-vs-bind")
 @acts("store", "ioctl")
-def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo, storing) -> None:
+def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Callable[[], None]) -> None:
     """Objects are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is right."""
-    made, address = bo(CHUNK), mirror_vm.size // 2
+    made, address = bo(SZ_2M), mirror_vm.size // 2
 
     def bind(number: int) -> None:
         try:
-            mirror_vm.map(made, address + number % 4 * CHUNK)
-            mirror_vm.mirror(address, 4 * CHUNK)
+            mirror_vm.map(made, address + number % 4 * SZ_2M)
+            mirror_vm.mirror(address, 4 * SZ_2M)
         except OSError as error:
             # What is left of a mirror that was cut waits for the fence of the bind that cut it: the queue's own.
             if error.errno != errno.EBUSY:
@@ -67,9 +73,11 @@ def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo, storing) -> None:
 
 @behaviour("race.fault-vs-bind")
 @acts("store")
-def test_bind_takes_effect_under_running_batch(queue: Queue, mirror_vm: Vm, bo, gate: Gate, sentinel) -> None:
+def test_bind_takes_effect_under_running_batch(
+    queue: Queue, mirror_vm: Vm, bo: MakeBo, gate: Gate, sentinel: Sentinel
+) -> None:
     """An object is bound while a batch waits: the batch goes on and uses it, having faulted beside it before."""
-    made, address, value = bo(CHUNK), mirror_vm.size // 2, sentinel()
+    made, address, value = bo(SZ_2M), mirror_vm.size // 2, sentinel()
     job = queue.start(gate.hold(Batch()).store_dword(address, value))
     gate.reached()
     mirror_vm.map(made, address)
@@ -81,18 +89,20 @@ def test_bind_takes_effect_under_running_batch(queue: Queue, mirror_vm: Vm, bo, 
 @behaviour("race.fault-vs-madvise")
 @acts("store", "ioctl")
 @needs("range-attributes")
-def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """MADVISE of the memory that the GPU faults in: data is right, and the query shows one of the values."""
-    buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+    buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
 
     def advise(number: int) -> None:
-        mirror_vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=DEFAULTS[number % 2] & 0xFFFF_FFFF)
+        mirror_vm.madvise(
+            buffer.address, buffer.size, PREFERRED_LOC, devmem_fd=DEFAULTS[number % 2] & 0xFFFF_FFFF
+        )
         for area in mirror_vm.attributes(buffer.address, buffer.size):
             assert area.preferred_mem_loc.devmem_fd in [one & 0xFFFF_FFFF for one in DEFAULTS]
 
     with meanwhile(advise):
         for _ in range(ROUNDS):
-            values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK)}
+            values = {at: sentinel() for at in range(buffer.address, buffer.end, SZ_2M)}
             queue.store_all(values)
             for address, value in values.items():
                 landed(buffer, address - buffer.address, value)
@@ -101,9 +111,11 @@ def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory, sentinel
 @behaviour("race.madvise-vs-madvise")
 @acts("ioctl", "store")
 @needs("range-attributes")
-def test_concurrent_madvise_calls_are_serialised(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_concurrent_madvise_calls_are_serialised(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """Two threads MADVISE one area with different values: it has one of them, all of it the same."""
-    buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+    buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
     modes = (xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL)
 
     def advise(mode: int) -> None:
@@ -122,12 +134,12 @@ def test_concurrent_madvise_calls_are_serialised(mirror_vm: Vm, queue: Queue, me
 @behaviour("race.fault-vs-destroy")
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
-def test_vm_destroy_races_with_faults(make_vm, memory, sentinel) -> None:
+def test_vm_destroy_races_with_faults(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """VM_DESTROY while a batch faults through fresh memory returns, and another VM then uses the memory."""
     for _ in range(ROUNDS):
         vm: Vm = make_vm(FAULTING)
         vm.mirror()
-        buffer: Buffer = memory(4 * CHUNK, align=CHUNK)
+        buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
         batch = Batch()
         for offset in range(0, buffer.size, 8 * PAGE):
             batch.store_dword(buffer.address + offset, sentinel())
@@ -143,7 +155,9 @@ def test_vm_destroy_races_with_faults(make_vm, memory, sentinel) -> None:
 @behaviour("race.fault-vs-destroy")
 @acts("ioctl", "store")
 @needs("cpu-addr-mirror")
-def test_vm_destroy_under_waiting_batch(make_vm, memory, gate: Gate, sentinel) -> None:
+def test_vm_destroy_under_waiting_batch(
+    make_vm: MakeVm, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """VM_DESTROY with a batch at a gate returns; when the gate is opened nothing comes through."""
     vm: Vm = make_vm(FAULTING)
     vm.mirror()
@@ -163,7 +177,7 @@ def test_vm_destroy_under_waiting_batch(make_vm, memory, gate: Gate, sentinel) -
 
 @behaviour("race.create-destroy-storm")
 @acts("store", "ioctl")
-def test_vm_create_destroy_races_with_faults(make_vm, storing) -> None:
+def test_vm_create_destroy_races_with_faults(make_vm: MakeVm, storing: Callable[[], None]) -> None:
     """VMs are made, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
 
     def come_and_go(_: int) -> None:
@@ -177,24 +191,24 @@ def test_vm_create_destroy_races_with_faults(make_vm, storing) -> None:
 
 @behaviour("race.signal-during-ioctl")
 @acts("store", "ioctl")
-def test_interrupted_ioctls_can_be_retried(mirror_vm: Vm, queue: Queue, bo, sentinel) -> None:
+def test_interrupted_ioctls_can_be_retried(
+    mirror_vm: Vm, queue: Queue, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """Binds, waits and batches under a rain of signals are done or can be repeated, and the result is right."""
-    main, got = threading.get_ident(), []
+    main = threading.get_ident()
+    got: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
-    made, address = bo(CHUNK), mirror_vm.size // 2
+    made, address = bo(SZ_2M), mirror_vm.size // 2
     buffer = made.map()
     try:
         with meanwhile(lambda _: signal.pthread_kill(main, signal.SIGUSR1)):
             for number in range(ROUNDS):
-                at = address + number * CHUNK
+                at = address + number * SZ_2M
                 fence, value = UserFence(mirror_vm.device), sentinel()
-                repeated(
-                    lambda at=at, fence=fence: mirror_vm.bind(
-                        addr=at, range=CHUNK, obj=made.handle, syncs=[fence.sync()]
-                    )
-                )
-                wait_until(lambda fence=fence: fence.signalled, what="the bind")
-                job = repeated(lambda at=at, value=value: queue.start(Batch().store_dword(at, value)))
+                entry = fence.sync()
+                repeated(partial(mirror_vm.bind, addr=at, range=SZ_2M, obj=made.handle, syncs=[entry]))
+                wait_until(partial(getattr, fence, "signalled"), what="the bind")
+                job = repeated(partial(queue.start, Batch().store_dword(at, value)))
                 repeated(job.wait)
                 landed(buffer, 0, value)
     finally:
@@ -202,7 +216,7 @@ def test_interrupted_ioctls_can_be_retried(mirror_vm: Vm, queue: Queue, bo, sent
     assert got, "no signal came"
 
 
-def repeated(call):
+def repeated(call: Callable[[], T]) -> T:
     """What ``call`` returns, called again for as long as a signal interrupts it."""
     while True:
         try:
@@ -215,19 +229,19 @@ def repeated(call):
 @behaviour("race.vram-alloc-lock")
 @acts("store", "ioctl")
 @needs("vram")
-def test_bo_allocation_races_with_migration(device, bo, storing) -> None:
+def test_bo_allocation_races_with_migration(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
     """Objects in VRAM come and go while memory migrates there: data is right, and at the end the VRAM is free again."""
     instance = device.vram[0]
-    bo(CHUNK, placement=1 << instance).close()
+    bo(SZ_2M, placement=1 << instance).close()
     before = device.region(instance).used
 
     def allocate(_: int) -> None:
-        bo(CHUNK, placement=1 << instance).close()
+        bo(SZ_2M, placement=1 << instance).close()
 
     with meanwhile(allocate):
         storing()
     wait_until(
-        lambda: device.region(instance).used <= before + 8 * CHUNK, what="the release of what was allocated"
+        lambda: device.region(instance).used <= before + 8 * SZ_2M, what="the release of what was allocated"
     )
 
 
@@ -235,7 +249,7 @@ def test_bo_allocation_races_with_migration(device, bo, storing) -> None:
 @acts("store", "ioctl")
 @needs("vram")
 @pytest.mark.timeout(60)
-def test_eviction_races_with_faults(device, bo, storing) -> None:
+def test_eviction_races_with_faults(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
     """An object takes the last free VRAM, again and again, while the GPU faults in memory that goes there."""
     placement = 1 << device.vram[0]
     part = device.region(device.vram[0]).total_size // 16

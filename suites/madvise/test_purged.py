@@ -10,24 +10,23 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, needs, refused
 from fixtures.bo import Bo
 from fixtures.device import Device
+from fixtures.flags import DONTNEED, PURGEABLE, SCRATCH, WILLNEED
+from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.vm import PLAIN, Vm
-from ioctl import drm, xe
+from ioctl import drm
 
-AREA, ELSEWHERE = 1 << 40, 1 << 41
+AT, ELSEWHERE = 1 << 40, 1 << 41
 PARTS = 16
 """So many objects fill VRAM."""
 
-PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
-WILLNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
-DONTNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED
 
 pytestmark = [needs("vram", "purging"), pytest.mark.timeout(60)]
 
 
 def advise(vm: Vm, size: int, state: int) -> int:
-    """MADVISE of [AREA, AREA + size): whether the object there was still retained."""
+    """MADVISE of [AT, AT + size): whether the object there was still retained."""
     retained = ctypes.c_uint32(0)
-    vm.madvise(AREA, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
+    vm.madvise(AT, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
     return retained.value
 
 
@@ -40,15 +39,17 @@ def export(target: Bo) -> None:
 
 @behaviour("madvise.purge.once-purged")
 @acts("refusal", "load")
-def test_purged_bo_cannot_be_used_again(device: Device, make_vm, bo, sentinel) -> None:
+def test_purged_bo_cannot_be_used_again(
+    device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """An object lost to pressure on VRAM cannot be needed again, mapped, exported or bound, and its data is gone."""
-    vm = make_vm(PLAIN | xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+    vm = make_vm(PLAIN | SCRATCH)
     region, queue, value = device.vram[0], vm.queue(), sentinel()
     part = device.region(region).total_size // PARTS
     target = bo(part, placement=1 << region)
-    vm.map(target, AREA)
-    queue.store(AREA, value)
-    gpu_sees(queue, AREA, value)
+    vm.map(target, AT)
+    queue.store(AT, value)
+    gpu_sees(queue, AT, value)
     assert advise(vm, part, DONTNEED) == 1
     for _ in range(PARTS):
         bo(part, placement=1 << region)
@@ -60,4 +61,4 @@ def test_purged_bo_cannot_be_used_again(device: Device, make_vm, bo, sentinel) -
         export(target)
     with refused(errno.EINVAL):
         vm.bind(addr=ELSEWHERE, range=part, obj=target.handle)
-    gpu_sees(queue, AREA, 0)
+    gpu_sees(queue, AT, 0)

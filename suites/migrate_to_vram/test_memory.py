@@ -2,6 +2,7 @@
 """What moves to VRAM: small ranges, huge pages; and what the rest of the kernel sees of it (drm_pagemap.c)."""
 
 import mmap
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -9,17 +10,16 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
+from fixtures.counters import Counters
 from fixtures.device import Device
+from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.kinds import THP, huge_bytes
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.pci import Slot
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
-
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault moves, and of a huge page."""
-PIECE = 1 << 16
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
@@ -41,7 +41,9 @@ def in_vram(buffer: Buffer) -> bool:
 @behaviour("migrate.4k-need64k")
 @acts("load", "store", "fault")
 @needs("need64k", "debugfs")
-def test_4k_range_stays_in_sysmem_with_64k_vram_pages(queue: Queue, memory, sentinel, counters) -> None:
+def test_4k_range_stays_in_sysmem_with_64k_vram_pages(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Where VRAM has pages of 64 KiB, memory of 4 KiB is used in system memory: its move is not even tried."""
     buffer, values, before = memory(PAGE), (sentinel(), sentinel()), counters.snapshot()
     buffer.set_u32(0, values[0])
@@ -56,9 +58,11 @@ def test_4k_range_stays_in_sysmem_with_64k_vram_pages(queue: Queue, memory, sent
 @behaviour("migrate.64k-allowed")
 @acts("load", "migrate")
 @needs("need64k", "debugfs")
-def test_64k_range_migrates_with_64k_vram_pages(queue: Queue, memory, sentinel, counters) -> None:
+def test_64k_range_migrates_with_64k_vram_pages(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Where VRAM has pages of 64 KiB, memory of 64 KiB moves there."""
-    buffer, value, before = memory(PIECE, align=PIECE), sentinel(), counters.snapshot()
+    buffer, value, before = memory(SZ_64K, align=SZ_64K), sentinel(), counters.snapshot()
     buffer.set_u32(PAGE, value)
     gpu_sees(queue, buffer.address + PAGE, value)
     counters.rose("svm_64K_migrate_count", since=before)
@@ -68,56 +72,56 @@ def test_64k_range_migrates_with_64k_vram_pages(queue: Queue, memory, sentinel, 
 @behaviour("migrate.thp", "cpu-fault.returns-data")
 @acts("load", "cpu-fault")
 @needs("thp", "device-pages")
-def test_thp_migrates_and_returns_as_thp(queue: Queue, memory, rng) -> None:
+def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: random.Random) -> None:
     """A huge page of 2 MiB in VRAM has its data for the GPU, and is a huge page again when the CPU touches it."""
-    buffer, data = memory(CHUNK, kind=THP), rng.randbytes(CHUNK)
+    buffer, data = memory(SZ_2M, kind=THP), rng.randbytes(SZ_2M)
     buffer.write(0, data)
-    assert huge_bytes(buffer) == CHUNK
-    for offset in (0, PIECE, CHUNK - 4):
+    assert huge_bytes(buffer) == SZ_2M
+    for offset in (0, SZ_64K, SZ_2M - 4):
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
     assert in_vram(buffer)
     returned(buffer, 0, data)
-    assert huge_bytes(buffer) == CHUNK
+    assert huge_bytes(buffer) == SZ_2M
 
 
 @behaviour("migrate.thp-mixed")
 @acts("load", "store")
 @needs("thp")
-def test_thp_and_small_pages_migrate_together(queue: Queue, memory, sentinel) -> None:
+def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Half a huge page that was moved in beside small pages, and a huge page of zeros, are right for GPU and CPU."""
-    buffer, source = memory(3 * CHUNK, align=CHUNK), memory(CHUNK, kind=THP)
-    values = {offset: sentinel() for offset in range(0, 2 * CHUNK, PIECE)}
+    buffer, source = memory(3 * SZ_2M, align=SZ_2M), memory(SZ_2M, kind=THP)
+    values = {offset: sentinel() for offset in range(0, 2 * SZ_2M, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
-    moved = CHUNK // 2
-    for offset in range(0, CHUNK, PIECE):
+    moved = SZ_2M // 2
+    for offset in range(0, SZ_2M, SZ_64K):
         source.set_u32(offset, values[moved + offset])
     source.mremap(to=buffer.address + moved)
-    buffer.remap_fresh(2 * CHUNK, CHUNK)
-    buffer.madvise(mmap.MADV_HUGEPAGE, 2 * CHUNK, CHUNK)
-    assert buffer.u32(2 * CHUNK + 4) == 0  # by reading: the huge page of zeros
+    buffer.remap_fresh(2 * SZ_2M, SZ_2M)
+    buffer.madvise(mmap.MADV_HUGEPAGE, 2 * SZ_2M, SZ_2M)
+    assert buffer.u32(2 * SZ_2M + 4) == 0  # by reading: the huge page of zeros
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
         values[offset] = sentinel()
         queue.store(buffer.address + offset, values[offset])
-    gpu_sees(queue, buffer.address + 3 * CHUNK - 4, 0)
+    gpu_sees(queue, buffer.address + 3 * SZ_2M - 4, 0)
     value = sentinel()
-    queue.store(buffer.address + 2 * CHUNK, value)
+    queue.store(buffer.address + 2 * SZ_2M, value)
     for offset, stored in values.items():
         landed(buffer, offset, stored)
-    landed(buffer, 2 * CHUNK, value)
-    assert not any(buffer.bytes(2 * CHUNK + 4))
+    landed(buffer, 2 * SZ_2M, value)
+    assert not any(buffer.bytes(2 * SZ_2M + 4))
 
 
 @behaviour("migrate.rss-unchanged")
 @acts("load")
 @needs("device-pages")
-def test_memory_in_vram_counts_as_rss(queue: Queue, memory) -> None:
+def test_memory_in_vram_counts_as_rss(queue: Queue, memory: Memory) -> None:
     """What moved to VRAM counts as resident as before, also the part that the GPU was the first to touch."""
-    buffer = memory(4 * CHUNK, align=CHUNK, fill=b"\x21")
+    buffer = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x21")
     before = resident(buffer)
     assert before == buffer.size
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, 0x21212121)
     assert in_vram(buffer)
     assert resident(buffer) == before
@@ -126,26 +130,28 @@ def test_memory_in_vram_counts_as_rss(queue: Queue, memory) -> None:
 @behaviour("migrate.pm-reference")
 @acts("load")
 @needs("runtime-usage")
-def test_memory_in_vram_holds_runtime_pm_reference(open_device, memory, sentinel) -> None:
+def test_memory_in_vram_holds_runtime_pm_reference(
+    open_device: OpenDevice, memory: Memory, sentinel: Sentinel
+) -> None:
     """Each allocation in VRAM holds the device awake, also when VM and descriptor are closed, until it is freed."""
     device = open_device()
     slot, vm = Slot(device), Vm(device, FAULTING)
     vm.mirror()
-    buffer, value = memory(4 * CHUNK, align=CHUNK, fill=b"\x21"), sentinel()
-    buffer.set_u32(CHUNK, value)
+    buffer, value = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x21"), sentinel()
+    buffer.set_u32(SZ_2M, value)
     vm.prefetch(buffer.address, buffer.size, device.vram[0])
-    gpu_sees(vm.queue(), buffer.address + CHUNK, value)
+    gpu_sees(vm.queue(), buffer.address + SZ_2M, value)
     assert in_vram(buffer)
     vm.close()
     device.close()
     # What the VM held is let go a little later; the memory is of four allocations, and they hold on.
     held = slot.usage
     assert held >= 4
-    buffer.munmap(0, 3 * CHUNK)
+    buffer.munmap(0, 3 * SZ_2M)
     wait_until(lambda: slot.usage <= held - 3, what="the release of three allocations")
     held = slot.usage
     assert held >= 1
-    buffer.munmap(3 * CHUNK)
+    buffer.munmap(3 * SZ_2M)
     wait_until(lambda: slot.usage <= held - 1, what="the release of the last allocation")
 
 
@@ -153,29 +159,35 @@ def test_memory_in_vram_holds_runtime_pm_reference(open_device, memory, sentinel
 @acts("load", "store")
 @pytest.mark.timeout(60)
 def test_memory_in_just_freed_vram_keeps_its_data(
-    queue: Queue, mirror_vm: Vm, device: Device, bo, memory, rng, sentinel
+    queue: Queue,
+    mirror_vm: Vm,
+    device: Device,
+    bo: MakeBo,
+    memory: Memory,
+    rng: random.Random,
+    sentinel: Sentinel,
 ) -> None:
     """Memory that moves into VRAM which objects have just left, freed or evicted, keeps its data."""
     free = device.region(device.vram[0])
-    room = (free.total_size - free.used) // CHUNK * CHUNK
+    room = (free.total_size - free.used) // SZ_2M * SZ_2M
     kept = bo(room // 2, placement=1 << device.vram[0] | 1)
     marks = {offset: sentinel() for offset in range(0, kept.size, kept.size // 8)}
     mapped = kept.map()
     for offset, value in marks.items():
         mapped.set_u32(offset, value)
-    bo(room - kept.size - CHUNK, placement=1 << device.vram[0]).close()
-    buffer = memory(room // 2 + 16 * CHUNK, align=CHUNK, populate=False)
-    data = rng.randbytes(PIECE)
-    for offset in range(0, buffer.size, CHUNK):
+    bo(room - kept.size - SZ_2M, placement=1 << device.vram[0]).close()
+    buffer = memory(room // 2 + 16 * SZ_2M, align=SZ_2M, populate=False)
+    data = rng.randbytes(SZ_64K)
+    for offset in range(0, buffer.size, SZ_2M):
         buffer.write(offset, data)
-        buffer.write(offset + CHUNK - PIECE, data)
+        buffer.write(offset + SZ_2M - SZ_64K, data)
     mirror_vm.prefetch(buffer.address, buffer.size, device.vram[0])
     assert not buffer.present()
-    for offset in range(0, buffer.size, 8 * CHUNK):
+    for offset in range(0, buffer.size, 8 * SZ_2M):
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[:4], "little"))
-    for offset in range(0, buffer.size, CHUNK):
-        assert buffer.bytes(offset, PIECE) == data
-        assert buffer.bytes(offset + CHUNK - PIECE, PIECE) == data
+    for offset in range(0, buffer.size, SZ_2M):
+        assert buffer.bytes(offset, SZ_64K) == data
+        assert buffer.bytes(offset + SZ_2M - SZ_64K, SZ_64K) == data
     for offset, value in marks.items():
         landed(mapped, offset, value)
 
@@ -194,11 +206,14 @@ def patiently(call: Callable[[], object]) -> None:
 @acts("load", "store")
 @needs("cpu-addr-mirror")
 @pytest.mark.timeout(60)
-def test_two_vms_contending_for_chunk_both_finish(make_vm, devices, memory, sentinel) -> None:
+def test_two_vms_contending_for_chunk_both_finish(
+    make_vm: MakeVm, devices: list[Device], memory: Memory, sentinel: Sentinel
+) -> None:
     """Two VMs, of two devices if there are two, fight for one chunk: both finish, and no store is lost."""
-    rounds, buffer = 12, memory(CHUNK, align=CHUNK)
+    rounds, buffer = 12, memory(SZ_2M, align=SZ_2M)
     values = {16 * index: sentinel() for index in range(2 * rounds)}
-    ready, failed = threading.Barrier(2), []
+    ready = threading.Barrier(2)
+    failed: list[BaseException] = []
 
     def fight(number: int) -> None:
         vm = vms[number]
@@ -207,7 +222,7 @@ def test_two_vms_contending_for_chunk_both_finish(make_vm, devices, memory, sent
         ready.wait()
         try:
             for offset in list(values)[number::2]:
-                patiently(lambda: vm.prefetch(buffer.address, CHUNK, place))
+                patiently(lambda: vm.prefetch(buffer.address, SZ_2M, place))
                 queue.store(buffer.address + offset, values[offset])
         except BaseException as error:
             failed.append(error)

@@ -2,27 +2,29 @@
 """Migration of process memory to VRAM, on a GPU fault or by prefetch (drm_pagemap.c, xe_svm.c)."""
 
 import os
+import random
 
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested
+from fixtures.counters import Counters
+from fixtures.device import Device
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault moves."""
-
-SIZES = pytest.mark.parametrize("size", [1 << 16, CHUNK, 3 * CHUNK], ids=["64K", "2M", "6M"])
+SIZES = pytest.mark.parametrize("size", [SZ_64K, SZ_2M, 3 * SZ_2M], ids=["64K", "2M", "6M"])
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
 
-def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
+def in_vram(queue: Queue, buffer: Buffer, counters: Counters) -> None:
     """A fault of the GPU moves all of the buffer to VRAM: its pages leave system memory."""
     before = counters.snapshot()
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         queue.load(buffer.address + offset)
     counters.rose("svm_device_copy_kb", since=before)
     assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
@@ -32,14 +34,16 @@ def in_vram(queue: Queue, buffer: Buffer, counters) -> None:
 @acts("migrate", "fault")
 @needs("svm-counters")
 @SIZES
-def test_gpu_fault_migrates_memory_to_vram(queue: Queue, memory, counters, size: int) -> None:
+def test_gpu_fault_migrates_memory_to_vram(
+    queue: Queue, memory: Memory, counters: Counters, size: int
+) -> None:
     """By default the first GPU fault moves anonymous memory to the VRAM of the GPU that faulted."""
-    buffer = memory(size, align=CHUNK, fill=b"\x5a")
+    buffer = memory(size, align=SZ_2M, fill=b"\x5a")
     before = counters.snapshot()
-    for offset in range(0, size, CHUNK):
+    for offset in range(0, size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, 0x5A5A5A5A)
     counters.rose("svm_pagefault_count", since=before)
-    counters.rose("svm_2M_migrate_count" if size >= CHUNK else "svm_64K_migrate_count", since=before)
+    counters.rose("svm_2M_migrate_count" if size >= SZ_2M else "svm_64K_migrate_count", since=before)
     assert not any(buffer.present(offset) for offset in range(0, size, PAGE))
 
 
@@ -47,9 +51,11 @@ def test_gpu_fault_migrates_memory_to_vram(queue: Queue, memory, counters, size:
 @acts("cpu-fault")
 @needs("svm-counters")
 @SIZES
-def test_migration_to_vram_and_back_keeps_data(queue: Queue, memory, counters, rng, size: int) -> None:
+def test_migration_to_vram_and_back_keeps_data(
+    queue: Queue, memory: Memory, counters: Counters, rng: random.Random, size: int
+) -> None:
     """Every byte of a buffer is the same after it went to VRAM and came back."""
-    buffer, data = memory(size, align=CHUNK), rng.randbytes(size)
+    buffer, data = memory(size, align=SZ_2M), rng.randbytes(size)
     buffer.write(0, data)
     in_vram(queue, buffer, counters)
     returned(buffer, 0, data)
@@ -58,9 +64,11 @@ def test_migration_to_vram_and_back_keeps_data(queue: Queue, memory, counters, r
 @behaviour("migrate.data-preserved", "migrate.pfn-kinds")
 @acts("load")
 @SIZES
-def test_gpu_reads_pages_of_migrated_memory(queue: Queue, memory, sentinel, size: int) -> None:
+def test_gpu_reads_pages_of_migrated_memory(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """First, middle and last page of memory in VRAM hold for the GPU what the CPU had stored in them."""
-    buffer = memory(size, align=CHUNK)
+    buffer = memory(size, align=SZ_2M)
     values = {offset: sentinel() for offset in (0, PAGE, size // 2, size - PAGE, size - 4)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
@@ -70,32 +78,32 @@ def test_gpu_reads_pages_of_migrated_memory(queue: Queue, memory, sentinel, size
 
 @behaviour("migrate.zero-fill")
 @acts("store")
-def test_untouched_memory_in_vram_reads_zero(queue: Queue, memory, sentinel) -> None:
+def test_untouched_memory_in_vram_reads_zero(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Untouched memory that the GPU uses first reads zero, although VRAM held other data just before."""
-    dirty = memory(CHUNK, align=CHUNK, fill=b"\xa5")
+    dirty = memory(SZ_2M, align=SZ_2M, fill=b"\xa5")
     queue.store(dirty.address, sentinel())
     dirty.munmap()
-    fresh, value = memory(CHUNK, align=CHUNK, populate=False), sentinel()
-    queue.store(fresh.address + CHUNK // 2, value)
-    landed(fresh, CHUNK // 2, value)
-    expected = bytearray(CHUNK)
-    expected[CHUNK // 2 : CHUNK // 2 + 4] = value.to_bytes(4, "little")
+    fresh, value = memory(SZ_2M, align=SZ_2M, populate=False), sentinel()
+    queue.store(fresh.address + SZ_2M // 2, value)
+    landed(fresh, SZ_2M // 2, value)
+    expected = bytearray(SZ_2M)
+    expected[SZ_2M // 2 : SZ_2M // 2 + 4] = value.to_bytes(4, "little")
     assert fresh.bytes() == bytes(expected)
 
 
 @behaviour("migrate.partly-populated")
 @acts("load")
 @needs("debugfs")
-def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory, sentinel) -> None:
+def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Where only some pages of a chunk were touched, those keep their data and the others read zero."""
-    buffer = memory(CHUNK, align=CHUNK, populate=False)
-    values = {offset: sentinel() for offset in (PAGE, 7 * PAGE, CHUNK - PAGE)}
+    buffer = memory(SZ_2M, align=SZ_2M, populate=False)
+    values = {offset: sentinel() for offset in (PAGE, 7 * PAGE, SZ_2M - PAGE)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
         gpu_sees(queue, buffer.address + offset - PAGE, values.get(offset - PAGE, 0))
-    expected = bytearray(CHUNK)
+    expected = bytearray(SZ_2M)
     for offset, value in values.items():
         expected[offset : offset + 4] = value.to_bytes(4, "little")
     assert buffer.bytes() == bytes(expected)
@@ -105,15 +113,17 @@ def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory, sentinel)
 @acts("store")
 @needs("svm-counters")
 @pytest.mark.parametrize("kind", ["memfd", "shared-anonymous"])
-def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, counters, kind: str) -> None:
+def test_shared_memory_stays_in_system_memory(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, kind: str
+) -> None:
     """Shared memory is used where it is: the GPU's store lands and nothing is copied to or from VRAM."""
     if kind == "memfd":
         fd = os.memfd_create("svm-cts")
-        os.ftruncate(fd, CHUNK)
-        buffer = memory(CHUNK, align=CHUNK, shared=True, fd=fd)
+        os.ftruncate(fd, SZ_2M)
+        buffer = memory(SZ_2M, align=SZ_2M, shared=True, fd=fd)
         os.close(fd)
     else:
-        buffer = memory(CHUNK, align=CHUNK, shared=True)
+        buffer = memory(SZ_2M, align=SZ_2M, shared=True)
     before, value = counters.snapshot(), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
@@ -125,15 +135,15 @@ def test_shared_memory_stays_in_system_memory(queue: Queue, memory, sentinel, co
 @acts("load")
 @needs("svm-counters")
 def test_second_prefetch_to_vram_copies_nothing(
-    queue: Queue, mirror_vm: Vm, memory, sentinel, counters
+    queue: Queue, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
     """A prefetch moves memory to VRAM, and a second one to the same place copies nothing."""
     # Pages of zeros might be one shared page for the kernel, and then are not copied.
-    buffer, value = memory(CHUNK, align=CHUNK, fill=b"\x33"), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M, fill=b"\x33"), sentinel()
     buffer.set_u32(0, value)
     before = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.rose("svm_device_copy_kb", since=before, by=CHUNK >> 10)
+    counters.rose("svm_device_copy_kb", since=before, by=SZ_2M >> 10)
     assert not buffer.present()
     there = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
@@ -144,21 +154,23 @@ def test_second_prefetch_to_vram_copies_nothing(
 @behaviour("migrate.copy-kb-exact")
 @acts("fault")
 @needs("svm-counters")
-def test_copy_counter_counts_migrated_kib(queue: Queue, memory, counters) -> None:
+def test_copy_counter_counts_migrated_kib(queue: Queue, memory: Memory, counters: Counters) -> None:
     """A populated 2 MiB chunk that moves to VRAM counts as 2048 KiB copied."""
-    buffer = memory(CHUNK, align=CHUNK, fill=b"\x77")
+    buffer = memory(SZ_2M, align=SZ_2M, fill=b"\x77")
     before = counters.snapshot()
     gpu_sees(queue, buffer.address, 0x77777777)
     counters.rose("svm_pagefault_count", since=before)
-    counters.rose("svm_device_copy_kb", since=before, by=CHUNK >> 10)
+    counters.rose("svm_device_copy_kb", since=before, by=SZ_2M >> 10)
 
 
 @behaviour("migrate.other-vm-invalidated")
 @acts("load", "store", "fault")
 @needs("debugfs", "cpu-addr-mirror")
-def test_second_vm_refaults_after_migration(make_vm, memory, sentinel, counters) -> None:
+def test_second_vm_refaults_after_migration(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """When memory that two VMs map comes back to the CPU, both VMs fault again and see the new data."""
-    buffer, queues = memory(CHUNK, align=CHUNK), []
+    buffer, queues = memory(SZ_2M, align=SZ_2M), []
     for _ in range(2):
         vm = make_vm(FAULTING)
         vm.mirror()
@@ -177,9 +189,9 @@ def test_second_vm_refaults_after_migration(make_vm, memory, sentinel, counters)
 
 @behaviour("migrate.mlocked")
 @acts("load", "store")
-def test_mlocked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
+def test_mlocked_memory_is_usable(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """The GPU uses memory that was locked with mlock, and data is right on both sides."""
-    buffer, value = memory(1 << 16, align=1 << 16), sentinel()
+    buffer, value = memory(SZ_64K, align=SZ_64K), sentinel()
     buffer.set_u32(0, value)
     buffer.mlock()
     gpu_sees(queue, buffer.address, value)
@@ -191,30 +203,34 @@ def test_mlocked_memory_is_usable(queue: Queue, memory, sentinel) -> None:
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "migrate")
 @needs("svm-counters")
-def test_memory_in_vram_counts_as_used_vram(queue: Queue, device, memory, counters) -> None:
+def test_memory_in_vram_counts_as_used_vram(
+    queue: Queue, device: Device, memory: Memory, counters: Counters
+) -> None:
     """VRAM in use grows by what moved there, and shrinks again after munmap."""
     from fixtures import wait_until
 
     (region,) = (device.region(instance) for instance in device.vram[:1])
-    buffer, before = memory(4 * CHUNK, align=CHUNK, fill=b"\x11"), counters.snapshot()
-    for offset in range(0, buffer.size, CHUNK):
+    buffer, before = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x11"), counters.snapshot()
+    for offset in range(0, buffer.size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, 0x11111111)
     counters.rose("svm_2M_migrate_count", since=before)
     assert device.region(region.instance).used >= region.used + buffer.size
     buffer.munmap()
-    wait_until(lambda: device.region(region.instance).used <= region.used + CHUNK, what="the release of VRAM")
+    wait_until(lambda: device.region(region.instance).used <= region.used + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("migrate.vram-full", "evict.svm-by-svm", "migrate.oversubscribe", "evict.refault-returns")
 @acts("load", "store")
 @pytest.mark.timeout(120)
-def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel) -> None:
+def test_more_memory_than_vram_is_usable(
+    queue: Queue, device: Device, memory: Memory, sentinel: Sentinel
+) -> None:
     """The GPU works on half as much memory again as there is VRAM: all of it keeps its data."""
-    size = device.region(device.vram[0]).total_size * 3 // 2 // CHUNK * CHUNK
-    if size > 1 << 30:
+    size = device.region(device.vram[0]).total_size * 3 // 2 // SZ_2M * SZ_2M
+    if size > SZ_1G:
         untested("MACHINE:memory", f"it takes {size >> 20} MiB of memory: more than a test should")
-    buffer = memory(size, align=CHUNK, populate=False)
-    values = {offset: sentinel() for offset in range(0, size, CHUNK)}
+    buffer = memory(size, align=SZ_2M, populate=False)
+    values = {offset: sentinel() for offset in range(0, size, SZ_2M)}
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)
     for offset in list(values)[::7]:
@@ -226,9 +242,9 @@ def test_more_memory_than_vram_is_usable(queue: Queue, device, memory, sentinel)
 @behaviour("migrate.large-copy", "migrate.copy-kb-exact")
 @acts("load")
 @needs("svm-counters")
-@pytest.mark.parametrize(("size", "name"), [(PAGE, "4K"), (1 << 16, "64K"), (CHUNK, "2M")], ids=str)
+@pytest.mark.parametrize(("size", "name"), [(PAGE, "4K"), (SZ_64K, "64K"), (SZ_2M, "2M")], ids=str)
 def test_range_is_copied_as_one_piece(
-    queue: Queue, mirror_vm: Vm, memory, sentinel, counters, size: int, name: str
+    queue: Queue, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, size: int, name: str
 ) -> None:
     """A range is copied to VRAM as one piece of its size, and back as one."""
     region = mirror_vm.device.region(mirror_vm.device.vram[0])
@@ -248,16 +264,18 @@ def test_range_is_copied_as_one_piece(
 @behaviour("migrate.large-copy", "prefetch.to-vram")
 @acts("load")
 @needs("svm-counters")
-def test_prefetch_to_vram_avoids_gpu_fault(queue: Queue, mirror_vm: Vm, memory, sentinel, counters) -> None:
+def test_prefetch_to_vram_avoids_gpu_fault(
+    queue: Queue, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """PREFETCH to VRAM moves and maps the memory: the GPU's access of it then raises no fault."""
-    buffer, value = memory(2 * CHUNK, align=CHUNK, fill=b"\x33"), sentinel()
-    buffer.set_u32(CHUNK, value)
+    buffer, value = memory(2 * SZ_2M, align=SZ_2M, fill=b"\x33"), sentinel()
+    buffer.set_u32(SZ_2M, value)
     queue.run(Batch().noop())
     before = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.rose("svm_device_copy_kb", since=before, by=2 * CHUNK >> 10)
+    counters.rose("svm_device_copy_kb", since=before, by=2 * SZ_2M >> 10)
     assert not buffer.present()
-    assert not buffer.present(CHUNK)
+    assert not buffer.present(SZ_2M)
     moved = counters.snapshot()
-    gpu_sees(queue, buffer.address + CHUNK, value)
+    gpu_sees(queue, buffer.address + SZ_2M, value)
     counters.still("svm_pagefault_count", since=moved)

@@ -3,24 +3,22 @@
 
 import contextlib
 import ctypes
-import errno
 import mmap
 import os
 from collections.abc import Iterator
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs
 from fixtures.choices import chose
+from fixtures.counters import Counters
+from fixtures.device import Device
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
-
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault moves."""
-PIECE = 1 << 16
-"""Bytes of a range that is smaller."""
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
@@ -45,9 +43,9 @@ def held(address: int) -> Iterator[None]:
         os.close(reader)
 
 
-def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
     """Another value in the first bytes of each 64 KiB of a buffer and in its last: what was stored, by offset."""
-    values = {offset: sentinel() for offset in (*range(0, buffer.size, PIECE), buffer.size - 4)}
+    values = {offset: sentinel() for offset in (*range(0, buffer.size, SZ_64K), buffer.size - 4)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     return values
@@ -59,25 +57,25 @@ def everywhere(buffer: Buffer) -> set[bool]:
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 @behaviour("migrate.all-or-nothing", "migrate.pinned-page")
 @acts("load", "store", "query")
 @needs("device-pages")
-@pytest.mark.parametrize("page", [0, CHUNK // PAGE // 2, CHUNK // PAGE - 1], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("page", [0, SZ_2M // PAGE // 2, SZ_2M // PAGE - 1], ids=["first", "middle", "last"])
 def test_one_pinned_page_keeps_chunk_in_sysmem(
-    queue: Queue, device, buffer: Buffer, sentinel, page: int
+    queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
 ) -> None:
     """With one page of 2 MiB that the kernel holds, none moves to VRAM, and the GPU works in system memory."""
     values, before, stored = numbered(buffer, sentinel), device.region(device.vram[0]).used, sentinel()
     with held(buffer.address + page * PAGE):
-        for offset in (0, CHUNK // 2, CHUNK - 4):
+        for offset in (0, SZ_2M // 2, SZ_2M - 4):
             gpu_sees(queue, buffer.address + offset, values[offset])
         assert everywhere(buffer) == {True}
-        assert device.region(device.vram[0]).used < before + CHUNK  # page tables are there too
+        assert device.region(device.vram[0]).used < before + SZ_2M  # page tables are there too
         queue.store(buffer.address + 8, stored)
         landed(buffer, 8, stored)
     assert {offset: buffer.u32(offset) for offset in values} == values
@@ -86,13 +84,13 @@ def test_one_pinned_page_keeps_chunk_in_sysmem(
 @behaviour("migrate.pinned-page")
 @acts("refusal", "store")
 @needs("device-pages", "atomic")
-def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """A GPU atomic, which needs VRAM, fails on memory that the kernel holds; when it is let go a new queue can."""
     start, added = sentinel() >> 1, sentinel() >> 1
     buffer.set_u32(0, start)
     with held(buffer.address):
         queue = mirror_vm.queue()
-        with refused(errno.EIO):
+        with gpu_fault(queue):
             queue.run(Batch().atomic(buffer.address, "add", added))
         assert buffer.u32(0) == start
     mirror_vm.queue().run(Batch().atomic(buffer.address, "add", added))
@@ -103,45 +101,49 @@ def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel)
 @behaviour("migrate.vma-must-cover", "migrate.counter-counts-attempts")
 @acts("load", "store", "fault")
 @needs("debugfs")
-def test_range_over_two_cpu_vmas_does_not_migrate(queue: Queue, buffer: Buffer, sentinel, counters) -> None:
+def test_range_over_two_cpu_vmas_does_not_migrate(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
+) -> None:
     """A range whose memory has become two CPU mappings since it was made does not move, and its data is right."""
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
-    buffer.madvise(mmap.MADV_DONTFORK, CHUNK // 2, CHUNK // 2)
+    buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
     before = counters.snapshot()
-    for offset in (0, CHUNK // 2, CHUNK - 4):
+    for offset in (0, SZ_2M // 2, SZ_2M - 4):
         gpu_sees(queue, buffer.address + offset, values[offset])
     counters.rose("svm_2M_pagefault_count", since=before)
     assert everywhere(buffer) == {True}
     counted = counters.snapshot()["svm_2M_migrate_count"] - before["svm_2M_migrate_count"]
     chose(f"moves to VRAM that failed and were counted: {counted}")
     value = sentinel()
-    queue.store(buffer.address + CHUNK - PAGE, value)
-    landed(buffer, CHUNK - PAGE, value)
+    queue.store(buffer.address + SZ_2M - PAGE, value)
+    landed(buffer, SZ_2M - PAGE, value)
 
 
 @behaviour("migrate.vma-must-cover")
 @acts("load")
-@pytest.mark.parametrize("offset", [0, CHUNK // 2], ids=["first-half", "second-half"])
-def test_range_half_replaced_by_mmap_follows_it(queue: Queue, buffer: Buffer, sentinel, offset: int) -> None:
+@pytest.mark.parametrize("offset", [0, SZ_2M // 2], ids=["first-half", "second-half"])
+def test_range_half_replaced_by_mmap_follows_it(
+    queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
+) -> None:
     """When new memory is mapped over half of a range, the GPU sees the new there and the old beside it."""
     values = numbered(buffer, sentinel)
     gpu_sees(queue, buffer.address, values[0])
-    buffer.remap_fresh(offset, CHUNK // 2)
+    buffer.remap_fresh(offset, SZ_2M // 2)
     for at, value in values.items():
-        new = offset <= at < offset + CHUNK // 2
+        new = offset <= at < offset + SZ_2M // 2
         gpu_sees(queue, buffer.address + at, 0 if new else value)
 
 
 @behaviour("migrate.vma-must-cover")
 @acts("refusal", "load")
-def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """Memory in VRAM that becomes PROT_READ is out of reach of a writable mirror; made writable, its data is there."""
     values = numbered(buffer, sentinel)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
     buffer.mprotect(PROT_READ)
-    with refused(errno.EIO):
-        mirror_vm.queue().store(buffer.address, sentinel())
+    with gpu_fault(mirror_vm.queue()) as queue:
+        queue.store(buffer.address, sentinel())
     buffer.mprotect(READ_WRITE)
     for at, value in values.items():
         gpu_sees(mirror_vm.queue(), buffer.address + at, value)
@@ -150,19 +152,21 @@ def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, 
 @behaviour("migrate.partly-own-pages", "migrate.retry-once-evict")
 @acts("load", "migrate")
 @needs("svm-counters", "cpu-addr-mirror")
-@pytest.mark.parametrize("at", [0, CHUNK // 2, CHUNK - PIECE], ids=["first", "middle", "last"])
-def test_chunk_partly_in_vram_migrates_whole(make_vm, buffer: Buffer, sentinel, counters, at: int) -> None:
+@pytest.mark.parametrize("at", [0, SZ_2M // 2, SZ_2M - SZ_64K], ids=["first", "middle", "last"])
+def test_chunk_partly_in_vram_migrates_whole(
+    make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int
+) -> None:
     """Of 2 MiB, 64 KiB are in VRAM already: they are evicted once, then all moves as a whole, with the right data."""
     values = numbered(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)
-    part.mirror(buffer.address + at, PIECE)
+    part.mirror(buffer.address + at, SZ_64K)
     whole.mirror()
     gpu_sees(part.queue(), buffer.address + at, values[at])
     assert everywhere(buffer) == {False, True}
     before, queue = counters.snapshot(), whole.queue()
     gpu_sees(queue, buffer.address, values[0])
     counters.rose("svm_2M_migrate_count", since=before, by=1)
-    counters.rose("svm_cpu_copy_kb", since=before, by=PIECE >> 10)
+    counters.rose("svm_cpu_copy_kb", since=before, by=SZ_64K >> 10)
     assert everywhere(buffer) == {False}
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)

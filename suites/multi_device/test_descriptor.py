@@ -9,11 +9,13 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, known, needs
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-CHUNK = 1 << 21
 FINDING = "Advice by a descriptor number that names something else now is ignored"
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
@@ -24,7 +26,7 @@ def prefer(vm: Vm, buffer: Buffer, fd: int, region: int) -> None:
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        PREFERRED_LOC,
         devmem_fd=fd,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         region_instance=region,
@@ -33,7 +35,7 @@ def prefer(vm: Vm, buffer: Buffer, fd: int, region: int) -> None:
 
 def grown(device: Device, before: dict[int, int]) -> list[int]:
     """The VRAM regions of a device with a chunk more in use than before."""
-    return [region for region in device.vram if device.region(region).used >= before[region] + CHUNK]
+    return [region for region in device.vram if device.region(region).used >= before[region] + SZ_2M]
 
 
 def used(device: Device) -> dict[int, int]:
@@ -60,16 +62,16 @@ def as_descriptor(number: int, fd: int) -> Iterator[None]:
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 @behaviour("md.fd.fd-zero")
 @acts("load", "query")
 @needs("two-devices")
 def test_devmem_fd_zero_is_default_device(
-    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
+    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Advice with devmem_fd 0 is for the GPU that faults, even if descriptor 0 is another GPU."""
     value = sentinel()
@@ -85,13 +87,15 @@ def test_devmem_fd_zero_is_default_device(
 @behaviour("md.fd.card-node", "md.fd.own-device")
 @acts("load", "query")
 @needs("root", "range-attributes")
-def test_card_node_fd_names_device(mirror_vm: Vm, open_device, buffer: Buffer, sentinel) -> None:
+def test_card_node_fd_names_device(
+    mirror_vm: Vm, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """A descriptor of a card node, which has the number of no render node, names the VRAM of its device."""
     value, device = sentinel(), mirror_vm.device
     buffer.set_u32(0, value)
     with open_device(card_node(device)) as card:
         prefer(mirror_vm, buffer, card.fd, device.vram[0])
-        (area,) = mirror_vm.attributes(buffer.address, CHUNK)
+        (area,) = mirror_vm.attributes(buffer.address, SZ_2M)
         assert area.preferred_mem_loc.devmem_fd == card.fd
     before = used(device)
     gpu_sees(mirror_vm.queue(), buffer.address, value)
@@ -109,7 +113,7 @@ def card_node(device: Device) -> str:
 @needs("multi-tile")
 @pytest.mark.parametrize("tile", [0, 1])
 def test_region_instance_selects_tile(
-    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel, tile: int
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel, tile: int
 ) -> None:
     """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults."""
     region, value = device.vram[tile], sentinel()
@@ -131,7 +135,7 @@ def test_region_instance_selects_tile(
 @acts("load", "query")
 @needs("two-devices", "interconnect")
 def test_madvise_with_reused_fd_number_is_new(
-    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel
+    mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """The same descriptor number first names one GPU, then another: memory is placed on the second."""
     number, value = os.dup(devices[1].fd), sentinel()
@@ -151,7 +155,9 @@ def test_madvise_with_reused_fd_number_is_new(
 @behaviour("madvise.pref.same-fd-other-region")
 @acts("load", "query")
 @needs("multi-tile")
-def test_madvise_same_fd_other_region_is_new(mirror_vm: Vm, device: Device, buffer: Buffer, sentinel) -> None:
+def test_madvise_same_fd_other_region_is_new(
+    mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Advice names one region of a device, then another by the same descriptor: memory is placed in the second."""
     value = sentinel()
     buffer.set_u32(0, value)

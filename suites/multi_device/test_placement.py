@@ -3,36 +3,40 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.counters import Counters
 from fixtures.device import Device
+from fixtures.flags import CONSULT, PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, Sentinel
+from fixtures.memory import Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
 
-PREFERRED = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
 ALL_PAGES = xe.DRM_XE_MIGRATE_ALL_PAGES
-CHUNK = 1 << 21
 
 pytestmark = needs("page-faults")
 
 
 @pytest.fixture
-def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
+def pair(make_vm: MakeVm, devices: list[Device]) -> tuple[Vm, Vm]:
     """A mirror of the process on each of two devices."""
-    vms = tuple(make_vm(FAULTING, device) for device in devices[:2])
-    for vm in vms:
-        vm.mirror()
-    return vms
+    first, second = (make_vm(FAULTING, device) for device in devices[:2])
+    first.mirror()
+    second.mirror()
+    return first, second
 
 
-def prefer(vm: Vm, buffer, fd: int, region: int = 1) -> None:
+def prefer(vm: Vm, buffer: Buffer, fd: int, region: int = 1) -> None:
     """MADVISE: the preferred location is a region of the device that ``fd`` has open."""
     vm.madvise(
         buffer.address,
         buffer.size,
-        PREFERRED,
+        PREFERRED_LOC,
         devmem_fd=fd,
         migration_policy=ALL_PAGES,
         region_instance=region,
@@ -42,39 +46,43 @@ def prefer(vm: Vm, buffer, fd: int, region: int = 1) -> None:
 @behaviour("md.fd.not-open")
 @acts("refusal")
 @needs("range-attributes")
-def test_closed_devmem_fd_is_enoent(mirror_vm: Vm, memory) -> None:
+def test_closed_devmem_fd_is_enoent(mirror_vm: Vm, memory: Memory) -> None:
     """A devmem_fd that is not open gives ENOENT, and the advice is as before."""
-    buffer = memory(CHUNK, align=CHUNK)
-    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)]
+    buffer = memory(SZ_2M, align=SZ_2M)
+    before = [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOENT):
         prefer(mirror_vm, buffer, 0x7FFF_FFF0)
-    assert [bytes(area) for area in mirror_vm.attributes(buffer.address, CHUNK)] == before
+    assert [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)] == before
 
 
 @behaviour("md.fd.not-xe")
 @acts("refusal")
-def test_devmem_fd_of_plain_file_is_enoent(mirror_vm: Vm, memory, tmp_path) -> None:
+def test_devmem_fd_of_plain_file_is_enoent(mirror_vm: Vm, memory: Memory, tmp_path: Path) -> None:
     """A devmem_fd that is a plain file gives ENOENT."""
     with (tmp_path / "file").open("w") as file, refused(errno.ENOENT):
-        prefer(mirror_vm, memory(CHUNK, align=CHUNK), file.fileno())
+        prefer(mirror_vm, memory(SZ_2M, align=SZ_2M), file.fileno())
 
 
 @behaviour("md.fd.region-zero", "md.fd.region-unknown")
 @acts("refusal")
 @needs("vram")
 @pytest.mark.parametrize("region", [0, 7, 31, 0xFFFF])
-def test_non_vram_region_instance_is_enoent(mirror_vm: Vm, device: Device, memory, region: int) -> None:
+def test_non_vram_region_instance_is_enoent(
+    mirror_vm: Vm, device: Device, memory: Memory, region: int
+) -> None:
     """A region instance of a device that is not one of its VRAM regions gives ENOENT."""
     with refused(errno.ENOENT):
-        prefer(mirror_vm, memory(CHUNK, align=CHUNK), device.fd, region)
+        prefer(mirror_vm, memory(SZ_2M, align=SZ_2M), device.fd, region)
 
 
 @behaviour("md.fd.own-device")
 @acts("migrate", "load")
 @needs("vram", "svm-counters", "svm-vram")
-def test_preferred_vram_of_own_device(mirror_vm: Vm, device: Device, memory, sentinel, counters) -> None:
+def test_preferred_vram_of_own_device(
+    mirror_vm: Vm, device: Device, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Advice may name the VRAM of the VM's own device: a fault then moves the memory there."""
-    buffer, value, before = memory(CHUNK, align=CHUNK), sentinel(), counters.snapshot()
+    buffer, value, before = memory(SZ_2M, align=SZ_2M), sentinel(), counters.snapshot()
     buffer.set_u32(0, value)
     prefer(mirror_vm, buffer, device.fd, device.vram[0])
     gpu_sees(mirror_vm.queue(), buffer.address, value)
@@ -85,9 +93,9 @@ def test_preferred_vram_of_own_device(mirror_vm: Vm, device: Device, memory, sen
 @behaviour("md.two-gpus-share", "md.one-device-1to1")
 @acts("store", "load")
 @needs("two-devices")
-def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory, sentinel) -> None:
+def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory: Memory, sentinel: Sentinel) -> None:
     """Each GPU sees what the other and the CPU stored in one buffer."""
-    buffer, queues = memory(CHUNK, align=CHUNK), [vm.queue() for vm in pair]
+    buffer, queues = memory(SZ_2M, align=SZ_2M), [vm.queue() for vm in pair]
     for writer, reader in (queues, queues[::-1], queues):
         value = sentinel()
         writer.store(buffer.address, value)
@@ -102,19 +110,21 @@ def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory, sentinel) -> Non
 @behaviour("md.place-remote", "md.remote-map-in-place", "p2p.address-mapping", "p2p.owner-by-distance")
 @acts("store", "load", "query")
 @needs("two-devices", "interconnect", "vram")
-def test_preferred_vram_of_other_gpu(pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel) -> None:
+def test_preferred_vram_of_other_gpu(
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
+) -> None:
     """Advice names the other GPU's VRAM: a fault places the memory there, and both GPUs and the CPU see its data."""
     near, far = pair
     instance = devices[1].vram[0]
-    buffer = memory(4 * CHUNK, align=CHUNK, fill=b"\x42")
+    buffer = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x42")
     prefer(near, buffer, devices[1].fd, instance)
     before = devices[1].region(instance).used
-    values = {offset: sentinel() for offset in (0, CHUNK, 2 * CHUNK, 4 * CHUNK - 4)}
+    values = {offset: sentinel() for offset in (0, SZ_2M, 2 * SZ_2M, 4 * SZ_2M - 4)}
     queue = near.queue()
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)
-    assert devices[1].region(instance).used >= before + buffer.size - CHUNK
-    assert not any(buffer.present(offset) for offset in range(0, buffer.size, CHUNK))
+    assert devices[1].region(instance).used >= before + buffer.size - SZ_2M
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, SZ_2M))
     for offset, value in values.items():
         gpu_sees(far.queue(), buffer.address + offset, value)
         landed(buffer, offset, value)
@@ -125,17 +135,17 @@ def test_preferred_vram_of_other_gpu(pair: tuple[Vm, Vm], devices: list[Device],
 @acts("store", "query")
 @needs("two-devices", "interconnect", "vram")
 def test_preferred_location_outlives_its_fd(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """After close of the descriptor that the advice named, memory is still placed on that device."""
-    instance, buffer = devices[1].vram[0], memory(4 * CHUNK, align=CHUNK, fill=b"\x42")
+    instance, buffer = devices[1].vram[0], memory(4 * SZ_2M, align=SZ_2M, fill=b"\x42")
     fd = os.open(devices[1].path, os.O_RDWR | os.O_CLOEXEC)
     prefer(pair[0], buffer, fd, instance)
     os.close(fd)
     before, value, queue = devices[1].region(instance).used, sentinel(), pair[0].queue()
-    for offset in range(0, buffer.size, CHUNK):
+    for offset in range(0, buffer.size, SZ_2M):
         queue.store(buffer.address + offset, value)
-    assert devices[1].region(instance).used >= before + buffer.size - CHUNK
+    assert devices[1].region(instance).used >= before + buffer.size - SZ_2M
     landed(buffer, 0, value)
 
 
@@ -143,14 +153,14 @@ def test_preferred_location_outlives_its_fd(
 @acts("refusal", "store")
 @needs("two-devices", "no-interconnect", "vram", "range-attributes")
 def test_preferred_device_without_link_is_enolink(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """Advice that names a device without a fast link gives ENOLINK, changes nothing, and the memory is usable."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
-    before = [bytes(area) for area in pair[0].attributes(buffer.address, CHUNK)]
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
+    before = [bytes(area) for area in pair[0].attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOLINK):
         prefer(pair[0], buffer, devices[1].fd, devices[1].vram[0])
-    assert [bytes(area) for area in pair[0].attributes(buffer.address, CHUNK)] == before
+    assert [bytes(area) for area in pair[0].attributes(buffer.address, SZ_2M)] == before
     pair[0].queue().store(buffer.address, value)
     landed(buffer, 0, value)
 
@@ -158,31 +168,33 @@ def test_preferred_device_without_link_is_enolink(
 @behaviour("md.two-gpus-without-link", "md.mixed-sources")
 @acts("store", "load")
 @needs("two-devices", "vram")
-def test_memory_in_vram_is_usable_by_other_gpu(pair: tuple[Vm, Vm], memory, sentinel) -> None:
+def test_memory_in_vram_is_usable_by_other_gpu(
+    pair: tuple[Vm, Vm], memory: Memory, sentinel: Sentinel
+) -> None:
     """Memory that one GPU's fault took to its VRAM is there for the other GPU, with or without a fast link."""
-    buffer, queues = memory(2 * CHUNK, align=CHUNK), [vm.queue() for vm in pair]
+    buffer, queues = memory(2 * SZ_2M, align=SZ_2M), [vm.queue() for vm in pair]
     first, second = sentinel(), sentinel()
     queues[0].store(buffer.address, first)
-    queues[1].store(buffer.address + CHUNK, second)
+    queues[1].store(buffer.address + SZ_2M, second)
     gpu_sees(queues[1], buffer.address, first)
-    gpu_sees(queues[0], buffer.address + CHUNK, second)
+    gpu_sees(queues[0], buffer.address + SZ_2M, second)
     landed(buffer, 0, first)
-    landed(buffer, CHUNK, second)
+    landed(buffer, SZ_2M, second)
 
 
 @behaviour("md.device-to-device-copy")
 @acts("load", "store")
 @needs("two-devices", "interconnect", "vram")
 def test_prefetch_moves_memory_between_gpus(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """Memory in the VRAM of one GPU moves to the other's by prefetch, and keeps its data."""
-    buffer, values = memory(CHUNK, align=CHUNK), {offset: sentinel() for offset in (0, 4096, CHUNK - 4)}
+    buffer, values = memory(SZ_2M, align=SZ_2M), {offset: sentinel() for offset in (0, 4096, SZ_2M - 4)}
     for offset, value in values.items():
         pair[0].queue().store(buffer.address + offset, value)
     before = devices[1].region(devices[1].vram[0]).used
-    pair[1].prefetch(buffer.address, CHUNK, devices[1].vram[0])
-    assert devices[1].region(devices[1].vram[0]).used >= before + CHUNK
+    pair[1].prefetch(buffer.address, SZ_2M, devices[1].vram[0])
+    assert devices[1].region(devices[1].vram[0]).used >= before + SZ_2M
     assert not buffer.present()
     for offset, value in values.items():
         gpu_sees(pair[1].queue(), buffer.address + offset, value)
@@ -193,13 +205,13 @@ def test_prefetch_moves_memory_between_gpus(
 @acts("load", "query")
 @needs("two-devices", "interconnect", "vram")
 def test_prefetch_goes_to_preferred_location(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """PREFETCH to the advised location takes memory to the other GPU's VRAM, as advised."""
-    instance, buffer, value = devices[1].vram[0], memory(CHUNK, align=CHUNK), sentinel()
+    instance, buffer, value = devices[1].vram[0], memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(0, value)
     prefer(pair[0], buffer, devices[1].fd, instance)
     before = devices[1].region(instance).used
-    pair[0].prefetch(buffer.address, CHUNK, xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC)
-    assert devices[1].region(instance).used >= before + CHUNK
+    pair[0].prefetch(buffer.address, SZ_2M, CONSULT)
+    assert devices[1].region(instance).used >= before + SZ_2M
     gpu_sees(pair[0].queue(), buffer.address, value)

@@ -6,36 +6,37 @@ import threading
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
+from fixtures.bo import Bo
 from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
-CHUNK = 1 << 21
-"""Bytes of the largest range that one fault moves."""
-PIECE = 1 << 16
 MASK = 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "two-devices", "vram", "svm-vram")
 
 
 @pytest.fixture
-def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
+def pair(make_vm: MakeVm, devices: list[Device]) -> tuple[Vm, Vm]:
     """A mirror of the process on each of two devices."""
-    vms = tuple(make_vm(FAULTING, device) for device in devices[:2])
-    for vm in vms:
-        vm.mirror()
-    return vms
+    first, second = (make_vm(FAULTING, device) for device in devices[:2])
+    first.mirror()
+    second.mirror()
+    return first, second
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
@@ -43,7 +44,7 @@ def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        PREFERRED_LOC,
         devmem_fd=device.fd,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         region_instance=device.vram[0],
@@ -52,12 +53,12 @@ def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
 
 def used(device: Device) -> int:
     """Bytes of a device's VRAM in use."""
-    return device.region(device.vram[0]).used
+    return int(device.region(device.vram[0]).used)
 
 
-def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
     """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     return values
@@ -68,7 +69,7 @@ def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
 @needs("debugfs")
 @pytest.mark.parametrize("first", [0, 1])
 def test_each_device_counts_its_own_faults(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, first: int
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, first: int
 ) -> None:
     """Each of two devices faults on memory that the other has mapped, and its own counter says so."""
     queues = [vm.queue() for vm in pair]
@@ -88,32 +89,32 @@ def test_each_device_counts_its_own_faults(
 @acts("load", "store", "fault")
 @needs("interconnect", "debugfs")
 def test_preferred_remote_vram_is_used_in_place(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """A fault on memory that is in the other GPU's VRAM, as was advised, maps it there: the other need not fault."""
     values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
     prefer(pair[0], buffer, devices[1])
-    for offset in (0, CHUNK // 2):
+    for offset in (0, SZ_2M // 2):
         gpu_sees(queues[1], buffer.address + offset, values[offset])
     room, own, others = used(devices[0]), Counters(devices[0]), Counters(devices[1])
     before, there = own.snapshot(), others.snapshot()
     for offset, value in values.items():
         gpu_sees(queues[0], buffer.address + offset, value)
     own.rose("svm_pagefault_count", since=before)
-    assert used(devices[0]) < room + CHUNK
+    assert used(devices[0]) < room + SZ_2M
     value = sentinel()
-    queues[0].store(buffer.address + CHUNK - 4, value)
-    gpu_sees(queues[1], buffer.address + CHUNK - 4, value)
+    queues[0].store(buffer.address + SZ_2M - 4, value)
+    gpu_sees(queues[1], buffer.address + SZ_2M - 4, value)
     others.still("svm_pagefault_count", since=there)
     assert not buffer.present()
-    landed(buffer, CHUNK - 4, value)
+    landed(buffer, SZ_2M - 4, value)
 
 
 @behaviour("md.two-gpus-without-link")
 @acts("load", "query", "migrate")
 @needs("no-interconnect", "debugfs")
 def test_memory_without_link_migrates_to_faulting_gpu(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Without a fast link memory in one GPU's VRAM leaves it when the other faults, and the data is right."""
     values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
@@ -124,7 +125,7 @@ def test_memory_without_link_migrates_to_faulting_gpu(
         gpu_sees(queues[0], buffer.address + offset, value)
     counters.rose("svm_2M_migrate_count", since=counted)
     assert not buffer.present()
-    wait_until(lambda: used(devices[1]) <= before - CHUNK, what="the release of the VRAM that it left")
+    wait_until(lambda: used(devices[1]) <= before - SZ_2M, what="the release of the VRAM that it left")
     for offset, value in values.items():
         gpu_sees(queues[1], buffer.address + offset, value)
 
@@ -133,13 +134,13 @@ def test_memory_without_link_migrates_to_faulting_gpu(
 @acts("load", "cpu-fault")
 @pytest.mark.parametrize("taker", [0, 1])
 def test_fault_gathers_chunk_from_several_places(
-    make_vm, devices: list[Device], buffer: Buffer, sentinel, taker: int
+    make_vm: MakeVm, devices: list[Device], buffer: Buffer, sentinel: Sentinel, taker: int
 ) -> None:
     """Of one chunk, parts are in the VRAM of two GPUs and the rest in system memory: a fault brings it together."""
     values, parts = numbered(buffer, sentinel), {}
-    for number, offset in enumerate((4 * PIECE, 9 * PIECE, 20 * PIECE, 31 * PIECE)):
+    for number, offset in enumerate((4 * SZ_64K, 9 * SZ_64K, 20 * SZ_64K, 31 * SZ_64K)):
         vm = make_vm(FAULTING, devices[number % 2])
-        vm.mirror(buffer.address + offset, PIECE)
+        vm.mirror(buffer.address + offset, SZ_64K)
         parts[offset] = vm
         gpu_sees(vm.queue(), buffer.address + offset, values[offset])
     assert [offset for offset in values if not buffer.present(offset)] == list(parts)
@@ -148,8 +149,8 @@ def test_fault_gathers_chunk_from_several_places(
     before, queue = used(devices[taker]), vm.queue()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
-    assert used(devices[taker]) >= before + CHUNK - 4 * PIECE
-    assert not any(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
+    assert used(devices[taker]) >= before + SZ_2M - 4 * SZ_64K
+    assert not any(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
     returned(buffer, 0, values[0].to_bytes(4, "little"))
     assert {offset: buffer.u32(offset) for offset in values} == values
 
@@ -158,7 +159,9 @@ def test_fault_gathers_chunk_from_several_places(
 @acts("store")
 @needs("atomic")
 @pytest.mark.timeout(60)
-def test_concurrent_adds_of_two_gpus_are_not_lost(pair: tuple[Vm, Vm], buffer: Buffer, sentinel) -> None:
+def test_concurrent_adds_of_two_gpus_are_not_lost(
+    pair: tuple[Vm, Vm], buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Two GPUs that add to one number at the same time both finish, and no addition is lost."""
     start, rounds, each = sentinel(), 8, 4
     buffer.set_u32(PAGE, start)
@@ -195,7 +198,7 @@ def test_concurrent_adds_of_two_gpus_are_not_lost(pair: tuple[Vm, Vm], buffer: B
     [pytest.param(True, marks=needs("interconnect"), id="advised"), pytest.param(False, id="default")],
 )
 def test_memory_in_vram_outlives_its_vm_and_fd(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel, how: str, linked: bool
+    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, how: str, linked: bool
 ) -> None:
     """When VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU go on with it."""
     near, far = pair
@@ -212,8 +215,8 @@ def test_memory_in_vram_outlives_its_vm_and_fd(
     assert not buffer.present()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
-    values[PIECE] = sentinel()
-    queue.store(buffer.address + PIECE, values[PIECE])
+    values[SZ_64K] = sentinel()
+    queue.store(buffer.address + SZ_64K, values[SZ_64K])
     assert not buffer.present()
     for offset, value in values.items():
         landed(buffer, offset, value)
@@ -224,7 +227,7 @@ def test_memory_in_vram_outlives_its_vm_and_fd(
 @needs("interconnect")
 @pytest.mark.timeout(60)
 def test_eviction_from_remote_vram_keeps_data(
-    pair: tuple[Vm, Vm], devices: list[Device], bo, buffer: Buffer, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is right for both GPUs."""
     near, far = pair
@@ -234,7 +237,8 @@ def test_eviction_from_remote_vram_keeps_data(
         values[offset] = sentinel()
         queue.store(buffer.address + offset, values[offset])
     assert not buffer.present()
-    instance, objects = devices[1].vram[0], []
+    instance = devices[1].vram[0]
+    objects: list[Bo] = []
     size = devices[1].region(instance).total_size // 8
     while not buffer.present():
         assert len(objects) < 8, "all of the VRAM is taken, and the memory is still there"

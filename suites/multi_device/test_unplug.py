@@ -11,12 +11,13 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
 from fixtures.device import Device
+from fixtures.flags import CONSULT, PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
 
-CHUNK = 1 << 21
-PIECE = 1 << 16
 REFERENCES = Path("/sys/module/xe/refcnt")
 
 pytestmark = [
@@ -32,32 +33,32 @@ def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        PREFERRED_LOC,
         devmem_fd=device.fd,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         region_instance=device.vram[0],
     )
 
 
-def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
     """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, PIECE)}
+    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     return values
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of two chunks."""
-    return memory(2 * CHUNK, align=CHUNK)
+    return memory(2 * SZ_2M, align=SZ_2M)
 
 
 @behaviour("md.fd.unplugged")
 @acts("refusal", "load")
 @needs("range-attributes")
 def test_devmem_fd_of_unbound_device_is_enodev(
-    mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
+    mirror_vm: Vm, devices: list[Device], unplug: Unplug, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Advice that names a device without a driver gives ENODEV, and the advice is as before."""
     value, region = sentinel(), devices[1].vram[0]
@@ -68,7 +69,7 @@ def test_devmem_fd_of_unbound_device_is_enodev(
             mirror_vm.madvise(
                 buffer.address,
                 buffer.size,
-                xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+                PREFERRED_LOC,
                 devmem_fd=devices[1].fd,
                 region_instance=region,
             )
@@ -83,7 +84,13 @@ def test_devmem_fd_of_unbound_device_is_enodev(
     [pytest.param(True, marks=needs("interconnect"), id="advised"), pytest.param(False, id="default")],
 )
 def test_driver_unbind_moves_memory_to_sysmem(
-    mirror_vm: Vm, make_vm, devices: list[Device], unplug, buffer: Buffer, sentinel, linked: bool
+    mirror_vm: Vm,
+    make_vm: MakeVm,
+    devices: list[Device],
+    unplug: Unplug,
+    buffer: Buffer,
+    sentinel: Sentinel,
+    linked: bool,
 ) -> None:
     """When its driver is taken away, memory in a GPU's VRAM is in system memory, and right for CPU and other GPU."""
     values, queue, far = numbered(buffer, sentinel), mirror_vm.queue(), make_vm(FAULTING, devices[1])
@@ -95,20 +102,20 @@ def test_driver_unbind_moves_memory_to_sysmem(
     assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
     with unplug(devices[1]):
         assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
-        for offset in range(0, CHUNK, PIECE):
+        for offset in range(0, SZ_2M, SZ_64K):
             assert buffer.u32(offset) == values[offset]
         for offset, value in values.items():
             gpu_sees(queue, buffer.address + offset, value)
         value = sentinel()
-        queue.store(buffer.address + PIECE, value)
-        landed(buffer, PIECE, value)
+        queue.store(buffer.address + SZ_64K, value)
+        landed(buffer, SZ_64K, value)
 
 
 @behaviour("md.unbind-blocks-new", "migrate.device-unbound", "pml.revoke-on-offline")
 @acts("load", "store", "exec")
 @needs("interconnect")
 def test_nothing_migrates_to_unbound_device(
-    mirror_vm: Vm, devices: list[Device], unplug, buffer: Buffer, sentinel
+    mirror_vm: Vm, devices: list[Device], unplug: Unplug, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """With a device without a driver as preferred location, faults and PREFETCH use system memory, and succeed."""
     values, queue = numbered(buffer, sentinel), mirror_vm.queue()
@@ -116,13 +123,13 @@ def test_nothing_migrates_to_unbound_device(
     gpu_sees(queue, buffer.address, values[0])
     assert not buffer.present()
     with unplug(devices[1]):
-        mirror_vm.prefetch(buffer.address, CHUNK, xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC)
+        mirror_vm.prefetch(buffer.address, SZ_2M, CONSULT)
         for offset, value in values.items():
             gpu_sees(queue, buffer.address + offset, value)
         assert all(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
         value = sentinel()
-        queue.store(buffer.address + PIECE, value)
-        landed(buffer, PIECE, value)
+        queue.store(buffer.address + SZ_64K, value)
+        landed(buffer, SZ_64K, value)
 
 
 def references() -> int:
@@ -132,10 +139,12 @@ def references() -> int:
 
 @behaviour("md.module-pinned")
 @acts("load")
-def test_memory_in_vram_holds_module_reference(open_device, devices: list[Device], memory, sentinel) -> None:
+def test_memory_in_vram_holds_module_reference(
+    open_device: OpenDevice, devices: list[Device], memory: Memory, sentinel: Sentinel
+) -> None:
     """While memory is in VRAM the module is held, though what put it there is closed; without memory it is let go."""
     # To unbind the device in this state may take the kernel along: see docs/findings.md.
-    device, buffer, value = open_device(devices[1].path), memory(CHUNK, align=CHUNK), sentinel()
+    device, buffer, value = open_device(devices[1].path), memory(SZ_2M, align=SZ_2M), sentinel()
     vm = Vm(device, FAULTING)
     vm.mirror()
     buffer.set_u32(0, value)

@@ -9,10 +9,8 @@ from fixtures.bo import Bo
 from fixtures.vm import Vm
 from gpu import Batch
 
-AREA = 1 << 20
+AT = 1 << 20
 """GPU address of what a call is about; bytes below are the neighbour's."""
-BLOCK = 1 << 16
-"""Aligned for every device, whatever pages its VRAM has."""
 
 
 def areas(vm: Vm) -> list[tuple[int, ...]]:
@@ -31,14 +29,14 @@ def areas(vm: Vm) -> list[tuple[int, ...]]:
 
 
 class Neighbour:
-    """An object bound just below ``AREA``, with a value in it that the GPU can be asked for."""
+    """An object bound just below ``AT``, with a value in it that the GPU can be asked for."""
 
     def __init__(self, vm: Vm, bo: Bo, value: int) -> None:
         self._queue = vm.queue()
         self._content = bo.map()
         self._content.set_u32(0, value)
-        vm.map(bo, AREA - bo.size)
-        self._at = AREA - bo.size
+        vm.map(bo, AT - bo.size)
+        self._at = AT - bo.size
 
     def seen(self) -> int:
         """What the GPU reads there: it copies the value to the next word, which is cleared before."""

@@ -8,7 +8,16 @@ from collections.abc import Callable, Iterator
 from errno import EFAULT, EINVAL, ENOENT, EOPNOTSUPP
 
 from fixtures import behaviour
-from fixtures.negative import Call, Parts, Row, above, each_bit, row, some_bits, unknown_bits
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    each_bit,
+    row,
+    some_bits,
+    unknown_flags,
+    unknown_values,
+)
 from ioctl import xe
 from ioctl.layout import Structure
 from suites.negative.values import strange_syncobjs, unreadable
@@ -21,8 +30,8 @@ SIGNAL = xe.DRM_XE_SYNC_FLAG_SIGNAL
 
 COMMON: tuple[Row, ...] = (
     row("sync.extensions", some_bits, None, behaviour("sync.extensions-unchecked")),
-    row("sync.type", above(USER_FENCE), EINVAL, behaviour("sync.type-unknown")),
-    row("sync.flags", unknown_bits(SIGNAL), EINVAL, behaviour("sync.flags-unknown")),
+    row("sync.type", unknown_values, EINVAL, behaviour("sync.type-unknown")),
+    row("sync.flags", unknown_flags(), EINVAL, behaviour("sync.flags-unknown")),
     row("sync.reserved", each_bit, EINVAL, behaviour("sync.flags-unknown")),
 )
 """Of a sync of any type."""

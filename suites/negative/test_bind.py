@@ -4,16 +4,30 @@
 import ctypes
 from collections.abc import Callable, Iterator
 from errno import EFAULT, EINVAL, ENOBUFS, ENOENT
+from typing import Any
 
 import pytest
 
 from fixtures import behaviour, needs, wait_until
+from fixtures.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, MIRROR, NULL, PREFETCH, UNMAP, UNMAP_ALL
+from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    Table,
+    each_bit,
+    row,
+    some_bits,
+    unknown_flags,
+    unknown_values,
+)
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from ioctl import xe
 from suites.negative import syncs
-from suites.negative.places import AREA, BLOCK, Neighbour, areas, whole
+from suites.negative.places import AT, Neighbour, areas, whole
 from suites.negative.values import (
     KERNEL,
     beyond,
@@ -28,15 +42,6 @@ from suites.negative.values import (
 
 pytestmark = needs("range-attributes")
 
-MAP = xe.DRM_XE_VM_BIND_OP_MAP
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-UNMAP_ALL = xe.DRM_XE_VM_BIND_OP_UNMAP_ALL
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
-NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
-MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-AUTORESET = xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET
-FLAGS = 0xFF
 INJECT = 1 << 31
 """Makes a debug kernel fail on purpose; not part of the uAPI."""
 OP = ctypes.sizeof(xe.drm_xe_vm_bind_op)
@@ -91,7 +96,7 @@ def place(op: str) -> tuple[Row, ...]:
 
 def flags(op: str) -> tuple[Row, ...]:
     """Flags that nobody knows."""
-    unknown = unknown_bits(FLAGS, but=INJECT)
+    unknown = unknown_flags(but=INJECT)
     return (row(f"{op}.flags", unknown, EINVAL, behaviour("bind.args.flags-unknown"), label="unknown"),)
 
 
@@ -108,7 +113,7 @@ def only_map(op: str) -> tuple[Row, ...]:
         row(f"{op}.flags", (MIRROR,), EINVAL, behaviour("bind.cam.map-only"), label="mirror"),
         row(
             f"{op}.flags",
-            (xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS,),
+            (DECOMPRESS,),
             EINVAL,
             behaviour("bind.decompress.rules"),
             label="decompress",
@@ -119,7 +124,7 @@ def only_map(op: str) -> tuple[Row, ...]:
 
 def kind(op: str, *others: int) -> tuple[Row, ...]:
     """An op that does not exist, and others that do not take the same arguments."""
-    rows = (row(f"{op}.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),)
+    rows = (row(f"{op}.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),)
     return (*rows, row(f"{op}.op", others, EINVAL, behaviour("bind.args.op-arguments"), label="other"))
 
 
@@ -164,13 +169,13 @@ BIND_OBJECT = Table(
     row(
         ("bind.obj_offset", "bind.range"),
         (
-            (BLOCK, BLOCK),
-            (0, 2 * BLOCK),
-            (PAGE, BLOCK),
+            (SZ_64K, SZ_64K),
+            (0, 2 * SZ_64K),
+            (PAGE, SZ_64K),
             (1 << 40, PAGE),
             ((1 << 64) - PAGE, PAGE),
             ((1 << 64) - PAGE, 2 * PAGE),
-            ((1 << 64) - BLOCK, BLOCK),
+            ((1 << 64) - SZ_64K, SZ_64K),
         ),
         EINVAL,
         behaviour("bind.bo.bounds"),
@@ -189,13 +194,13 @@ BIND_OBJECT = Table(
 
 
 @pytest.fixture
-def bind(bo, sentinel) -> Callable[..., Call]:
+def bind(bo: MakeBo, sentinel: Sentinel) -> Callable[..., Call]:
     """``bind(vm, op, ...)``: a VM_BIND in a VM that has a neighbour below; ``undo`` is unmapping."""
 
     def made(
-        vm: Vm, fields: Callable[[], dict[str, int]], undo: Callable[[], None] | None = None, **options
+        vm: Vm, fields: Callable[[], dict[str, int]], undo: Callable[[], None] | None = None, **options: Any
     ) -> Call:
-        neighbour = Neighbour(vm, bo(BLOCK), sentinel())
+        neighbour = Neighbour(vm, bo(SZ_64K), sentinel())
 
         def argument() -> xe.drm_xe_vm_bind:
             return xe.drm_xe_vm_bind(vm_id=vm.id, num_binds=1, bind=vm.operation(**fields()))
@@ -205,17 +210,17 @@ def bind(bo, sentinel) -> Callable[..., Call]:
             xe.DRM_IOCTL_XE_VM_BIND,
             syncs.with_sync(argument, options["sync"]) if "sync" in options else argument,
             state=lambda: whole(vm, neighbour),
-            undo=lambda _: undo() if undo else vm.unmap(AREA, BLOCK),
+            undo=lambda _: undo() if undo else vm.unmap(AT, SZ_64K),
         )
 
     return made
 
 
 @pytest.fixture
-def bind_object(bind, plain_vm, bo):
+def bind_object(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
     """MAP of an object."""
-    handle = bo(BLOCK).handle
-    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle})
+    handle = bo(SZ_64K).handle
+    return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "obj": handle})
 
 
 @BIND_OBJECT.rows
@@ -236,7 +241,7 @@ MIRROR_ROWS = Table(
         behaviour("bind.cam.offset-mbz"),
     ),
     *place("bind"),
-    row("bind.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),
+    row("bind.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),
     row(
         "bind.op",
         (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
@@ -250,9 +255,9 @@ MIRROR_ROWS = Table(
 
 
 @pytest.fixture
-def bind_mirror(bind, fault_vm):
+def bind_mirror(bind: Callable[..., Call], fault_vm: Vm) -> Call:
     """MAP of a mirror of the process."""
-    return bind(fault_vm, lambda: {"addr": AREA, "range": BLOCK, "flags": MIRROR})
+    return bind(fault_vm, lambda: {"addr": AT, "range": SZ_64K, "flags": MIRROR})
 
 
 @needs("cpu-addr-mirror")
@@ -269,7 +274,7 @@ NULL_ROWS = Table(
     *pat("bind"),
     row("bind.obj_offset", (PAGE, 1 << 63, (1 << 64) - PAGE), EINVAL, behaviour("bind.null.rules")),
     *place("bind"),
-    row("bind.op", above(PREFETCH), EINVAL, behaviour("bind.args.op-unknown")),
+    row("bind.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),
     row(
         "bind.op",
         (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
@@ -283,9 +288,9 @@ NULL_ROWS = Table(
 
 
 @pytest.fixture
-def bind_null(bind, plain_vm):
+def bind_null(bind: Callable[..., Call], plain_vm: Vm) -> Call:
     """MAP of nothing: reads give zeros."""
-    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "flags": NULL})
+    return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "flags": NULL})
 
 
 @NULL_ROWS.rows
@@ -298,8 +303,8 @@ def no_memory(call: Call, _: str) -> Iterator[int]:
     """Where the process has nothing, or has forbidden itself access, at once or half way."""
     right = call.build().argument.bind.userptr
     yield 0
-    yield right + BLOCK  # the guard page behind the buffer
-    yield right + BLOCK - PAGE
+    yield right + SZ_64K  # the guard page behind the buffer
+    yield right + SZ_64K - PAGE
     yield right - PAGE
 
 
@@ -320,11 +325,11 @@ USERPTR = Table(
 
 
 @pytest.fixture
-def bind_userptr(bind, plain_vm, memory):
+def bind_userptr(bind: Callable[..., Call], plain_vm: Vm, memory: Memory) -> Call:
     """MAP_USERPTR of memory of the process, which has no access to the pages beside it."""
-    buffer = memory(BLOCK)
+    buffer = memory(SZ_64K)
     return bind(
-        plain_vm, lambda: {"op": MAP_USERPTR, "addr": AREA, "range": BLOCK, "obj_offset": buffer.address}
+        plain_vm, lambda: {"op": MAP_USERPTR, "addr": AT, "range": SZ_64K, "obj_offset": buffer.address}
     )
 
 
@@ -350,14 +355,14 @@ UNMAP_ROWS = Table(
 
 
 @pytest.fixture
-def unbind(bind, plain_vm, bo):
+def unbind(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
     """UNMAP of an object that is bound; undone by binding it again."""
-    made = bo(BLOCK)
-    plain_vm.map(made, AREA)
+    made = bo(SZ_64K)
+    plain_vm.map(made, AT)
     return bind(
         plain_vm,
-        lambda: {"op": UNMAP, "addr": AREA, "range": BLOCK},
-        undo=lambda: plain_vm.map(made, AREA),
+        lambda: {"op": UNMAP, "addr": AT, "range": SZ_64K},
+        undo=lambda: plain_vm.map(made, AT),
     )
 
 
@@ -384,13 +389,11 @@ UNMAP_ALL_ROWS = Table(
 
 
 @pytest.fixture
-def unbind_all(bind, plain_vm, bo):
+def unbind_all(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
     """UNMAP_ALL of an object that is bound; undone by binding it again."""
-    made = bo(BLOCK)
-    plain_vm.map(made, AREA)
-    return bind(
-        plain_vm, lambda: {"op": UNMAP_ALL, "obj": made.handle}, undo=lambda: plain_vm.map(made, AREA)
-    )
+    made = bo(SZ_64K)
+    plain_vm.map(made, AT)
+    return bind(plain_vm, lambda: {"op": UNMAP_ALL, "obj": made.handle}, undo=lambda: plain_vm.map(made, AT))
 
 
 @UNMAP_ALL_ROWS.rows
@@ -423,14 +426,14 @@ PREFETCH_ROWS = Table(
 
 
 @pytest.fixture
-def prefetch(plain_vm, bo):
+def prefetch(plain_vm: Vm, bo: MakeBo) -> Call:
     """PREFETCH of an object in system memory to where it is, which nobody can see."""
-    plain_vm.map(bo(BLOCK), AREA)
+    plain_vm.map(bo(SZ_64K), AT)
     return Call(
         plain_vm.device,
         xe.DRM_IOCTL_XE_VM_BIND,
         lambda: xe.drm_xe_vm_bind(
-            vm_id=plain_vm.id, num_binds=1, bind=plain_vm.operation(PREFETCH, addr=AREA, range=BLOCK)
+            vm_id=plain_vm.id, num_binds=1, bind=plain_vm.operation(PREFETCH, addr=AT, range=SZ_64K)
         ),
     )
 
@@ -456,17 +459,17 @@ LAST = Table(
     row("last.obj", strange_objects, ENOENT, behaviour("bind.array.atomic", "bind.map.unknown-obj")),
     row("last.pat_index", (255,), EINVAL, behaviour("bind.array.atomic", "bind.pat.out-of-range")),
     row("last.obj_offset", off_page, EINVAL, behaviour("bind.array.atomic", "bind.align.addr-range")),
-    row("last.range", (0, 2 * BLOCK), EINVAL, behaviour("bind.array.atomic", "bind.bo.bounds")),
+    row("last.range", (0, 2 * SZ_64K), EINVAL, behaviour("bind.array.atomic", "bind.bo.bounds")),
     row(
         ("last.addr", "last.range"),
         beyond_space,
         EINVAL,
         behaviour("bind.array.atomic", "bind.range.beyond-va"),
     ),
-    row("last.op", above(PREFETCH), EINVAL, behaviour("bind.array.atomic", "bind.args.op-unknown")),
+    row("last.op", unknown_values, EINVAL, behaviour("bind.array.atomic", "bind.args.op-unknown")),
     row(
         "last.flags",
-        unknown_bits(FLAGS, but=INJECT),
+        unknown_flags(but=INJECT),
         EINVAL,
         behaviour("bind.array.atomic", "bind.args.flags-unknown"),
     ),
@@ -476,16 +479,16 @@ LAST = Table(
 
 
 @pytest.fixture
-def bind_array(plain_vm, bo, sentinel):
+def bind_array(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Call:
     """Three ops in one call: an object at two places, with a hole that is cut out of a third."""
-    neighbour = Neighbour(plain_vm, bo(BLOCK), sentinel())
-    handle = bo(BLOCK).handle
+    neighbour = Neighbour(plain_vm, bo(SZ_64K), sentinel())
+    handle = bo(SZ_64K).handle
 
     def build() -> Parts:
         vector = (xe.drm_xe_vm_bind_op * 3)(
-            plain_vm.operation(addr=AREA, range=BLOCK, obj=handle),
-            plain_vm.operation(UNMAP, addr=AREA + PAGE, range=PAGE),
-            plain_vm.operation(addr=AREA + BLOCK, range=BLOCK, obj=handle),
+            plain_vm.operation(addr=AT, range=SZ_64K, obj=handle),
+            plain_vm.operation(UNMAP, addr=AT + PAGE, range=PAGE),
+            plain_vm.operation(addr=AT + SZ_64K, range=SZ_64K, obj=handle),
         )
         argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=3)
         argument.vector_of_binds = ctypes.addressof(vector)
@@ -496,7 +499,7 @@ def bind_array(plain_vm, bo, sentinel):
         xe.DRM_IOCTL_XE_VM_BIND,
         build,
         state=lambda: whole(plain_vm, neighbour),
-        undo=lambda _: plain_vm.unmap(AREA, 2 * BLOCK),
+        undo=lambda _: plain_vm.unmap(AT, 2 * SZ_64K),
     )
 
 
@@ -507,10 +510,10 @@ def test_bind_array_invalid_last_op(bind_array: Call, wrong: Row) -> None:
 
 
 @pytest.fixture
-def bind_and_signal(bind, plain_vm, bo, syncobj):
+def bind_and_signal(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj) -> Call:
     """MAP of an object that signals a syncobj."""
-    handle, done = bo(BLOCK).handle, syncobj()
-    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, sync=done.sync)
+    handle, done = bo(SZ_64K).handle, syncobj()
+    return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "obj": handle}, sync=done.sync)
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.BINARY, *syncs.array_rows()).rows
@@ -520,9 +523,11 @@ def test_bind_invalid_sync(bind_and_signal: Call, wrong: Row) -> None:
 
 
 @pytest.fixture
-def bind_and_write_fence(bind, plain_vm, bo, memory, sentinel):
+def bind_and_write_fence(
+    bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> Call:
     """MAP of an object that writes a user fence; an unbind before that would give EBUSY."""
-    handle, fence, values = bo(BLOCK).handle, memory(PAGE), [0]
+    handle, fence, values = bo(SZ_64K).handle, memory(PAGE), [0]
 
     def sync() -> xe.drm_xe_sync:
         values.append(sentinel())
@@ -532,9 +537,9 @@ def bind_and_write_fence(bind, plain_vm, bo, memory, sentinel):
 
     def undo() -> None:
         wait_until(lambda: fence.u64(0) == values[-1], what="the user fence of the bind")
-        plain_vm.unmap(AREA, BLOCK)
+        plain_vm.unmap(AT, SZ_64K)
 
-    return bind(plain_vm, lambda: {"addr": AREA, "range": BLOCK, "obj": handle}, undo=undo, sync=sync)
+    return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "obj": handle}, undo=undo, sync=sync)
 
 
 @Table({"sync": xe.drm_xe_sync}, *syncs.fence_rows(bind=True), elsewhere=("sync.timeline_value",)).rows

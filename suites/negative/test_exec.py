@@ -1,13 +1,28 @@
 # SPDX-License-Identifier: MIT
 """EXEC and WAIT_USER_FENCE with one thing wrong (xe_exec.c, xe_sync.c, xe_wait_user_fence.c)."""
 
+from collections.abc import Callable
 from errno import EFAULT, EINVAL, ENOENT
 
 import pytest
 
 from fixtures import behaviour, wait_until
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, unknown_bits
+from fixtures.bo import Bo
+from fixtures.device import Device
+from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    Table,
+    each_bit,
+    row,
+    unknown_flags,
+    unknown_values,
+)
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_64K
+from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 from suites.negative import syncs
@@ -16,13 +31,15 @@ from suites.negative.values import looping_chain, strange_queues, unreadable
 PLACE = 1 << 16
 """GPU address of the object in which the batch is, what it stores, and its fence."""
 STORED, FENCE, BATCH = 0, 8, 64
-SIZE = 1 << 16
+SIZE = SZ_64K
 
 
 class Exec(Call):
     """EXEC of a batch that stores a value: a call that is accepted is over when the value is there."""
 
-    def __init__(self, queue: Queue, bo, sentinel, *, sync=None) -> None:
+    def __init__(
+        self, queue: Queue, bo: Bo, sentinel: Sentinel, *, sync: Callable[[], xe.drm_xe_sync] | None = None
+    ) -> None:
         vm, value = queue.vm, sentinel()
         self.content = content = bo.map()
         vm.map(bo, PLACE)
@@ -62,7 +79,7 @@ EXEC = Table(
 
 
 @pytest.fixture
-def execute(plain_vm, bo, sentinel):
+def execute(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Call:
     """EXEC of a batch that stores a value, without syncs."""
     return Exec(plain_vm.queue(), bo(SIZE), sentinel)
 
@@ -74,7 +91,7 @@ def test_exec_invalid_args(execute: Call, wrong: Row) -> None:
 
 
 @pytest.fixture
-def execute_and_signal(plain_vm, bo, sentinel, syncobj):
+def execute_and_signal(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, syncobj: MakeSyncobj) -> Call:
     """EXEC that signals a syncobj."""
     return Exec(plain_vm.queue(), bo(SIZE), sentinel, sync=syncobj().sync)
 
@@ -86,7 +103,7 @@ def test_exec_invalid_sync(execute_and_signal: Call, wrong: Row) -> None:
 
 
 @pytest.fixture
-def execute_and_signal_point(plain_vm, bo, sentinel, syncobj):
+def execute_and_signal_point(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, syncobj: MakeSyncobj) -> Call:
     """EXEC that signals a point of a timeline, a later one each time."""
     timeline, points = syncobj(), iter(range(1, 10_000))
     return Exec(plain_vm.queue(), bo(SIZE), sentinel, sync=lambda: timeline.sync(next(points)))
@@ -99,7 +116,7 @@ def test_exec_invalid_timeline_point(execute_and_signal_point: Call, wrong: Row)
 
 
 @pytest.fixture
-def execute_and_write_fence(plain_vm, bo, sentinel):
+def execute_and_write_fence(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Call:
     """EXEC that writes a user fence behind what its batch stores."""
 
     def sync() -> xe.drm_xe_sync:
@@ -133,8 +150,8 @@ WAIT_USER_FENCE = Table(
         EFAULT,
         behaviour("ufence.wait.bad-address"),
     ),
-    row("op", above(xe.DRM_XE_UFENCE_WAIT_OP_LTE), EINVAL, behaviour("ufence.wait.args")),
-    row("flags", unknown_bits(xe.DRM_XE_UFENCE_WAIT_FLAG_ABSTIME), EINVAL, behaviour("ufence.wait.args")),
+    row("op", unknown_values, EINVAL, behaviour("ufence.wait.args")),
+    row("flags", unknown_flags(), EINVAL, behaviour("ufence.wait.args")),
     row("pad", each_bit, EINVAL, behaviour("ufence.wait.args")),
     row("exec_queue_id", strange_queues, ENOENT, behaviour("ufence.wait.unknown-queue")),
     row("pad2", each_bit, EINVAL, behaviour("ufence.wait.args")),
@@ -144,7 +161,7 @@ WAIT_USER_FENCE = Table(
 
 
 @pytest.fixture
-def wait_user_fence(device, memory, sentinel):
+def wait_user_fence(device: Device, memory: Memory, sentinel: Sentinel) -> Call:
     """WAIT_USER_FENCE for what is there already."""
     fence, value = memory(8), sentinel()
     fence.set_u64(0, value)

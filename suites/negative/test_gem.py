@@ -10,8 +10,21 @@ import pytest
 
 from fixtures import acts, behaviour
 from fixtures.device import Device
+from fixtures.flags import DEFER, SCANOUT, VISIBLE
 from fixtures.memory import PAGE
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    Table,
+    above,
+    each_bit,
+    row,
+    some_bits,
+    unknown_flags,
+    unknown_values,
+)
+from fixtures.sizes import SZ_64K
 from ioctl import xe
 from suites.negative.values import (
     close_object,
@@ -24,10 +37,6 @@ from suites.negative.values import (
     unreadable,
 )
 
-DEFER = xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
-SCANOUT = xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
-VISIBLE = xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
-FLAGS = DEFER | SCANOUT | VISIBLE | xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION
 WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
 EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
 
@@ -68,7 +77,7 @@ GEM_CREATE = Table(
     row("size", (0,), EINVAL, behaviour("abi.gem-create.args"), label="zero"),
     row("size", off_page, EINVAL, behaviour("abi.gem-create.args"), label="unaligned"),
     row("placement", unknown_regions, EINVAL, behaviour("abi.gem-create.args")),
-    row("flags", unknown_bits(FLAGS), EINVAL, behaviour("abi.gem-create.args"), label="unknown"),
+    row("flags", unknown_flags(), EINVAL, behaviour("abi.gem-create.args"), label="unknown"),
     row(
         "flags",
         (VISIBLE, VISIBLE | DEFER),
@@ -86,19 +95,19 @@ GEM_CREATE = Table(
     row("vm_id", strange_vms, ENOENT, behaviour("abi.gem-create.args", "vm.lookup-errno-map")),
     row("handle", each_bit, EINVAL, behaviour("abi.gem-create.args")),
     row("cpu_caching", (0,), EINVAL, behaviour("abi.gem-create.args"), label="none"),
-    row("cpu_caching", above(WC), EINVAL, behaviour("abi.gem-create.args")),
+    row("cpu_caching", unknown_values, EINVAL, behaviour("abi.gem-create.args")),
     row("pad", each_bit, EINVAL, behaviour("abi.gem-create.args")),
     row("reserved", each_bit, EINVAL, behaviour("abi.gem-create.args")),
 )
 
 
 @pytest.fixture
-def gem_create(device):
+def gem_create(device: Device) -> Call:
     """GEM_CREATE of 64 KiB of system memory, cached."""
     return Call(
         device,
         xe.DRM_IOCTL_XE_GEM_CREATE,
-        lambda: xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=WB),
+        lambda: xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=WB),
         state=lambda: objects(device),
         undo=lambda argument: close_object(device, argument.handle),
     )
@@ -116,7 +125,7 @@ def test_gem_create_with_16_extensions(device: Device) -> None:
     """GEM_CREATE takes a chain of 16 extensions."""
     chain = chained(MOST)
     argument = xe.drm_xe_gem_create(
-        size=1 << 16, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
+        size=SZ_64K, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
     )
     device.ioctl(xe.DRM_IOCTL_XE_GEM_CREATE, argument)
     assert argument.handle
@@ -143,13 +152,13 @@ EXTENSIONS = Table(
 
 
 @pytest.fixture
-def gem_create_with_extensions(device):
+def gem_create_with_extensions(device: Device) -> Call:
     """GEM_CREATE with two extensions that change nothing: no protected content."""
 
     def build() -> Parts:
         first, second = xe.drm_xe_ext_set_property(), xe.drm_xe_ext_set_property()
         first.base.next_extension = ctypes.addressof(second)
-        argument = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=WB)
+        argument = xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=WB)
         argument.extensions = ctypes.addressof(first)
         return Parts(argument, first, second=second)
 
@@ -174,7 +183,7 @@ GEM_MMAP_OFFSET = Table(
     row("extensions", looping_chain, EINVAL, behaviour("abi.gem-mmap-offset.args"), label="loop"),
     row("handle", strange_objects, ENOENT, behaviour("abi.gem-mmap-offset.args")),
     row("handle", (0,), ENOENT, behaviour("abi.gem-mmap-offset.args"), label="none"),
-    row("flags", unknown_bits(1), EINVAL, behaviour("abi.gem-mmap-offset.args")),
+    row("flags", unknown_flags(), EINVAL, behaviour("abi.gem-mmap-offset.args")),
     row("flags", (1,), EINVAL, behaviour("abi.gem-mmap-offset.args"), label="barrier-with-handle"),
     row("offset", (1, PAGE, 1 << 63), None, behaviour("abi.output-in")),
     row("reserved", each_bit, EINVAL, behaviour("abi.gem-mmap-offset.args")),
@@ -182,7 +191,7 @@ GEM_MMAP_OFFSET = Table(
 
 
 @pytest.fixture
-def gem_mmap_offset(device):
+def gem_mmap_offset(device: Device) -> Call:
     """GEM_MMAP_OFFSET of an object."""
     handle = create_object(device)
     return Call(device, xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, lambda: xe.drm_xe_gem_mmap_offset(handle=handle))

@@ -11,22 +11,19 @@ import pytest
 from fixtures import acts, behaviour, needs
 from fixtures.bo import Bo
 from fixtures.choices import chose
+from fixtures.device import Device
+from fixtures.flags import ATOMIC, DEFAULT_SYSTEM, DONTNEED, PAT, PREFERRED_LOC, PURGEABLE, WILLNEED
+from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits
+from fixtures.negative import Call, Parts, Row, Table, each_bit, row, some_bits, unknown_values
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from ioctl import xe
-from suites.negative.places import AREA, BLOCK, areas
+from suites.negative.places import AT, areas
 from suites.negative.values import beyond, looping_chain, off_page, strange_vms, unreadable, unwritable
 
 pytestmark = needs("range-attributes")
 
-PREFERRED = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
-PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
-PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
-WILLNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
-DONTNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED
-SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF
 ATTR = ctypes.sizeof(xe.drm_xe_mem_range_attr)
 
 
@@ -54,7 +51,7 @@ def common(kind: int) -> tuple[Row, ...]:
         row(("start", "range"), beyond_space, EINVAL, behaviour("madvise.beyond-va")),
         row("vm_id", strange_vms, EINVAL, behaviour("madvise.unknown-vm", "vm.lookup-errno-map")),
         row("vm_id", (0,), EINVAL, behaviour("madvise.unknown-vm"), label="none"),
-        row("type", above(PURGEABLE), EINVAL, behaviour("madvise.type-unknown")),
+        row("type", unknown_values, EINVAL, behaviour("madvise.type-unknown")),
         row("reserved", each_bit, EINVAL, behaviour("madvise.reserved")),
     )
 
@@ -62,7 +59,7 @@ def common(kind: int) -> tuple[Row, ...]:
 ATOMIC_ROWS = Table(
     {"": xe.drm_xe_madvise, "atomic": type(xe.drm_xe_madvise().atomic)},
     *common(ATOMIC),
-    row("atomic.val", above(xe.DRM_XE_ATOMIC_CPU), EINVAL, behaviour("madvise.atomic.val")),
+    row("atomic.val", unknown_values, EINVAL, behaviour("madvise.atomic.val")),
     row("atomic.pad", each_bit, EINVAL, behaviour("madvise.atomic.pad-reserved")),
     row("atomic.reserved", each_bit, EINVAL, behaviour("madvise.atomic.pad-reserved")),
 )
@@ -77,7 +74,7 @@ PREFERRED_ROWS = Table(
     ),
     row(
         "preferred_mem_loc.migration_policy",
-        above(xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES),
+        unknown_values,
         EINVAL,
         behaviour("madvise.pref.policy"),
     ),
@@ -109,15 +106,15 @@ PAT_ROWS = Table(
 
 
 @pytest.fixture
-def advise(fault_vm) -> Callable[..., Call]:
+def advise(fault_vm: Vm) -> Callable[..., Call]:
     """``advise(type, wrong, right)``: MADVISE of a mirror that changes an attribute, and changes it back."""
-    fault_vm.mirror(AREA, BLOCK)
+    fault_vm.mirror(AT, SZ_64K)
 
     def made(kind: int, advice: dict[str, int], former: dict[str, int]) -> Call:
-        member = {ATOMIC: "atomic", PREFERRED: "preferred_mem_loc", PAT: "pat_index"}[kind]
+        member = {ATOMIC: "atomic", PREFERRED_LOC: "preferred_mem_loc", PAT: "pat_index"}[kind]
 
         def argument() -> xe.drm_xe_madvise:
-            made = xe.drm_xe_madvise(vm_id=fault_vm.id, start=AREA, range=BLOCK, type=kind)
+            made = xe.drm_xe_madvise(vm_id=fault_vm.id, start=AT, range=SZ_64K, type=kind)
             for name, value in advice.items():
                 setattr(getattr(made, member), name, value)
             return made
@@ -127,7 +124,7 @@ def advise(fault_vm) -> Callable[..., Call]:
             xe.DRM_IOCTL_XE_MADVISE,
             argument,
             state=lambda: areas(fault_vm),
-            undo=lambda _: fault_vm.madvise(AREA, BLOCK, kind, **former),
+            undo=lambda _: fault_vm.madvise(AT, SZ_64K, kind, **former),
         )
 
     return made
@@ -144,7 +141,7 @@ def test_madvise_atomic_invalid_args(advise: Callable[..., Call], wrong: Row) ->
 @PREFERRED_ROWS.rows
 def test_madvise_preferred_loc_invalid_args(advise: Callable[..., Call], wrong: Row) -> None:
     """MADVISE PREFERRED_LOC with one wrong field is refused: the attributes of the area stay."""
-    wrong.prove(advise(PREFERRED, {"devmem_fd": SYSTEM}, {"devmem_fd": 0}))
+    wrong.prove(advise(PREFERRED_LOC, {"devmem_fd": DEFAULT_SYSTEM}, {"devmem_fd": 0}))
 
 
 OTHER_PAT = 7
@@ -154,7 +151,7 @@ that a device with page faults has."""
 
 @needs("cpu-addr-mirror")
 @PAT_ROWS.rows
-def test_madvise_pat_invalid_args(advise: Callable[..., Call], wrong: Row, device) -> None:
+def test_madvise_pat_invalid_args(advise: Callable[..., Call], wrong: Row, device: Device) -> None:
     """MADVISE PAT with one wrong field is refused: the attributes of the area stay."""
     wrong.prove(advise(PAT, {"val": OTHER_PAT}, {"val": device.write_back_pat}))
 
@@ -169,7 +166,7 @@ def said_before(*_: object) -> Iterator[int]:
 
 PURGEABLE_ROWS = Table(
     {"purge_state_val": type(xe.drm_xe_madvise().purge_state_val)},
-    row("purge_state_val.val", above(DONTNEED), EINVAL, behaviour("madvise.purge.val")),
+    row("purge_state_val.val", unknown_values, EINVAL, behaviour("madvise.purge.val")),
     row("purge_state_val.pad", each_bit, EINVAL, behaviour("madvise.purge.val")),
     row(
         "purge_state_val.retained_ptr",
@@ -184,7 +181,7 @@ PURGEABLE_ROWS = Table(
         behaviour("madvise.purge.retained-init"),
         label="said",
     ),
-    row("type", above(PURGEABLE), EINVAL, behaviour("madvise.type-unknown")),
+    row("type", unknown_values, EINVAL, behaviour("madvise.type-unknown")),
     row("range", (0, 1, PAGE - 1), EINVAL, behaviour("madvise.align"), label="small"),
     row("reserved", each_bit, EINVAL, behaviour("madvise.reserved")),
 )
@@ -202,14 +199,14 @@ def needed(bo: Bo) -> bool:
 
 
 @pytest.fixture
-def advise_purging(plain_vm, bo):
+def advise_purging(plain_vm: Vm, bo: MakeBo) -> Call:
     """MADVISE PURGEABLE_STATE: the object's memory is not needed; undone by saying that it is."""
-    made = bo(BLOCK)
-    plain_vm.map(made, AREA)
+    made = bo(SZ_64K)
+    plain_vm.map(made, AT)
 
     def build() -> Parts:
         retained = ctypes.c_uint32(0)
-        argument = xe.drm_xe_madvise(vm_id=plain_vm.id, start=AREA, range=BLOCK, type=PURGEABLE)
+        argument = xe.drm_xe_madvise(vm_id=plain_vm.id, start=AT, range=SZ_64K, type=PURGEABLE)
         argument.purge_state_val.val = DONTNEED
         argument.purge_state_val.retained_ptr = ctypes.addressof(retained)
         return Parts(argument, retained)
@@ -219,7 +216,7 @@ def advise_purging(plain_vm, bo):
         xe.DRM_IOCTL_XE_MADVISE,
         build,
         state=lambda: (needed(made), areas(plain_vm)),
-        undo=lambda _: plain_vm.madvise(AREA, BLOCK, PURGEABLE, val=WILLNEED),
+        undo=lambda _: plain_vm.madvise(AT, SZ_64K, PURGEABLE, val=WILLNEED),
     )
 
 
@@ -233,12 +230,12 @@ def test_madvise_purgeable_state_invalid_args(advise_purging: Call, wrong: Row) 
 @needs("purging")
 @behaviour("madvise.purge.retained-unwritable")
 @acts("ioctl")
-def test_madvise_retained_needs_writable_pointer(plain_vm: Vm, bo) -> None:
+def test_madvise_retained_needs_writable_pointer(plain_vm: Vm, bo: MakeBo) -> None:
     """A word that may be read only stays 0; whether the call then gives EFAULT, and is carried out, is recorded."""
-    made, word = bo(BLOCK), unwritable()[-1]
-    plain_vm.map(made, AREA)
+    made, word = bo(SZ_64K), unwritable()[-1]
+    plain_vm.map(made, AT)
     try:
-        plain_vm.madvise(AREA, BLOCK, PURGEABLE, val=DONTNEED, retained_ptr=word)
+        plain_vm.madvise(AT, SZ_64K, PURGEABLE, val=DONTNEED, retained_ptr=word)
     except OSError as error:
         if error.errno != EFAULT:
             raise
@@ -278,21 +275,21 @@ AREAS = 3
 
 
 @pytest.fixture
-def three_areas(plain_vm, bo) -> Vm:
+def three_areas(plain_vm: Vm, bo: MakeBo) -> Vm:
     """A VM in which one object is bound three times, not side by side."""
-    made = bo(BLOCK)
+    made = bo(SZ_64K)
     for index in range(AREAS):
-        plain_vm.map(made, AREA + 2 * index * BLOCK)
+        plain_vm.map(made, AT + 2 * index * SZ_64K)
     return plain_vm
 
 
 def query(vm: Vm, **fields: int) -> xe.drm_xe_vm_query_mem_range_attr:
     """A query about everything that is bound."""
-    return xe.drm_xe_vm_query_mem_range_attr(vm_id=vm.id, start=AREA, range=2 * AREAS * BLOCK, **fields)
+    return xe.drm_xe_vm_query_mem_range_attr(vm_id=vm.id, start=AT, range=2 * AREAS * SZ_64K, **fields)
 
 
 @pytest.fixture
-def count_areas(three_areas):
+def count_areas(three_areas: Vm) -> Call:
     """VM_QUERY_MEM_RANGE_ATTRS that asks for the number of areas."""
     return Call(three_areas.device, xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, lambda: query(three_areas))
 
@@ -327,7 +324,7 @@ FILL = Table(
 
 
 @pytest.fixture
-def read_areas(three_areas, memory):
+def read_areas(three_areas: Vm, memory: Memory) -> Call:
     """VM_QUERY_MEM_RANGE_ATTRS that reads all areas."""
     reply = memory(PAGE, fill=b"\xa5")
 

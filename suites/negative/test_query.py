@@ -3,28 +3,36 @@
 
 import ctypes
 import time
+from collections.abc import Iterator
 from errno import EFAULT, EINVAL
 
 import pytest
 
 from fixtures import behaviour, known, needs
+from fixtures.device import Device
+from fixtures.given import Memory
 from fixtures.memory import PAGE, Buffer
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits
+from fixtures.negative import Call, Parts, Row, Table, each_bit, row, some_bits, unknown_values
 from ioctl import xe
 from ioctl.layout import Structure
 from suites.negative.values import looping_chain, unreadable, unwritable
 
 CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG
 CONFIG_SIZE = ctypes.sizeof(xe.drm_xe_query_config) + 5 * 8
-LAST_QUERY = xe.DRM_XE_DEVICE_QUERY_EU_STALL
 CYCLES = ctypes.sizeof(xe.drm_xe_query_engine_cycles)
 VERSION = ctypes.sizeof(xe.drm_xe_query_uc_fw_version)
+
+
+def unknown_queries(call: Call, _: str) -> Iterator[tuple[int, int]]:
+    """Queries that do not exist, with size 0, which every query that exists answers."""
+    yield from ((query, 0) for query in unknown_values(call, "query"))
+
 
 DEVICE_QUERY = Table(
     xe.drm_xe_device_query,
     row("extensions", each_bit, EINVAL, behaviour("query.extensions-mbz")),
     row("extensions", looping_chain, EINVAL, behaviour("query.extensions-mbz"), label="loop"),
-    row("query", above(LAST_QUERY), EINVAL, behaviour("query.unknown-id")),
+    row(("query", "size"), unknown_queries, EINVAL, behaviour("query.unknown-id")),
     row(
         "size",
         (1, 8, CONFIG_SIZE - 1, CONFIG_SIZE + 1, CONFIG_SIZE + 8, 1 << 31, 0xFFFF_FFFF),
@@ -37,7 +45,7 @@ DEVICE_QUERY = Table(
 
 
 @pytest.fixture
-def device_query(device, memory):
+def device_query(device: Device, memory: Memory) -> Call:
     """DEVICE_QUERY that reads the configuration."""
     reply = memory(PAGE, fill=b"\xa5")
     return Call(
@@ -100,7 +108,7 @@ ENGINE_CYCLES = Table(
 
 
 @pytest.fixture
-def engine_cycles(device, memory):
+def engine_cycles(device: Device, memory: Memory) -> Call:
     """DEVICE_QUERY of the cycles of an engine, by the monotonic clock."""
     engine, place = device.engine(), memory(PAGE)
 
@@ -130,7 +138,7 @@ UC_FW_VERSION = Table(
 
 
 @pytest.fixture
-def uc_fw_version(device, memory):
+def uc_fw_version(device: Device, memory: Memory) -> Call:
     """DEVICE_QUERY of the version of the firmware that takes submissions."""
     place = memory(PAGE)
 

@@ -10,10 +10,21 @@ import pytest
 
 from fixtures import acts, behaviour, known, refused
 from fixtures.device import Device
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, some_bits, unknown_bits
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    Table,
+    above,
+    each_bit,
+    row,
+    some_bits,
+    unknown_flags,
+    unknown_values,
+)
 from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
+from ioctl import names, xe
 from suites.negative.values import (
     create_queue,
     destroy_queue,
@@ -24,7 +35,6 @@ from suites.negative.values import (
 )
 
 PRIORITY = xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_PRIORITY
-LAST_PROPERTY = xe.DRM_XE_EXEC_QUEUE_SET_DISABLE_STATE_CACHE_PERF_FIX
 NORMAL, HIGH = 1, 2
 EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
 ENGINE = ctypes.sizeof(xe.drm_xe_engine_class_instance)
@@ -81,7 +91,7 @@ EXEC_QUEUE_CREATE = Table(
     ),
     row("vm_id", strange_vms, ENOENT, behaviour("execq.create.unknown-vm", "vm.lookup-errno-map")),
     row("vm_id", (0,), ENOENT, behaviour("execq.create.unknown-vm"), label="none"),
-    row("flags", unknown_bits(xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT), EINVAL, behaviour("execq.create.args")),
+    row("flags", unknown_flags(), EINVAL, behaviour("execq.create.args")),
     row("exec_queue_id", (1, 0xFFFF_FFFF), None, behaviour("abi.output-in")),
     row("instances", lambda *_: unreadable(ENGINE)[:3], EFAULT, behaviour("execq.create.instances-fault")),
     row(
@@ -92,7 +102,7 @@ EXEC_QUEUE_CREATE = Table(
         label="no-user-address",
     ),
     row("reserved", each_bit, EINVAL, behaviour("execq.create.args")),
-    row("engine.engine_class", above(xe.DRM_XE_ENGINE_CLASS_VM_BIND), EINVAL, behaviour("execq.create.args")),
+    row("engine.engine_class", unknown_values, EINVAL, behaviour("execq.create.args")),
     row("engine.engine_instance", (63, 255, 0x8000, 0xFFFF), EINVAL, behaviour("execq.create.args")),
     row("engine.gt_id", (63, 255, 0xFFFF), EINVAL, behaviour("execq.create.args")),
     row(
@@ -117,7 +127,12 @@ EXEC_QUEUE_CREATE = Table(
     ),
     row("extension.base.name", above(0), EINVAL, behaviour("execq.create.extensions")),
     row("extension.base.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
-    row("extension.property", above(LAST_PROPERTY), EINVAL, behaviour("execq.create.extensions")),
+    row(
+        "extension.property",
+        above(max(names.QUEUE_PROPERTY.names)),
+        EINVAL,
+        behaviour("execq.create.extensions"),
+    ),
     row("extension.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
     row("extension.value", above(HIGH), EINVAL, behaviour("execq.create.extensions"), label="priority"),
     row("extension.reserved", some_bits, None, behaviour("abi.extension-reserved")),
@@ -125,7 +140,7 @@ EXEC_QUEUE_CREATE = Table(
 
 
 @pytest.fixture
-def exec_queue_create(device, plain_vm):
+def exec_queue_create(device: Device, plain_vm: Vm) -> Call:
     """EXEC_QUEUE_CREATE on one engine, with normal priority."""
 
     def build() -> Parts:
@@ -178,7 +193,7 @@ BIND_QUEUE = Table(
 
 
 @pytest.fixture
-def bind_queue_create(device, plain_vm):
+def bind_queue_create(device: Device, plain_vm: Vm) -> Call:
     """EXEC_QUEUE_CREATE of a queue for binds; there is room for a second engine behind the first."""
 
     def build() -> Parts:
@@ -213,7 +228,7 @@ EXEC_QUEUE_DESTROY = Table(
 
 
 @pytest.fixture
-def exec_queue_destroy(device, plain_vm):
+def exec_queue_destroy(device: Device, plain_vm: Vm) -> Call:
     """EXEC_QUEUE_DESTROY; undone by making another queue."""
     made = [create_queue(device, plain_vm.id)]
 
@@ -255,14 +270,14 @@ EXEC_QUEUE_GET_PROPERTY = Table(
     row("extensions", some_bits, None, behaviour("execq.getprop.unchecked")),
     row("exec_queue_id", strange_queues, ENOENT, behaviour("execq.getprop")),
     row("exec_queue_id", (0,), ENOENT, behaviour("execq.getprop"), label="none"),
-    row("property", above(0), EINVAL, behaviour("execq.getprop")),
+    row("property", unknown_values, EINVAL, behaviour("execq.getprop")),
     row("value", (1, 1 << 63), None, behaviour("abi.output-in")),
     row("reserved", each_bit, EINVAL, behaviour("execq.getprop")),
 )
 
 
 @pytest.fixture
-def exec_queue_get_property(device, plain_vm):
+def exec_queue_get_property(device: Device, plain_vm: Vm) -> Call:
     """EXEC_QUEUE_GET_PROPERTY that asks whether a queue is banned."""
     number = create_queue(device, plain_vm.id)
     return Call(

@@ -8,8 +8,20 @@ import pytest
 
 from fixtures import FAULTING, QueueError, behaviour, needs, wait_until
 from fixtures.device import Device
+from fixtures.flags import FAULT, LR, NO_OVERCOMMIT, SCRATCH
+from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
-from fixtures.negative import Call, Parts, Row, Table, above, each_bit, row, unknown_bits
+from fixtures.negative import (
+    Call,
+    Parts,
+    Row,
+    Table,
+    each_bit,
+    row,
+    unknown_flags,
+    unknown_values,
+)
+from fixtures.vm import Vm
 from ioctl import xe
 from suites.negative.values import (
     create_vm,
@@ -20,18 +32,13 @@ from suites.negative.values import (
     vms,
 )
 
-SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
-LR = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE
-FAULT = xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
-NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
-FLAGS = SCRATCH | LR | FAULT | NO_OVERCOMMIT
 ENTRY = ctypes.sizeof(xe.xe_vm_fault)
 
 VM_CREATE = Table(
     xe.drm_xe_vm_create,
     row("extensions", each_bit, EINVAL, behaviour("vm.create.extensions-mbz")),
     row("extensions", looping_chain, EINVAL, behaviour("vm.create.extensions-mbz"), label="loop"),
-    row("flags", unknown_bits(FLAGS), EINVAL, behaviour("vm.create.unknown-flags"), label="unknown"),
+    row("flags", unknown_flags(), EINVAL, behaviour("vm.create.unknown-flags"), label="unknown"),
     row(
         "flags",
         (FAULT, FAULT | SCRATCH, FAULT | NO_OVERCOMMIT),
@@ -53,7 +60,7 @@ VM_CREATE = Table(
 
 
 @pytest.fixture
-def vm_create(device):
+def vm_create(device: Device) -> Call:
     """VM_CREATE of a VM without flags."""
     return Call(
         device,
@@ -89,7 +96,7 @@ VM_DESTROY = Table(
 
 
 @pytest.fixture
-def vm_destroy(device):
+def vm_destroy(device: Device) -> Call:
     """VM_DESTROY of a VM that has nothing in it; undone by making another."""
     made = [create_vm(device)]
 
@@ -116,7 +123,7 @@ ARGUMENT_OF_GET_PROPERTY = (
     row("extensions", looping_chain, EINVAL, behaviour("vm.getprop.reserved"), label="loop"),
     row("vm_id", strange_vms, ENOENT, behaviour("vm.getprop.unknown-vm")),
     row("vm_id", (0,), ENOENT, behaviour("vm.getprop.unknown-vm"), label="none"),
-    row("property", above(0), EINVAL, behaviour("vm.getprop.unknown-property")),
+    row("property", unknown_values, EINVAL, behaviour("vm.getprop.unknown-property")),
     row("pad", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
     row("reserved", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
 )
@@ -130,7 +137,7 @@ VM_GET_PROPERTY = Table(
 
 
 @pytest.fixture
-def size_of_faults(device, plain_vm):
+def size_of_faults(device: Device, plain_vm: Vm) -> Call:
     """VM_GET_PROPERTY that asks a VM without faults how much there is to read."""
     return Call(device, xe.DRM_IOCTL_XE_VM_GET_PROPERTY, lambda: xe.drm_xe_vm_get_property(vm_id=plain_vm.id))
 
@@ -162,7 +169,7 @@ READ_FAULTS = Table(
 
 
 @pytest.fixture
-def read_faults(device, make_vm, memory):
+def read_faults(device: Device, make_vm: MakeVm, memory: Memory) -> Call:
     """VM_GET_PROPERTY that reads two faults of a VM in which nothing is bound."""
     vm, reply = make_vm(FAULTING), memory(PAGE, fill=b"\xa5")
     for address in (1 << 20, 1 << 21):

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection, Iterator
 from fixtures.device import Device
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_READ, READ_WRITE, mmap, reserve
 from fixtures.negative import Call
+from fixtures.sizes import SZ_64K
 from ioctl import Request, drm, xe
 from ioctl.layout import Structure
 
@@ -127,7 +128,7 @@ def destroy_vm(device: Device, number: int) -> None:
 
 def create_object(device: Device) -> int:
     """GEM_CREATE of 64 KiB in system memory: the handle."""
-    argument = xe.drm_xe_gem_create(size=1 << 16, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    argument = xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
     device.ioctl(xe.DRM_IOCTL_XE_GEM_CREATE, argument)
     return int(argument.handle)
 

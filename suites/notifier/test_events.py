@@ -14,21 +14,22 @@ Ranges that the GPU does not have cost nothing: no TLB is invalidated for them.
 
 import contextlib
 import mmap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, gpu_sees, in_child, landed, needs
+from fixtures import acts, behaviour, each_size, gpu_finds, gpu_sees, in_child, landed, needs
 from fixtures.counters import Counters
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, READ_WRITE, Buffer, reserve
 from fixtures.memory import mmap as map_memory
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M, SZ_2M
 from fixtures.vm import FAULTING, Vm
 
-CHUNK = 1 << 21
-"""Bytes of the largest range."""
-WINDOW = 512 << 20
+WINDOW = 512 * SZ_1M
 """Bytes of address space that one notifier is for, unless svm_notifier_size says otherwise."""
 
 MADV_COLLAPSE = 25
@@ -37,7 +38,6 @@ MADV_COLLAPSE = 25
 FAULTS = "svm_pagefault_count"
 INVALIDATIONS = "svm_tlb_inval_count"
 
-SIZES = pytest.mark.parametrize("size", [PAGE, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
 
 pytestmark = needs("page-faults")
 
@@ -68,10 +68,15 @@ def forked(buffer: Buffer) -> int:
 @behaviour("notifier.other-events")
 @acts("fault", "load", "store")
 @needs("debugfs")
-@SIZES
+@each_size
 @pytest.mark.parametrize("event", [dropped, freed, forked], ids=lambda event: event.__name__)
 def test_event_makes_gpu_refault_once(
-    queue: Queue, memory, sentinel, counters: Counters, event: Callable[[Buffer], int], size: int
+    queue: Queue,
+    memory: Memory,
+    sentinel: Sentinel,
+    counters: Counters,
+    event: Callable[[Buffer], int],
+    size: int,
 ) -> None:
     """After an event that does not unmap, the next GPU access faults the range in again, once."""
     buffer, value = memory(size, align=size), sentinel()
@@ -92,10 +97,10 @@ def test_event_makes_gpu_refault_once(
 @behaviour("notifier.other-events")
 @acts("load", "store")
 @needs("thp")
-def test_madv_collapse_keeps_data(queue: Queue, memory, sentinel) -> None:
+def test_madv_collapse_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """MADV_COLLAPSE of memory in use, small pages into a huge one, loses nothing for GPU and CPU."""
-    buffer = memory(CHUNK, align=CHUNK)
-    values = {buffer.address + offset: sentinel() for offset in range(0, CHUNK, CHUNK // 8)}
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, SZ_2M // 8)}
     queue.store_all(values)
     for address, value in values.items():
         landed(buffer, address - buffer.address, value)
@@ -110,9 +115,11 @@ def test_madv_collapse_keeps_data(queue: Queue, memory, sentinel) -> None:
 @behaviour("notifier.migrate-event")
 @acts("fault", "load")
 @needs("debugfs", "vram", "cpu-addr-mirror", "svm-vram")
-def test_migration_to_ram_invalidates_every_vm(make_vm, memory, sentinel, counters: Counters) -> None:
+def test_migration_to_ram_invalidates_every_vm(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """When memory in VRAM goes back to the CPU, all VMs that mirror it lose it, and each faults again."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queues = []
     for index in range(3):
         vm: Vm = make_vm(FAULTING)
@@ -129,9 +136,11 @@ def test_migration_to_ram_invalidates_every_vm(make_vm, memory, sentinel, counte
 @behaviour("notifier.migrate-event")
 @acts("load", "store")
 @needs("cpu-addr-mirror")
-def test_replaced_memory_is_invalidated_in_every_vm(make_vm, memory, sentinel) -> None:
+def test_replaced_memory_is_invalidated_in_every_vm(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """When memory is replaced by other memory, all VMs that mirror it see the new memory."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     queues = []
     for index in range(3):
         vm: Vm = make_vm(FAULTING)
@@ -153,12 +162,12 @@ def test_replaced_memory_is_invalidated_in_every_vm(make_vm, memory, sentinel) -
 @behaviour("notifier.extends-to-range", "notifier.unmap-event")
 @acts("fault", "load", "invalidate")
 @needs("debugfs", "svm-counters")
-@pytest.mark.parametrize("gone", [0, CHUNK // 2, CHUNK - PAGE], ids=["first", "middle", "last"])
+@pytest.mark.parametrize("gone", [0, SZ_2M // 2, SZ_2M - PAGE], ids=["first", "middle", "last"])
 def test_munmap_of_one_page_invalidates_whole_range(
-    queue: Queue, memory, sentinel, counters: Counters, gone: int
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, gone: int
 ) -> None:
     """When one page of a range is unmapped, the GPU loses all of the range: it faults at a page that stayed."""
-    buffer, stays = memory(CHUNK, align=CHUNK), CHUNK // 4
+    buffer, stays = memory(SZ_2M, align=SZ_2M), SZ_2M // 4
     values = {buffer.address + offset: sentinel() for offset in (stays, gone)}
     queue.store_all(values)
     before = counters.snapshot()
@@ -172,9 +181,9 @@ def test_munmap_of_one_page_invalidates_whole_range(
 @behaviour("notifier.skip-unbound")
 @acts("fault", "invalidate")
 @needs("debugfs", "svm-counters")
-@SIZES
+@each_size
 def test_invalid_range_is_not_invalidated_again(
-    queue: Queue, memory, sentinel, counters: Counters, size: int
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: int
 ) -> None:
     """The first event invalidates a range; further ones, and its munmap, find nothing to do until the GPU is back."""
     buffer = memory(size, align=size, shared=True)
@@ -194,24 +203,26 @@ def test_invalid_range_is_not_invalidated_again(
 @behaviour("notifier.no-range-no-work")
 @acts("load")
 @needs("debugfs", "svm-counters")
-def test_events_outside_ranges_invalidate_nothing(queue: Queue, memory, sentinel, counters: Counters) -> None:
+def test_events_outside_ranges_invalidate_nothing(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """Events beside a range, in the same window, invalidate nothing, and the GPU keeps the range."""
-    buffer, value = memory(3 * CHUNK, align=CHUNK), sentinel()
-    buffer.set_u32(CHUNK, value)
-    gpu_sees(queue, buffer.address + CHUNK, value)
+    buffer, value = memory(3 * SZ_2M, align=SZ_2M), sentinel()
+    buffer.set_u32(SZ_2M, value)
+    gpu_sees(queue, buffer.address + SZ_2M, value)
     before = counters.snapshot()
-    for offset in (0, 2 * CHUNK):
-        buffer.madvise(mmap.MADV_DONTNEED, offset, CHUNK)
-        buffer.munmap(offset, CHUNK)
+    for offset in (0, 2 * SZ_2M):
+        buffer.madvise(mmap.MADV_DONTNEED, offset, SZ_2M)
+        buffer.munmap(offset, SZ_2M)
     counters.still(INVALIDATIONS, since=before)
-    gpu_sees(queue, buffer.address + CHUNK, value)
+    gpu_sees(queue, buffer.address + SZ_2M, value)
     counters.still(FAULTS, since=before)
 
 
 @pytest.fixture
-def across_windows():
+def across_windows() -> Iterator[Buffer]:
     """Memory of 8 MiB with the border of two notifier windows in its middle."""
-    size = 4 * CHUNK
+    size = 4 * SZ_2M
     start = reserve(WINDOW + size, WINDOW) + WINDOW - size // 2
     reserved = Buffer(start - WINDOW + size // 2, WINDOW + size)
     map_memory(start, size, READ_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED)
@@ -221,10 +232,12 @@ def across_windows():
 
 @behaviour("notifier.multi-range")
 @acts("load", "store")
-def test_event_over_two_notifiers_invalidates_all(queue: Queue, across_windows: Buffer, sentinel) -> None:
+def test_event_over_two_notifiers_invalidates_all(
+    queue: Queue, across_windows: Buffer, sentinel: Sentinel
+) -> None:
     """Memory of several ranges on both sides of a window's border is replaced at once: the GPU sees the new memory."""
     buffer = across_windows
-    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     queue.store_all(values)
     gpu_finds(queue, values)
     buffer.remap_fresh()
@@ -239,11 +252,11 @@ def test_event_over_two_notifiers_invalidates_all(queue: Queue, across_windows: 
 @acts("load", "invalidate")
 @needs("debugfs", "svm-counters")
 def test_event_over_four_ranges_counts_four(
-    queue: Queue, device, across_windows: Buffer, sentinel, counters: Counters
+    queue: Queue, device: Device, across_windows: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
     """One event over four ranges in two windows counts four invalidations on each GT that has them."""
     buffer = across_windows
-    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     queue.store_all(values)
     gpu_finds(queue, values)
     gts = [gt.gt_id for gt in device.known_gts if gt.tile_id == 0]

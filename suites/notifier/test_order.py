@@ -7,35 +7,34 @@ then uses the memory again. Pages that are mapped twice tell whether it still go
 (xe_svm.c: xe_svm_invalidate)
 """
 
-import errno
 import mmap
 import os
 import threading
 
 import pytest
 
-from fixtures import UserFence, acts, behaviour, landed, needs, refused, wait_until
+from fixtures import UserFence, acts, behaviour, gpu_fault, landed, needs, wait_until
+from fixtures.flags import IMMEDIATE
 from fixtures.gate import Gate
+from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
 from fixtures.patience import patient
 from fixtures.process import asleep
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import Vm
 from gpu import Batch
-from ioctl import xe
-
-CHUNK = 1 << 21
 
 pytestmark = needs("page-faults")
 
 
 @pytest.fixture
-def twice(memory) -> tuple[Buffer, Buffer]:
+def twice(memory: Memory) -> tuple[Buffer, Buffer]:
     """One shared memory of a chunk, mapped at two addresses."""
     fd = os.memfd_create("twice")
     try:
-        os.ftruncate(fd, CHUNK)
-        first, second = (memory(CHUNK, align=CHUNK, shared=True, fd=fd) for _ in range(2))
+        os.ftruncate(fd, SZ_2M)
+        first, second = (memory(SZ_2M, align=SZ_2M, shared=True, fd=fd) for _ in range(2))
         return first, second
     finally:
         os.close(fd)
@@ -54,7 +53,7 @@ WAYS = {
 @acts("store", "refusal")
 @pytest.mark.parametrize("way", WAYS)
 def test_running_batch_cannot_store_to_lost_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel, way: str
+    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel, way: str
 ) -> None:
     """A batch that stores once more, after the call that took the memory away, fails and changes no page."""
     used, other = twice
@@ -65,7 +64,7 @@ def test_running_batch_cannot_store_to_lost_pages(
     gate.reached()
     WAYS[way](used)
     gate.open()
-    with refused(errno.EIO):
+    with gpu_fault(job.queue):
         job.wait()
     landed(other, 0, value)
 
@@ -73,11 +72,11 @@ def test_running_batch_cannot_store_to_lost_pages(
 @behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-read")
 @acts("store")
 def test_running_batch_cannot_load_lost_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], memory, gate: Gate, sentinel
+    queue: Queue, twice: tuple[Buffer, Buffer], memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
     """A batch that loads once more, after other memory was mapped over what it used, gets the other memory's data."""
     used, other = twice
-    result, old, new = memory(CHUNK, shared=True), sentinel(), sentinel()
+    result, old, new = memory(SZ_2M, shared=True), sentinel(), sentinel()
     used.set_u32(0, old)
     job = queue.start(
         gate.hold(Batch().copy_mem(result.address, used.address)).copy_mem(result.address + 4, used.address)
@@ -95,7 +94,7 @@ def test_running_batch_cannot_load_lost_pages(
 @behaviour("notifier.sync-with-syscall")
 @acts("store")
 def test_running_batch_stores_to_replaced_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel
+    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel
 ) -> None:
     """A batch that stores on after other memory was mapped over what it used stores into the other memory."""
     used, other = twice
@@ -111,9 +110,11 @@ def test_running_batch_stores_to_replaced_pages(
 
 @behaviour("notifier.sync-with-syscall", "notifier.other-events")
 @acts("store")
-def test_running_batch_stores_after_dontneed_are_kept(queue: Queue, memory, gate: Gate, sentinel) -> None:
+def test_running_batch_stores_after_dontneed_are_kept(
+    queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """MADV_DONTNEED while a batch runs drops what it stored before, and nothing of what it stores after."""
-    buffer, after = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, after = memory(SZ_2M, align=SZ_2M), sentinel()
     job = queue.start(
         gate.hold(Batch().store_dword(buffer.address, sentinel())).store_dword(buffer.address + 4, after)
     )
@@ -128,32 +129,34 @@ def test_running_batch_stores_after_dontneed_are_kept(queue: Queue, memory, gate
 @behaviour("notifier.waits-binds")
 @acts("store", "ioctl", "refusal")
 def test_munmap_and_waiting_bind_both_complete(
-    mirror_vm: Vm, plain_vm: Vm, memory, bo, syncobj, sentinel
+    mirror_vm: Vm, plain_vm: Vm, memory: Memory, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
 ) -> None:
     """Munmap while a bind of the VM waits for a batch of another VM is done when the bind is, and both take effect."""
-    buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
     mirror_vm.queue().store(buffer.address, sentinel())
-    place = bo(1 << 16)
+    place = bo(SZ_64K)
     mapped = place.map_at_own_address()
     plain_vm.map(place, mapped.address)
     gate = Gate(mapped)
-    holds, done, made = syncobj(), UserFence(mirror_vm.device), bo(CHUNK)
+    holds, done, made = syncobj(), UserFence(mirror_vm.device), bo(SZ_2M)
     job = plain_vm.queue().start(gate.hold(Batch()), syncs=[holds.sync()])
     try:
         gate.reached()
         address = mirror_vm.size // 2
         mirror_vm.bind(
             addr=address,
-            range=CHUNK,
+            range=SZ_2M,
             obj=made.handle,
-            flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+            flags=IMMEDIATE,
             syncs=[holds.waiting(), done.sync()],
         )
         unmapping = threading.Thread(target=buffer.munmap)
         unmapping.start()
-        wait_until(lambda: asleep(unmapping.native_id) or not unmapping.is_alive(), what="munmap to begin")
+        assert unmapping.native_id is not None
+        thread = unmapping.native_id
+        wait_until(lambda: asleep(thread) or not unmapping.is_alive(), what="munmap to begin")
     finally:
         gate.open()
     job.wait()
@@ -163,5 +166,5 @@ def test_munmap_and_waiting_bind_both_complete(
     queue = mirror_vm.queue()
     queue.store(address, value)
     landed(made.map(), 0, value)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.load(buffer.address)

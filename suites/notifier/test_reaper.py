@@ -17,10 +17,10 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, untested, wait_until
 from fixtures.device import Device
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import allocate
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
-
-CHUNK = 1 << 21
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)
@@ -73,14 +73,16 @@ def ends(pid: int) -> bool:
 @behaviour("notifier.nonblockable")
 @acts("store")
 @needs("cpu-addr-mirror")
-def test_process_mrelease_while_gpu_has_memory(device: Device, make_vm, memory, sentinel) -> None:
+def test_process_mrelease_while_gpu_has_memory(
+    device: Device, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A process_mrelease of a killed process returns at once while a GPU has its memory, and the device goes on."""
 
     def use_memory() -> None:
         opened = Device(device.path)
         vm = Vm(opened, FAULTING)
         vm.mirror()
-        buffer = allocate(CHUNK, align=CHUNK)
+        buffer = allocate(SZ_2M, align=SZ_2M)
         vm.queue().store(buffer.address, 1)
 
     with forked(use_memory) as pid:
@@ -97,7 +99,7 @@ def test_process_mrelease_while_gpu_has_memory(device: Device, make_vm, memory, 
             assert (result, ctypes.get_errno()) in ((0, 0), (-1, errno.EAGAIN))
         finally:
             os.close(pidfd)
-    vm, buffer, value = make_vm(FAULTING), memory(CHUNK, align=CHUNK), sentinel()
+    vm, buffer, value = make_vm(FAULTING), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.mirror()
     vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)

@@ -11,9 +11,10 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, gpu_finds, landed, needs
 from fixtures.counting import count
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import Buffer
+from fixtures.sizes import SZ_2M
 
-CHUNK = 1 << 21
 PARAMETER = Path("/sys/module/xe/parameters/svm_notifier_size")
 
 pytestmark = needs("page-faults", "notifier-size")
@@ -38,19 +39,21 @@ def test_notifier_size_default_is_512_mib() -> None:
 @behaviour("notifier.size-effective")
 @acts("load", "store")
 @pytest.mark.parametrize("size", [2, 4, 32, 512])
-def test_vm_works_with_any_notifier_size(parameter: Path, make_vm, memory, sentinel, size: int) -> None:
+def test_vm_works_with_any_notifier_size(
+    parameter: Path, make_vm: MakeVm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """A VM made after the parameter was changed uses the size, and faults, moves and invalidates as any other."""
     parameter.write_text(f"{size}\n")
     vm = make_vm(FAULTING)
     vm.mirror()
     queue = vm.queue()
-    buffer: Buffer = memory(9 * CHUNK, align=CHUNK)
-    values = {at: sentinel() for at in range(buffer.address, buffer.end, CHUNK // 2)}
+    buffer: Buffer = memory(9 * SZ_2M, align=SZ_2M)
+    values = {at: sentinel() for at in range(buffer.address, buffer.end, SZ_2M // 2)}
     queue.store_all(values)
     gpu_finds(queue, values)
-    buffer.remap_fresh(3 * CHUNK // 2, 3 * CHUNK)
+    buffer.remap_fresh(3 * SZ_2M // 2, 3 * SZ_2M)
     new = {
-        at: 0 if 3 * CHUNK // 2 <= at - buffer.address < 9 * CHUNK // 2 else value
+        at: 0 if 3 * SZ_2M // 2 <= at - buffer.address < 9 * SZ_2M // 2 else value
         for at, value in values.items()
     }
     gpu_finds(queue, new)

@@ -1,29 +1,33 @@
 # SPDX-License-Identifier: MIT
 """One GPU reaches into the VRAM of another over PCI (xe_svm.c: xe_drm_pagemap_device_map, xe_has_interconnect)."""
 
+import random
+
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, known, landed, needs, returned, wait_until
+from fixtures import acts, behaviour, each_size, gpu_sees, known, landed, needs, returned, wait_until
 from fixtures.counters import Counters
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
-CHUNK = 1 << 21
 MASK = 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "two-devices", "interconnect", "vram", "svm-vram")
 
 
 @pytest.fixture
-def pair(make_vm, devices: list[Device]) -> tuple[Vm, Vm]:
+def pair(make_vm: MakeVm, devices: list[Device]) -> tuple[Vm, Vm]:
     """A mirror of the process on each of two devices."""
-    vms = tuple(make_vm(FAULTING, device) for device in devices[:2])
-    for vm in vms:
-        vm.mirror()
-    return vms
+    first, second = (make_vm(FAULTING, device) for device in devices[:2])
+    first.mirror()
+    second.mirror()
+    return first, second
 
 
 def prefer(vm: Vm, buffer: Buffer, device: Device, policy: int = xe.DRM_XE_MIGRATE_ALL_PAGES) -> None:
@@ -31,7 +35,7 @@ def prefer(vm: Vm, buffer: Buffer, device: Device, policy: int = xe.DRM_XE_MIGRA
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        PREFERRED_LOC,
         devmem_fd=device.fd,
         migration_policy=policy,
         region_instance=device.vram[0],
@@ -40,7 +44,7 @@ def prefer(vm: Vm, buffer: Buffer, device: Device, policy: int = xe.DRM_XE_MIGRA
 
 def used(device: Device) -> int:
     """Bytes of a device's VRAM in use."""
-    return device.region(device.vram[0]).used
+    return int(device.region(device.vram[0]).used)
 
 
 @behaviour("p2p.owner-by-distance")
@@ -48,22 +52,22 @@ def used(device: Device) -> int:
 @pytest.mark.parametrize("policy", [xe.DRM_XE_MIGRATE_ALL_PAGES, xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES])
 @pytest.mark.parametrize("first", [0, 1])
 def test_linked_devices_can_prefer_each_other(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel, first: int, policy: int
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel, first: int, policy: int
 ) -> None:
     """With a fast link each of two devices can advise the VRAM of the other and its own, and memory is placed there."""
     vm = pair[first]
     queue = vm.queue()
     for device in (devices[1 - first], devices[first]):
-        buffer, value = memory(CHUNK, align=CHUNK), sentinel()
+        buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
         buffer.set_u32(PAGE, value)
         prefer(vm, buffer, device, policy)
-        (area,) = vm.attributes(buffer.address, CHUNK)
+        (area,) = vm.attributes(buffer.address, SZ_2M)
         assert (area.start, area.end) == (buffer.address, buffer.end)
         assert area.preferred_mem_loc.devmem_fd == device.fd
         assert area.preferred_mem_loc.migration_policy == policy
         before = used(device)
         gpu_sees(queue, buffer.address + PAGE, value)
-        assert used(device) >= before + CHUNK
+        assert used(device) >= before + SZ_2M
 
 
 @behaviour("p2p.address-mapping")
@@ -80,20 +84,20 @@ def test_linked_devices_can_prefer_each_other(
 )
 @pytest.mark.timeout(60)
 def test_all_of_remote_vram_is_reachable(
-    pair: tuple[Vm, Vm], devices: list[Device], bo, memory, rng, eighths: int
+    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, rng: random.Random, eighths: int
 ) -> None:
     """Wherever in the other GPU's VRAM memory is, both GPUs and the CPU see the same bytes, and no others."""
     near, far = pair
     room = devices[1].region(devices[1].vram[0])
     for _ in range(eighths):
-        bo(room.total_size // 8 // CHUNK * CHUNK - CHUNK, device=devices[1], placement=1 << room.instance)
-    buffer = memory(4 * CHUNK, align=CHUNK)
+        bo(room.total_size // 8 // SZ_2M * SZ_2M - SZ_2M, device=devices[1], placement=1 << room.instance)
+    buffer = memory(4 * SZ_2M, align=SZ_2M)
     data = rng.randbytes(buffer.size)
     buffer.write(0, data)
     prefer(near, buffer, devices[1])
     before, queues = used(devices[1]), (near.queue(), far.queue())
     edges = sorted(
-        {edge + at for edge in range(0, buffer.size, CHUNK) for at in (0, PAGE, CHUNK // 2, CHUNK - 4)}
+        {edge + at for edge in range(0, buffer.size, SZ_2M) for at in (0, PAGE, SZ_2M // 2, SZ_2M - 4)}
     )
     for queue in queues:
         for offset in edges:
@@ -113,9 +117,14 @@ def test_all_of_remote_vram_is_reachable(
 
 @behaviour("p2p.address-mapping")
 @acts("load", "cpu-fault")
-@pytest.mark.parametrize("size", [1 << 12, 1 << 16, CHUNK], ids=["4K", "64K", "2M"])
+@each_size
 def test_range_of_any_size_in_remote_vram_is_usable(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, rng, sentinel, size: int
+    pair: tuple[Vm, Vm],
+    devices: list[Device],
+    memory: Memory,
+    rng: random.Random,
+    sentinel: Sentinel,
+    size: int,
 ) -> None:
     """A range of each size is placed in the other GPU's VRAM, and read back from there, by copies of the GPU too."""
     buffer, data, value = memory(size, align=size), rng.randbytes(size), sentinel()
@@ -134,17 +143,17 @@ def test_range_of_any_size_in_remote_vram_is_usable(
 @acts("store", "query")
 @needs("atomic")
 def test_atomic_migrates_memory_from_other_gpu(
-    pair: tuple[Vm, Vm], devices: list[Device], memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """A GPU atomic moves memory to the VRAM of the GPU that does it, though the other's is preferred and has it."""
-    buffer, start, added = memory(CHUNK, align=CHUNK), sentinel(), [sentinel(), sentinel()]
+    buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel(), [sentinel(), sentinel()]
     prefer(pair[0], buffer, devices[1])
     queues = [vm.queue() for vm in pair]
     queues[0].store(buffer.address + PAGE, start)
     own, others = used(devices[0]), used(devices[1])
     queues[0].run(Batch().atomic(buffer.address + PAGE, "add", added[0]))
-    assert used(devices[0]) >= own + CHUNK
-    wait_until(lambda: used(devices[1]) <= others - CHUNK, what="the release of the other GPU's VRAM")
+    assert used(devices[0]) >= own + SZ_2M
+    wait_until(lambda: used(devices[1]) <= others - SZ_2M, what="the release of the other GPU's VRAM")
     queues[1].run(Batch().atomic(buffer.address + PAGE, "add", added[1]))
     assert used(devices[1]) >= others
     assert not buffer.present(PAGE)
@@ -154,20 +163,22 @@ def test_atomic_migrates_memory_from_other_gpu(
 @behaviour("p2p.address-mapping", "md.device-to-device-copy")
 @acts("load", "query")
 @needs("svm-counters")
-def test_move_between_gpus_is_one_copy(pair: tuple[Vm, Vm], devices: list[Device], memory, rng) -> None:
+def test_move_between_gpus_is_one_copy(
+    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, rng: random.Random
+) -> None:
     """Memory moves from one GPU's VRAM to the other's in one copy, which the GPU that had it does."""
-    buffer, data = memory(CHUNK, align=CHUNK), rng.randbytes(CHUNK)
+    buffer, data = memory(SZ_2M, align=SZ_2M), rng.randbytes(SZ_2M)
     buffer.write(0, data)
-    pair[0].prefetch(buffer.address, CHUNK, devices[0].vram[0])
+    pair[0].prefetch(buffer.address, SZ_2M, devices[0].vram[0])
     counters = [Counters(device) for device in devices[:2]]
     before, own = [each.snapshot() for each in counters], used(devices[0])
-    pair[1].prefetch(buffer.address, CHUNK, devices[1].vram[0])
-    assert not any(buffer.present(offset) for offset in range(0, CHUNK, PAGE))
-    counters[0].rose("svm_cpu_copy_kb", since=before[0], by=CHUNK >> 10)
+    pair[1].prefetch(buffer.address, SZ_2M, devices[1].vram[0])
+    assert not any(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
+    counters[0].rose("svm_cpu_copy_kb", since=before[0], by=SZ_2M >> 10)
     counters[1].still("svm_device_copy_kb", since=before[1])
-    wait_until(lambda: used(devices[0]) <= own - CHUNK, what="the release of the VRAM that it left")
+    wait_until(lambda: used(devices[0]) <= own - SZ_2M, what="the release of the VRAM that it left")
     queue = pair[1].queue()
-    for offset in (0, PAGE, CHUNK - 4):
+    for offset in (0, PAGE, SZ_2M - 4):
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
     assert buffer.bytes() == data
 
@@ -183,14 +194,14 @@ def test_move_between_gpus_is_one_copy(pair: tuple[Vm, Vm], devices: list[Device
 @needs("small-bar")
 @pytest.mark.timeout(60)
 def test_memory_behind_small_bar_is_read_right(
-    pair: tuple[Vm, Vm], devices: list[Device], bo, memory, sentinel
+    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
     """Where the BAR shows a part of the VRAM only, memory placed behind it is right for GPUs and CPU."""
     near, far = pair
     room = devices[1].region(devices[1].vram[0])
-    bo(room.cpu_visible_size - CHUNK, device=devices[1], placement=1 << room.instance)
-    buffer = memory(8 * CHUNK, align=CHUNK)
-    values = {offset: sentinel() for offset in range(0, buffer.size, CHUNK)}
+    bo(room.cpu_visible_size - SZ_2M, device=devices[1], placement=1 << room.instance)
+    buffer = memory(8 * SZ_2M, align=SZ_2M)
+    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     prefer(near, buffer, devices[1])

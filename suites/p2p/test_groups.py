@@ -9,11 +9,12 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
-
-CHUNK = 1 << 21
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
@@ -25,8 +26,8 @@ def accepts(vm: Vm, device: Device, address: int) -> bool:
     try:
         vm.madvise(
             address,
-            CHUNK,
-            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            SZ_2M,
+            PREFERRED_LOC,
             devmem_fd=device.fd,
             migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
             region_instance=device.vram[0],
@@ -46,7 +47,7 @@ def relation(vms: dict[int, Vm], devices: list[Device], address: int) -> dict[in
     }
 
 
-def mirrors(make_vm, devices: list[Device], order: tuple[int, ...]) -> dict[int, Vm]:
+def mirrors(make_vm: MakeVm, devices: list[Device], order: tuple[int, ...]) -> dict[int, Vm]:
     """A mirror on each device, made in that order."""
     vms = {number: make_vm(FAULTING, devices[number]) for number in order}
     for vm in vms.values():
@@ -67,10 +68,10 @@ def check(groups: dict[int, set[int]]) -> None:
 @needs("three-devices")
 @pytest.mark.parametrize("order", ORDERS)
 def test_devices_that_reach_each_other_are_a_clique(
-    make_vm, devices: list[Device], memory, sentinel, order: tuple[int, ...]
+    make_vm: MakeVm, devices: list[Device], memory: Memory, sentinel: Sentinel, order: tuple[int, ...]
 ) -> None:
     """Of three devices those that may name each other's VRAM all reach all; memory passes between any two."""
-    vms, buffer = mirrors(make_vm, devices, order), memory(CHUNK, align=CHUNK)
+    vms, buffer = mirrors(make_vm, devices, order), memory(SZ_2M, align=SZ_2M)
     groups = relation(vms, devices, buffer.address)
     check(groups)
     chose(f"devices that share VRAM: {sorted(map(sorted, {frozenset(named) for named in groups.values()}))}")
@@ -78,10 +79,10 @@ def test_devices_that_reach_each_other_are_a_clique(
         pass_on(writer, reader, buffer, sentinel)
 
 
-def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel) -> None:
+def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """What one GPU stores, in its VRAM, another GPU and the CPU load."""
     value = sentinel()
-    writer.prefetch(buffer.address, CHUNK, writer.device.vram[0])
+    writer.prefetch(buffer.address, SZ_2M, writer.device.vram[0])
     writer.queue().store(buffer.address, value)
     gpu_sees(reader.queue(), buffer.address, value)
     landed(buffer, 0, value)
@@ -90,9 +91,11 @@ def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel) -> None:
 @behaviour("p2p.owner-release")
 @acts("ioctl")
 @needs("three-devices")
-def test_cliques_are_sound_after_all_vms_closed(make_vm, devices: list[Device], memory) -> None:
+def test_cliques_are_sound_after_all_vms_closed(
+    make_vm: MakeVm, devices: list[Device], memory: Memory
+) -> None:
     """When all VMs are closed and made again in another order, devices may be grouped in another way, and soundly."""
-    buffer, seen = memory(CHUNK, align=CHUNK), []
+    buffer, seen = memory(SZ_2M, align=SZ_2M), []
     for order in itertools.permutations(range(3)):
         vms = mirrors(make_vm, devices, order)
         groups = relation(vms, devices, buffer.address)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
+import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -21,15 +23,16 @@ from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_un
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import DEFAULT_DEVICE, PREFERRED_LOC
+from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
 from fixtures.pci import Slot
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, Vm
 from ioctl import xe
 
 T = TypeVar("T")
 
-CHUNK = 1 << 21
-DEFAULT = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE & 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 
@@ -71,7 +74,7 @@ def advise(vm: Vm, buffer: Buffer, fd: int, region: int = 0) -> None:
     vm.madvise(
         buffer.address,
         buffer.size,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+        PREFERRED_LOC,
         devmem_fd=fd,
         migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         region_instance=region,
@@ -79,7 +82,7 @@ def advise(vm: Vm, buffer: Buffer, fd: int, region: int = 0) -> None:
 
 
 @pytest.fixture
-def slot(open_device) -> Slot:
+def slot(open_device: OpenDevice) -> Slot:
     """The device, without page descriptors: whatever had any before is released."""
     with open_device() as device:
         slot = Slot(device)
@@ -88,19 +91,19 @@ def slot(open_device) -> Slot:
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Memory of one chunk."""
-    return memory(CHUNK, align=CHUNK)
+    return memory(SZ_2M, align=SZ_2M)
 
 
 @behaviour("pml.lazy-creation")
 @acts("ioctl")
 @observed
-def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device, bo) -> None:
+def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device: OpenDevice, bo: MakeBo) -> None:
     """An open device, a plain VM and objects in VRAM need no page descriptors; a VM in fault mode does."""
     device = open_device()
     Vm(device).close()
-    bo(CHUNK, device=device, placement=1 << device.vram[0]).close()
+    bo(SZ_2M, device=device, placement=1 << device.vram[0]).close()
     chose(f"{len(slot.page_descriptors)} sets of page descriptors before the first VM in fault mode")
     vm = Vm(device, FAULTING)
     assert len(slot.page_descriptors) == len(device.vram)
@@ -110,7 +113,9 @@ def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device, bo) 
 @behaviour("pml.cached")
 @acts("load")
 @observed
-def test_pagemap_is_usable_by_next_vm(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_pagemap_is_usable_by_next_vm(
+    slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """When the last VM is gone its page descriptors may stay, and those of the next VM work."""
     device = open_device()
     Vm(device, FAULTING).close()
@@ -127,7 +132,7 @@ def test_pagemap_is_usable_by_next_vm(slot: Slot, open_device, buffer: Buffer, s
 @behaviour("pml.single-per-region")
 @acts("ioctl")
 @observed
-def test_vms_share_pagemap_of_region(slot: Slot, open_device) -> None:
+def test_vms_share_pagemap_of_region(slot: Slot, open_device: OpenDevice) -> None:
     """VMs that are made at the same time, by several descriptors, share one set of page descriptors for a region."""
     devices, vms, ready = [open_device() for _ in range(6)], [], threading.Barrier(6)
 
@@ -149,7 +154,9 @@ def test_vms_share_pagemap_of_region(slot: Slot, open_device) -> None:
 @behaviour("pml.shrinker", "pml.shrink-then-reuse", "pml.vm-holds-local")
 @acts("load", "store")
 @observed
-def test_shrinker_frees_unused_pagemap(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_shrinker_frees_unused_pagemap(
+    slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Pressure leaves page descriptors to an idle VM, frees them after the last VM, and then a VM makes new ones."""
     device, vm = open_device(), None
     for _ in range(2):
@@ -172,7 +179,9 @@ def test_shrinker_frees_unused_pagemap(slot: Slot, open_device, buffer: Buffer, 
 @acts("load")
 @observed
 @pytest.mark.timeout(60)
-def test_vms_come_and_go_under_shrinker(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_vms_come_and_go_under_shrinker(
+    slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """VMs that are made and closed while there is pressure work, each of them, and the memory keeps its data."""
     stop, device = threading.Event(), open_device()
 
@@ -218,13 +227,15 @@ def interruptions() -> Iterator[list[int]]:
 @behaviour("pml.interruptible")
 @acts("ioctl", "load")
 @needs("cpu-addr-mirror")
-def test_vm_create_under_signals_can_be_retried(open_device, buffer: Buffer, sentinel) -> None:
+def test_vm_create_under_signals_can_be_retried(
+    open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
     device = open_device()
     with interruptions() as arrived:
         for _ in range(10):
             vm = uninterrupted(lambda: Vm(device, FAULTING))
-            uninterrupted(lambda vm=vm: advise(vm, buffer, device.fd, device.vram[0]))
+            uninterrupted(functools.partial(advise, vm, buffer, device.fd, device.vram[0]))
             uninterrupted(vm.close)
         wait_until(lambda: arrived, what="a signal")
     vm = make(device)
@@ -246,9 +257,11 @@ def uninterrupted(call: Callable[[], T]) -> T:
 @acts("cpu-fault")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("how", ["vm", "descriptor"])
-def test_memory_in_vram_outlives_its_vm(open_device, memory, rng, how: str) -> None:
+def test_memory_in_vram_outlives_its_vm(
+    open_device: OpenDevice, memory: Memory, rng: random.Random, how: str
+) -> None:
     """After VM_DESTROY, or the close of the descriptor, memory that is in VRAM comes back with its data."""
-    buffer, data, device = memory(3 * CHUNK, align=CHUNK), rng.randbytes(3 * CHUNK), open_device()
+    buffer, data, device = memory(3 * SZ_2M, align=SZ_2M), rng.randbytes(3 * SZ_2M), open_device()
     buffer.write(0, data)
     vm = make(device)
     vm.prefetch(buffer.address, buffer.size, device.vram[0])
@@ -257,15 +270,17 @@ def test_memory_in_vram_outlives_its_vm(open_device, memory, rng, how: str) -> N
     else:
         device.close()
     assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
-    returned(buffer, CHUNK, data[CHUNK:])
-    returned(buffer, 0, data[:CHUNK])
+    returned(buffer, SZ_2M, data[SZ_2M:])
+    returned(buffer, 0, data[:SZ_2M])
     vm.close()
 
 
 @behaviour("pml.page-holds")
 @acts("cpu-fault", "load")
 @observed
-def test_memory_in_vram_keeps_pagemap(slot: Slot, open_device, buffer: Buffer, sentinel) -> None:
+def test_memory_in_vram_keeps_pagemap(
+    slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Memory in VRAM keeps page descriptors after VM and descriptor are closed, until the last of it has left."""
     device, value = open_device(), sentinel()
     vm = make(device)
@@ -287,7 +302,7 @@ def unbind(vm: Vm, buffer: Buffer) -> None:
 
 
 RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
-    "other-advice": lambda vm, buffer: advise(vm, buffer, DEFAULT),
+    "other-advice": lambda vm, buffer: advise(vm, buffer, DEFAULT_DEVICE),
     "unbind": unbind,
     "destroy": lambda vm, buffer: vm.close(),
 }
@@ -299,7 +314,7 @@ RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
 @needs("two-devices", "interconnect")
 @pytest.mark.parametrize("how", RELEASES)
 def test_preferred_location_keeps_remote_pagemap(
-    devices: list[Device], make_vm, buffer: Buffer, sentinel, how: str
+    devices: list[Device], make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, how: str
 ) -> None:
     """Advice keeps the page descriptors of another device until there is other advice, an unbind, or no VM."""
     vm, remote, value = make_vm(FAULTING), Slot(devices[1]), sentinel()
@@ -309,13 +324,13 @@ def test_preferred_location_keeps_remote_pagemap(
     named = remote.page_descriptors
     assert len(named) == 1
     # A split area keeps them as the whole did.
-    advise(vm, Buffer(buffer.address, CHUNK // 2), DEFAULT)
+    advise(vm, Buffer(buffer.address, SZ_2M // 2), DEFAULT_DEVICE)
     for _ in range(3):
         pressure()
     assert remote.page_descriptors == named
-    buffer.set_u32(CHUNK - 4, value)
+    buffer.set_u32(SZ_2M - 4, value)
     gpu_sees(vm.queue(), buffer.end - 4, value)
-    assert buffer.u32(CHUNK - 4) == value
+    assert buffer.u32(SZ_2M - 4) == value
     RELEASES[how](vm, buffer)
     wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
 
@@ -325,9 +340,11 @@ def test_preferred_location_keeps_remote_pagemap(
 @needs("driver-unbind", "root")
 @STARTS_LOUDLY
 @pytest.mark.timeout(60)
-def test_driver_unbind_with_memory_in_vram(device: Device, mirror_vm: Vm, unplug, memory, rng) -> None:
+def test_driver_unbind_with_memory_in_vram(
+    device: Device, mirror_vm: Vm, unplug: Unplug, memory: Memory, rng: random.Random
+) -> None:
     """When the driver is taken from a device that has memory in VRAM, the process keeps its data, and all else goes."""
-    buffer, data, slot = memory(4 * CHUNK, align=CHUNK), rng.randbytes(4 * CHUNK), Slot(device)
+    buffer, data, slot = memory(4 * SZ_2M, align=SZ_2M), rng.randbytes(4 * SZ_2M), Slot(device)
     buffer.write(0, data)
     gpu_sees(mirror_vm.queue(), buffer.address, int.from_bytes(data[:4], "little"))
     mirror_vm.prefetch(buffer.address, buffer.size, device.vram[0])
@@ -346,10 +363,15 @@ def test_driver_unbind_with_memory_in_vram(device: Device, mirror_vm: Vm, unplug
 @STARTS_LOUDLY
 @pytest.mark.timeout(60)
 def test_rebound_device_works_on_same_memory(
-    device: Device, mirror_vm: Vm, unplugged, memory, open_device, sentinel
+    device: Device,
+    mirror_vm: Vm,
+    unplugged: list[Slot],
+    memory: Memory,
+    open_device: OpenDevice,
+    sentinel: Sentinel,
 ) -> None:
     """A device whose driver was taken away under load and given back makes VMs that work on the same memory."""
-    buffer, slot = memory(2 * CHUNK, align=CHUNK), Slot(device)
+    buffer, slot = memory(2 * SZ_2M, align=SZ_2M), Slot(device)
     use(mirror_vm, buffer, sentinel())
     slot.unbind()
     try:

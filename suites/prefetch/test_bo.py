@@ -7,14 +7,14 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
 from fixtures.bo import SYSTEM
+from fixtures.flags import CONSULT, DONTNEED, PREFETCH, PURGEABLE, WILLNEED
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, PLAIN, Vm
-from ioctl import xe
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-SIZE = 1 << 21
-CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+SIZE = SZ_2M
 
 MODES = pytest.mark.parametrize(
     "mode", [pytest.param(PLAIN, id="plain"), pytest.param(FAULTING, id="fault", marks=needs("page-faults"))]
@@ -23,14 +23,16 @@ MODES = pytest.mark.parametrize(
 
 def used(vm: Vm, region: int) -> int:
     """Bytes in use of a VRAM region. Counts the act "query"."""
-    return vm.device.region(region).used
+    return int(vm.device.region(region).used)
 
 
 @behaviour("prefetch.bo")
 @acts("load", "store", "query")
 @needs("vram")
 @MODES
-def test_prefetch_of_bo_moves_it_to_region(make_vm, bo, sentinel, mode: int) -> None:
+def test_prefetch_of_bo_moves_it_to_region(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
+) -> None:
     """PREFETCH of an object moves it to the region and back, and its data is right."""
     vm = make_vm(mode)
     region = vm.device.vram[0]
@@ -54,7 +56,9 @@ def test_prefetch_of_bo_moves_it_to_region(make_vm, bo, sentinel, mode: int) -> 
 @behaviour("prefetch.bo")
 @acts("refusal", "load")
 @MODES
-def test_prefetch_of_bo_to_other_placement_is_einval(make_vm, bo, sentinel, mode: int) -> None:
+def test_prefetch_of_bo_to_other_placement_is_einval(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
+) -> None:
     """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own it succeeds."""
     vm, value = make_vm(mode), sentinel()
     regions = [0, *vm.device.vram]
@@ -80,7 +84,9 @@ def test_prefetch_of_bo_to_other_placement_is_einval(make_vm, bo, sentinel, mode
 @pytest.mark.parametrize(
     "places", ["system", pytest.param("vram", marks=needs("vram")), pytest.param("both", marks=needs("vram"))]
 )
-def test_prefetch_of_bo_to_default_moves_it_to_vram(make_vm, bo, sentinel, mode: int, places: str) -> None:
+def test_prefetch_of_bo_to_default_moves_it_to_vram(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int, places: str
+) -> None:
     """PREFETCH of an object to region -1 moves it to VRAM if it may be there, and else leaves it where it is."""
     vm, value = make_vm(mode), sentinel()
     region, *_ = *vm.device.vram, 0
@@ -101,16 +107,16 @@ def test_prefetch_of_bo_to_default_moves_it_to_vram(make_vm, bo, sentinel, mode:
 @acts("refusal", "ioctl")
 @needs("purging")
 @MODES
-def test_prefetch_of_dontneed_bo_is_ebusy(make_vm, bo, mode: int) -> None:
+def test_prefetch_of_dontneed_bo_is_ebusy(make_vm: MakeVm, bo: MakeBo, mode: int) -> None:
     """PREFETCH of an object marked DONTNEED gives EBUSY; needed again, it succeeds."""
     vm = make_vm(mode)
     made = bo(SIZE)
     vm.map(made, AT)
-    purgeable = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
-    vm.madvise(AT, SIZE, purgeable, val=xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED)
+    purgeable = PURGEABLE
+    vm.madvise(AT, SIZE, purgeable, val=DONTNEED)
     with refused(errno.EBUSY):
         vm.bind(PREFETCH, addr=AT, range=SIZE, region=0)
-    vm.madvise(AT, SIZE, purgeable, val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED)
+    vm.madvise(AT, SIZE, purgeable, val=WILLNEED)
     vm.prefetch(AT, SIZE, 0)
 
 
@@ -118,7 +124,9 @@ def test_prefetch_of_dontneed_bo_is_ebusy(make_vm, bo, mode: int) -> None:
 @acts("load", "refusal")
 @needs("userptr")
 @MODES
-def test_prefetch_of_userptr_repins_pages(make_vm, memory, sentinel, mode: int) -> None:
+def test_prefetch_of_userptr_repins_pages(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
+) -> None:
     """PREFETCH of a user pointer takes the memory that is there now; where there is none any more it gives EFAULT."""
     vm, buffer, value = make_vm(mode), memory(SIZE), sentinel()
     vm.map_userptr(AT, buffer.address, SIZE)

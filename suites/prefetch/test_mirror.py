@@ -8,30 +8,30 @@ import threading
 
 import pytest
 
-from fixtures import acts, behaviour, each_home, gpu_sees, landed, needs, refused
+from fixtures import acts, behaviour, each_home, gpu_fault, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
+from fixtures.counters import Counters
+from fixtures.flags import ATOMIC, CONSULT, PREFERRED_LOC, PREFETCH, READONLY
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, Buffer
 from fixtures.patience import patient
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-CHUNK = 1 << 21
-"""Bytes of the largest range."""
 SYSTEM = 0
-CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
 
 pytestmark = needs("page-faults")
 
 
-def numbered(buffer: Buffer, sentinel) -> dict[int, int]:
+def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
     """Another value at the start, the middle and the end of each chunk of a buffer, stored by the CPU: by offset."""
     values = {}
-    for start in range(0, buffer.size, CHUNK):
-        for offset in (start, start + CHUNK // 2, start + CHUNK - 4):
+    for start in range(0, buffer.size, SZ_2M):
+        for offset in (start, start + SZ_2M // 2, start + SZ_2M - 4):
             values[offset] = sentinel()
             buffer.set_u32(offset, values[offset])
     return values
@@ -60,13 +60,13 @@ def ready(queue: Queue) -> Queue:
 @needs("debugfs")
 @pytest.mark.parametrize("first", ["cpu", "gpu"])
 def test_prefetch_to_sysmem_maps_memory(
-    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, first: str
+    mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, first: str
 ) -> None:
     """PREFETCH to system memory has the memory there, wherever it was, and mapped: GPU accesses do not fault."""
-    buffer = memory(2 * CHUNK, align=CHUNK)
+    buffer = memory(2 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     if first == "gpu":
-        for start in range(0, buffer.size, CHUNK):
+        for start in range(0, buffer.size, SZ_2M):
             ready.store(buffer.address + start + PAGE, sentinel())
     mirror_vm.prefetch(buffer.address, buffer.size, SYSTEM)
     assert is_there(buffer, SYSTEM)
@@ -79,12 +79,14 @@ def test_prefetch_to_sysmem_maps_memory(
 @behaviour("prefetch.wrong-location-moves", "prefetch.to-vram", "prefetch.to-system")
 @acts("load", "store")
 @needs("vram", "svm-vram")
-def test_prefetch_moves_valid_range_to_other_region(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_moves_valid_range_to_other_region(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """PREFETCH to one region after the other moves the memory each time, though the GPU has it mapped."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     for region in (*mirror_vm.device.vram, SYSTEM, *mirror_vm.device.vram[::-1], SYSTEM):
         values = numbered(buffer, sentinel)
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
         assert is_there(buffer, region)
         for offset, value in values.items():
             gpu_sees(queue, buffer.address + offset, value)
@@ -99,15 +101,15 @@ def test_prefetch_moves_valid_range_to_other_region(mirror_vm: Vm, queue: Queue,
 @needs("svm-counters")
 @each_home
 def test_second_prefetch_does_nothing(
-    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, home: str
+    mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, home: str
 ) -> None:
     """The same PREFETCH again copies nothing and takes no mapping away, in each region."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     for region in places(mirror_vm) if home == "vram" else [SYSTEM]:
         values = numbered(buffer, sentinel)
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
         before = counters.snapshot()
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
         assert is_there(buffer, region)
         for offset, value in values.items():
             gpu_sees(ready, buffer.address + offset, value)
@@ -127,20 +129,20 @@ ADVICE = {
 @each_home
 @pytest.mark.parametrize("advice", ADVICE)
 def test_prefetch_to_region_minus_1_consults_madvise(
-    mirror_vm: Vm, queue: Queue, memory, sentinel, advice: str, home: str
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, advice: str, home: str
 ) -> None:
     """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if it can."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     values, location = numbered(buffer, sentinel), ADVICE[advice]
     if location is not None:
         mirror_vm.madvise(
             buffer.address,
-            CHUNK,
-            xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
+            SZ_2M,
+            PREFERRED_LOC,
             devmem_fd=location & 0xFFFF_FFFF,
             migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
         )
-    mirror_vm.prefetch(buffer.address, CHUNK, CONSULT)
+    mirror_vm.prefetch(buffer.address, SZ_2M, CONSULT)
     there = mirror_vm.device.vram[0] if home == "vram" and advice != "system" else SYSTEM
     assert is_there(buffer, there)
     for offset, value in values.items():
@@ -150,9 +152,12 @@ def test_prefetch_to_region_minus_1_consults_madvise(
 @behaviour("prefetch.all-tiles")
 @acts("load")
 @needs("multi-tile", "debugfs")
-def test_prefetch_maps_for_every_tile(mirror_vm: Vm, memory, sentinel, counters) -> None:
+def test_prefetch_maps_for_every_tile(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """After PREFETCH to any region no engine of any tile faults on the memory."""
-    buffer, engines = memory(CHUNK, align=CHUNK), {}
+    buffer = memory(SZ_2M, align=SZ_2M)
+    engines: dict[int, xe.drm_xe_engine_class_instance] = {}
     for engine in mirror_vm.device.known_engines:
         engines.setdefault(engine.gt_id, engine)
     queues = [mirror_vm.queue(engine) for engine in engines.values()]
@@ -160,7 +165,7 @@ def test_prefetch_maps_for_every_tile(mirror_vm: Vm, memory, sentinel, counters)
         queue.run(Batch().noop())
     for region in places(mirror_vm):
         values = numbered(buffer, sentinel)
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
         before = counters.snapshot()
         for queue in queues:
             for offset, value in values.items():
@@ -171,42 +176,46 @@ def test_prefetch_maps_for_every_tile(mirror_vm: Vm, memory, sentinel, counters)
 @behaviour("prefetch.holes-skipped")
 @acts("load")
 @needs("debugfs")
-def test_prefetch_skips_holes(mirror_vm: Vm, ready: Queue, memory, sentinel, counters) -> None:
+def test_prefetch_skips_holes(
+    mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """PREFETCH over memory with holes maps what there is on both sides of each."""
-    buffer = memory(6 * CHUNK, align=CHUNK)
+    buffer = memory(6 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     for hole in (0, 2, 3):
-        buffer.munmap(hole * CHUNK, CHUNK)
+        buffer.munmap(hole * SZ_2M, SZ_2M)
     for region in places(mirror_vm):
         mirror_vm.prefetch(buffer.address, buffer.size, region)
         before = counters.snapshot()
         for offset, value in values.items():
-            if offset // CHUNK in (1, 4, 5):
+            if offset // SZ_2M in (1, 4, 5):
                 gpu_sees(ready, buffer.address + offset, value)
         counters.still("svm_pagefault_count", since=before)
 
 
 @behaviour("prefetch.all-hole", "prefetch.ufence")
 @acts("ioctl", "load")
-def test_prefetch_without_cpu_vma_succeeds(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_without_cpu_vma_succeeds(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """PREFETCH of addresses without memory succeeds and signals; memory that is mapped there later is used."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     buffer.munmap()
     for region in places(mirror_vm):
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
-    again, value = memory(CHUNK, address=buffer.address), sentinel()
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
+    again, value = memory(SZ_2M, address=buffer.address), sentinel()
     again.set_u32(PAGE, value)
     gpu_sees(queue, again.address + PAGE, value)
 
 
 @behaviour("prefetch.no-vma", "prefetch.ufence")
 @acts("ioctl")
-def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory, sentinel) -> None:
+def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """PREFETCH of addresses at which the VM has nothing succeeds, signals its fence, and moves nothing."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     for region in places(fault_vm):
-        fault_vm.prefetch(buffer.address, CHUNK, region)
+        fault_vm.prefetch(buffer.address, SZ_2M, region)
         assert is_there(buffer, SYSTEM)
     assert {offset: buffer.u32(offset) for offset in values} == values
 
@@ -217,24 +226,31 @@ def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory, sentinel) 
 @each_home
 @pytest.mark.parametrize(
     ("start", "end"),
-    [(0, CHUNK), (CHUNK + PAGE, 2 * CHUNK - PAGE), (2 * CHUNK, 2 * CHUNK + PAGE), (CHUNK, 3 * CHUNK)],
+    [(0, SZ_2M), (SZ_2M + PAGE, 2 * SZ_2M - PAGE), (2 * SZ_2M, 2 * SZ_2M + PAGE), (SZ_2M, 3 * SZ_2M)],
     ids=["first", "inside", "page", "two"],
 )
 def test_partial_prefetch_takes_only_its_ranges(
-    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, start: int, end: int, home: str
+    mirror_vm: Vm,
+    ready: Queue,
+    memory: Memory,
+    sentinel: Sentinel,
+    counters: Counters,
+    start: int,
+    end: int,
+    home: str,
 ) -> None:
     """PREFETCH of a part takes the ranges that the part is in, and none beside them: those fault as ever."""
-    buffer = memory(4 * CHUNK, align=CHUNK)
+    buffer = memory(4 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     region = places(mirror_vm)[-1] if home == "vram" else SYSTEM
     mirror_vm.prefetch(buffer.address + start, end - start, region)
     for offset, value in values.items():
         before = counters.snapshot()
-        asked = start // CHUNK <= offset // CHUNK <= (end - 1) // CHUNK
-        if offset % CHUNK == 0:
+        asked = start // SZ_2M <= offset // SZ_2M <= (end - 1) // SZ_2M
+        if offset % SZ_2M == 0:
             assert buffer.present(offset) == (region == SYSTEM or not asked)
         gpu_sees(ready, buffer.address + offset, value)
-        if asked or offset % CHUNK:
+        if asked or offset % SZ_2M:
             counters.still("svm_pagefault_count", since=before)
         else:
             counters.rose("svm_pagefault_count", since=before)
@@ -243,30 +259,34 @@ def test_partial_prefetch_takes_only_its_ranges(
 @behaviour("prefetch.best-effort", "prefetch.ufence")
 @acts("load", "store")
 @needs("vram")
-def test_prefetch_of_nonmigratable_range_succeeds(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_of_nonmigratable_range_succeeds(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as ever."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)
-    buffer.madvise(mmap.MADV_DONTFORK, CHUNK // 2, CHUNK // 2)
-    mirror_vm.prefetch(buffer.address, CHUNK, mirror_vm.device.vram[0])
+    buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
+    mirror_vm.prefetch(buffer.address, SZ_2M, mirror_vm.device.vram[0])
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
     value = sentinel()
-    queue.store(buffer.address + CHUNK - PAGE, value)
-    landed(buffer, CHUNK - PAGE, value)
+    queue.store(buffer.address + SZ_2M - PAGE, value)
+    landed(buffer, SZ_2M - PAGE, value)
 
 
 @behaviour("prefetch.perm-error")
 @acts("refusal", "load")
-def test_prefetch_of_prot_read_memory_is_eperm(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_of_prot_read_memory_is_eperm(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """PREFETCH of PROT_READ memory through a writable mirror gives EPERM, to any region, and moves nothing."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     buffer.mprotect(PROT_READ)
     for region in (*places(mirror_vm), CONSULT):
         with refused(errno.EPERM):
-            mirror_vm.bind(PREFETCH, addr=buffer.address, range=CHUNK, region=region)
+            mirror_vm.bind(PREFETCH, addr=buffer.address, range=SZ_2M, region=region)
         assert is_there(buffer, SYSTEM)
     buffer.mprotect(PROT_READ | mmap.PROT_WRITE)
     for offset, value in values.items():
@@ -275,9 +295,9 @@ def test_prefetch_of_prot_read_memory_is_eperm(mirror_vm: Vm, queue: Queue, memo
 
 @behaviour("prefetch.io-memory")
 @acts("refusal")
-def test_prefetch_of_io_memory_is_eio(mirror_vm: Vm, bo) -> None:
+def test_prefetch_of_io_memory_is_eio(mirror_vm: Vm, bo: MakeBo) -> None:
     """PREFETCH of the CPU mapping of a buffer object, which is I/O memory, through a mirror gives EIO."""
-    mapped = bo(CHUNK).map()
+    mapped = bo(SZ_2M).map()
     for region in places(mirror_vm):
         with refused(errno.EIO):
             mirror_vm.bind(PREFETCH, addr=mapped.address, range=PAGE, region=region)
@@ -286,15 +306,17 @@ def test_prefetch_of_io_memory_is_eio(mirror_vm: Vm, bo) -> None:
 @behaviour("prefetch.readonly")
 @acts("load")
 @needs("debugfs", "cpu-addr-mirror")
-def test_prefetch_through_readonly_mirror(fault_vm: Vm, memory, sentinel, counters) -> None:
+def test_prefetch_through_readonly_mirror(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     buffer.mprotect(PROT_READ)
-    fault_vm.mirror(buffer.address, CHUNK, xe.DRM_XE_VM_BIND_FLAG_READONLY)
+    fault_vm.mirror(buffer.address, SZ_2M, READONLY)
     queue = fault_vm.queue()
     queue.run(Batch().noop())
-    fault_vm.prefetch(buffer.address, CHUNK, SYSTEM)
+    fault_vm.prefetch(buffer.address, SZ_2M, SYSTEM)
     before = counters.snapshot()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
@@ -304,14 +326,14 @@ def test_prefetch_through_readonly_mirror(fault_vm: Vm, memory, sentinel, counte
 @behaviour("prefetch.readonly", "fault.gpu-readonly-write")
 @acts("refusal")
 @needs("cpu-addr-mirror")
-def test_store_after_readonly_prefetch_faults(fault_vm: Vm, memory, sentinel) -> None:
+def test_store_after_readonly_prefetch_faults(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A store to memory that was prefetched through a READONLY mirror fails, although the memory is writable."""
-    buffer = memory(CHUNK, align=CHUNK)
+    buffer = memory(SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
-    fault_vm.mirror(buffer.address, CHUNK, xe.DRM_XE_VM_BIND_FLAG_READONLY)
-    fault_vm.prefetch(buffer.address, CHUNK, SYSTEM)
-    with refused(errno.EIO):
-        fault_vm.queue().store(buffer.address, sentinel())
+    fault_vm.mirror(buffer.address, SZ_2M, READONLY)
+    fault_vm.prefetch(buffer.address, SZ_2M, SYSTEM)
+    with gpu_fault(fault_vm.queue()) as queue:
+        queue.store(buffer.address, sentinel())
     assert {offset: buffer.u32(offset) for offset in values} == values
 
 
@@ -320,19 +342,19 @@ def test_store_after_readonly_prefetch_faults(fault_vm: Vm, memory, sentinel) ->
 @needs("svm-counters")
 @pytest.mark.parametrize("shared", [True, False], ids=["shared", "private"])
 def test_prefetch_of_file_memory_maps_in_place(
-    mirror_vm: Vm, ready: Queue, memory, sentinel, counters, shared: bool
+    mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, shared: bool
 ) -> None:
     """PREFETCH of file memory to any region succeeds and moves nothing; GPU accesses do not fault."""
     fd = os.memfd_create("svm-cts")
     try:
-        os.ftruncate(fd, CHUNK)
-        buffer = memory(CHUNK, align=CHUNK, shared=shared, fd=fd)
+        os.ftruncate(fd, SZ_2M)
+        buffer = memory(SZ_2M, align=SZ_2M, shared=shared, fd=fd)
     finally:
         os.close(fd)
     values = numbered(buffer, sentinel)
     for region in places(mirror_vm):
         before = counters.snapshot()
-        mirror_vm.prefetch(buffer.address, CHUNK, region)
+        mirror_vm.prefetch(buffer.address, SZ_2M, region)
         for name in ("svm_device_copy_kb", "svm_cpu_copy_kb"):
             counters.still(name, since=before)
         for offset, value in values.items():
@@ -348,28 +370,32 @@ def test_prefetch_of_file_memory_maps_in_place(
 @needs("debugfs")
 @pytest.mark.parametrize("between", ["mirror", "object"])
 def test_prefetch_over_several_vmas(
-    mirror_vm: Vm, ready: Queue, memory, bo, sentinel, counters, between: str
+    mirror_vm: Vm,
+    ready: Queue,
+    memory: Memory,
+    bo: MakeBo,
+    sentinel: Sentinel,
+    counters: Counters,
+    between: str,
 ) -> None:
     """PREFETCH over areas of other advice, and over an object between them, is right afterwards for all of them."""
-    buffer, region = memory(3 * CHUNK, align=CHUNK), places(mirror_vm)[-1]
+    buffer, region = memory(3 * SZ_2M, align=SZ_2M), places(mirror_vm)[-1]
     values = numbered(buffer, sentinel)
     if between == "mirror":
-        mirror_vm.madvise(
-            buffer.address + CHUNK, CHUNK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL
-        )
+        mirror_vm.madvise(buffer.address + SZ_2M, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)
     else:
         placement = 1 << region | 1
-        inside = bo(CHUNK, placement=placement)
+        inside = bo(SZ_2M, placement=placement)
         mapped = inside.map()
-        for offset in range(CHUNK, 2 * CHUNK, CHUNK // 2):
-            mapped.set_u32(offset - CHUNK, values[offset])
-        mapped.set_u32(CHUNK - 4, values[2 * CHUNK - 4])
-        mirror_vm.map(inside, buffer.address + CHUNK)
+        for offset in range(SZ_2M, 2 * SZ_2M, SZ_2M // 2):
+            mapped.set_u32(offset - SZ_2M, values[offset])
+        mapped.set_u32(SZ_2M - 4, values[2 * SZ_2M - 4])
+        mirror_vm.map(inside, buffer.address + SZ_2M)
     mirror_vm.prefetch(buffer.address, buffer.size, region)
     served = []
-    for start in range(0, buffer.size, CHUNK):
+    for start in range(0, buffer.size, SZ_2M):
         before = counters.snapshot()
-        for offset in (start, start + CHUNK // 2, start + CHUNK - 4):
+        for offset in (start, start + SZ_2M // 2, start + SZ_2M - 4):
             gpu_sees(ready, buffer.address + offset, values[offset])
         now = counters.snapshot()
         served.append(now["svm_pagefault_count"] == before["svm_pagefault_count"])
@@ -380,9 +406,9 @@ def test_prefetch_over_several_vmas(
 @acts("load", "store")
 @needs("device-pages")
 @pytest.mark.timeout(60)
-def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """PREFETCH while the memory is replaced succeeds or has to be made again; the GPU then sees the new memory."""
-    buffer, stop, wrong = memory(2 * CHUNK, align=CHUNK), threading.Event(), []
+    buffer, stop, wrong = memory(2 * SZ_2M, align=SZ_2M), threading.Event(), []
     regions = places(mirror_vm)
 
     def prefetch() -> None:
@@ -400,12 +426,12 @@ def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory, sentine
     prefetcher.start()
     try:
         for turn in range(20):
-            part = (turn % 4) * (CHUNK // 2)
-            buffer.remap_fresh(part, CHUNK // 2)
+            part = (turn % 4) * (SZ_2M // 2)
+            buffer.remap_fresh(part, SZ_2M // 2)
             value = sentinel()
             buffer.set_u32(part, value)
             gpu_sees(queue, buffer.address + part, value)
-            gpu_sees(queue, buffer.address + part + CHUNK // 4, 0)
+            gpu_sees(queue, buffer.address + part + SZ_2M // 4, 0)
             value = sentinel()
             queue.store(buffer.address + part + 8, value)
             landed(buffer, part + 8, value)
@@ -419,12 +445,14 @@ def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory, sentine
 @behaviour("prefetch.ufence")
 @acts("load")
 @needs("vram", "svm-vram")
-def test_prefetch_fence_signals_when_memory_is_there(mirror_vm: Vm, queue: Queue, memory, sentinel) -> None:
+def test_prefetch_fence_signals_when_memory_is_there(
+    mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """When the user fence of a PREFETCH is there so is the memory."""
-    buffer, fence = memory(CHUNK, align=CHUNK), UserFence(mirror_vm.device)
+    buffer, fence = memory(SZ_2M, align=SZ_2M), UserFence(mirror_vm.device)
     values = numbered(buffer, sentinel)
     mirror_vm.bind(
-        PREFETCH, addr=buffer.address, range=CHUNK, region=mirror_vm.device.vram[0], syncs=[fence.sync()]
+        PREFETCH, addr=buffer.address, range=SZ_2M, region=mirror_vm.device.vram[0], syncs=[fence.sync()]
     )
     fence.wait()
     assert is_there(buffer, mirror_vm.device.vram[0])

@@ -5,16 +5,18 @@ import os
 
 from fixtures import acts, behaviour, in_child
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.given import MakeBo
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from ioctl import xe
 
 NOBODY = 65534
-BLOCK = 1 << 16
 
 
 @behaviour("query.render-node")
 @acts("ioctl")
-def test_unprivileged_use_of_render_node(device, bo):
+def test_unprivileged_use_of_render_node(device: Device, bo: MakeBo) -> None:
     """Query, VM, object, bind, queue and fence work through a render node without any privilege."""
 
     def unprivileged() -> int:
@@ -22,13 +24,13 @@ def test_unprivileged_use_of_render_node(device, bo):
             os.setuid(NOBODY)
         assert device.query(xe.DRM_XE_DEVICE_QUERY_ENGINES)
         vm = Vm(device)
-        made = bo(BLOCK)
-        vm.map(made, BLOCK)
+        made = bo(SZ_64K)
+        vm.map(made, SZ_64K)
         queue = vm.queue()
         assert queue.id
         assert not queue.banned
         queue.close()
-        vm.unmap(BLOCK, BLOCK)
+        vm.unmap(SZ_64K, SZ_64K)
         vm.close()
         made.close()
         assert os.geteuid() != 0

@@ -9,20 +9,20 @@ import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, in_child, landed, needs, refused
 from fixtures.counting import count
-from fixtures.device import Config, config_of
+from fixtures.device import Config, Device, config_of
+from fixtures.flags import IMMEDIATE, MIRROR, NULL, PURGEABLE, READONLY, WILLNEED
+from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_4K, SZ_64K
 from fixtures.vm import Vm
 from ioctl import xe
 
-NULL = xe.DRM_XE_VM_BIND_FLAG_NULL
 NOBODY = 65534
-BLOCK = 1 << 16
-"""Aligned for every device, whatever pages its VRAM has."""
 
 
 @behaviour("query.config.num-params")
 @acts("query")
-def test_config_has_five_parameters(device):
+def test_config_has_five_parameters(device: Device) -> None:
     """CONFIG has 5 parameters of 8 bytes behind its header."""
     reply = device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
     header = xe.drm_xe_query_config.from_buffer_copy(reply)
@@ -34,7 +34,7 @@ def test_config_has_five_parameters(device):
 @behaviour("query.config.has-cpu-addr-mirror")
 @acts("query", "ioctl")
 @needs("cpu-addr-mirror")
-def test_claimed_mirror_can_be_bound(device, make_vm):
+def test_claimed_mirror_can_be_bound(device: Device, make_vm: MakeVm) -> None:
     """A device that claims CPU address mirroring binds a mirror in a VM in fault mode."""
     assert device.config.has_cpu_addr_mirror
     make_vm(FAULTING).mirror()
@@ -43,7 +43,7 @@ def test_claimed_mirror_can_be_bound(device, make_vm):
 @behaviour("query.config.has-cpu-addr-mirror")
 @acts("query", "refusal")
 @needs("no-page-faults")
-def test_device_without_page_faults_claims_no_mirror(device):
+def test_device_without_page_faults_claims_no_mirror(device: Device) -> None:
     """Where there are no VMs in fault mode there is no claim of a mirror."""
     assert not device.config.has_cpu_addr_mirror
     with refused(errno.EINVAL, may_change=("flags",)):  # a workaround adds scratch pages first
@@ -54,23 +54,25 @@ def test_device_without_page_faults_claims_no_mirror(device):
 @acts("query", "refusal", "store")
 @needs("page-faults", "no-cpu-addr-mirror")
 @pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING, FAULTING], ids=["plain", "lr", "fault"])
-def test_unclaimed_mirror_is_einval(device, make_vm, bo, sentinel, mode):
+def test_unclaimed_mirror_is_einval(
+    device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
+) -> None:
     """A driver that does not claim mirrors answers one with EINVAL in every VM, and the VM goes on as before."""
     assert not device.config.has_cpu_addr_mirror
-    vm, obj, value = make_vm(mode), bo(BLOCK), sentinel()
-    vm.map(obj, BLOCK)
+    vm, obj, value = make_vm(mode), bo(SZ_64K), sentinel()
+    vm.map(obj, SZ_64K)
     before = [bytes(area) for area in vm.attributes(0, vm.size)]
-    for flags in (0, xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE, xe.DRM_XE_VM_BIND_FLAG_READONLY):
+    for flags in (0, IMMEDIATE, READONLY):
         with refused(errno.EINVAL):
-            vm.bind(range=vm.size, flags=xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR | flags)
+            vm.bind(range=vm.size, flags=MIRROR | flags)
     assert [bytes(area) for area in vm.attributes(0, vm.size)] == before
-    vm.queue().store(BLOCK, value)
+    vm.queue().store(SZ_64K, value)
     landed(obj.map(), 0, value)
 
 
 @behaviour("query.config.has-vram")
 @acts("query")
-def test_has_vram_matches_memory_regions(device):
+def test_has_vram_matches_memory_regions(device: Device) -> None:
     """The flag HAS_VRAM and the list of memory regions say the same."""
     classes = [region.mem_class for region in device.regions]
     assert device.config.has_vram == (xe.DRM_XE_MEM_REGION_CLASS_VRAM in classes)
@@ -78,7 +80,7 @@ def test_has_vram_matches_memory_regions(device):
 
 @behaviour("query.config.has-low-latency")
 @acts("query", "ioctl")
-def test_claimed_low_latency_hint_is_accepted(device, plain_vm):
+def test_claimed_low_latency_hint_is_accepted(device: Device, plain_vm: Vm) -> None:
     """HAS_LOW_LATENCY is set, and a queue can be made with the hint."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY
     queue = plain_vm.queue(flags=xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT)
@@ -88,31 +90,31 @@ def test_claimed_low_latency_hint_is_accepted(device, plain_vm):
 
 @behaviour("query.config.has-no-compression")
 @acts("query", "ioctl")
-def test_no_compression_hint_works_only_if_claimed(device, bo):
+def test_no_compression_hint_works_only_if_claimed(device: Device, bo: MakeBo) -> None:
     """GEM_CREATE with NO_COMPRESSION works where the hint is claimed, and gives EOPNOTSUPP where it is not."""
     claimed = device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_NO_COMPRESSION_HINT
     main = [gt for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN]
     assert bool(claimed) == (max(gt.ip_ver_major for gt in main) >= 20)
     if claimed:
-        assert bo(BLOCK, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION).handle
+        assert bo(SZ_64K, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION).handle
     else:
-        assert bo(BLOCK).handle
+        assert bo(SZ_64K).handle
         with refused(errno.EOPNOTSUPP):
-            bo(BLOCK, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION)
+            bo(SZ_64K, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION)
 
 
 @behaviour("query.config.has-purging")
 @acts("query", "ioctl")
-def test_claimed_purging_is_accepted_by_madvise(device, plain_vm, bo):
+def test_claimed_purging_is_accepted_by_madvise(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
     """HAS_PURGING_SUPPORT is set, and madvise of the purgeable state of a bound object works."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_PURGING_SUPPORT
-    plain_vm.map(bo(BLOCK), BLOCK)
+    plain_vm.map(bo(SZ_64K), SZ_64K)
     retained = ctypes.c_uint32(0)
     plain_vm.madvise(
-        BLOCK,
-        BLOCK,
-        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE,
-        val=xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED,
+        SZ_64K,
+        SZ_64K,
+        PURGEABLE,
+        val=WILLNEED,
         retained_ptr=ctypes.addressof(retained),
     )
     assert retained.value == 1
@@ -121,10 +123,10 @@ def test_claimed_purging_is_accepted_by_madvise(device, plain_vm, bo):
 @behaviour("query.config.min-alignment", "query.mem.vram-min-page")
 @acts("query")
 @needs("vram")
-def test_min_alignment_is_that_of_vram(device):
+def test_min_alignment_is_that_of_vram(device: Device) -> None:
     """MIN_ALIGNMENT is 4 KiB or 64 KiB, and the smallest page of every VRAM region."""
     alignment = device.config.min_alignment
-    assert alignment in (1 << 12, 1 << 16)
+    assert alignment in (SZ_4K, SZ_64K)
     vram = device.regions[1:]
     assert [region.min_page_size for region in vram] == [alignment] * len(vram)
 
@@ -132,7 +134,7 @@ def test_min_alignment_is_that_of_vram(device):
 @behaviour("query.config.min-alignment", "query.mem.vram-min-page")
 @acts("query", "refusal", "ioctl")
 @needs("vram")
-def test_unaligned_size_of_vram_bo_is_einval(device, bo):
+def test_unaligned_size_of_vram_bo_is_einval(device: Device, bo: MakeBo) -> None:
     """GEM_CREATE in VRAM takes a multiple of the minimal alignment, and gives EINVAL for half a page more."""
     alignment = device.config.min_alignment
     placement = 1 << device.vram[0]
@@ -143,22 +145,22 @@ def test_unaligned_size_of_vram_bo_is_einval(device, bo):
 
 @behaviour("query.config.va-bits")
 @acts("query", "ioctl")
-def test_bind_up_to_va_bits_is_accepted(device, plain_vm):
+def test_bind_up_to_va_bits_is_accepted(device: Device, plain_vm: Vm) -> None:
     """VA_BITS is 48 or 57, and a bind may end exactly at 1 << VA_BITS."""
     bits = device.config.va_bits
     assert bits in (48, 57)
-    plain_vm.bind_and_wait(addr=(1 << bits) - BLOCK, range=BLOCK, flags=NULL)
+    plain_vm.bind_and_wait(addr=(1 << bits) - SZ_64K, range=SZ_64K, flags=NULL)
 
 
 @behaviour("query.config.va-bits")
 @acts("query", "refusal")
 @pytest.mark.parametrize("pages", [1, 2], ids=["across", "beyond"])
-def test_bind_past_va_bits_is_einval(device, plain_vm, pages):
+def test_bind_past_va_bits_is_einval(device: Device, plain_vm: Vm, pages: int) -> None:
     """A bind that goes beyond 1 << VA_BITS gives EINVAL, and leaves what could have been bound unbound."""
     end = 1 << device.config.va_bits
     with refused(errno.EINVAL):
-        plain_vm.bind(addr=end - 2 * BLOCK + pages * BLOCK, range=2 * BLOCK, flags=NULL)
-    plain_vm.bind_and_wait(addr=end - BLOCK, range=BLOCK, flags=NULL)
+        plain_vm.bind(addr=end - 2 * SZ_64K + pages * SZ_64K, range=2 * SZ_64K, flags=NULL)
+    plain_vm.bind_and_wait(addr=end - SZ_64K, range=SZ_64K, flags=NULL)
 
 
 def queue_of_priority(vm: Vm, priority: int) -> Queue:
@@ -173,7 +175,7 @@ def queue_of_priority(vm: Vm, priority: int) -> Queue:
 
 @behaviour("query.config.max-priority")
 @acts("query", "ioctl")
-def test_max_exec_queue_priority_can_be_set(device, plain_vm):
+def test_max_exec_queue_priority_can_be_set(device: Device, plain_vm: Vm) -> None:
     """A queue can be made with MAX_EXEC_QUEUE_PRIORITY and with everything below it."""
     for priority in range(device.config.max_priority + 1):
         assert queue_of_priority(plain_vm, priority).id
@@ -181,7 +183,7 @@ def test_max_exec_queue_priority_can_be_set(device, plain_vm):
 
 @behaviour("query.config.max-priority")
 @acts("query")
-def test_high_priority_without_cap_is_eperm(device, plain_vm):
+def test_high_priority_without_cap_is_eperm(device: Device, plain_vm: Vm) -> None:
     """Without CAP_SYS_NICE the priority above MAX_EXEC_QUEUE_PRIORITY is valid, but gives EPERM."""
 
     def unprivileged() -> tuple[Config, int]:

@@ -3,14 +3,16 @@
 
 import ctypes
 import errno
+from typing import Any
 
 import pytest
 
 from fixtures import acts, behaviour, refused
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, PROT_NONE
-from ioctl import xe
+from ioctl import names, xe
 
 CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG
 MEM_REGIONS = xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS
@@ -20,12 +22,12 @@ QUERIES = {
     "engines": xe.DRM_XE_DEVICE_QUERY_ENGINES,
     "gt-list": xe.DRM_XE_DEVICE_QUERY_GT_LIST,
 }
-FIRST_UNKNOWN = 11
+FIRST_UNKNOWN = max(names.DEVICE_QUERY.names) + 1
 
 every_query = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 
 
-def ask(device: Device, query: int, size: int, data: int = 0, **fields) -> xe.drm_xe_device_query:
+def ask(device: Device, query: int, size: int, data: int = 0, **fields: Any) -> xe.drm_xe_device_query:
     """One DEVICE_QUERY: the argument as the kernel left it."""
     argument = xe.drm_xe_device_query(query=query, size=size, data=data, **fields)
     device.ioctl(xe.DRM_IOCTL_XE_DEVICE_QUERY, argument)
@@ -36,7 +38,7 @@ def ask(device: Device, query: int, size: int, data: int = 0, **fields) -> xe.dr
 @acts("refusal")
 @pytest.mark.parametrize("query", [FIRST_UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF], ids=hex)
 @pytest.mark.parametrize("size", [0, 8, PAGE])
-def test_unknown_query_is_einval(device, memory, query, size):
+def test_unknown_query_is_einval(device: Device, memory: Memory, query: int, size: int) -> None:
     """A query number that is not defined gives EINVAL, and nothing is written to its data."""
     reply = memory(PAGE, fill=b"\xa5")
     with refused(errno.EINVAL):
@@ -47,7 +49,7 @@ def test_unknown_query_is_einval(device, memory, query, size):
 @behaviour("query.extensions-mbz")
 @acts("refusal")
 @every_query
-def test_query_with_extension_is_einval(device, query):
+def test_query_with_extension_is_einval(device: Device, query: int) -> None:
     """DEVICE_QUERY takes no extensions: even one that is well-formed gives EINVAL."""
     extension = xe.drm_xe_user_extension()
     with refused(errno.EINVAL):
@@ -58,7 +60,9 @@ def test_query_with_extension_is_einval(device, query):
 @acts("refusal")
 @every_query
 @pytest.mark.parametrize("word", [0, 1])
-def test_query_with_nonzero_reserved_is_einval(device, query, word, sentinel):
+def test_query_with_nonzero_reserved_is_einval(
+    device: Device, query: int, word: int, sentinel: Sentinel
+) -> None:
     """Each reserved word has to be 0, or DEVICE_QUERY gives EINVAL."""
     argument = xe.drm_xe_device_query(query=query)
     argument.reserved[word] = sentinel()
@@ -69,7 +73,7 @@ def test_query_with_nonzero_reserved_is_einval(device, query, word, sentinel):
 @behaviour("query.size-zero-reports-size")
 @acts("query")
 @every_query
-def test_query_with_size_zero_returns_size(device, memory, query):
+def test_query_with_size_zero_returns_size(device: Device, memory: Memory, query: int) -> None:
     """With size 0 the call stores the size of the reply in size and leaves the data alone."""
     reply = memory(PAGE, fill=b"\xa5")
     with_data = ask(device, query, 0, reply.address)
@@ -82,7 +86,7 @@ def test_query_with_size_zero_returns_size(device, memory, query):
 @behaviour("query.size-zero-reports-size")
 @acts("query")
 @every_query
-def test_query_reply_has_announced_size(device, memory, query):
+def test_query_reply_has_announced_size(device: Device, memory: Memory, query: int) -> None:
     """The reply is exactly as long as the size that was told: it begins, ends, and writes nothing beyond."""
     size = ask(device, query, 0).size
     replies = []
@@ -103,7 +107,7 @@ def test_query_reply_has_announced_size(device, memory, query):
 @acts("refusal")
 @every_query
 @pytest.mark.parametrize("difference", [-1, 1, 8])
-def test_query_with_other_size_is_einval(device, memory, query, difference):
+def test_query_with_other_size_is_einval(device: Device, memory: Memory, query: int, difference: int) -> None:
     """A size that is neither 0 nor the size of the reply gives EINVAL, and nothing is written."""
     size = ask(device, query, 0).size + difference
     reply = memory(PAGE, fill=b"\xa5")
@@ -115,7 +119,7 @@ def test_query_with_other_size_is_einval(device, memory, query, difference):
 @behaviour("query.bad-data-pointer")
 @acts("refusal")
 @every_query
-def test_query_with_unwritable_data_is_efault(device, memory, query):
+def test_query_with_unwritable_data_is_efault(device: Device, memory: Memory, query: int) -> None:
     """With the right size and unwritable data the call gives EFAULT, MEM_REGIONS alone gives ENOSPC."""
     size = ask(device, query, 0).size
     nothing_there = memory(PAGE, protection=PROT_NONE, populate=False)

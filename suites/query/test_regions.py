@@ -2,18 +2,22 @@
 """DEVICE_QUERY MEM_REGIONS and GT_LIST: where memory is, how much of it, and who is near it."""
 
 from fixtures import acts, behaviour, needs, wait_until
+from fixtures.device import Device
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M
+from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
 SYSMEM = xe.DRM_XE_MEM_REGION_CLASS_SYSMEM
 VRAM = xe.DRM_XE_MEM_REGION_CLASS_VRAM
-MIB = 1 << 20
 
 
 @behaviour("query.mem.sysmem-first")
 @acts("query")
-def test_first_region_is_sysmem(device):
+def test_first_region_is_sysmem(device: Device) -> None:
     """Region 0 is system memory: instance 0, pages of the CPU, nothing in the fields about VRAM."""
     first = device.regions[0]
     assert (first.mem_class, first.instance) == (SYSMEM, 0)
@@ -24,7 +28,7 @@ def test_first_region_is_sysmem(device):
 
 @behaviour("query.mem.sysmem-first")
 @acts("query")
-def test_sysmem_region_is_listed_once(device):
+def test_sysmem_region_is_listed_once(device: Device) -> None:
     """System memory is listed once, and every reserved word of every region is 0."""
     assert [region.mem_class for region in device.regions].count(SYSMEM) == 1
     for region in device.regions:
@@ -34,13 +38,13 @@ def test_sysmem_region_is_listed_once(device):
 @behaviour("query.mem.vram-instances")
 @acts("query", "ioctl")
 @needs("vram")
-def test_vram_instances_are_bo_placements(device, bo):
+def test_vram_instances_are_bo_placements(device: Device, bo: MakeBo) -> None:
     """VRAM regions are instances 1, 2 ..., and each is a bit of the placement of an object."""
     vram = [region for region in device.regions if region.mem_class == VRAM]
     assert [region.instance for region in vram] == list(range(1, len(vram) + 1))
     for region in vram:
         used = device.region(region.instance).used
-        made = bo(2 * MIB, placement=1 << region.instance)
+        made = bo(2 * SZ_1M, placement=1 << region.instance)
         made.map().set_u32(0, 1)
         assert device.region(region.instance).used >= used + made.size
 
@@ -48,9 +52,11 @@ def test_vram_instances_are_bo_placements(device, bo):
 @behaviour("query.mem.used-tracks-svm")
 @acts("query", "exec")
 @needs("vram", "page-faults", "svm-vram")
-def test_used_follows_migration_and_munmap(device, mirror_vm, queue, memory, sentinel):
+def test_used_follows_migration_and_munmap(
+    device: Device, mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
+) -> None:
     """VRAM in use grows by the memory that a GPU fault brings there, and is free again after munmap."""
-    size = 2 * MIB
+    size = 2 * SZ_1M
     instance = device.vram[0]
     buffer = memory(size, align=size)
     queue.run(Batch())
@@ -64,7 +70,7 @@ def test_used_follows_migration_and_munmap(device, mirror_vm, queue, memory, sen
 @behaviour("query.mem.cpu-visible-le-total")
 @acts("query")
 @needs("vram")
-def test_cpu_visible_size_is_at_most_vram(device):
+def test_cpu_visible_size_is_at_most_vram(device: Device) -> None:
     """Of each VRAM region the CPU sees a part that is not 0 and not more than all, and uses no more than is used."""
     for region in device.regions[1:]:
         assert 0 < region.cpu_visible_size <= region.total_size
@@ -73,7 +79,7 @@ def test_cpu_visible_size_is_at_most_vram(device):
 
 @behaviour("query.gt.near-far-regions")
 @acts("query")
-def test_near_and_far_regions_of_gt_are_disjoint(device):
+def test_near_and_far_regions_of_gt_are_disjoint(device: Device) -> None:
     """Near and far of a GT share no region, and together are the regions that are listed."""
     listed = sum(1 << region.instance for region in device.regions)
     assert device.gts
@@ -84,7 +90,7 @@ def test_near_and_far_regions_of_gt_are_disjoint(device):
 
 @behaviour("query.gt.near-far-regions")
 @acts("query")
-def test_near_region_of_gt_is_on_its_tile(device):
+def test_near_region_of_gt_is_on_its_tile(device: Device) -> None:
     """On an integrated GPU near is system memory; on a discrete one it is the VRAM of the tile."""
     for gt in device.gts:
         near = [r for r in device.regions if gt.near_mem_regions >> r.instance & 1]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from fixtures.counters import Counters
+from fixtures.given import Sentinel
 from fixtures.queue import Queue
 
 Cut = Callable[[Queue, int], str | None]
@@ -15,7 +16,7 @@ Cut = Callable[[Queue, int], str | None]
 
 
 @pytest.fixture
-def cut(counters: Counters, sentinel: Callable[[], int]) -> Cut:
+def cut(counters: Counters, sentinel: Sentinel) -> Cut:
     """``cut(queue, address)``: the GPU stores there; the size class of the range in which it faulted, 4K, 64K or 2M.
 
     None if it did not fault. A fault that the driver serves in several tries counts several times (before 7.0 it takes

@@ -2,30 +2,44 @@
 """How ranges live: used again, never split, one place for all pages of one (drm_gpusvm.c, xe_svm.c)."""
 
 import ctypes
-import errno
 import functools
 import mmap
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, gpu_sees, intervals, kinds, landed, needs, refused
+from fixtures import (
+    acts,
+    behaviour,
+    each_size,
+    gpu_fault,
+    gpu_finds,
+    gpu_sees,
+    intervals,
+    kinds,
+    landed,
+    needs,
+)
 from fixtures.counters import Counters
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.intervals import Interval, Relation
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_NONE, READ_WRITE
 from fixtures.memory import mmap as map_memory
 from fixtures.process import in_children
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M, SZ_2M, SZ_16K, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
+from suites.range.conftest import Cut
 
 pytestmark = needs("page-faults")
-
-K64, M1, M2 = 1 << 16, 1 << 20, 1 << 21
 
 
 def unmap(part: Interval) -> None:
@@ -36,10 +50,10 @@ def unmap(part: Interval) -> None:
 @behaviour("range.reuse")
 @acts("fault", "store")
 @needs("debugfs")
-def test_invalidated_range_is_used_again(queue: Queue, memory, cut, sentinel) -> None:
+def test_invalidated_range_is_used_again(queue: Queue, memory: Memory, cut: Cut, sentinel: Sentinel) -> None:
     """A range that lost its pages is used again as it is, also where the rule would now make a larger one."""
-    buffer = memory(M2, align=M2)
-    buffer.mprotect(PROT_NONE, PAGE, M2 - PAGE)
+    buffer = memory(SZ_2M, align=SZ_2M)
+    buffer.mprotect(PROT_NONE, PAGE, SZ_2M - PAGE)
     assert cut(queue, buffer.address) == "4K"
     buffer.mprotect(READ_WRITE)
     buffer.madvise(mmap.MADV_DONTNEED, 0, PAGE)
@@ -53,31 +67,35 @@ def test_invalidated_range_is_used_again(queue: Queue, memory, cut, sentinel) ->
 @behaviour("range.reuse")
 @acts("fault", "store")
 @needs("debugfs")
-def test_range_survives_split_of_cpu_vma(queue: Queue, memory, sentinel, counters: Counters) -> None:
+def test_range_survives_split_of_cpu_vma(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """A range of 2 MiB stays one when its CPU mapping becomes two, and serves both: only new ranges look at borders."""
-    buffer, value = memory(M2, align=M2), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, sentinel())
-    buffer.madvise(mmap.MADV_DONTFORK, M1, M1)
+    buffer.madvise(mmap.MADV_DONTFORK, SZ_1M, SZ_1M)
     buffer.madvise(mmap.MADV_DONTNEED, 0, PAGE)
     before = counters.snapshot()
     queue.store(buffer.address + 4, sentinel())
     assert set(counters.by_size("pagefault_count", since=before)) == {"2M"}
     before = counters.snapshot()
-    queue.store(buffer.address + M2 - 4, value)
+    queue.store(buffer.address + SZ_2M - 4, value)
     assert counters.by_size("pagefault_count", since=before) == {}
-    landed(buffer, M2 - 4, value)
+    landed(buffer, SZ_2M - 4, value)
 
 
 @behaviour("range.no-split")
 @acts("fault", "load", "refusal")
 @needs("debugfs")
 @intervals.relations(intervals.LEFT, intervals.RIGHT, intervals.MIDDLE)
-def test_partial_munmap_ends_whole_range(queue: Queue, memory, cut, sentinel, relation: Relation) -> None:
+def test_partial_munmap_ends_whole_range(
+    queue: Queue, memory: Memory, cut: Cut, sentinel: Sentinel, relation: Relation
+) -> None:
     """Munmap of a part ends all of a range: what is left is cut by its new borders, and has its data."""
-    buffer = memory(M2, align=M2)
+    buffer = memory(SZ_2M, align=SZ_2M)
     whole = intervals.of(buffer)
     gone = relation.to(whole)
-    values = {buffer.address + offset: sentinel() for offset in range(0, M2, M2 // 8)}
+    values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, SZ_2M // 8)}
     for address, value in values.items():
         buffer.set_u32(address - buffer.address, value)
     assert cut(queue, buffer.address + 4) == "2M"
@@ -87,7 +105,7 @@ def test_partial_munmap_ends_whole_range(queue: Queue, memory, cut, sentinel, re
         assert cut(queue, part.end - 4) == "64K"
         inside = {a: value for a, value in values.items() if part.start <= a < part.end}
         gpu_finds(queue, inside)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.load(gone.start)
 
 
@@ -95,9 +113,11 @@ def test_partial_munmap_ends_whole_range(queue: Queue, memory, cut, sentinel, re
 @acts("store")
 @intervals.each_piece
 @intervals.each_relation
-def test_rest_after_munmap_is_usable(queue: Queue, memory, sentinel, piece: int, relation: Relation) -> None:
+def test_rest_after_munmap_is_usable(
+    queue: Queue, memory: Memory, sentinel: Sentinel, piece: int, relation: Relation
+) -> None:
     """After munmap of any part of a mapping that the GPU uses, it reads and writes what is left."""
-    buffer = memory(intervals.ROOM * piece, align=M2)
+    buffer = memory(intervals.ROOM * piece, align=SZ_2M)
     mapping = intervals.middle(buffer)
     gone = relation.to(mapping)
     values = {part.start: sentinel() for part in mapping.pieces(piece)}
@@ -118,10 +138,10 @@ def test_rest_after_munmap_is_usable(queue: Queue, memory, sentinel, piece: int,
 @kinds.kinds([kind for kind in kinds.KINDS if kind is not kinds.ANONYMOUS])
 @intervals.relations(*intervals.CUTTING)
 def test_rest_after_munmap_of_any_memory_is_usable(
-    queue: Queue, memory, sentinel, kind: kinds.Kind, relation: Relation
+    queue: Queue, memory: Memory, sentinel: Sentinel, kind: kinds.Kind, relation: Relation
 ) -> None:
     """After munmap of a part of memory of any kind that the GPU uses, what is left has its data, and takes stores."""
-    buffer = memory(intervals.ROOM * kind.piece, align=M2, kind=kind)
+    buffer = memory(intervals.ROOM * kind.piece, align=SZ_2M, kind=kind)
     mapping = intervals.middle(buffer)
     gone = relation.to(mapping)
     values = {part.start: sentinel() for part in mapping.pieces(kind.piece)}
@@ -138,9 +158,11 @@ def test_rest_after_munmap_of_any_memory_is_usable(
 @behaviour("range.valid-definition")
 @acts("fault", "load")
 @needs("debugfs")
-def test_invalidated_range_is_not_valid(queue: Queue, memory, sentinel, counters: Counters) -> None:
+def test_invalidated_range_is_not_valid(
+    queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """A fault on a range that was invalidated collects its pages anew: it does not count as valid."""
-    buffer, value = memory(M2, align=M2), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, sentinel())
     buffer.madvise(mmap.MADV_DONTNEED)
     buffer.set_u32(PAGE, value)
@@ -153,20 +175,22 @@ def test_invalidated_range_is_not_valid(queue: Queue, memory, sentinel, counters
 @behaviour("range.valid-definition")
 @acts("migrate", "load")
 @needs("vram", "svm-counters", "svm-vram")
-def test_range_in_wrong_place_is_not_valid(mirror_vm: Vm, memory, sentinel, counters: Counters) -> None:
+def test_range_in_wrong_place_is_not_valid(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """When madvise wants VRAM for a range that the GPU used in system memory, the next fault moves it there."""
-    buffer, value = memory(M2, align=M2), sentinel()
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(0, value)
-    place = {"type": xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC}
+    place = {"type": PREFERRED_LOC}
     system, default = (
         fd & 0xFFFF_FFFF
         for fd in (xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM, xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE)
     )
-    mirror_vm.madvise(buffer.address, M2, **place, devmem_fd=system)
+    mirror_vm.madvise(buffer.address, SZ_2M, **place, devmem_fd=system)
     queue = mirror_vm.queue()
     gpu_sees(queue, buffer.address, value)
     assert buffer.present()
-    mirror_vm.madvise(buffer.address, M2, **place, devmem_fd=default)
+    mirror_vm.madvise(buffer.address, SZ_2M, **place, devmem_fd=default)
     before = counters.snapshot()
     gpu_sees(queue, buffer.address, value)
     assert counters.by_size("valid_pagefault_count", since=before) == {}
@@ -176,12 +200,12 @@ def test_range_in_wrong_place_is_not_valid(mirror_vm: Vm, memory, sentinel, coun
 
 @behaviour("range.outside-svm-window")
 @acts("refusal", "store")
-def test_access_outside_svm_window_faults(mirror_vm: Vm, memory, sentinel) -> None:
+def test_access_outside_svm_window_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Where no process can have memory a mirror leads nowhere: a GPU access fails, and hurts its queue only."""
     top = min(mirror_vm.size, 1 << 48)
     for address in top // 2, top - PAGE:
-        with refused(errno.EIO):
-            mirror_vm.queue().store(address, sentinel())
+        with gpu_fault(mirror_vm.queue()) as queue:
+            queue.store(address, sentinel())
     buffer, value = memory(PAGE), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -192,53 +216,55 @@ def test_access_outside_svm_window_faults(mirror_vm: Vm, memory, sentinel) -> No
 @needs("vram", "svm-counters", "cpu-addr-mirror", "svm-vram")
 @pytest.mark.parametrize("part", ["first", "last", "both-ends", "every-other"])
 def test_mixed_range_is_gathered_in_one_place(
-    make_vm, memory, sentinel, cut, counters: Counters, part: str
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, cut: Cut, counters: Counters, part: str
 ) -> None:
     """A range of which another VM moved a part to VRAM is gathered in one place, with the data of all pages."""
     pieces = {"first": [0], "last": [31], "both-ends": [0, 31], "every-other": list(range(0, 32, 2))}[part]
-    buffer = memory(M2, align=M2)
-    values = {offset: sentinel() for offset in range(0, M2, K64)}
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     for piece in pieces:
         small = make_vm(FAULTING)
-        small.mirror(buffer.address + piece * K64, K64)
-        gpu_sees(small.queue(), buffer.address + piece * K64, values[piece * K64])
-        assert not buffer.present(piece * K64)
+        small.mirror(buffer.address + piece * SZ_64K, SZ_64K)
+        gpu_sees(small.queue(), buffer.address + piece * SZ_64K, values[piece * SZ_64K])
+        assert not buffer.present(piece * SZ_64K)
         small.close()
     whole = make_vm(FAULTING)
     whole.mirror()
     queue = whole.queue()
     before = counters.snapshot()
-    gpu_sees(queue, buffer.address + M1, values[M1])
+    gpu_sees(queue, buffer.address + SZ_1M, values[SZ_1M])
     assert set(counters.by_size("pagefault_count", since=before)) == {"2M"}
-    assert len({buffer.present(offset) for offset in range(0, M2, PAGE)}) == 1
+    assert len({buffer.present(offset) for offset in range(0, SZ_2M, PAGE)}) == 1
     gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
     value = sentinel()
-    queue.store(buffer.address + pieces[0] * K64 + 4, value)
-    landed(buffer, pieces[0] * K64 + 4, value)
+    queue.store(buffer.address + pieces[0] * SZ_64K + 4, value)
+    landed(buffer, pieces[0] * SZ_64K + 4, value)
 
 
 @behaviour("range.one-pagemap")
 @acts("load", "store")
 @needs("two-devices", "vram")
 @pytest.mark.parametrize("last", [0, 1], ids=["the-first", "the-second"])
-def test_range_on_two_devices_is_gathered_on_one(devices, make_vm, memory, sentinel, last: int) -> None:
+def test_range_on_two_devices_is_gathered_on_one(
+    devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel, last: int
+) -> None:
     """A range of which two devices hold pages is gathered for the one that uses it, with the data of all pages."""
-    buffer = memory(M2, align=M2)
-    values = {offset: sentinel() for offset in range(0, M2, K64)}
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
     for piece, device in enumerate((*devices[:2], *devices[:2])):
         small = make_vm(FAULTING, device)
-        small.mirror(buffer.address + 3 * piece * K64, K64)
-        gpu_sees(small.queue(), buffer.address + 3 * piece * K64, values[3 * piece * K64])
-        assert not buffer.present(3 * piece * K64)
+        small.mirror(buffer.address + 3 * piece * SZ_64K, SZ_64K)
+        gpu_sees(small.queue(), buffer.address + 3 * piece * SZ_64K, values[3 * piece * SZ_64K])
+        assert not buffer.present(3 * piece * SZ_64K)
     whole = make_vm(FAULTING, devices[last])
     whole.mirror()
     queue = whole.queue()
     gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})
-    for offset in 0, 3 * K64, M2 - K64:
+    for offset in 0, 3 * SZ_64K, SZ_2M - SZ_64K:
         value = sentinel()
         queue.store(buffer.address + offset + 4, value)
         landed(buffer, offset + 4, value)
@@ -248,9 +274,9 @@ def test_range_on_two_devices_is_gathered_on_one(devices, make_vm, memory, senti
 @behaviour("range.small-malloc")
 @acts("load", "store")
 @needs("vram", "cpu-addr-mirror")
-def test_small_mallocs_of_processes_do_not_mix(open_device, sentinel) -> None:
+def test_small_mallocs_of_processes_do_not_mix(open_device: OpenDevice, sentinel: Sentinel) -> None:
     """16 KiB blocks of many processes, used by the GPU at the same time, hold what their own process put there."""
-    marks, size = [sentinel() for _ in range(3)], 1 << 14
+    marks, size = [sentinel() for _ in range(3)], SZ_16K
 
     def wrong_in(mark: int) -> list[str]:
         """What the blocks of a process hold that neither it nor the GPU on its behalf stored there."""
@@ -278,8 +304,10 @@ def test_small_mallocs_of_processes_do_not_mix(open_device, sentinel) -> None:
 
 @behaviour("range.unmapped-flag-blocks-pages", "fault.bind-race-retry", "fault.collect-error-retry")
 @acts("exec", "store")
-@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_fault_racing_with_munmap_avoids_old_pages(queue: Queue, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
+def test_fault_racing_with_munmap_avoids_old_pages(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """While the process replaces the pages of a range, GPU stores go to old pages or to new ones, never elsewhere."""
     buffer, beside = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
     for _ in range(4):
@@ -298,8 +326,10 @@ def test_fault_racing_with_munmap_avoids_old_pages(queue: Queue, memory, sentine
 
 @behaviour("range.collect-timeout", "fault.collect-error-retry", "fault.bind-race-retry")
 @acts("exec", "store")
-@pytest.mark.parametrize("size", [PAGE, M2], ids=["4K", "2M"])
-def test_access_completes_when_invalidation_stops(queue: Queue, memory, sentinel, size: int) -> None:
+@pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
+def test_access_completes_when_invalidation_stops(
+    queue: Queue, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
     """A GPU access of memory that a thread keeps discarding ends, at the latest when the thread stops."""
     buffer, value = memory(size, align=size), sentinel()
     stop = threading.Event()
@@ -326,9 +356,11 @@ def test_access_completes_when_invalidation_stops(queue: Queue, memory, sentinel
 @behaviour("range.dirty-accessed")
 @acts("store")
 @kinds.kinds([kinds.SHARED, kinds.FILE_SHARED])
-def test_gpu_stores_survive_new_page_tables(queue: Queue, memory, sentinel, kind: kinds.Kind) -> None:
+def test_gpu_stores_survive_new_page_tables(
+    queue: Queue, memory: Memory, sentinel: Sentinel, kind: kinds.Kind
+) -> None:
     """What the GPU stored into shared memory is there when its page-table entries have gone and come again."""
-    buffer = memory(K64, kind=kind)
+    buffer = memory(SZ_64K, kind=kind)
     for _ in range(2):
         value = sentinel()
         queue.store(buffer.address + PAGE, value)
@@ -338,12 +370,14 @@ def test_gpu_stores_survive_new_page_tables(queue: Queue, memory, sentinel, kind
 
 @behaviour("range.dirty-accessed")
 @acts("store")
-def test_gpu_stores_are_written_back_to_file(queue: Queue, memory, sentinel, tmp_path: Path) -> None:
+def test_gpu_stores_are_written_back_to_file(
+    queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
+) -> None:
     """What the GPU stored into a shared file mapping is written to the file, before and after a first write-back."""
     path = tmp_path / "data"
-    path.write_bytes(bytes(K64))
+    path.write_bytes(bytes(SZ_64K))
     with path.open("r+b") as file:
-        buffer = memory(K64, shared=True, fd=file.fileno())
+        buffer = memory(SZ_64K, shared=True, fd=file.fileno())
         for offset in PAGE, PAGE + 4, PAGE:
             value = sentinel()
             queue.store(buffer.address + offset, value)
@@ -356,16 +390,17 @@ def test_gpu_stores_are_written_back_to_file(queue: Queue, memory, sentinel, tmp
 @behaviour("range.dirty-accessed", "fault.swapped-out")
 @acts("store", "load")
 @needs("swap")
-@pytest.mark.parametrize("size", [PAGE, K64, M2], ids=["4K", "64K", "2M"])
-def test_gpu_stores_survive_swap(queue: Queue, memory, sentinel, size: int) -> None:
+@each_size
+def test_gpu_stores_survive_swap(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """What the GPU stored into memory that is then swapped out is what GPU and CPU find there later."""
     buffer, values = memory(size, align=size), {offset: sentinel() for offset in (0, size - 4)}
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)
-    for look in (
+    looks: tuple[Callable[[int, int], None], ...] = (
         lambda offset, value: gpu_sees(queue, buffer.address + offset, value),
         lambda offset, value: landed(buffer, offset, value),
-    ):
+    )
+    for look in looks:
         buffer.bytes()  # only from system memory can pages be swapped out
         buffer.swap_out()
         for offset, value in values.items():

@@ -8,16 +8,18 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, each_home, kinds, needs, returned
+from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.given import MakeBo, MakeVm, Memory
 from fixtures.intervals import Interval
 from fixtures.memory import PAGE, PROT_NONE, READ_WRITE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
 from fixtures.vm import Vm
-from ioctl import xe
+from suites.range.conftest import Cut
 
 pytestmark = needs("page-faults", "debugfs")
 
-K64, M1, M2 = 1 << 16, 1 << 20, 1 << 21
-SIZES = {"2M": M2, "64K": K64, "4K": PAGE}
+SIZES = {"2M": SZ_2M, "64K": SZ_64K, "4K": PAGE}
 
 
 def narrowed(buffer: Buffer, start: int, end: int) -> None:
@@ -29,24 +31,40 @@ def narrowed(buffer: Buffer, start: int, end: int) -> None:
 
 # name: [start, end) of the CPU mapping in two windows of 2 MiB; offsets that the GPU touches and the range there
 LAYOUTS: dict[str, tuple[int, int, list[tuple[int, str | None]]]] = {
-    "a-window": (0, M2, [(M1, "2M"), (0, None), (M2 - 4, None)]),
-    "two-windows": (0, 2 * M2, [(M2 - 4, "2M"), (M2, "2M"), (0, None), (2 * M2 - 4, None)]),
+    "a-window": (0, SZ_2M, [(SZ_1M, "2M"), (0, None), (SZ_2M - 4, None)]),
+    "two-windows": (0, 2 * SZ_2M, [(SZ_2M - 4, "2M"), (SZ_2M, "2M"), (0, None), (2 * SZ_2M - 4, None)]),
     "all-but-the-last-page": (
         0,
-        M2 - PAGE,
-        [(0, "64K"), (M2 - K64, "4K"), (M2 - 2 * PAGE, "4K"), (M1, "64K")],
+        SZ_2M - PAGE,
+        [(0, "64K"), (SZ_2M - SZ_64K, "4K"), (SZ_2M - 2 * PAGE, "4K"), (SZ_1M, "64K")],
     ),
-    "all-but-the-first-page": (PAGE, M2, [(PAGE, "4K"), (K64 - 4, "4K"), (K64, "64K"), (M2 - 4, "64K")]),
-    "half-a-window": (M1, M2, [(M1, "64K"), (M2 - 4, "64K"), (M1 + K64 - 4, None)]),
-    "across-two-windows": (M1, 3 * M1, [(M2 - 4, "64K"), (M2, "64K"), (3 * M1 - 4, "64K"), (M1, "64K")]),
-    "one-and-a-half": (M1, 2 * M2, [(M1, "64K"), (M2, "2M"), (2 * M2 - 4, None), (M2 - 4, "64K")]),
-    "64K": (K64, 2 * K64, [(K64 + PAGE, "64K"), (K64, None), (2 * K64 - 4, None)]),
+    "all-but-the-first-page": (
+        PAGE,
+        SZ_2M,
+        [(PAGE, "4K"), (SZ_64K - 4, "4K"), (SZ_64K, "64K"), (SZ_2M - 4, "64K")],
+    ),
+    "half-a-window": (SZ_1M, SZ_2M, [(SZ_1M, "64K"), (SZ_2M - 4, "64K"), (SZ_1M + SZ_64K - 4, None)]),
+    "across-two-windows": (
+        SZ_1M,
+        3 * SZ_1M,
+        [(SZ_2M - 4, "64K"), (SZ_2M, "64K"), (3 * SZ_1M - 4, "64K"), (SZ_1M, "64K")],
+    ),
+    "one-and-a-half": (
+        SZ_1M,
+        2 * SZ_2M,
+        [(SZ_1M, "64K"), (SZ_2M, "2M"), (2 * SZ_2M - 4, None), (SZ_2M - 4, "64K")],
+    ),
+    "64K": (SZ_64K, 2 * SZ_64K, [(SZ_64K + PAGE, "64K"), (SZ_64K, None), (2 * SZ_64K - 4, None)]),
     "64K-not-aligned": (
-        K64 + PAGE,
-        2 * K64 + PAGE,
-        [(K64 + PAGE, "4K"), (2 * K64 - 4, "4K"), (2 * K64, "4K")],
+        SZ_64K + PAGE,
+        2 * SZ_64K + PAGE,
+        [(SZ_64K + PAGE, "4K"), (2 * SZ_64K - 4, "4K"), (2 * SZ_64K, "4K")],
     ),
-    "60K": (K64, 2 * K64 - PAGE, [(K64, "4K"), (2 * K64 - PAGE - 4, "4K"), (K64 + PAGE - 4, None)]),
+    "60K": (
+        SZ_64K,
+        2 * SZ_64K - PAGE,
+        [(SZ_64K, "4K"), (2 * SZ_64K - PAGE - 4, "4K"), (SZ_64K + PAGE - 4, None)],
+    ),
     "one-page": (PAGE, 2 * PAGE, [(PAGE, "4K"), (2 * PAGE - 4, None)]),
 }
 
@@ -54,10 +72,10 @@ LAYOUTS: dict[str, tuple[int, int, list[tuple[int, str | None]]]] = {
 @behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k", "range.cpu-vma-boundary")
 @acts("fault", "exec")
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory, cut, layout: str) -> None:
+def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory: Memory, cut: Cut, layout: str) -> None:
     """A fault makes a range of 2M, else 64K, else 4K, whichever aligned window lies in the CPU mapping."""
     start, end, touches = LAYOUTS[layout]
-    buffer = memory(2 * M2, align=M2)
+    buffer = memory(2 * SZ_2M, align=SZ_2M)
     narrowed(buffer, start, end)
     assert [cut(queue, buffer.address + offset) for offset, _ in touches] == [size for _, size in touches]
 
@@ -65,25 +83,27 @@ def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory, cut, layout
 @behaviour("range.chunk-2m", "range.chunk-64k", "range.chunk-4k")
 @acts("fault")
 @kinds.each_kind
-def test_range_size_does_not_depend_on_memory_kind(queue: Queue, memory, cut, kind: kinds.Kind) -> None:
+def test_range_size_does_not_depend_on_memory_kind(
+    queue: Queue, memory: Memory, cut: Cut, kind: kinds.Kind
+) -> None:
     """Ranges of every kind of memory are cut by the same rule."""
-    buffer = memory(2 * M2, align=M2, kind=kind)
+    buffer = memory(2 * SZ_2M, align=SZ_2M, kind=kind)
     assert cut(queue, buffer.address + PAGE) == "2M"
     if kind.page == PAGE:
-        buffer.mprotect(PROT_NONE, 2 * M2 - PAGE, PAGE)
-        assert cut(queue, buffer.address + M2) == "64K"
-        assert cut(queue, buffer.address + 2 * M2 - 2 * PAGE) == "4K"
+        buffer.mprotect(PROT_NONE, 2 * SZ_2M - PAGE, PAGE)
+        assert cut(queue, buffer.address + SZ_2M) == "64K"
+        assert cut(queue, buffer.address + 2 * SZ_2M - 2 * PAGE) == "4K"
 
 
 @behaviour("range.alignment")
 @acts("fault", "exec")
 @pytest.mark.parametrize("size", SIZES)
-def test_range_is_naturally_aligned(queue: Queue, memory, cut, size: str) -> None:
+def test_range_is_naturally_aligned(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
     """Wherever in it the fault was, a range is the naturally aligned window: its ends do not fault, those beside do."""
     unit = SIZES[size]
-    buffer = memory(4 * M2, align=M2)
+    buffer = memory(4 * SZ_2M, align=SZ_2M)
     # A CPU mapping that holds three whole windows of this size and none of the next larger one.
-    start = M2 if size == "2M" else M2 + unit
+    start = SZ_2M if size == "2M" else SZ_2M + unit
     narrowed(buffer, start, start + 3 * unit)
     window = start + unit
     assert cut(queue, buffer.address + window + unit // 2 + 12) == size
@@ -96,65 +116,67 @@ def test_range_is_naturally_aligned(queue: Queue, memory, cut, size: str) -> Non
 @behaviour("range.gpu-vma-boundary")
 @acts("fault")
 @needs("cpu-addr-mirror")
-@pytest.mark.parametrize("end", [M1, K64, PAGE], ids=["1M", "64K", "4K"])
-def test_range_stays_inside_mirror(fault_vm: Vm, memory, cut, end: int) -> None:
+@pytest.mark.parametrize("end", [SZ_1M, SZ_64K, PAGE], ids=["1M", "64K", "4K"])
+def test_range_stays_inside_mirror(fault_vm: Vm, memory: Memory, cut: Cut, end: int) -> None:
     """Where only a part of a window is mirrored the ranges are those that fit into it."""
-    buffer = memory(M2, align=M2)
+    buffer = memory(SZ_2M, align=SZ_2M)
     fault_vm.mirror(buffer.address, end)
     queue = fault_vm.queue()
-    expected = "64K" if end >= K64 else "4K"
+    expected = "64K" if end >= SZ_64K else "4K"
     assert cut(queue, buffer.address) == expected
-    assert cut(queue, buffer.address + end - 4) == (None if end <= K64 else expected)
+    assert cut(queue, buffer.address + end - 4) == (None if end <= SZ_64K else expected)
 
 
 @behaviour("range.gpu-vma-boundary")
 @acts("fault", "ioctl")
 @needs("range-attributes")
-def test_range_does_not_cross_attribute_boundary(mirror_vm: Vm, memory, cut) -> None:
+def test_range_does_not_cross_attribute_boundary(mirror_vm: Vm, memory: Memory, cut: Cut) -> None:
     """Where madvise gave one half of a window other attributes, both halves have ranges of their own."""
-    buffer = memory(M2, align=M2)
+    buffer = memory(SZ_2M, align=SZ_2M)
     mirror_vm.madvise(
-        buffer.address + M1,
-        M1,
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC,
-        devmem_fd=xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF,
+        buffer.address + SZ_1M,
+        SZ_1M,
+        PREFERRED_LOC,
+        devmem_fd=DEFAULT_SYSTEM,
     )
     areas = [
         (max(a.start, buffer.address), min(a.end, buffer.end))
-        for a in mirror_vm.attributes(buffer.address, M2)
+        for a in mirror_vm.attributes(buffer.address, SZ_2M)
     ]
-    assert areas == [(buffer.address, buffer.address + M1), (buffer.address + M1, buffer.end)]
+    assert areas == [(buffer.address, buffer.address + SZ_1M), (buffer.address + SZ_1M, buffer.end)]
     queue = mirror_vm.queue()
-    assert cut(queue, buffer.address + M1 - 4) == "64K"
-    assert cut(queue, buffer.address + M1) == "64K"
-    assert cut(queue, buffer.address + M1 - 2 * K64) == "64K"
+    assert cut(queue, buffer.address + SZ_1M - 4) == "64K"
+    assert cut(queue, buffer.address + SZ_1M) == "64K"
+    assert cut(queue, buffer.address + SZ_1M - 2 * SZ_64K) == "64K"
 
 
 @behaviour("range.gpu-vma-boundary")
 @acts("fault")
-@pytest.mark.parametrize("offset", [0, M1, M2 - K64], ids=["start", "middle", "end"])
-def test_range_does_not_overlap_bound_bo(mirror_vm: Vm, memory, bo, cut, offset: int) -> None:
+@pytest.mark.parametrize("offset", [0, SZ_1M, SZ_2M - SZ_64K], ids=["start", "middle", "end"])
+def test_range_does_not_overlap_bound_bo(
+    mirror_vm: Vm, memory: Memory, bo: MakeBo, cut: Cut, offset: int
+) -> None:
     """A buffer object bound inside a window of the mirror leaves ranges of 64 KiB around it, and takes no SVM fault."""
-    buffer, target = memory(M2, align=M2), bo(K64)
+    buffer, target = memory(SZ_2M, align=SZ_2M), bo(SZ_64K)
     mirror_vm.map(target, buffer.address + offset)
     queue = mirror_vm.queue()
-    assert cut(queue, buffer.address + (offset + M1) % M2) == "64K"
+    assert cut(queue, buffer.address + (offset + SZ_1M) % SZ_2M) == "64K"
     assert cut(queue, buffer.address + offset) is None
-    assert cut(queue, buffer.address + (offset + K64) % M2) == "64K"
+    assert cut(queue, buffer.address + (offset + SZ_64K) % SZ_2M) == "64K"
 
 
 @behaviour("range.no-overlap")
 @acts("fault")
 @pytest.mark.parametrize("size", ["4K", "64K"])
-def test_new_range_does_not_overlap_existing_range(queue: Queue, memory, cut, size: str) -> None:
+def test_new_range_does_not_overlap_existing_range(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
     """Beside a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
-    buffer = memory(M2, align=M2)
-    first = 5 * K64
+    buffer = memory(SZ_2M, align=SZ_2M)
+    first = 5 * SZ_64K
     narrowed(buffer, first, first + SIZES[size])
     assert cut(queue, buffer.address + first) == size
     buffer.mprotect(READ_WRITE)
     beside = "4K" if size == "4K" else None
-    assert cut(queue, buffer.address + first + K64 - 4) == beside
+    assert cut(queue, buffer.address + first + SZ_64K - 4) == beside
     assert cut(queue, buffer.address + first) is None
     assert cut(queue, buffer.address + first - 4) == "64K"
     assert cut(queue, buffer.address) == "64K"
@@ -163,12 +185,14 @@ def test_new_range_does_not_overlap_existing_range(queue: Queue, memory, cut, si
 @behaviour("range.check-pages-threshold", "range.chunk-64k")
 @acts("fault")
 @each_home
-def test_untouched_migratable_memory_gets_4k_ranges(queue: Queue, memory, cut, home: str) -> None:
+def test_untouched_migratable_memory_gets_4k_ranges(
+    queue: Queue, memory: Memory, cut: Cut, home: str
+) -> None:
     """Where memory can be in VRAM, a 64 KiB range is made only if all pages of it are there; elsewhere nobody looks."""
-    buffer = memory(M1, align=M2, populate=False)
-    whole, partly, none = 0, K64, 2 * K64
-    buffer.fill(b"\x5a", whole, K64)
-    buffer.fill(b"\x5a", partly, K64 - PAGE)
+    buffer = memory(SZ_1M, align=SZ_2M, populate=False)
+    whole, partly, none = 0, SZ_64K, 2 * SZ_64K
+    buffer.fill(b"\x5a", whole, SZ_64K)
+    buffer.fill(b"\x5a", partly, SZ_64K - PAGE)
     looks = home == "vram"
     assert cut(queue, buffer.address + whole) == "64K"
     assert cut(queue, buffer.address + partly) == ("4K" if looks else "64K")
@@ -178,9 +202,9 @@ def test_untouched_migratable_memory_gets_4k_ranges(queue: Queue, memory, cut, h
 @behaviour("range.check-pages-threshold")
 @acts("fault", "cpu-fault")
 @needs("vram", "svm-vram")
-def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm, memory, cut) -> None:
+def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm: MakeVm, memory: Memory, cut: Cut) -> None:
     """Where pages are in the GPU's own VRAM a 64 KiB range can be made of them, as of pages in system memory."""
-    buffer, other = memory(K64, align=M2, fill=b"\x5a"), make_vm(mirror_vm.flags)
+    buffer, other = memory(SZ_64K, align=SZ_2M, fill=b"\x5a"), make_vm(mirror_vm.flags)
     assert cut(mirror_vm.queue(), buffer.address) == "64K"
     assert not buffer.present()
     other.mirror()
@@ -190,11 +214,11 @@ def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm, memory, cut) -
 
 @behaviour("range.2m-unpopulated", "range.chunk-2m")
 @acts("fault")
-def test_untouched_2m_chunk_is_one_range(queue: Queue, memory, cut) -> None:
+def test_untouched_2m_chunk_is_one_range(queue: Queue, memory: Memory, cut: Cut) -> None:
     """A window of 2 MiB of which no page was ever touched is one range."""
-    buffer = memory(M2, align=M2, populate=False)
-    assert cut(queue, buffer.address + M1) == "2M"
-    assert cut(queue, buffer.address + M2 - 4) is None
+    buffer = memory(SZ_2M, align=SZ_2M, populate=False)
+    assert cut(queue, buffer.address + SZ_1M) == "2M"
+    assert cut(queue, buffer.address + SZ_2M - 4) is None
 
 
 class Rule:
@@ -220,8 +244,8 @@ class Rule:
 
 def borders(rng: random.Random) -> list[int]:
     """Where the mappings of four windows end, in bytes."""
-    pages = 4 * M2 // PAGE
-    steps = (1, K64 // PAGE, M2 // PAGE)
+    pages = 4 * SZ_2M // PAGE
+    steps = (1, SZ_64K // PAGE, SZ_2M // PAGE)
     inner = {rng.randrange(1, pages // step) * step for step in rng.choices(steps, k=4)}
     return [0, *sorted(page * PAGE for page in inner), pages * PAGE]
 
@@ -230,10 +254,10 @@ def borders(rng: random.Random) -> list[int]:
 @acts("fault", "exec")
 @pytest.mark.parametrize("variant", range(6))
 def test_range_size_rule_holds_for_any_fault_order(
-    queue: Queue, memory, cut, rng: random.Random, variant: int
+    queue: Queue, memory: Memory, cut: Cut, rng: random.Random, variant: int
 ) -> None:
     """Whatever the borders of CPU mappings and the order of faults, each makes the range that the rule says."""
-    buffer = memory(4 * M2, align=M2)
+    buffer = memory(4 * SZ_2M, align=SZ_2M)
     ends = borders(rng)
     mappings = [
         Interval(buffer.address + low, buffer.address + high) for low, high in itertools.pairwise(ends)
@@ -241,10 +265,10 @@ def test_range_size_rule_holds_for_any_fault_order(
     for odd in mappings[1::2]:
         buffer.madvise(mmap.MADV_DONTFORK, odd.start - buffer.address, odd.size)  # a border, and nothing else
     rule = Rule(mappings)
-    near = [end + step for end in ends for step in (-PAGE, 0, K64)]
-    touches = [rng.choice([rng.randrange(0, 4 * M2), rng.choice(near)]) for _ in range(24)]
+    near = [end + step for end in ends for step in (-PAGE, 0, SZ_64K)]
+    touches = [rng.choice([rng.randrange(0, 4 * SZ_2M), rng.choice(near)]) for _ in range(24)]
     for offset in touches:
-        address = buffer.address + min(max(offset & ~3, 0), 4 * M2 - 4)
+        address = buffer.address + min(max(offset & ~3, 0), 4 * SZ_2M - 4)
         assert cut(queue, address) == rule.cut(address), (
             f"at offset {address - buffer.address:#x}, borders {ends}"
         )

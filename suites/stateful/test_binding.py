@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from fixtures import acts, behaviour, machine, needs
+from fixtures.device import Device
+from fixtures.given import MakeBo, MakeVm, Memory
+from fixtures.sizes import SZ_64K
 
 ARENA = 1 << 44
 """An address far from where the kernel maps anything by itself."""
-SLOT = 1 << 16
+SLOT = SZ_64K
 """Bytes of a slot: what is bound and unbound is whole slots, and a range is inside of one."""
 SLOTS = 8
 OBJECT = 4
@@ -25,15 +28,15 @@ class Slots(NamedTuple):
     """Some slots of the arena."""
 
     first: int
-    count: int
+    length: int
 
     @property
     def all(self) -> range:
-        return range(self.first, self.first + self.count)
+        return range(self.first, self.first + self.length)
 
     @property
     def size(self) -> str:
-        return f"{self.count * SLOT:#x}"
+        return f"{self.length * SLOT:#x}"
 
     @property
     def address(self) -> str:
@@ -162,7 +165,7 @@ class Binding(machine.Machine):
         value, address = self.value(), f"buffer.address + {slot * SLOT:#x}"
         place = self.bound.get(slot)
         if place is None:
-            self.run(f"with refused(errno.EIO):\n    vm.queue().store({address}, {value:#x})")
+            self.run(f"with gpu_fault(vm.queue()) as faulting:\n    faulting.store({address}, {value:#x})")
             return
         self.run(f"queue.store({address}, {value:#x})")
         self.reached(slot, place)
@@ -177,7 +180,7 @@ class Binding(machine.Machine):
     def load(self, slot: int) -> None:
         address, place = f"buffer.address + {slot * SLOT:#x}", self.bound.get(slot)
         if place is None:
-            self.run(f"with refused(errno.EIO):\n    vm.queue().load({address})")
+            self.run(f"with gpu_fault(vm.queue()) as faulting:\n    faulting.load({address})")
             return
         self.run(f"gpu_sees(queue, {address}, {self.word(place):#x})")
         self.reached(slot, place)
@@ -229,7 +232,9 @@ class Binding(machine.Machine):
 @acts("exec", "store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
-def test_every_address_follows_the_last_bind(make_vm, memory, bo, device) -> None:
+def test_every_address_follows_the_last_bind(
+    make_vm: MakeVm, memory: Memory, bo: MakeBo, device: Device
+) -> None:
     """Mirrors, objects, user pointers, NULL and nothing, bound over each other in any order, or refused in whole."""
     given = {"make_vm": make_vm, "memory": memory, "bo": bo, "device": device}
     machine.run(Binding, given, max_examples=20, stateful_step_count=20)

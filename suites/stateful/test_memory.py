@@ -3,18 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from fixtures import acts, behaviour, machine, needs
+from fixtures import acts, behaviour, given, machine, needs
+from fixtures.device import Device
+from fixtures.given import MakeVm
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 
 ARENA = 1 << 44
 """An address far from where the kernel maps anything by itself: what is unmapped there stays so."""
-SIZE = 2 << 21
+SIZE = 2 * SZ_2M
 PAGES = SIZE // PAGE
 
 
@@ -22,16 +26,16 @@ class Part(NamedTuple):
     """Some pages of the arena."""
 
     first: int
-    count: int
+    length: int
 
     @property
     def pages(self) -> range:
-        return range(self.first, self.first + self.count)
+        return range(self.first, self.first + self.length)
 
     @property
     def text(self) -> str:
         """As arguments: offset and size in bytes."""
-        return f"{self.first * PAGE:#x}, {self.count * PAGE:#x}"
+        return f"{self.first * PAGE:#x}, {self.length * PAGE:#x}"
 
 
 # Pages and parts at the ends and in the middle of ranges of 4K, 64K and 2M.
@@ -62,7 +66,7 @@ class Memory(machine.Machine):
         '@behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")\n@acts("ioctl")'
     )
 
-    def __init__(self, given: dict[str, Any], first_value: int) -> None:
+    def __init__(self, given: Mapping[str, Any], first_value: int) -> None:
         super().__init__(given, first_value)
         self.vram = given["devices"][0].known_config.has_vram
         self.words: dict[int, int] = {}
@@ -110,13 +114,13 @@ class Memory(machine.Machine):
     @rule(part=PARTS, to=st.sampled_from([0, 16, 512, 528, 1000]), who=WHO)
     def mremap(self, part: Part, to: int, who: str) -> None:
         """Move memory that a GPU has just stored to."""
-        target = Part(min(to, PAGES - part.count), part.count)
+        target = Part(min(to, PAGES - part.length), part.length)
         if set(part.pages) & set(target.pages) or not self.one_mapping(part):
             return
         self.words[part.first] = self.value()
         self.run(f"{who}.store(buffer.address + {part.first * PAGE:#x}, {self.words[part.first]:#x})")
         self.run(
-            f"mremap(buffer.address + {part.first * PAGE:#x}, {part.count * PAGE:#x}, {part.count * PAGE:#x}, "
+            f"mremap(buffer.address + {part.first * PAGE:#x}, {part.length * PAGE:#x}, {part.length * PAGE:#x}, "
             f"MREMAP_MAYMOVE | MREMAP_FIXED, buffer.address + {target.first * PAGE:#x})"
         )
         distance = target.first - part.first
@@ -138,7 +142,7 @@ class Memory(machine.Machine):
     @rule(part=PARTS, region=st.sampled_from([0, 1, -1, 9]))
     def prefetch(self, part: Part, region: int) -> None:
         line = (
-            f"vm.prefetch(buffer.address + {part.first * PAGE:#x}, {part.count * PAGE:#x}, region={region})"
+            f"vm.prefetch(buffer.address + {part.first * PAGE:#x}, {part.length * PAGE:#x}, region={region})"
         )
         known = region in (0, -1) or (region == 1 and self.vram)
         self.run(line if known else f"with refused(errno.EINVAL):\n    {line}")
@@ -148,7 +152,7 @@ class Memory(machine.Machine):
         value, offset = self.value(), page * PAGE
         if page not in self.mapped:
             self.run(
-                f"with refused(errno.EIO):\n    vm.queue().store(buffer.address + {offset:#x}, {value:#x})"
+                f"with gpu_fault(vm.queue()) as faulting:\n    faulting.store(buffer.address + {offset:#x}, {value:#x})"
             )
             return
         self.run(f"{who}.store(buffer.address + {offset:#x}, {value:#x})")
@@ -161,7 +165,9 @@ class Memory(machine.Machine):
         if page in self.mapped:
             self.run(f"gpu_sees({who}, buffer.address + {page * PAGE:#x}, {self.words.get(page, 0):#x})")
         else:
-            self.run(f"with refused(errno.EIO):\n    vm.queue().load(buffer.address + {page * PAGE:#x})")
+            self.run(
+                f"with gpu_fault(vm.queue()) as faulting:\n    faulting.load(buffer.address + {page * PAGE:#x})"
+            )
 
     @rule(page=PLACES)
     def cpu_store(self, page: int) -> None:
@@ -212,7 +218,9 @@ class Memory(machine.Machine):
 @acts("exec", "store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
-def test_cpu_and_gpu_agree_after_any_steps(make_vm, memory, devices) -> None:
+def test_cpu_and_gpu_agree_after_any_steps(
+    make_vm: MakeVm, memory: given.Memory, devices: list[Device]
+) -> None:
     """mmap, munmap, mremap, discards, prefetches, loads and stores in any order: each finds what was stored last."""
     machine.run(
         Memory,

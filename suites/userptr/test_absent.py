@@ -6,12 +6,11 @@ import errno
 import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, landed, needs, refused
-from ioctl import xe
+from fixtures.flags import MAP_USERPTR, READONLY
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
+from fixtures.sizes import SZ_64K
 
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
 AT = 0x20_0000_0000
-UNIT = 1 << 16
 
 
 @behaviour("userptr.needs-gpusvm")
@@ -26,14 +25,16 @@ UNIT = 1 << 16
     ],
 )
 @pytest.mark.parametrize("flags", [0, READONLY], ids=["writable", "readonly"])
-def test_userptr_without_gpusvm_is_einval(make_vm, bo, memory, sentinel, mode: int, flags: int) -> None:
+def test_userptr_without_gpusvm_is_einval(
+    make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, mode: int, flags: int
+) -> None:
     """A kernel without DRM_GPUSVM answers MAP_USERPTR with EINVAL in every VM, also over an object, which stays."""
-    vm, obj, buffer, value = make_vm(mode), bo(UNIT), memory(UNIT), sentinel()
+    vm, obj, buffer, value = make_vm(mode), bo(SZ_64K), memory(SZ_64K), sentinel()
     vm.map(obj, AT)
     before = [bytes(area) for area in vm.attributes(0, vm.size)]
-    for place in AT, AT + UNIT:
+    for place in AT, AT + SZ_64K:
         with refused(errno.EINVAL):
-            vm.bind(MAP_USERPTR, addr=place, range=UNIT, obj_offset=buffer.address, flags=flags)
+            vm.bind(MAP_USERPTR, addr=place, range=SZ_64K, obj_offset=buffer.address, flags=flags)
     assert [bytes(area) for area in vm.attributes(0, vm.size)] == before
     vm.queue().store(AT, value)
     landed(obj.map(), 0, value)

@@ -7,24 +7,25 @@ unbound; data is never lost by that.
 """
 
 import errno
+from collections.abc import Callable
+from typing import Protocol
 
 import pytest
 
-from fixtures import QueueError, acts, behaviour, gpu_sees, intervals, kinds, needs, refused
+from fixtures import QueueError, acts, behaviour, gpu_fault, gpu_sees, intervals, kinds, needs, refused
 from fixtures.choices import chose
+from fixtures.flags import MAP_USERPTR, READONLY, UNMAP
+from fixtures.given import MakeLayout, MakeVm, Memory, Sentinel
 from fixtures.intervals import CUTTING, EXACT, INSIDE, MIDDLE, RIGHT, ROOM, Interval, Relation, each_relation
 from fixtures.kinds import KINDS, Kind, each_kind
 from fixtures.layout import Layout
 from fixtures.memory import MREMAP_DONTUNMAP, PROT_READ, READ_WRITE, Buffer, reserve
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
-from ioctl import xe
-
-MAP_USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNIT = 1 << 16
 
 FAULT = pytest.param(FAULTING, id="fault", marks=needs("page-faults"))
 MODES = pytest.mark.parametrize(
@@ -56,25 +57,35 @@ class Bound:
         return part.start - self.buffer.address
 
 
+class MakeBound(Protocol):
+    """See ``make_bound``."""
+
+    def __call__(self, mode: int, kind: Kind = kinds.ANONYMOUS) -> Bound: ...
+
+
+Unreachable = Callable[[Bound], None]
+"""See ``unreachable``."""
+
+
 @pytest.fixture
-def make_bound(make_vm, memory, make_layout):
+def make_bound(make_vm: MakeVm, memory: Memory, make_layout: MakeLayout) -> MakeBound:
     """``make_bound(mode, kind)``: see Bound."""
 
     def make(mode: int, kind: Kind = kinds.ANONYMOUS) -> Bound:
-        buffer = memory(ROOM * kind.piece, kind=kind, align=1 << 21)
+        buffer = memory(ROOM * kind.piece, kind=kind, align=SZ_2M)
         return Bound(make_layout(make_vm(mode).queue(), kind.piece), buffer)
 
     return make
 
 
 @pytest.fixture
-def unreachable(sentinel):
+def unreachable(sentinel: Sentinel) -> Unreachable:
     """``unreachable(bound)``: no part of the binding can be used by the GPU, and trying changes nothing."""
 
     def check(bound: Bound) -> None:
         for piece in Interval(AT, AT + bound.mapping.size).pieces(bound.mapping.size // 4):
-            with refused(errno.EIO):
-                bound.vm.queue().store(piece.start + 64, sentinel())
+            with gpu_fault(bound.vm.queue()) as queue:
+                queue.store(piece.start + 64, sentinel())
 
     return check
 
@@ -85,7 +96,7 @@ def unreachable(sentinel):
 @each_kind
 @each_relation
 def test_munmap_of_part_takes_binding_until_refilled(
-    make_bound, unreachable, kind: Kind, relation: Relation
+    make_bound: MakeBound, unreachable: Unreachable, kind: Kind, relation: Relation
 ) -> None:
     """Munmap of a part takes all of the binding from the GPU; new memory there brings the rest back with its data."""
     bound = make_bound(FAULTING, kind)
@@ -102,7 +113,7 @@ def test_munmap_of_part_takes_binding_until_refilled(
 @acts("store", "load")
 @each_kind
 @each_relation
-def test_next_exec_finds_new_memory_in_hole(make_bound, kind: Kind, relation: Relation) -> None:
+def test_next_exec_finds_new_memory_in_hole(make_bound: MakeBound, kind: Kind, relation: Relation) -> None:
     """Without page faults, memory mapped anew where a part was unmapped is what the next EXEC uses, beside the rest."""
     bound = make_bound(PLAIN, kind)
     cut = relation.to(bound.mapping)
@@ -115,7 +126,9 @@ def test_next_exec_finds_new_memory_in_hole(make_bound, kind: Kind, relation: Re
 @behaviour("userptr.hole-seen-by-exec")
 @acts("exec", "load")
 @intervals.relations(*CUTTING, EXACT)
-def test_hole_seen_by_exec_may_be_refilled(make_bound, sentinel, relation: Relation) -> None:
+def test_hole_seen_by_exec_may_be_refilled(
+    make_bound: MakeBound, sentinel: Sentinel, relation: Relation
+) -> None:
     """Whether a binding is usable again after an EXEC met a hole in its memory is recorded; a new binding always is."""
     bound = make_bound(PLAIN)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
@@ -138,7 +151,9 @@ def test_hole_seen_by_exec_may_be_refilled(make_bound, sentinel, relation: Relat
 @acts("store", "load", "refusal")
 @needs("page-faults", "range-attributes")
 @intervals.relations(*CUTTING)
-def test_unmap_of_hole_brings_rest_back(make_bound, unreachable, relation: Relation) -> None:
+def test_unmap_of_hole_brings_rest_back(
+    make_bound: MakeBound, unreachable: Unreachable, relation: Relation
+) -> None:
     """Where a part of the memory was unmapped, UNMAP of that part makes the rest usable again, data and all."""
     bound = make_bound(FAULTING)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
@@ -155,14 +170,14 @@ def test_unmap_of_hole_brings_rest_back(make_bound, unreachable, relation: Relat
 @acts("refusal", "load")
 @needs("range-attributes")
 @pytest.mark.parametrize("mode", [pytest.param(PLAIN, id="plain"), FAULT])
-def test_unmap_that_keeps_hole_is_efault(make_bound, mode: int) -> None:
+def test_unmap_that_keeps_hole_is_efault(make_bound: MakeBound, mode: int) -> None:
     """UNMAP of a part gives EFAULT, and changes nothing, where memory of a part that stays bound is not mapped."""
     bound = make_bound(mode)
     (gone,) = bound.mapping.common(RIGHT.to(bound.mapping))
     bound.buffer.munmap(bound.offset(gone), gone.size)
     middle = bound.gpu(MIDDLE.to(bound.mapping))
     with refused(errno.EFAULT):
-        bound.vm.bind(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=middle.start, range=middle.size)
+        bound.vm.bind(UNMAP, addr=middle.start, range=middle.size)
     bound.layout.assert_bound(Interval(AT, AT + bound.mapping.size))
     bound.buffer.map_again(bound.offset(gone), gone.size)
     bound.layout.cleared(bound.buffer, gone)
@@ -174,19 +189,19 @@ def test_unmap_that_keeps_hole_is_efault(make_bound, mode: int) -> None:
 @MODES
 @each_relation
 def test_userptr_over_partly_mapped_memory_is_efault(
-    make_vm, memory, make_layout, mode: int, relation: Relation
+    make_vm: MakeVm, memory: Memory, make_layout: MakeLayout, mode: int, relation: Relation
 ) -> None:
     """MAP_USERPTR of an interval gives EFAULT if any of it is not mapped, and works if all of it is."""
-    vm, buffer = make_vm(mode), memory(ROOM * UNIT)
+    vm, buffer = make_vm(mode), memory(ROOM * SZ_64K)
     mapping = intervals.middle(buffer)
-    buffer.munmap(0, UNIT)
-    buffer.munmap(buffer.size - UNIT)
+    buffer.munmap(0, SZ_64K)
+    buffer.munmap(buffer.size - SZ_64K)
     wanted = relation.to(mapping)
     if wanted.minus(mapping):
         with refused(errno.EFAULT):
             vm.bind(MAP_USERPTR, addr=AT, range=wanted.size, obj_offset=wanted.start)
         wanted = mapping
-    layout = make_layout(vm.queue(), UNIT)
+    layout = make_layout(vm.queue(), SZ_64K)
     vm.map_userptr(AT, wanted.start, wanted.size)
     layout.put(Interval(AT, AT + wanted.size), buffer, wanted.start - buffer.address)
     layout.check()
@@ -198,7 +213,7 @@ def test_userptr_over_partly_mapped_memory_is_efault(
 @each_kind
 @each_relation
 def test_dontneed_of_part_of_userptr_is_seen_by_gpu(
-    make_bound, mode: int, kind: Kind, relation: Relation
+    make_bound: MakeBound, mode: int, kind: Kind, relation: Relation
 ) -> None:
     """After MADV_DONTNEED of a part the GPU sees zeros there, or the file's data, and the data of the rest."""
     bound = make_bound(mode, kind)
@@ -213,12 +228,14 @@ def test_dontneed_of_part_of_userptr_is_seen_by_gpu(
 @needs("page-faults")
 @each_kind
 @intervals.relations(*INSIDE)
-def test_mremap_away_and_back_keeps_binding(make_bound, unreachable, kind: Kind, relation: Relation) -> None:
+def test_mremap_away_and_back_keeps_binding(
+    make_bound: MakeBound, unreachable: Unreachable, kind: Kind, relation: Relation
+) -> None:
     """Mremap of a part leaves a hole under the binding; when it is moved back, data and binding are as before."""
     bound = make_bound(FAULTING, kind)
     cut = relation.to(bound.mapping)
     part = Buffer(cut.start, cut.size)
-    moved = part.mremap(to=reserve(cut.size, 1 << 21))
+    moved = part.mremap(to=reserve(cut.size, SZ_2M))
     unreachable(bound)
     moved.mremap(to=cut.start)
     bound.layout.check()
@@ -229,7 +246,7 @@ def test_mremap_away_and_back_keeps_binding(make_bound, unreachable, kind: Kind,
 @MODES
 @intervals.relations(*INSIDE)
 def test_mremap_dontunmap_leaves_zeros_in_binding(
-    make_bound, sentinel, mode: int, relation: Relation
+    make_bound: MakeBound, sentinel: Sentinel, mode: int, relation: Relation
 ) -> None:
     """After mremap with DONTUNMAP the binding leads to zeros where the pages were, and the moved pages are safe."""
     bound = make_bound(mode)
@@ -246,9 +263,11 @@ def test_mremap_dontunmap_leaves_zeros_in_binding(
 @acts("store", "load")
 @MODES
 @kinds.kinds([kind for kind in KINDS if kind.grows])
-def test_memory_grown_by_mremap_can_be_bound(make_vm, memory, make_layout, mode: int, kind: Kind) -> None:
+def test_memory_grown_by_mremap_can_be_bound(
+    make_vm: MakeVm, memory: Memory, make_layout: MakeLayout, mode: int, kind: Kind
+) -> None:
     """Mremap that makes memory larger in place disturbs no binding of it, and what is new can be bound behind it."""
-    vm, buffer, size = make_vm(mode), memory(ROOM * kind.piece, kind=kind, align=1 << 21), 4 * kind.piece
+    vm, buffer, size = make_vm(mode), memory(ROOM * kind.piece, kind=kind, align=SZ_2M), 4 * kind.piece
     buffer.munmap(size)
     vm.map_userptr(AT, buffer.address, size)
     layout = make_layout(vm.queue(), kind.piece)
@@ -265,7 +284,9 @@ def test_memory_grown_by_mremap_can_be_bound(make_vm, memory, make_layout, mode:
 @acts("store", "load", "refusal")
 @needs("page-faults")
 @each_kind
-def test_memory_shrunk_by_mremap_can_be_rebound(make_bound, unreachable, kind: Kind) -> None:
+def test_memory_shrunk_by_mremap_can_be_rebound(
+    make_bound: MakeBound, unreachable: Unreachable, kind: Kind
+) -> None:
     """Memory made smaller by mremap is taken from the GPU, and is back once the binding is cut to what is left."""
     bound = make_bound(FAULTING, kind)
     left = 3 * kind.piece
@@ -281,7 +302,9 @@ def test_memory_shrunk_by_mremap_can_be_rebound(make_bound, unreachable, kind: K
 @acts("store", "load", "refusal")
 @needs("page-faults")
 @intervals.relations(*CUTTING, EXACT)
-def test_mprotect_read_takes_writable_binding(make_bound, unreachable, relation: Relation) -> None:
+def test_mprotect_read_takes_writable_binding(
+    make_bound: MakeBound, unreachable: Unreachable, relation: Relation
+) -> None:
     """Mprotect of a part to PROT_READ takes a writable binding from the GPU; with PROT_WRITE it is there again."""
     bound = make_bound(FAULTING)
     cut = relation.to(bound.mapping)
@@ -294,7 +317,7 @@ def test_mprotect_read_takes_writable_binding(make_bound, unreachable, relation:
 @behaviour("userptr.repin-error-keeps-list")
 @acts("store", "load", "refusal")
 @intervals.relations(*CUTTING, EXACT)
-def test_exec_with_read_only_part_can_be_retried(make_bound, relation: Relation) -> None:
+def test_exec_with_read_only_part_can_be_retried(make_bound: MakeBound, relation: Relation) -> None:
     """EXEC gives EPERM while a part of a writable binding is read-only memory; once it is not, EXEC works again."""
     bound = make_bound(PLAIN)
     cut = relation.to(bound.mapping)
@@ -311,14 +334,14 @@ def test_exec_with_read_only_part_can_be_retried(make_bound, relation: Relation)
 @MODES
 @intervals.relations(*INSIDE)
 def test_prot_read_memory_needs_readonly_bind(
-    make_vm, memory, sentinel, mode: int, relation: Relation
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int, relation: Relation
 ) -> None:
     """MAP_USERPTR of memory of which a part is PROT_READ gives EPERM, and works with READONLY."""
-    vm, buffer, value = make_vm(mode), memory(4 * UNIT), sentinel()
+    vm, buffer, value = make_vm(mode), memory(4 * SZ_64K), sentinel()
     cut = relation.to(intervals.of(buffer))
     buffer.set_u32(cut.start - buffer.address, value)
     buffer.mprotect(PROT_READ, cut.start - buffer.address, cut.size)
     with refused(errno.EPERM):
         vm.bind(MAP_USERPTR, addr=AT, range=buffer.size, obj_offset=buffer.address)
-    vm.map_userptr(AT, buffer.address, buffer.size, flags=xe.DRM_XE_VM_BIND_FLAG_READONLY)
+    vm.map_userptr(AT, buffer.address, buffer.size, flags=READONLY)
     gpu_sees(vm.queue(), AT + cut.start - buffer.address, value)

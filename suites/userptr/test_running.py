@@ -4,21 +4,20 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
 
 import pytest
 
 from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
-from fixtures.bo import Bo
 from fixtures.device import Device
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import asleep, in_child
+from fixtures.sizes import SZ_64K
 from fixtures.vm import LONG_RUNNING, Vm
 from gpu import Batch
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNIT = 1 << 16
 GATE, STARTED, TARGET = 0, 64, PAGE
 """Offsets: of the word that the batch waits for, of the one it stores first, and of the one it stores last."""
 
@@ -40,18 +39,20 @@ def waiting_batch(started: int, go: int, late: int) -> Batch:
 @acts("store", "exec")
 @needs("blocking-unmap")
 @pytest.mark.parametrize("call", ["munmap", "mprotect", "remap"])
-def test_munmap_of_userptr_waits_for_running_batch(plain_vm: Vm, bo, memory, sentinel, call: str) -> None:
+def test_munmap_of_userptr_waits_for_running_batch(
+    plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel, call: str
+) -> None:
     """Munmap and mprotect of bound memory wait for running batches of a VM without long-running mode."""
-    gate, buffer = bo(PAGE), memory(UNIT)
+    gate, buffer = bo(PAGE), memory(SZ_64K)
     switch = gate.map()
     plain_vm.map(gate, AT)
-    plain_vm.map_userptr(AT + UNIT, buffer.address, UNIT)
+    plain_vm.map_userptr(AT + SZ_64K, buffer.address, SZ_64K)
     started, go, late = sentinel(), sentinel(), sentinel()
     job = plain_vm.queue().start(
         Batch()
         .store_dword(AT + STARTED, started)
         .semaphore_wait(AT + GATE, go)
-        .store_dword(AT + UNIT, late)
+        .store_dword(AT + SZ_64K, late)
         .end()
     )
     wait_until(lambda: switch.u32(STARTED) == started, what="the start of the batch")
@@ -99,16 +100,16 @@ def test_munmap_of_userptr_waits_for_running_batch(plain_vm: Vm, bo, memory, sen
     ],
 )
 def test_process_exit_stops_its_batch(
-    device: Device, plain_vm: Vm, memory, bo, sentinel, mode: int, how: str
+    device: Device, plain_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, mode: int, how: str
 ) -> None:
     """A process ends though its batch runs and would run for ever, and the batch stores nothing after that."""
-    shared, values = memory(UNIT, shared=True), [sentinel() for _ in range(3)]
+    shared, values = memory(SZ_64K, shared=True), [sentinel() for _ in range(3)]
     started, go, late = values
 
     def use_and_end() -> None:
         own = Device(device.path)
         vm = Vm(own, mode)
-        vm.map_userptr(AT, shared.address, UNIT)
+        vm.map_userptr(AT, shared.address, SZ_64K)
         vm.queue().start(waiting_batch(started, go, late))
         wait_until(lambda: shared.u32(STARTED) == started, what="the start of the batch")
         if how == "killed":
@@ -122,9 +123,9 @@ def test_process_exit_stops_its_batch(
     assert shared.u32(TARGET) == 0
 
 
-def assert_usable(vm: Vm, bo: Callable[[int], Bo], sentinel: Callable[[], int]) -> None:
+def assert_usable(vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """The GPU executes a batch of another process; by then it has long given up the one before."""
-    other = bo(UNIT)
+    other = bo(SZ_64K)
     content: Buffer = other.map()
     vm.map(other, AT)
     value = sentinel()

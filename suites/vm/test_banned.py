@@ -10,14 +10,16 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, needs, refused, wait_until
+from fixtures.flags import ATOMIC, UNMAP
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PROT_READ
 from fixtures.queue import Queue, QueueError
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-AREA = 1 << 32
-BLOCK = 1 << 16
+AT = 1 << 32
 
 pytestmark = [
     needs("userptr"),
@@ -26,12 +28,12 @@ pytestmark = [
 
 
 @pytest.fixture
-def banned(lr_vm: Vm, memory, sentinel) -> Queue:
+def banned(lr_vm: Vm, memory: Memory, sentinel: Sentinel) -> Queue:
     """A queue of a VM that was banned."""
-    buffer, value = memory(BLOCK), sentinel()
-    lr_vm.map_userptr(AREA, buffer.address, BLOCK)
+    buffer, value = memory(SZ_64K), sentinel()
+    lr_vm.map_userptr(AT, buffer.address, SZ_64K)
     queue = lr_vm.queue()
-    queue.store(AREA, value)
+    queue.store(AT, value)
     assert buffer.u32(0) == value
     buffer.mprotect(PROT_READ)
 
@@ -48,18 +50,18 @@ def banned(lr_vm: Vm, memory, sentinel) -> Queue:
 
 @behaviour("vm.banned-ioctls", "bind.closed-vm", "execq.create.unknown-vm", "exec.closed-vm")
 @acts("refusal")
-def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo) -> None:
+def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo: MakeBo) -> None:
     """VM_BIND and EXEC_QUEUE_CREATE on a banned VM give ENOENT, EXEC on its queue ECANCELED, each time."""
-    vm, made = banned.vm, bo(BLOCK)
+    vm, made = banned.vm, bo(SZ_64K)
     for _ in range(2):
         with refused(errno.ENOENT):
-            vm.bind(addr=2 * AREA, range=BLOCK, obj=made.handle)
+            vm.bind(addr=2 * AT, range=SZ_64K, obj=made.handle)
         with refused(errno.ENOENT):
-            vm.bind(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=AREA, range=BLOCK)
+            vm.bind(UNMAP, addr=AT, range=SZ_64K)
         with refused(errno.ENOENT):
             vm.queue()
         with refused(errno.ECANCELED):
-            banned.submit(AREA)
+            banned.submit(AT)
     assert banned.banned
 
 
@@ -69,9 +71,9 @@ def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo) -> None:
 def test_banned_vm_refuses_madvise_not_query(banned: Queue) -> None:
     """MADVISE on a banned VM gives ENOENT; the query of its areas still works."""
     with refused(errno.ENOENT):
-        banned.vm.madvise(AREA, BLOCK, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
-    (area,) = banned.vm.attributes(AREA, BLOCK)
-    assert (area.start, area.end, area.atomic.val) == (AREA, AREA + BLOCK, 0)
+        banned.vm.madvise(AT, SZ_64K, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    (area,) = banned.vm.attributes(AT, SZ_64K)
+    assert (area.start, area.end, area.atomic.val) == (AT, AT + SZ_64K, 0)
 
 
 @behaviour("vm.banned-ioctls", "vm.getprop.size-query")
@@ -83,13 +85,15 @@ def test_faults_of_banned_vm_can_be_read(banned: Queue) -> None:
 
 @behaviour("vm.banned-ioctls")
 @acts("ioctl", "refusal")
-def test_banned_vm_can_be_destroyed(banned: Queue, make_vm, memory, sentinel) -> None:
+def test_banned_vm_can_be_destroyed(
+    banned: Queue, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A banned VM and its queue can be destroyed, and another VM of the process works."""
     vm, number = banned.vm, banned.vm.id
     vm.close()
     with refused(errno.ENOENT):
         vm.device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=number))
-    other, buffer, value = make_vm(vm.flags), memory(BLOCK), sentinel()
-    other.map_userptr(AREA, buffer.address, BLOCK)
-    other.queue().store(AREA, value)
+    other, buffer, value = make_vm(vm.flags), memory(SZ_64K), sentinel()
+    other.map_userptr(AT, buffer.address, SZ_64K)
+    other.queue().store(AT, value)
     assert buffer.u32(0) == value

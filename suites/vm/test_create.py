@@ -7,13 +7,11 @@ import pytest
 
 from fixtures import acts, behaviour, needs, refused, wait_until
 from fixtures.device import Device
+from fixtures.flags import FAULT, NO_OVERCOMMIT, SCRATCH
+from fixtures.given import MakeVm, OpenDevice
 from fixtures.pci import Slot
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from ioctl import xe
-
-SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
-FAULT = xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
-NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
 
 
 def create(device: Device, **fields: int) -> int:
@@ -21,7 +19,7 @@ def create(device: Device, **fields: int) -> int:
     argument = xe.drm_xe_vm_create(**fields)
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
     assert argument.vm_id != 0
-    return argument.vm_id
+    return int(argument.vm_id)
 
 
 def destroy(device: Device, vm_id: int, **fields: int) -> None:
@@ -96,9 +94,8 @@ def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
     """FAULT_MODE gives EINVAL on a device without page faults, with LR_MODE too; LR_MODE alone works."""
     for flags in (FAULT, FAULTING, FAULTING | SCRATCH, FAULTING | NO_OVERCOMMIT):
         argument = xe.drm_xe_vm_create(flags=flags)
-        with refused(
-            errno.EINVAL, may_change=("flags",)
-        ):  # where scratch pages are forced they are added first
+        # Where scratch pages are forced they are added first.
+        with refused(errno.EINVAL, may_change=("flags",)):
             device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
         assert argument.vm_id == 0
     destroy(device, create(device, flags=LONG_RUNNING))
@@ -108,7 +105,7 @@ def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
 @acts("ioctl", "exec")
 @needs("forced-scratch")
 @pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
-def test_forced_scratch_page_is_reported(device: Device, make_vm, flags: int) -> None:
+def test_forced_scratch_page_is_reported(device: Device, make_vm: MakeVm, flags: int) -> None:
     """VM_CREATE adds SCRATCH_PAGE to the flags that it was given, and accesses to nothing end without a fault."""
     argument = xe.drm_xe_vm_create(flags=flags)
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
@@ -120,7 +117,7 @@ def test_forced_scratch_page_is_reported(device: Device, make_vm, flags: int) ->
 
 @behaviour("vm.create.id-nonzero", "vm.destroy.unknown-id")
 @acts("refusal")
-def test_vm_id_of_other_file_is_unknown(device: Device, open_device) -> None:
+def test_vm_id_of_other_file_is_unknown(device: Device, open_device: OpenDevice) -> None:
     """The id of a VM means nothing on another descriptor, and destroying it there leaves the VM alive."""
     other = open_device()
     vm_id = create(device)

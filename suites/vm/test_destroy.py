@@ -2,11 +2,14 @@
 """VM_DESTROY: what stands in its way and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
 
 import errno
+from ctypes import Structure
 
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
 from fixtures.device import Device
+from fixtures.flags import UNMAP
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.vm import Vm
 from gpu import Batch
@@ -43,7 +46,7 @@ def test_vm_destroy_of_unknown_id_is_enoent(device: Device, vm_id: int) -> None:
 
 @behaviour("vm.destroy.unknown-id")
 @acts("refusal", "ioctl")
-def test_vm_can_be_destroyed_only_once(device: Device, make_vm) -> None:
+def test_vm_can_be_destroyed_only_once(device: Device, make_vm: MakeVm) -> None:
     """The second VM_DESTROY of an id gives ENOENT."""
     vm = make_vm()
     vm_id = vm.id
@@ -80,7 +83,9 @@ def test_destroy_of_fault_mode_vm_with_queue(device: Device, fault_vm: Vm) -> No
 @behaviour("vm.destroy.with-mapped-ranges", "vm.destroy.releases-svm")
 @acts("store", "refusal")
 @needs("page-faults", "cpu-addr-mirror")
-def test_destroy_of_vm_with_ranges_keeps_data(device: Device, fault_vm: Vm, memory, sentinel) -> None:
+def test_destroy_of_vm_with_ranges_keeps_data(
+    device: Device, fault_vm: Vm, memory: Memory, sentinel: Sentinel
+) -> None:
     """VM_DESTROY needs no unbind of mirrored ranges in use; what the GPU wrote stays in the process's memory."""
     fault_vm.mirror()
     buffer = memory(PAGE)
@@ -88,7 +93,7 @@ def test_destroy_of_vm_with_ranges_keeps_data(device: Device, fault_vm: Vm, memo
     buffer.set_u32(0, before)
     fault_vm.queue().store(buffer.address + 4, stored)
     with refused(errno.EBUSY):  # the range is in use: an unbind would be refused
-        fault_vm.bind(xe.DRM_XE_VM_BIND_OP_UNMAP, addr=buffer.address, range=PAGE)
+        fault_vm.bind(UNMAP, addr=buffer.address, range=PAGE)
     destroy(device, vm_id=fault_vm.id)
     fault_vm.id = 0
     landed(buffer, 4, stored)
@@ -125,7 +130,9 @@ def test_destroy_of_vm_with_ranges_keeps_data(device: Device, fault_vm: Vm, memo
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_errno_for_unknown_vm_of_each_ioctl(device: Device, request_name: str, argument, code: int) -> None:
+def test_errno_for_unknown_vm_of_each_ioctl(
+    device: Device, request_name: str, argument: Structure, code: int
+) -> None:
     """Binds and attribute calls answer EINVAL to an unknown VM id, all others ENOENT."""
     call = getattr(xe, f"DRM_IOCTL_XE_{request_name}")
     argument = type(argument).from_buffer_copy(argument)
@@ -136,7 +143,7 @@ def test_errno_for_unknown_vm_of_each_ioctl(device: Device, request_name: str, a
 
 @behaviour("vm.lookup-errno-map")
 @acts("refusal")
-def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm) -> None:
+def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm: MakeVm) -> None:
     """EXEC_QUEUE_CREATE answers ENOENT to an unknown VM id."""
     vm = make_vm()
     vm.close()
@@ -149,7 +156,9 @@ def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm) -> None:
 @behaviour("vm.destroy.gpu-access-after")
 @acts("ioctl")
 @needs("page-faults", "cpu-addr-mirror")
-def test_batch_outliving_its_vm_stores_nothing(device: Device, fault_vm: Vm, bo, memory, sentinel) -> None:
+def test_batch_outliving_its_vm_stores_nothing(
+    device: Device, fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """A batch that is still waiting when its VM is destroyed does not store into the process's memory any more."""
     fault_vm.mirror()
     buffer, gate, kept = memory(PAGE), memory(PAGE), sentinel()

@@ -9,12 +9,12 @@ import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, failing, landed, needs, wait_until
 from fixtures.device import Device
+from fixtures.flags import SCRATCH
+from fixtures.given import MakeBo, MakeVm, Sentinel
+from fixtures.sizes import SZ_64K
 from fixtures.vm import Vm
-from ioctl import xe
 
-SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
-AREA = 1 << 32
-BLOCK = 1 << 16
+AT = 1 << 32
 
 TIMES = 8
 """VMs that fail in a row: what each of them left would add up."""
@@ -38,16 +38,18 @@ def destroyed(device: Device, ids: Iterable[int]) -> list[int]:
 
 
 @pytest.fixture
-def leaves_nothing(device: Device, plain_vm: Vm, make_vm, bo, sentinel) -> Callable[[], None]:
+def leaves_nothing(
+    device: Device, plain_vm: Vm, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel
+) -> Callable[[], None]:
     """Checks that no VM but ``plain_vm`` is there and no more memory in use than was, and that a VM can be made."""
-    made, value, before = bo(BLOCK), sentinel(), used(device)
+    made, value, before = bo(SZ_64K), sentinel(), used(device)
 
     def check() -> None:
         assert not destroyed(device, {*range(1, plain_vm.id + TIMES)} - {plain_vm.id})
         wait_until(lambda: used(device) == before, what="the release of what the failed VMs had")
         another = make_vm()
-        another.map(made, AREA)
-        another.queue().store(AREA, value)
+        another.map(made, AT)
+        another.queue().store(AT, value)
         landed(made.map(), 0, value)
 
     return check

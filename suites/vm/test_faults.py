@@ -7,8 +7,10 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, needs, refused, wait_until
+from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.queue import QueueError
+from fixtures.sizes import SZ_1G
 from fixtures.vm import Vm
 from ioctl import xe
 
@@ -57,7 +59,7 @@ def test_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> Non
 @behaviour("vm.getprop.partial-read", "vm.getprop.size-query", "vm.getprop.size-invalid")
 @acts("ioctl", "refusal")
 @needs("page-faults")
-def test_short_read_returns_oldest_faults(fault_vm: Vm, memory) -> None:
+def test_short_read_returns_oldest_faults(fault_vm: Vm, memory: Memory) -> None:
     """With room for k entries the k oldest are read, in order, and nothing behind them is written."""
     addresses = fail(fault_vm, 3)
     assert recorded(fault_vm, 3) == addresses
@@ -90,7 +92,7 @@ def test_fault_entry_has_only_defined_values(fault_vm: Vm) -> None:
 @needs("page-faults")
 def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
     """The address of a fault in the upper half of the VM is sign-extended, as the hardware writes addresses."""
-    address = fault_vm.size - (1 << 30)
+    address = fault_vm.size - SZ_1G
     with pytest.raises(QueueError):
         fault_vm.queue().store(address, 1)
     assert recorded(fault_vm, 1) == [address | (1 << 64) - fault_vm.size]
@@ -100,7 +102,7 @@ def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
 @acts("ioctl")
 @needs("page-faults")
 @pytest.mark.timeout(60)
-def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
+def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm: MakeVm) -> None:
     """Of 52 faults the first 50 are in the list, the later ones are not; another VM's list is its own."""
     other = make_vm(fault_vm.flags)
     addresses = fail(fault_vm, KEPT)
@@ -114,7 +116,7 @@ def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm) -> None:
 @behaviour("vm.getprop.unknown-vm")
 @acts("refusal", "ioctl")
 @needs("page-faults")
-def test_faults_of_destroyed_vm_are_gone(fault_vm: Vm, make_vm) -> None:
+def test_faults_of_destroyed_vm_are_gone(fault_vm: Vm, make_vm: MakeVm) -> None:
     """VM_GET_PROPERTY of a VM that is destroyed gives ENOENT, and the VM that gets its id next has no faults."""
     fail(fault_vm, 1)
     recorded(fault_vm, 1)

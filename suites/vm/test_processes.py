@@ -10,6 +10,7 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, in_child, landed, needs
 from fixtures.device import Device
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.process import Child
 from fixtures.vm import Vm
@@ -22,7 +23,7 @@ PROCESSES = 40
 @behaviour("vm.create.binds-creator-mm")
 @acts("store")
 @needs("page-faults", "fork-events")
-def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory, sentinel) -> None:
+def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A batch that a child process submits to its parent's VM stores into the parent's memory, not the child's."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     first, second, own = sentinel(), sentinel(), sentinel()

@@ -4,13 +4,14 @@
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, known, landed, needs
+from fixtures.counters import Counters
+from fixtures.flags import IMMEDIATE, SCRATCH
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
+from fixtures.sizes import SZ_1G, SZ_64K
 from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
-from ioctl import xe
 
-SCRATCH = xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE
-AREA = 1 << 32
-BLOCK = 1 << 16
+AT = 1 << 32
 MODES = pytest.mark.parametrize(
     "mode",
     [
@@ -25,51 +26,55 @@ MODES = pytest.mark.parametrize(
 @behaviour("vm.scratch.reads")
 @acts("exec", "store")
 @MODES
-def test_unbound_accesses_with_scratch_are_harmless(make_vm, bo, sentinel, mode: int) -> None:
+def test_unbound_accesses_with_scratch_are_harmless(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
+) -> None:
     """In a VM with scratch loads and stores where nothing is bound end without a fault, and no object is changed."""
     vm = make_vm(SCRATCH | mode)
-    content, kept, value = bo(BLOCK), sentinel(), sentinel()
+    content, kept, value = bo(SZ_64K), sentinel(), sentinel()
     view = content.map()
     view.fill(kept.to_bytes(4, "little"))
-    vm.map(content, AREA, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    vm.map(content, AT, flags=IMMEDIATE)
     queue = vm.queue()
-    for place in (AREA - BLOCK, AREA + BLOCK, AREA + (1 << 30), AREA - (1 << 30), vm.size - BLOCK):
-        queue.run(Batch().store_dword(place, sentinel()).copy_mem(AREA + 4, place))
+    for place in (AT - SZ_64K, AT + SZ_64K, AT + SZ_1G, AT - SZ_1G, vm.size - SZ_64K):
+        queue.run(Batch().store_dword(place, sentinel()).copy_mem(AT + 4, place))
         assert not queue.banned
-    queue.run(Batch().store_dword(AREA, value))
+    queue.run(Batch().store_dword(AT, value))
     landed(view, 0, value)
-    assert view.bytes(8) == kept.to_bytes(4, "little") * (BLOCK // 4 - 2)
+    assert view.bytes(8) == kept.to_bytes(4, "little") * (SZ_64K // 4 - 2)
 
 
 @behaviour("vm.scratch.unmap")
 @acts("exec")
 @MODES
-def test_unmap_of_bo_leaves_scratch(make_vm, bo, sentinel, mode: int) -> None:
+def test_unmap_of_bo_leaves_scratch(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int) -> None:
     """Where an object was unbound a VM with scratch reads no more of it, and stores do not reach it."""
     vm = make_vm(SCRATCH | mode)
-    content, kept = bo(BLOCK), sentinel()
+    content, kept = bo(SZ_64K), sentinel()
     view, queue = content.map(), vm.queue()
     view.set_u32(0, kept)
-    vm.map(content, AREA, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
-    gpu_sees(queue, AREA, kept)
-    vm.unmap(AREA, BLOCK)
-    assert queue.load(AREA) != kept
-    queue.store(AREA, sentinel())
+    vm.map(content, AT, flags=IMMEDIATE)
+    gpu_sees(queue, AT, kept)
+    vm.unmap(AT, SZ_64K)
+    assert queue.load(AT) != kept
+    queue.store(AT, sentinel())
     assert view.u32(0) == kept
 
 
 @behaviour("vm.scratch.fault-bind-clears")
 @acts("fault", "store")
 @needs("page-faults", "xe2", "debugfs")
-def test_deferred_bind_replaces_scratch(make_vm, bo, counters, sentinel) -> None:
+def test_deferred_bind_replaces_scratch(
+    make_vm: MakeVm, bo: MakeBo, counters: Counters, sentinel: Sentinel
+) -> None:
     """A MAP without IMMEDIATE in a VM with scratch: the first access faults, and reaches the object, not scratch."""
     vm = make_vm(SCRATCH | FAULTING)
-    content, value = bo(BLOCK), sentinel()
+    content, value = bo(SZ_64K), sentinel()
     view, queue = content.map(), vm.queue()
-    queue.store(AREA, sentinel())  # scratch
-    vm.map(content, AREA)
+    queue.store(AT, sentinel())  # scratch
+    vm.map(content, AT)
     before = counters.snapshot()
-    queue.store(AREA, value)
+    queue.store(AT, value)
     landed(view, 0, value)
     counters.rose("vma_pagefault_count", since=before)
 
@@ -83,14 +88,16 @@ def test_deferred_bind_replaces_scratch(make_vm, bo, counters, sentinel) -> None
     signature="the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#",
     acts=("exec",),
 )
-def test_mirror_replaces_scratch(make_vm, memory, counters, sentinel) -> None:
+def test_mirror_replaces_scratch(
+    make_vm: MakeVm, memory: Memory, counters: Counters, sentinel: Sentinel
+) -> None:
     """A mirror in a VM with scratch: the first access faults, and reaches the memory of the process, not scratch."""
     vm: Vm = make_vm(SCRATCH | FAULTING)
-    buffer, value = memory(BLOCK), sentinel()
+    buffer, value = memory(SZ_64K), sentinel()
     queue = vm.queue()
     queue.store(buffer.address, sentinel())  # scratch
     assert buffer.u32(0) == 0
-    vm.mirror(buffer.address, BLOCK)
+    vm.mirror(buffer.address, SZ_64K)
     before = counters.snapshot()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""Rules for suites/: test names that can be read and grepped for, and a folder for each area of the ledger."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import flags
+from reports.ledger import Ledger
+from reports.marks import Mark, marks
+from reports.stream import area_of
+
+SUITES = Path(__file__).resolve().parent.parent / "suites"
+LONGEST = 50
+"""Characters of a test's name."""
+CROSSING = frozenset({"negative", "stateful"})
+"""Folders that are for all areas."""
+ARTICLE = re.compile(r"test_(a|an|the)_")
+FOREIGN = {
+    "object": "bo",
+    "objects": "bos",
+    "area": "vma, or mirror",
+    "areas": "vmas, or mirrors",
+    "advice": "madvise",
+    "user_pointer": "userptr",
+    "user_pointers": "userptrs",
+    "unneeded": "dontneed",
+}
+"""Words for what the kernel has a name for, and that name."""
+
+
+def functions(suites: Path) -> Iterator[tuple[str, str]]:
+    """File, below ``suites``, and name of each test."""
+    for path in sorted(suites.rglob("test_*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                yield str(path.relative_to(suites)), node.name
+
+
+def misnamed(tests: Iterable[tuple[str, str]]) -> list[str]:
+    """What is wrong with names of tests, one line each with what to do."""
+    lines = []
+    for (file, name), times in Counter(tests).items():
+        if len(name) > LONGEST:
+            lines.append(f"{file}: {name} has {len(name)} characters: at most {LONGEST}")
+        if ARTICLE.match(name):
+            lines.append(f"{file}: {name}: leave out the article")
+        for word, better in FOREIGN.items():
+            if f"_{word}_" in f"{name}_":
+                lines.append(f"{file}: {name}: for {word} write {better}")
+        if times > 1:
+            lines.append(f"{file}: {name} is there {times} times: only the last one runs")
+    return lines
+
+
+def misplaced(found: Iterable[Mark], ledger: Ledger) -> list[str]:
+    """Files in a folder that is not their area's, one line each with what to do."""
+    areas = set(ledger.vocabulary.areas)
+    subjects: dict[str, dict[str, set[str]]] = {}
+    for mark in found:
+        file, _, test = mark.test.partition("::")
+        if test and mark.identifier in ledger:
+            subjects.setdefault(file, {}).setdefault(test, set()).add(ledger[mark.identifier].area)
+    lines = []
+    for file, tests in sorted(subjects.items()):
+        area = area_of(file)
+        if area in CROSSING:
+            continue
+        about = Counter(area for areas_of_test in tests.values() for area in areas_of_test)
+        if area not in areas:
+            lines.append(f"{file}: no area is called {area}: the folder is called as the area, with _ for -")
+        elif about[area] * 2 < len(tests):
+            folder = about.most_common(1)[0][0].replace("-", "_")
+            lines.append(
+                f"{file}: {about[area]} of {len(tests)} tests are about {area}: move it to {folder}/"
+            )
+    return lines
+
+
+def test_names_of_tests_are_short_and_in_kernel_nouns() -> None:
+    tests = list(functions(SUITES))
+    assert len(tests) > 600
+    assert not misnamed(tests)
+
+
+def test_folder_of_each_test_is_its_area() -> None:
+    found = marks(SUITES)
+    assert len({mark.test for mark in found}) > 500
+    assert not misplaced(found, Ledger.load())
+
+
+def definitions(pattern: str) -> list[str]:
+    """Lines of suites/ and fixtures/ that begin with ``pattern``, with their files; not the two that define for all."""
+    defining = [SUITES.parent / "fixtures" / name for name in ("sizes.py", "flags.py")]
+    return [
+        f"{path.relative_to(SUITES.parent)}: {line}"
+        for folder in (SUITES, SUITES.parent / "fixtures")
+        for path in sorted(folder.rglob("*.py"))
+        if path not in defining
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(pattern, line)
+    ]
+
+
+def test_sizes_have_one_definition() -> None:
+    own = definitions(r"_?(CHUNK|UNIT|BLOCK|PIECE|K64|M1|M2|MIB|MEBIBYTE|SZ_\w+)\b.* = ")
+    assert not own, "take SZ_64K and the like from fixtures.sizes"
+
+
+def test_flags_have_one_definition() -> None:
+    shared = "|".join(name for name in vars(flags) if name.isupper())
+    own = definitions(rf"({shared})\b.* = xe\.")
+    assert not own, "take it from fixtures.flags"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("test_" + "x" * 46, "a.py: test_" + "x" * 46 + " has 51 characters: at most 50"),
+        ("test_a_bo_moves", "a.py: test_a_bo_moves: leave out the article"),
+        ("test_the_bo_moves", "a.py: test_the_bo_moves: leave out the article"),
+        ("test_map_of_object", "a.py: test_map_of_object: for object write bo"),
+        ("test_user_pointer_moves", "a.py: test_user_pointer_moves: for user_pointer write userptr"),
+    ],
+)
+def test_bad_name_is_found(name: str, said: str) -> None:
+    assert misnamed([("a.py", name)]) == [said]
+
+
+def test_second_definition_of_a_name_is_found() -> None:
+    assert misnamed([("a.py", "test_x"), ("b.py", "test_x"), ("a.py", "test_x")]) == [
+        "a.py: test_x is there 2 times: only the last one runs"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("file", "behaviours", "said"),
+    [
+        ("suites/bind/test_a.py", ("bind.cam.obj-mbz",), None),
+        ("suites/cpu_fault/test_a.py", ("cpu-fault.write",), None),
+        ("suites/stateful/test_a.py", ("bind.cam.obj-mbz",), None),
+        ("suites/bind/test_a.py", ("bind.cam.obj-mbz", "cpu-fault.write"), None),
+        ("suites/race/test_a.py", ("bind.cam.obj-mbz",), "no area is called race"),
+        (
+            "suites/bind/test_a.py",
+            ("cpu-fault.write",),
+            "0 of 1 tests are about bind: move it to cpu_fault/",
+        ),
+    ],
+)
+def test_wrong_folder_is_found(file: str, behaviours: tuple[str, ...], said: str | None) -> None:
+    found = [
+        Mark(identifier, f"{file}:1", f"{file}::test_{number}")
+        for number, identifier in enumerate(behaviours)
+    ]
+    problems = misplaced(found, Ledger.load())
+    assert (len(problems) == 1 and said in problems[0]) if said else not problems
