@@ -18,6 +18,7 @@ from mock.loop import EventLoop, Order
 from mock.memory.inbox import StuckError
 from mock.memory.mailbox import Mailbox
 from mock.memory.space import AddressSpace
+from mock.memory.work import Pause
 from mock.tasks import Process, Thread
 
 _SWEEP = 1.0
@@ -45,6 +46,8 @@ class Clients:
         self._unbound: set[AddressSpace] = set()
         self._spaces: dict[AddressSpace, None] = {}
         self._dirty: dict[AddressSpace, None] = {}
+        self._unsettled: dict[AddressSpace, int] = {}
+        """Those that pages are on their way out of, and how often it was looked in vain whether one may go on."""
         self._sweeping = False
 
     # Processes.
@@ -191,8 +194,41 @@ class Clients:
 
     def ready(self, space: AddressSpace) -> None:
         assert space.inbox is not None
+        self._inattentive(space)
+        self._unsettled.pop(space, None)
         if space.alive:
             self._loop.watch(space.inbox.fd, Order.MEMORY, space.inbox.read)
+
+    def unsettled(self, tid: int) -> AddressSpace | None:
+        """The memory of a thread, if pages are on their way out of it: whatever it asks for has to wait."""
+        if not self._unsettled:
+            return None
+        process = self.of(tid)
+        return process.space if process is not None and process.space in self._unsettled else None
+
+    def attend(self, space: AddressSpace, pause: Pause) -> None:
+        self._inattentive(space)
+        assert space.inbox is not None
+        assert space.zapper is not None
+        self._unsettled[space] = self._unsettled.get(space, 0) + 1
+        if pause is Pause.EVENT:
+            self._unsettled[space] = 0
+            self._loop.watch(space.inbox.fd, Order.MEMORY, space.go_on)
+            self._loop.watch(space.zapper.fd, Order.MEMORY, space.go_on)
+        else:
+            self._loop.call_at(self._loop.time() + _pause(self._unsettled[space]), space.go_on)
+
+    def _inattentive(self, space: AddressSpace) -> None:
+        assert space.inbox is not None
+        self._loop.forget(space.inbox.fd)
+        if space.zapper is not None:
+            self._loop.forget(space.zapper.fd)
+
+    def later(self, callback: Callable[[], object], seconds: float = 0) -> None:
+        if seconds:
+            self._loop.call_at(self._loop.time() + seconds, callback)
+        else:
+            self._loop.call_soon(callback)
 
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         child = AddressSpace(self, f"child of {parent.name}", uffd, parent.abilities)
@@ -249,10 +285,16 @@ class Clients:
         self._spaces.pop(space, None)
         self._unbound.discard(space)
         self._mailboxes.pop(space, None)
+        self._unsettled.pop(space, None)
         if space.inbox is not None:
-            self._loop.forget(space.inbox.fd)
+            self._inattentive(space)
         with contextlib.suppress(OSError):
             space.close()
+
+
+def _pause(times: int) -> float:
+    """Seconds until it is looked again."""
+    return float(0.0005 * 2 ** min(times, 5))
 
 
 def abilities_of(*, kernel_faults: bool, fork_events: bool) -> frozenset[str]:

@@ -48,7 +48,7 @@ class Gate:
         self._virtual = virtual
         self._internal_error = internal_error
         self._unanswered = unanswered
-        self._waiting = Waiting(loop, unanswered)
+        self._waiting = Waiting(loop, unanswered, clients.unsettled)
         self._listener: Listener | None = None
         self._recruit: tuple[Thread, Stopping] | None = None
         nodes = dict(driver.nodes())
@@ -78,17 +78,29 @@ class Gate:
         notification = listener.receive()
         if notification is None:
             return False
-        self._unanswered.begin(notification.id)
+        self._serve(Call(listener, notification))
+        return True
+
+    def _serve(self, call: Call) -> None:
+        self._unanswered.begin(call.notification.id)
         # Whoever closed or wrote a file and then makes a call has done so by now.
         self._files.settle()
         self._virtual.take_in()
         self._recruit = None
-        call = Call(listener, notification)
+        space = self._clients.unsettled(call.tid)
+        if space is not None:
+            self._unanswered.sleep(call.notification.id)
+            space.when_settled(lambda: self._serve_late(call))
+            return
         with contextlib.suppress(Gone):
             call.answer(self._handle(call))
         if self._recruit is not None:
             self._clients.equip(*self._recruit)
-        return True
+
+    def _serve_late(self, call: Call) -> None:
+        self._unanswered.wake(call.notification.id)
+        if call.listener.valid(call.notification.id):
+            self._serve(call)
 
     def _handle(self, call: Call) -> int | None:
         try:

@@ -7,7 +7,8 @@ driver, the driver runs to the end of that call (or hands out a `Deferred`) and 
 nest: what happens to an address space while the driver is in a call is delivered after that call has
 returned, and before the next ioctl, GPU work or timer.
 
-Errors are OSError with the errno a kernel function would return. `Isolated` is the one exception of our own.
+Errors are OSError with the errno a kernel function would return. `Isolated` and `Stalled` are exceptions of our
+own.
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
     def __init__(self, address: int) -> None:
         super().__init__(f"page at {address:#x} is isolated")
         self.address = address
+
+
+class Stalled(Exception):  # noqa: N818 - a condition, not a failure
+    """Pages of `mm` are on their way out of the client, which is stopped or slow: nobody waits for it.
+
+    Nothing was done that has to be undone. Try again once `Mm.when_settled` calls; what was taken by then is kept
+    for that.
+    """
+
+    def __init__(self, mm: Mm) -> None:
+        super().__init__(f"{mm} does not run")
+        self.mm = mm
 
 
 class Ability:
@@ -160,13 +173,13 @@ class Mm(Protocol):
         """
 
     def gpu_read(self, address: int, size: int) -> bytes:
-        """GPU load from system memory: as `read`, but raises `Isolated` for isolated pages and makes no
-        callbacks.
+        """GPU load from system memory: as `read`, but raises `Isolated` for isolated pages, `Stalled` for those on
+        their way out, and makes no callbacks.
         """
 
     def gpu_write(self, address: int, data: bytes) -> None:
-        """GPU store to system memory: as `write`, but raises `Isolated`, before anything is written. Aligned
-        stores of up to 8 bytes are single-copy atomic for the CPU.
+        """GPU store to system memory: as `write`, but raises `Isolated` or `Stalled`, before anything is written.
+        Aligned stores of up to 8 bytes are single-copy atomic for the CPU.
         """
 
     def gpu_atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
@@ -206,7 +219,13 @@ class Mm(Protocol):
         Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads
         as zeros). Pages missing from the result could not be had (not private anonymous memory, isolated
         already, unmapped or changed meanwhile): migrate_vma leaves such pages out too. Without Ability.ZAP:
-        empty. Watches the range's mappings for as long as pages of them are isolated.
+        empty. Watches the range's mappings for as long as pages of them are isolated. Raises `Stalled` when the
+        client does not run.
+        """
+
+    def when_settled(self, callback: Callable[[], object]) -> None:
+        """Call once when no page is on its way out of the client (any more), or it has died: soon, if so now. Until
+        then no system call of its processes is begun or answered, and no change of its memory told.
         """
 
     def restore(self, address: int, data: bytes | None) -> list[int]:

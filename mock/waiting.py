@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from mock.call import Call
@@ -17,6 +18,7 @@ from mock.kernel import ERESTARTSYS, Deferred
 from mock.linux import procfs
 from mock.linux.seccomp import Gone
 from mock.loop import EventLoop
+from mock.memory.space import AddressSpace
 from mock.unanswered import Unanswered
 
 _LOOK = 0.005
@@ -32,10 +34,13 @@ class _Sleeper:
 
 
 class Waiting:
-    """The callers that wait for a Deferred."""
+    """The callers that wait for a Deferred. `unsettled`: the memory of a thread that may not have an answer now."""
 
-    def __init__(self, loop: EventLoop, unanswered: Unanswered) -> None:
+    def __init__(
+        self, loop: EventLoop, unanswered: Unanswered, unsettled: Callable[[int], AddressSpace | None]
+    ) -> None:
         self._loop = loop
+        self._unsettled = unsettled
         self._unanswered = unanswered
         self._sleepers: dict[int, _Sleeper] = {}
         self._looking = False
@@ -61,6 +66,10 @@ class Waiting:
         return self._sleepers.pop(sleeper.call.notification.id, None) is not None
 
     def _wake(self, sleeper: _Sleeper, result: int) -> None:
+        space = self._unsettled(sleeper.call.tid)
+        if space is not None:
+            space.when_settled(lambda: self._wake(sleeper, result))
+            return
         if not self._remove(sleeper):
             return
         if result == -ERESTARTSYS and self._interruption(sleeper) != _RESTARTS:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver import bind_check as check
 from mock.driver import gpuva, sync
+from mock.driver.blocking import when_settled
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence, FenceArray, stub
 from mock.driver.gpuva import Piece
@@ -17,6 +18,7 @@ from mock.driver.platform import SZ_4K
 from mock.driver.steps import MapRequest
 from mock.driver.vma import Vma, VmaKind
 from mock.driver.vma_ops import VmaOps
+from mock.kernel import Stalled
 
 if TYPE_CHECKING:
     from mock.driver.blocking import Blocking
@@ -54,7 +56,7 @@ def bind(call: Call, args: Any) -> Blocking[None]:
     try:
         if not binds:
             raise _NoData
-        yield from _apply(call.task.tid, vm, queue, binds, bos, syncs)
+        yield from when_settled(lambda: _apply(call.task.tid, vm, queue, binds, bos, syncs))
     except _NoData:
         # Nothing to write: the out-syncs follow the queue's last bind (vm_bind_ioctl_signal_fences).
         sync.follow_last(queue, syncs)
@@ -107,6 +109,7 @@ def _parse_syncs(call: Call, vm: Vm, queue: ExecQueue, args: Any) -> list[SyncEn
 def _apply(
     tid: int, vm: Vm, queue: ExecQueue, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
 ) -> Blocking[None]:
+    refuse_if(vm.closed_or_banned, errno.ENOENT, "VM was closed or banned meanwhile")
     ops = VmaOps(vm, array=len(binds) > 1)
     faults = vm.device.faults
     try:
@@ -127,7 +130,7 @@ def _apply(
         ops.prepare()
         if ops.page_table_ops:
             faults.update_page_tables(len(vm.device.tiles), tid)
-    except OSError:
+    except (OSError, Stalled):
         ops.unwind()
         raise
     ufence = next((one.ufence for one in syncs if one.ufence is not None), None)

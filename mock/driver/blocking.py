@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mock.driver.errors import Refused
 from mock.driver.fence import Fence
-from mock.kernel import ERESTARTSYS
+from mock.kernel import ERESTARTSYS, Stalled
 
 if TYPE_CHECKING:
     from mock.kernel import Loop
@@ -114,6 +114,19 @@ def wait_until(
         if timer is not None:
             timer.cancel()
     return hit[0]
+
+
+def when_settled(attempt: Callable[[], Blocking[None]]) -> Blocking[None]:
+    """Make an attempt to move memory, again and again while its process does not run."""
+    while True:
+        try:
+            yield from attempt()
+        except Stalled as stalled:
+            settled = Fence()
+            stalled.mm.when_settled(settled.signal)
+            yield settled
+        else:
+            return
 
 
 class WaitQueue:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from gpu import Access, GpuFault
 from ioctl import xe
 from mock.driver import binding
+from mock.driver.blocking import when_settled
 from mock.driver.errors import Refused
 from mock.driver.platform import SZ_4K
 from mock.driver.vm import FaultEntry, Vm
@@ -55,7 +56,7 @@ class PageFault:
 def handle(fault: PageFault) -> Blocking[int]:
     """Serve one fault. Returns 0, or the negative errno it is answered with (xe_pagefault_queue_work)."""
     try:
-        yield from _service(fault)
+        yield from when_settled(lambda: _service(fault))
     except Refused as refusal:
         vm = fault.gt.tile.device.vms_by_asid.get(fault.asid)
         if vm is not None:

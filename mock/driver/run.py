@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpu import Engine, Execution, GpuFault, Reason, Stop
 from gpu.address import translated
+from mock.driver.space import Stall
 
 if TYPE_CHECKING:
     from mock.driver.device import HwEngine
@@ -22,6 +23,7 @@ class State(Enum):
     READY = "ready"
     WAITING = "waiting for a semaphore"
     FAULTED = "waiting for a page fault to be served"
+    STALLED = "waiting for a process whose memory is being moved"
     HUNG = "hung on an illegal instruction"
     DONE = "done"
 
@@ -74,7 +76,7 @@ class Run:
         if not self._executions:
             self._store_user_fence()
         if self.fault is not None:
-            self.state = State.FAULTED
+            self.state = State.STALLED if isinstance(self.fault, Stall) else State.FAULTED
         elif hung:
             self.state = State.HUNG
         elif waiting:

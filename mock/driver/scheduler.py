@@ -16,6 +16,7 @@ from mock.driver import fault, rebind
 from mock.driver.blocking import Thread
 from mock.driver.fence import FenceArray
 from mock.driver.run import Run, State
+from mock.driver.space import Stall
 
 if TYPE_CHECKING:
     from mock.driver.device import Device, HwEngine
@@ -189,11 +190,19 @@ class Scheduler:
             self._finish(run)
         elif run.state is State.FAULTED:
             self._fault(run)
+        elif isinstance(run.fault, Stall):
+            run.fault.mm.when_settled(lambda: self._resume(run))
         elif run.slice_left <= 0 or run.state is State.WAITING:
             run.slice_left = run.job.queue.timeslice / 1e6
             runs = self._on_engine[run.engine]
             runs.remove(run)
             runs.append(run)
+
+    def _resume(self, run: Run) -> None:
+        """What the context waited for has come."""
+        if self._running.get(run.job.queue) is run:
+            run.state = State.READY
+            self.wake()
 
     def _preempt_timeout(self, run: Run) -> None:
         """A context that hangs did not make room for another one: the engine is reset."""
@@ -225,8 +234,7 @@ class Scheduler:
                 if error:
                     self.reset(queue, f"{run.fault}: {errno.errorcode[-error]}")
                 else:
-                    run.state = State.READY
-                    self.wake()
+                    self._resume(run)
             if vm.pending_faults:
                 self._loop.call_soon(lambda: self._serve(vm))
 

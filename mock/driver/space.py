@@ -7,10 +7,18 @@ from collections.abc import Callable, Iterator
 
 from gpu import Access, GpuFault
 from mock.driver.pagetable import Mapping, PageTable
-from mock.kernel import Isolated
+from mock.kernel import Isolated, Mm, Stalled
 
 Lost = Callable[[int], bool]
 """Called with a GPU address whose backing is gone. True: unmapped, the access faults. False: drop the access."""
+
+
+class Stall(GpuFault):
+    """Nothing is wrong with the access: it is to be made again once `mm` is settled."""
+
+    def __init__(self, address: int, access: Access, mm: Mm) -> None:
+        super().__init__(address, access)
+        self.mm = mm
 
 
 class VmSpace:
@@ -34,6 +42,8 @@ class VmSpace:
             return bytes(size)
         try:
             return run.backing.read(run.offset + address - run.start, size)
+        except Stalled as stalled:
+            raise Stall(address, Access.READ, stalled.mm) from None
         except (Isolated, OSError):
             self._fault_if_lost(address, Access.READ)
             return bytes(size)
@@ -46,6 +56,8 @@ class VmSpace:
             start = where - address
             try:
                 run.backing.write(run.offset + where - run.start, data[start : start + count])
+            except Stalled as stalled:
+                raise Stall(where, Access.WRITE, stalled.mm) from None
             except (Isolated, OSError):
                 self._fault_if_lost(where, Access.WRITE)
 
@@ -58,6 +70,8 @@ class VmSpace:
             return run.backing.atomic(
                 run.offset + address - run.start, size, lambda old: operation(old) & mask
             )
+        except Stalled as stalled:
+            raise Stall(address, Access.ATOMIC, stalled.mm) from None
         except (Isolated, OSError):
             self._fault_if_lost(address, Access.ATOMIC)
             return 0

@@ -21,8 +21,8 @@ from mock.memory.intervals import Intervals
 
 T = TypeVar("T")
 
-PATIENCE = 10.0
-"""Seconds until a client that holds up a mapping change is given up."""
+PATIENCE = 0.1
+"""Seconds until a client that holds up a mapping change is given up: others wait for that long, but once only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,19 @@ class Inbox:
         self._trailing: list[tuple[int, int]] = []
         self._staying: set[int] = set()
         self._held: list[tuple[Moved, bool]] = []
+        self.reserved = False
+        """A zap runs: nothing is read but by it (see memory.zap)."""
+        self._stuck = False
         self.places = Intervals()
         self.happenings: deque[Happening] = deque()
         self.faults: dict[int, Message] = {}
 
     def read(self, most: int = 64) -> bool:
         """Take in what waits, at most so many messages; whether there was something."""
+        return not self.reserved and self.read_anyway(most)
+
+    def read_anyway(self, most: int) -> bool:
+        """The same, for the zap itself."""
         messages = self._uffd.read(most)
         for message in messages:
             self._sort(message)
@@ -174,18 +181,25 @@ class Inbox:
         self._release_held()
 
     def insist(self, operation: Callable[[], T]) -> T:
-        """Repeat an operation on the userfaultfd while it is Busy. Raises StuckError."""
+        """Repeat an operation on the userfaultfd while it is Busy. Raises StuckError: after PATIENCE, and from then on
+        at once, until something succeeds.
+        """
         deadline = 0.0
         while True:
             try:
-                return operation()
+                result = operation()
             except Busy:
                 now = time.monotonic()
                 deadline = deadline or now + PATIENCE
-                if now > deadline:
+                read = self.read()
+                if now > deadline or self.reserved or (self._stuck and not read):
+                    self._stuck = True
                     raise StuckError from None
+            else:
+                self._stuck = False
+                return result
             # The event is either still to be read, or read and its thread about to run.
-            if not self.read():
+            if not read:
                 os.sched_yield()
 
     def overlapping(self, start: int, end: int) -> list[Unmapped | Removed | Moved]:

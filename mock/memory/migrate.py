@@ -4,6 +4,9 @@
 Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. Between, each touch
 by the CPU is a message. Whatever the client does to the mapping meanwhile has its event in the inbox,
 undigested: such pages are left out, or stay isolated, until the driver has been told of the change.
+
+The way out can take long when the client is stopped. What was taken by the time the driver has gone on to other things
+is held here: the driver gets it when it comes again, or the client when it touches it.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from mock.linux import procfs
 from mock.linux.userfaultfd import Mode, Userfaultfd
 from mock.memory.inbox import Inbox, Moved, StuckError
 from mock.memory.process import Dead, Missing, ProcessMemory
+from mock.memory.work import Work, persist
 
 if TYPE_CHECKING:
     from mock.memory.space import AddressSpace
@@ -45,7 +49,10 @@ class Migration:
     def __init__(self, space: AddressSpace) -> None:
         self._space = space
         self.isolated: set[int] = set()
+        self.held: dict[int, bytes] = {}
+        """Pages that the client does not have, nor the driver, and their contents."""
         self._collecting: tuple[int, int] | None = None
+        self._found: dict[int, bytes | None] = {}
         self._upgraded: set[tuple[int, int]] = set()
 
     @property
@@ -58,10 +65,10 @@ class Migration:
 
     # Out.
 
-    def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
-        """See kernel.Mm.isolate. Raises StuckError."""
+    def isolate(self, start: int, end: int) -> Work[dict[int, bytes | None]]:
+        """See kernel.Mm.isolate."""
         _, _, memory, _ = self._parts
-        self.barrier(start)
+        yield from self._barrier(start)
         try:
             mappings = memory.maps.overlapping(start, end)
         except ProcessLookupError:
@@ -76,7 +83,7 @@ class Migration:
             self._upgraded.add((mapping.start, mapping.end))
             self._collecting = (max(start, mapping.start), min(end, mapping.end))
             try:
-                result |= self._collect(*self._collecting)
+                result |= yield from self._collect(*self._collecting)
             except (ProcessLookupError, Dead):
                 self._space.died()
                 return {}
@@ -84,16 +91,31 @@ class Migration:
                 pass  # unmapped since we looked
             finally:
                 self._collecting = None
+                self._found = {}
         return result
 
-    def _collect(self, start: int, end: int) -> dict[int, bytes | None]:
+    def going(self, start: int, end: int) -> bool:
+        """Whether pages of [start, end) are on their way out at this moment."""
+        return self._collecting is not None and self._collecting[0] < end and start < self._collecting[1]
+
+    def copied(self, page: int) -> bytes:
+        """The contents of a page on its way out that is missing already."""
+        return self._found.get(page) or bytes(PAGE_SIZE)
+
+    def hold(self, taken: dict[int, bytes | None]) -> None:
+        """Keep what was isolated: the driver does not wait for it any more."""
+        self.isolated.difference_update(taken)
+        self.held.update((page, data) for page, data in taken.items() if data is not None)
+
+    def _collect(self, start: int, end: int) -> Work[dict[int, bytes | None]]:
         uffd, inbox, memory, _ = self._parts
         # Registered for missing pages: from here on only we add pages, others can only take them away. What has been
         # read and not digested may be of what was mapped here before, and the driver must hear of it first: nothing is
         # taken from such places. What comes later is of what is mapped now (see barrier).
-        inbox.insist(lambda: uffd.write_protect(start, end, on=True))
+        yield from persist(inbox, lambda: uffd.write_protect(start, end, on=True))
         doubtful = set(inbox.unsettled(start, end))
         found: dict[int, bytes | None] = {}
+        self._found = found
         there: list[int] = []
         present = memory.pagemap.present(start, end)
         for page, populated in zip(range(start, end, PAGE_SIZE), present, strict=True):
@@ -102,16 +124,16 @@ class Migration:
             if populated:
                 there.append(page)
             elif page not in self.isolated:
-                found[page] = None
+                found[page] = self.held.pop(page, None)
         for low, high in _runs(sorted(doubtful)):
             self._unprotect(low, high)
         spared: set[int] = set()
         for low, high in _runs(there):
             self._copy_out(memory, low, high, found)
-            spared |= self._zap(low, high)
-        self.barrier(start)
+            spared |= yield from self._zap(low, high)
+        yield from self._barrier(start)
         if spared or inbox.overlapping(start, end):
-            self._leave_out_changed(found, spared)
+            yield from self._leave_out_changed(found, spared)
         self.isolated.update(found)
         return found
 
@@ -130,7 +152,7 @@ class Migration:
         for at in range(0, len(data), PAGE_SIZE):
             found[start + at] = data[at : at + PAGE_SIZE]
 
-    def _zap(self, start: int, end: int) -> set[int]:
+    def _zap(self, start: int, end: int) -> Work[set[int]]:
         """Take away what was copied; the pages that were spared, because a change of them was read meanwhile.
 
         Whoever made it goes on, and stores to what is there now: that is not what was copied.
@@ -143,12 +165,12 @@ class Migration:
             low, high = next(
                 _runs([page for page in range(start, end, PAGE_SIZE) if page not in spared]), (end, end)
             )
-            if low < high and not zapper.zap(low, high):
+            if low < high and not (yield from zapper.zap(low, high)):
                 raise Dead
             start = high
         return spared
 
-    def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> None:
+    def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> Work[None]:
         """Pages that the client changed meanwhile: they are the driver's only if they are out of the client's
         hands. Those in `spared` were not zapped.
         """
@@ -163,7 +185,7 @@ class Migration:
                 there = now is not None and (page in spared or now != page)
                 if now is None or (there and memory.pagemap.present(now, now + PAGE_SIZE)[0]):
                     lost.append((page, now))
-            self.barrier(0)
+            yield from self._barrier(0)
             if len(inbox.happenings) == seen:
                 break
         for page, now in lost:
@@ -182,10 +204,29 @@ class Migration:
         """
         page = max(address & -PAGE_SIZE, _LOWEST)
         self._unprotect(page, page + PAGE_SIZE)
+        self._all_read()
+
+    def _barrier(self, address: int) -> Work[None]:
+        """The same, however long it takes."""
+        uffd, inbox, _, _ = self._parts
+        page = max(address & -PAGE_SIZE, _LOWEST)
+        with contextlib.suppress(OSError):
+            yield from persist(inbox, lambda: uffd.write_protect(page, page + PAGE_SIZE, on=False))
+        self._all_read()
+
+    def _all_read(self) -> None:
         if self._space.inbox is not None and self._space.inbox.holding:
             self._space.inbox.release_all()
 
     # Back.
+
+    def bring_back(self, page: int) -> None:
+        """Give the client a page that is held. It stays so when it cannot be put back at this moment."""
+        data = self.held[page]
+        if self.put(page, data):
+            del self.held[page]
+            for child in self._space.children:
+                child.migration.put(page, data)
 
     def restore(self, address: int, data: bytes) -> list[int]:
         """See kernel.Mm.restore."""
@@ -275,7 +316,7 @@ class Migration:
         return inbox is not None and any(
             isinstance(move, Moved)
             and 0 <= page - move.new < move.end - move.start
-            and page - move.new + move.start in self.isolated
+            and (page - move.new + move.start in self.isolated or page - move.new + move.start in self.held)
             for move in inbox.happenings
         )
 
@@ -284,18 +325,29 @@ class Migration:
     def forget(self, start: int, end: int) -> None:
         """These pages are not isolated any more, their contents do not matter."""
         self.isolated.difference_update(self._space.isolated(start, end))
+        for page in self._held(start, end):
+            del self.held[page]
 
     def move(self, start: int, end: int, new: int) -> None:
         """mremap(2) moved [start, end) to `new`."""
         pages = self._space.isolated(start, end)
         self.isolated.difference_update(pages)
         self.isolated.update(page - start + new for page in pages)
+        held = {page - start + new: self.held.pop(page) for page in self._held(start, end)}
+        self.held.update(held)
+
+    def has(self, start: int, end: int) -> bool:
+        """Whether pages of [start, end) are in no one's memory but ours or the driver's."""
+        return bool(self._space.isolated(start, end)) or bool(self._held(start, end))
+
+    def _held(self, start: int, end: int) -> list[int]:
+        return [page for page in self.held if start <= page < end]
 
     def inherit(self, parent: Migration, inbox: Inbox) -> None:
         """fork(2): pages that are missing in the parent, or may be by the time of the fork, are missing here.
         Those that the parent had moved by then (`inbox` is the parent's) are at their new place.
         """
-        pages = set(parent.isolated)
+        pages = parent.isolated | parent.held.keys()
         if parent._collecting:
             pages.update(range(*parent._collecting, PAGE_SIZE))
         self.isolated = {now for page in pages if (now := inbox.follow(page)) is not None}

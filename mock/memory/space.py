@@ -4,21 +4,26 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from mock.kernel import PAGE_SIZE, Ability, Change, File, Isolated, Notifier, Vma
+from mock.kernel import PAGE_SIZE, Ability, Change, File, Isolated, Notifier, Stalled, Vma
 from mock.linux import procfs
 from mock.linux.signals import bus_error
 from mock.linux.userfaultfd import PAGEFAULT_WRITE, Message, Mode, Userfaultfd
-from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
+from mock.memory.inbox import Forked, Inbox, Moved, Removed, Unmapped
 from mock.memory.migrate import Migration
 from mock.memory.process import Dead, Missing, ProcessMemory, bad_address
+from mock.memory.work import Pause, Work
 from mock.memory.zap import Zapper
 
 if TYPE_CHECKING:
     from mock.linux.uring import Ring
+
+_MOMENT = 0.03
+"""Seconds that others wait while pages are taken out of a client: one that runs needs some microseconds."""
 
 _ATTEMPTS = 1000
 """Tries to fault one page in before it counts as bad: a client that unmaps and maps it as fast as it can."""
@@ -37,7 +42,15 @@ class Host(Protocol):
         """An address space for a child of fork, which is not known to be any process's yet."""
 
     def ready(self, space: AddressSpace) -> None:
-        """The child's memory is as the parent's: its faults can be served."""
+        """Its faults and changes can be served: a child's memory is as the parent's, or nothing is on its way out of
+        it any more.
+        """
+
+    def attend(self, space: AddressSpace, pause: Pause) -> None:
+        """Nothing can be served; call `go_on` after the pause."""
+
+    def later(self, callback: Callable[[], object], seconds: float = 0) -> None:
+        """Call once, when `digest` has had its turn."""
 
     def log(self, message: str) -> None: ...
 
@@ -66,6 +79,11 @@ class AddressSpace:
         self.migration = Migration(self)
         self.zapper: Zapper | None = None
         self._ring: Ring | None = None
+        self._work: Work[dict[int, bytes | None]] | None = None
+        self._when_settled: list[Callable[[], object]] = []
+        self._postponed: list[Callable[[], None]] = []
+        self._late: list[tuple[int, bytes]] = []
+        """Stores to pages that are on their way out: address and data."""
 
     def __repr__(self) -> str:
         return f"<mm of {self.name}>"
@@ -89,7 +107,7 @@ class AddressSpace:
             ring.close()
             return
         self._ring = ring
-        self.zapper = Zapper(ring, pid, self.inbox, self.check_alive, self.log)
+        self.zapper = Zapper(ring, pid, self.inbox, self.log)
         self._abilities |= {Ability.ZAP}
 
     def close(self) -> None:
@@ -133,6 +151,8 @@ class AddressSpace:
             self.memory.doubt()
 
     def read(self, address: int, size: int) -> bytes:
+        if self._work is not None and self.migration.going(address, address + size):
+            return self._read_going(address, size)
         return self._read(address, size, gpu=False)
 
     def gpu_read(self, address: int, size: int) -> bytes:
@@ -140,6 +160,10 @@ class AddressSpace:
         return self._read(address, size, gpu=True)
 
     def write(self, address: int, data: bytes) -> None:
+        if self._work is not None and self.migration.going(address, address + len(data)):
+            self._checked(address, len(data), procfs.WRITABLE)
+            self._late.append((address, bytes(data)))
+            return
         self._write(address, data, gpu=False)
 
     def gpu_write(self, address: int, data: bytes) -> None:
@@ -169,6 +193,36 @@ class AddressSpace:
             for page in range(address & -PAGE_SIZE, address + size, PAGE_SIZE):
                 if page in isolated:
                     raise Isolated(page)
+        if self._work is not None and self.migration.going(address, address + size):
+            raise Stalled(self)
+        held = self.migration.held
+        if held:
+            for page in range(address & -PAGE_SIZE, address + size, PAGE_SIZE):
+                if page in held:
+                    self.migration.bring_back(page)
+                    if page in held:
+                        raise Stalled(self)
+
+    def _read_going(self, address: int, size: int) -> bytes:
+        """Read memory of which pages are on their way out: nobody stores to those but `write`."""
+        memory = self._checked(address, size, procfs.READABLE)
+        data = bytearray()
+        while len(data) < size:
+            at = address + len(data)
+            page = at & -PAGE_SIZE
+            count = min(address + size, page + PAGE_SIZE) - at
+            try:
+                data += memory.read(at, count)
+            except Missing:
+                data += self.migration.copied(page)[at - page : at - page + count]
+            except Dead:
+                self.died()
+                raise bad_address(at) from None
+        for start, late in self._late:
+            low, high = max(start, address), min(start + len(late), address + size)
+            if low < high:
+                data[low - address : high - address] = late[low - start : high - start]
+        return bytes(data)
 
     def _checked(self, address: int, size: int, permission: int) -> ProcessMemory:
         if self.memory is None or self._dead:
@@ -232,6 +286,10 @@ class AddressSpace:
             self._cpu_fault(page, write=write, tid=None)
             if page in self.migration.isolated:
                 raise bad_address(address)
+        elif page in self.migration.held:
+            self.migration.bring_back(page)
+            if page in self.migration.held:
+                raise bad_address(address)
         elif not self.migration.fill(page):
             raise bad_address(address)
 
@@ -274,7 +332,7 @@ class AddressSpace:
         assert self.memory is not None
         present = self.memory.pagemap.present(start, end)
         for page, there in zip(range(start, end, PAGE_SIZE), present, strict=True):
-            if not there and page not in self.migration.isolated:
+            if not there and page not in self.migration.isolated and not self.migration.going(page, page + 1):
                 with contextlib.suppress(OSError):
                     self._read(page, 1, gpu=True)
 
@@ -283,9 +341,13 @@ class AddressSpace:
         if self.memory is None or self._dead:
             return absent
         try:
-            return self.memory.pagemap.present(start, end)
+            found = self.memory.pagemap.present(start, end)
         except ProcessLookupError:
             return absent
+        for page in self.migration.held:
+            if start <= page < end:
+                found[(page - start) // PAGE_SIZE] = True
+        return found
 
     # Watching.
 
@@ -301,6 +363,13 @@ class AddressSpace:
         if self.uffd is None or self.memory is None or self._dead:
             return
         self._watches[start, end] += 1
+        self._watch(start, end)
+
+    def _watch(self, start: int, end: int) -> None:
+        if self._work is not None:
+            self._postponed.append(lambda: self._watch(start, end))
+            return
+        assert self.memory is not None
         self.migration.barrier(start)
         with contextlib.suppress(ProcessLookupError):
             for mapping in self.memory.maps.overlapping(start, end):
@@ -334,6 +403,9 @@ class AddressSpace:
         """
         if self.uffd is None or self.inbox is None or self.memory is None or self._dead:
             return
+        if self._work is not None:
+            self._postponed.append(lambda: self.dismiss(start, end))
+            return
         self.migration.barrier(start)
         with contextlib.suppress(OSError):
             for mapping in self.memory.maps.overlapping(start, end):
@@ -343,7 +415,7 @@ class AddressSpace:
                         self.inbox.places.remove(mapping.start, mapping.end)
 
     def _in_use(self, start: int, end: int) -> bool:
-        if any(low < end and start < high for low, high in self._watches) or self.isolated(start, end):
+        if any(low < end and start < high for low, high in self._watches) or self.migration.has(start, end):
             return True
         return self.inbox is not None and self.inbox.arriving(start, end)
 
@@ -352,11 +424,65 @@ class AddressSpace:
     def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
         if self.zapper is None or self.memory is None or self._dead:
             return {}
+        if self._work is not None:
+            raise Stalled(self)
+        self._work = self.migration.isolate(start, end)
+        deadline = time.monotonic() + _MOMENT
+        while isinstance(pause := self._advance(), Pause):
+            if time.monotonic() > deadline:
+                self._host.attend(self, pause)
+                raise Stalled(self)
+            self.zapper.wait(pause)
+        return pause
+
+    def _advance(self) -> Pause | dict[int, bytes | None]:
+        """Take pages out until that has to wait, or is over: what was taken."""
+        assert self._work is not None
+        taken: dict[int, bytes | None] = {}
         try:
-            return self.migration.isolate(start, end)
-        except (StuckError, OSError) as error:
-            self._host.internal_error(f"isolate [{start:#x}, {end:#x})", error)
-            return {}
+            return next(self._work)
+        except StopIteration as stop:
+            taken = stop.value
+        except Exception as error:
+            self._host.internal_error(f"isolate of {self!r}", error)
+        self._work = None
+        return taken
+
+    def go_on(self) -> None:
+        """The way out that was given to Host.attend may go on."""
+        if self._work is None:
+            return
+        step = self._advance() if not self._dead else {}
+        if isinstance(step, Pause):
+            self._host.attend(self, step)
+        else:
+            self._settle(step)
+
+    def _settle(self, taken: dict[int, bytes | None]) -> None:
+        """Nobody waits for what was taken: it is held until somebody asks."""
+        if self._work is not None:
+            self._work.close()
+            self._work = None
+        self.migration.hold(taken)
+        late, self._late = self._late, []
+        for address, data in late:
+            with contextlib.suppress(OSError):
+                self._write(address, data, gpu=False)
+        postponed, self._postponed = self._postponed, []
+        for action in postponed:
+            action()
+        callbacks, self._when_settled = self._when_settled, []
+        for callback in callbacks:
+            self._host.later(callback)
+        self._host.ready(self)
+        if not self._dead:
+            self._arrived()
+
+    def when_settled(self, callback: Callable[[], object]) -> None:
+        if self._work is not None:
+            self._when_settled.append(callback)
+        else:
+            self._host.later(callback, 0.001)
 
     def restore(self, address: int, data: bytes | None) -> list[int]:
         if self.uffd is None:
@@ -404,9 +530,11 @@ class AddressSpace:
     def digest(self) -> None:
         """Act on everything in the inbox: changes first, then the faults that may depend on them."""
         if self._dead:
+            if self._work is not None:
+                self._settle({})
             self._tell_exit()
             return
-        if self.inbox is None:
+        if self.inbox is None or self._work is not None:
             return
         inbox = self.inbox
         while inbox.happenings or inbox.faults or inbox.holding:
@@ -461,6 +589,8 @@ class AddressSpace:
         """Give a child of fork its memory."""
         for notifier in list(self._notifiers):
             self._tell("forked", notifier.forked, self, child)
+        for page, data in self.migration.held.items():
+            child.restore(page, data)
         # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
         for page in list(child.migration.isolated):
             child.restore(page, None)
@@ -478,6 +608,8 @@ class AddressSpace:
                 bus_error(message.c)
             elif not self.inbox.overlapping(page, page + PAGE_SIZE):
                 self.log(f"fault at {page:#x}: the driver has not given the page back")
+        elif page in self.migration.held:
+            self.migration.bring_back(page)
         else:
             self.migration.fill(page)
         with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ zapped in its stead, with what the thread stored there. But a thread that change
 read (fs/userfaultfd.c: userfaultfd_event_wait_completion), so its stores are safe if that is after the zap; and if it
 was before the zap was asked for, the pages are spared (memory.migrate). So nothing is read between the look at what
 was read and the end of the zap, but while the zap itself waits: for its own event to be read, and those before it.
+That holds for however long it takes: a client that is stopped does not begin with the zap before it goes on.
 
 Left are a change whose event gets into the queue just before that of a zap which has seen the mapping before the
 change (mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up anew when its event
@@ -17,18 +18,18 @@ by KSM, and Linux before 6.8 has not got it.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import time
 from collections.abc import Callable
 
 from mock.linux.procfs import io_workers, sleeps_in
 from mock.linux.uring import MADV_DONTNEED_LOCKED, Ring
-from mock.memory.inbox import PATIENCE, Inbox, StuckError
+from mock.memory.inbox import Inbox
+from mock.memory.work import Pause, Work
 
 _UNTOLD = 0.001
 """Seconds that a zap is given to begin, on a kernel that does not tell what a thread sleeps in (/proc/PID/wchan)."""
-_TOLD = 0.5
-"""The same on one that does."""
 _MOMENT = 0.0005
 """Seconds to look again at once."""
 _WAITING = b"userfaultfd_"
@@ -43,16 +44,16 @@ class Zapper:
         ring: Ring,
         pid: int,
         inbox: Inbox,
-        alive: Callable[[], bool],
         log: Callable[[str], None],
     ) -> None:
         """`ring` is of process `pid`."""
+        self.fd = ring.fd
+        """Readable when a zap is over."""
         self._ring = ring
         self._pid = pid
         self._workers: list[int] = []
         self._told = sleeps_in(pid) not in _NOTHING
         self._inbox = inbox
-        self._alive = alive
         self._log = log
         self._over = select.poll()
         self._over.register(ring.fd, select.POLLIN)
@@ -60,8 +61,8 @@ class Zapper:
         self._something.register(ring.fd, select.POLLIN)
         self._something.register(inbox.fd, select.POLLIN)
 
-    def zap(self, start: int, end: int) -> bool:
-        """Drop the pages of [start, end); False when the address space died meanwhile. Raises StuckError."""
+    def zap(self, start: int, end: int) -> Work[bool]:
+        """Drop the pages of [start, end); False when the address space died meanwhile."""
         self._inbox.expect_removes()
         try:
             self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)
@@ -69,16 +70,11 @@ class Zapper:
             if error.errno != errno.EOWNERDEAD:  # the ring's thread ends with its process
                 raise
             return False
-        deadline = time.monotonic() + PATIENCE
-        while (result := self._ring.result()) is None:
-            self._something.poll(50)
-            if self._goes_on():
-                continue
-            self._inbox.read(1)
-            if time.monotonic() > deadline:
-                raise StuckError
-            if not self._alive():
-                return False
+        self._inbox.reserved = True
+        try:
+            result = yield from self._result()
+        finally:
+            self._inbox.reserved = False
         # The event of a zap that is over has been sent, and its reading is what let the zap end.
         complete = self._inbox.settle_removes(start, end)
         if not complete and result == 0:
@@ -87,17 +83,32 @@ class Zapper:
             self._log(f"zap of [{start:#x}, {end:#x}): {errno.errorcode.get(-result, result)}")
         return True
 
-    def _goes_on(self) -> bool:
-        """Wait until the zap is over, which is True, or waits for an event to be read."""
-        start = now = time.monotonic()
-        # It falls asleep a moment after its event is there; if it does not, it has yet to begin.
-        while not self._over.poll(0 if now - start < _MOMENT else 1):
-            if self._waits():
-                return False
+    def _result(self) -> Work[int]:
+        """What the zap returns, once it is over: reads its event, and those before it, when it waits for that."""
+        since: float | None = None
+        while (result := self._ring.result()) is None:
+            if not self._something.poll(0):
+                since = None
+                yield Pause.EVENT
+                continue
             now = time.monotonic()
-            if now - start > (_TOLD if self._told else _UNTOLD):
-                return False
-        return True
+            since = since or now
+            # It falls asleep a moment after its event is there; if it does not, it has yet to begin.
+            if self._waits() or (not self._told and now - since > _UNTOLD):
+                self._inbox.read_anyway(1)
+                since = None
+            else:
+                yield Pause.TURN if now - since < _MOMENT else Pause.MOMENT
+        return result
+
+    def wait(self, pause: Pause) -> None:
+        """Do so, for some milliseconds at most."""
+        if pause is Pause.EVENT:
+            self._something.poll(5)
+        elif pause is Pause.MOMENT:
+            self._over.poll(1)
+        else:
+            os.sched_yield()
 
     def _waits(self) -> bool:
         if not self._workers:

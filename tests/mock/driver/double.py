@@ -103,6 +103,7 @@ class Mm:
         self.areas: list[Area] = []
         self.notifiers: list[Notifier] = []
         self._isolated: set[int] = set()
+        self.waiting: list[Callable[[], object]] = []
         self._next = 0x7F00_0000_0000
 
     # For tests
@@ -218,6 +219,9 @@ class Mm:
             for area in self.areas
             if area.start < end and start < area.end
         ]
+
+    def when_settled(self, callback: Callable[[], object]) -> None:
+        self.waiting.append(callback)
 
     def populate(self, start: int, end: int) -> None:
         pass

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest, PciDevice
+from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest, PciDevice, Stalled
 from mock.memory.migrate import Migration
+from mock.memory.work import Work
 from mock.memory.zap import Zapper
 
 
@@ -66,6 +69,8 @@ CAP_SYS_NICE.
 """
 POPULATE = number(0x15)
 """populate [args[0], args[0] + args[1])."""
+ISOLATE_SOON = number(0x18)
+"""As ISOLATE, but some milliseconds later."""
 TELL = number(0x16)
 """Add 1 to the caller's eventfd args[0]."""
 
@@ -98,11 +103,33 @@ def _pause_copied() -> None:
 def _pause_zap() -> None:
     zap = Zapper.zap
 
-    def slow(self: Zapper, start: int, end: int) -> bool:
+    def slow(self: Zapper, start: int, end: int) -> Work[bool]:
         time.sleep(_PAUSE)
         return zap(self, start, end)
 
     Zapper.zap = slow  # type: ignore[method-assign]
+
+
+def _stop_zap() -> None:
+    """Each client is stopped at the moment in which pages are to be taken from it."""
+    zap = Zapper.zap
+
+    def stopping(self: Zapper, start: int, end: int) -> Work[bool]:
+        os.kill(self._pid, signal.SIGSTOP)
+        while not stopped(self._pid):
+            time.sleep(0.0005)
+        return zap(self, start, end)
+
+    Zapper.zap = stopping  # type: ignore[method-assign]
+
+
+def stopped(pid: int) -> bool:
+    """Whether the thread that takes requests from its io_uring is."""
+    for status in Path(f"/proc/{pid}/task").glob("*/stat"):
+        name, _, rest = status.read_text().rpartition(") ")
+        if "(iou-sqp" in name:
+            return rest[0] == "T"
+    return False
 
 
 _PAUSE = 0.005
@@ -111,8 +138,9 @@ PLATFORMS: dict[str, Callable[[], None]] = {
     "echo": lambda: None,
     "echo-pause-copied": _pause_copied,
     "echo-pause-zap": _pause_zap,
+    "echo-stop-zap": _stop_zap,
 }
-"""The others are slow at a place where a client's change of its mappings matters."""
+"""The others are slow, or stop the client, at a place where a client's change of its mappings matters."""
 
 
 class EchoDriver:
@@ -178,8 +206,24 @@ class EchoDriver:
         handler = HANDLERS.get(request)
         if handler is None:
             raise OSError(errno.EINVAL, "unknown request")
-        result = handler(self, task, args)
-        task.mm.write(argument, ARGS.pack(*args))
+        deferred = Deferred()
+
+        def attempt() -> int | Deferred:
+            try:
+                return handler(self, task, args)
+            except Stalled as stalled:
+                stalled.mm.when_settled(again)
+                return deferred
+
+        def again() -> None:
+            result = attempt()
+            if isinstance(result, int):
+                task.mm.write(argument, ARGS.pack(*args))
+                deferred.resolve(result)
+
+        result = attempt()
+        if result is not deferred:
+            task.mm.write(argument, ARGS.pack(*args))
         return result
 
     # Memory.
@@ -253,6 +297,17 @@ def _isolate(driver: EchoDriver, task: Any, args: list[int]) -> int:
     taken = task.mm.isolate(args[0], args[0] + args[1])
     driver.copies_of(task.mm).update({page: data or bytes(PAGE_SIZE) for page, data in taken.items()})
     args[2] = len(taken)
+    return 0
+
+
+def _isolate_soon(driver: EchoDriver, task: Any, args: list[int]) -> int:
+    def isolate() -> None:
+        try:
+            _isolate(driver, task, args)
+        except Stalled as stalled:
+            stalled.mm.when_settled(isolate)
+
+    driver.services.loop.call_at(driver.services.loop.time() + 0.02, isolate)
     return 0
 
 
@@ -393,6 +448,7 @@ HANDLERS = {
     WRITE: _write,
     MIRROR: _mirror,
     ISOLATE: _isolate,
+    ISOLATE_SOON: _isolate_soon,
     RESTORE: _restore,
     EVENTS: _events,
     WAIT: _wait,
