@@ -34,6 +34,13 @@ class Call(NamedTuple):
     def arguments(self) -> tuple[int, ...]:
         return self.notification.arguments
 
+    def confirm(self) -> None:
+        """Raises Gone unless the caller still waits: what was opened by its number before is the caller's then, not
+        another's that got the number since.
+        """
+        if not self.listener.valid(self.notification.id):
+            raise Gone
+
     def answer(self, result: int | None) -> None:
         """Let the caller go on with this result, see ANSWERED."""
         if result is None:

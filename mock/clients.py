@@ -7,6 +7,7 @@ import contextlib
 import os
 from collections.abc import Callable
 
+from mock.call import Call
 from mock.files import Files
 from mock.inject import equip as inject
 from mock.kernel import PAGE_SIZE, Ability, File
@@ -93,16 +94,16 @@ class Clients:
             del self._threads[thread.tid]
         thread.close()
 
-    def meet(self, tid: int) -> Thread:
-        """The thread with this number, which uses a device now. OSError when it is gone or cannot be
-        accessed.
-        """
+    def meet(self, call: Call) -> Thread:
+        """The thread that makes a call, which uses a device now. OSError when it cannot be accessed; Gone."""
+        tid = call.tid
         former = self._threads.get(tid)
         if former is not None:
             self._forget(former)
         tgid = procfs.status(tid).tgid
         process = self.of(tid) or self.enter(tgid, self._space_of(tgid))
         thread = self._threads[tid] = Thread(process, tid, self._files)
+        call.confirm()
         return thread
 
     def _space_of(self, tgid: int) -> AddressSpace:

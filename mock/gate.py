@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from mock.call import ANSWERED, INT, Call
 from mock.clients import Clients
 from mock.files import ClientFile, Files
 from mock.kernel import Deferred, Driver, MapRequest
+from mock.linux import procfs
 from mock.linux.ptrace import Stopping
 from mock.linux.seccomp import Gone, Listener
 from mock.linux.syscall import NUMBERS
@@ -121,7 +121,7 @@ class Gate:
 
     def _ioctl(self, call: Call) -> int | None:
         fd, request, argument = call.arguments[:3]
-        device = self._device(call.tid, fd)
+        device = self._device(call, fd)
         if device is None:
             return None
         thread, file = device
@@ -133,26 +133,23 @@ class Gate:
         self._recruit_caller(thread)
         return result
 
-    def _device(self, tid: int, fd: int) -> tuple[Thread, ClientFile] | None:
-        """The device that thread `tid` has open as `fd`, and the thread."""
-        thread = self._clients.thread(tid)
+    def _device(self, call: Call, fd: int) -> tuple[Thread, ClientFile] | None:
+        """The device that the caller has open as `fd`, and its thread."""
+        thread = self._clients.thread(call.tid)
         if thread is not None:
             file = thread.lookup(fd & INT)
             if file is not None:
                 return (thread, file) if file.node is not None else None
         # Not a device, or a thread or process that inherited one and uses it for the first time.
-        try:
-            status = os.stat(f"/proc/{tid}/fd/{fd & INT}")  # noqa: PTH116 - for each ioctl, and pathlib is slow
-        except OSError:
-            return None
-        file = self._files.get(status.st_dev, status.st_ino)
+        found = procfs.identity(f"/proc/{call.tid}/fd/{fd & INT}")
+        file = self._files.get(*found) if found else None
         if file is None or file.node is None:
             return None
-        return self._clients.meet(tid), file
+        return self._clients.meet(call), file
 
     def _mmap(self, call: Call) -> int | None:
         _, length, protection, flags, fd, offset = call.arguments
-        device = self._device(call.tid, fd)
+        device = self._device(call, fd)
         if device is None:
             return None
         thread, file = device

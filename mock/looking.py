@@ -19,11 +19,13 @@ from mock.call import AT_FDCWD, INT, Call
 from mock.clients import Clients
 from mock.files import Files
 from mock.kernel import Driver
+from mock.linux import procfs
 from mock.linux.procfs import WRITABLE
 from mock.linux.syscall import MACHINE
 from mock.memory.process import Dead, ProcessMemory, bad_address
-from mock.naming import Elsewhere, Entry, Naming, Node, Place, Virtual
+from mock.naming import Entry, Naming, Node, Place, Virtual
 from mock.tree import DRM_MAJOR, NODES, Tree
+from mock.virtual import accessible
 
 _AT_SYMLINK_NOFOLLOW = 0x100
 _AT_EMPTY_PATH = 0x1000
@@ -97,11 +99,11 @@ class Looking:
         return self._stat_path(call, directory, path, buffer, flags)
 
     def _stat_path(self, call: Call, directory: int, path: int, buffer: int, flags: int) -> int | None:
-        return self._put_stat(call, buffer, self._look_at_path(call.tid, directory, path, flags))
+        return self._put_stat(call, buffer, self._look_at_path(call, directory, path, flags))
 
     def _statx(self, call: Call) -> int | None:
         directory, path, flags, _, buffer = call.arguments[:5]
-        look = self._look_at_path(call.tid, directory, path, flags)
+        look = self._look_at_path(call, directory, path, flags)
         if look is None:
             return None
         data = _STATX.pack(
@@ -110,41 +112,38 @@ class Looking:
         )  # fmt: skip
         return self._put(call, buffer, data)
 
-    def _look_at_path(self, tid: int, directory: int, path: int, flags: int) -> _Look | None:
-        if flags & _AT_EMPTY_PATH and self._naming.text(tid, path) == "":
-            return self._look_at_descriptor(tid, directory)
-        place = self._naming.place(tid, directory, path)
-        return None if place is None else self._look_at(place, follow=not flags & _AT_SYMLINK_NOFOLLOW)
+    def _look_at_path(self, call: Call, directory: int, path: int, flags: int) -> _Look | None:
+        if flags & _AT_EMPTY_PATH and self._naming.text(call, path) == "":
+            return self._look_at_descriptor(call.tid, directory)
+        place = self._naming.place(call, directory, path)
+        return None if place is None else self._look_at(call, place, follow=not flags & _AT_SYMLINK_NOFOLLOW)
 
     def _look_at_descriptor(self, tid: int, fd: int) -> _Look | None:
         minor = self._minor_of(tid, fd)
         return None if minor is None else self._look_at_node(minor)
 
     def _minor_of(self, tid: int, fd: int) -> int | None:
-        try:
-            status = os.stat(f"/proc/{tid}/fd/{fd & INT}")  # noqa: PTH116 - for each fstat of the program
-        except OSError:
-            return None
-        file = self._files.get(status.st_dev, status.st_ino)
+        found = procfs.identity(f"/proc/{tid}/fd/{fd & INT}")
+        file = self._files.get(*found) if found else None
         return file.node if file is not None else None
 
     @staticmethod
     def _look_at_node(minor: int) -> _Look:
         return _Look(stat.S_IFCHR | 0o666, 0x1000 + minor, os.makedev(DRM_MAJOR, minor))
 
-    def _look_at(self, place: Place, *, follow: bool) -> _Look:
-        """Raises OSError when there is nothing."""
+    def _look_at(self, call: Call, place: Place, *, follow: bool) -> _Look:
+        """Raises OSError when there is nothing, or nothing for the caller."""
         match place:
             case Node(_, minor):
                 return self._look_at_node(minor)
             case Virtual(path):
+                if not accessible(call, path):
+                    raise PermissionError(errno.EACCES, path)
                 if self._driver.read_file(path) is None:
                     raise FileNotFoundError(errno.ENOENT, path)
                 return _Look(stat.S_IFREG | (0o644 if self._driver.writable_file(path) else 0o444), 0x2000)
             case Entry(path):
                 status = self._tree.stat(path, follow=follow)
-            case Elsewhere(path):
-                status = os.stat(path, follow_symlinks=follow)  # noqa: PTH116 - as in Tree.stat
         return _Look(status.st_mode, status.st_ino, status.st_rdev, status.st_size)
 
     def _put_stat(self, call: Call, buffer: int, look: _Look | None) -> int | None:
@@ -162,6 +161,7 @@ class Looking:
             return 0
         memory = ProcessMemory(call.tid)
         try:
+            call.confirm()
             memory.check(address, len(data), WRITABLE)
             memory.write(address, data)
         except Dead:
@@ -171,23 +171,23 @@ class Looking:
         return 0
 
     def _access(self, call: Call) -> int | None:
-        return self._access_path(call.tid, AT_FDCWD, call.arguments[0])
+        return self._access_path(call, AT_FDCWD, *call.arguments[:2])
 
     def _faccessat(self, call: Call) -> int | None:
-        return self._access_path(call.tid, *call.arguments[:2])
+        return self._access_path(call, *call.arguments[:3])
 
-    def _access_path(self, tid: int, directory: int, path: int) -> int | None:
-        place = self._naming.place(tid, directory, path)
+    def _access_path(self, call: Call, directory: int, path: int, mode: int) -> int | None:
+        place = self._naming.place(call, directory, path)
         if place is None:
             return None
-        self._look_at(place, follow=True)
-        return 0
+        look = self._look_at(call, place, follow=True)
+        return 0 if _allowed(look, mode, root=procfs.status(call.tid).uid == 0) else -errno.EACCES
 
     def _getxattr(self, call: Call) -> int | None:
-        return -errno.ENODATA if self._naming.place(call.tid, AT_FDCWD, call.arguments[0]) else None
+        return -errno.ENODATA if self._naming.place(call, AT_FDCWD, call.arguments[0]) else None
 
     def _listxattr(self, call: Call) -> int | None:
-        return 0 if self._naming.place(call.tid, AT_FDCWD, call.arguments[0]) else None
+        return 0 if self._naming.place(call, AT_FDCWD, call.arguments[0]) else None
 
     def _readlink(self, call: Call) -> int | None:
         return self._readlink_path(call, AT_FDCWD, *call.arguments[:3])
@@ -196,22 +196,29 @@ class Looking:
         return self._readlink_path(call, *call.arguments[:4])
 
     def _readlink_path(self, call: Call, directory: int, path: int, buffer: int, size: int) -> int | None:
-        place = self._naming.place(call.tid, directory, path)
+        place = self._naming.place(call, directory, path)
         if place is None:
-            target = self._descriptor_target(call.tid, path)
+            target = self._descriptor_target(call, path)
             if target is None:
                 return None
         elif isinstance(place, Entry):
             target = self._tree.readlink(place.path)
         else:
-            self._look_at(place, follow=False)
+            self._look_at(call, place, follow=False)
             return -errno.EINVAL
         data = os.fsencode(target)[: size & INT]
         self._put(call, buffer, data)
         return len(data)
 
-    def _descriptor_target(self, tid: int, path: int) -> str | None:
+    def _descriptor_target(self, call: Call, path: int) -> str | None:
         """/proc/self/fd/N of a device leads to its node."""
-        match = _DESCRIPTOR.fullmatch(self._naming.text(tid, path) or "")
-        minor = self._minor_of(tid, int(match[1])) if match else None
+        match = _DESCRIPTOR.fullmatch(self._naming.text(call, path) or "")
+        minor = self._minor_of(call.tid, int(match[1])) if match else None
         return None if minor is None else f"{NODES}/{self._names[minor]}"
+
+
+def _allowed(look: _Look, mode: int, *, root: bool) -> bool:
+    """Whether a file that is root's may be used so (R_OK, W_OK, X_OK) by root or another."""
+    if not root:
+        return mode & ~look.mode & 0o7 == 0
+    return not mode & os.X_OK or look.mode & 0o111 != 0

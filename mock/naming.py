@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mock.call import AT_FDCWD, INT
+from mock.call import AT_FDCWD, INT, Call
 from mock.clients import Clients
 from mock.kernel import PAGE_SIZE
+from mock.linux import procfs
 from mock.memory.process import PeekedMemory, ProcessMemory, Unreadable
 from mock.tree import NODES, Tree
 
@@ -49,38 +50,55 @@ class Virtual:
     path: str
 
 
-@dataclass(frozen=True)
-class Elsewhere:
-    """A path that leads through the mock's places and out again: /dev/dri/../null."""
-
-    path: str
-
-
-Place = Node | Entry | Virtual | Elsewhere
+Place = Node | Entry | Virtual
 
 
 class Naming:
-    """Finds places."""
+    """Finds places. They are in the root directory of the mock, not in that of a chroot or of a container.
+
+    A path that leads through a place and out again (/dev/dri/../null) is the kernel's, with the caller's rights: there
+    is nothing that the mock opens for a client but its own.
+    """
 
     def __init__(self, clients: Clients, nodes: Mapping[str, int], tree: Tree) -> None:
         self._clients = clients
         self._nodes = nodes
         self._tree = tree
+        self._root = procfs.root(os.getpid())
 
-    def place(self, tid: int, directory: int, address: int) -> Place | None:
-        """What of the mock's a path argument, relative to a directory argument, names."""
-        path = self.text(tid, address)
+    def place(self, call: Call, directory: int, address: int, *, beneath: bool = False) -> Place | None:
+        """What of the mock's a path argument, relative to a directory argument, names. `beneath`: not from the root on,
+        whatever it looks like (openat2(2): RESOLVE_BENEATH, RESOLVE_IN_ROOT).
+        """
+        path = self.text(call, address)
         if path is None:
             return None
         if not path.startswith("/"):
             directory &= INT
-            if not path or directory == AT_FDCWD or not self._tree.is_nodes(f"/proc/{tid}/fd/{directory}"):
+            if (
+                not path
+                or directory == AT_FDCWD
+                or not self._tree.is_nodes(f"/proc/{call.tid}/fd/{directory}")
+            ):
                 return None
-            path = f"{NODES}/{path}"
+            place = self._find(f"{NODES}/{path}")
+        elif beneath:
+            return None
+        else:
+            place = self._find_absolute(path, call.tid)
+            if place is not None and procfs.root(call.tid) != self._root:
+                return None
+        if place is not None:
+            call.confirm()
+        return place
+
+    def _find_absolute(self, path: str, tid: int) -> Place | None:
         if path == _KALLSYMS:
             return Virtual(path)
         if match := _FAIL_NTH.fullmatch(path):
-            return Virtual(f"/proc/{match['tid'] or tid}/fail-nth")
+            other = int(match["tid"] or tid)
+            # Below /proc/self are the caller's threads only.
+            return Virtual(f"/proc/{other}/fail-nth") if _same_process(tid, other) else None
         return self._find(path)
 
     def _find(self, path: str) -> Place | None:
@@ -91,28 +109,33 @@ class Naming:
             and "/./" not in path
         ):
             return None  # nearly all paths
-        given = path
         path = "/" + os.path.normpath(path).lstrip("/")
         if any(path == place or path.startswith(f"{place}/") for place in VIRTUAL):
             return Virtual(path)
         if not self._tree.has(path):
-            through = given.partition("/..")[0].replace("//", "/")
-            return Elsewhere(path) if through != given and self._tree.has(through) else None
+            return None
         name = path[len(NODES) + 1 :] if path.startswith(f"{NODES}/") else ""
         return Node(name, self._nodes[name]) if name in self._nodes else Entry(path)
 
-    def text(self, tid: int, address: int) -> str | None:
+    def text(self, call: Call, address: int) -> str | None:
         """The string argument of a call; None when it cannot be read or is longer than a path."""
-        process = self._clients.of(tid)
+        process = self._clients.of(call.tid)
         if process is not None and process.space.memory is not None:
             text = _read_string(process.space.memory, address)
         else:
             try:
-                with PeekedMemory(tid) as memory:
+                with PeekedMemory(call.tid) as memory:
                     text = _read_string(memory, address)
             except OSError:
                 return None
         return None if text is None else os.fsdecode(text)
+
+
+def _same_process(tid: int, other: int) -> bool:
+    try:
+        return tid == other or procfs.status(tid).tgid == procfs.status(other).tgid
+    except OSError:
+        return False
 
 
 def _read_string(memory: ProcessMemory | PeekedMemory, address: int) -> bytes | None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 from collections.abc import Callable
 
 from mock.call import AT_FDCWD, Call
 from mock.clients import Clients
 from mock.files import ClientFile, Files
 from mock.kernel import Driver
-from mock.naming import Elsewhere, Entry, Naming, Node, Place, Virtual
+from mock.naming import Entry, Naming, Node, Place, Virtual
 from mock.tasks import Thread
 from mock.tree import Tree
 from mock.virtual import VirtualFiles
 
 _O_PATH = 0o10000000
+_OPEN_HOW = struct.Struct("=QQQ")  # struct open_how: flags, mode, resolve
+_BENEATH = 0x08 | 0x10
+"""RESOLVE_BENEATH, RESOLVE_IN_ROOT."""
 
 
 class Opening:
@@ -45,22 +49,22 @@ class Opening:
 
     def _open(self, call: Call) -> int | None:
         path, flags = call.arguments[:2]
-        place = self._naming.place(call.tid, AT_FDCWD, path)
+        place = self._naming.place(call, AT_FDCWD, path)
         return None if place is None else self._open_place(call, place, flags)
 
     def _openat(self, call: Call) -> int | None:
         directory, path, flags = call.arguments[:3]
-        place = self._naming.place(call.tid, directory, path)
+        place = self._naming.place(call, directory, path)
         return None if place is None else self._open_place(call, place, flags)
 
     def _openat2(self, call: Call) -> int | None:
         directory, path, how = call.arguments[:3]
-        place = self._naming.place(call.tid, directory, path)
-        if place is None:
-            return None
-        # struct open_how begins with 64 bits of flags.
-        flags = int.from_bytes(self._clients.meet(call.tid).mm.read(how, 8), "little")
-        return self._open_place(call, place, flags)
+        path_is_ours = self._naming.place(call, directory, path) is not None
+        if not path_is_ours:
+            return None  # nearly all paths
+        flags, _, resolve = _OPEN_HOW.unpack(self._clients.meet(call).mm.read(how, _OPEN_HOW.size))
+        place = self._naming.place(call, directory, path, beneath=resolve & _BENEATH != 0)
+        return None if place is None else self._open_place(call, place, flags)
 
     def _open_place(self, call: Call, place: Place, flags: int) -> int:
         match place:
@@ -70,13 +74,11 @@ class Opening:
                 return self._virtual.open(call, path, flags)
             case Entry(path):
                 return call.give(self._tree.open(path, flags), flags)
-            case Elsewhere(path):
-                return call.give(os.open(path, flags & ~os.O_CREAT | os.O_CLOEXEC), flags)
 
     def _open_node(self, call: Call, minor: int, flags: int) -> int:
         if flags & os.O_DIRECTORY:
             return -errno.ENOTDIR
-        thread = self._clients.meet(call.tid)
+        thread = self._clients.meet(call)
         file = self._files.create(lambda: self._released(file))
         # Counted as open from here: should opening fail, closing this releases the file.
         given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH))

@@ -119,11 +119,8 @@ class Thread:
             os.close(fd)
 
     def lookup(self, fd: int) -> ClientFile | None:
-        try:
-            status = os.stat(str(fd), dir_fd=self._fds)
-        except OSError:
-            return None
-        return self._files.get(status.st_dev, status.st_ino)
+        found = procfs.identity(str(fd), self._fds)
+        return self._files.get(*found) if found else None
 
     def eventfd(self, fd: int) -> ClientEventFd:
         try:

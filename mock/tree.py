@@ -8,9 +8,11 @@ Under its root every file has the path it seems to have: dev/dri/card0, sys/clas
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import stat
+import struct
 import tempfile
 from collections.abc import Mapping
 from ctypes import c_char_p
@@ -25,7 +27,12 @@ _BRIDGE = "sys/devices/pci0000:00"
 
 _FSCONFIG_CMD_CREATE = 6
 _CLOEXEC = 1
+_MOUNT_ATTR_RDONLY = 0x1
 _MOUNT_ATTR_NODEV = 0x4
+_AT_EMPTY_PATH = 0x1000
+_MOUNT_ATTRIBUTES = struct.Struct("=4Q")  # struct mount_attr
+_LOOKS = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_PATH
+"""Flags of open(2) that matter where nothing can be written."""
 
 
 class Tree:
@@ -52,8 +59,18 @@ class Tree:
         )
 
     def open(self, path: str, flags: int) -> int:
-        """A new descriptor. Raises OSError as open(2)."""
-        return os.open(path[1:], flags & ~os.O_CREAT | os.O_CLOEXEC, dir_fd=self._made())
+        """A new descriptor, which never waits. Raises OSError as open(2): sysfs has nothing to write."""
+        fd = os.open(path[1:], flags & _LOOKS | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=self._made())
+        try:
+            if not flags & os.O_PATH:
+                if flags & (os.O_ACCMODE | os.O_TRUNC):
+                    is_directory = stat.S_ISDIR(os.fstat(fd).st_mode)
+                    raise OSError(errno.EISDIR if is_directory else errno.EACCES, path)
+                os.set_blocking(fd, not flags & os.O_NONBLOCK)
+        except BaseException:
+            os.close(fd)
+            raise
+        return fd
 
     def stat(self, path: str, *, follow: bool) -> os.stat_result:
         """Raises OSError as stat(2)."""
@@ -68,6 +85,9 @@ class Tree:
         if self._root is None:
             return False
         try:
+            # Who may be asked what it is: no other file system, which may take for ever to answer.
+            if not os.readlink(path).endswith(NODES):  # noqa: PTH115 - often, and pathlib is slow
+                return False
             return os.path.samestat(Path(path).stat(), self.stat(NODES, follow=True))
         except OSError:
             return False
@@ -88,6 +108,11 @@ class Tree:
                 self._temporary = tempfile.mkdtemp(prefix="svm-cts-")
                 self._root = os.open(self._temporary, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             self._fill(Path(f"/proc/self/fd/{self._root}"))
+            if self._temporary is None:
+                attributes = _MOUNT_ATTRIBUTES.pack(_MOUNT_ATTR_RDONLY, 0, 0, 0)
+                syscall(
+                    "mount_setattr", self._root, c_char_p(b""), _AT_EMPTY_PATH, attributes, len(attributes)
+                )
         return self._root
 
     def _fill(self, root: Path) -> None:
@@ -113,7 +138,7 @@ class Tree:
             f"PCI_SUBSYS_ID={device.subsystem_vendor:04X}:{device.subsystem_device:04X}\nPCI_SLOT_NAME={device.slot}\n",
         }
         for name, text in files.items():
-            (home / name).write_text(text)
+            _write(home / name, text)
         (home / "subsystem").symlink_to("../../../bus/pci")
         (home / "driver").symlink_to("../../../bus/pci/drivers/xe")
         (root / "sys/bus/pci/devices" / device.slot).symlink_to(f"../../../devices/pci0000:00/{device.slot}")
@@ -127,14 +152,20 @@ class Tree:
             node.touch(0o666)
         home = root / _BRIDGE / slot / "drm" / name
         home.mkdir()
-        (home / "dev").write_text(f"{DRM_MAJOR}:{minor}\n")
-        (home / "uevent").write_text(
-            f"MAJOR={DRM_MAJOR}\nMINOR={minor}\nDEVNAME=dri/{name}\nDEVTYPE=drm_minor\n"
+        _write(home / "dev", f"{DRM_MAJOR}:{minor}\n")
+        _write(
+            home / "uevent",
+            f"MAJOR={DRM_MAJOR}\nMINOR={minor}\nDEVNAME=dri/{name}\nDEVTYPE=drm_minor\n",
         )
         (home / "device").symlink_to("../..")
         (home / "subsystem").symlink_to("../../../../../class/drm")
         (root / "sys/class/drm" / name).symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
         (root / f"sys/dev/char/{DRM_MAJOR}:{minor}").symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o444)
 
 
 def _unnamed_file_system() -> int:

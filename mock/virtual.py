@@ -14,7 +14,9 @@ from collections.abc import Callable
 
 from mock.call import Call
 from mock.kernel import Driver
+from mock.linux import procfs
 
+_CAP_DAC_OVERRIDE = 1 << 1
 _MAX_WRITE = 4096
 """Bytes of the longest write that stays whole in a pipe of packets (PIPE_BUF)."""
 
@@ -30,6 +32,8 @@ class VirtualFiles:
 
     def open(self, call: Call, path: str, flags: int) -> int:
         """Answer open(2)."""
+        if not accessible(call, path):
+            return -errno.EACCES
         self.take_in()
         data = self._driver.read_file(path)
         if data is None:
@@ -56,6 +60,14 @@ class VirtualFiles:
                     self._driver.write_file(path, data)
                 except OSError as error:
                     self._log(f"write of {data!r} to {path}: {error}")
+
+
+def accessible(call: Call, path: str) -> bool:
+    """Whether the caller gets as far as this file: debugfs is for root, or for the user that the mock is of."""
+    if not path.startswith("/sys/kernel/debug/"):
+        return True
+    status = procfs.status(call.tid)
+    return status.uid == os.geteuid() or status.capabilities & _CAP_DAC_OVERRIDE != 0
 
 
 def _read(pipe: int) -> bytes | None:

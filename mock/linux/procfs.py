@@ -149,6 +149,26 @@ def _read(path: str) -> bytes:
         return b""
 
 
+def identity(descriptor: str, dir_fd: int | None = None) -> tuple[int, int] | None:
+    """(st_dev, st_ino) of a memfd or pipe that a thread has open; `descriptor` is its entry in /proc/TID/fd.
+
+    None for others: their file systems may take for ever to answer.
+    """
+    try:
+        if not os.readlink(descriptor, dir_fd=dir_fd).startswith(("/memfd:", "pipe:")):
+            return None
+        status = os.stat(descriptor, dir_fd=dir_fd)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def root(tid: int) -> tuple[int, int]:
+    """(st_dev, st_ino) of a thread's root directory: its chroot, or that of its mount namespace. Raises OSError."""
+    status = os.stat(f"/proc/{tid}/root")  # noqa: PTH116 - often, and pathlib is slow
+    return status.st_dev, status.st_ino
+
+
 @dataclass(frozen=True, slots=True)
 class Status:
     """Parts of /proc/TID/status. Signal masks and capabilities are bit sets."""

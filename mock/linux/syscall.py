@@ -73,6 +73,7 @@ _COMMON = {
     "openat2": 437,
     "pidfd_getfd": 438,
     "faccessat2": 439,
+    "mount_setattr": 442,
 }
 
 MACHINE = os.uname().machine

@@ -13,11 +13,13 @@ import signal
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
 from mock.attach import Attachment, attach
+from mock.filter import DEVICES
+from mock.linux.bpf import Rule
 from tests.mock.transport.echo_driver import ARGS, EVENTS, KINDS
 
 DRIVER = "tests.mock.transport.echo_driver:EchoDriver"
@@ -160,6 +162,7 @@ def run(
     prepare: Callable[[], None] = lambda: None,
     errors: str = "",
     seconds: float = 60,
+    rules: Iterable[Rule] = DEVICES,
 ) -> None:
     """Run a scenario in a client of its own. It fails when the scenario raises, when the client dies or
     hangs, and when the mock printed anything that does not contain `errors`.
@@ -169,7 +172,7 @@ def run(
     if pid == 0:
         os.close(reader)
         os.setpgid(0, 0)
-        _client(scenario, writer, platform, level, defect, prepare, errors)
+        _client(scenario, writer, platform, level, defect, prepare, errors, rules)
     os.close(writer)
     report = b""
     deadline = time.monotonic() + seconds
@@ -197,11 +200,12 @@ def _client(
     defect: str | None,
     prepare: Callable[[], None],
     errors: str,
+    rules: Iterable[Rule],
 ) -> None:
     attachment: Attachment | None = None
     try:
         prepare()
-        attachment = attach(platform, level, defect, driver=DRIVER)
+        attachment = attach(platform, level, defect, driver=DRIVER, rules=rules)
         scenario(Client(attachment))
         said = attachment.errors()
         assert (errors in said) if errors else not said, f"the mock said:\n{said}"
