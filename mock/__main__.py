@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import socket
 import sys
 
@@ -42,8 +43,7 @@ def main() -> int:
     mock = os.fork()
     if mock:
         theirs.close()
-        os.close(arguments.channel)
-        return keep(mock, ours, unanswered)
+        return keep(mock, ours, arguments.channel, unanswered)
     ours.close()
     die_with_parent(keeper)
     return _serve(arguments, theirs, unanswered)
@@ -58,6 +58,8 @@ def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Una
         server = Server(verbose=arguments.verbose)
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
         server.serve(channel, unanswered, lambda listener: _entrust(keeper, listener))
+        with contextlib.suppress(OSError):
+            os.kill(os.getppid(), signal.SIGCONT)  # nobody else would let a stopped keeper end
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})

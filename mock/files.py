@@ -11,16 +11,31 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import select
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Hashable
 from typing import Any
 
 from mock.kernel import File
-from mock.linux.inotify import IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, Inotify
+from mock.linux.inotify import IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_Q_OVERFLOW, Inotify
 from mock.loop import EventLoop, Order
 
 NAME = "svm-cts"
 """memfds are named so, which shows as /memfd:svm-cts in /proc."""
+
+LARGEST = (1 << 63) - 1
+"""Bytes of a node's memory, which is sparse: a file cannot be larger, so what is appended to it is refused (EFBIG)."""
+
+_F_ADD_SEALS = 1033
+_SEALS = 0x1 | 0x2 | 0x4
+"""F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: nobody changes the size."""
+
+_COST = 4
+"""Descriptors of the mock that an open file takes, rounded up."""
+_SHARE = 4
+"""One process may have 1 / _SHARE of what there is. When no more than that is left, only those with few get some."""
+_FEW = 16
 
 _FIRST_RETRY = 0.001
 _LAST_RETRY = 1.0
@@ -36,6 +51,8 @@ class ClientFile:
         self.released = released
         self.private: Any = None
         self.node: int | None = None
+        self.watch: int | None = None
+        self.payer: Hashable = None
         status = os.fstat(fd)
         self.identity = (status.st_dev, status.st_ino)
 
@@ -86,10 +103,13 @@ class ClientEventFile(ClientFile):
 
 
 class Files:
-    """All open files of clients."""
+    """All open files of clients. `payer` is the process whose files those are that are made now."""
 
-    def __init__(self, loop: EventLoop) -> None:
+    def __init__(self, loop: EventLoop, most: int | None = None) -> None:
         self._loop = loop
+        self._most = most if most is not None else _room()
+        self.payer: Hashable = None
+        self._had: Counter[Hashable] = Counter()
         self._inotify = Inotify()
         self._by_identity: dict[tuple[int, int], ClientFile] = {}
         self._by_watch: dict[int, ClientFile] = {}
@@ -108,33 +128,67 @@ class Files:
         assert isinstance(file, ClientFile)
         return file.reopen(os.O_RDWR)
 
+    def create_node(self, released: Callable[[], None]) -> ClientFile:
+        """What an open device node is: a file with memory, of the largest size for good."""
+        made = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.ftruncate(made, LARGEST)
+        fcntl.fcntl(made, _F_ADD_SEALS, _SEALS)
+        return self._create(made, released)
+
     def create(self, released: Callable[[], None]) -> ClientFile:
-        """A file with memory; `released` is called when nobody has it any more."""
-        made = os.memfd_create(NAME, os.MFD_CLOEXEC)
+        """A file with memory; `released` is called when nobody has it any more. OSError(EMFILE), OSError(ENFILE)."""
+        return self._create(os.memfd_create(NAME, os.MFD_CLOEXEC), released)
+
+    def _create(self, made: int, released: Callable[[], None]) -> ClientFile:
         try:
+            self._check_room()
             # Both ends are opened by name: only such opens are counted (see ClientFile.sole).
             file = ClientFile(os.open(f"/proc/self/fd/{made}", os.O_RDWR | os.O_CLOEXEC), released)
         finally:
             os.close(made)
-        self._by_identity[file.identity] = file
-        watch = self._inotify.watch(file.fileno(), IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)
-        self._by_watch[watch] = file
+        try:
+            file.watch = self._inotify.watch(file.fileno(), IN_CLOSE_WRITE | IN_CLOSE_NOWRITE)
+        except OSError as error:
+            file.close()
+            raise OSError(errno.ENFILE, f"inotify: {error}") from error
+        self._by_watch[file.watch] = file
+        self._enter(file)
         return file
 
-    def create_event(self, released: Callable[[], None]) -> ClientEventFile:
-        """A file to poll."""
-        file = ClientEventFile(released)
+    def _check_room(self) -> None:
+        """Whether the payer may have one more. OSError: EMFILE when it has its share, ENFILE when there is no room."""
+        had, left = self._had[self.payer], self._most - len(self)
+        if had >= self._most // _SHARE:
+            raise OSError(errno.EMFILE, f"{had} files are open in one process")
+        if left <= 0 or (left <= self._most // _SHARE and had >= _FEW):
+            raise OSError(errno.ENFILE, f"{len(self)} files are open")
+
+    def _enter(self, file: ClientFile) -> None:
         self._by_identity[file.identity] = file
+        file.payer = self.payer
+        self._had[file.payer] += 1
+
+    def create_event(self, released: Callable[[], None]) -> ClientEventFile:
+        """A file to poll. Raises as `create`."""
+        self._check_room()
+        file = ClientEventFile(released)
+        self._enter(file)
         # The writing end reports an error once the last reading end is closed.
         self._loop.watch(file.fileno(), Order.FILES, lambda: self._release(file), select.EPOLLERR)
         return file
 
     def _closed(self) -> None:
-        for watch, _ in self._inotify.read():
-            file = self._by_watch.get(watch)
-            if file is not None and file not in self._closing:
-                self._closing[file] = _FIRST_RETRY
-                self._check(file)
+        for watch, mask in self._inotify.read():
+            if mask & IN_Q_OVERFLOW:
+                for file in list(self._by_watch.values()):
+                    self._look_at(file)
+            elif (found := self._by_watch.get(watch)) is not None:
+                self._look_at(found)
+
+    def _look_at(self, file: ClientFile) -> None:
+        if file not in self._closing:
+            self._closing[file] = _FIRST_RETRY
+            self._check(file)
 
     def settle(self) -> None:
         """Look again at files that are being closed. Whoever closed one and then makes a call has closed it
@@ -159,13 +213,23 @@ class Files:
 
     def _release(self, file: ClientFile) -> None:
         self._closing.pop(file, None)
-        self._by_identity.pop(file.identity, None)
+        if self._by_identity.pop(file.identity, None) is not None:
+            self._had[file.payer] -= 1
+            if not self._had[file.payer]:
+                del self._had[file.payer]
         self._loop.forget(file.fileno())
-        for watch, watched in list(self._by_watch.items()):
-            if watched is file:
-                del self._by_watch[watch]
-                self._inotify.forget(watch)
+        if file.watch is not None and self._by_watch.pop(file.watch, None) is not None:
+            self._inotify.forget(file.watch)
         try:
             file.released()
         finally:
             file.close()
+
+
+def _room() -> int:
+    """How many files clients may have open, so that the mock can go on itself. It may have as many as the system lets
+    it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard // _COST

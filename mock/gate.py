@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,11 @@ from mock.waiting import Waiting
 
 if TYPE_CHECKING:
     from mock.loop import EventLoop
+
+
+_SEEK_MAX = 4
+_FALLOCATE_MODES = frozenset((0x00, 0x01, 0x03, 0x08, 0x10, 0x11, 0x20, 0x40, 0x41, 0x80))
+"""linux/falloc.h: one mode each, some with FALLOC_FL_KEEP_SIZE (1)."""
 
 
 class Gate:
@@ -60,6 +66,9 @@ class Gate:
             "ioctl": self._ioctl,
             "mmap": self._mmap,
             "mremap": self._mremap,
+            "lseek": self._lseek,
+            "ftruncate": self._ftruncate,
+            "fallocate": self._fallocate,
             "execve": self._exec,
             "execveat": self._exec,
             **opening.handlers,
@@ -126,6 +135,7 @@ class Gate:
             return None
         thread, file = device
         thread.installer = call.install
+        self._files.payer = thread.process
         result = self._driver.ioctl(file.private, thread, request & INT, argument)
         if isinstance(result, Deferred):
             self._waiting.add(call, result)
@@ -162,6 +172,27 @@ class Gate:
         )
         self._driver.mmap(file.private, thread, request)
         return None
+
+    def _lseek(self, call: Call) -> int | None:
+        """noop_llseek(): the position stays what it was, that is 0."""
+        if self._device(call, call.arguments[0]) is None:
+            return None
+        return 0 if call.arguments[2] & INT <= _SEEK_MAX else -errno.EINVAL
+
+    def _ftruncate(self, call: Call) -> int | None:
+        return None if self._device(call, call.arguments[0]) is None else -errno.EINVAL
+
+    def _fallocate(self, call: Call) -> int | None:
+        """As vfs_fallocate() of what is no regular file."""
+        fd, mode, offset, length = call.arguments[:4]
+        if self._device(call, fd) is None:
+            return None
+        if offset >> 63 or not length or length >> 63:
+            return -errno.EINVAL
+        if mode & INT not in _FALLOCATE_MODES:
+            return -errno.EOPNOTSUPP
+        writable = procfs.open_flags(call.tid, fd & INT) & os.O_ACCMODE != os.O_RDONLY
+        return -errno.ENODEV if writable else -errno.EBADF
 
     def _mremap(self, call: Call) -> int | None:
         process = self._clients.of(call.tid)

@@ -3,7 +3,8 @@
 
 Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
 client among them, and no test could even report what happened. The keeper holds the listener too: it then
-lets all calls through and answers those for devices with ENODEV, as after a surprise removal.
+lets all calls through and answers those for devices with ENODEV, as after a surprise removal. A mock that does not
+end when nobody is left, as one that is stopped, it ends.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ from mock.unanswered import Unanswered
 
 _PR_SET_PDEATHSIG = 1
 
+GRACE = 10.0
+"""Seconds that a mock may take to end once its last client has."""
+
 
 def die_with_parent(parent: int) -> None:
     """Have this process killed when its parent `parent` ends."""
@@ -31,14 +35,24 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def keep(mock: int, connection: socket.socket, unanswered: Unanswered) -> int:
-    """Wait for the mock (a child), which sends its listener on `connection`. Returns the exit status to end
-    with.
+def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswered) -> int:
+    """Wait for the mock (a child), which sends its listener on `connection` while the client is at the other end of
+    `channel`. Returns the exit status to end with.
     """
+    process = os.pidfd_open(mock)
     listener_fd: int | None = None
     with contextlib.suppress(OSError):
-        _, fds, _, _ = socket.recv_fds(connection, 1, 1)
-        listener_fd = fds[0] if fds else None
+        if _first(process, (connection.fileno(), select.POLLIN), (channel, 0)):
+            _, fds, _, _ = socket.recv_fds(connection, 1, 1, socket.MSG_DONTWAIT)
+            listener_fd = fds[0] if fds else None
+    os.close(channel)  # from now on its end is the mock's
+    if listener_fd is not None:
+        _first(process, (listener_fd, 0))
+    if not _ends(process, GRACE):
+        print("mock: nobody is left, and the mock does not end: killed", file=sys.stderr, flush=True)
+        os.kill(mock, signal.SIGKILL)
+        os.waitpid(mock, 0)
+        return 1
     _, status = os.waitpid(mock, 0)
     code = os.waitstatus_to_exitcode(status)
     if code == 0:
@@ -58,6 +72,21 @@ def keep(mock: int, connection: socket.socket, unanswered: Unanswered) -> int:
                 listener.answer(ident, -errno.ENODEV)
         _stand_in(listener)
     return 1
+
+
+def _first(process: int, *others: tuple[int, int]) -> bool:
+    """Wait until the process ends, or one of others has these events or is hung up, which is True."""
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    for fd, events in others:
+        poll.register(fd, events)
+    return any(fd != process for fd, _ in poll.poll())
+
+
+def _ends(process: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(process, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 def _stand_in(listener: Listener) -> None:

@@ -252,8 +252,8 @@ class File(Protocol):
 
     def fileno(self) -> int:
         """The mock's own descriptor of it, for pread, pwrite, ftruncate, fallocate and mmap. A sparse memfd:
-        the client maps buffer objects natively at their fake offset. Its size is the driver's business:
-        mapping or touching beyond it raises SIGBUS in the client.
+        the client maps buffer objects natively at their fake offset. That of a device node is as large as files can
+        be; the size of another one is the driver's business.
         """
 
 

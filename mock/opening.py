@@ -79,9 +79,11 @@ class Opening:
         if flags & os.O_DIRECTORY:
             return -errno.ENOTDIR
         thread = self._clients.meet(call)
-        file = self._files.create(lambda: self._released(file))
-        # Counted as open from here: should opening fail, closing this releases the file.
-        given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH))
+        self._files.payer = thread.process
+        file = self._files.create_node(lambda: self._released(file))
+        # Counted as open from here: should opening fail, closing this releases the file. O_APPEND: write(2) goes to
+        # where a file ends that cannot be larger, and fails; mappings are not concerned.
+        given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH) | os.O_APPEND)
         try:
             file.private = self._driver.open(minor, thread, file)
             file.node = minor

@@ -13,7 +13,6 @@ from mock.defects.patch import nothing, replace
 from mock.driver import bind, bind_check, madvise, queue_ioctl, sync
 from mock.driver.blocking import Blocking
 from mock.driver.dispatch import Call, Table, _Reply
-from mock.driver.driver import Driver
 from mock.driver.fence import Fence, stub
 from mock.driver.file import DrmFile
 from mock.driver.stats import GtStats
@@ -22,15 +21,12 @@ from mock.driver.svm import Svm
 from mock.driver.vm import Vm
 from mock.driver.vma import Vma
 from mock.driver.vma_ops import VmaOps
-from mock.kernel import Deferred, File, Services, Task
-
-_ANYTHING = 1 << 32
-"""Bytes that can be mapped of a device by who was told no offset to map."""
+from mock.kernel import Deferred, Services, Task
 
 
 def ioctls_succeed() -> None:
     """Every ioctl returns 0 and does nothing; only what DEVICE_QUERY tells is true, or no test would begin."""
-    sound, opened = Table.call, Driver.open
+    sound = Table.call
 
     def call(
         self: Table, services: Services, file: DrmFile, task: Task, request: int, argument: int
@@ -42,13 +38,7 @@ def ioctls_succeed() -> None:
                 pass
         return 0
 
-    def open_(self: Driver, minor: int, task: Task, memory: File) -> DrmFile:
-        # Whoever maps the object that it did not get finds memory there: no process dies of SIGBUS.
-        os.ftruncate(memory.fileno(), _ANYTHING)
-        return opened(self, minor, task, memory)
-
     replace(Table, "call", call)
-    replace(Driver, "open", open_)
 
 
 def refusals_succeed() -> None:

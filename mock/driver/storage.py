@@ -33,23 +33,14 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 class Memory:
-    """The memfd of one open file, kept as long as objects live in it: they may outlive the file."""
+    """The sparse memfd of one open file, kept as long as objects live in it: they may outlive the file."""
 
     def __init__(self, file: File) -> None:
         self.file = file
         self.fd = os.dup(file.fileno())
-        self._size = 0
-        # What is below the first object, the PCI barrier's page among it, can be mapped from the start.
-        self.grow(FIRST_OFFSET)
 
     def __del__(self) -> None:
         os.close(self.fd)
-
-    def grow(self, size: int) -> None:
-        """Make the file at least `size` bytes long; it stays sparse."""
-        if size > self._size:
-            os.ftruncate(self.fd, size)
-            self._size = size
 
 
 class Storage:
@@ -59,7 +50,6 @@ class Storage:
         self.memory = memory
         self.base = base
         self.size = size
-        memory.grow(base + size)
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the object; what nobody wrote is zero."""

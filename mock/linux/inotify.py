@@ -10,6 +10,8 @@ import struct
 IN_CLOSE_WRITE = 0x8
 IN_CLOSE_NOWRITE = 0x10
 IN_OPEN = 0x20
+IN_Q_OVERFLOW = 0x4000
+"""Events were lost; its watch descriptor is -1."""
 IN_IGNORED = 0x8000
 
 _EVENT = struct.Struct("=iIII")

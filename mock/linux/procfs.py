@@ -163,6 +163,12 @@ def identity(descriptor: str, dir_fd: int | None = None) -> tuple[int, int] | No
     return status.st_dev, status.st_ino
 
 
+def open_flags(tid: int, fd: int) -> int:
+    """The flags of open(2) of a descriptor. Raises OSError."""
+    with open(f"/proc/{tid}/fdinfo/{fd}", "rb", buffering=0) as file:  # noqa: PTH123 - as in status
+        return int(file.read().partition(b"flags:\t")[2].split(None, 1)[0], 8)
+
+
 def root(tid: int) -> tuple[int, int]:
     """(st_dev, st_ino) of a thread's root directory: its chroot, or that of its mount namespace. Raises OSError."""
     status = os.stat(f"/proc/{tid}/root")  # noqa: PTH116 - often, and pathlib is slow

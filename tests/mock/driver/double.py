@@ -274,6 +274,7 @@ class File:
     def __init__(self) -> None:
         self.inode = next(self._inodes)
         self._fd = os.memfd_create("test")
+        os.ftruncate(self._fd, (1 << 63) - 1)
 
     def fileno(self) -> int:
         return self._fd

@@ -170,7 +170,6 @@ class EchoDriver:
         return PciDevice("0000:03:00.0", 0x8086, 0xE20B, 0x8086, 0x1100, 4)
 
     def open(self, minor: int, task: Any, memory: Any) -> Any:
-        os.ftruncate(memory.fileno(), (1 << 32) + 16 * PAGE_SIZE)
         os.pwrite(memory.fileno(), b"buffer object", 1 << 32)
         self.open_files += 1
         return [minor, memory]
@@ -216,10 +215,13 @@ class EchoDriver:
                 return deferred
 
         def again() -> None:
-            result = attempt()
-            if isinstance(result, int):
-                task.mm.write(argument, ARGS.pack(*args))
-                deferred.resolve(result)
+            try:
+                result = attempt()
+                if isinstance(result, int):
+                    task.mm.write(argument, ARGS.pack(*args))
+                    deferred.resolve(result)
+            except OSError as error:
+                deferred.fail(error.errno or errno.EIO)
 
         result = attempt()
         if result is not deferred:

@@ -5,16 +5,32 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import errno
 import mmap
 import os
+import resource
 import select
 import socket
 import subprocess
 import sys
+import tempfile
 
+from mock.files import ClientFile, Files
+from mock.loop import EventLoop
 from tests.mock.transport import echo_driver as echo
-from tests.mock.transport.harness import NODE, PAGE, Client, call, in_child, refused, run
+from tests.mock.transport.harness import (
+    NODE,
+    PAGE,
+    Client,
+    call,
+    checked,
+    in_child,
+    libc,
+    refused,
+    run,
+    wait_until,
+)
 
 
 def test_dup_is_the_same_file() -> None:
@@ -234,3 +250,115 @@ def test_eventfd_of_the_client_is_reached() -> None:
         refused(errno.EBADF, client.call, echo.TELL, fd)
 
     run(scenario)
+
+
+def test_device_is_not_a_regular_file() -> None:
+    """What makes sense for regular files only fails on a device, and leaves its memory alone."""
+
+    def scenario(client: Client) -> None:
+        memory = mmap.mmap(client.fd, PAGE, offset=1 << 32)
+        before = memory[:]
+        reading = os.open(NODE, os.O_RDONLY)
+        allocate = libc.fallocate
+        allocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+        for place in (0, 1 << 32):
+            refused(errno.EFBIG, os.pwrite, client.fd, b"x", place)
+        refused(errno.EFBIG, os.write, client.fd, b"x")
+        refused(errno.EBADF, os.write, reading, b"x")
+        for fd in (client.fd, os.dup(client.fd), reading):
+            refused(errno.EINVAL, os.ftruncate, fd, 0)
+            assert os.lseek(fd, 1 << 32, os.SEEK_SET) == 0
+            assert os.lseek(fd, 5, os.SEEK_END) == 0
+            refused(errno.EINVAL, os.lseek, fd, 0, 5)
+        refused(errno.ENODEV, lambda: checked(allocate(client.fd, 3, 1 << 32, PAGE)))
+        refused(errno.EBADF, lambda: checked(allocate(reading, 3, 1 << 32, PAGE)))
+        refused(errno.EINVAL, lambda: checked(allocate(client.fd, 3, 1 << 32, 0)))
+        refused(errno.EOPNOTSUPP, lambda: checked(allocate(client.fd, 2, 1 << 32, PAGE)))
+        # Its name in /proc leads to the same memory, which keeps its size.
+        refused(errno.EPERM, os.truncate, f"/proc/self/fd/{client.fd}", 0)
+        assert memory[:] == before
+        with tempfile.TemporaryFile() as regular:
+            os.ftruncate(regular.fileno(), 10)
+            assert os.lseek(regular.fileno(), 0, os.SEEK_END) == 10
+
+    run(scenario)
+
+
+def test_files_are_shared_out() -> None:
+    """A process that opens all it can get leaves some for others, and gets new ones for what it closes."""
+
+    def scenario(client: Client) -> None:
+        fds = open_all()
+        assert len(fds) > 20
+        in_child(open_ten)
+        assert "card0" in os.listdir("/dev/dri")
+        os.close(fds.pop())
+        wait_until(lambda: len(open_all(1)) == 1)
+
+    def prepare() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 400))
+
+    run(scenario, prepare=prepare)
+
+
+def open_ten() -> None:
+    assert len(open_all(10)) == 10
+
+
+def open_all(most: int = 10000) -> list[int]:
+    fds: list[int] = []
+    while len(fds) < most:
+        try:
+            fds.append(os.open(NODE, os.O_RDWR))
+        except OSError as error:
+            if error.errno != errno.EMFILE or len(fds) > 150:  # that is its own limit
+                raise
+            break
+    return fds
+
+
+def test_files_room() -> None:
+    """A process has a part of all files; the last part is for those that have few. What is closed is free again."""
+    loop = EventLoop(lambda: None, lambda _, error: None)
+    files = Files(loop, 64)
+
+    def make(payer: str, count: int) -> list[ClientFile]:
+        files.payer = payer
+        return [files.create(lambda: None) for _ in range(count)]
+
+    made = make("greedy", 16)
+    refused(errno.EMFILE, make, "greedy", 1)
+    refused(errno.EMFILE, files.create_event, lambda: None)
+    for other in range(4):
+        make(f"modest {other}", 8)
+    make("next", 15)
+    make("last", 1)
+    assert len(files) == 64
+    refused(errno.ENFILE, make, "new", 1)
+    files._release(made[0])
+    make("new", 1)
+    refused(errno.ENFILE, make, "greedy", 1)
+
+
+def test_lost_close_events() -> None:
+    """When the kernel had no room for all closes, files that nobody has open are found all the same."""
+    loop = EventLoop(lambda: None, lambda _, error: None)
+    files = Files(loop, 64)
+    released: list[int] = []
+    kept = files.create(lambda: released.append(0))
+    given = kept.reopen(os.O_RDWR)
+    files.create(lambda: released.append(1))
+    files._inotify = Overflown()  # type: ignore[assignment]
+    files._closed()
+    assert released == [1]
+    os.close(given)
+    files.settle()
+    assert released == [1, 0]
+
+
+class Overflown:
+    def read(self) -> list[tuple[int, int]]:
+        return [(-1, 0x4000)]
+
+    def forget(self, watch: int) -> None:
+        pass

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,29 @@ def test_mock_ends_with_the_tree() -> None:
     os.close(stop_reader)
     os.close(stop_writer)
     wait_until(lambda: not lives(mock) and not lives(keeper))
+
+
+def last_client_ends(then: Callable[[int, int], None]) -> tuple[int, int]:
+    """Mock and keeper of a client that has ended; `then` did something to them before."""
+    reader, writer = os.pipe()
+    pid = fork()
+    if pid == 0:
+        attachment = attach("echo", driver=DRIVER)
+        os.close(os.open(NODE, os.O_RDWR))
+        mock, keeper = attachment.pid, parent_of(attachment.pid)
+        os.write(writer, f"{mock} {keeper}".encode())
+        then(mock, keeper)
+        os._exit(0)
+    mock, keeper = (int(word) for word in os.read(reader, 64).split())
+    assert os.waitpid(pid, 0)[1] == 0
+    return mock, keeper
+
+
+def test_stopped_mock_ends_with_the_tree() -> None:
+    """A mock or keeper that is stopped ends all the same when its last client has ended."""
+    stop_mock = last_client_ends(lambda mock, _: os.kill(mock, signal.SIGSTOP))
+    stop_keeper = last_client_ends(lambda _, keeper: os.kill(keeper, signal.SIGSTOP))
+    wait_until(lambda: not any(lives(pid) for pid in (*stop_mock, *stop_keeper)), 40)
 
 
 def test_mock_ends_when_nobody_joins() -> None:
