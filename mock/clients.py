@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Callable
 
 from mock.call import Call
@@ -12,7 +13,7 @@ from mock.files import Files
 from mock.inject import equip as inject
 from mock.kernel import PAGE_SIZE, Ability, File
 from mock.linux import procfs
-from mock.linux.ptrace import Stopping
+from mock.linux.ptrace import Stopping, Waiting
 from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
 from mock.loop import EventLoop, Order
@@ -24,6 +25,9 @@ from mock.tasks import Process, Thread
 
 _SWEEP = 1.0
 """Seconds between looks whether children that were never heard of again are still there."""
+
+_QUICK, _GLANCE, _LOOK = 0.02, 0.0001, 0.002
+"""Seconds that others wait for a thread that is to equip its process, between looks at it, and between later ones."""
 
 
 class Clients:
@@ -49,6 +53,7 @@ class Clients:
         self._dirty: dict[AddressSpace, None] = {}
         self._unsettled: dict[AddressSpace, int] = {}
         """Those that pages are on their way out of, and how often it was looked in vain whether one may go on."""
+        self._to_equip: set[AddressSpace] = set()
         self._sweeping = False
 
     # Processes.
@@ -155,24 +160,54 @@ class Clients:
             return None
 
     def equip(self, thread: Thread, stopping: Stopping) -> None:
-        """After the answer: have the thread make what its process needs."""
-        space = thread.process.space
-        assert space.memory is not None
-        with stopping:
-            try:
-                made = inject(stopping, thread.tgid, space.memory, uffd=space.uffd is None)
-            except OSError as error:
-                self.log(f"{thread.tgid}: its memory cannot migrate: {error.strerror}")
+        """After the answer: have the thread make what its process needs. Nobody waits for a thread that is slow, or
+        stopped by now, but its process.
+        """
+        space, work = thread.process.space, self._equipping(thread.process, stopping)
+        self._to_equip.add(space)
+        space.busy = True
+        deadline = self._loop.time() + _QUICK
+        while self._loop.time() < deadline:
+            if not self._advance(space, work):
                 return
+            time.sleep(_GLANCE)
+        self._go_on(space, work)
+
+    def _go_on(self, space: AddressSpace, work: Waiting[None]) -> None:
+        if self._advance(space, work):
+            self._loop.call_at(self._loop.time() + _LOOK, lambda: self._go_on(space, work))
+
+    def _advance(self, space: AddressSpace, work: Waiting[None]) -> bool:
+        """Whether there is more to do."""
+        try:
+            next(work)
+        except StopIteration:
+            pass
+        except OSError as error:
+            self.log(f"{space.name}: its memory cannot migrate: {error.strerror}")
+        else:
+            return True
+        self._to_equip.discard(space)
+        space.busy = False
+        space.tell_settled()
+        return False
+
+    def _equipping(self, process: Process, stopping: Stopping) -> Waiting[None]:
+        space = process.space
+        assert space.memory is not None
+        try:
+            made = yield from inject(stopping, process.tgid, space.memory, uffd=space.uffd is None)
+        finally:
+            yield from stopping.leave()
         if made.missing:
-            self.log(f"{thread.tgid}: its memory cannot migrate: {made.missing}")
+            self.log(f"{process.tgid}: its memory cannot migrate: {made.missing}")
         if made.uffd is not None:
             uffd = Userfaultfd(made.uffd)
             forks = uffd.enable_all()
             space.watch_with(uffd, abilities_of(kernel_faults=not made.user_mode_only, fork_events=forks))
             self.introduce(space, made.mailbox)
         if made.ring is not None:
-            space.equip(Ring(*made.ring), thread.tgid)
+            space.equip(Ring(*made.ring), process.tgid)
 
     # Address spaces.
 
@@ -202,10 +237,11 @@ class Clients:
 
     def unsettled(self, tid: int) -> AddressSpace | None:
         """The memory of a thread, if pages are on their way out of it: whatever it asks for has to wait."""
-        if not self._unsettled:
+        if not self._unsettled and not self._to_equip:
             return None
         process = self.of(tid)
-        return process.space if process is not None and process.space in self._unsettled else None
+        space = process.space if process is not None else None
+        return space if space in self._unsettled or space in self._to_equip else None
 
     def attend(self, space: AddressSpace, pause: Pause) -> None:
         self._inattentive(space)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from mock.kernel import PAGE_SIZE
 from mock.linux import pidfd
-from mock.linux.ptrace import Stopped, Stopping
+from mock.linux.ptrace import Stopped, Stopping, Waiting
 from mock.linux.uring import ENTRIES, PARAMS_SIZE, parameters
 from mock.memory.process import ProcessMemory
 
@@ -35,52 +35,57 @@ class Equipment:
     missing: str = ""
 
 
-def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Equipment:
+def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Waiting[Equipment]:
     """Have the thread make an io_uring and, with `uffd`, a userfaultfd and a mailbox page. OSError when it
     cannot be made to do anything; what was made by then is kept by the process, which is harmless.
     """
     made = Equipment()
     process = pidfd.open_(tgid)
     try:
-        with stopping.stopped() as thread:
-            try:
-                if uffd:
-                    _make_userfaultfd(thread, process, made)
-                _make_ring(thread, process, memory, made)
-            except OSError as error:
-                made.missing = str(error.strerror)
+        thread = yield from stopping.stop()
+        try:
+            if uffd:
+                yield from _make_userfaultfd(thread, process, made)
+            yield from _make_ring(thread, process, memory, made)
+        except OSError as error:
+            made.missing = str(error.strerror)
+        finally:
+            thread.restore()
     finally:
         os.close(process)
     return made
 
 
-def _map_page(thread: Stopped) -> int:
+def _map_page(thread: Stopped) -> Waiting[int]:
     prot = mmap.PROT_READ | mmap.PROT_WRITE
-    return thread.syscall("mmap", 0, PAGE_SIZE, prot, _ANONYMOUS, -1, 0)
+    return (yield from thread.syscall("mmap", 0, PAGE_SIZE, prot, _ANONYMOUS, -1, 0))
 
 
-def _take(thread: Stopped, process: int, fd: int) -> int:
+def _take(thread: Stopped, process: int, fd: int) -> Waiting[int]:
+    taken = pidfd.take(process, fd)
     try:
-        return pidfd.take(process, fd)
-    finally:
-        thread.syscall("close", fd)
+        yield from thread.syscall("close", fd)
+    except BaseException:
+        os.close(taken)
+        raise
+    return taken
 
 
-def _make_userfaultfd(thread: Stopped, process: int, made: Equipment) -> None:
-    made.mailbox = _map_page(thread)
-    thread.syscall("madvise", made.mailbox, PAGE_SIZE, _MADV_WIPEONFORK)
+def _make_userfaultfd(thread: Stopped, process: int, made: Equipment) -> Waiting[None]:
+    made.mailbox = yield from _map_page(thread)
+    yield from thread.syscall("madvise", made.mailbox, PAGE_SIZE, _MADV_WIPEONFORK)
     try:
-        fd = thread.syscall("userfaultfd", _UFFD_FLAGS)
+        fd = yield from thread.syscall("userfaultfd", _UFFD_FLAGS)
     except PermissionError:
-        fd = thread.syscall("userfaultfd", _UFFD_FLAGS | _UFFD_USER_MODE_ONLY)
+        fd = yield from thread.syscall("userfaultfd", _UFFD_FLAGS | _UFFD_USER_MODE_ONLY)
         made.user_mode_only = True
-    made.uffd = _take(thread, process, fd)
+    made.uffd = yield from _take(thread, process, fd)
 
 
-def _make_ring(thread: Stopped, process: int, memory: ProcessMemory, made: Equipment) -> None:
-    scratch = _map_page(thread)
+def _make_ring(thread: Stopped, process: int, memory: ProcessMemory, made: Equipment) -> Waiting[None]:
+    scratch = yield from _map_page(thread)
     memory.write(scratch, parameters())
-    fd = thread.syscall("io_uring_setup", ENTRIES, scratch)
+    fd = yield from thread.syscall("io_uring_setup", ENTRIES, scratch)
     filled = memory.read(scratch, PARAMS_SIZE)
-    made.ring = (_take(thread, process, fd), filled)
-    thread.syscall("munmap", scratch, PAGE_SIZE)
+    made.ring = ((yield from _take(thread, process, fd)), filled)
+    yield from thread.syscall("munmap", scratch, PAGE_SIZE)

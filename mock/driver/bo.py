@@ -222,6 +222,7 @@ class Bo:
         """An object with storage of its own. Raises Refused(ENOSPC) when the device has no fake offset left."""
         bo = cls(device, size, placements, Storage(memory, device.offsets.take(size), size), **properties)
         device.offsets.assign(bo.storage.base, bo)
+        memory.get()
         return bo
 
     def released(self) -> None:
@@ -231,6 +232,7 @@ class Bo:
             return
         self.storage.discard()
         self.device.offsets.give(self.storage.base, self.size)
+        self.storage.memory.put()
 
     def get(self) -> Bo:
         self.references += 1

@@ -85,3 +85,4 @@ class DrmFile:
         for handle, _ in self.bos.items():
             self.close_handle(handle)
         self.device.mappings.file_released(self.memory.file)
+        self.memory.put()

@@ -38,9 +38,18 @@ class Memory:
     def __init__(self, file: File) -> None:
         self.file = file
         self.fd = os.dup(file.fileno())
+        self._users = 1
 
-    def __del__(self) -> None:
-        os.close(self.fd)
+    def get(self) -> None:
+        """An object lives here."""
+        self._users += 1
+
+    def put(self) -> None:
+        """The file is released, or an object is gone: the last one closes the memfd."""
+        self._users -= 1
+        if not self._users:
+            os.close(self.fd)
+            self.fd = -1
 
 
 class Storage:

@@ -6,13 +6,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import math
 import os
 import signal
 import time
-from collections.abc import Iterator
-from types import TracebackType
+from collections.abc import Generator
+from typing import TypeVar
 
 from mock.linux.syscall import MACHINE, NUMBERS
+
+T = TypeVar("T")
 
 _DETACH = 17
 _SYSCALL = 24
@@ -22,12 +25,16 @@ _SEIZE = 0x4206
 _INTERRUPT = 0x4207
 _GETSIGMASK = 0x420A
 _SETSIGMASK = 0x420B
+_LISTEN = 0x4208
 _O_TRACESYSGOOD = 1
 _EVENT_STOP = 128
 _NT_PRSTATUS = 1
 _WALL = 0x40000000
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 _ALL_SIGNALS = (1 << 64) - 1
+_GROUP_STOPS = frozenset(
+    number | _EVENT_STOP << 8 for number in (signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU)
+)
 
 _PATIENCE = 5.0
 """Seconds until a thread that does not stop is left alone."""
@@ -57,76 +64,83 @@ def _request(request: int, tid: int, address: int = 0, data: int = 0) -> None:
         raise OSError(error, f"ptrace: {os.strerror(error)}")
 
 
+Waiting = Generator[None, None, T]
+"""What is done with a thread that has to stop first: yields when there is nothing to do but to look again."""
+
+
 class Stopping:
-    """A thread that will stop on its way back to user space from the system call it is in; traced until
-    `close`.
+    """A thread that will stop on its way back to user space from the system call it is in; traced until `leave` is
+    over.
 
     Raises OSError: EPERM when another process traces it, or tracing it is not allowed; ESRCH.
     """
 
     def __init__(self, tid: int) -> None:
         self.tid = tid
-        self._open = True
+        self._traced = True
+        self._stopped = False
         _request(_SEIZE, tid, 0, _O_TRACESYSGOOD)
-        try:
-            _request(_INTERRUPT, tid)
-        except OSError:
-            self.close()
-            raise
+        _request(_INTERRUPT, tid)
 
-    def __enter__(self) -> Stopping:
-        return self
+    def leave(self) -> Waiting[None]:
+        """Let it go on, stopped if its process is by now."""
+        while self._traced:
+            if self._stopped:
+                self._traced = False
+                with contextlib.suppress(OSError):  # it is dead
+                    _request(_DETACH, self.tid)
+                return
+            try:
+                _request(_INTERRUPT, self.tid)
+                while self._look() is None:
+                    yield
+            except OSError:
+                return
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def _look(self) -> int | None:
+        """The stop it is in (a status without its low byte), if it has come to one. OSError(ESRCH) when it ended."""
+        pid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)
+        if not pid:
+            return None
+        if not os.WIFSTOPPED(status):
+            self._traced = False
+            raise OSError(errno.ESRCH, "the thread ended")
+        self._stopped = True
+        return status >> 8
 
-    def close(self) -> None:
-        """Let it go on."""
-        if self._open:
-            self._open = False
-            with contextlib.suppress(OSError):  # it is dead
-                _request(_DETACH, self.tid)
+    def resume(self) -> None:
+        """Until it makes a system call or is back from it."""
+        self._resume(_SYSCALL)
 
-    def wait(self, stop: int) -> None:
-        """Until it is in this stop (a status without its low byte). OSError(ESRCH) when it ended,
-        ETIMEDOUT.
-        """
+    def _resume(self, request: int, signal_number: int = 0) -> None:
+        self._stopped = False
+        _request(request, self.tid, 0, signal_number)
+
+    def wait(self, stop: int) -> Waiting[None]:
+        """Until it is in this stop. OSError(ESRCH) when it ended, ETIMEDOUT."""
         deadline = time.monotonic() + _PATIENCE
         while True:
-            pid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)
-            if pid and not os.WIFSTOPPED(status):
-                self._open = False
-                raise OSError(errno.ESRCH, "the thread ended")
-            if pid and status >> 8 == stop:
+            found = self._look()
+            if found == stop:
                 return
-            if pid:
-                # Another stop on the way, for a signal that was due: pass it on.
-                number = status >> 8 & 0x7F if status >> 16 == 0 and status >> 8 != _SYSCALL_STOP else 0
-                _request(_SYSCALL, self.tid, 0, number)
-            elif time.monotonic() > deadline:
-                raise OSError(errno.ETIMEDOUT, "the thread does not stop")
+            if found is None:
+                if time.monotonic() > deadline:
+                    raise OSError(errno.ETIMEDOUT, "the thread does not stop")
+                yield
+            elif found in _GROUP_STOPS:
+                # Its process is stopped, and stays so: it tells when that is over, which may take long.
+                self._resume(_LISTEN)
+                deadline = math.inf
             else:
-                time.sleep(0.0001)
+                # Another stop on the way, for a signal that was due: pass it on.
+                number = found & 0x7F if found >> 8 == 0 and found != _SYSCALL_STOP else 0
+                self._resume(_SYSCALL, number)
+                deadline = time.monotonic() + _PATIENCE
 
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[Stopped]:
-        """Wait until it has stopped; while inside, it does what it is told. Nothing of it is changed
-        afterwards.
-        """
-        self.wait(signal.SIGTRAP | _EVENT_STOP << 8)
-        thread = Stopped(self)
-        mask = ctypes.c_uint64()
-        _request(_GETSIGMASK, self.tid, 8, ctypes.addressof(mask))
-        # A signal would end a system call early, and its handler would run in the middle of our doings.
-        _request(_SETSIGMASK, self.tid, 8, ctypes.addressof(ctypes.c_uint64(_ALL_SIGNALS)))
-        try:
-            yield thread
-        finally:
-            with contextlib.suppress(OSError):
-                thread.restore()
-                _request(_SETSIGMASK, self.tid, 8, ctypes.addressof(mask))
+    def stop(self) -> Waiting[Stopped]:
+        """Wait until it has stopped. From then on it does what it is told, and `Stopped.restore` ends that."""
+        yield from self.wait(signal.SIGTRAP | _EVENT_STOP << 8)
+        return Stopped(self)
 
 
 class Stopped:
@@ -138,6 +152,10 @@ class Stopped:
         self._iovec = _Iovec(ctypes.addressof(self._registers), ctypes.sizeof(self._registers))
         self._get()
         self._saved = bytes(self._registers)
+        self._mask = ctypes.c_uint64()
+        _request(_GETSIGMASK, stopping.tid, 8, ctypes.addressof(self._mask))
+        # A signal would end a system call early, and its handler would run in the middle of our doings.
+        _request(_SETSIGMASK, stopping.tid, 8, ctypes.addressof(ctypes.c_uint64(_ALL_SIGNALS)))
 
     def _get(self) -> None:
         _request(_GETREGSET, self._stopping.tid, _NT_PRSTATUS, ctypes.addressof(self._iovec))
@@ -146,11 +164,13 @@ class Stopped:
         _request(_SETREGSET, self._stopping.tid, _NT_PRSTATUS, ctypes.addressof(self._iovec))
 
     def restore(self) -> None:
-        """Give its registers back."""
-        ctypes.memmove(self._registers, self._saved, len(self._saved))
-        self._set()
+        """Give its registers and its signal mask back."""
+        with contextlib.suppress(OSError):
+            ctypes.memmove(self._registers, self._saved, len(self._saved))
+            self._set()
+            _request(_SETSIGMASK, self._stopping.tid, 8, ctypes.addressof(self._mask))
 
-    def syscall(self, name: str, *arguments: int) -> int:
+    def syscall(self, name: str, *arguments: int) -> Waiting[int]:
         """Have it make a system call: goes back to the instruction that made the last one. Raises OSError as
         that says.
         """
@@ -164,8 +184,8 @@ class Stopped:
             self._registers[_ORIG_RAX] = _ALL_SIGNALS  # no restart of what came before
         self._set()
         for _ in ("entry", "exit"):
-            _request(_SYSCALL, self._stopping.tid)
-            self._stopping.wait(_SYSCALL_STOP)
+            self._stopping.resume()
+            yield from self._stopping.wait(_SYSCALL_STOP)
         self._get()
         value = ctypes.c_int64(self._registers[result]).value
         if -4096 < value < 0:

@@ -80,6 +80,8 @@ class AddressSpace:
         self.zapper: Zapper | None = None
         self._ring: Ring | None = None
         self._work: Work[dict[int, bytes | None]] | None = None
+        self.busy = False
+        """The process is being equipped."""
         self._when_settled: list[Callable[[], object]] = []
         self._postponed: list[Callable[[], None]] = []
         self._late: list[tuple[int, bytes]] = []
@@ -471,15 +473,19 @@ class AddressSpace:
         postponed, self._postponed = self._postponed, []
         for action in postponed:
             action()
-        callbacks, self._when_settled = self._when_settled, []
-        for callback in callbacks:
-            self._host.later(callback)
+        self.tell_settled()
         self._host.ready(self)
         if not self._dead:
             self._arrived()
 
+    def tell_settled(self) -> None:
+        """What waits for `when_settled` need not wait any more."""
+        callbacks, self._when_settled = self._when_settled, []
+        for callback in callbacks:
+            self._host.later(callback)
+
     def when_settled(self, callback: Callable[[], object]) -> None:
-        if self._work is not None:
+        if self._work is not None or self.busy:
             self._when_settled.append(callback)
         else:
             self._host.later(callback, 0.001)

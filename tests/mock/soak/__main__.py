@@ -23,7 +23,7 @@ from tests.mock.soak.tally import Tally
 Work = list[tuple[clients.Body, int, int]]
 """What a client does, which of its kind it is, and how often."""
 
-TALKERS, BATCHERS, HONEST = 2, 2, 2
+TALKERS, BATCHERS, HONEST = 24, 6, 2
 WARM = 0.05
 """Part of the work after which the mock has what it keeps: the figures begin there."""
 GROWTH = 32 << 10
@@ -50,7 +50,7 @@ class Sample:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.mock.soak",
-        description="Random ioctls, then random batches, against one mock; meanwhile children are stopped and "
+        description="Random batches, then random ioctls, against one mock; meanwhile children are stopped and "
         "killed, and others look at their data. Exit status: 0 all is well, 1 it is not, 2 the work was not done in "
         "time.",
     )
@@ -96,7 +96,7 @@ def _soak(platform: str, arguments: argparse.Namespace) -> int:
             break
         _print(samples[-1], tally)
         done = sum(tally.ioctls), sum(tally.batches)
-        if warm is None and done[0] >= arguments.ioctls * WARM:
+        if warm is None and done[0] >= arguments.ioctls * WARM and done[1] >= arguments.batches * WARM:
             warm = samples[-1]
         if samples[-1].seconds > arguments.seconds:
             tally.over = 1
@@ -208,9 +208,11 @@ def _host(platform: str, arguments: argparse.Namespace, tally: Tally, writer: in
         nodes = [path for path in attached.nodes if "render" in path]
         first = vars(Sample.of(attached.pid, time.monotonic()))
         others: Work = [(clients.check, slot, 0) for slot in range(HONEST)] + [(clients.ways_of_life, 0, 0)]
-        talkers: Work = [(clients.talk, slot, arguments.ioctls // TALKERS) for slot in range(TALKERS)]
-        batchers: Work = [(clients.batch, slot, arguments.batches // BATCHERS) for slot in range(BATCHERS)]
-        wrong = _run(others, [talkers, batchers], tally, nodes, arguments.seed)
+        talkers: Work = [(clients.talk, slot, -(-arguments.ioctls // TALKERS)) for slot in range(TALKERS)]
+        batchers: Work = [
+            (clients.batch, slot, -(-arguments.batches // BATCHERS)) for slot in range(BATCHERS)
+        ]
+        wrong = _run(others, [batchers, talkers], tally, nodes, arguments.seed)
         wrong += [f"the mock says:\n{said}" for said in [attached.errors()] if said]
         wrong += [] if attached.alive() else ["the mock died"]
         os.write(writer, json.dumps({"wrong": wrong, "first": first}).encode() + b"\n")
