@@ -16,7 +16,7 @@ help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 .PHONY: conformance
-conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platform; reports in reports/out
+conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platform; reports/out shows the reports
 	@$(BIN)/python -m pytest $(PLATFORMS:%=--platform %) $(ARGS)
 
 KERNEL ?= $(shell sed -n 's/^DEFAULT_KERNEL = "\(.*\)"/\1/p' common/kernels.py)

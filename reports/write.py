@@ -14,11 +14,10 @@ from reports.formats.markdown import markdown
 from reports.ledger import Ledger
 from reports.merge import Report, merge
 from reports.page import page
+from reports.runs import FILES
 from reports.stream import read
 from reports.summary import summary
 from reports.verdict import matrix
-
-FILES = ("index.html", "results.jsonl", "junit.xml", "allure-results")
 
 
 def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:

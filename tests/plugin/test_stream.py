@@ -196,11 +196,3 @@ def test_junit_goes_where_the_user_wants_it_too(project):
     texts = [(project.path / name).read_text() for name in ("there/results.xml", "reports/out/junit.xml")]
     assert texts[0] == texts[1]
     assert 'classname="mock/bmg.suites.demo.test_demo"' in texts[0]
-
-
-def test_an_environment_that_cannot_start_leaves_the_stream_of_the_run_before(project):
-    project.suite(PASSES)
-    project.run()
-    before = project.events()
-    assert project.run("--platform", "broken").ret == pytest.ExitCode.USAGE_ERROR
-    assert project.events() == before

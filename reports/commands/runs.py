@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts runs [FOLDER]``: the runs that are kept."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable
+from pathlib import Path
+
+from common.answers import NoAnswerError
+from reports.event import Outcome
+from reports.runs import KEPT, OUT, Listed, State, listed
+
+DESCRIPTION = f"""\
+Lists the runs that are kept, the newest last: when each began (UTC), its state, seed and environments, how many
+results have each outcome, its folder, and the command. One that was interrupted goes on with pytest --resume=FOLDER.
+The newest {KEPT} are kept ($SVMCTS_KEEP_RUNS), and those that a symbolic link in reports/ names.
+"""
+STATUS = "exit status: 0 listed; 2 no answer"
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 listed, 2 no answer."""
+    parser = argparse.ArgumentParser("svmcts runs", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        nargs="?",
+        type=Path,
+        help="the folder of reports to look into: one that --results named (default: reports/out)",
+    )
+    options = parser.parse_args(arguments)
+    folder: Path = options.folder or ROOT / OUT
+    if options.folder and not folder.is_dir():
+        raise NoAnswerError(f"{folder}: no such folder: name one that --results named")
+    print("\n".join(text(listed(folder))) or "no run is kept")
+    return 0
+
+
+def text(runs: Iterable[Listed]) -> Iterable[str]:
+    """Runs for a terminal, three lines each."""
+    for entry in runs:
+        run = entry.run
+        began = run.start[:19].replace("T", " ") or "unknown"
+        environments = ", ".join(run.expected or run.environments) or "no environment"
+        yield f"{began}  {_state(entry)}  seed {run.seed or 'unknown'}  {environments}: {_counts(entry)}"
+        yield f"    {_short(entry.folder)}"
+        yield f"    {run.command_line or 'unknown command'}"
+
+
+def _state(entry: Listed) -> str:
+    failed = entry.state is State.FINISHED and entry.run.exit
+    return f"{entry.state.value}, failed" if failed else entry.state.value
+
+
+def _counts(entry: Listed) -> str:
+    counts = entry.counts
+    return ", ".join(f"{counts[o]} {o.value}" for o in Outcome if counts[o]) or "no result"
+
+
+def _short(folder: Path) -> Path:
+    """As it can be given to other commands from here."""
+    here = Path.cwd()
+    return folder.relative_to(here) if folder.is_relative_to(here) else folder
