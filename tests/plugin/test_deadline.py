@@ -9,6 +9,8 @@ import pytest
 
 from fixtures.patience import set_patience
 from fixtures.plugin.deadline import Deadlines
+from fixtures.plugin.environment import Environment
+from fixtures.plugin.workers import Workers
 
 
 @pytest.fixture
@@ -73,3 +75,64 @@ def test_it_strikes_again_soon_at_an_instruction_without_a_line(strike, alarms):
 def test_it_waits_for_a_report_that_is_written(strike, alarms):
     strike(7, between=True)
     assert 0 < alarms[1] < 1
+
+
+QUICK = """
+import time
+import pytest
+from fixtures.plugin import deadline
+
+deadline.GRACE, deadline._COARSE = 0.3, 0.1
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_makereport(call):
+    report = yield
+    time.sleep({report} if call.excinfo else 0)
+    return report
+"""
+HANGS = """
+@pytest.fixture
+def thing():
+    yield
+    time.sleep({teardown})
+
+@behaviour("demo.works")
+@acts("ioctl")
+@pytest.mark.timeout(0.5)
+def test_hangs(thing):
+    {body}
+
+@behaviour("demo.works")
+@acts("ioctl")
+def test_next():
+    count("ioctl")
+"""
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", "assert 0"])
+def test_watchdog_waits_for_a_report_that_takes_long(project, body):
+    (project.path / "quick.py").write_text(QUICK.format(report=0.8))
+    project.suite(HANGS.format(body=body, teardown=0))
+    project.run_apart("-p", "quick")
+    assert project.outcomes() == {"mock/bmg test_hangs": "FAIL", "mock/bmg test_next": "PASS"}
+
+
+@pytest.mark.parametrize("body", ["time.sleep(60)", "assert 0", "count('ioctl')"])
+def test_tear_down_has_a_deadline_after_a_failure(project, body):
+    project.suite(HANGS.format(body=body, teardown=60))
+    result = project.run_apart("--tb=short", timeout=30)
+    outcome = "ERROR" if "count" in body else "FAIL"
+    assert project.outcomes() == {"mock/bmg test_hangs": outcome, "mock/bmg test_next": "PASS"}
+    result.stdout.fnmatch_lines(["*the test did not end within 0.5 s*"])
+
+
+def test_controller_gives_more_time_when_a_worker_asks():
+    workers = Workers(SimpleNamespace(), [Environment("mock/bmg", "mock")], None, lambda event: None)
+    workers._event("worker", "mock/bmg", {"event": "start", "test": "x", "limit": 10.0})
+    ((_, before),) = workers._running.values()
+    workers._event("worker", "mock/bmg", {"event": "more-time", "limit": 1000.0})
+    ((_, after),) = workers._running.values()
+    assert 900 < after - before < 1100
+    workers._running.clear()
+    workers._event("worker", "mock/bmg", {"event": "more-time", "limit": 1000.0})
+    assert not workers._running
