@@ -140,7 +140,7 @@ def _files(written: Iterable[Path]) -> list[str]:
 
 def _relative(path: Path) -> Path:
     try:
-        return path.resolve().relative_to(Path.cwd())
+        return path.absolute().relative_to(Path.cwd())
     except ValueError:
         return path
 

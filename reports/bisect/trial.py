@@ -77,9 +77,10 @@ def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Jud
             process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return Judgement(Verdict.CANNOT_TELL, f"took longer than {timeout_s:.0f} s")
-    if not (folder / STREAM).exists():
+    run = read(folder) if (folder / STREAM).exists() else None
+    if run is None or not run.environments:
         return Judgement(Verdict.CANNOT_TELL, last_line((folder / OUTPUT).read_text(errors="replace")))
-    return judge(read(folder))
+    return judge(run)
 
 
 def last_line(output: str) -> str:

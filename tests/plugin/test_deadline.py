@@ -82,7 +82,7 @@ import time
 import pytest
 from fixtures.plugin import deadline
 
-deadline.GRACE, deadline._COARSE = 0.3, 0.1
+deadline.GRACE, deadline._COARSE = 1.0, 0.1
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_makereport(call):
@@ -98,7 +98,7 @@ def thing():
 
 @behaviour("demo.works")
 @acts("ioctl")
-@pytest.mark.timeout(0.5)
+@pytest.mark.timeout(3)
 def test_hangs(thing):
     {body}
 
@@ -109,9 +109,9 @@ def test_next():
 """
 
 
-@pytest.mark.parametrize("body", ["time.sleep(60)", "assert 0"])
+@pytest.mark.parametrize("body", ["time.sleep(60)", "time.sleep(2.8); assert 0"])
 def test_watchdog_waits_for_a_report_that_takes_long(project, body):
-    (project.path / "quick.py").write_text(QUICK.format(report=0.8))
+    (project.path / "quick.py").write_text(QUICK.format(report=1.6))
     project.suite(HANGS.format(body=body, teardown=0))
     project.run_apart("-p", "quick")
     assert project.outcomes() == {"mock/bmg test_hangs": "FAIL", "mock/bmg test_next": "PASS"}
@@ -123,7 +123,7 @@ def test_tear_down_has_a_deadline_after_a_failure(project, body):
     result = project.run_apart("--tb=short", timeout=30)
     outcome = "ERROR" if "count" in body else "FAIL"
     assert project.outcomes() == {"mock/bmg test_hangs": outcome, "mock/bmg test_next": "PASS"}
-    result.stdout.fnmatch_lines(["*the test did not end within 0.5 s*"])
+    result.stdout.fnmatch_lines(["*the test did not end within 3 s*"])
 
 
 def test_controller_gives_more_time_when_a_worker_asks():

@@ -29,7 +29,7 @@ def test_a_wrong_mark_is_a_usage_error_that_names_test_and_word(project, marks, 
     result = project.run()
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines([f"ERROR: {complaint}"])
-    assert not (project.path / "reports/out/results.jsonl").exists()
+    assert [event["event"] for event in project.events()] == ["run", "end"]
 
 
 def test_all_wrong_marks_are_told_at_once(project):
