@@ -101,11 +101,7 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
     for problem in run.problems:
         yield Refusal(run.path, problem.line or run.lines, problem.what, again)
     if run.exit is not None and not 0 <= run.exit <= STATUS_OF_VERDICTS:
-        if run.environments:
-            yield Refusal(run.path, run.lines, f"the run {ending(run.exit)}", again)
-        else:
-            what = f"the run did not start: it {ending(run.exit)}"
-            yield Refusal(run.path, run.lines, what, "read what pytest printed, and start a new run")
+        yield Refusal(run.path, run.lines, f"the run {ending(run.exit)}", again)
     if run.exit == STATUS_OF_VERDICTS and run.results and not any(_fails(result) for result in run.results):
         what = "the run ended with exit status 1, and no result says why"
         yield Refusal(run.path, run.lines, what, "run it again and read what pytest prints at its end")

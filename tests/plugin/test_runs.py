@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from common.answers import NoAnswerError
+from common.answers import NO_ANSWER, NoAnswerError
 from fixtures.plugin import start
 from reports.commands import gate, runs
 from reports.runs import BusyError, Lock, holder, prune
@@ -39,7 +39,10 @@ def kinds(folder):
 def judged(project, capsys):
     """The gate's status, and what it says."""
     capsys.readouterr()
-    status = gate.main([str(project.path / OUT)])
+    try:
+        status = gate.main([str(project.path / OUT)])
+    except NoAnswerError as error:
+        return NO_ANSWER, str(error)
     return status, capsys.readouterr().out
 
 
@@ -116,7 +119,7 @@ def test_a_run_that_does_not_start_is_not_the_one_before(project, capsys, argume
     assert kinds(folders(project)[1]) == ["run", "end"]
     assert project.events("end")[0]["exit"] == status
     refused, said = judged(project, capsys)
-    assert refused == 1
+    assert refused == NO_ANSWER
     assert "the run did not start" in said
     resumed = project.pytester.runpytest_inprocess("--resume=reports/out")
     assert "the run is finished" not in resumed.stderr.str()
@@ -132,10 +135,10 @@ def test_a_run_that_is_killed_before_it_starts_is_not_the_one_before(project, st
     wait_for(project.path / "waits", process)
     process.kill()
     process.communicate()
-    assert judged(project, capsys)[0] == 1
+    assert judged(project, capsys)[0] == NO_ANSWER
     assert project.events()[0]["environments"] == ["mock/lnl"]
     (project.path / "waits.py").write_text("")
-    assert project.pytester.runpytest_inprocess("--resume=reports/out").ret == 0
+    assert project.pytester.runpytest_inprocess("--resume=reports/out", "-p", "waits").ret == 0
     assert project.outcomes() == {"mock/lnl test_passes": "PASS"}
     assert judged(project, capsys)[0] == 0
 
