@@ -95,6 +95,7 @@ def test_known_failure_is_kept_whole(project):
     ("arguments", "acts", "outcome"),
     [
         ((), ", acts=('store',)", "FAIL"),
+        ((), ", log='the kernel complained: *BUG*'", "KNOWN"),
         (("--level", "6.17"), "", "FAIL"),
         (("--level", "6.18"), "", "KNOWN"),
         (("--runxfail",), "", "FAIL"),
@@ -162,3 +163,37 @@ def test_message_of_an_assert_names_what_was_compared(project, body, message):
     project.suite(MARKS + f"def test_x():\n    count('ioctl')\n    {body}\n")
     project.run()
     assert project.results()["mock/bmg test_x"]["message"] == message
+
+
+@pytest.mark.parametrize(
+    ("log", "outcome"), [("*WARNING: * at xe_vm_alloc_vma*", "KNOWN"), ("*BUG*", "FAIL"), (None, "FAIL")]
+)
+def test_known_complaint_of_the_kernel_belongs_to_the_failure(project, log, outcome):
+    project.suite(
+        KNOWN.format(f", log={log!r}" if log else "")
+        + "def test_x():\n    count('ioctl')\n    error = AssertionError('expected EBUSY, the call gave 0x5')\n"
+        "    error.add_note('the kernel complained:\\n[1.5] WARNING: xe_vm.c:4782 at xe_vm_alloc_vma+0x1\\n\\nx')\n"
+        "    raise error\n"
+    )
+    project.run()
+    assert project.outcomes() == {"mock/bmg test_x": outcome}
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("signature='*'", "the signature '*' has no word that says what fails"),
+        ("signature='assert # == #'", "the signature 'assert # == #' has no word"),
+        ("signature='so it is', log='*'", "the log '*' has no word that says"),
+        ("signature='so it is', acts=('stor',)", "the act 'stor' is not a kind of act (did you mean store?)"),
+        ("signature='so it is', last='new'", "'new' is not a kernel version"),
+    ],
+)
+def test_known_that_fits_too_much_is_refused(project, given, why):
+    project.suite(
+        f"from fixtures.marks import known\n@known('A finding', first='6.18', {given})\n"
+        f"{MARKS}def test_x():\n    pass\n"
+    )
+    result = project.run()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"@known('A finding'): {why}" in result.stderr.str()
