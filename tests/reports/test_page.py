@@ -212,3 +212,16 @@ def test_an_empty_run_makes_a_page(tmp_path: Path) -> None:
 def test_a_link_to_a_behaviour_is_its_id(tmp_path: Path, ledger: Ledger) -> None:
     document = Document(render(tmp_path, ledger, *mixed()))
     assert {"bind.one", "bind.one-0", "row-bind.one"} <= set(document.attributes("id"))
+
+
+def test_headline_of_a_part_does_not_read_as_a_whole(tmp_path: Path, ledger: Ledger) -> None:
+    part = (streams.run(), streams.environment(), streams.result(behaviours=["bind.one"]), streams.end())
+    said = " ".join("".join(Document(render(tmp_path, ledger, *part)).texts).split())
+    assert "A part of the suite: 3 of 5 behaviours did not run; of 1 results none is a failure." in said
+    every = [
+        streams.result(f"suites/bind/test_b.py::test_{number}", behaviours=[behaviour])
+        for number, behaviour in enumerate(["bind.one", "bind.two", "bind.three", "fault.vram"])
+    ]
+    whole = (streams.run(), streams.environment(), *every, streams.end())
+    said = " ".join("".join(Document(render(tmp_path, ledger, *whole)).texts).split())
+    assert "4 results, none of them a failure." in said
