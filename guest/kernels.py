@@ -10,7 +10,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.kernels import Version
@@ -51,6 +51,8 @@ class Kernel:
     """Its version, if it is one of Debian's."""
     is_patched: bool = False
     """Whether modules of it were replaced."""
+    options: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    """Its configuration: what is set, without the ``CONFIG_`` prefix."""
 
     @property
     def version(self) -> Version:
@@ -240,7 +242,7 @@ def assemble(image: Path, modules: Path, replacements: Sequence[Path], ready: Pa
             raise GuestError(f"{module.name}.ko was built for {module.release}, the kernel is {boot.release}")
     if options["DRM_XE"] == "m" and not any(module.name == "xe" for module in driver):
         raise GuestError(f"no xe.ko below {modules}: build the tree with make modules")
-    return Kernel(boot.release, bootable(boot, options), files, driver, modules)
+    return Kernel(boot.release, bootable(boot, options), files, driver, modules, options=options)
 
 
 def bootable(image: bzimage.Image, options: Mapping[str, str]) -> Path:

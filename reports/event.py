@@ -20,6 +20,9 @@ from common.kernels import Version
 SCHEMA = 1
 """Raised when the meaning of a field changes."""
 
+EXPECTED = "EXPECTED:"
+"""Begins the reason of an ERROR: what the test needs is expected of the environment, and absent."""
+
 Event = dict[str, Any]
 """A line of the stream."""
 
@@ -169,6 +172,10 @@ class Environment:
     absent: Mapping[str, str] = field(default_factory=dict)
     """Why a capability is absent, for those that are."""
     reductions: tuple[str, ...] = ()
+    missing: Mapping[str, str] = field(default_factory=dict)
+    """What is expected of it and absent, to a line that says why: an error, whatever the tests say."""
+    unexpected: Mapping[str, str] = field(default_factory=dict)
+    """What is there and was not expected, to a line that says why."""
     devices: tuple[Mapping[str, str | int], ...] = ()
     patience: float = 1.0
     """By how much deadlines are stretched."""
@@ -200,6 +207,8 @@ class Environment:
             "capabilities": dict(self.capabilities),
             "absent": dict(self.absent),
             "reductions": list(self.reductions),
+            "missing": dict(self.missing),
+            "unexpected": dict(self.unexpected),
             "patience": self.patience,
             "devices": [dict(device) for device in self.devices],
             "tests": self.planned,
@@ -217,6 +226,8 @@ class Environment:
             capabilities=fields.mapping("capabilities", (bool, str), "true, false or text"),
             absent=fields.texts("absent"),
             reductions=fields.words("reductions"),
+            missing=fields.texts("missing"),
+            unexpected=fields.texts("unexpected"),
             devices=fields.facts("devices"),
             patience=fields.number("patience", 1.0),
             planned=fields.whole("tests") or 0,
@@ -224,7 +235,18 @@ class Environment:
         )
 
 
-_OWN = ("event", "env", "capabilities", "absent", "reductions", "patience", "devices", "tests")
+_OWN = (
+    "event",
+    "env",
+    "capabilities",
+    "absent",
+    "reductions",
+    "missing",
+    "unexpected",
+    "patience",
+    "devices",
+    "tests",
+)
 _TEXTS = ("machine", "backend", "platform", "level", "kernel", "python", "header")
 
 
@@ -294,6 +316,11 @@ class Result:
     def signature(self) -> str:
         """Outcome and line without what differs from run to run: two failures with one signature are one."""
         return f"{self.outcome.value}: {normalised(self.line)}"
+
+    @property
+    def lacking(self) -> str:
+        """The capability for want of which it is an error, one that is expected of the environment; or empty."""
+        return self.reason_code.removeprefix(EXPECTED) if self.reason_code.startswith(EXPECTED) else ""
 
     def to_event(self) -> Event:
         """The line of the stream, but for ``time``, which is set when it is written."""

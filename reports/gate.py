@@ -81,6 +81,7 @@ def judge(
     comparison = compare(baseline, judged) if baseline is not None else None
     refusals = [
         *_unfinished(run),
+        *_lacking(run),
         *_failures(judged, waived, today),
         *_waivers(waivers, waived, today),
         *(refusal for requirement in require for refusal in _required(judged, requirement)),
@@ -102,7 +103,9 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
         yield Refusal(run.path, problem.line or run.lines, problem.what, again)
     if run.exit is not None and not 0 <= run.exit <= STATUS_OF_VERDICTS:
         yield Refusal(run.path, run.lines, f"the run {ending(run.exit)}", again)
-    if run.exit == STATUS_OF_VERDICTS and run.results and not any(_fails(result) for result in run.results):
+    lacking = any(environment.missing for environment in run.environments.values())
+    failed = lacking or any(_fails(result) for result in run.results)
+    if run.exit == STATUS_OF_VERDICTS and run.results and not failed:
         what = "the run ended with exit status 1, and no result says why"
         yield Refusal(run.path, run.lines, what, "run it again and read what pytest prints at its end")
     if not run.results and run.exit is not None:
@@ -119,6 +122,16 @@ def ending(status: int) -> str:
     return f"ended with exit status {status}: {meaning.get(status, 'not a status of pytest')}"
 
 
+def _lacking(run: Run) -> Iterable[Refusal]:
+    """What an environment is known to have and lacks: no waiver excuses that."""
+    for environment in run.environments.values():
+        for name, line in environment.missing.items():
+            tests = [r.test for r in run.results if r.env == environment.name and r.lacking == name]
+            details = (f"{_tests(len(tests))} could not run, the first is {tests[0]}",) if tests else ()
+            todo = "find out what lost it; if it is meant to be gone, say so in a file for pytest --expect"
+            yield Refusal(run.path, environment.at or 1, f"ERROR {environment.name}: {line}", todo, details)
+
+
 def _fails(result: Result) -> bool:
     return result.outcome.bad or result.outcome is Outcome.NOTRUN or result.vacuous
 
@@ -127,6 +140,8 @@ def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusa
     """What failed; parameters of a test that fail alike in an environment are one refusal."""
     groups: dict[tuple[object, ...], list[Result]] = {}
     for result in run.results:
+        if result.lacking in run.environments[result.env].missing:
+            continue
         if result.vacuous or result.outcome in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS):
             near = waived.near.get((result.env, result.test))
             groups.setdefault((result.env, result.function, result.signature, near), []).append(result)

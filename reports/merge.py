@@ -48,6 +48,15 @@ class Report:
             for problem in run.problems
         )
 
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """What environments are known to have and lack, a line each."""
+        return tuple(
+            f"{environment.name}: {line}"
+            for environment in self.environments.values()
+            for line in environment.missing.values()
+        )
+
     @cached_property
     def _past(self) -> dict[tuple[str, str], tuple[Outcome, ...]]:
         past: dict[tuple[str, str], tuple[Outcome, ...]] = {}

@@ -13,7 +13,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Protocol
@@ -220,6 +220,9 @@ class _Reader:
                 self.head = _Head.from_event(event)
             case "environment":
                 environment = Environment.from_event(event, number)
+                if earlier := self.environments.get(environment.name):
+                    # What was missing when the run began is not there since it went on.
+                    environment = replace(environment, missing={**earlier.missing, **environment.missing})
                 self.environments[environment.name] = environment
             case "start":
                 self.running[fields.name("env"), fields.name("test")] = number

@@ -29,7 +29,14 @@ def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
     if not run.results:
         parts = ["no test ran", "", *_problems(run)]
     else:
-        parts = [*_table(run), *_skips(run), *_failures(run), *_reductions(run), *_problems(run)]
+        parts = [
+            *_table(run),
+            *_skips(run),
+            *_lacking(run),
+            *_failures(run),
+            *_reductions(run),
+            *_problems(run),
+        ]
     part = headline(matrix)
     first = [_headline(run), *([f"a part of the suite: {part}"] if part else [])]
     return "\n".join([*first, "", *parts, *_behaviours(matrix), *_files(written), ""])
@@ -90,8 +97,22 @@ def _skips(run: Run) -> list[str]:
     return [*lines, ""] if lines else []
 
 
+def _lacking(run: Run) -> list[str]:
+    """What environments are known to have and lack, and what they have and are not known for."""
+    lines = []
+    for environment in run.environments.values():
+        for name, text in environment.missing.items():
+            lines += _wrapped(f"ERROR {environment.name}: {text}", "  ")
+            tests = sum(r.env == environment.name and r.lacking == name for r in run.results)
+            lines += [f"    tests that need it: {tests}"] if tests else []
+        for text in environment.unexpected.values():
+            lines += _wrapped(f"note {environment.name}: {text}", "  ")
+    return ["environments", *lines, ""] if lines else []
+
+
 def _failures(run: Run) -> list[str]:
-    groups = failures(run.results)
+    """What failed; what could not run because the environment lacks something is said with the environment."""
+    groups = failures(r for r in run.results if r.lacking not in run.environments[r.env].missing)
     lines = ["failures"] if groups else []
     for group in groups[:MAX_FAILURES]:
         first = group[0]

@@ -113,7 +113,7 @@ def _cell(
     if behaviour.kind == "model-only":
         return Cell(None, f"no program can see it: {behaviour.reason}")
     for need in behaviour.needs:
-        if environment.lacks(need):
+        if environment.lacks(need) and need not in environment.missing:
             absent = environment.absent.get(need, "which the environment has not")
             return Cell(Outcome.NOT_CLAIMED, f"needs {need}: {absent}")
     if _newer(behaviour.since, environment.fields.get("level", "")):

@@ -88,6 +88,8 @@ def _notes(verdict: Verdict) -> list[str]:
         lines.append(
             f"note: {waiver.where} excuses {results} of {waiver.subject} until {waiver.expires}{soon}"
         )
+    for environment in verdict.run.environments.values():
+        lines += [f"note: {environment.name}: {line}" for line in environment.unexpected.values()]
     for waiver in verdict.waived.unused:
         lines.append(f"note: {waiver.where}: no test of {waiver.subject} is in this run, where it holds")
     return lines

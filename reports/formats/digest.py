@@ -83,6 +83,7 @@ def digest(report: Report, ledger: Ledger) -> Digest:
         environments=tuple(_environments(report, ledger)),
         about=tuple(_about(report)),
         problems=(
+            *report.lacking,
             *report.problems,
             *(f"{name} is missing" for name in (comparison.missing if comparison else ())),
         ),
@@ -92,6 +93,11 @@ def digest(report: Report, ledger: Ledger) -> Digest:
 
 
 def _verdict(report: Report, comparison: Comparison | None) -> str:
+    lacking = [f"{len(report.lacking)} expected capabilities missing"] if report.lacking else []
+    return ", ".join([_of_all_results(report, comparison), *lacking])
+
+
+def _of_all_results(report: Report, comparison: Comparison | None) -> str:
     if not report.results:
         return "no test ran"
     bad = sum(result.outcome.bad for result in report.results)

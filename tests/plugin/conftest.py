@@ -49,13 +49,18 @@ import pytest
 from fixtures.plugin import backend, runner
 from fixtures.plugin.backend import Backend, UnusableError
 from fixtures.plugin.capabilities import Capabilities
+from fixtures.plugin.expectations import Expectation
 
 patch = pytest.MonkeyPatch()
 
 def start(environment):
     if environment.platform == "broken":
         raise UnusableError("the stub is broken on purpose")
-    return Backend(["/dev/null"], environment.level, {"fork-events": "the stub cannot"})
+    expected = Expectation()
+    if environment.platform == "described":
+        has = {"vram": "1 MiB of VRAM", "root": "as root", "fork-events": "as every stub"}
+        expected = Expectation(has, {"thp": "no huge pages", "swap": "no disk"})
+    return Backend(["/dev/null"], environment.level, {"fork-events": "the stub cannot"}, expected)
 
 def probe(nodes, reductions):
     device = {"path": nodes[0], "pci_id": "8086:0000", "revision": 0, "vram": 0, "tiles": 1, "va_bits": 48}

@@ -269,6 +269,8 @@ def test_result_is_read_as_it_was_written(tmp_path: Path) -> None:
         {"vram": True, "tiles": "2"},
         {"swap": "none"},
         ("no swap",),
+        {"vram": "vram is expected"},
+        {"thp": "thp is not expected"},
         ({"path": "/dev/dri/renderD128", "vram": 7},),
         2.0,
         9,

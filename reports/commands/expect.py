@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts expect RUN``: what the environments of a run have, as a file for ``pytest --expect``."""
+
+from __future__ import annotations
+
+import argparse
+
+from reports.commands.inputs import RUN, run_at
+from reports.expect import recorded
+
+DESCRIPTION = """\
+Prints what the environments of a run have: a file to review, and to give to later runs of the machine as
+pytest --expect=FILE. An environment that lacks what the file says it has is an error then, where it would skip tests.
+Record a run that svmcts gate accepts.
+"""
+STATUS = "exit status: 0 printed, 2 no answer"
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 printed, 2 no answer."""
+    parser = argparse.ArgumentParser("svmcts expect", description=DESCRIPTION, epilog=STATUS)
+    parser.add_argument("run", metavar="RUN", help=RUN)
+    options = parser.parse_args(arguments)
+    print(recorded(run_at(options.run)), end="")
+    return 0
