@@ -6,7 +6,7 @@
     [[expect]]
     environment = "driver"        # optional: every environment; * is any text
     pci_id = "8086:e20b"          # optional: an environment with such a device
-    has = ["vram", "svm-vram"]    # one that is absent is an error of the environment
+    has = ["vram", "svm-vram"]    # optional: one that is absent is an error of the environment
     lacks = ["interconnect"]      # optional: one that is there is noted
 
 An environment that runs later and lacks what is recorded here has lost it. All entries that are about it hold.
@@ -101,8 +101,8 @@ def _entry(where: str, entry: Any, known: Collection[str]) -> Entry:
             if name not in known:
                 raise ExpectError(f"{where}: {name!r} is not a capability; the header of a run lists them")
     has, lacks = entry.get("has", []), entry.get("lacks", [])
-    if not has:
-        raise ExpectError(f"{where}: has is missing or empty: nothing would be expected")
+    if not has and not lacks:
+        raise ExpectError(f"{where}: no has and no lacks: nothing would be expected")
     if both := [name for name in has if name in lacks]:
         raise ExpectError(f"{where}: {both[0]} is in both has and lacks: leave it in one of them")
     return Entry(where, entry.get("environment", "*"), entry.get("pci_id", "*"), tuple(has), tuple(lacks))

@@ -119,6 +119,10 @@ def test_a_list_without_tests_is_no_control() -> None:
         (Result("ERROR", "vacuous: it did nothing"), None),
         (Result("PASS"), "passes although it claims to notice"),
         (Result("NOT-CLAIMED", reason="NEEDS:vram"), "was not run (NEEDS:vram), which shows nothing,"),
+        (
+            Result("ERROR", "vram is expected", reason="EXPECTED:vram"),
+            "was not run (EXPECTED:vram), which shows nothing,",
+        ),
         (Result("ERROR", "backend: KeyError"), "ended as ERROR (backend: KeyError), which shows nothing,"),
         (Result("UNTESTED", reason="NEEDS:swap"), None),
         (Result("KNOWN", "a finding"), "ended as KNOWN (a finding), which shows nothing,"),

@@ -12,6 +12,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from reports.event import EXPECTED
 from tests.controls.inventory import ROOT, Test, environment
 
 Event = dict[str, Any]
@@ -40,13 +41,17 @@ class Result:
 
     @property
     def noticed(self) -> bool:
-        """The test failed, and not because the broken mock fell over: then it would have shown nothing."""
-        return self.outcome in ("FAIL", "ERROR") and not self.message.startswith("backend: ")
+        """The test failed, and not because the broken mock fell over or has lost what the test needs: then it would
+        have shown nothing.
+        """
+        fell = self.message.startswith("backend: ") or self.reason.startswith(EXPECTED)
+        return self.outcome in ("FAIL", "ERROR") and not fell
 
     @property
     def elsewhere(self) -> bool:
-        """The platform lacks what the test needs: another one may have it."""
-        return self.outcome == "NOT-CLAIMED" and self.reason.startswith("NEEDS:")
+        """The platform lacks what the test needs, by itself or by the defect: another one may have it."""
+        lacks = self.outcome == "NOT-CLAIMED" and self.reason.startswith("NEEDS:")
+        return lacks or self.reason.startswith(EXPECTED)
 
     @property
     def waited(self) -> bool:
