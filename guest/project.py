@@ -15,9 +15,16 @@ from guest import compiled
 from guest.cpio import Writer
 
 PLACE = PurePosixPath("/svmcts/project")  # as in guest/init.py
-PATTERNS = ("fixtures/**/*.py", "ioctl/**/*.py", "gpu/**/*.py", "reports/*.py", "behaviours/*.yaml")
+PATTERNS = (
+    "fixtures/**/*.py",
+    "ioctl/**/*.py",
+    "gpu/**/*.py",
+    "reports/*.py",
+    "common/*.py",
+    "behaviours/*.yaml",
+)
 FILES = ("conftest.py", "pytest.ini")
-PACKAGES = ("fixtures", "ioctl", "gpu", "reports")  # what is imported of them
+PACKAGES = ("fixtures", "ioctl", "gpu", "reports", "common")  # what is imported of them
 FOLDER = "suites"  # where pytest looks first; there is no test to find
 REWRITTEN = ("conftest.py", "fixtures")  # compiled by pytest, with assertions rewritten
 
