@@ -114,7 +114,7 @@ def environment(missing):
 @pytest.fixture
 def results(tmp_path: Path) -> Results:
     head = {"event": "run", "seed": 7, "environments": ["mock/x"], "suite": {}}
-    results = Results(tmp_path / "results.jsonl", head, {"mock/x": ()})
+    results = Results(tmp_path / "results.jsonl", head)
     results.plan("mock/x", {"suites/a.py::test_a": {"area": "", "behaviours": [], "declared": []}})
     return results
 
