@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from common.kernels import Version
 from fixtures.plugin import guests
 from fixtures.plugin.environment import Environment
 from guest import GuestError, run
@@ -23,7 +24,7 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
 
     def prepare(wanted: str, _: object) -> object:
         debian = None if "/" in wanted else f"{wanted}.4"
-        kernel = SimpleNamespace(debian=debian, release="7.3.4-rc1")
+        kernel = SimpleNamespace(debian=debian, release="7.3.4-rc1", version=Version(7, 3, 4), options={})
         return SimpleNamespace(kernel=kernel, software=wanted != "7.0")
 
     monkeypatch.setattr(run, "prepare", prepare)
