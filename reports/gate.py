@@ -14,7 +14,7 @@ from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.stream import CUT_OFF, STREAM, Run, label
 from reports.unseen import Unseen, unseen
-from reports.verdict import matrix
+from reports.verdict import matrix, nobody_promises
 from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
@@ -47,6 +47,8 @@ class Verdict:
     comparison: Comparison | None
     unseen: tuple[Unseen, ...] = ()
     """What the run did not look at."""
+    regressions: tuple[Result, ...] = ()
+    """Failures of what nobody but this driver's code promises, which were not to be judged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +76,24 @@ def judge(
     today: datetime.date,
     ledger: Ledger | None = None,
     complete: bool = False,
+    driver: bool = False,
 ) -> Verdict:
-    """Judge a finished run; with a ledger also what it left out, which is refused if it has to be ``complete``."""
+    """Judge a finished run; with a ledger also what it left out, which is refused if it has to be ``complete``.
+
+    The ledger also tells conformance from what only this ``driver`` does: a failure of that is refused if asked for.
+    """
     waived = apply(waivers, run.results, dict(run.environments), today)
     judged = replace(run, results=waived.results)
     comparison = compare(baseline, judged) if baseline is not None else None
+
+    def spared(result: Result) -> bool:
+        return ledger is not None and not driver and _spared(result, ledger)
+
+    gated = replace(judged, results=tuple(r for r in judged.results if not spared(r)))
     refusals = [
         *_unfinished(run),
         *_lacking(run),
-        *_failures(judged, waived, today),
+        *_failures(gated, waived, today),
         *_waivers(waivers, waived, today),
         *(refusal for requirement in require for refusal in _required(judged, requirement)),
         *(_against(judged, baseline, comparison) if baseline is not None and comparison is not None else ()),
@@ -90,7 +101,15 @@ def judge(
     left_out = unseen(matrix(judged, ledger)) if ledger is not None else []
     if complete:
         refusals += [refusal for one in left_out for refusal in _incomplete(run, one)]
-    return Verdict(tuple(refusals), judged, waived, comparison, tuple(left_out))
+    return Verdict(
+        tuple(refusals), judged, waived, comparison, tuple(left_out), tuple(filter(spared, judged.results))
+    )
+
+
+def _spared(result: Result, ledger: Ledger) -> bool:
+    """Whether a failure is of no promise; a test that is broken or did not act is refused whatever it is about."""
+    failed = result.outcome in (Outcome.FAIL, Outcome.XPASS)
+    return failed and not result.vacuous and nobody_promises(result, ledger)
 
 
 def _unfinished(run: Run) -> Iterable[Refusal]:

@@ -25,7 +25,7 @@ from reports.merge import Report
 from reports.stream import Run, environments_of, label
 from reports.trend import HEIGHT, WIDTH, trend
 from reports.unseen import headline
-from reports.verdict import UNLISTED, Cell, Matrix, Row, failures
+from reports.verdict import CONFORMANCE, DRIVER, UNLISTED, Cell, Matrix, Row, failures
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_TEXT = 20_000
@@ -89,6 +89,10 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
             for (name, title, _), area in zip(matrix.areas, lines, strict=True)
         ],
         scores=[matrix.score(column) for column in range(len(matrix.environments))],
+        conformance=[
+            matrix.score(column, promises=CONFORMANCE) for column in range(len(matrix.environments))
+        ],
+        driver=[matrix.score(column, promises=(DRIVER,)) for column in range(len(matrix.environments))],
         trends={name: trend(name, runs, ledger) for name, runs in report.history.items()},
         trend_size=(WIDTH, HEIGHT),
         part=headline(matrix),
@@ -101,7 +105,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
         looks=LOOKS,
         bar_looks=sorted(LOOKS.values(), key=lambda look: look.name != "PASS"),
         all_looks=[*LOOKS.values(), NOTHING],
-        kinds=ledger.vocabulary.kinds,
+        kinds={**ledger.vocabulary.kinds, **ledger.vocabulary.promises},
         style=Markup(style),
         script=Markup(script),
         script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),

@@ -11,7 +11,7 @@ from pathlib import Path
 from reports.event import Outcome
 from reports.stream import Run, environments_of, label
 from reports.unseen import headline
-from reports.verdict import Matrix, failures, tally
+from reports.verdict import CONFORMANCE, DRIVER, Matrix, failures, tally
 
 WIDTH = 100
 MAX_FAILURES = 20
@@ -140,10 +140,19 @@ def _problems(run: Run) -> list[str]:
 
 
 def _behaviours(matrix: Matrix) -> list[str]:
-    lines = ["behaviours: passed / claimed / all"] if matrix.environments else []
+    return [
+        *_scores("conformance: passed / claimed / all", matrix, CONFORMANCE),
+        *_scores("what only this driver does: passed / claimed / all", matrix, (DRIVER,)),
+    ]
+
+
+def _scores(title: str, matrix: Matrix, promises: Sequence[str]) -> list[str]:
+    lines = [title]
     width = max((len(environment.name) for environment in matrix.environments), default=0)
     for column, environment in enumerate(matrix.environments):
-        score = matrix.score(column)
+        score = matrix.score(column, promises=promises)
+        if not score.total:
+            continue
         rest = ", ".join(
             f"{score.counts[outcome]} {outcome.value.lower().replace('notrun', 'not run')}"
             for outcome in Outcome
@@ -152,7 +161,7 @@ def _behaviours(matrix: Matrix) -> list[str]:
         lines.append(
             f"  {environment.name:<{width}}  {score.passed} / {score.claimed} / {score.total}  ({rest})"
         )
-    return [*lines, ""] if lines else []
+    return [*lines, ""] if len(lines) > 1 else []
 
 
 def _files(written: Iterable[Path]) -> list[str]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from common.kernels import Version
@@ -13,6 +13,9 @@ from reports.ledger import Behaviour, Ledger
 from reports.stream import Judged
 
 UNLISTED = "not in the ledger"
+CONFORMANCE = ("promised", "agreed")
+"""What a driver has to do; the rest of the vocabulary's promises is what this driver does."""
+DRIVER = "driver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +65,30 @@ class Matrix:
     loose: tuple[Result, ...]
     """Results of tests that name no behaviour."""
 
-    def score(self, column: int, area: str | None = None) -> Score:
-        """The score of an environment, in one area or all."""
+    def score(
+        self, column: int, area: str | None = None, promises: Collection[str] = (*CONFORMANCE, DRIVER)
+    ) -> Score:
+        """The score of an environment, in one area or all; of what is promised so."""
         counts = Counter(
             row.cells[column].outcome
             for name, _, rows in self.areas
             if area in (None, name)
             for row in rows
-            if row.cells[column].outcome
+            if row.cells[column].outcome and row.behaviour.promise in promises
         )
         counted = Counter({outcome: number for outcome, number in counts.items() if outcome})
         total = counted.total()
         return Score(counted[Outcome.PASS], total - counted[Outcome.NOT_CLAIMED], total, counted)
+
+
+def nobody_promises(result: Result, ledger: Ledger) -> bool:
+    """Whether a test names behaviours, and only such as nobody but the code of this driver promises.
+
+    Then its failure is a regression of the driver, and says nothing against its conformance.
+    """
+    return bool(result.behaviours) and all(
+        identifier in ledger and ledger[identifier].promise == DRIVER for identifier in result.behaviours
+    )
 
 
 def matrix(run: Judged, ledger: Ledger) -> Matrix:

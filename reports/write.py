@@ -30,7 +30,7 @@ def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:
     ledger = Ledger.load() if ledger is None else ledger
     report = merge([run])
     verdicts = matrix(report, ledger)
-    _write(out, {"index.html": page(report, verdicts, ledger), "junit.xml": junit(report)})
+    _write(out, {"index.html": page(report, verdicts, ledger), "junit.xml": junit(report, ledger)})
     written = [path for path in (out / name for name in FILES) if path.exists()]
     return summary(run, verdicts, written)
 
@@ -42,7 +42,7 @@ def write_report(report: Report, out: Path, ledger: Ledger) -> list[Path]:
     digested = digest(report, ledger)
     texts = {
         "index.html": page(report, matrix(report, ledger), ledger),
-        "junit.xml": junit(report),
+        "junit.xml": junit(report, ledger),
         "results.ktap": ktap(report),
         "kcidb.json": kcidb(report, ledger),
         "summary.md": markdown(digested),

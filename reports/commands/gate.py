@@ -11,12 +11,15 @@ from reports.commands.inputs import RUN, run_at, today, waivers_at
 from reports.event import Outcome
 from reports.gate import Requirement, Verdict, judge
 from reports.ledger import Ledger
+from reports.stream import environments_of, label
+from reports.verdict import DRIVER, failures
 
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
 expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
 missing and a test that no longer judges. Each refusal says which line of which file, and what to do. What the run did
-not look at is said, too.
+not look at is said, too. A failure of what no document and no posting promises, but only this driver does, is a
+regression of the driver: it is listed, and refused with --promise driver.
 """
 SOON = 14
 """Days before a waiver's last one in which it is mentioned."""
@@ -52,6 +55,11 @@ def main(arguments: list[str]) -> int:
         action="store_true",
         help="refuse a run that left something out: behaviours that did not run, or could not be exercised",
     )
+    parser.add_argument(
+        "--promise",
+        choices=[DRIVER],
+        help="refuse regressions of what only this driver does, as well as failures of conformance",
+    )
     options = parser.parse_args(arguments)
     verdict = judge(
         run_at(options.run),
@@ -61,6 +69,7 @@ def main(arguments: list[str]) -> int:
         today=today(),
         ledger=Ledger.load(),
         complete=options.complete,
+        driver=options.promise == DRIVER,
     )
     print("\n".join(text(verdict)))
     return int(bool(verdict.refusals))
@@ -70,11 +79,16 @@ def text(verdict: Verdict) -> list[str]:
     """The verdict for a terminal."""
     lines = [str(refusal) for refusal in verdict.refusals]
     lines += _notes(verdict)
+    for group in failures(verdict.regressions):
+        where = f"{label(group)} ({environments_of(group)})"
+        lines.append(f"driver: {group[0].outcome.value} {where}: {group[0].line or 'no message'}")
     lines += [f"not seen: {one.environment.name}: {line}" for one in verdict.unseen for line in one.lines]
     counts = Counter(result.outcome for result in verdict.run.results)
     said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     number = len(verdict.refusals)
     end = f"REFUSED for {number} reason{'s' * (number != 1)}" if number else "accepted"
+    if spared := len(verdict.regressions):
+        end += f", {spared} regression{'s' * (spared != 1)} of the driver not judged"
     return [*lines, f"{verdict.run.path}: {end} ({said or 'no results'})"]
 
 

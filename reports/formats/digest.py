@@ -13,7 +13,7 @@ from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import label
 from reports.unseen import headline
-from reports.verdict import failures, matrix
+from reports.verdict import CONFORMANCE, failures, matrix
 
 LISTED = 20
 """Entries of a section that are listed; more are a number."""
@@ -119,7 +119,7 @@ def _number(number: int, word: str) -> str:
 def _environments(report: Report, ledger: Ledger) -> Iterable[tuple[str, str, str]]:
     verdicts = matrix(report, ledger)
     for column, environment in enumerate(verdicts.environments):
-        score = verdicts.score(column)
+        score = verdicts.score(column, promises=CONFORMANCE)
         kernel = environment.fields.get("kernel", "unknown")
         yield environment.name, kernel, f"{score.passed} / {score.claimed} / {score.total}"
 

@@ -18,7 +18,9 @@ from datetime import datetime
 from pathlib import Path
 
 from reports.event import Outcome, Result
+from reports.ledger import Ledger
 from reports.merge import Report
+from reports.verdict import nobody_promises
 
 _ELEMENT = {
     Outcome.FAIL: "failure",
@@ -38,8 +40,8 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 """What XML has no way to say, of that which a stream may have."""
 
 
-def junit(report: Report) -> str:
-    """The whole document."""
+def junit(report: Report, ledger: Ledger) -> str:
+    """The whole document; the type of a failure of what nobody promises begins with ``driver``."""
     root = ET.Element("testsuites", name="svm-cts")
     saying = sum(result.outcome in _ELEMENT for result in report.results)
     share = min(LONGEST, TEXTS // max(saying, 1))
@@ -58,7 +60,7 @@ def junit(report: Report) -> str:
         ):
             ET.SubElement(properties, "property", name=_text(key), value=_text(value))
         for result in results:
-            _case(suite, result, run.path, share)
+            _case(suite, result, run.path, share, nobody_promises(result, ledger))
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, 0)) for suite in root)))
     ET.indent(root)
@@ -76,7 +78,7 @@ def _counts(results: list[Result]) -> dict[str, str]:
     }
 
 
-def _case(suite: ET.Element, result: Result, stream: Path, share: int) -> None:
+def _case(suite: ET.Element, result: Result, stream: Path, share: int, driver: bool) -> None:
     """A test; what it says takes about ``share`` bytes at most."""
     path, _, name = result.test.partition("::")
     function, bracket, parameters = name.partition("[")
@@ -93,7 +95,8 @@ def _case(suite: ET.Element, result: Result, stream: Path, share: int) -> None:
     if kind is None:
         return
     message = _cut(_text(_message(result)), share // 4, " ... ")
-    said = ET.SubElement(case, kind, type=result.outcome.value, message=message)
+    what = f"driver {result.outcome.value}" if driver and kind == "failure" else result.outcome.value
+    said = ET.SubElement(case, kind, type=what, message=message)
     if kind != "skipped":
         gap = f"\n... cut here: all of it is in line {result.at} of {_text(str(stream))} ...\n"
         said.text = _cut(_text(result.longrepr or result.line), share * 3 // 8, gap)

@@ -17,6 +17,7 @@ from reports.event import Environment, Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import Run
+from reports.verdict import nobody_promises
 from reports.waivers import Waiver
 
 VERSION = {"major": 5, "minor": 3}
@@ -110,6 +111,7 @@ def _test(
             "outcome": result.outcome.value,
             "node": result.test,
             "behaviours": list(result.behaviours),
+            "conformance": not nobody_promises(result, ledger),
             "acts": dict(result.acts),
             "replay": result.replay,
         },

@@ -15,7 +15,7 @@ def mail(digest: Digest) -> str:
     lines = [*_wrapped(f"GPU SVM conformance: {digest.verdict}", "", "  "), ""]
     for key, value in digest.about:
         lines += _wrapped(value, f"  {key + ':':<10} ", " " * 13)
-    lines += ["", "Environments: behaviours passed / claimed / all"]
+    lines += ["", "Environments: conformance, behaviours passed / claimed / all"]
     width = max((len(name) for name, _, _ in digest.environments), default=0)
     lines += [f"  {name:<{width}}  {score}  (kernel {kernel})" for name, kernel, score in digest.environments]
     for problem in digest.problems:

@@ -10,7 +10,11 @@ from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
 
 
 def entry(
-    identifier: str, kind: str = "must", needs: tuple[str, ...] = (), reason: str | None = None
+    identifier: str,
+    kind: str = "must",
+    needs: tuple[str, ...] = (),
+    reason: str | None = None,
+    promise: str = "promised",
 ) -> Behaviour:
     area = identifier.partition(".")[0]
     return Behaviour(
@@ -26,6 +30,7 @@ def entry(
         needs=needs,
         reason=reason,
         landed_as=None,
+        promise=promise,
     )
 
 

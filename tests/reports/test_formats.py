@@ -66,11 +66,24 @@ def hostile(tmp_path: Path) -> Report:
 # JUnit
 
 
+def test_formats_tell_driver_regressions_apart(tmp_path: Path) -> None:
+    report, ledger = made(tmp_path, "failing"), golden_runs.ledger("fault.write-visible-to-cpu")
+    root = ET.fromstring(junit(report, ledger))
+    types = {
+        f"{c.get('classname')}": f.get("type") for c in root.iter("testcase") for f in c.findall("failure")
+    }
+    assert {kind for name, kind in types.items() if "suites.fault" in name} == {"driver FAIL"}
+    assert {kind for name, kind in types.items() if "suites.fault" not in name} == {"FAIL", "XPASS"}
+    tests = json.loads(kcidb(report, ledger))["tests"]
+    assert {t["misc"]["conformance"] for t in tests if t["misc"]["node"] == STORE} == {False}
+    assert {t["misc"]["conformance"] for t in tests if t["misc"]["node"] != STORE} == {True}
+
+
 @pytest.mark.parametrize("name", golden_runs.RUNS)
 def test_junit_has_every_test_of_every_environment(tmp_path: Path, name: str) -> None:
     report = made(tmp_path, name)
     path = tmp_path / "junit.xml"
-    path.write_text(junit(report), encoding="utf-8")
+    path.write_text(junit(report, golden_runs.ledger()), encoding="utf-8")
     suites = list(junitparser.JUnitXml.fromfile(str(path)))
     assert [suite.name for suite in suites] == [LNL, BMG]
     assert sum(suite.tests for suite in suites) == len(report.results)
@@ -83,7 +96,7 @@ def test_junit_has_every_test_of_every_environment(tmp_path: Path, name: str) ->
 
 
 def test_junit_says_in_a_failure_what_a_person_needs(tmp_path: Path) -> None:
-    root = ET.fromstring(junit(made(tmp_path, "failing")))
+    root = ET.fromstring(junit(made(tmp_path, "failing"), golden_runs.ledger()))
     (case,) = (
         c
         for c in root.iter("testcase")
@@ -103,11 +116,11 @@ def test_junit_says_in_a_failure_what_a_person_needs(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", golden_runs.RUNS)
 def test_junit_is_what_jenkins_xunit_takes(tmp_path: Path, name: str) -> None:
-    assert junit_schema.errors(ET.fromstring(junit(made(tmp_path, name)))) == []
+    assert junit_schema.errors(ET.fromstring(junit(made(tmp_path, name), golden_runs.ledger()))) == []
 
 
 def test_junit_of_hostile_texts_is_valid(tmp_path: Path) -> None:
-    assert junit_schema.errors(ET.fromstring(junit(hostile(tmp_path)))) == []
+    assert junit_schema.errors(ET.fromstring(junit(hostile(tmp_path), golden_runs.ledger()))) == []
 
 
 def many_failures(tmp_path: Path, number: int, text: str) -> Report:
@@ -123,7 +136,7 @@ def many_failures(tmp_path: Path, number: int, text: str) -> Report:
 @pytest.mark.parametrize("letter", ["<", "\u20ac"])
 def test_junit_of_7000_failures_is_below_30_mb(tmp_path: Path, letter: str) -> None:
     """GitLab takes no larger file; each failure keeps its message and its share of the texts."""
-    text = junit(many_failures(tmp_path, 7000, f"first line {letter * 3000} last line"))
+    text = junit(many_failures(tmp_path, 7000, f"first line {letter * 3000} last line"), golden_runs.ledger())
     assert len(text.encode()) < 30_000_000
     cases = list(ET.fromstring(text).iter("testcase"))
     assert len(cases) == 7000
@@ -132,7 +145,7 @@ def test_junit_of_7000_failures_is_below_30_mb(tmp_path: Path, letter: str) -> N
 
 def test_junit_says_where_a_cut_text_is_whole(tmp_path: Path) -> None:
     long = "first line\n" + "x" * 1_000_000 + "\nlast line"
-    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, long))).iter("testcase")
+    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, long), golden_runs.ledger())).iter("testcase")
     for text in (case.findtext("failure"), case.findtext("system-out")):
         assert text is not None
         assert "first line" in text
@@ -141,7 +154,9 @@ def test_junit_says_where_a_cut_text_is_whole(tmp_path: Path) -> None:
 
 
 def test_junit_leaves_short_texts_whole(tmp_path: Path) -> None:
-    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, "x\n" * 1000))).iter("testcase")
+    (case,) = ET.fromstring(junit(many_failures(tmp_path, 1, "x\n" * 1000), golden_runs.ledger())).iter(
+        "testcase"
+    )
     assert case.findtext("failure") == "x\n" * 1000
 
 

@@ -283,6 +283,45 @@ def test_the_command_ends_with_the_verdict_and_a_status(
     assert "REFUSED for 5 reasons" in last(runs["failing"])[1]
 
 
+DRIVER_IDS = ("bind.cam.requires-fault-mode", "fault.write-visible-to-cpu")
+
+
+def test_driver_regression_is_no_failure_of_conformance(tmp_path: Path) -> None:
+    run = read(golden_runs.write("failing", tmp_path))
+    verdict = judge(run, today=TODAY, ledger=golden_runs.ledger(*DRIVER_IDS))
+    assert {result.test for result in verdict.regressions} == {MIRROR, STORE}
+    assert not any(test in said(verdict) for test in (MIRROR, STORE))
+    assert "vacuous: " in said(verdict)
+    assert "unexpected pass: " in said(verdict)
+    both = judge(run, today=TODAY, ledger=golden_runs.ledger(*DRIVER_IDS), driver=True)
+    assert not both.regressions
+    assert said(both) == said(judge(run, today=TODAY))
+
+
+def test_broken_test_of_the_driver_is_refused(tmp_path: Path) -> None:
+    run = read(golden_runs.write("crashed", tmp_path))
+    verdict = judge(run, today=TODAY, ledger=golden_runs.ledger(*DRIVER_IDS))
+    assert not verdict.regressions
+    assert f"ERROR {BMG} {STORE}" in said(verdict)
+
+
+def test_command_lists_driver_regressions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "today", lambda: TODAY)
+    monkeypatch.setattr(command.Ledger, "load", lambda: golden_runs.ledger(*DRIVER_IDS))  # type: ignore[attr-defined]
+    path = golden_runs.write("waived", tmp_path)
+    assert called(command.main, path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert f"driver: FAIL {STORE} (mock/bmg): {golden_runs.WRONG_DATA}" in lines
+    assert lines[-1].endswith(
+        "accepted, 1 regression of the driver not judged (1 FAIL, 8 PASS, 1 NOT-CLAIMED)"
+    )
+    assert called(command.main, path, "--promise", "driver") == 1
+    assert "REFUSED for 1 reason (" in capsys.readouterr().out.splitlines()[-1]
+    assert called(command.main, path, "--promise", "promised") == 2
+
+
 def test_parameters_that_fail_alike_are_one_refusal_with_all_their_lines(tmp_path: Path) -> None:
     failing = [
         streams.result(f"suites/gc/test_g.py::test_x[{size}]", "FAIL", message=f"sees {number:#x}")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """index.html: whole, self-contained, escaped, and not too large to open."""
 
+import dataclasses
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 from reports.event import Outcome
-from reports.ledger import Ledger
+from reports.ledger import Ledger, Place
 from reports.looks import LOOKS
 from reports.merge import merge
 from reports.page import MAX_TEXTS, page
@@ -14,6 +15,7 @@ from reports.stream import read
 from reports.verdict import matrix
 from reports.write import write_all
 from tests.reports import streams
+from tests.reports.conftest import entry
 from tests.reports.test_summary import mixed
 
 VOID = {"meta", "input", "wbr", "br", "link"}
@@ -225,3 +227,16 @@ def test_headline_of_a_part_does_not_read_as_a_whole(tmp_path: Path, ledger: Led
     whole = (streams.run(), streams.environment(), *every, streams.end())
     said = " ".join("".join(Document(render(tmp_path, ledger, *whole)).texts).split())
     assert "4 results, none of them a failure." in said
+
+
+def test_page_tells_driver_regressions_apart(tmp_path: Path, ledger: Ledger) -> None:
+    place = Place("include/uapi/drm/xe_drm.h:1054", "This is & said")
+    promised = dataclasses.replace(entry("bind.said"), promised_by=(place,))
+    both = Ledger([*ledger.values(), promised, entry("bind.cut", promise="driver")], ledger.vocabulary, [])
+    report = merge([read(streams.write(tmp_path / "r.jsonl", *mixed()))])
+    texts = " ".join(" ".join(Document(page(report, matrix(report, both), both)).texts).split())
+    assert texts.count("of what only this driver does") == 2
+    assert "0 / 1 / 1 of what only this driver does" in texts
+    assert "include/uapi/drm/xe_drm.h:1054: “This is & said …”" in texts
+    alone = " ".join(Document(page(report, matrix(report, ledger), ledger)).texts)
+    assert "only this driver" not in alone

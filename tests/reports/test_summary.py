@@ -9,6 +9,7 @@ from reports.stream import read
 from reports.summary import MAX_FAILURES, WIDTH, summary
 from reports.verdict import matrix
 from tests.reports import streams
+from tests.reports.conftest import entry
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -111,3 +112,16 @@ def test_a_replay_command_is_one_line_however_long(tmp_path: Path, ledger: Ledge
     test = "suites/bind/test_b.py::test_" + "x" * 200
     said = text(tmp_path, ledger, streams.run(), streams.result(test, "FAIL"), streams.end())
     assert f"    pytest --platform bmg --seed 20831 '{test}'\n" in said
+
+
+def test_driver_regressions_are_no_conformance(tmp_path: Path, ledger: Ledger) -> None:
+    both = Ledger([*ledger.values(), entry("bind.cut", promise="driver")], ledger.vocabulary, ledger.untested)
+    cut = streams.result("suites/bind/test_c.py::test_cut", "FAIL", "mock/lnl", behaviours=["bind.cut"])
+    lines = text(tmp_path, both, *mixed(), cut).splitlines()
+    at = lines.index("what only this driver does: passed / claimed / all")
+    assert lines[at + 1] == "  mock/lnl  0 / 1 / 1  (1 fail)"
+    assert lines[at + 2] == "  mock/bmg  0 / 1 / 1  (1 not run)"
+    without = text(tmp_path, ledger, *mixed()).splitlines()
+    at = without.index("conformance: passed / claimed / all")
+    assert without[at : at + 3] == lines[lines.index(without[at]) :][:3]
+    assert not any("only this driver" in line for line in without)

@@ -10,8 +10,19 @@ import pytest
 from reports.event import Outcome, worst
 from reports.ledger import Ledger
 from reports.stream import read
-from reports.verdict import UNLISTED, Cell, Matrix, failures, matrix, tally
+from reports.verdict import (
+    CONFORMANCE,
+    DRIVER,
+    UNLISTED,
+    Cell,
+    Matrix,
+    failures,
+    matrix,
+    nobody_promises,
+    tally,
+)
 from tests.reports import streams
+from tests.reports.conftest import entry
 
 
 def judge(tmp_path: Path, ledger: Ledger, *events: dict[str, Any]) -> Matrix:
@@ -110,6 +121,44 @@ def test_scores_count_passed_of_claimed_of_all_and_no_model_only(tmp_path: Path,
     assert (score.passed, score.claimed, score.total) == (2, 4, 5)
     assert (score.of("FAIL"), score.of("UNTESTED"), score.of("NOT-CLAIMED")) == (1, 1, 1)
     assert (verdicts.score(0, "bind").passed, verdicts.score(0, "bind").total) == (2, 3)
+
+
+def test_score_by_promise(tmp_path: Path, ledger: Ledger) -> None:
+    agreed, cut = entry("bind.agreed", promise="agreed"), entry("bind.cut", promise="driver")
+    verdicts = judge(
+        tmp_path,
+        Ledger([*ledger.values(), agreed, cut], ledger.vocabulary, ledger.untested),
+        streams.environment("mock/lnl"),
+        streams.result(behaviours=["bind.one", "bind.agreed"], env="mock/lnl"),
+        streams.result("suites/bind/test_b.py::test_b", "FAIL", behaviours=["bind.cut"], env="mock/lnl"),
+    )
+    conformance, driver = (verdicts.score(0, promises=words) for words in (CONFORMANCE, (DRIVER,)))
+    assert (conformance.passed, conformance.total) == (2, verdicts.score(0).total - 1)
+    assert (driver.passed, driver.claimed, driver.total) == (0, 1, 1)
+    assert not conformance.of("FAIL")
+
+
+@pytest.mark.parametrize(
+    ("behaviours", "spared"),
+    [
+        (["bind.cut"], True),
+        (["bind.cut", "bind.size"], True),
+        (["bind.cut", "bind.one"], False),
+        (["bind.cut", "bind.agreed"], False),
+        (["bind.cut", "bind.unheard-of"], False),
+        (["bind.one"], False),
+        ([], False),
+    ],
+)
+def test_what_nobody_promises(tmp_path: Path, ledger: Ledger, behaviours: list[str], spared: bool) -> None:
+    more = [
+        entry("bind.cut", promise="driver"),
+        entry("bind.size", promise="driver"),
+        entry("bind.agreed", promise="agreed"),
+    ]
+    both = Ledger([*ledger.values(), *more], ledger.vocabulary, [])
+    (result,) = read(streams.write(tmp_path / "r.jsonl", streams.result(behaviours=behaviours))).results
+    assert nobody_promises(result, both) is spared
 
 
 def test_ids_that_the_ledger_does_not_have_get_rows_of_their_own(tmp_path: Path, ledger: Ledger) -> None:
