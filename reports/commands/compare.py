@@ -9,11 +9,14 @@ from collections import Counter
 from reports.commands.inputs import RUN, run_at
 from reports.compare import Change, Comparison, Kind, compare
 from reports.event import Outcome
+from reports.ledger import Ledger
 from reports.stream import Run, environments_of, label
+from reports.verdict import DRIVER, nobody_promises
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
-kernel series; tests that were renamed by what they prove.
+kernel series; tests that were renamed by what they prove. A change that ends in "driver" is about what no document and
+no posting promises, but only this driver does.
 """
 LISTED = 3
 """Tests that are named of a group that changed alike."""
@@ -38,11 +41,11 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     base, new = run_at(options.base), run_at(options.new)
     comparison = compare(base, new, [run_at(text) for text in options.history])
-    print("\n".join(text(base, new, comparison)))
+    print("\n".join(text(base, new, comparison, Ledger.load())))
     return int(comparison.worse)
 
 
-def text(base: Run, new: Run, comparison: Comparison) -> list[str]:
+def text(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> list[str]:
     """The comparison for a terminal."""
     lines = [f"base  {_about(base)}", f"new   {_about(new)}"]
     for name, other in comparison.environments.items():
@@ -57,7 +60,7 @@ def text(base: Run, new: Run, comparison: Comparison) -> list[str]:
     for kind in Kind:
         if changes := comparison.of(kind):
             lines += ["", f"{kind.value}: {len(changes)}"]
-            lines += _untested(changes) if kind is Kind.UNTESTED else _listed(comparison.groups(kind))
+            lines += _untested(changes) if kind is Kind.UNTESTED else _listed(comparison.groups(kind), ledger)
     counts = ", ".join(f"{n} {outcome.value}" for outcome in Outcome if (n := comparison.unchanged[outcome]))
     return [*lines, "", f"unchanged: {counts or 'nothing'}"]
 
@@ -67,12 +70,13 @@ def _about(run: Run) -> str:
     return f"{run.path}: suite {suite}, seed {run.seed or 'unknown'}, {len(run.results)} results"
 
 
-def _listed(groups: list[list[Change]]) -> list[str]:
+def _listed(groups: list[list[Change]], ledger: Ledger) -> list[str]:
     lines = []
     for group in groups:
         first = group[0]
         results = [change.result for change in group]
-        lines.append(f"  {first.arrow}  {label(results)}  ({environments_of(results)})")
+        mark = f"  {DRIVER}" if nobody_promises(first.result, ledger) else ""
+        lines.append(f"  {first.arrow}  {label(results)}  ({environments_of(results)}){mark}")
         said = [first.rate] if first.rate else []
         if first.kind is Kind.REASON and first.base is not None:
             said.append(f"was: {first.base.line or first.base.outcome.value}")

@@ -9,6 +9,7 @@ import pytest
 from reports.commands.compare import main
 from reports.compare import Comparison, Kind, compare
 from reports.event import Environment, Outcome, Result, normalised
+from reports.ledger import Ledger
 from reports.pairing import pair_environments, pair_tests
 from reports.stream import read
 from tests.reports import golden_runs, streams
@@ -224,6 +225,16 @@ def test_the_command_says_what_changed_and_its_status_is_for_scripts(
     assert f"again: pytest --platform bmg --seed 20831 '{STORE}'" in said
     assert called(main, failing, good) == 0
     assert "fixed: 5" in capsys.readouterr().out
+
+
+def test_change_of_what_nobody_promises_is_marked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = golden_runs.ledger("bind.cam.requires-fault-mode")
+    monkeypatch.setattr(Ledger, "load", lambda: ledger)
+    assert called(main, *(str(golden_runs.write(name, tmp_path)) for name in ("good", "failing"))) == 1
+    marked = [line for line in capsys.readouterr().out.splitlines() if line.endswith("  driver")]
+    assert marked == [f"  PASS -> FAIL  {MIRROR}  (mock/lnl, mock/bmg)  driver"]
 
 
 def test_the_command_folds_what_is_untested_for_one_reason(
