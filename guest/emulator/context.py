@@ -111,7 +111,7 @@ class Context:
         if self._has_page_table:
             self.asid = state[ASID] & 0xF_FFFF
             root = state[PDP0_UDW] << 32 | state[PDP0_LDW]
-            self._space = PageTableSpace(self._surroundings.memory, self.asid, root)
+            self._space = PageTableSpace(self._surroundings.memory, self.asid, root, self.engine.name)
         source, status = state[INT_SOURCE_PTR], state[INT_STATUS_PTR]
         engine = gpu.Engine(
             kind=self.engine.kind,

@@ -44,6 +44,8 @@ class _Group:
     members: list[Context]
     queue: WorkQueue | None
     enabled: bool = False
+    ran: bool = False
+    """Whether it was enabled before."""
 
 
 class Scheduler:
@@ -67,6 +69,8 @@ class Scheduler:
         self._ready: deque[Context] = deque()
         self._waiting: list[Context] = []
         self._hung: list[Context] = []
+        self._faulting: set[int] = set()
+        """Address spaces that had a fault served."""
         self._poll_at = 0.0
         self._poll_step = POLL_FIRST
 
@@ -78,6 +82,7 @@ class Scheduler:
         self._ready.clear()
         self._waiting.clear()
         self._hung.clear()
+        self._faulting.clear()
         self._faults.clear()
 
     def knows(self, identity: int) -> bool:
@@ -113,14 +118,22 @@ class Scheduler:
     def enable(self, identity: int) -> None:
         """Let a context run, and run what is in its ring."""
         if (group := self._known(identity, "enabled")) is not None:
-            switched = not group.enabled
-            group.enabled = True
+            resumes = group.ran and not group.enabled and not self._runs(group.members[0].asid)
+            group.enabled = group.ran = True
             self._take_up(group)
-            if switched:
-                # The driver relies on it after it has rebound memory of a long-running VM, whose contexts it had
-                # disabled for that (xe_pt.c:bind_op_prepare).
+            if resumes:
+                # All that the driver relies on, after it has rebound memory of a long-running VM all of whose contexts
+                # it had disabled for that (xe_pt.c:bind_op_prepare). A context that is new, or one of several that run,
+                # need not reload anything; nor does a VM with page faults, whose entries are invalidated when they
+                # are zapped.
                 for context in group.members:
                     context.forget_translations()
+
+    def _runs(self, asid: int) -> bool:
+        """Whether any context of an address space is enabled, or has had a fault served."""
+        return asid in self._faulting or any(
+            group.enabled and group.members[0].asid == asid for group in self._groups.values()
+        )
 
     def submit(self, identity: int) -> None:
         """There is more in a context's ring."""
@@ -155,6 +168,7 @@ class Scheduler:
             return
         group = self._groups[context.identity]
         if served:
+            self._faulting.add(context.asid)
             context.condition = Condition.RUNNABLE
             if group.enabled:
                 self._ready.append(context)

@@ -52,15 +52,16 @@ class _Piece:
 
 
 class PageTableSpace:
-    """The address space of one page table (`root` in VRAM) and ASID.
+    """The address space of one page table (`root` in VRAM) and ASID, as one engine sees it.
 
     ASID 0 is the driver's own migration context: what it writes changes owners. User contexts are checked.
     """
 
-    def __init__(self, memory: Memory, asid: int, root: int) -> None:
+    def __init__(self, memory: Memory, asid: int, root: int, engine: str) -> None:
         self.asid = asid
         self.root = root & page_tables.TABLE_ADDRESS
         self._memory = memory
+        self._engine = engine
         self._trusted = asid == 0
         self._loaded = b""
 
@@ -108,12 +109,12 @@ class PageTableSpace:
         return atomics.update(span.view[piece.offset : piece.offset + size], size, operation)
 
     def invalidate(self) -> None:
-        """A flush in the ring with the invalidate bit: all translations of this address space."""
-        self._memory.cache.forget(self.asid)
+        """A flush in the ring with the invalidate bit: all translations of this address space on this engine."""
+        self._memory.cache.forget(self.asid, self._engine)
 
     def _piece(self, address: int, size: int, access: Access, needed: int) -> _Piece:
         """The longest contiguous piece at the start of an access that needs these entry bits. Raises GpuFault."""
-        cache, mixed = self._memory.cache.space(self.asid, self.root)
+        cache, mixed = self._memory.cache.space(self.asid, self.root, self._engine)
         if mixed:
             self._memory.checks.report("asid-reused", self._memory.name, asid=self.asid, root=self.root)
         cached = cache.find(address)

@@ -3,17 +3,33 @@
 
 Hardware may keep a translation as long as it likes, and may fetch the neighbours of an entry with it. So this keeps
 every translation, and takes all present entries of a table at once. Entries that are not present are never kept
-(xe_pt.c invalidates after a bind only where scratch pages were mapped before). Source: xe_guc_tlb_inval.c (kinds of
-invalidation, ranges), xe_ring_ops.c (flushes in rings), both in drivers/gpu/drm/xe.
+(xe_pt.c invalidates after a bind only where scratch pages were mapped before).
+
+Each engine has a cache of its own: a flush in a ring reaches the cache of that ring's engine, an invalidation by the
+GuC reaches all of them. Hardware may also hold a large page in pieces, so an invalidation of a part of one leaves the
+rest of it in place: a driver has to invalidate all that it changed.
+
+Source: xe_guc_tlb_inval.c (kinds of invalidation, ranges), xe_ring_ops.c (flushes in rings), both in
+drivers/gpu/drm/xe.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from itertools import islice
 
-from guest.emulator.memory import Clock, Span, Vram
-from guest.emulator.page_tables import ATOMIC, LOCAL_MEMORY, NULL, PRESENT, TABLE_ADDRESS, WRITABLE, Found
+from guest.emulator.memory import PAGE, Clock, Span, Vram
+from guest.emulator.page_tables import (
+    ATOMIC,
+    LOCAL_MEMORY,
+    NULL,
+    PRESENT,
+    TABLE_ADDRESS,
+    WRITABLE,
+    Found,
+    page_address,
+)
 
 BOUND = 1 << 12
 """Most tables of one address space: no driver can rely on it, but a broken one must not fill the host's memory."""
@@ -22,9 +38,25 @@ WITHDRAWN = 1 << 10
 OVERDUE = 5.0
 """Seconds that a driver may need from changing an entry to invalidating it; its own limit is 2.25 s."""
 
-_TABLE, _HUGE = 21, 30
+_PAGE, _TABLE, _HUGE = 12, 21, 30
+_PIECES = 1 << _TABLE - _PAGE
 _PERMISSIONS = PRESENT | WRITABLE | ATOMIC
 _MEANING = TABLE_ADDRESS | LOCAL_MEMORY | NULL
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """The page table entry that a piece of a page was taken from: its place in VRAM, the size of its page."""
+
+    qword: int
+    shift: int
+
+    def piece(self, entry: int, address: int) -> int:
+        """What `entry` says of the 4 KiB at `address`, as an entry for just these."""
+        if self.shift == _PAGE or not entry & PRESENT:
+            return entry
+        flags = entry & ~TABLE_ADDRESS
+        return flags | page_address(entry, self.shift) + (address & (1 << self.shift) - PAGE)
 
 
 class Cached:
@@ -45,13 +77,34 @@ class Cached:
         self.overdue: set[int] = set()
         """Entries that have changed in memory, longer ago than any invalidation takes."""
 
-    def refresh(self, found: Found, entries: list[int], moment: int) -> None:
-        """Read again: entries that are kept stay as they are, others are taken from memory."""
+    def refresh(self, found: Found, entries: list[int], moment: int) -> bool:
+        """Read again: entries that are kept stay as they are, others are taken from memory.
+
+        Returns False, and does nothing, if what was found has pages of another size.
+        """
+        if self.shift != found.shift or len(self.entries) != len(entries):
+            return False
         self.offset = found.offset
         for index, entry in enumerate(entries):
             if entry & PRESENT and not self.entries[index]:
                 self.entries[index] = entry
                 self.born[index] = moment
+        return True
+
+    def now(self, vram: Vram) -> list[int]:
+        """The same entries as they are in memory now."""
+        first = self.offset >> 3
+        return vram.qwords[first : first + len(self.entries)].tolist()
+
+    def in_pieces(self) -> Pieces:
+        """The same translations, of up to 2 MiB, each for 4 KiB."""
+        pieces = Pieces(self.start >> _TABLE << _TABLE)
+        each = 1 << self.shift - _PAGE
+        for index, entry in enumerate(self.entries):
+            if entry:
+                origin = _Origin((self.offset >> 3) + index, self.shift)
+                pieces.put(range(index * each, (index + 1) * each), entry, origin, self.born[index])
+        return pieces
 
     def drop(self, first: int, last: int) -> int:
         """Forget the entries first to last; gives how many were kept."""
@@ -83,8 +136,47 @@ class Cached:
         return len(self.entries) - self.entries.count(0)
 
 
+class Pieces(Cached):
+    """2 MiB of translations that were read from pages of several sizes, or of which a part was invalidated."""
+
+    __slots__ = ("origins",)
+
+    def __init__(self, start: int) -> None:
+        super().__init__(start, Found(0, _PIECES, _PAGE, ()), [0] * _PIECES, 0)
+        self.origins: list[_Origin | None] = [None] * _PIECES
+
+    def put(self, indices: range, entry: int, origin: _Origin, moment: int) -> None:
+        """Keep what an entry says of these 4 KiB pages, where nothing is kept yet."""
+        for index in indices:
+            if not self.entries[index]:
+                self.entries[index] = origin.piece(entry, self.start + (index << _PAGE))
+                self.origins[index] = origin
+                self.born[index] = moment
+
+    def refresh(self, found: Found, entries: list[int], moment: int) -> bool:
+        """Read again, from pages of any size up to 2 MiB."""
+        each = 1 << found.shift - _PAGE
+        for index, entry in enumerate(entries):
+            if entry & PRESENT:
+                origin = _Origin((found.offset >> 3) + index, found.shift)
+                self.put(range(index * each, (index + 1) * each), entry, origin, moment)
+        return True
+
+    def now(self, vram: Vram) -> list[int]:
+        """The same entries as they are in memory now."""
+        return [
+            origin.piece(vram.qwords[origin.qword], self.start + (index << _PAGE))
+            if kept and origin is not None
+            else 0
+            for index, (kept, origin) in enumerate(zip(self.entries, self.origins, strict=True))
+        ]
+
+    def in_pieces(self) -> Pieces:
+        return self
+
+
 class SpaceCache:
-    """Cached translations of one ASID."""
+    """Cached translations of one ASID on one engine."""
 
     def __init__(self, root: int) -> None:
         self.root = root
@@ -101,8 +193,11 @@ class SpaceCache:
         table = self._huge if found.shift == _HUGE else self._tables
         key = address >> span
         known = table.get(key)
-        if known is not None and known.shift == found.shift and len(known.entries) == len(entries):
-            known.refresh(found, entries, moment)
+        if known is not None and span == _TABLE:
+            # Entries of several sizes may stand next to each other until they are invalidated.
+            if not known.refresh(found, entries, moment):
+                known = table[key] = known.in_pieces()
+                known.refresh(found, entries, moment)
             return known
         kept = [entry if entry & PRESENT else 0 for entry in entries]
         cached = table[key] = Cached(key << span, found, kept, moment)
@@ -126,8 +221,10 @@ class SpaceCache:
         count = 0
         for key in keys:
             cached = table[key]
-            low, high = start - cached.start, end - 1 - cached.start
-            count += cached.drop(low >> cached.shift, high >> cached.shift)
+            low, high = max(start - cached.start, 0), min(end - cached.start, 1 << span)
+            if span == _TABLE and (low | high) & (1 << cached.shift) - 1:
+                cached = table[key] = cached.in_pieces()
+            count += cached.drop(low >> cached.shift, high - 1 >> cached.shift)
             if not cached.kept():
                 del table[key]
         return count
@@ -162,37 +259,43 @@ class _Withdrawals:
 
 
 class TranslationCache:
-    """The cache of one GPU, by ASID."""
+    """The caches of one GT, by ASID and engine."""
 
     def __init__(self, vram: Vram, clock: Clock) -> None:
         self._vram = vram
         self._clock = clock
-        self._spaces: dict[int, SpaceCache] = {}
+        self._spaces: dict[int, dict[str, SpaceCache]] = {}
         self._withdrawn: dict[int, _Withdrawals] = {}
         self._all_withdrawn = -1
         self._swept = 0
 
-    def space(self, asid: int, root: int) -> tuple[SpaceCache, bool]:
-        """The cache of an ASID, and whether it had translations of another page table (which stay there)."""
-        cache = self._spaces.get(asid)
+    def space(self, asid: int, root: int, engine: str) -> tuple[SpaceCache, bool]:
+        """The cache of an ASID on an engine, and whether the ASID has translations of another page table left."""
+        engines = self._spaces.setdefault(asid, {})
+        cache = engines.get(engine)
         if cache is None:
-            cache = self._spaces[asid] = SpaceCache(root)
+            others = [other for other in engines.values() if other.root != root and len(other)]
+            cache = engines[engine] = SpaceCache(root)
+            return cache, bool(others)
         if cache.root == root:
             return cache, False
         cache.root = root
         return cache, len(cache) > 0
 
-    def forget(self, asid: int) -> None:
-        """Drop all translations of one ASID, as hardware does between jobs: the driver took nothing back."""
-        cache = self._spaces.get(asid)
+    def forget(self, asid: int, engine: str) -> None:
+        """Drop what an engine has cached of one ASID, as hardware does between jobs: the driver took nothing back."""
+        cache = self._spaces.get(asid, {}).get(engine)
         if cache is not None:
             cache.drop(0, 1 << 64)
+
+    def _all(self) -> list[SpaceCache]:
+        return [cache for engines in self._spaces.values() for cache in engines.values()]
 
     def invalidate_all(self) -> int:
         """The driver takes everything back; gives how many translations there were."""
         self._all_withdrawn = self._clock.tick()
         self._withdrawn.clear()
-        count = sum(map(len, self._spaces.values()))
+        count = sum(map(len, self._all()))
         self._spaces.clear()
         return count
 
@@ -202,8 +305,7 @@ class TranslationCache:
         if withdrawn is None:
             withdrawn = self._withdrawn[asid] = _Withdrawals(self._all_withdrawn + 1)
         withdrawn.add(self._clock.tick(), start, end)
-        cache = self._spaces.get(asid)
-        return cache.drop(start, end) if cache is not None else 0
+        return sum(cache.drop(start, end) for cache in self._spaces.get(asid, {}).values())
 
     def withdrawn_since(self, asid: int, address: int, moment: int) -> bool:
         """Whether the driver invalidated, or may have invalidated, an address at `moment` or later."""
@@ -214,7 +316,7 @@ class TranslationCache:
 
     def sweep(self, now: float, most: int = 200) -> None:
         """Compare up to `most` cached tables with memory, and mark the entries long out of date."""
-        everything = (cached for space in list(self._spaces.values()) for cached in space.all())
+        everything = (cached for space in self._all() for cached in space.all())
         seen = 0
         for cached in islice(everything, self._swept, self._swept + most):
             seen += 1
@@ -222,8 +324,7 @@ class TranslationCache:
         self._swept = self._swept + seen if seen == most else 0
 
     def _compare(self, cached: Cached, now: float) -> None:
-        first = cached.offset >> 3
-        current = self._vram.qwords[first : first + len(cached.entries)].tolist()
+        current = cached.now(self._vram)
         if current == cached.entries and not cached.changed:
             return
         for index, (kept, entry) in enumerate(zip(cached.entries, current, strict=True)):

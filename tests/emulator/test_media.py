@@ -60,7 +60,11 @@ def test_each_gt_has_its_own_translations(main: Driver, video: Driver) -> None:
         queue = driver.queue(vm, engine).register().enable()
         queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
     main.invalidate(5, DATA, 4096)
-    found = [gt.cache.space(5, vm.root)[0].find(DATA) for gt in main.gpu.gts]
+    engines = ("bcs0", "vcs0")
+    found = [
+        gt.cache.space(5, vm.root, engine)[0].find(DATA)
+        for gt, engine in zip(main.gpu.gts, engines, strict=True)
+    ]
     kept = [
         cached is not None and bool(cached.entries[DATA - cached.start >> cached.shift]) for cached in found
     ]

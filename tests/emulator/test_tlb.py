@@ -33,22 +33,24 @@ def queue(driver: Driver, vm: Vm) -> Queue:
 
 def kept(driver: Driver, vm: Vm) -> bool:
     """Whether the translation of DATA is cached."""
-    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0].find(DATA)
     return cached is not None and cached.entries[(DATA - cached.start) >> cached.shift] != 0
 
 
 class Poller:
     """A batch that stores to DATA each time it is let go, in one job: nothing flushes between its stores."""
 
-    def __init__(self, driver: Driver, vm: Vm, queue: Queue, second: int = DATA) -> None:
+    def __init__(
+        self, driver: Driver, vm: Vm, queue: Queue, second: int = DATA, gate_at: int = DATA + 0x8000
+    ) -> None:
         self.driver = driver
         self.queue = queue
         self.gate = driver.ram()
-        vm.map(DATA + 0x8000, self.gate)
+        vm.map(gate_at, self.gate)
         batch = Batch()
         for turn in range(1, 4):
-            batch.semaphore_wait(DATA + 0x8000, turn, ">=").store_dword(second if turn == 2 else DATA, turn)
-            batch.store_dword(DATA + 0x8008, turn)
+            batch.semaphore_wait(gate_at, turn, ">=").store_dword(second if turn == 2 else DATA, turn)
+            batch.store_dword(gate_at + 8, turn)
         self.seqno = queue.submit(queue.place(batch.end(), BATCH))
         driver.rest()
 
@@ -89,12 +91,112 @@ def test_invalidation_is_for_its_range_and_asid(
     assert kept(driver, vm) != forgotten
 
 
-def test_part_of_a_large_page_forgets_the_whole(driver: Driver, vm: Vm, queue: Queue) -> None:
-    base = driver.vram.take(2 << 20, 2 << 20)
-    vm.map(DATA, base, 2 << 20, RW | LOCAL, 21)
+def large_page(driver: Driver, vm: Vm, size: int) -> int:
+    """A page of 64 KiB or 2 MiB at DATA, and where it is in VRAM."""
+    base = driver.vram.take(size, size)
+    vm.map(DATA, base, size, RW | LOCAL, size.bit_length() - 1)
+    return base
+
+
+def entry(driver: Driver, vm: Vm, address: int) -> int:
+    """The cached entry for an address; 0 if there is none."""
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0].find(address)
+    return cached.entries[address - cached.start >> cached.shift] if cached is not None else 0
+
+
+@pytest.mark.parametrize("size", [64 << 10, 2 << 20], ids=["64K", "2M"])
+@pytest.mark.parametrize("flushed", [0, 5, -1], ids=["first", "middle", "last"])
+def test_flush_of_one_page_keeps_the_rest_of_a_large_one(
+    driver: Driver, vm: Vm, queue: Queue, size: int, flushed: int
+) -> None:
+    base = large_page(driver, vm, size)
     queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    driver.invalidate(vm.asid, DATA + 0x1F_F000, 4096)
-    assert not kept(driver, vm)
+    page = flushed % (size >> 12)
+    driver.invalidate(vm.asid, DATA + (page << 12), 4096)
+    kept = [bool(entry(driver, vm, DATA + (n << 12))) for n in range(size >> 12)]
+    assert [n for n, is_kept in enumerate(kept) if not is_kept] == [page]
+    other = DATA + ((page + 1) % (size >> 12) << 12)
+    assert entry(driver, vm, other) & ~0xFFF & ((1 << 52) - 1) == base + other - DATA
+
+
+def test_flush_of_a_whole_large_page_keeps_nothing(driver: Driver, vm: Vm, queue: Queue) -> None:
+    large_page(driver, vm, 2 << 20)
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    driver.invalidate(vm.asid, DATA, 2 << 20)
+    assert not any(entry(driver, vm, DATA + (n << 12)) for n in range(512))
+
+
+def test_pieces_and_new_entries_stand_side_by_side(driver: Driver, vm: Vm, queue: Queue) -> None:
+    """After a flush of one page the next access reads that page's new entry, and its neighbours keep the old ones."""
+    old = large_page(driver, vm, 2 << 20)
+    poller = Poller(driver, vm, queue, second=DATA + 4096, gate_at=DATA + (2 << 20))
+    poller.step(1)
+    new = driver.vram.take(2 << 20, 2 << 20)
+    vm.map(DATA, new, 2 << 20, RW | LOCAL, 21)
+    driver.invalidate(vm.asid, DATA, 4096)
+    poller.step(2)  # to the second page, which was not invalidated
+    poller.step(3)  # to the first page, which was
+    assert driver.vram_u32(old) == 1
+    assert (driver.vram_u32(old + 4096), driver.vram_u32(new)) == (2, 3)
+
+
+def test_pieces_that_changed_long_ago_are_reported(
+    driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tlb, "OVERDUE", -1.0)
+    large_page(driver, vm, 2 << 20)
+    poller = Poller(driver, vm, queue, second=DATA + 4096, gate_at=DATA + (2 << 20))
+    poller.step(1)
+    driver.invalidate(vm.asid, DATA, 4096)
+    for now in (1.0, 2.0):
+        driver.gpu.main.cache.sweep(now)
+    vm.unmap(DATA)
+    for now in (3.0, 4.0):
+        driver.gpu.main.cache.sweep(now)
+    poller.step(2)
+    assert [report["check"] for report in driver.checks.reports] == ["stale-translation"]
+
+
+def test_new_context_leaves_translations_alone(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    driver.queue(vm).register().enable()
+    assert kept(driver, vm)
+
+
+@pytest.mark.parametrize("others_run", [False, True], ids=["alone", "with-another"])
+def test_resumed_context_reloads_if_no_other_ran(driver: Driver, vm: Vm, others_run: bool) -> None:
+    vm.map(DATA, driver.ram())
+    queue, other = (driver.queue(vm).register().enable() for _ in range(2))
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    assert kept(driver, vm)
+    queue.disable()
+    if not others_run:
+        other.disable()
+    queue.enable()
+    assert kept(driver, vm) == others_run
+
+
+def test_flush_in_a_ring_is_for_its_engine(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    render = driver.queue(vm, "rcs0").register().enable()
+    render.run(render.place(Batch().noop().end(), BATCH + 0x1000))
+    assert kept(driver, vm)
+
+
+def test_invalidation_by_the_guc_is_for_all_engines(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    for at, engine in enumerate(("bcs0", "rcs0")):
+        other = driver.queue(vm, engine).register().enable()
+        other.run(other.place(Batch().store_dword(DATA, 1).end(), BATCH + 0x1000 * at))
+    driver.invalidate(vm.asid, DATA, 4096)
+    caches = [driver.gpu.main.cache.space(vm.asid, vm.root, engine)[0] for engine in ("bcs0", "rcs0")]
+    assert not any(
+        cached and cached.entries[DATA - cached.start >> cached.shift]
+        for cached in (cache.find(DATA) for cache in caches)
+    )
 
 
 @pytest.mark.parametrize("message", [(Action.TLB_INVALIDATION, 4, 0), (Action.TLB_INVALIDATION_ALL, 4, 0)])
@@ -105,7 +207,7 @@ def test_full_invalidation_forgets_every_address_space(
     queue.run(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
     driver.fast(*message)
     assert driver.take(Action.TLB_INVALIDATION_DONE) == [4]
-    assert len(driver.gpu.main.cache.space(vm.asid, vm.root)[0]) == 0
+    assert len(driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0]) == 0
 
 
 def test_flush_in_the_ring_invalidates_its_own_address_space(driver: Driver, vm: Vm, queue: Queue) -> None:
@@ -161,7 +263,7 @@ def test_entry_that_allows_less_or_leads_elsewhere_has_changed(
     qwords[at >> 3] = change(qwords[at >> 3])
     for now in (1.0, 100.0):
         driver.gpu.main.cache.sweep(now)
-    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0].find(DATA)
     assert cached is not None
     assert bool(cached.overdue) == overdue
 
@@ -173,7 +275,7 @@ def test_entry_with_an_address_but_not_present_is_missing(driver: Driver, vm: Vm
     vm.set(DATA + 0x1000, driver.ram() | 2)
     vm.map(DATA + 0x2000, driver.ram())
     poller.step(2)  # reads the table again, for the third page
-    cached = driver.gpu.main.cache.space(vm.asid, vm.root)[0].find(DATA)
+    cached = driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0].find(DATA)
     assert cached is not None
     assert not cached.entries[(DATA + 0x1000 - cached.start) >> cached.shift]
 
