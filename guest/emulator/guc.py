@@ -51,7 +51,13 @@ CONFIGURE_G2H = {0x0905: 0, 0x0906: 1, 0x0907: 2}
 INVALIDATE_FULL, INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES, INVALIDATE_GLOBAL = range(4)
 NO_ANSWER = 0xFFFF_FFFF
 """Sequence number of an invalidation that nobody waits for (TLB_INVALIDATION_SEQNO_INVALID)."""
+SEQNOS = 0x10_0000
+"""Sequence numbers before they begin again at 1 (TLB_INVALIDATION_SEQNO_MAX, which itself asks for no answer)."""
+INVALIDATE_LITE, INVALIDATE_FLUSHES = 1 << 8, 1 << 31
+"""The mode that takes translations back and does not wait for accesses under way; the bit that flushes caches."""
 PAGE = 4096
+_NEVER_LONG = (4 << 20, 8 << 20)
+"""Lengths that the interface does not have (xe_guc_tlb_inval.c:normalize_invalidation_range)."""
 
 
 class Guc:
@@ -79,6 +85,7 @@ class Guc:
         self._cache = cache
         self._checks = checks
         self._trace = trace
+        self._last_seqno: int | None = None
         self._handlers: dict[int, Callable[[Sequence[int]], None]] = {
             Action.REGISTER_CONTEXT: self._register_context,
             Action.REGISTER_CONTEXT_MULTI_LRC: self._register_parallel,
@@ -99,6 +106,7 @@ class Guc:
         self._interrupts.forget()
         self._scheduler.reset()
         self._cache.invalidate_all()
+        self._last_seqno = None  # a driver that comes back goes on where it was
 
     def configure(self, key: int, length: int, value: int) -> bool:
         """SELF_CFG."""
@@ -258,6 +266,7 @@ class Guc:
 
     def _invalidate(self, message: Sequence[int]) -> None:
         seqno, operation = message[1], message[2]
+        self._check_invalidation(seqno, operation)
         kind = operation & 0xFF
         dropped = 0
         if kind == INVALIDATE_FULL:
@@ -277,11 +286,25 @@ class Guc:
         if seqno != NO_ANSWER:
             self.send([hxg.event(Action.TLB_INVALIDATION_DONE), seqno])
 
+    def _check_invalidation(self, seqno: int, operation: int) -> None:
+        """Numbers go up, as answers come in their order; what somebody waits for has to be complete when it is done."""
+        if seqno in (NO_ANSWER, SEQNOS):
+            return
+        last = self._last_seqno
+        goes_up = last is None or 0 < (seqno - last) % SEQNOS < SEQNOS // 2
+        if not (0 < seqno < SEQNOS and goes_up):
+            self._checks.report("invalidation-seqno", self._name, seqno=seqno, last=str(last))
+        self._last_seqno = seqno
+        if operation & INVALIDATE_LITE or not operation & INVALIDATE_FLUSHES:
+            self._checks.report("invalidation-mode", self._name, operation=operation)
+
     def _invalidate_pages(self, kind: int, who: int, low: int, high: int, log_pages: int) -> int:
         address = low | high << 32
         length = PAGE << min(log_pages, 52)
         if address % length:
             self._checks.report("invalidation-range", self._name, address=address, length=length)
+        if length in _NEVER_LONG:
+            self._checks.report("invalidation-length", self._name, address=address, length=length)
         asid: int | None = who
         if kind == INVALIDATE_CONTEXT_PAGES:
             asid = self._scheduler.asid_of(who)
@@ -292,6 +315,7 @@ class Guc:
         return self._cache.invalidate(asid, start & mask, (start & mask) + length)
 
     def _invalidate_all(self, message: Sequence[int]) -> None:
+        self._check_invalidation(message[1], message[2])
         dropped = self._cache.invalidate_all()
         if self._trace.tlb:
             self._trace.line(self._name, "tlb", f"invalidated all {dropped} (seqno {message[1]:#x})")

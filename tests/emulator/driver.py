@@ -93,6 +93,7 @@ class Driver:
         self.replies: dict[int, list[int]] = {}
         self._fence = 0
         self._guc_id = 0
+        self._seqno = 0
         if beside is None:
             gpu.dma_map(0, RAM, guest.descriptor, 0, True)
             gpu.set_interrupts(device.MSI, 0, [os.dup(self.event)])
@@ -230,9 +231,10 @@ class Driver:
             assert time.monotonic() < end, "the GPU does not come to rest"
         self.drain()
 
-    def invalidate(self, asid: int, address: int, size: int, seqno: int = 1) -> None:
+    def invalidate(self, asid: int, address: int, size: int) -> None:
         """TLB_INVALIDATION of pages."""
         log = (size >> 12).bit_length() - 1
+        self._seqno = seqno = self._seqno + 1
         self.fast(
             Action.TLB_INVALIDATION, seqno, 1 | 1 << 31, asid, address & 0xFFFF_FFFF, address >> 32, log
         )

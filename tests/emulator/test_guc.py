@@ -9,6 +9,8 @@ import pytest
 
 from guest.emulator import hxg
 from guest.emulator.device import MEDIA_DOORBELL
+from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
+from guest.emulator.guc import INVALIDATE_LITE, NO_ANSWER, SEQNOS
 from guest.emulator.hxg import Action, Failure, Type
 from guest.emulator.klv import MAIN_REGISTERS
 from tests.emulator.driver import G2H_SIZE, VRAM, Driver, machine
@@ -74,7 +76,7 @@ def test_relay_tells_version_and_registers(driver: Driver) -> None:
 
 def test_messages_interrupt_the_host(driver: Driver) -> None:
     os.eventfd_read(driver.event) if _rung(driver) else None
-    driver.fast(Action.TLB_INVALIDATION, 5, 3)
+    driver.fast(Action.TLB_INVALIDATION, 5, FLUSHES | 3)
     assert driver.guest.ram[driver.irq_page + 0x400 + 25] == 0xFF
     assert driver.guest.ram[driver.irq_page + 25 * 16 + 15] == 0xFF
     assert _rung(driver)
@@ -94,14 +96,14 @@ def test_fast_requests_get_no_reply(driver: Driver) -> None:
 
 def test_transport_wraps_in_both_directions(driver: Driver) -> None:
     for seqno in range(1, 2 * G2H_SIZE // 12 + 10):
-        driver.fast(Action.TLB_INVALIDATION, seqno, 3)
+        driver.fast(Action.TLB_INVALIDATION, seqno, FLUSHES | 3)
         assert driver.take(Action.TLB_INVALIDATION_DONE) == [seqno]
 
 
 def test_full_receive_buffer_holds_messages_back_and_loses_none(driver: Driver) -> None:
     many = G2H_SIZE // 12 + 50
     for seqno in range(1, many + 1):
-        driver.send(Type.FAST_REQUEST << 28 | Action.TLB_INVALIDATION, seqno, 3, doorbell=False)
+        driver.send(Type.FAST_REQUEST << 28 | Action.TLB_INVALIDATION, seqno, FLUSHES | 3, doorbell=False)
         if seqno % 100 == 0:
             driver.gpu.turn()
     driver.gpu.turn()
@@ -113,17 +115,53 @@ def test_full_receive_buffer_holds_messages_back_and_loses_none(driver: Driver) 
     assert taken == list(range(1, many + 1))
 
 
+@pytest.mark.parametrize("log_pages", [0, 8, 9, 12, 20], ids=["4K", "1M", "2M", "16M", "4G"])
+def test_flush_of_any_other_length_is_not_reported(driver: Driver, log_pages: int) -> None:
+    driver.fast(Action.TLB_INVALIDATION, 1, FLUSHES | 1, 5, 0, 0, log_pages)
+    assert driver.checks.reports == []
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reports"),
+    [
+        ((1, 2, 3), 0),
+        ((5, 9, 100), 0),
+        ((SEQNOS - 2, SEQNOS - 1, 1), 0),
+        ((1, SEQNOS, 2), 0),
+        ((1, NO_ANSWER, NO_ANSWER, 2), 0),
+        ((7, 7), 1),
+        ((7, 6), 1),
+        ((7, 8, 7), 1),
+    ],
+)
+def test_flush_seqnos_go_up(driver: Driver, numbers: tuple[int, ...], reports: int) -> None:
+    for number in numbers:
+        driver.fast(Action.TLB_INVALIDATION, number, FLUSHES)
+    assert [report["check"] for report in driver.checks.reports] == ["invalidation-seqno"] * reports
+
+
+def test_flush_that_nobody_waits_for_may_leave_caches(driver: Driver) -> None:
+    driver.fast(Action.TLB_INVALIDATION, NO_ANSWER, 1, 5, 0, 0, 0)
+    assert driver.checks.reports == []
+
+
 @pytest.mark.parametrize(
     ("message", "check"),
     [
         ((Action.SCHED_CONTEXT, 1, 2), "message-length"),
         ((Action.REGISTER_CONTEXT, 1), "message-length"),
-        ((Action.TLB_INVALIDATION, 1, 1, 5, 0), "message-length"),
+        ((Action.TLB_INVALIDATION, 1, FLUSHES | 1, 5, 0), "message-length"),
         ((0x0ABC, 1), "message-unknown"),
         ((Action.SCHED_CONTEXT, 77), "message-order"),
         ((Action.DEREGISTER_CONTEXT, 77), "message-order"),
         ((Action.PAGE_FAULT_RESPONSE, 1, 0x12340000), "fault-unknown"),
-        ((Action.TLB_INVALIDATION, 1, 1, 5, 0x1000, 0, 4), "invalidation-range"),
+        ((Action.TLB_INVALIDATION, 1, FLUSHES | 1, 5, 0x1000, 0, 4), "invalidation-range"),
+        ((Action.TLB_INVALIDATION, 1, FLUSHES | 1, 5, 0, 0, 10), "invalidation-length"),
+        ((Action.TLB_INVALIDATION, 1, FLUSHES | 1, 5, 0, 0, 11), "invalidation-length"),
+        ((Action.TLB_INVALIDATION, 1, FLUSHES | INVALIDATE_LITE | 1, 5, 0, 0, 0), "invalidation-mode"),
+        ((Action.TLB_INVALIDATION_ALL, 1, 0), "invalidation-mode"),
+        ((Action.TLB_INVALIDATION, 0, FLUSHES), "invalidation-seqno"),
+        ((Action.TLB_INVALIDATION, SEQNOS + 1, FLUSHES), "invalidation-seqno"),
     ],
 )
 def test_wrong_messages_are_reported(driver: Driver, message: tuple[int, ...], check: str) -> None:

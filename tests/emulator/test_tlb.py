@@ -199,7 +199,9 @@ def test_invalidation_by_the_guc_is_for_all_engines(driver: Driver, vm: Vm, queu
     )
 
 
-@pytest.mark.parametrize("message", [(Action.TLB_INVALIDATION, 4, 0), (Action.TLB_INVALIDATION_ALL, 4, 0)])
+@pytest.mark.parametrize(
+    "message", [(Action.TLB_INVALIDATION, 4, 1 << 31), (Action.TLB_INVALIDATION_ALL, 4, 1 << 31)]
+)
 def test_full_invalidation_forgets_every_address_space(
     driver: Driver, vm: Vm, queue: Queue, message: tuple[int, ...]
 ) -> None:

@@ -56,6 +56,21 @@ def test_a_warning_is_found_with_its_cause_and_its_trace() -> None:
     assert splat.splitlines()[-1].endswith("---[ end trace 0000000000000000 ]---")
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "pagealloc: memory corruption",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: TLB invalidation fence timeout, seqno=7 recv=6",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: PageFault Queue (0) full, shouldn't be possible",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: Pending enable/disable failed to respond",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: Schedule disable failed to respond, guc_id=3",
+    ],
+)
+def test_driver_that_lost_track_is_found(said: str) -> None:
+    (splat,) = kmsg.splats(records(ORDINARY + f"[   21.000000] {said}\n" + ORDINARY))
+    assert said in splat
+
+
 def test_two_faults_are_two() -> None:
     first, second = kmsg.splats(records(WARNING + OOPS))
     assert "xe_gt_mcr.c" in first

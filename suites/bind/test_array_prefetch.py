@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: MIT
+"""Arrays of binds with a PREFETCH next to other operations (xe_vm.c: prefetch_ranges, xe_vm_bind_ioctl)."""
+
+import errno
+import mmap
+
+import pytest
+
+from fixtures import acts, behaviour, known, landed, needs, refused
+from fixtures.memory import PAGE
+from fixtures.sync import UserFence
+from fixtures.vm import Vm
+from ioctl import xe
+
+SZ_2M = 1 << 21
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
+PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
+IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
+FINDING = "A PREFETCH that moves nothing drops the other operations of its array"
+
+pytestmark = needs("page-faults", "vram")
+
+
+@pytest.fixture
+def prefetch(mirror_vm: Vm, memory, sentinel, stuck: bool):
+    """PREFETCH to VRAM of memory that can move, or that cannot, as two CPU mappings share its range."""
+    buffer = memory(SZ_2M, align=SZ_2M)
+    mirror_vm.queue().store(buffer.address, sentinel())
+    buffer.set_u32(0, sentinel())  # the CPU brings it back, and the range stays
+    assert buffer.present(0)
+    if stuck:
+        buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
+    return mirror_vm.operation(PREFETCH, addr=buffer.address, range=SZ_2M, region=mirror_vm.device.vram[0])
+
+
+def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
+    """The array is accepted and carried out."""
+    fence = UserFence(vm.device)
+    vm.bind_array(operations, syncs=[fence.sync()])
+    fence.wait()
+
+
+@behaviour("bind.array.order", "prefetch.best-effort")
+@acts("store", "refusal")
+@pytest.mark.parametrize(
+    "stuck", [False, pytest.param(True, marks=known(FINDING, first="6.17"))], ids=["movable", "stuck"]
+)
+@pytest.mark.parametrize("position", [0, 1], ids=["before", "after"])
+def test_unmap_next_to_prefetch_takes_effect(mirror_vm: Vm, bo, sentinel, prefetch, position: int) -> None:
+    """UNMAP of a bo in an array with a PREFETCH takes the bo from the GPU, whether the memory could move or not."""
+    made, value = bo(SZ_2M), sentinel()
+    mapped, queue = made.map(), mirror_vm.queue()
+    mirror_vm.map(made, AT, flags=IMMEDIATE)
+    queue.store(AT + PAGE, value)
+    landed(mapped, PAGE, value)
+    operations = [prefetch]
+    operations.insert(position, mirror_vm.operation(UNMAP, addr=AT, range=SZ_2M))
+    _array(mirror_vm, operations)
+    with refused(errno.EIO):
+        queue.store(AT + PAGE, sentinel())
+    landed(mapped, PAGE, value)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: MIT
+"""MADVISE of a part of a bo's mapping, and the moves of the bo after it (xe_vm_madvise.c, xe_bo.c)."""
+
+import pytest
+
+from fixtures import acts, behaviour, known, landed, needs
+from fixtures.bo import SYSTEM
+from fixtures.gate import Gate
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+SZ_2M = 1 << 21
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound, multiple of 2 MiB."""
+FINDING = "MADVISE of a part of a bo leaves stale translations behind"
+
+pytestmark = needs("page-faults", "range-attributes")
+
+
+def _atomic(vm: Vm, size: int) -> None:
+    vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
+
+
+def _pat(vm: Vm, size: int) -> None:
+    # Index 0 is defined on each platform and not that of the bind, so that there is something to invalidate.
+    assert vm.device.write_back_pat
+    vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=0)
+
+
+@behaviour("evict.object-stays-reachable", "prefetch.bo")
+@acts("store")
+@needs("vram")
+@pytest.mark.parametrize("advise", [_atomic, _pat], ids=["atomic", "pat"])
+@pytest.mark.parametrize(
+    "advised",
+    [
+        pytest.param(0, id="none"),
+        pytest.param(1 << 16, id="part", marks=known(FINDING, first="6.18")),
+        pytest.param(2 * SZ_2M, id="whole"),
+    ],
+)
+def test_running_batch_follows_bo_after_madvise(
+    mirror_vm: Vm, bo, gate: Gate, sentinel, advise, advised: int
+) -> None:
+    """A batch that runs while a bo leaves VRAM stores to its new place, whatever part of it had MADVISE before."""
+    made = bo(2 * SZ_2M, placement=SYSTEM | 1 << mirror_vm.device.vram[0])
+    mapped, queue = made.map(), mirror_vm.queue()
+    mirror_vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    mirror_vm.prefetch(AT, made.size, mirror_vm.device.vram[0])
+    offset, first, second = SZ_2M + 5 * PAGE, sentinel(), sentinel()
+    job = queue.start(gate.hold(Batch().store_dword(AT + offset, first)).store_dword(AT + offset, second))
+    gate.reached()
+    landed(mapped, offset, first)
+    if advised:
+        advise(mirror_vm, advised)
+    mirror_vm.prefetch(AT, made.size, 0)
+    gate.open()
+    job.wait()
+    landed(mapped, offset, second)
