@@ -7,16 +7,17 @@ from fixtures import acts, behaviour, known, landed, needs
 from fixtures.bo import SYSTEM
 from fixtures.gate import Gate
 from fixtures.memory import PAGE
-from fixtures.vm import Vm
+from fixtures.vm import LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 from ioctl import xe
 
 SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-FINDING = "MADVISE of a part of a bo leaves stale translations behind"
+STALE = "MADVISE of a part of a bo leaves stale translations behind"
+UNMAPPED = "MADVISE unmaps bos of a VM without fault mode"
 
-pytestmark = needs("page-faults", "range-attributes")
+pytestmark = needs("range-attributes")
 
 
 def _atomic(vm: Vm, size: int) -> None:
@@ -31,13 +32,13 @@ def _pat(vm: Vm, size: int) -> None:
 
 @behaviour("evict.object-stays-reachable", "prefetch.bo")
 @acts("store")
-@needs("vram")
+@needs("page-faults", "vram")
 @pytest.mark.parametrize("advise", [_atomic, _pat], ids=["atomic", "pat"])
 @pytest.mark.parametrize(
     "advised",
     [
         pytest.param(0, id="none"),
-        pytest.param(1 << 16, id="part", marks=known(FINDING, first="6.18")),
+        pytest.param(1 << 16, id="part", marks=known(STALE, first="6.18")),
         pytest.param(2 * SZ_2M, id="whole"),
     ],
 )
@@ -59,3 +60,20 @@ def test_running_batch_follows_bo_after_madvise(
     gate.open()
     job.wait()
     landed(mapped, offset, second)
+
+
+@behaviour("evict.object-stays-reachable")
+@acts("store")
+@known(UNMAPPED, first="6.18")
+@pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING], ids=["plain", "long-running"])
+@pytest.mark.parametrize("advise", [_atomic, _pat], ids=["atomic", "pat"])
+def test_bo_stays_mapped_without_fault_mode(make_vm, bo, sentinel, advise, mode: int) -> None:
+    """A VM that takes no faults goes on reaching a bo after MADVISE, by queues from before and by new ones."""
+    vm, made = make_vm(mode), bo(SZ_2M)
+    mapped, queue = made.map(), vm.queue()
+    vm.map(made, AT)
+    for user in (queue, queue, vm.queue()):
+        value = sentinel()
+        user.store(AT + PAGE, value)
+        landed(mapped, PAGE, value)
+        advise(vm, SZ_2M)
