@@ -25,9 +25,9 @@ def _atomic(vm: Vm, size: int) -> None:
 
 
 def _pat(vm: Vm, size: int) -> None:
-    # Index 0 is defined on each platform and not that of the bind, so that there is something to invalidate.
-    assert vm.device.write_back_pat
-    vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=0)
+    bound, other, *_ = vm.device.coherent_pats
+    assert bound == vm.device.write_back_pat
+    vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=other)
 
 
 @behaviour("evict.object-stays-reachable", "prefetch.bo")
