@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: MIT
+"""MADVISE PREFERRED_LOC of the process's own memory, and what a change of attributes does to mappings."""
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, landed, needs
+from fixtures.memory import PAGE, Buffer
+from fixtures.queue import Queue
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+SZ_2M = 1 << 21
+MASK = 0xFFFF_FFFF
+LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
+ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
+PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
+PAGES = range(0, SZ_2M, PAGE)
+
+pytestmark = needs("page-faults", "range-attributes", "cpu-addr-mirror")
+
+
+def prefer(vm: Vm, buffer: Buffer, place: str) -> None:
+    """MADVISE: the memory is to be in system memory, or in the VRAM of the tile that faults."""
+    fd = {"system": xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM, "device": xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE}[
+        place
+    ]
+    vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=fd & MASK)
+
+
+def in_system(buffer: Buffer) -> set[bool]:
+    """Whether pages are in system memory: of all pages of the buffer."""
+    return {buffer.present(offset) for offset in range(0, buffer.size, PAGE)}
+
+
+@pytest.fixture
+def buffer(memory) -> Buffer:
+    """Two chunks of memory, all of it written by the CPU."""
+    made = memory(2 * SZ_2M, align=SZ_2M)
+    made.fill(b"\x5a")
+    return made
+
+
+PLACES = [0, PAGE, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4]
+"""Offsets: the first and the last of both chunks."""
+
+
+def gpu_uses(queue: Queue, buffer: Buffer, sentinel) -> None:
+    """The GPU reads what the CPU stored, and its stores land. Leaves the memory where the GPU has put it."""
+    values = {offset: sentinel() for offset in PLACES}
+    queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("madvise.pref.system")
+@acts("load", "store")
+@needs("vram", "svm-vram")
+def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """With devmem_fd -1 GPU access leaves all pages in system memory, and its stores land there."""
+    prefer(mirror_vm, buffer, "system")
+    queue = mirror_vm.queue()
+    gpu_uses(queue, buffer, sentinel)
+    assert in_system(buffer) == {True}
+    for offset in PLACES:
+        value = sentinel()
+        queue.store(buffer.address + offset, value)
+        landed(buffer, offset, value)
+
+
+@behaviour("madvise.pref.system")
+@acts("load", "store")
+@needs("vram", "svm-vram")
+def test_memory_leaves_vram_when_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+    """Memory in VRAM comes back with its data at the next GPU fault once devmem_fd is -1."""
+    queue = mirror_vm.queue()
+    gpu_uses(queue, buffer, sentinel)
+    assert in_system(buffer) == {False}
+    values = {offset: queue.load(buffer.address + offset) for offset in PLACES}
+    prefer(mirror_vm, buffer, "system")
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    assert in_system(buffer) == {True}
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+
+
+@behaviour("madvise.pref.device")
+@acts("load", "store")
+@needs("vram", "svm-vram")
+@pytest.mark.parametrize("before", ["initial", "system"])
+def test_memory_moves_where_the_device_is_preferred(
+    mirror_vm: Vm, buffer: Buffer, sentinel, before: str
+) -> None:
+    """With devmem_fd 0, the initial value too, GPU access moves all pages of what it uses to VRAM."""
+    if before == "system":
+        prefer(mirror_vm, buffer, "system")
+        gpu_uses(mirror_vm.queue(), buffer, sentinel)
+        assert in_system(buffer) == {True}
+        prefer(mirror_vm, buffer, "device")
+    queue = mirror_vm.queue()
+    gpu_uses(queue, buffer, sentinel)
+    assert in_system(buffer) == {False}
+    value = sentinel()
+    queue.store(buffer.address + SZ_2M, value)
+    landed(buffer, SZ_2M, value)
+
+
+def _location(vm: Vm, buffer: Buffer, changes: bool) -> None:
+    vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=-1 & MASK if changes else 0)
+
+
+def _atomic(vm: Vm, buffer: Buffer, changes: bool) -> None:
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU if changes else 0)
+
+
+def _pat(vm: Vm, buffer: Buffer, changes: bool) -> None:
+    bound, other, *_ = vm.device.coherent_pats
+    vm.madvise(buffer.address, buffer.size, PAT, val=other if changes else bound)
+
+
+KINDS = pytest.mark.parametrize("advise", [_location, _atomic, _pat], ids=["location", "atomic", "pat"])
+
+
+@behaviour("madvise.change-invalidates")
+@acts("load", "fault")
+@needs("debugfs", "svm-counters")
+@KINDS
+def test_changed_value_makes_the_next_access_fault(
+    mirror_vm: Vm, buffer: Buffer, sentinel, counters, advise
+) -> None:
+    """After MADVISE changed a value the next GPU access of each range faults, and has the data."""
+    queue = mirror_vm.queue()
+    gpu_uses(queue, buffer, sentinel)
+    values = {offset: queue.load(buffer.address + offset) for offset in PLACES}
+    advise(mirror_vm, buffer, changes=True)
+    for chunk in (0, SZ_2M):
+        before = counters.snapshot()
+        gpu_sees(queue, buffer.address + chunk, values[chunk])
+        counters.rose("svm_pagefault_count", since=before)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+
+
+@behaviour("madvise.same-value-no-inval")
+@acts("load")
+@needs("debugfs", "svm-counters")
+@KINDS
+def test_unchanged_value_makes_no_fault(mirror_vm: Vm, buffer: Buffer, sentinel, counters, advise) -> None:
+    """After MADVISE with the values that memory has already the GPU goes on without a fault."""
+    queue = mirror_vm.queue()
+    queue.run(Batch().noop())
+    gpu_uses(queue, buffer, sentinel)
+    values = {offset: queue.load(buffer.address + offset) for offset in PLACES}
+    # The first MADVISE cuts the area, which may take a range down; from then on there is nothing to do.
+    advise(mirror_vm, buffer, changes=False)
+    gpu_uses(queue, buffer, sentinel)
+    values = {offset: queue.load(buffer.address + offset) for offset in PLACES}
+    before = counters.snapshot()
+    advise(mirror_vm, buffer, changes=False)
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    counters.still("svm_pagefault_count", since=before)

@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""Bos that are marked DONTNEED and not purged yet (xe_vm_madvise.c: madvise_purgeable, xe_bo.c)."""
+
+import ctypes
+import errno
+import os
+import signal
+
+import pytest
+
+from fixtures import acts, behaviour, gpu_sees, in_child, landed, needs, refused
+from fixtures.bo import SYSTEM, Bo
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from ioctl import drm, xe
+
+SZ_2M = 1 << 21
+AT, ELSEWHERE = 1 << 40, 1 << 41
+PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
+WILLNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
+DONTNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED
+
+pytestmark = needs("purging")
+
+
+def purgeable(vm: Vm, start: int, size: int, state: int) -> int:
+    """MADVISE PURGEABLE_STATE of [start, start + size): what it wrote to retained."""
+    retained = ctypes.c_uint32(0)
+    vm.madvise(start, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
+    return retained.value
+
+
+def export(target: Bo) -> int:
+    """PRIME_HANDLE_TO_FD: the descriptor; raises OSError."""
+    argument = drm.drm_prime_handle(handle=target.handle, flags=os.O_CLOEXEC)
+    target.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
+    fd: int = argument.fd
+    return fd
+
+
+def fill_vram(device: Device, bo) -> None:
+    """New bos take all VRAM: what is purgeable there is purged."""
+    part = device.region(device.vram[0]).total_size // 16
+    for _ in range(16):
+        bo(part, placement=1 << device.vram[0])
+
+
+@behaviour("madvise.purge.retained-value", "madvise.purge.willneed-restores")
+@acts("store", "load")
+def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo, sentinel) -> None:
+    """MADVISE WILLNEED of a bo that was not purged reports retained 1; data, mmap, bind and export are as before."""
+    made, value = bo(SZ_2M), sentinel()
+    mapped, queue = made.map(), plain_vm.queue()
+    plain_vm.map(made, AT)
+    queue.store(AT + PAGE, value)
+    landed(mapped, PAGE, value)
+    for _ in range(2):
+        assert purgeable(plain_vm, AT, SZ_2M, DONTNEED) == 1
+    for _ in range(2):
+        assert purgeable(plain_vm, AT, SZ_2M, WILLNEED) == 1
+    landed(mapped, PAGE, value)
+    gpu_sees(queue, AT + PAGE, value)
+    landed(made.map(), PAGE, value)
+    plain_vm.map(made, ELSEWHERE)
+    gpu_sees(queue, ELSEWHERE + PAGE, value)
+    os.close(export(made))
+
+
+@behaviour("madvise.purge.retained-value")
+@acts("ioctl")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("purged", [0, 4, 8], ids=["first", "middle", "last"])
+def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo, purged: int) -> None:
+    """MADVISE over many bos of which one was purged reports retained 0; without that one it reports 1."""
+    places = [AT + n * SZ_2M for n in range(9)]
+    for n, at in enumerate(places):
+        plain_vm.map(bo(SZ_2M, placement=1 << device.vram[0] if n == purged else SYSTEM), at)
+    assert purgeable(plain_vm, AT, 9 * SZ_2M, WILLNEED) == 1
+    assert purgeable(plain_vm, places[purged], SZ_2M, DONTNEED) == 1
+    fill_vram(device, bo)
+    assert purgeable(plain_vm, AT, 9 * SZ_2M, WILLNEED) == 0
+    for n, at in enumerate(places):
+        assert purgeable(plain_vm, at, SZ_2M, WILLNEED) == (n != purged)
+    count("ioctl")
+
+
+@behaviour("madvise.purge.non-bo")
+@acts("load", "store")
+@needs("page-faults", "userptr", "cpu-addr-mirror")
+@pytest.mark.parametrize("kind", ["mirror", "userptr"])
+def test_dontneed_leaves_process_memory_alone(fault_vm: Vm, memory, sentinel, kind: str) -> None:
+    """MADVISE DONTNEED of a mirror or a userptr reports retained 1, and the GPU goes on using the memory."""
+    buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
+    at = buffer.address if kind == "mirror" else AT
+    if kind == "mirror":
+        fault_vm.mirror(at, SZ_2M)
+    else:
+        fault_vm.map_userptr(at, buffer.address, SZ_2M)
+    queue = fault_vm.queue()
+    queue.store(at + PAGE, value)
+    landed(buffer, PAGE, value)
+    assert purgeable(fault_vm, at, SZ_2M, DONTNEED) == 1
+    gpu_sees(queue, at + PAGE, value)
+    value = sentinel()
+    queue.store(at + SZ_2M - 4, value)
+    landed(buffer, SZ_2M - 4, value)
+
+
+@behaviour("madvise.purge.no-inval")
+@acts("store")
+@needs("page-faults", "debugfs")
+def test_dontneed_bo_is_used_without_a_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
+    """MADVISE DONTNEED and WILLNEED clear no mapping: the GPU goes on using the bo without a fault."""
+    made, queue = bo(SZ_2M), fault_vm.queue()
+    mapped = made.map()
+    fault_vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    queue.store(AT, sentinel())
+    before = counters.snapshot()
+    for state in (DONTNEED, WILLNEED, DONTNEED, WILLNEED):
+        assert purgeable(fault_vm, AT, SZ_2M, state) == 1
+        value = sentinel()
+        queue.store(AT + SZ_2M - 4, value)
+    landed(mapped, SZ_2M - 4, value)
+    counters.still("vma_pagefault_count", since=before)
+
+
+@behaviour("madvise.purge.dontneed-blocks")
+@acts("refusal")
+def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo) -> None:
+    """mmap, VM_BIND and dma-buf export of a bo in state DONTNEED give EBUSY; after WILLNEED they succeed."""
+    made = bo(SZ_2M)
+    plain_vm.map(made, AT)
+    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    with refused(errno.EBUSY):
+        made.map()
+    with refused(errno.EBUSY):
+        plain_vm.bind(addr=ELSEWHERE, range=SZ_2M, obj=made.handle)
+    with refused(errno.EBUSY):
+        os.close(export(made))
+    purgeable(plain_vm, AT, SZ_2M, WILLNEED)
+    made.map()
+    plain_vm.map(made, ELSEWHERE)
+    os.close(export(made))
+
+
+@behaviour("madvise.purge.dontneed-blocks")
+@acts("ioctl")
+def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo) -> None:
+    """A CPU touch of an older mapping of a bo in state DONTNEED that is not populated yet gets SIGBUS."""
+    made = bo(SZ_2M)
+    mapped = made.map()
+    plain_vm.map(made, AT)
+    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    assert in_child(lambda: mapped.u32(SZ_2M - PAGE)).signal == signal.SIGBUS
+    count("ioctl")
+
+
+@behaviour("madvise.purge.dontneed-blocks")
+@acts("ioctl")
+@needs("page-faults")
+def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo, sentinel) -> None:
+    """A GPU fault on a bo in state DONTNEED that was never mapped on the GPU fails and bans the queue."""
+    made, queue = bo(SZ_2M), fault_vm.queue()
+    fault_vm.map(made, AT)
+    purgeable(fault_vm, AT, SZ_2M, DONTNEED)
+    with refused(errno.EIO):
+        queue.store(AT, sentinel())
+    count("ioctl")
+
+
+@behaviour("madvise.purge.per-vma")
+@acts("refusal")
+@pytest.mark.parametrize("first", [AT, ELSEWHERE], ids=["first", "second"])
+def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo, first: int) -> None:
+    """With two mappings of a bo DONTNEED of one leaves it usable; of both it blocks; WILLNEED of one frees it again."""
+    made = bo(SZ_2M)
+    for at in (AT, ELSEWHERE):
+        plain_vm.map(made, at)
+    second = AT + ELSEWHERE - first
+    purgeable(plain_vm, first, SZ_2M, DONTNEED)
+    made.map()
+    purgeable(plain_vm, second, SZ_2M, DONTNEED)
+    with refused(errno.EBUSY):
+        made.map()
+    purgeable(plain_vm, first, SZ_2M, WILLNEED)
+    made.map()
+
+
+@behaviour("madvise.purge.shared")
+@acts("store", "ioctl")
+@needs("vram")
+@pytest.mark.timeout(60)
+def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo, sentinel) -> None:
+    """A bo that is exported as a dma-buf keeps its data under pressure on VRAM despite DONTNEED."""
+    made, value = bo(SZ_2M, placement=SYSTEM | 1 << device.vram[0]), sentinel()
+    mapped, queue = made.map(), plain_vm.queue()
+    plain_vm.map(made, AT)
+    fd = export(made)
+    try:
+        queue.store(AT + PAGE, value)
+        landed(mapped, PAGE, value)
+        assert purgeable(plain_vm, AT, SZ_2M, DONTNEED) == 1
+        fill_vram(device, bo)
+        assert purgeable(plain_vm, AT, SZ_2M, WILLNEED) == 1
+        gpu_sees(queue, AT + PAGE, value)
+    finally:
+        os.close(fd)
+    count("ioctl")
+
+
+@behaviour("madvise.purge.unmap-while-dontneed")
+@acts("store")
+@pytest.mark.parametrize(
+    ("start", "size"), [(0, SZ_2M), (0, SZ_2M // 2), (SZ_2M // 4, SZ_2M // 2), (SZ_2M // 2, SZ_2M // 2)]
+)
+def test_dontneed_bo_can_be_unmapped(plain_vm: Vm, bo, sentinel, start: int, size: int) -> None:
+    """UNMAP of all or a part of a bo in state DONTNEED succeeds; what stays bound works after WILLNEED."""
+    made, other, value = bo(SZ_2M), bo(SZ_2M), sentinel()
+    plain_vm.map(made, AT)
+    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    plain_vm.unmap(AT + start, size)
+    if size < SZ_2M:
+        purgeable(plain_vm, AT, SZ_2M, WILLNEED)
+        rest = 0 if start else size
+        plain_vm.queue().store(AT + rest, value)
+        landed(made.map(), rest, value)
+    plain_vm.map(other, AT + start, size=size)
+    value = sentinel()
+    plain_vm.queue().store(AT + start, value)
+    landed(other.map(), 0, value)
