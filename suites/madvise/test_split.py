@@ -128,13 +128,13 @@ def test_parts_of_a_readonly_mirror_are_readonly(fault_vm: Vm, memory, sentinel,
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("part", range(3), ids=["before", "inside", "after"])
 def test_parts_of_an_autoreset_mirror_are_reset(memory, fault_vm: Vm, sentinel, part: int) -> None:
-    """Each part that MADVISE made of a mirror with MADVISE_AUTORESET is reset when its memory is unmapped."""
-    buffer, elsewhere, value = memory(5 * SZ_2M, align=SZ_2M), memory(PAGE), sentinel()
+    """In each part that MADVISE made of a mirror with MADVISE_AUTORESET, memory that is unmapped is reset."""
+    buffer, elsewhere, value = memory(9 * SZ_2M, align=SZ_2M), memory(PAGE), sentinel()
     start, size = buffer.address, buffer.size
     fault_vm.mirror(flags=xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET)
     fault_vm.madvise(start, size, ATOMIC, val=CPU)
-    fault_vm.madvise(start + 2 * SZ_2M, SZ_2M, ATOMIC, val=GLOBAL)
-    offset = (0, 2, 4)[part] * SZ_2M
+    fault_vm.madvise(start + 3 * SZ_2M, 3 * SZ_2M, ATOMIC, val=GLOBAL)
+    offset = (3 * part + 1) * SZ_2M
     fault_vm.queue().store(start + offset, value)
     landed(buffer, offset, value)
     buffer.munmap(offset, SZ_2M)
