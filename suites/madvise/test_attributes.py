@@ -231,7 +231,7 @@ def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
     assert [attributes(fault_vm, AT + 2 * n * SZ_2M) for n in range(10)] == before
 
 
-@behaviour("madvise.granularity-hint-absent")
+@behaviour("madvise.type-unknown")
 @acts("refusal")
 def test_type_beyond_the_last_is_refused(fault_vm: Vm) -> None:
     """MADVISE of a type that the header does not have gives EINVAL."""

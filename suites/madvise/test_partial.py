@@ -30,7 +30,7 @@ def _pat(vm: Vm, size: int) -> None:
     vm.madvise(AT, size, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=other)
 
 
-@behaviour("evict.object-stays-reachable", "prefetch.bo")
+@behaviour("madvise.bo-stays-reachable", "prefetch.bo")
 @acts("store")
 @needs("page-faults", "vram")
 @pytest.mark.parametrize("advise", [_atomic, _pat], ids=["atomic", "pat"])
@@ -62,7 +62,7 @@ def test_running_batch_follows_bo_after_madvise(
     landed(mapped, offset, second)
 
 
-@behaviour("evict.object-stays-reachable")
+@behaviour("madvise.bo-stays-reachable")
 @acts("store")
 @known(UNMAPPED, first="6.18")
 @pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING], ids=["plain", "long-running"])
