@@ -1,0 +1,233 @@
+# SPDX-License-Identifier: MIT
+"""User fences and syncobjs of VM_BIND and EXEC: when they are written, and where (xe_sync.c)."""
+
+import errno
+import itertools
+
+import pytest
+
+from fixtures import (
+    FAULTING,
+    LONG_RUNNING,
+    PLAIN,
+    UserFence,
+    acts,
+    behaviour,
+    in_child,
+    landed,
+    needs,
+    refused,
+    wait_until,
+)
+from fixtures.counting import count
+from fixtures.memory import PAGE
+from fixtures.seeds import fence_value
+from fixtures.sync import Syncobj, user_fence, wait_user_fence
+from fixtures.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound."""
+SZ_2M = 1 << 21
+MAP, UNMAP = xe.DRM_XE_VM_BIND_OP_MAP, xe.DRM_XE_VM_BIND_OP_UNMAP
+
+MODES = pytest.mark.parametrize(
+    "flags",
+    [PLAIN, LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))],
+    ids=["plain", "lr", "fault"],
+)
+NO_DMA_FENCES = pytest.mark.parametrize(
+    "flags", [LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))], ids=["lr", "fault"]
+)
+
+
+@behaviour("sync.bind-ufence-cpu-address")
+@acts("ioctl", "store")
+@MODES
+@pytest.mark.parametrize("place", [0, 8 * 100, PAGE - 8], ids=["first", "middle", "last"])
+def test_bind_fence_is_written_when_the_bind_is_done(
+    make_vm, bo, memory, sentinel, flags: int, place: int
+) -> None:
+    """The user fence of VM_BIND is 64 bits of process memory, written when the bind is done, and nothing next to it."""
+    vm, made, buffer, fence, value = make_vm(flags), bo(PAGE), memory(PAGE), fence_value(), sentinel()
+    buffer.fill(b"\xa5")
+    vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[user_fence(buffer.address + place, fence)])
+    wait_user_fence(vm.device, buffer.address + place, fence)
+    expected = bytearray(b"\xa5" * PAGE)
+    expected[place : place + 8] = fence.to_bytes(8, "little")
+    assert buffer.bytes() == expected
+    count("ioctl")
+    vm.queue().store(AT, value)
+    landed(made.map(), 0, value)
+
+
+@behaviour("sync.lr-no-syncobj-out")
+@acts("refusal", "ioctl")
+@NO_DMA_FENCES
+@pytest.mark.parametrize("point", [0, 5], ids=["binary", "timeline"])
+def test_lr_vm_signals_no_syncobj(make_vm, bo, syncobj, flags: int, point: int) -> None:
+    """A syncobj or a timeline point to signal gives EOPNOTSUPP from EXEC and VM_BIND of a long-running VM."""
+    vm, made, out = make_vm(flags), bo(PAGE), syncobj()
+    with refused(errno.EOPNOTSUPP):
+        vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[out.sync(point)])
+    with refused(errno.EOPNOTSUPP):
+        vm.queue().submit(AT, [out.sync(point)])
+    # The same with a user fence in front of it, which is not written then.
+    fence = UserFence(vm.device)
+    with refused(errno.EOPNOTSUPP):
+        vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[fence.sync(), out.sync(point)])
+    assert not fence.signalled
+    vm.map(made, AT)
+    count("ioctl")
+
+
+@behaviour("sync.lr-in-fence-ok")
+@acts("store")
+@NO_DMA_FENCES
+@pytest.mark.parametrize("point", [0, 5], ids=["binary", "timeline"])
+def test_exec_of_an_lr_vm_waits_for_a_syncobj(make_vm, bo, device, sentinel, flags: int, point: int) -> None:
+    """EXEC in a long-running VM runs its batch when the syncobj is signalled, and not before."""
+    vm, made, plain, value = make_vm(flags), bo(PAGE), make_vm(PLAIN), sentinel()
+    mapped, door = made.map(), bo(PAGE)
+    gate, ready = door.map(), Syncobj(device)
+    vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+    plain.map(door, AT)
+    opener = plain.queue()
+    first = opener.start(Batch().semaphore_wait(AT, 1), [ready.sync(point)])
+    job = vm.queue().start(Batch().store_dword(AT + 64, value), [ready.waiting(point)])
+    assert not job.done
+    assert mapped.u32(64) == 0
+    gate.set_u32(0, 1)
+    job.wait()
+    first.wait()
+    landed(mapped, 64, value)
+
+
+@behaviour("sync.in-no-fence")
+@acts("refusal")
+@MODES
+def test_syncobj_without_a_fence_cannot_be_waited_for(make_vm, bo, syncobj, flags: int) -> None:
+    """Waiting for a syncobj that has no fence, or for a point that is not there yet, gives EINVAL."""
+    vm, made, empty, timeline = make_vm(flags), bo(PAGE), syncobj(), syncobj()
+    queue = vm.queue()
+    for syncs in ([empty.waiting()], [timeline.waiting(3)]):
+        with refused(errno.EINVAL):
+            vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=syncs)
+        with refused(errno.EINVAL):
+            queue.submit(AT, syncs)
+    vm.map(made, AT)
+
+
+@behaviour("sync.ufence-order")
+@acts("ioctl")
+def test_bind_fences_are_written_in_order(plain_vm: Vm, bo, memory) -> None:
+    """User fences of binds of one queue are written in the order of submission."""
+    made, words = bo(SZ_2M), memory(PAGE)
+    mapped, door = made.map(), bo(PAGE)
+    gate = door.map()
+    plain_vm.map(door, AT - SZ_2M)
+    held = Syncobj(plain_vm.device)
+    job = plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M, 1), [held.sync()])
+    values = [fence_value() for _ in range(32)]
+    for n, value in enumerate(values):
+        syncs = [user_fence(words.address + 8 * n, value), *([held.waiting()] if n == 0 else [])]
+        plain_vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
+    assert [words.u64(8 * n) for n in range(32)] == [0] * 32
+    gate.set_u32(0, 1)
+
+    def written() -> bool:
+        seen = [words.u64(8 * n) == value for n, value in reversed(list(enumerate(values)))]
+        # Looked at from the last to the first: none may be missing below one that is there.
+        assert all(itertools.dropwhile(lambda there: not there, seen))
+        return all(seen)
+
+    wait_until(written, what="the last user fence")
+    job.wait()
+    count("ioctl")
+    assert mapped.u32(0) == 0
+
+
+@behaviour("sync.ufence-reuse-after-wake")
+@acts("ioctl")
+@MODES
+def test_unmap_after_the_wait_is_not_busy(make_vm, bo, flags: int) -> None:
+    """When the wait for a bind's user fence has returned, UNMAP of that bind is accepted, each time."""
+    vm, made = make_vm(flags), bo(PAGE)
+    for _ in range(50):
+        vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
+        vm.bind(UNMAP, addr=AT, range=PAGE)
+        vm.bind(addr=AT, range=PAGE, obj=made.handle)
+        vm.unmap(AT, PAGE)
+    count("ioctl")
+
+
+@behaviour("sync.ufence-unmapped-later")
+@acts("ioctl", "store")
+@pytest.mark.kernel_log("WARNING: drivers/gpu/drm/xe/xe_sync.c")
+def test_fence_in_unmapped_memory_is_lost_alone(plain_vm: Vm, bo, memory, sentinel) -> None:
+    """A user fence whose memory is unmapped meanwhile is lost; its bind is done, and the next fence is written."""
+    made, door, gone, value = bo(PAGE), bo(PAGE), memory(PAGE), sentinel()
+    gate, held, after = door.map(), Syncobj(plain_vm.device), UserFence(plain_vm.device)
+    plain_vm.map(door, AT - SZ_2M)
+    job = plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M, 1), [held.sync()])
+    syncs = [held.waiting(), user_fence(gone.address, fence_value())]
+    plain_vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=syncs)
+    plain_vm.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, syncs=[after.sync()])
+    gone.munmap()
+    gate.set_u32(0, 1)
+    after.wait()
+    job.wait()
+    for at in (AT, AT + PAGE):
+        value = sentinel()
+        plain_vm.queue().store(at, value)
+        landed(made.map(), 0, value)
+    count("ioctl")
+
+
+@behaviour("sync.ufence-process-exit")
+@acts("ioctl", "store")
+def test_fence_of_a_process_that_ended_is_lost(plain_vm: Vm, bo, memory, sentinel) -> None:
+    """If a process ends before its bind is done nothing is written for it; the bind is done, the device works on."""
+    made, door, shared, value = bo(PAGE), bo(PAGE), memory(PAGE, shared=True), sentinel()
+    gate, held = door.map(), Syncobj(plain_vm.device)
+    plain_vm.map(door, AT - SZ_2M)
+    job = plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M, 1), [held.sync()])
+
+    def bind() -> None:
+        syncs = [held.waiting(), user_fence(shared.address, fence_value())]
+        plain_vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=syncs)
+
+    ended = in_child(bind)
+    assert not ended.error, ended.error
+    assert shared.u64(0) == 0
+    gate.set_u32(0, 1)
+    job.wait()
+    plain_vm.map(door, AT + SZ_2M)  # behind the child's bind on the same queue
+    plain_vm.queue().store(AT, value)
+    landed(made.map(), 0, value)
+    assert shared.u64(0) == 0
+    count("ioctl")
+
+
+@behaviour("sync.ufence-in-vram-page")
+@acts("store")
+@needs("vram", "svm-vram", "page-faults", "cpu-addr-mirror")
+def test_bind_fence_in_a_page_in_vram(mirror_vm: Vm, bo, memory, sentinel) -> None:
+    """The kernel writes a user fence whose page is in VRAM: the page comes back, with all else that is in it."""
+    buffer, made, fence, after = (
+        memory(SZ_2M, align=SZ_2M),
+        bo(2 * PAGE),
+        fence_value(),
+        UserFence(mirror_vm.device),
+    )
+    queue, values = mirror_vm.queue(), {offset: sentinel() for offset in (0, 64, SZ_2M - 4)}
+    queue.store_all({buffer.address + offset: value for offset, value in values.items()})
+    assert not buffer.present(0)
+    mirror_vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[user_fence(buffer.address + 8, fence)])
+    mirror_vm.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, syncs=[after.sync()])
+    after.wait()  # written after the other one, and not by a look of ours into that page
+    assert buffer.present(0)
+    assert buffer.u64(8) == fence
+    for offset, value in values.items():
+        landed(buffer, offset, value)
