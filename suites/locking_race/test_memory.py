@@ -251,7 +251,7 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
         landed(buffer, offset, value)
 
 
-@behaviour("race.fork-vs-fault", "life.fork-parent-continues")
+@behaviour("race.fork-vs-fault", "life.fork-parent-continues", "life.fork-child-memory")
 @acts("store")
 @needs("fork-events")
 def test_fork_child_has_snapshot_of_sysmem(
@@ -265,7 +265,7 @@ def test_fork_child_has_snapshot_of_sysmem(
     fork_while_a_batch_stores(queue, buffer, gate, sentinel)
 
 
-@behaviour("race.fork-vs-fault", "life.fork-parent-continues")
+@behaviour("race.fork-vs-fault", "life.fork-parent-continues", "life.fork-child-memory")
 @acts("store")
 @needs("vram", "shared-vram")
 @known(

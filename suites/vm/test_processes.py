@@ -20,7 +20,7 @@ PROCESSES = 40
 """More than the 32 that a first design allowed."""
 
 
-@behaviour("vm.create.binds-creator-mm")
+@behaviour("vm.create.binds-creator-mm", "life.fork-child-uses-fd")
 @acts("store")
 @needs("page-faults", "fork-events")
 def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:

@@ -1,0 +1,343 @@
+# SPDX-License-Identifier: MIT
+"""What is left of a program on the device when it ends, executes another, or hands its descriptor over."""
+
+import errno
+import itertools
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fixtures import (
+    FAULTING,
+    PLAIN,
+    Vm,
+    acts,
+    behaviour,
+    gpu_sees,
+    in_child,
+    landed,
+    needs,
+    refused,
+    wait_until,
+)
+from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.gate import Gate
+from fixtures.memory import PAGE, Buffer, allocate
+from fixtures.patience import patient
+from fixtures.process import Child
+from fixtures.seeds import sentinel as random_value
+from gpu import Batch
+from ioctl import xe
+
+SZ_2M = 1 << 21
+HELD = 8 * SZ_2M
+"""Bytes of memory that a program moves to VRAM."""
+
+pytestmark = [needs("page-faults", "cpu-addr-mirror"), pytest.mark.timeout(60)]
+
+
+def used(device: Device) -> int:
+    """Bytes in use of the device's first VRAM region; 0 where there is none."""
+    return device.region(device.vram[0]).used if device.vram else 0
+
+
+def let_go(device: Device, before: int) -> None:
+    """Wait until no more VRAM is in use than before, but for page tables that others need."""
+    wait_until(lambda: used(device) < before + SZ_2M, 20, what="the release of VRAM")
+
+
+def work(vm: Vm, size: int = HELD) -> Buffer:
+    """Memory that the GPU has stored to in each chunk: in VRAM where there is VRAM. Never unmapped."""
+    buffer, queue = allocate(size, align=SZ_2M), vm.queue()
+    queue.store_all({address: random_value() for address in range(buffer.address, buffer.end, SZ_2M)})
+    return buffer
+
+
+def program(path: str) -> tuple[Device, Vm]:
+    """What a program has after its start: a descriptor of its own, and a VM that mirrors it."""
+    device = Device(path)
+    vm = Vm(device, FAULTING)
+    vm.mirror()
+    return device, vm
+
+
+@behaviour("life.process-exit-idle")
+@acts("ioctl")
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_exit_without_cleanup_frees_all(device: Device, rounds: int) -> None:
+    """A process that ends without closing anything leaves no VRAM in use, again and again."""
+    before = used(device)
+
+    def child() -> int:
+        own, vm = program(device.path)
+        work(vm)
+        return used(own)
+
+    for _ in range(rounds):
+        ended = in_child(child, 20)
+        assert not ended.error, ended.error
+        assert not device.vram or ended.result >= before + HELD
+        let_go(device, before)
+    count("ioctl")
+
+
+@behaviour("life.process-exit-running")
+@acts("store")
+def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory, sentinel) -> None:
+    """SIGKILL while a batch runs ends the process soon, frees its VRAM, and other programs go on."""
+    buffer, queue, value = memory(PAGE), mirror_vm.queue(), sentinel()
+    queue.store(buffer.address, sentinel())
+    before, shared = used(device), memory(PAGE, shared=True)
+
+    def child() -> None:
+        _, vm = program(device.path)
+        work(vm)
+        gate = Gate(shared)
+        vm.queue().start(gate.hold(Batch()))
+        gate.reached()
+        shared.set_u32(PAGE - 4, 1)
+        signal.pause()
+
+    running = Child(child)
+    try:
+        wait_until(lambda: shared.u32(PAGE - 4), 20, what="the child's batch")
+        assert not device.vram or used(device) >= before + HELD
+    finally:
+        running.kill()  # and waits for its end
+    let_go(device, before)
+    queue.store(buffer.address, value)
+    landed(buffer, 0, value)
+
+
+@behaviour("life.fd-close")
+@acts("store")
+def test_close_frees_vms_and_keeps_data(device: Device, open_device, memory, sentinel) -> None:
+    """Closing the descriptor destroys queues and VMs: VRAM is free, and the process has all that the GPU stored."""
+    before, own, buffer = used(device), open_device(), memory(HELD, align=SZ_2M)
+    vm = Vm(own, FAULTING)
+    vm.mirror()
+    values = {offset: sentinel() for start in range(0, HELD, SZ_2M) for offset in (start, start + SZ_2M - 4)}
+    vm.queue().store_all({buffer.address + offset: value for offset, value in values.items()})
+    own.close()
+    for offset, value in values.items():
+        landed(buffer, offset, value)
+    let_go(device, before)
+
+
+ORDERS = list(itertools.permutations(("queue", "vm", "fd", "memory")))
+
+
+@behaviour("life.close-order")
+@acts("store")
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_anything_may_go_first(device: Device, open_device, memory, sentinel, order: tuple[str, ...]) -> None:
+    """Queue, VM, descriptor and memory may go in any order: no error, no VRAM left, and the device works on."""
+    before, own, buffer, value = used(device), open_device(), memory(2 * SZ_2M, align=SZ_2M), sentinel()
+    vm = Vm(own, FAULTING)
+    vm.mirror()
+    queue = vm.queue()
+    queue.store_all({buffer.address: value, buffer.address + SZ_2M: value})
+    ends = {"queue": queue.close, "vm": vm.close, "fd": own.close, "memory": buffer.munmap}
+    for what in order:
+        if what == "vm" and queue in vm.queues and "queue" not in order[: order.index("vm")]:
+            vm.queues.remove(queue)  # VM_DESTROY while a queue of it lives
+        ends[what]()
+    let_go(device, before)
+    other = Vm(device, FAULTING)
+    other.mirror()
+    again = memory(SZ_2M, align=SZ_2M)
+    other.queue().store(again.address, value)
+    landed(again, 0, value)
+    other.close()
+
+
+@behaviour("life.many-vms")
+@acts("ioctl")
+@pytest.mark.parametrize("flags", [PLAIN, FAULTING], ids=["plain", "fault"])
+def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
+    """A thousand VMs, one after the other, leave no VRAM in use and no id taken."""
+    Vm(device, flags).close()
+    before, first = used(device), None
+    for _ in range(1000):
+        vm = Vm(device, flags)
+        first = first or vm.id
+        assert vm.id == first  # the id that was given back is given again
+        vm.close()
+    let_go(device, before)
+
+
+@behaviour("life.threads")
+@acts("store", "load")
+def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory, sentinel) -> None:
+    """Threads with queues of their own use the same mirrored memory at the same time; each sees what it should."""
+    threads, rounds, wrong = 6, 10, []
+    buffer = memory(SZ_2M, align=SZ_2M)
+    values = [[sentinel() for _ in range(rounds)] for _ in range(threads)]
+    queues = [mirror_vm.queue() for _ in range(threads)]
+    start = threading.Barrier(threads)
+
+    def run(number: int) -> None:
+        try:
+            start.wait(patient(10))
+            for turn in range(rounds):
+                offset = 4 * (number + threads * turn)  # neighbours share a page, most of them a cache line
+                queues[number].store(buffer.address + offset, values[number][turn])
+                seen = queues[number].load(buffer.address + offset)
+                if seen != values[number][turn] or buffer.u32(offset) != seen:
+                    wrong.append((number, turn, seen))
+        except Exception as error:
+            wrong.append((number, error))
+
+    running = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(patient(40))
+    assert not any(thread.is_alive() for thread in running)
+    assert not wrong, wrong
+    for number, turns in enumerate(values):
+        for turn, value in enumerate(turns):
+            offset = 4 * (number + threads * turn)
+            landed(buffer, offset, value)
+            if turn == rounds - 1:
+                gpu_sees(queues[0], buffer.address + offset, value)
+
+
+@pytest.fixture
+def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Both ends of a connection over which descriptors go."""
+    pair = socket.socketpair()
+    for end in pair:
+        end.settimeout(patient(20))
+    yield pair
+    for end in pair:
+        end.close()
+
+
+class Passed:
+    """A program that has handed its descriptor over, with a VM that mirrors it, a queue, and memory in use."""
+
+    def __init__(self, path: str, ends: tuple[socket.socket, socket.socket], value: int) -> None:
+        """The memory has ``value`` at its start."""
+        here, there = ends
+
+        def child() -> None:
+            own, vm = program(path)
+            buffer = work(vm)
+            buffer.set_u32(0, value)
+            socket.send_fds(there, [f"{vm.id} {buffer.address}".encode()], [own.fd])
+            there.recv(1)
+
+        self.process = Child(child)
+        text, (fd,), _, _ = socket.recv_fds(here, 100, 1)
+        self._here = here
+        self.device = Device.adopt(path, fd)
+        vm, self.address = map(int, text.split())
+        self.vm = Vm.existing(self.device, vm, FAULTING)
+
+    def end(self) -> None:
+        """The program ends, and its memory is gone."""
+        self._here.send(b".")
+        ended = self.process.end(20)
+        assert not ended.error, ended.error
+
+
+@pytest.fixture
+def passed(device: Device, ends, sentinel) -> Iterator[Passed]:
+    """See ``Passed``."""
+    made = Passed(device.path, ends, sentinel())
+    yield made
+    made.process.kill()
+    made.device.close()
+
+
+@behaviour("life.fd-passing")
+@acts("load", "refusal")
+@needs("fd-passing")
+def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel) -> None:
+    """A VM that came with a descriptor uses its creator's memory; once that has ended its faults fail."""
+    queue = passed.vm.queue()
+    value = queue.load(passed.address)
+    assert value
+    second = sentinel()
+    queue.store(passed.address + 4, second)
+    gpu_sees(queue, passed.address + 4, second)
+    gpu_sees(queue, passed.address, value)
+    passed.end()
+    with refused(errno.EIO):
+        passed.vm.queue().load(passed.address)
+
+
+@behaviour("life.mm-not-pinned")
+@acts("ioctl")
+@needs("fd-passing", "svm-vram")
+def test_passed_vm_does_not_keep_memory(device: Device, ends, sentinel) -> None:
+    """A VM that another process has open does not keep the memory of its creator, once that has ended."""
+    before = used(device)
+    passed = Passed(device.path, ends, sentinel())
+    try:
+        assert used(device) >= before + HELD - SZ_2M  # the CPU has taken the first chunk back
+        passed.end()
+        let_go(device, before + SZ_2M)  # the VM's own page tables stay
+    finally:
+        passed.process.kill()
+        passed.device.close()
+    let_go(device, before)
+    count("ioctl")
+
+
+@behaviour("life.exec")
+@acts("ioctl")
+@needs("fork-events")
+def test_exec_ends_the_vm_of_the_old_program(device: Device, memory, bo, sentinel) -> None:
+    """After execve(2) a GPU fault of the old program's VM fails; nothing is stored into the new program."""
+    told, door = memory(PAGE, shared=True), bo(PAGE)
+    gate, at = door.map(), 0x20_0000_0000
+
+    def child() -> None:
+        vm = Vm(device, FAULTING)
+        vm.mirror()
+        vm.map(door, at)
+        target, queue = allocate(PAGE), vm.queue()
+        queue.run(Batch().noop())
+        queue.start(Batch().store_dword(at + 64, 1).semaphore_wait(at, 1).store_dword(target.address, 2))
+        told.set_u32(0, queue.id)
+        os.execv(sys.executable, [sys.executable, "-S", "-c", "import sys; sys.stdin.read(1)"])
+
+    stdin, release = os.pipe()
+    kept = os.dup(0)
+    os.dup2(stdin, 0)
+    try:
+        running = Child(child)
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(stdin)
+    try:
+        wait_until(lambda: gate.u32(64) == 1, 20, what="the child's batch")
+        wait_until(lambda: b"sys.stdin" in _command_line(running.pid), 20, what="execve")
+        gate.set_u32(0, 1)
+        wait_until(lambda: _banned(device, told.u32(0)), 20, what="the ban of the queue")
+    finally:
+        os.close(release)
+        running.kill()
+    count("ioctl")
+
+
+def _command_line(pid: int) -> bytes:
+    return Path(f"/proc/{pid}/cmdline").read_bytes()
+
+
+def _banned(device: Device, queue: int) -> bool:
+    argument = xe.drm_xe_exec_queue_get_property(
+        exec_queue_id=queue, property=xe.DRM_XE_EXEC_QUEUE_GET_PROPERTY_BAN
+    )
+    device.ioctl(xe.DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, argument)
+    return bool(argument.value)
