@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: MIT
+"""Jobs with dma fences and jobs that may fault share the engines of a GPU (xe_hw_engine_group.c)."""
+
+import pytest
+
+from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs
+from fixtures.gate import Gate
+from fixtures.memory import PAGE
+from fixtures.vm import Vm
+from gpu import Batch
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound."""
+
+pytestmark = needs("page-faults", "cpu-addr-mirror")
+
+
+@behaviour("exec.mode-switch")
+@acts("store")
+@pytest.mark.parametrize("rounds", [1, 8])
+def test_both_kinds_of_jobs_finish(mirror_vm: Vm, make_vm, bo, memory, sentinel, rounds: int) -> None:
+    """Jobs of a VM that may fault and jobs of one that may not, by turns on one engine, each end with their data."""
+    plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(rounds * PAGE)
+    mapped = made.map()
+    plain.map(made, AT)
+    faulting_queue, plain_queue = mirror_vm.queue(), plain.queue()
+    for turn in range(rounds):
+        values = sentinel(), sentinel()
+        first = faulting_queue.start(Batch().store_dword(buffer.address + turn * PAGE, values[0]))
+        second = plain_queue.start(Batch().store_dword(AT + 4 * turn, values[1]))
+        second.wait()
+        first.wait()
+        landed(buffer, turn * PAGE, values[0])
+        landed(mapped, 4 * turn, values[1])
+
+
+@behaviour("exec.mode-switch")
+@acts("store")
+def test_suspended_job_goes_on(mirror_vm: Vm, make_vm, bo, memory, gate: Gate, sentinel) -> None:
+    """A running job that may fault is suspended for one that may not, goes on after it, and faults then."""
+    plain, made, target = make_vm(PLAIN), bo(PAGE), memory(PAGE)
+    plain.map(made, AT)
+    queue, first, second = mirror_vm.queue(), sentinel(), sentinel()
+    running = queue.start(gate.hold(Batch()).store_dword(target.address, first))
+    gate.reached()
+    plain.queue().store(AT, second)  # ends although the other has not
+    landed(made.map(), 0, second)
+    assert not running.done
+    gate.open()
+    running.wait()
+    landed(target, 0, first)
+
+
+@behaviour("execq.create.fault-vm")
+@acts("store")
+def test_queue_of_a_fault_vm_made_in_between(mirror_vm: Vm, make_vm, bo, memory, sentinel) -> None:
+    """A queue of a VM with fault mode that is made while a job with dma fences runs does its work after it."""
+    plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(PAGE)
+    gate = made.map()
+    plain.map(made, AT)
+    job = plain.queue().start(Batch().semaphore_wait(AT, 1))
+    late, value = mirror_vm.queue(), sentinel()
+    gate.set_u32(0, 1)
+    job.wait()
+    late.store(buffer.address, value)
+    landed(buffer, 0, value)
+    assert make_vm(FAULTING).id
