@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from guest.emulator import atomics
 from guest.emulator.checks import NAMES, Checks
 from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.loop import Loop
@@ -101,6 +102,11 @@ def open_reports(target: str | None, stack: contextlib.ExitStack) -> TextIO:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until the clients have gone."""
     options = parse(arguments)
+    try:
+        atomics.check()
+    except OSError as missing:
+        print(f"guest.emulator: {missing}", file=sys.stderr)
+        return 2
     with contextlib.ExitStack() as stack:
         trace_sink: TextIO = sys.stderr
         if options.trace_file is not None:
