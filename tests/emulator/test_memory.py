@@ -6,10 +6,12 @@ from __future__ import annotations
 import mmap
 import os
 import threading
+from pathlib import Path
 
 import pytest
 
 from guest.emulator import atomics
+from guest.emulator.__main__ import main
 from guest.emulator.memory import PAGE, Bus, Vram
 
 SIZE = 1 << 20
@@ -98,7 +100,6 @@ def test_update_gives_what_was_there_and_wraps(size: int) -> None:
     assert bytes(memory[:8]) == b"\xff" * 8
 
 
-@pytest.mark.skipif(atomics._compare_exchange(8) is None, reason="libatomic.so.1 is not installed")
 def test_updates_from_two_sides_lose_nothing() -> None:
     memory = memoryview(mmap.mmap(-1, PAGE))
     many = 3000
@@ -112,3 +113,15 @@ def test_updates_from_two_sides_lose_nothing() -> None:
     count()
     other.join()
     assert int.from_bytes(memory[:8], "little") == 2 * many
+
+
+def test_emulator_does_not_start_without_libatomic(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def missing(size: int) -> None:
+        raise OSError("libatomic.so.1: cannot open shared object file")
+
+    monkeypatch.setattr(atomics, "_compare_exchange", missing)
+    assert main(["--socket", str(tmp_path / "gpu.sock")]) == 2
+    assert "apt-get install libatomic1" in capsys.readouterr().err
+    assert not (tmp_path / "gpu.sock").exists()
