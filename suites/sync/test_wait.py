@@ -107,8 +107,9 @@ def test_wait_ends_after_its_timeout(device: Device, sentinel, timeout: int) -> 
     start = time.monotonic_ns()
     with refused(errno.ETIME):
         device.ioctl(xe.DRM_IOCTL_XE_WAIT_USER_FENCE, argument)
-    assert time.monotonic_ns() - start >= timeout
-    assert argument.timeout == 0
+    # The driver counts in jiffies: what is left of one when it begins may be missing.
+    assert time.monotonic_ns() - start >= timeout - TICK
+    assert 0 <= argument.timeout < TICK
 
 
 @behaviour("ufence.wait.timeout")
@@ -224,10 +225,10 @@ def test_signal_interrupts_a_wait(device: Device, sentinel) -> None:
     assert caught
     if raised.value.errno == errno.EINTR:
         assert took < timeout
-        assert timeout - took - TICK <= argument.timeout <= timeout - took + took // 2
+        assert timeout - took - TICK <= argument.timeout < timeout
         chose("a signal ends WAIT_USER_FENCE with EINTR")
     else:
-        assert took >= timeout
-        assert argument.timeout == 0
+        assert took >= timeout - TICK
+        assert 0 <= argument.timeout < TICK
         chose("WAIT_USER_FENCE goes on after a signal")
     count("ioctl")
