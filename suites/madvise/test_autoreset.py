@@ -68,7 +68,7 @@ def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory, sentinel) 
 
 @behaviour("madvise.autoreset.needs-range")
 @acts("ioctl")
-@known(FINDING, first="6.18")
+@known(FINDING, first="6.18", signature="assert mode(vm, address) == #: # == #")
 def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory, buffer: Buffer) -> None:
     """Munmap of memory that the GPU never touched resets its attributes."""
     elsewhere, address = memory(PAGE), buffer.address
@@ -80,7 +80,11 @@ def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory, buffer: Buffer) -
 
 @behaviour("madvise.autoreset.granularity")
 @acts("store", "ioctl")
-@known(FINDING, first="6.18")
+@known(
+    FINDING,
+    first="6.18",
+    signature="assert [mode(vm, address + other) for other in others] == [CPU, CPU]: [#, #] == [#, #]",
+)
 @pytest.mark.parametrize("offset", [0, SZ_2M // 2, SZ_2M - PAGE], ids=["first", "middle", "last"])
 def test_only_the_unmapped_page_is_reset(vm: Vm, memory, buffer: Buffer, sentinel, offset: int) -> None:
     """Munmap of one page of a range resets the attributes of that page, and of no page next to it."""

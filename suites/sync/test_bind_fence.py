@@ -213,19 +213,20 @@ def test_fence_of_a_process_that_ended_is_lost(plain_vm: Vm, bo, memory, sentine
 @behaviour("sync.ufence-in-vram-page")
 @acts("store")
 @needs("vram", "svm-vram", "page-faults", "cpu-addr-mirror")
-def test_bind_fence_in_a_page_in_vram(mirror_vm: Vm, bo, memory, sentinel) -> None:
+def test_bind_fence_in_a_page_in_vram(fault_vm: Vm, bo, memory, sentinel) -> None:
     """The kernel writes a user fence whose page is in VRAM: the page comes back, with all else that is in it."""
     buffer, made, fence, after = (
         memory(SZ_2M, align=SZ_2M),
         bo(2 * PAGE),
         fence_value(),
-        UserFence(mirror_vm.device),
+        UserFence(fault_vm.device),
     )
-    queue, values = mirror_vm.queue(), {offset: sentinel() for offset in (0, 64, SZ_2M - 4)}
+    fault_vm.mirror(buffer.address, SZ_2M)  # and no more, for what is bound later would split it
+    queue, values = fault_vm.queue(), {offset: sentinel() for offset in (0, 64, SZ_2M - 4)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     assert not buffer.present(0)
-    mirror_vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[user_fence(buffer.address + 8, fence)])
-    mirror_vm.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, syncs=[after.sync()])
+    fault_vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[user_fence(buffer.address + 8, fence)])
+    fault_vm.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, syncs=[after.sync()])
     after.wait()  # written after the other one, and not by a look of ours into that page
     assert buffer.present(0)
     assert buffer.u64(8) == fence
