@@ -7,26 +7,24 @@ import mmap
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused
+from fixtures.flags import IMMEDIATE, PREFETCH, UNMAP
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.sync import UserFence
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
-PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
-IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
 FINDING = "A PREFETCH that moves nothing drops the other operations of its array"
 
-STAYS = "expected EIO, but the call succeeded"
 
 pytestmark = needs("page-faults", "vram")
 
 
 @pytest.fixture
-def prefetch(mirror_vm: Vm, memory, sentinel, stuck: bool):
+def prefetch(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, stuck: bool) -> xe.drm_xe_vm_bind_op:
     """PREFETCH to VRAM of memory that can move, or that cannot, as two CPU mappings share its range."""
     buffer = memory(SZ_2M, align=SZ_2M)
     mirror_vm.queue().store(buffer.address, sentinel())
@@ -48,11 +46,21 @@ def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
 @acts("store", "refusal")
 @pytest.mark.parametrize(
     "stuck",
-    [False, pytest.param(True, marks=known(FINDING, first="6.17", signature=STAYS, acts=("store",)))],
+    [
+        False,
+        pytest.param(
+            True,
+            marks=known(
+                FINDING, first="6.17", signature="expected EIO, but the call succeeded", acts=("store",)
+            ),
+        ),
+    ],
     ids=["movable", "stuck"],
 )
 @pytest.mark.parametrize("position", [0, 1], ids=["before", "after"])
-def test_unmap_next_to_prefetch_takes_effect(mirror_vm: Vm, bo, sentinel, prefetch, position: int) -> None:
+def test_unmap_next_to_prefetch_takes_effect(
+    mirror_vm: Vm, bo: MakeBo, sentinel: Sentinel, prefetch: xe.drm_xe_vm_bind_op, position: int
+) -> None:
     """UNMAP of a bo in an array with a PREFETCH takes the bo from the GPU, whether the memory could move or not."""
     made, value = bo(SZ_2M), sentinel()
     mapped, queue = made.map(), mirror_vm.queue()

@@ -8,22 +8,23 @@ import pytest
 from fixtures import LONG_RUNNING, PLAIN, acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
 from fixtures.counting import count
+from fixtures.flags import UNMAP
+from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.sync import Syncobj
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound."""
-UNMAP = xe.DRM_XE_VM_BIND_OP_UNMAP
 
 
 @behaviour("bind.unmap.offset-ignored")
 @acts("store", "ioctl")
 @pytest.mark.parametrize("offset", [PAGE, SZ_2M, 1 << 40, 1, PAGE - 1], ids=hex)
-def test_unmap_ignores_obj_offset(plain_vm: Vm, bo, sentinel, offset: int) -> None:
+def test_unmap_ignores_obj_offset(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, offset: int) -> None:
     """UNMAP with any obj_offset is carried out, or gives EINVAL for one that is not a multiple of the page size."""
     made, other, value = bo(PAGE), bo(PAGE), sentinel()
     plain_vm.map(made, AT)
@@ -43,7 +44,7 @@ def test_unmap_ignores_obj_offset(plain_vm: Vm, bo, sentinel, offset: int) -> No
 @acts("load")
 @pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
 @needs("xe2")
-def test_null_takes_each_pat_index(make_vm, flags: int) -> None:
+def test_null_takes_each_pat_index(make_vm: MakeVm, flags: int) -> None:
     """A NULL mapping takes each PAT index that the table has and does not reserve; it reads as zeros."""
     vm = make_vm(flags)
     queue = vm.queue()
@@ -56,7 +57,7 @@ def test_null_takes_each_pat_index(make_vm, flags: int) -> None:
 @behaviour("bind.fence.in-waits")
 @acts("store")
 @pytest.mark.parametrize("point", [0, 9], ids=["binary", "timeline"])
-def test_bind_waits_for_its_syncobj(plain_vm: Vm, bo, sentinel, point: int) -> None:
+def test_bind_waits_for_its_syncobj(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, point: int) -> None:
     """A bind with a syncobj to wait for changes nothing before that is signalled, and takes effect after it."""
     old, new, door = bo(PAGE), bo(PAGE), bo(PAGE)
     gate, held, done = door.map(), Syncobj(plain_vm.device), Syncobj(plain_vm.device)

@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, returned, wait_until
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 
-SZ_2M = 1 << 21
 PIECES = 8
 """CPU mappings of a range."""
 
@@ -19,13 +20,16 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror")
 
 def used(vm: Vm) -> int:
     """Bytes in use of the first VRAM region."""
-    return vm.device.region(vm.device.vram[0]).used
+    value: int = vm.device.region(vm.device.vram[0]).used
+    return value
 
 
 @behaviour("evict.cpu-touch-frees")
 @acts("cpu-fault")
 @pytest.mark.parametrize("chunks", [1, 4])
-def test_vram_is_free_when_all_memory_is_back(mirror_vm: Vm, memory, sentinel, chunks: int) -> None:
+def test_vram_is_free_when_all_memory_is_back(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, chunks: int
+) -> None:
     """When a CPU access has brought back all of a device allocation its VRAM is free again."""
     buffer, queue = memory(chunks * SZ_2M, align=SZ_2M), mirror_vm.queue()
     queue.store(memory(PAGE).address, sentinel())
@@ -47,7 +51,9 @@ def test_vram_is_free_when_all_memory_is_back(mirror_vm: Vm, memory, sentinel, c
 @behaviour("evict.many-cpu-vmas")
 @acts("store")
 @pytest.mark.parametrize("back", ["cpu", "prefetch"])
-def test_range_of_many_cpu_mappings_comes_back(mirror_vm: Vm, memory, sentinel, back: str) -> None:
+def test_range_of_many_cpu_mappings_comes_back(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, back: str
+) -> None:
     """A range in VRAM that has been cut into many CPU mappings comes back whole, with the data of each."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     size = SZ_2M // PIECES

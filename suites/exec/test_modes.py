@@ -5,6 +5,7 @@ import pytest
 
 from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs
 from fixtures.gate import Gate
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.vm import Vm
 from gpu import Batch
@@ -18,7 +19,9 @@ pytestmark = needs("page-faults", "cpu-addr-mirror")
 @behaviour("exec.mode-switch")
 @acts("store")
 @pytest.mark.parametrize("rounds", [1, 8])
-def test_both_kinds_of_jobs_finish(mirror_vm: Vm, make_vm, bo, memory, sentinel, rounds: int) -> None:
+def test_both_kinds_of_jobs_finish(
+    mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, rounds: int
+) -> None:
     """Jobs of a VM that may fault and jobs of one that may not, by turns on one engine, each end with their data."""
     plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(rounds * PAGE)
     mapped = made.map()
@@ -36,7 +39,9 @@ def test_both_kinds_of_jobs_finish(mirror_vm: Vm, make_vm, bo, memory, sentinel,
 
 @behaviour("exec.mode-switch")
 @acts("store")
-def test_suspended_job_goes_on(mirror_vm: Vm, make_vm, bo, memory, gate: Gate, sentinel) -> None:
+def test_suspended_job_goes_on(
+    mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, gate: Gate, sentinel: Sentinel
+) -> None:
     """A running job that may fault is suspended for one that may not, goes on after it, and faults then."""
     plain, made, target = make_vm(PLAIN), bo(PAGE), memory(PAGE)
     plain.map(made, AT)
@@ -53,7 +58,9 @@ def test_suspended_job_goes_on(mirror_vm: Vm, make_vm, bo, memory, gate: Gate, s
 
 @behaviour("execq.create.fault-vm")
 @acts("store")
-def test_queue_of_a_fault_vm_made_in_between(mirror_vm: Vm, make_vm, bo, memory, sentinel) -> None:
+def test_queue_of_a_fault_vm_made_in_between(
+    mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """A queue of a VM with fault mode that is made while a job with dma fences runs does its work after it."""
     plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(PAGE)
     gate = made.map()

@@ -3,6 +3,7 @@
 
 import ctypes
 import errno
+from collections.abc import Sequence
 
 import pytest
 
@@ -23,6 +24,7 @@ from fixtures.checks import HarnessError
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue, QueueError
 from fixtures.seeds import fence_value
@@ -37,7 +39,9 @@ JOBS = 1000
 """Jobs of a queue that are not finished, at most (XE_MAX_JOB_COUNT_PER_EXEC_QUEUE)."""
 
 
-def execute(queue: Queue, syncs=(), *, batches: int = 1, address: int = 0) -> None:
+def execute(
+    queue: Queue, syncs: Sequence[xe.drm_xe_sync] = (), *, batches: int = 1, address: int = 0
+) -> None:
     """EXEC as it is; raises OSError."""
     entries = (xe.drm_xe_sync * max(len(syncs), 1))(*syncs)
     argument = xe.drm_xe_exec(
@@ -69,7 +73,7 @@ def test_exec_on_a_bind_queue_is_refused(bind_queue: Queue, batches: int) -> Non
 @behaviour("exec.banned-queue")
 @acts("refusal", "store")
 @needs("page-faults")
-def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory, sentinel) -> None:
+def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """EXEC on a queue that a failed access has banned gives ECANCELED, each time; its neighbour works on."""
     banned, other, buffer, value = mirror_vm.queue(), mirror_vm.queue(), memory(PAGE), sentinel()
     with refused(errno.EIO):
@@ -85,7 +89,9 @@ def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory, sentinel) -> N
 
 @behaviour("exec.zero-batch")
 @acts("store", "ioctl")
-def test_exec_without_a_batch_signals_after_earlier_work(plain_vm: Vm, bo, syncobj, sentinel) -> None:
+def test_empty_exec_signals_after_earlier_work(
+    plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
+) -> None:
     """EXEC with num_batch_buffer 0 signals its syncobj when the earlier work of the queue is done, and not before."""
     made, queue, done, value = bo(PAGE), plain_vm.queue(), syncobj(), sentinel()
     mapped = made.map()
@@ -102,7 +108,7 @@ def test_exec_without_a_batch_signals_after_earlier_work(plain_vm: Vm, bo, synco
 
 @behaviour("exec.zero-batch")
 @acts("ioctl")
-def test_exec_without_a_batch_on_an_idle_queue(plain_vm: Vm, syncobj) -> None:
+def test_empty_exec_on_idle_queue_signals(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """EXEC with num_batch_buffer 0 on a queue without work signals each of its syncobjs and timeline points."""
     queue, binary, timeline = plain_vm.queue(), syncobj(), syncobj()
     execute(queue, [binary.sync(), timeline.sync(7)], batches=0)
@@ -116,7 +122,9 @@ def test_exec_without_a_batch_on_an_idle_queue(plain_vm: Vm, syncobj) -> None:
 @pytest.mark.parametrize(
     "flags", [LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))], ids=["lr", "fault"]
 )
-def test_exec_without_a_batch_in_lr_mode_does_nothing(make_vm, bo, sentinel, flags: int) -> None:
+def test_empty_exec_in_lr_mode_does_nothing(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int
+) -> None:
     """EXEC with num_batch_buffer 0 in a long-running VM returns 0 and writes no fence; the queue works on."""
     vm = make_vm(flags)
     made, queue, value = bo(PAGE), vm.queue(), sentinel()
@@ -131,7 +139,7 @@ def test_exec_without_a_batch_in_lr_mode_does_nothing(make_vm, bo, sentinel, fla
 
 @behaviour("exec.zero-batch-in-syncobj")
 @acts("refusal")
-def test_exec_without_a_batch_waits_for_no_syncobj(plain_vm: Vm, syncobj) -> None:
+def test_empty_exec_with_in_syncobj_is_eopnotsupp(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """EXEC with num_batch_buffer 0 and a syncobj to wait for gives EOPNOTSUPP, wherever it stands in the array."""
     queue, ready, done = plain_vm.queue(), syncobj(signalled=True), syncobj()
     for syncs in ([ready.waiting()], [done.sync(), ready.waiting()], [ready.waiting(), done.sync()]):
@@ -151,7 +159,7 @@ def test_exec_without_a_batch_waits_for_no_syncobj(plain_vm: Vm, syncobj) -> Non
     ],
     ids=["lr", "plain", "fault"],
 )
-def test_user_fence_is_at_a_gpu_address(make_vm, bo, sentinel, flags: int) -> None:
+def test_user_fence_is_at_a_gpu_address(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
     """The user fence of EXEC is written at a GPU address, when the batch is done, and only there."""
     vm = make_vm(flags)
     made, queue = bo(2 * PAGE), vm.queue()
@@ -173,7 +181,9 @@ def test_user_fence_is_at_a_gpu_address(make_vm, bo, sentinel, flags: int) -> No
 @acts("store")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("place", [0, PAGE - 8], ids=["first", "last"])
-def test_batch_and_fence_in_process_memory(mirror_vm: Vm, memory, sentinel, place: int) -> None:
+def test_batch_and_fence_in_process_memory(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, place: int
+) -> None:
     """A batch in process memory runs through a mirror, and its user fence is written to process memory."""
     code, fenced, target = memory(PAGE), memory(PAGE), memory(PAGE)
     queue, value, fence = mirror_vm.queue(), sentinel(), fence_value()
@@ -187,7 +197,7 @@ def test_batch_and_fence_in_process_memory(mirror_vm: Vm, memory, sentinel, plac
 @behaviour("exec.batch-in-mirror")
 @acts("store")
 @needs("page-faults", "cpu-addr-mirror")
-def test_batch_in_malloc_memory_runs(mirror_vm: Vm, memory, sentinel) -> None:
+def test_batch_in_malloc_memory_runs(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A batch in memory of malloc(3) runs, the first time and after it was changed."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -211,7 +221,7 @@ def test_batch_in_malloc_memory_runs(mirror_vm: Vm, memory, sentinel) -> None:
     [PLAIN, LONG_RUNNING, pytest.param(FAULTING, marks=needs("page-faults"))],
     ids=["plain", "lr", "fault"],
 )
-def test_exec_binds_nothing(make_vm, bo, sentinel, flags: int) -> None:
+def test_exec_binds_nothing(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
     """Access to an address that is not bound fails, although the bo exists; after VM_BIND it works."""
     vm, made, value = make_vm(flags), bo(PAGE), sentinel()
     mapped = made.map()
@@ -225,7 +235,7 @@ def test_exec_binds_nothing(make_vm, bo, sentinel, flags: int) -> None:
 
 @behaviour("exec.ufence-single")
 @acts("ioctl")
-def test_exec_with_two_user_fences(plain_vm: Vm, bo) -> None:
+def test_exec_with_two_user_fences(plain_vm: Vm, bo: MakeBo) -> None:
     """EXEC with two user fences gives EINVAL, or runs and writes the last of them."""
     made, queue = bo(PAGE), plain_vm.queue()
     mapped = made.map()
@@ -247,7 +257,7 @@ def test_exec_with_two_user_fences(plain_vm: Vm, bo) -> None:
 @behaviour("exec.job-limit")
 @acts("refusal", "store")
 @pytest.mark.timeout(120)
-def test_queue_takes_so_many_jobs(plain_vm: Vm, bo, sentinel) -> None:
+def test_queue_takes_so_many_jobs(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """EXEC on a queue with 1000 unfinished jobs gives EAGAIN; when they are done it is taken."""
     made, queue, value = bo(PAGE), plain_vm.queue(), sentinel()
     mapped = made.map()
@@ -278,7 +288,7 @@ def test_queue_takes_so_many_jobs(plain_vm: Vm, bo, sentinel) -> None:
 @behaviour("execq.create.fault-vm")
 @acts("store", "load")
 @needs("page-faults", "cpu-addr-mirror")
-def test_queues_of_all_classes_share_the_mirror(mirror_vm: Vm, memory, sentinel) -> None:
+def test_queues_of_all_classes_share_the_mirror(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A queue on each class of engine uses the same mirror: each finds what the one before it stored."""
     buffer = memory(PAGE)
     classes = sorted({engine.engine_class for engine in mirror_vm.device.engines})

@@ -7,13 +7,14 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.device import Device
+from fixtures.flags import PREFERRED_LOC
+from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
-SZ_2M = 1 << 21
-LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
 SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF
 DATA = 512
 """Where in a node its number is; its commands are at its start."""
@@ -21,7 +22,7 @@ DATA = 512
 pytestmark = needs("page-faults", "cpu-addr-mirror")
 
 
-def linked(nodes: list[Buffer], result: Buffer, sentinel) -> list[int]:
+def linked(nodes: list[Buffer], result: Buffer, sentinel: Sentinel) -> list[int]:
     """Make each node a piece of batch that copies its number to the result and goes on at the next: the numbers."""
     values = []
     for index, node in enumerate(nodes):
@@ -42,12 +43,14 @@ def linked(nodes: list[Buffer], result: Buffer, sentinel) -> list[int]:
 @acts("store")
 @needs("range-attributes")
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_batch_follows_list_through_all_memory(mirror_vm: Vm, memory, sentinel, rounds: int) -> None:
+def test_batch_follows_list_through_all_memory(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, rounds: int
+) -> None:
     """A list through memory that is to be in VRAM, in system memory, and in files is followed to its end."""
     result = memory(PAGE)
     nodes = [memory(SZ_2M, align=SZ_2M, shared=index % 3 == 2) for index in range(9)]
     for node in nodes[1::3]:
-        mirror_vm.madvise(node.address, node.size, LOCATION, devmem_fd=SYSTEM)
+        mirror_vm.madvise(node.address, node.size, PREFERRED_LOC, devmem_fd=SYSTEM)
     queue = mirror_vm.queue()
     for _ in range(rounds):
         values = linked(nodes, result, sentinel)
@@ -59,13 +62,15 @@ def test_batch_follows_list_through_all_memory(mirror_vm: Vm, memory, sentinel, 
 @behaviour("md.batch-in-peer")
 @acts("store")
 @needs("vram", "two-devices", "interconnect", "range-attributes", "svm-vram")
-def test_batch_in_the_vram_of_a_peer_runs(devices: list[Device], make_vm, memory, sentinel) -> None:
+def test_batch_in_the_vram_of_a_peer_runs(
+    devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
     """A batch whose memory is in the VRAM of another device is executed."""
     vm, peer = make_vm(FAULTING, devices[0]), devices[1]
     vm.mirror()
     code, result, value = memory(SZ_2M, align=SZ_2M), memory(PAGE), sentinel()
     code.write(PAGE, Batch().store_dword(result.address, value).end().encode())
-    vm.madvise(code.address, SZ_2M, LOCATION, devmem_fd=peer.fd, region_instance=peer.vram[0])
+    vm.madvise(code.address, SZ_2M, PREFERRED_LOC, devmem_fd=peer.fd, region_instance=peer.vram[0])
     before = peer.region(peer.vram[0]).used
     vm.queue().run(Batch().chain(code.address + PAGE))
     assert not code.present(PAGE)
@@ -76,7 +81,7 @@ def test_batch_in_the_vram_of_a_peer_runs(devices: list[Device], make_vm, memory
 @behaviour("fault.mremap-dontunmap")
 @acts("load", "store")
 @pytest.mark.parametrize("size", [PAGE, 1 << 16, SZ_2M], ids=["4K", "64K", "2M"])
-def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory, sentinel, size: int) -> None:
+def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After MREMAP_DONTUNMAP the GPU finds zeros at the old address and the data at the new one, first to last page."""
     buffer, queue = memory(size, align=size), mirror_vm.queue()
     values = {offset: sentinel() for offset in sorted({0, size // 2, size - 4})}
@@ -98,7 +103,9 @@ def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory, sentinel, size: in
 @behaviour("gc.regrant")
 @acts("load", "store")
 @pytest.mark.parametrize("how", ["reuse", "dontneed", "free"])
-def test_memory_given_out_again_stays_usable(mirror_vm: Vm, memory, sentinel, how: str) -> None:
+def test_memory_given_out_again_stays_usable(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, how: str
+) -> None:
     """Memory that an allocator frees and gives out again without munmap is usable each time, without any call."""
     buffer, queue = memory(2 * SZ_2M, align=SZ_2M), mirror_vm.queue()
     for _ in range(12):

@@ -29,14 +29,15 @@ from fixtures import (
 from fixtures.counting import count
 from fixtures.device import Device
 from fixtures.gate import Gate
+from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
 from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
+from fixtures.sizes import SZ_2M
 from gpu import Batch
 from ioctl import xe
 
-SZ_2M = 1 << 21
 HELD = 8 * SZ_2M
 """Bytes of memory that a program moves to VRAM."""
 
@@ -90,7 +91,7 @@ def test_exit_without_cleanup_frees_all(device: Device, rounds: int) -> None:
 
 @behaviour("life.process-exit-running")
 @acts("store")
-def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory, sentinel) -> None:
+def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """SIGKILL while a batch runs ends the process soon, frees its VRAM, and other programs go on."""
     buffer, queue, value = memory(PAGE), mirror_vm.queue(), sentinel()
     queue.store(buffer.address, sentinel())
@@ -118,7 +119,9 @@ def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory, sentinel
 
 @behaviour("life.fd-close")
 @acts("store")
-def test_close_frees_vms_and_keeps_data(device: Device, open_device, memory, sentinel) -> None:
+def test_close_frees_vms_and_keeps_data(
+    device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
+) -> None:
     """Closing the descriptor destroys queues and VMs: VRAM is free, and the process has all that the GPU stored."""
     before, own, buffer = used(device), open_device(), memory(HELD, align=SZ_2M)
     vm = Vm(own, FAULTING)
@@ -137,7 +140,9 @@ ORDERS = list(itertools.permutations(("queue", "vm", "fd", "memory")))
 @behaviour("life.close-order")
 @acts("store")
 @pytest.mark.parametrize("order", ORDERS, ids="-".join)
-def test_anything_may_go_first(device: Device, open_device, memory, sentinel, order: tuple[str, ...]) -> None:
+def test_anything_may_go_first(
+    device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel, order: tuple[str, ...]
+) -> None:
     """Queue, VM, descriptor and memory may go in any order: no error, no VRAM left, and the device works on."""
     before, own, buffer, value = used(device), open_device(), memory(2 * SZ_2M, align=SZ_2M), sentinel()
     vm = Vm(own, FAULTING)
@@ -175,9 +180,10 @@ def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
 
 @behaviour("life.threads")
 @acts("store", "load")
-def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory, sentinel) -> None:
+def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Threads with queues of their own use the same mirrored memory at the same time; each sees what it should."""
-    threads, rounds, wrong = 6, 10, []
+    threads, rounds = 6, 10
+    wrong: list[tuple[object, ...]] = []
     buffer = memory(SZ_2M, align=SZ_2M)
     values = [[sentinel() for _ in range(rounds)] for _ in range(threads)]
     queues = [mirror_vm.queue() for _ in range(threads)]
@@ -210,8 +216,11 @@ def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory, sentinel) -> Non
                 gpu_sees(queues[0], buffer.address + offset, value)
 
 
+Ends = tuple[socket.socket, socket.socket]
+
+
 @pytest.fixture
-def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
+def ends() -> Iterator[Ends]:
     """Both ends of a connection over which descriptors go."""
     pair = socket.socketpair()
     for end in pair:
@@ -224,7 +233,7 @@ def ends() -> Iterator[tuple[socket.socket, socket.socket]]:
 class Passed:
     """A program that has handed its descriptor over, with a VM that mirrors it, a queue, and memory in use."""
 
-    def __init__(self, path: str, ends: tuple[socket.socket, socket.socket], value: int) -> None:
+    def __init__(self, path: str, ends: Ends, value: int) -> None:
         """The memory has ``value`` at its start."""
         here, there = ends
 
@@ -250,7 +259,7 @@ class Passed:
 
 
 @pytest.fixture
-def passed(device: Device, ends, sentinel) -> Iterator[Passed]:
+def passed(device: Device, ends: Ends, sentinel: Sentinel) -> Iterator[Passed]:
     """See ``Passed``."""
     made = Passed(device.path, ends, sentinel())
     yield made
@@ -261,7 +270,7 @@ def passed(device: Device, ends, sentinel) -> Iterator[Passed]:
 @behaviour("life.fd-passing")
 @acts("load", "refusal")
 @needs("fd-passing")
-def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel) -> None:
+def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel: Sentinel) -> None:
     """A VM that came with a descriptor uses its creator's memory; once that has ended its faults fail."""
     queue = passed.vm.queue()
     value = queue.load(passed.address)
@@ -278,7 +287,7 @@ def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel) -> None:
 @behaviour("life.mm-not-pinned")
 @acts("ioctl")
 @needs("fd-passing", "svm-vram")
-def test_passed_vm_does_not_keep_memory(device: Device, ends, sentinel) -> None:
+def test_passed_vm_does_not_keep_memory(device: Device, ends: Ends, sentinel: Sentinel) -> None:
     """A VM that another process has open does not keep the memory of its creator, once that has ended."""
     before = used(device)
     passed = Passed(device.path, ends, sentinel())
@@ -296,7 +305,9 @@ def test_passed_vm_does_not_keep_memory(device: Device, ends, sentinel) -> None:
 @behaviour("life.exec")
 @acts("ioctl")
 @needs("fork-events")
-def test_exec_ends_the_vm_of_the_old_program(device: Device, memory, bo, sentinel) -> None:
+def test_exec_ends_the_vm_of_the_old_program(
+    device: Device, memory: Memory, bo: MakeBo, sentinel: Sentinel
+) -> None:
     """After execve(2) a GPU fault of the old program's VM fails; nothing is stored into the new program."""
     told, door = memory(PAGE, shared=True), bo(PAGE)
     gate, at = door.map(), 0x20_0000_0000

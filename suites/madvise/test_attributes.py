@@ -4,6 +4,7 @@
 import ctypes
 import errno
 import os
+import random
 
 import pytest
 
@@ -11,17 +12,17 @@ from fixtures import acts, behaviour, needs, refused
 from fixtures.bo import SYSTEM
 from fixtures.checks import HarnessError
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.flags import ATOMIC, PAT, PREFERRED_LOC
+from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
 MASK = 0xFFFF_FFFF
-LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
-PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
 MODES = {
     "undefined": xe.DRM_XE_ATOMIC_UNDEFINED,
     "device": xe.DRM_XE_ATOMIC_DEVICE,
@@ -44,7 +45,7 @@ def attributes(vm: Vm, address: int) -> Attributes:
 
 
 @pytest.fixture
-def kinds(fault_vm: Vm, bo, memory) -> dict[str, int]:
+def kinds(fault_vm: Vm, bo: MakeBo, memory: Memory) -> dict[str, int]:
     """The start of an area of 2 MiB of each kind, next to each other."""
     at = {kind: AT + n * SZ_2M for n, kind in enumerate(("bo", "userptr", "null", "mirror"))}
     fault_vm.map(bo(SZ_2M), at["bo"])
@@ -57,7 +58,7 @@ def kinds(fault_vm: Vm, bo, memory) -> dict[str, int]:
 @behaviour("madvise.query.all-kinds")
 @acts("query")
 @needs("userptr")
-def test_query_lists_each_kind_of_area(fault_vm: Vm, kinds: dict[str, int]) -> None:
+def test_query_lists_each_kind_of_vma(fault_vm: Vm, kinds: dict[str, int]) -> None:
     """VM_QUERY_MEM_RANGE_ATTRS lists bo, userptr, NULL and mirror areas with their bounds, in order."""
     found = fault_vm.attributes(AT - SZ_2M, 8 * SZ_2M)
     count("query")
@@ -81,7 +82,7 @@ def test_fresh_mirror_has_defaults(fault_vm: Vm) -> None:
     ("offset", "size"),
     [(0, PAGE), (SZ_2M // 2, PAGE), (SZ_2M - PAGE, PAGE), (-PAGE, 2 * PAGE), (SZ_2M - PAGE, 2 * PAGE)],
 )
-def test_query_reports_whole_areas(fault_vm: Vm, offset: int, size: int) -> None:
+def test_query_reports_whole_vmas(fault_vm: Vm, offset: int, size: int) -> None:
     """VM_QUERY_MEM_RANGE_ATTRS of a part of an area reports the bounds of the area."""
     fault_vm.mirror(AT, SZ_2M)
     found = fault_vm.attributes(AT + offset, size)
@@ -91,7 +92,7 @@ def test_query_reports_whole_areas(fault_vm: Vm, offset: int, size: int) -> None
 
 @behaviour("madvise.query.larger-array")
 @acts("query")
-def test_query_into_a_larger_array_writes_what_there_is(fault_vm: Vm, rng) -> None:
+def test_query_into_larger_array_writes_real_count(fault_vm: Vm, rng: random.Random) -> None:
     """With room for more areas num_mem_ranges becomes the real number, and what is behind them is left alone."""
     for n in range(3):
         fault_vm.mirror(AT + 2 * n * SZ_2M, SZ_2M)
@@ -118,13 +119,20 @@ def test_query_into_a_larger_array_writes_what_there_is(fault_vm: Vm, rng) -> No
 @acts("query")
 @needs("two-devices", "interconnect", "vram")
 @pytest.mark.parametrize("closed", [False, True], ids=["open", "closed"])
-def test_foreign_location_is_reported_as_its_descriptor(devices, mirror_vm: Vm, memory, closed: bool) -> None:
+def test_foreign_location_is_reported_as_fd(
+    devices: list[Device], mirror_vm: Vm, memory: Memory, closed: bool
+) -> None:
     """The location of another device is reported as the descriptor that was given, closed or not, and no region."""
     buffer, peer = memory(SZ_2M, align=SZ_2M), devices[1]
     fd = os.dup(peer.fd)
     try:
         mirror_vm.madvise(
-            buffer.address, SZ_2M, LOCATION, devmem_fd=fd, region_instance=peer.vram[0], migration_policy=1
+            buffer.address,
+            SZ_2M,
+            PREFERRED_LOC,
+            devmem_fd=fd,
+            region_instance=peer.vram[0],
+            migration_policy=1,
         )
     finally:
         if closed:
@@ -144,7 +152,7 @@ def test_foreign_location_is_reported_as_its_descriptor(devices, mirror_vm: Vm, 
 def test_location_is_for_mirrors_only(fault_vm: Vm, kinds: dict[str, int]) -> None:
     """MADVISE PREFERRED_LOC over areas of each kind succeeds and changes the mirror only."""
     before = {kind: attributes(fault_vm, at) for kind, at in kinds.items()}
-    fault_vm.madvise(AT, 4 * SZ_2M, LOCATION, devmem_fd=-1 & MASK, migration_policy=1)
+    fault_vm.madvise(AT, 4 * SZ_2M, PREFERRED_LOC, devmem_fd=-1 & MASK, migration_policy=1)
     after = {kind: attributes(fault_vm, at) for kind, at in kinds.items()}
     assert after == {**before, "mirror": (-1 & MASK, 1, *before["mirror"][2:])}
 
@@ -156,7 +164,7 @@ def test_migration_policy_is_stored(fault_vm: Vm, devmem_fd: int) -> None:
     """MADVISE stores each migration_policy and the query reports it, next to the location."""
     fault_vm.mirror(AT, SZ_2M)
     for policy in (xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES, xe.DRM_XE_MIGRATE_ALL_PAGES, 1):
-        fault_vm.madvise(AT, SZ_2M, LOCATION, devmem_fd=devmem_fd & MASK, migration_policy=policy)
+        fault_vm.madvise(AT, SZ_2M, PREFERRED_LOC, devmem_fd=devmem_fd & MASK, migration_policy=policy)
         assert attributes(fault_vm, AT)[:2] == (devmem_fd & MASK, policy)
 
 
@@ -177,7 +185,9 @@ def test_atomic_mode_of_a_mirror_is_stored(fault_vm: Vm) -> None:
 @acts("query")
 @needs("userptr", "vram")
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "undefined"])
-def test_userptr_stores_atomic_mode_device_only(fault_vm: Vm, memory, request, mode: str) -> None:
+def test_userptr_stores_atomic_mode_device_only(
+    fault_vm: Vm, memory: Memory, request: pytest.FixtureRequest, mode: str
+) -> None:
     """MADVISE ATOMIC of a userptr succeeds, and stores only DEVICE, where the device has atomics on system memory."""
     fault_vm.map_userptr(AT, memory(SZ_2M, align=SZ_2M).address, SZ_2M)
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=MODES[mode])
@@ -200,21 +210,21 @@ def _has_atomics_on_system_memory(vm: Vm, request: pytest.FixtureRequest) -> boo
 
 @behaviour("madvise.autoreset.explicit")
 @acts("query")
-def test_default_values_restore_an_area(fault_vm: Vm) -> None:
+def test_default_values_restore_mirror(fault_vm: Vm) -> None:
     """MADVISE with the values of a fresh area gives it back: the same attributes."""
     fault_vm.mirror(AT, SZ_2M)
     before = attributes(fault_vm, AT)
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=MODES["cpu"])
-    fault_vm.madvise(AT, SZ_2M, LOCATION, devmem_fd=-1 & MASK, migration_policy=1)
+    fault_vm.madvise(AT, SZ_2M, PREFERRED_LOC, devmem_fd=-1 & MASK, migration_policy=1)
     assert attributes(fault_vm, AT) == (-1 & MASK, 1, MODES["cpu"], before[3])
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=0)
-    fault_vm.madvise(AT, SZ_2M, LOCATION, devmem_fd=0, migration_policy=0)
+    fault_vm.madvise(AT, SZ_2M, PREFERRED_LOC, devmem_fd=0, migration_policy=0)
     assert attributes(fault_vm, AT) == before
 
 
 @behaviour("madvise.failure-no-change")
 @acts("query", "refusal")
-@pytest.mark.parametrize("type", [LOCATION, ATOMIC, PAT], ids=["location", "atomic", "pat"])
+@pytest.mark.parametrize("type", [PREFERRED_LOC, ATOMIC, PAT], ids=["location", "atomic", "pat"])
 def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
     """After MADVISE was refused each area of its range has the attributes of before."""
     for n in range(10):
@@ -222,7 +232,7 @@ def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
     fault_vm.madvise(AT, 20 * SZ_2M, ATOMIC, val=MODES["cpu"])
     before = [attributes(fault_vm, AT + 2 * n * SZ_2M) for n in range(10)]
     wrong = {
-        LOCATION: {"devmem_fd": -2 & MASK, "migration_policy": 1},
+        PREFERRED_LOC: {"devmem_fd": -2 & MASK, "migration_policy": 1},
         ATOMIC: {"val": xe.DRM_XE_ATOMIC_CPU + 1},
         PAT: {"val": 0xFFFF},
     }

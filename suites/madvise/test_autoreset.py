@@ -6,12 +6,13 @@ import ctypes
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs
+from fixtures.flags import ATOMIC
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_2M = 1 << 21
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
 CPU = xe.DRM_XE_ATOMIC_CPU
 FINDING = "An autoreset goes by ranges, not by what was unmapped"
 
@@ -19,14 +20,14 @@ pytestmark = needs("page-faults", "range-attributes", "cpu-addr-mirror")
 
 
 @pytest.fixture
-def vm(memory, fault_vm: Vm) -> Vm:
+def vm(memory: Memory, fault_vm: Vm) -> Vm:
     """A VM that mirrors everything, with MADVISE_AUTORESET. It is closed before the test's memory is unmapped."""
     fault_vm.mirror(flags=xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET)
     return fault_vm
 
 
 @pytest.fixture
-def buffer(vm: Vm, memory) -> Buffer:
+def buffer(vm: Vm, memory: Memory) -> Buffer:
     """Two chunks of memory, and advice for more than that."""
     made = memory(2 * SZ_2M, align=SZ_2M)
     vm.madvise(made.address - SZ_2M, made.size + 2 * SZ_2M, ATOMIC, val=CPU)
@@ -47,7 +48,7 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 
 @behaviour("madvise.autoreset.free-not-unmap")
 @acts("store", "ioctl")
-def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory, sentinel) -> None:
+def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """free(3) that unmaps nothing keeps the attributes: the next malloc(3) there has them."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
@@ -69,7 +70,7 @@ def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory, sentinel) 
 @behaviour("madvise.autoreset.needs-range")
 @acts("ioctl")
 @known(FINDING, first="6.18", signature="assert mode(vm, address) == #: # == #")
-def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory, buffer: Buffer) -> None:
+def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory: Memory, buffer: Buffer) -> None:
     """Munmap of memory that the GPU never touched resets its attributes."""
     elsewhere, address = memory(PAGE), buffer.address
     buffer.munmap(0, SZ_2M)
@@ -86,7 +87,9 @@ def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory, buffer: Buffer) -
     signature="assert [mode(vm, address + other) for other in others] == [CPU, CPU]: [#, #] == [#, #]",
 )
 @pytest.mark.parametrize("offset", [0, SZ_2M // 2, SZ_2M - PAGE], ids=["first", "middle", "last"])
-def test_only_the_unmapped_page_is_reset(vm: Vm, memory, buffer: Buffer, sentinel, offset: int) -> None:
+def test_only_the_unmapped_page_is_reset(
+    vm: Vm, memory: Memory, buffer: Buffer, sentinel: Sentinel, offset: int
+) -> None:
     """Munmap of one page of a range resets the attributes of that page, and of no page next to it."""
     elsewhere, value, address = memory(PAGE), sentinel(), buffer.address
     vm.queue().store(address + PAGE, value)

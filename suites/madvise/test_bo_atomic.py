@@ -6,15 +6,16 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
-from fixtures.bo import SYSTEM
+from fixtures.bo import SYSTEM, Bo
+from fixtures.flags import ATOMIC
+from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
 UNDEFINED, DEVICE = xe.DRM_XE_ATOMIC_UNDEFINED, xe.DRM_XE_ATOMIC_DEVICE
 GLOBAL, CPU = xe.DRM_XE_ATOMIC_GLOBAL, xe.DRM_XE_ATOMIC_CPU
 
@@ -23,7 +24,7 @@ pytestmark = needs("page-faults", "range-attributes", "vram")
 PLACES = ("system", "vram", "both")
 
 
-def make(vm: Vm, bo, place: str, at: int = AT):
+def make(vm: Vm, bo: MakeBo, place: str, at: int = AT) -> Bo:
     """A bo of 2 MiB that may be there, bound at an address."""
     vram = 1 << vm.device.vram[0]
     made = bo(SZ_2M, placement={"system": SYSTEM, "vram": vram, "both": SYSTEM | vram}[place])
@@ -38,7 +39,7 @@ def mode(vm: Vm, at: int = AT) -> int:
     return value
 
 
-def judged(vm: Vm, bo, sentinel, place: str, new: int, *, accepted: bool) -> None:
+def judged(vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str, new: int, *, accepted: bool) -> None:
     """The mode is taken, or refused and the one of before kept; the bo is in use before and after."""
     made, queue = make(vm, bo, place), vm.queue()
     mapped = made.map()
@@ -58,7 +59,9 @@ def judged(vm: Vm, bo, sentinel, place: str, new: int, *, accepted: bool) -> Non
 @behaviour("madvise.atomic.bo-cpu")
 @acts("store")
 @pytest.mark.parametrize("place", PLACES)
-def test_mode_cpu_needs_a_bo_in_system_memory(fault_vm: Vm, bo, sentinel, place: str) -> None:
+def test_mode_cpu_needs_a_bo_in_system_memory(
+    fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str
+) -> None:
     """MADVISE ATOMIC CPU of a bo that may not be in system memory gives EINVAL; of others it is stored."""
     judged(fault_vm, bo, sentinel, place, CPU, accepted=place != "vram")
 
@@ -66,7 +69,7 @@ def test_mode_cpu_needs_a_bo_in_system_memory(fault_vm: Vm, bo, sentinel, place:
 @behaviour("madvise.atomic.bo-global")
 @acts("store")
 @pytest.mark.parametrize("place", PLACES)
-def test_mode_global_needs_a_bo_in_both(fault_vm: Vm, bo, sentinel, place: str) -> None:
+def test_mode_global_needs_a_bo_in_both(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str) -> None:
     """MADVISE ATOMIC GLOBAL of a bo that may not be in both system memory and VRAM gives EINVAL."""
     judged(fault_vm, bo, sentinel, place, GLOBAL, accepted=place == "both")
 
@@ -74,7 +77,7 @@ def test_mode_global_needs_a_bo_in_both(fault_vm: Vm, bo, sentinel, place: str) 
 @behaviour("madvise.atomic.bo-device")
 @acts("store")
 @pytest.mark.parametrize("place", ["vram", "both"])
-def test_mode_device_is_for_bos_in_vram(fault_vm: Vm, bo, sentinel, place: str) -> None:
+def test_mode_device_is_for_bos_in_vram(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str) -> None:
     """MADVISE ATOMIC DEVICE of a bo that may be in VRAM is stored."""
     judged(fault_vm, bo, sentinel, place, DEVICE, accepted=True)
 
@@ -82,7 +85,7 @@ def test_mode_device_is_for_bos_in_vram(fault_vm: Vm, bo, sentinel, place: str) 
 @behaviour("madvise.atomic.bo-device")
 @acts("store")
 @needs("pvc")
-def test_mode_device_of_a_system_bo_is_refused(fault_vm: Vm, bo, sentinel) -> None:
+def test_mode_device_of_a_system_bo_is_refused(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """On a device without atomics on system memory MADVISE ATOMIC DEVICE of a bo for system memory gives EINVAL."""
     judged(fault_vm, bo, sentinel, "system", DEVICE, accepted=False)
 
@@ -90,7 +93,7 @@ def test_mode_device_of_a_system_bo_is_refused(fault_vm: Vm, bo, sentinel) -> No
 @behaviour("madvise.atomic.bo-mixed-all-or-none")
 @acts("refusal")
 @pytest.mark.parametrize("wrong", [0, 9, 19], ids=["first", "middle", "last"])
-def test_one_wrong_bo_refuses_madvise_of_all(fault_vm: Vm, bo, wrong: int) -> None:
+def test_one_wrong_bo_refuses_madvise_of_all(fault_vm: Vm, bo: MakeBo, wrong: int) -> None:
     """MADVISE ATOMIC over many bos of which one breaks its rule gives EINVAL and changes none of them."""
     for n in range(20):
         make(fault_vm, bo, "vram" if n == wrong else "both", AT + n * SZ_2M)

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: MIT
 """MADVISE PREFERRED_LOC of the process's own memory, and what a change of attributes does to mappings."""
 
+from typing import Protocol
+
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
+from fixtures.counters import Counters
+from fixtures.flags import ATOMIC, PAT, PREFERRED_LOC
+from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-SZ_2M = 1 << 21
 MASK = 0xFFFF_FFFF
-LOCATION = xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
-PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
 
 pytestmark = needs("page-faults", "range-attributes", "cpu-addr-mirror")
 
@@ -25,7 +27,7 @@ def prefer(vm: Vm, buffer: Buffer, place: str) -> None:
     fd = {"system": xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM, "device": xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE}[
         place
     ]
-    vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=fd & MASK)
+    vm.madvise(buffer.address, buffer.size, PREFERRED_LOC, devmem_fd=fd & MASK)
 
 
 def in_system(buffer: Buffer) -> set[bool]:
@@ -34,7 +36,7 @@ def in_system(buffer: Buffer) -> set[bool]:
 
 
 @pytest.fixture
-def buffer(memory) -> Buffer:
+def buffer(memory: Memory) -> Buffer:
     """Two chunks of memory, all of it written by the CPU."""
     made = memory(2 * SZ_2M, align=SZ_2M)
     made.fill(b"\x5a")
@@ -45,7 +47,7 @@ PLACES = [0, PAGE, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4]
 """Offsets: the first and the last of both chunks."""
 
 
-def gpu_uses(queue: Queue, buffer: Buffer, sentinel) -> None:
+def gpu_uses(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """The GPU reads what the CPU stored, and its stores land. Leaves the memory where the GPU has put it."""
     values = {offset: sentinel() for offset in PLACES}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -56,7 +58,7 @@ def gpu_uses(queue: Queue, buffer: Buffer, sentinel) -> None:
 @behaviour("madvise.pref.system")
 @acts("load", "store")
 @needs("vram", "svm-vram")
-def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """With devmem_fd -1 GPU access leaves all pages in system memory, and its stores land there."""
     prefer(mirror_vm, buffer, "system")
     queue = mirror_vm.queue()
@@ -71,7 +73,9 @@ def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, s
 @behaviour("madvise.pref.system")
 @acts("load", "store")
 @needs("vram", "svm-vram")
-def test_memory_in_vram_may_stay_when_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel) -> None:
+def test_vram_pages_keep_data_when_system_preferred(
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel
+) -> None:
     """Memory in VRAM keeps its data when devmem_fd becomes -1; once the CPU has had it, it stays in system memory."""
     queue = mirror_vm.queue()
     gpu_uses(queue, buffer, sentinel)
@@ -95,7 +99,7 @@ def test_memory_in_vram_may_stay_when_system_is_preferred(mirror_vm: Vm, buffer:
 @needs("vram", "svm-vram")
 @pytest.mark.parametrize("before", ["initial", "system"])
 def test_memory_moves_where_the_device_is_preferred(
-    mirror_vm: Vm, buffer: Buffer, sentinel, before: str
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, before: str
 ) -> None:
     """With devmem_fd 0, the initial value too, GPU access moves all pages of what it uses to VRAM."""
     if before == "system":
@@ -111,15 +115,21 @@ def test_memory_moves_where_the_device_is_preferred(
     landed(buffer, SZ_2M, value)
 
 
-def _location(vm: Vm, buffer: Buffer, changes: bool) -> None:
-    vm.madvise(buffer.address, buffer.size, LOCATION, devmem_fd=-1 & MASK if changes else 0)
+class Advise(Protocol):
+    """MADVISE with another value, or with that which the memory has."""
+
+    def __call__(self, vm: Vm, buffer: Buffer, *, changes: bool) -> None: ...
 
 
-def _atomic(vm: Vm, buffer: Buffer, changes: bool) -> None:
+def _location(vm: Vm, buffer: Buffer, *, changes: bool) -> None:
+    vm.madvise(buffer.address, buffer.size, PREFERRED_LOC, devmem_fd=-1 & MASK if changes else 0)
+
+
+def _atomic(vm: Vm, buffer: Buffer, *, changes: bool) -> None:
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU if changes else 0)
 
 
-def _pat(vm: Vm, buffer: Buffer, changes: bool) -> None:
+def _pat(vm: Vm, buffer: Buffer, *, changes: bool) -> None:
     bound, other, *_ = vm.device.coherent_pats
     vm.madvise(buffer.address, buffer.size, PAT, val=other if changes else bound)
 
@@ -132,7 +142,7 @@ KINDS = pytest.mark.parametrize("advise", [_location, _atomic, _pat], ids=["loca
 @needs("debugfs", "svm-counters")
 @KINDS
 def test_changed_value_makes_the_next_access_fault(
-    mirror_vm: Vm, buffer: Buffer, sentinel, counters, advise
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, advise: Advise
 ) -> None:
     """After MADVISE changed a value the next GPU access of each range faults, and has the data."""
     queue = mirror_vm.queue()
@@ -151,7 +161,9 @@ def test_changed_value_makes_the_next_access_fault(
 @acts("load")
 @needs("debugfs", "svm-counters")
 @KINDS
-def test_unchanged_value_makes_no_fault(mirror_vm: Vm, buffer: Buffer, sentinel, counters, advise) -> None:
+def test_unchanged_value_makes_no_fault(
+    mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, advise: Advise
+) -> None:
     """After MADVISE with the values that memory has already the GPU goes on without a fault."""
     queue = mirror_vm.queue()
     queue.run(Batch().noop())

@@ -1,25 +1,29 @@
 # SPDX-License-Identifier: MIT
 """MADVISE of a part of a bo's mapping, and the moves of the bo after it (xe_vm_madvise.c, xe_bo.c)."""
 
+from collections.abc import Callable
+
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs
 from fixtures.bo import SYSTEM
 from fixtures.gate import Gate
+from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.vm import LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
 STALE = "MADVISE of a part of a bo leaves stale translations behind"
-LOST = "the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#"
 UNMAPPED = "MADVISE unmaps bos of a VM without fault mode"
-BANNED = "EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Input/output error"
 
 pytestmark = needs("range-attributes")
+
+
+Advise = Callable[[Vm, int], None]
 
 
 def _atomic(vm: Vm, size: int) -> None:
@@ -40,12 +44,18 @@ def _pat(vm: Vm, size: int) -> None:
     "advised",
     [
         pytest.param(0, id="none"),
-        pytest.param(1 << 16, id="part", marks=known(STALE, first="6.18", signature=LOST)),
+        pytest.param(
+            1 << 16,
+            id="part",
+            marks=known(
+                STALE, first="6.18", signature="the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#"
+            ),
+        ),
         pytest.param(2 * SZ_2M, id="whole"),
     ],
 )
 def test_running_batch_follows_bo_after_madvise(
-    mirror_vm: Vm, bo, gate: Gate, sentinel, advise, advised: int
+    mirror_vm: Vm, bo: MakeBo, gate: Gate, sentinel: Sentinel, advise: Advise, advised: int
 ) -> None:
     """A batch that runs while a bo leaves VRAM stores to its new place, whatever part of it had MADVISE before."""
     made = bo(2 * SZ_2M, placement=SYSTEM | 1 << mirror_vm.device.vram[0])
@@ -66,10 +76,17 @@ def test_running_batch_follows_bo_after_madvise(
 
 @behaviour("madvise.bo-stays-reachable")
 @acts("store")
-@known(UNMAPPED, first="6.18", signature=BANNED, acts=("store",))
+@known(
+    UNMAPPED,
+    first="6.18",
+    signature="EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Input/output error",
+    acts=("store",),
+)
 @pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING], ids=["plain", "long-running"])
 @pytest.mark.parametrize("advise", [_atomic, _pat], ids=["atomic", "pat"])
-def test_bo_stays_mapped_without_fault_mode(make_vm, bo, sentinel, advise, mode: int) -> None:
+def test_bo_stays_mapped_without_fault_mode(
+    make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, advise: Advise, mode: int
+) -> None:
     """A VM that takes no faults goes on reaching a bo after MADVISE, by queues from before and by new ones."""
     vm, made = make_vm(mode), bo(SZ_2M)
     mapped, queue = made.map(), vm.queue()

@@ -7,14 +7,15 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
 from fixtures.bo import SYSTEM
+from fixtures.flags import PAT
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_2M = 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
 INCOHERENT = 0
 """A PAT index of Xe2 and later with which the GPU does not look into the CPU's caches (xe_pat.c: xe2_pat_table)."""
 
@@ -42,7 +43,9 @@ def test_index_beyond_the_table_is_refused(fault_vm: Vm, index: int) -> None:
 @behaviour("madvise.pat.effect")
 @acts("load", "store")
 @needs("cpu-addr-mirror")
-def test_mirror_stays_coherent_with_each_coherent_pat(mirror_vm: Vm, memory, sentinel) -> None:
+def test_mirror_stays_coherent_with_each_coherent_pat(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel
+) -> None:
     """After MADVISE PAT with any coherent index the query shows it, and CPU and GPU see each other's stores."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     for index in (*mirror_vm.device.coherent_pats[1:], mirror_vm.device.write_back_pat):
@@ -61,7 +64,9 @@ def test_mirror_stays_coherent_with_each_coherent_pat(mirror_vm: Vm, memory, sen
 @acts("refusal")
 @needs("integrated", "xe2")
 @pytest.mark.parametrize("kind", ["mirror", "userptr", "bo"])
-def test_incoherent_pat_of_cached_memory_is_refused(fault_vm: Vm, bo, memory, kind: str) -> None:
+def test_incoherent_pat_of_cached_memory_is_refused(
+    fault_vm: Vm, bo: MakeBo, memory: Memory, kind: str
+) -> None:
     """On an integrated GPU MADVISE PAT without coherency of memory in the CPU's caches gives EINVAL."""
     if kind == "mirror":
         fault_vm.mirror(AT, SZ_2M)
@@ -77,7 +82,7 @@ def test_incoherent_pat_of_cached_memory_is_refused(fault_vm: Vm, bo, memory, ki
 @behaviour("madvise.pat.coh-none-igpu")
 @acts("store")
 @needs("xe2")
-def test_incoherent_pat_of_a_write_combined_bo_is_accepted(fault_vm: Vm, bo, sentinel) -> None:
+def test_incoherent_pat_of_wc_bo_is_accepted(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """MADVISE PAT without coherency of a bo that the CPU does not cache is stored, and the GPU's store lands."""
     made, value = bo(SZ_2M, placement=SYSTEM, caching=xe.DRM_XE_GEM_CPU_CACHING_WC), sentinel()
     fault_vm.map(made, AT)
@@ -90,7 +95,7 @@ def test_incoherent_pat_of_a_write_combined_bo_is_accepted(fault_vm: Vm, bo, sen
 @behaviour("madvise.pat.coh-none-igpu")
 @acts("store")
 @needs("vram", "xe2", "cpu-addr-mirror")
-def test_incoherent_pat_of_a_mirror_with_vram_is_accepted(mirror_vm: Vm, memory, sentinel) -> None:
+def test_incoherent_pat_of_dgpu_mirror_is_accepted(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """On a GPU with VRAM MADVISE PAT without coherency of a mirror is stored, and the GPU's store lands."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.madvise(buffer.address, SZ_2M, PAT, val=INCOHERENT)

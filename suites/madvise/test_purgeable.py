@@ -10,17 +10,17 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, in_child, landed, needs, refused
 from fixtures.bo import SYSTEM, Bo
+from fixtures.counters import Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.flags import DONTNEED, PURGEABLE, WILLNEED
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.vm import Vm
 from ioctl import drm, xe
 
-SZ_2M = 1 << 21
 AT, ELSEWHERE = 1 << 40, 1 << 41
-PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
-WILLNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_WILLNEED
-DONTNEED = xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED
 
 pytestmark = needs("purging")
 
@@ -40,7 +40,7 @@ def export(target: Bo) -> int:
     return fd
 
 
-def fill_vram(device: Device, bo) -> None:
+def fill_vram(device: Device, bo: MakeBo) -> None:
     """New bos take all VRAM: what is purgeable there is purged."""
     part = device.region(device.vram[0]).total_size // 16
     for _ in range(16):
@@ -49,7 +49,7 @@ def fill_vram(device: Device, bo) -> None:
 
 @behaviour("madvise.purge.retained-value", "madvise.purge.willneed-restores")
 @acts("store", "load")
-def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo, sentinel) -> None:
+def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """MADVISE WILLNEED of a bo that was not purged reports retained 1; data, mmap, bind and export are as before."""
     made, value = bo(SZ_2M), sentinel()
     mapped, queue = made.map(), plain_vm.queue()
@@ -73,7 +73,7 @@ def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo, sentinel) -> Non
 @needs("vram")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("purged", [0, 4, 8], ids=["first", "middle", "last"])
-def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo, purged: int) -> None:
+def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo: MakeBo, purged: int) -> None:
     """MADVISE over many bos of which one was purged reports retained 0; without that one it reports 1."""
     places = [AT + n * SZ_2M for n in range(9)]
     for n, at in enumerate(places):
@@ -91,7 +91,9 @@ def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo, purged: int
 @acts("load", "store")
 @needs("page-faults", "userptr", "cpu-addr-mirror")
 @pytest.mark.parametrize("kind", ["mirror", "userptr"])
-def test_dontneed_leaves_process_memory_alone(fault_vm: Vm, memory, sentinel, kind: str) -> None:
+def test_dontneed_leaves_process_memory_alone(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, kind: str
+) -> None:
     """MADVISE DONTNEED of a mirror or a userptr reports retained 1, and the GPU goes on using the memory."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     at = buffer.address if kind == "mirror" else AT
@@ -112,7 +114,9 @@ def test_dontneed_leaves_process_memory_alone(fault_vm: Vm, memory, sentinel, ki
 @behaviour("madvise.purge.no-inval")
 @acts("store")
 @needs("page-faults", "debugfs")
-def test_dontneed_bo_is_used_without_a_fault(fault_vm: Vm, bo, sentinel, counters) -> None:
+def test_dontneed_bo_is_used_without_a_fault(
+    fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, counters: Counters
+) -> None:
     """MADVISE DONTNEED and WILLNEED clear no mapping: the GPU goes on using the bo without a fault."""
     made, queue = bo(SZ_2M), fault_vm.queue()
     mapped = made.map()
@@ -129,7 +133,7 @@ def test_dontneed_bo_is_used_without_a_fault(fault_vm: Vm, bo, sentinel, counter
 
 @behaviour("madvise.purge.dontneed-blocks")
 @acts("refusal")
-def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo) -> None:
+def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo: MakeBo) -> None:
     """mmap, VM_BIND and dma-buf export of a bo in state DONTNEED give EBUSY; after WILLNEED they succeed."""
     made = bo(SZ_2M)
     plain_vm.map(made, AT)
@@ -148,7 +152,7 @@ def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo) -> None:
 
 @behaviour("madvise.purge.dontneed-blocks")
 @acts("ioctl")
-def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo) -> None:
+def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo: MakeBo) -> None:
     """A CPU touch of an older mapping of a bo in state DONTNEED that is not populated yet gets SIGBUS."""
     made = bo(SZ_2M)
     mapped = made.map()
@@ -161,7 +165,7 @@ def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo) -> None:
 @behaviour("madvise.purge.dontneed-blocks")
 @acts("ioctl")
 @needs("page-faults")
-def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo, sentinel) -> None:
+def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """A GPU fault on a bo in state DONTNEED that was never mapped on the GPU fails and bans the queue."""
     made, queue = bo(SZ_2M), fault_vm.queue()
     fault_vm.map(made, AT)
@@ -174,7 +178,7 @@ def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo, sentinel) -> None:
 @behaviour("madvise.purge.per-vma")
 @acts("refusal")
 @pytest.mark.parametrize("first", [AT, ELSEWHERE], ids=["first", "second"])
-def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo, first: int) -> None:
+def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: int) -> None:
     """With two mappings of a bo DONTNEED of one leaves it usable; of both it blocks; WILLNEED of one frees it again."""
     made = bo(SZ_2M)
     for at in (AT, ELSEWHERE):
@@ -193,7 +197,7 @@ def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo, first: int) -> 
 @acts("store", "ioctl")
 @needs("vram")
 @pytest.mark.timeout(60)
-def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo, sentinel) -> None:
+def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """A bo that is exported as a dma-buf keeps its data under pressure on VRAM despite DONTNEED."""
     made, value = bo(SZ_2M, placement=SYSTEM | 1 << device.vram[0]), sentinel()
     mapped, queue = made.map(), plain_vm.queue()
@@ -216,7 +220,9 @@ def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo, sentinel) -
 @pytest.mark.parametrize(
     ("start", "size"), [(0, SZ_2M), (0, SZ_2M // 2), (SZ_2M // 4, SZ_2M // 2), (SZ_2M // 2, SZ_2M // 2)]
 )
-def test_dontneed_bo_can_be_unmapped(plain_vm: Vm, bo, sentinel, start: int, size: int) -> None:
+def test_dontneed_bo_can_be_unmapped(
+    plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, start: int, size: int
+) -> None:
     """UNMAP of all or a part of a bo in state DONTNEED succeeds; what stays bound works after WILLNEED."""
     made, other, value = bo(SZ_2M), bo(SZ_2M), sentinel()
     plain_vm.map(made, AT)

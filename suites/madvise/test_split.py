@@ -6,14 +6,16 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
+from fixtures.counters import Counters
+from fixtures.flags import ATOMIC
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import Vm
 from ioctl import xe
 
-SZ_64K, SZ_2M = 1 << 16, 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
-ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
 CPU, GLOBAL = xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL
 
 pytestmark = needs("page-faults", "range-attributes")
@@ -67,7 +69,7 @@ def test_madvise_inside_a_mirror_splits_it(fault_vm: Vm, first: int, last: int) 
 
 @behaviour("madvise.split-max-two")
 @acts("ioctl")
-def test_areas_inside_the_range_stay_whole(fault_vm: Vm) -> None:
+def test_vmas_inside_the_range_stay_whole(fault_vm: Vm) -> None:
     """MADVISE over several areas cuts the outer two at its ends, and leaves those between in one piece."""
     at = [AT + n * SZ_2M for n in range(6)]
     fault_vm.mirror(AT, 5 * SZ_2M)
@@ -92,7 +94,9 @@ def test_areas_inside_the_range_stay_whole(fault_vm: Vm) -> None:
 @behaviour("madvise.split-bo-whole")
 @acts("ioctl", "store")
 @pytest.mark.parametrize("offset", [0, SZ_2M, 2 * SZ_2M - SZ_64K], ids=["first", "middle", "last"])
-def test_madvise_of_a_part_is_for_the_whole_bo(fault_vm: Vm, bo, sentinel, offset: int) -> None:
+def test_madvise_of_a_part_is_for_the_whole_bo(
+    fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, offset: int
+) -> None:
     """MADVISE of a part of a bo's mapping does not split it: all of the mapping has the new value, none of the next."""
     made, other, value = bo(2 * SZ_2M), bo(SZ_64K), sentinel()
     end = AT + made.size
@@ -110,7 +114,9 @@ def test_madvise_of_a_part_is_for_the_whole_bo(fault_vm: Vm, bo, sentinel, offse
 @acts("refusal", "load")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("part", range(3), ids=["before", "inside", "after"])
-def test_parts_of_a_readonly_mirror_are_readonly(fault_vm: Vm, memory, sentinel, part: int) -> None:
+def test_parts_of_a_readonly_mirror_are_readonly(
+    fault_vm: Vm, memory: Memory, sentinel: Sentinel, part: int
+) -> None:
     """Each part that MADVISE made of a READONLY mirror can be read by the GPU and not written."""
     buffer, value = memory(3 * SZ_2M, align=SZ_2M), sentinel()
     place = part * SZ_2M + 5 * PAGE
@@ -127,7 +133,9 @@ def test_parts_of_a_readonly_mirror_are_readonly(fault_vm: Vm, memory, sentinel,
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("part", range(3), ids=["before", "inside", "after"])
-def test_parts_of_an_autoreset_mirror_are_reset(memory, fault_vm: Vm, sentinel, part: int) -> None:
+def test_parts_of_an_autoreset_mirror_are_reset(
+    memory: Memory, fault_vm: Vm, sentinel: Sentinel, part: int
+) -> None:
     """In each part that MADVISE made of a mirror with MADVISE_AUTORESET, memory that is unmapped is reset."""
     buffer, elsewhere, value = memory(9 * SZ_2M, align=SZ_2M), memory(PAGE), sentinel()
     start, size = buffer.address, buffer.size
@@ -147,7 +155,9 @@ def test_parts_of_an_autoreset_mirror_are_reset(memory, fault_vm: Vm, sentinel, 
 @acts("load", "store")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("cut", [PAGE, SZ_64K, SZ_2M // 2, SZ_2M - PAGE], ids=["4K", "64K", "1M", "last"])
-def test_range_across_the_cut_keeps_its_data(mirror_vm: Vm, memory, sentinel, cut: int) -> None:
+def test_range_across_the_cut_keeps_its_data(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, cut: int
+) -> None:
     """Both sides of a range that MADVISE cut in two have the data of before, for the CPU and the GPU."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     places = sorted({0, cut - 4, cut, SZ_2M - 4})
@@ -167,7 +177,9 @@ def test_range_across_the_cut_keeps_its_data(mirror_vm: Vm, memory, sentinel, cu
 @behaviour("madvise.inner-range-kept")
 @acts("load", "store")
 @needs("debugfs", "cpu-addr-mirror")
-def test_ranges_inside_stay_valid_with_the_same_value(mirror_vm: Vm, memory, sentinel, counters) -> None:
+def test_ranges_inside_stay_valid_with_the_same_value(
+    mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """MADVISE around ranges that have the value already cuts outside of them: the GPU goes on without a fault."""
     buffer, queue = memory(3 * SZ_2M, align=SZ_2M), mirror_vm.queue()
     mirror_vm.madvise(buffer.address, buffer.size, ATOMIC, val=CPU)

@@ -10,13 +10,14 @@ from fixtures import acts, behaviour, landed, needs
 from fixtures.counters import DEBUGFS, SIZES, Counters
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.queue import Queue
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
-SZ_64K, SZ_2M = 1 << 16, 1 << 21
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
 BYTES = {"4K": PAGE, "64K": SZ_64K, "2M": SZ_2M}
@@ -36,7 +37,7 @@ def ready(queue: Queue) -> Queue:
     return queue
 
 
-def used_by_gpu(queue: Queue, buffer: Buffer, sentinel) -> None:
+def used_by_gpu(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
     """The GPU stores to the first page of a buffer."""
     value = sentinel()
     queue.store(buffer.address, value)
@@ -62,7 +63,7 @@ def test_stats_file_has_one_counter_a_line(device: Device) -> None:
 @acts("fault", "store")
 @pytest.mark.parametrize("ranges", [1, 5])
 def test_each_mirror_fault_counts_once(
-    ready: Queue, memory, sentinel, counters: Counters, ranges: int
+    ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, ranges: int
 ) -> None:
     """svm_pagefault_count grows by one for the first access of each range, and by none for the next."""
     buffer = memory(ranges * SZ_2M, align=SZ_2M)
@@ -81,7 +82,7 @@ def test_each_mirror_fault_counts_once(
 @acts("fault")
 @pytest.mark.parametrize("size", SIZES)
 def test_faults_count_in_the_class_of_their_range(
-    ready: Queue, memory, sentinel, counters: Counters, size: str
+    ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: str
 ) -> None:
     """A fault counts in svm_<size>_pagefault_count of its range's size, and in no other."""
     buffer, before = memory(BYTES[size], align=BYTES[size]), counters.snapshot()
@@ -97,7 +98,7 @@ def test_faults_count_in_the_class_of_their_range(
 @needs("vram", "svm-vram")
 @pytest.mark.parametrize("size", ["64K", "2M"])
 def test_moves_count_in_the_class_of_their_range(
-    ready: Queue, memory, sentinel, counters: Counters, size: str
+    ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: str
 ) -> None:
     """A move to VRAM counts in svm_<size>_migrate_count of its range's size, and in no other."""
     buffer, before = memory(BYTES[size], align=BYTES[size]), counters.snapshot()
@@ -110,7 +111,7 @@ def test_moves_count_in_the_class_of_their_range(
 @acts("fault", "store")
 @pytest.mark.parametrize("kind", ["bo", pytest.param("userptr", marks=needs("userptr"))])
 def test_vma_faults_count_apart(
-    mirror_vm: Vm, ready: Queue, bo, memory, sentinel, counters: Counters, kind: str
+    mirror_vm: Vm, ready: Queue, bo: MakeBo, memory: Memory, sentinel: Sentinel, counters: Counters, kind: str
 ) -> None:
     """A fault on a bo or userptr counts in vma_pagefault_count and its size in vma_pagefault_kb, not as SVM."""
     value = sentinel()
@@ -134,7 +135,9 @@ def test_vma_faults_count_apart(
 
 @behaviour("obs.time-counters")
 @acts("fault")
-def test_times_grow_with_their_events(ready: Queue, memory, sentinel, counters: Counters) -> None:
+def test_times_grow_with_their_events(
+    ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
     """No counter of microseconds ever falls; that of faults on ranges of 2 MiB grows with them."""
     first = before = counters.snapshot()
     names = [name for name in before if name.endswith("_us")]
@@ -154,13 +157,13 @@ def test_times_grow_with_their_events(ready: Queue, memory, sentinel, counters: 
 @acts("fault", "invalidate")
 @pytest.mark.parametrize("ranges", [1, 4])
 def test_each_range_that_is_taken_away_counts(
-    device: Device, ready: Queue, memory, sentinel, counters: Counters, ranges: int
+    device: Device, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, ranges: int
 ) -> None:
     """svm_tlb_inval_count grows when memory that the GPU has mapped is taken away, once for each range and GT."""
     buffer, start = memory(ranges * SZ_2M, align=SZ_2M), counters.snapshot()
     for offset in range(0, buffer.size, SZ_2M):
         ready.store(buffer.address + offset, sentinel())
-    counters.rose("svm_pagefault_count", since=start, by=ranges)
+    counters.rose("svm_pagefault_count", since=start)
     before = counters.snapshot()
     for offset in range(0, buffer.size, SZ_2M):
         buffer.munmap(offset, SZ_2M)

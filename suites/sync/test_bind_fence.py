@@ -20,8 +20,12 @@ from fixtures import (
     wait_until,
 )
 from fixtures.counting import count
+from fixtures.device import Device
+from fixtures.flags import UNMAP
+from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.seeds import fence_value
+from fixtures.sizes import SZ_2M
 from fixtures.sync import Syncobj, user_fence, wait_user_fence
 from fixtures.vm import Vm
 from gpu import Batch
@@ -29,8 +33,6 @@ from ioctl import xe
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound."""
-SZ_2M = 1 << 21
-MAP, UNMAP = xe.DRM_XE_VM_BIND_OP_MAP, xe.DRM_XE_VM_BIND_OP_UNMAP
 
 MODES = pytest.mark.parametrize(
     "flags",
@@ -47,7 +49,7 @@ NO_DMA_FENCES = pytest.mark.parametrize(
 @MODES
 @pytest.mark.parametrize("place", [0, 8 * 100, PAGE - 8], ids=["first", "middle", "last"])
 def test_bind_fence_is_written_when_the_bind_is_done(
-    make_vm, bo, memory, sentinel, flags: int, place: int
+    make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, flags: int, place: int
 ) -> None:
     """The user fence of VM_BIND is 64 bits of process memory, written when the bind is done, and nothing next to it."""
     vm, made, buffer, fence, value = make_vm(flags), bo(PAGE), memory(PAGE), fence_value(), sentinel()
@@ -66,7 +68,9 @@ def test_bind_fence_is_written_when_the_bind_is_done(
 @acts("refusal", "ioctl")
 @NO_DMA_FENCES
 @pytest.mark.parametrize("point", [0, 5], ids=["binary", "timeline"])
-def test_lr_vm_signals_no_syncobj(make_vm, bo, syncobj, flags: int, point: int) -> None:
+def test_lr_vm_signals_no_syncobj(
+    make_vm: MakeVm, bo: MakeBo, syncobj: MakeSyncobj, flags: int, point: int
+) -> None:
     """A syncobj or a timeline point to signal gives EOPNOTSUPP from EXEC and VM_BIND of a long-running VM."""
     vm, made, out = make_vm(flags), bo(PAGE), syncobj()
     with refused(errno.EOPNOTSUPP):
@@ -86,7 +90,9 @@ def test_lr_vm_signals_no_syncobj(make_vm, bo, syncobj, flags: int, point: int) 
 @acts("store")
 @NO_DMA_FENCES
 @pytest.mark.parametrize("point", [0, 5], ids=["binary", "timeline"])
-def test_exec_of_an_lr_vm_waits_for_a_syncobj(make_vm, bo, device, sentinel, flags: int, point: int) -> None:
+def test_exec_of_an_lr_vm_waits_for_a_syncobj(
+    make_vm: MakeVm, bo: MakeBo, device: Device, sentinel: Sentinel, flags: int, point: int
+) -> None:
     """EXEC in a long-running VM runs its batch when the syncobj is signalled, and not before."""
     vm, made, plain, value = make_vm(flags), bo(PAGE), make_vm(PLAIN), sentinel()
     mapped, door = made.map(), bo(PAGE)
@@ -107,7 +113,9 @@ def test_exec_of_an_lr_vm_waits_for_a_syncobj(make_vm, bo, device, sentinel, fla
 @behaviour("sync.in-no-fence")
 @acts("refusal")
 @MODES
-def test_syncobj_without_a_fence_cannot_be_waited_for(make_vm, bo, syncobj, flags: int) -> None:
+def test_in_syncobj_without_fence_is_einval(
+    make_vm: MakeVm, bo: MakeBo, syncobj: MakeSyncobj, flags: int
+) -> None:
     """Waiting for a syncobj that has no fence, or for a point that is not there yet, gives EINVAL."""
     vm, made, empty, timeline = make_vm(flags), bo(PAGE), syncobj(), syncobj()
     queue = vm.queue()
@@ -121,7 +129,7 @@ def test_syncobj_without_a_fence_cannot_be_waited_for(make_vm, bo, syncobj, flag
 
 @behaviour("sync.ufence-order")
 @acts("ioctl")
-def test_bind_fences_are_written_in_order(plain_vm: Vm, bo, memory) -> None:
+def test_bind_fences_are_written_in_order(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
     """User fences of binds of one queue are written in the order of submission."""
     made, words = bo(SZ_2M), memory(PAGE)
     mapped, door = made.map(), bo(PAGE)
@@ -151,7 +159,7 @@ def test_bind_fences_are_written_in_order(plain_vm: Vm, bo, memory) -> None:
 @behaviour("sync.ufence-reuse-after-wake")
 @acts("ioctl")
 @MODES
-def test_unmap_after_the_wait_is_not_busy(make_vm, bo, flags: int) -> None:
+def test_unmap_after_the_wait_is_not_busy(make_vm: MakeVm, bo: MakeBo, flags: int) -> None:
     """When the wait for a bind's user fence has returned, UNMAP of that bind is accepted, each time."""
     vm, made = make_vm(flags), bo(PAGE)
     for _ in range(50):
@@ -165,7 +173,9 @@ def test_unmap_after_the_wait_is_not_busy(make_vm, bo, flags: int) -> None:
 @behaviour("sync.ufence-unmapped-later")
 @acts("ioctl", "store")
 @pytest.mark.kernel_log("WARNING: drivers/gpu/drm/xe/xe_sync.c")
-def test_fence_in_unmapped_memory_is_lost_alone(plain_vm: Vm, bo, memory, sentinel) -> None:
+def test_fence_in_unmapped_memory_is_lost_alone(
+    plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """A user fence whose memory is unmapped meanwhile is lost; its bind is done, and the next fence is written."""
     made, door, gone, value = bo(PAGE), bo(PAGE), memory(PAGE), sentinel()
     gate, held, after = door.map(), Syncobj(plain_vm.device), UserFence(plain_vm.device)
@@ -187,7 +197,9 @@ def test_fence_in_unmapped_memory_is_lost_alone(plain_vm: Vm, bo, memory, sentin
 
 @behaviour("sync.ufence-process-exit")
 @acts("ioctl", "store")
-def test_fence_of_a_process_that_ended_is_lost(plain_vm: Vm, bo, memory, sentinel) -> None:
+def test_fence_of_a_process_that_ended_is_lost(
+    plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
     """If a process ends before its bind is done nothing is written for it; the bind is done, the device works on."""
     made, door, shared, value = bo(PAGE), bo(PAGE), memory(PAGE, shared=True), sentinel()
     gate, held = door.map(), Syncobj(plain_vm.device)
@@ -213,7 +225,7 @@ def test_fence_of_a_process_that_ended_is_lost(plain_vm: Vm, bo, memory, sentine
 @behaviour("sync.ufence-in-vram-page")
 @acts("store")
 @needs("vram", "svm-vram", "page-faults", "cpu-addr-mirror")
-def test_bind_fence_in_a_page_in_vram(fault_vm: Vm, bo, memory, sentinel) -> None:
+def test_bind_fence_in_a_page_in_vram(fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel) -> None:
     """The kernel writes a user fence whose page is in VRAM: the page comes back, with all else that is in it."""
     buffer, made, fence, after = (
         memory(SZ_2M, align=SZ_2M),

@@ -16,6 +16,7 @@ from fixtures import acts, behaviour, needs, refused
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.device import Device
+from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import PAGE
 from fixtures.patience import patient
 from fixtures.sync import SECOND, wait_user_fence
@@ -91,7 +92,7 @@ def test_wait_masks_both_sides(device: Device, rng: random.Random, name: str, ma
 
 @behaviour("ufence.wait.ops")
 @acts("ioctl", "refusal")
-def test_empty_mask_makes_all_equal(device: Device, sentinel) -> None:
+def test_empty_mask_makes_all_equal(device: Device, sentinel: Sentinel) -> None:
     """With a mask of 0 any value is equal to what is at the address."""
     for name, (op, compare) in OPERATORS.items():
         assert met(device, Word(sentinel()), sentinel(), op=op, mask=0) == compare(0, 0), name
@@ -100,7 +101,7 @@ def test_empty_mask_makes_all_equal(device: Device, sentinel) -> None:
 @behaviour("ufence.wait.timeout", "ufence.wait.timeout-writeback")
 @acts("refusal")
 @pytest.mark.parametrize("timeout", [0, 1, 20_000_000, SECOND // 5], ids=["0", "1ns", "20ms", "200ms"])
-def test_wait_ends_after_its_timeout(device: Device, sentinel, timeout: int) -> None:
+def test_wait_ends_after_its_timeout(device: Device, sentinel: Sentinel, timeout: int) -> None:
     """WAIT_USER_FENCE whose condition is not met gives ETIME after its timeout, not before; 0 looks once."""
     word, argument = Word(sentinel()), xe.drm_xe_wait_user_fence(mask=ALL, timeout=timeout)
     argument.addr, argument.value = word.address, 0
@@ -115,7 +116,7 @@ def test_wait_ends_after_its_timeout(device: Device, sentinel, timeout: int) -> 
 @behaviour("ufence.wait.timeout")
 @acts("ioctl")
 @pytest.mark.parametrize("timeout", [-1, -(1 << 63)], ids=["-1", "least"])
-def test_negative_timeout_waits_on(plain_vm: Vm, bo, timeout: int) -> None:
+def test_negative_timeout_waits_on(plain_vm: Vm, bo: MakeBo, timeout: int) -> None:
     """A negative timeout waits until the condition is met, here by a batch that is let go meanwhile."""
     made, queue = bo(PAGE), plain_vm.queue()
     at, mapped = 1 << 40, made.map()
@@ -135,7 +136,7 @@ def test_negative_timeout_waits_on(plain_vm: Vm, bo, timeout: int) -> None:
 
 @behaviour("ufence.wait.timeout-writeback")
 @acts("ioctl")
-def test_wait_writes_back_what_is_left(plain_vm: Vm, bo) -> None:
+def test_wait_writes_back_what_is_left(plain_vm: Vm, bo: MakeBo) -> None:
     """A wait that succeeds writes the rest of a relative timeout back: less than was given by the time it took."""
     made, queue = bo(PAGE), plain_vm.queue()
     at, mapped = 1 << 40, made.map()
@@ -156,7 +157,7 @@ def test_wait_writes_back_what_is_left(plain_vm: Vm, bo) -> None:
 @behaviour("ufence.wait.timeout-writeback", "ufence.wait.abstime")
 @acts("refusal", "ioctl")
 @pytest.mark.parametrize("ahead", [-SECOND, 0, 50_000_000], ids=["past", "now", "50ms"])
-def test_absolute_time_ends_the_wait_and_stays(device: Device, sentinel, ahead: int) -> None:
+def test_absolute_time_ends_the_wait_and_stays(device: Device, sentinel: Sentinel, ahead: int) -> None:
     """A wait with ABSTIME ends at that time of CLOCK_MONOTONIC, if it is past soon, and leaves it in place."""
     word = Word(sentinel())
     until = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + ahead
@@ -176,7 +177,7 @@ def test_absolute_time_ends_the_wait_and_stays(device: Device, sentinel, ahead: 
 @behaviour("ufence.wait.already-met")
 @acts("ioctl", "refusal")
 @needs("page-faults")
-def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel) -> None:
+def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel: Sentinel) -> None:
     """A wait whose condition is met returns 0, without any time and with a banned queue too."""
     value = sentinel()
     word, queue, device = Word(value), mirror_vm.queue(), mirror_vm.device
@@ -191,7 +192,7 @@ def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel) -> None:
 @acts("refusal", "ioctl")
 @needs("page-faults")
 @pytest.mark.parametrize("timeout", [0, 5 * SECOND, -1], ids=["0", "5s", "ever"])
-def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel, timeout: int) -> None:
+def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel: Sentinel, timeout: int) -> None:
     """A wait with a queue that is banned gives EIO at once; with another queue of the VM it waits."""
     word, banned, other = Word(sentinel()), mirror_vm.queue(), mirror_vm.queue()
     with refused(errno.EIO):
@@ -205,7 +206,7 @@ def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel, timeout: int) 
 
 @behaviour("ufence.wait.signal")
 @acts("ioctl")
-def test_signal_interrupts_a_wait(device: Device, sentinel) -> None:
+def test_signal_interrupts_a_wait(device: Device, sentinel: Sentinel) -> None:
     """A signal whose handler runs ends a wait with EINTR, or the wait goes on with the rest of its time."""
     word, caught = Word(sentinel()), []
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
