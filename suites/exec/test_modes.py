@@ -3,7 +3,7 @@
 
 import pytest
 
-from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs
+from fixtures import PLAIN, acts, behaviour, landed, needs
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
@@ -22,7 +22,7 @@ pytestmark = needs("page-faults", "cpu-addr-mirror")
 def test_both_kinds_of_jobs_finish(
     mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, rounds: int
 ) -> None:
-    """Jobs of a VM that may fault and jobs of one that may not, by turns on one engine, each end with their data."""
+    """Jobs of a VM that may fault and jobs of one that may not, alternating on one engine, each end with their data."""
     plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(rounds * PAGE)
     mapped = made.map()
     plain.map(made, AT)
@@ -54,21 +54,3 @@ def test_suspended_job_goes_on(
     gate.open()
     running.wait()
     landed(target, 0, first)
-
-
-@behaviour("execq.create.fault-vm")
-@acts("store")
-def test_queue_of_a_fault_vm_made_in_between(
-    mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel
-) -> None:
-    """A queue of a VM with fault mode that is made while a job with dma fences runs does its work after it."""
-    plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(PAGE)
-    gate = made.map()
-    plain.map(made, AT)
-    job = plain.queue().start(Batch().semaphore_wait(AT, 1))
-    late, value = mirror_vm.queue(), sentinel()
-    gate.set_u32(0, 1)
-    job.wait()
-    late.store(buffer.address, value)
-    landed(buffer, 0, value)
-    assert make_vm(FAULTING).id

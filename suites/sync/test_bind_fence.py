@@ -99,9 +99,11 @@ def test_exec_of_an_lr_vm_waits_for_a_syncobj(
     gate, ready = door.map(), Syncobj(device)
     vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
     plain.map(door, AT)
-    opener = plain.queue()
+    opener, queue = plain.queue(), vm.queue()
+    for each in (queue, opener):
+        each.run(Batch().noop())  # nothing is bound or made any more while the job below waits for the CPU
     first = opener.start(Batch().semaphore_wait(AT, 1), [ready.sync(point)])
-    job = vm.queue().start(Batch().store_dword(AT + 64, value), [ready.waiting(point)])
+    job = queue.start(Batch().store_dword(AT + 64, value), [ready.waiting(point)])
     assert not job.done
     assert mapped.u32(64) == 0
     gate.set_u32(0, 1)
