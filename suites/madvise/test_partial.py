@@ -47,9 +47,14 @@ def _pat(vm: Vm, size: int) -> None:
         pytest.param(
             1 << 16,
             id="part",
-            marks=known(
-                STALE, first="6.18", signature="the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#"
-            ),
+            marks=[
+                needs("gpu-tlb"),
+                known(
+                    STALE,
+                    first="6.18",
+                    signature="the CPU sees 0x# at offset 0x# of <Buffer 0x# + 0x#>, not 0x#",
+                ),
+            ],
         ),
         pytest.param(2 * SZ_2M, id="whole"),
     ],

@@ -152,6 +152,7 @@ def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo: MakeBo) -> None:
 
 @behaviour("madvise.purge.dontneed-blocks")
 @acts("ioctl")
+@needs("bo-cpu-faults")
 def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo: MakeBo) -> None:
     """A CPU touch of an older mapping of a bo in state DONTNEED that is not populated yet gets SIGBUS."""
     made = bo(SZ_2M)
