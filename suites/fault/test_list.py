@@ -10,7 +10,7 @@ from fixtures.device import Device
 from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, PAGE, Buffer
-from fixtures.sizes import SZ_2M
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
@@ -80,7 +80,7 @@ def test_batch_in_the_vram_of_a_peer_runs(
 
 @behaviour("fault.mremap-dontunmap")
 @acts("load", "store")
-@pytest.mark.parametrize("size", [PAGE, 1 << 16, SZ_2M], ids=["4K", "64K", "2M"])
+@pytest.mark.parametrize("size", [PAGE, SZ_64K, SZ_2M], ids=["4K", "64K", "2M"])
 def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After MREMAP_DONTUNMAP the GPU finds zeros at the old address and the data at the new one, first to last page."""
     buffer, queue = memory(size, align=size), mirror_vm.queue()

@@ -10,7 +10,7 @@ from fixtures.bo import SYSTEM
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
-from fixtures.sizes import SZ_2M
+from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.vm import LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 from ioctl import xe
@@ -45,7 +45,7 @@ def _pat(vm: Vm, size: int) -> None:
     [
         pytest.param(0, id="none"),
         pytest.param(
-            1 << 16,
+            SZ_64K,
             id="part",
             marks=[
                 needs("gpu-tlb"),
