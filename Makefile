@@ -21,11 +21,11 @@ conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platfo
 
 KERNEL ?= $(shell sed -n 's/^DEFAULT_KERNEL = "\(.*\)"/\1/p' common/kernels.py)
 GPUS ?= 1
-TOPOLOGY ?= near
+TOPOLOGY ?=
 
 .PHONY: guest
 guest: $(VENV)/run.stamp ## run the suite on the real driver in a guest: KERNEL=7.3 (several: "7.3 7.0"), GPUS=2, TOPOLOGY=far, MODULE=xe.ko
-	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) --gpus $(GPUS) --topology $(TOPOLOGY) $(MODULE:%=--module %) $(ARGS)
+	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) --gpus $(GPUS) $(TOPOLOGY:%=--topology %) $(MODULE:%=--module %) $(ARGS)
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy

@@ -31,4 +31,5 @@ def add_trial_options(parser: argparse.ArgumentParser) -> None:
 def trial_options(options: argparse.Namespace) -> list[str]:
     """The same for pytest."""
     seed = ["--seed", options.seed] if options.seed else []
-    return ["--gpus", str(options.gpus), "--topology", options.topology, *seed]
+    topology = ["--topology", options.topology] if options.gpus > 1 else []
+    return ["--gpus", str(options.gpus), *topology, *seed]

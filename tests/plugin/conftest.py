@@ -74,14 +74,7 @@ def pytest_unconfigure():
     patch.undo()
 """
 
-INI = """
-[pytest]
-testpaths = suites
-pythonpath = .
-addopts = --strict-markers --import-mode=importlib
-xfail_strict = true
-filterwarnings = error
-"""
+INI = (ROOT / "pytest.ini").read_text()
 
 
 class Project:

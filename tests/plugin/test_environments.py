@@ -3,11 +3,14 @@
 
 import os
 import stat
+import subprocess
+import sys
 
 import pytest
 
 from fixtures.plugin.environment import Environment
 
+MARKED = '@behaviour("demo.works")\n@acts("ioctl")\n'
 CODE = """
 @behaviour("demo.works")
 @acts("ioctl")
@@ -110,6 +113,31 @@ def test_levels_other_than_the_default_are_in_the_name(project):
         (["--backend", "driver", "--device=/dev/null"], "ERROR: /dev/null: not a DRM node*"),
         (["--backend", "driver", "--platform", "lnl"], "ERROR: --platform chooses a mock*"),
         (["--device", "/dev/dri/renderD128"], "ERROR: --device chooses a real node*"),
+        (["--module=xe.ko"], "ERROR: --module is of guests: it needs --guest KERNEL"),
+        (["--gpus", "2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
+        (["--gpus", "1", "--platform", "bmg2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
+        (["--topology", "far"], "ERROR: --topology is of guests: it needs --guest KERNEL"),
+        (["--emulator", "--vram 1G"], "ERROR: --emulator is of guests: it needs --guest KERNEL"),
+        (
+            ["--guest", "7.3", "--topology", "far"],
+            "ERROR: --topology is of two GPUs: it needs --gpus 2",
+        ),
+        (
+            ["--guest", "7.3", "--level", "7.3"],
+            "ERROR: --level is of the mock, and none is asked for: it needs --platform NAME",
+        ),
+        (
+            ["--guest", "7.3", "--mock-defect", "x"],
+            "ERROR: --mock-defect is of the mock, and none is asked for: it needs --platform NAME",
+        ),
+        (
+            ["--backend", "driver", "--level", "7.0"],
+            "ERROR: --level is of the mock, and none is asked for: it needs --platform NAME",
+        ),
+        (
+            ["--guest", "7.3", "--backend", "mock"],
+            "ERROR: --backend mock: with --guest, a mock is chosen by --platform NAME",
+        ),
         (["--platform", "broken"], "ERROR: mock/broken: the stub is broken on purpose"),
         (
             ["--platform", "lnl", "--platform", "bmg", "-p", "no:xdist"],
@@ -187,3 +215,103 @@ def test_an_environment_survives_the_way_to_a_worker():
     environment = Environment("mock/bmg", "mock", "bmg", "7.3", replay=("--platform", "bmg"))
     assert Environment.from_dict(environment.to_dict()) == environment
     assert environment.tx("bmg.1") == "popen//id=bmg.1//environment=mock/bmg"
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        *("--platform=lnl", "--backend=mock", "--device=x", "--guest=7.3", "--level=7.3", "--mock-defect=x"),
+        *("--behaviour=x", "--require=vram", "--any-kernel", "--results=x", "--gpus=1", "--module=x"),
+    ],
+)
+def test_options_of_suites_are_refused_elsewhere(project, option):
+    (project.path / "tests").mkdir()
+    (project.path / "tests/test_x.py").write_text("def test_x():\n    pass\n")
+    name = option.partition("=")[0]
+    line = f"ERROR: {name} is for tests below suites/, and none is asked for: leave it out"
+    assert refusal(project.run("tests", option)) == line
+    assert not (project.path / "reports").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--reruns", "2"], "--reruns: a test that passes at its second try is not a PASS*"),
+        (["--force-reruns", "2"], "--force-reruns: a test that passes at its second try is not a PASS*"),
+        (["--forked"], "--forked: the mock belongs to the process that runs the tests*"),
+    ],
+)
+def test_options_of_foreign_plugins_are_refused(project, options, why):
+    (project.path / "foreign.py").write_text(
+        "def pytest_addoption(parser):\n"
+        "    for name in ('--reruns', '--force-reruns'):\n        parser.addoption(name, type=int)\n"
+        "    parser.addoption('--forked', action='store_true')\n"
+    )
+    project.suite(CODE)
+    from fnmatch import fnmatchcase
+
+    assert fnmatchcase(refusal(project.run_apart("-p", "foreign", *options)), f"ERROR: {why}")
+
+
+WARNS = """
+import warnings
+
+def pytest_configure():
+    warnings.warn("configure is foreign", DeprecationWarning)
+
+def pytest_runtest_setup():
+    warnings.warn("set-up is foreign")
+
+def pytest_runtest_logreport():
+    warnings.warn("a report is foreign", FutureWarning)
+
+def pytest_sessionfinish():
+    warnings.warn("the end is foreign")
+"""
+
+
+@pytest.mark.parametrize("workers", [[], ["-n", "1"]])
+def test_warnings_of_foreign_plugins_fail_nothing(project, workers):
+    (project.path / "foreign.py").write_text(WARNS)
+    project.suite(CODE)
+    assert project.run_apart("-p", "foreign", *workers).ret == 0
+    assert set(project.outcomes().values()) == {"PASS"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "import warnings; warnings.warn('mine')",
+        "import warnings; warnings.warn('mine', DeprecationWarning)",
+        "open(os.devnull)",
+        "return 1",
+        "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()",
+        "int(float('1' * 400)) if 0 else request.node.warn(pytest.PytestCollectionWarning('x'))",
+    ],
+)
+def test_warnings_of_a_test_fail_it(project, body):
+    project.suite(f"{MARKED}def test_x(request):\n    count('ioctl')\n    {body}\n")
+    assert project.run_apart().ret == 1
+    assert set(project.outcomes().values()) <= {"FAIL", "ERROR"}
+
+
+def test_a_checkout_that_cannot_be_written_is_enough(project, tmp_path_factory):
+    project.suite(CODE)
+    out = tmp_path_factory.mktemp("out")
+    project.path.chmod(0o555)
+    try:
+        if os.access(project.path / "x", os.W_OK) or os.geteuid() == 0:
+            command = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all"]
+        else:
+            command = []
+        command += [sys.executable, "-m", "pytest", f"--results={out}"]
+        done = subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "Traceback" not in done.stdout + done.stderr
+        assert (out / "index.html").exists()
+        done = subprocess.run(command[:-1], cwd=project.path, capture_output=True, text=True, check=False)
+        assert done.returncode == pytest.ExitCode.USAGE_ERROR
+        (line,) = done.stderr.strip().splitlines()
+        assert line.endswith(": name a folder for the results with --results=DIR")
+    finally:
+        project.path.chmod(0o755)
