@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from ioctl import names
+from ioctl.about import Family
 from ioctl.facts import Fact, Field, Number, Size, Table, Text, Value, spare, struct_of
 from ioctl.history import History
 
@@ -161,7 +162,7 @@ def plain(value: int) -> str:
 def _shared(old: Table, new: Table) -> Iterator[Finding]:
     """New names that take the bit, the value or the number of another name."""
     requests: dict[tuple[str, str], str] = {}
-    values: dict[tuple[names.Family, int], str] = {}
+    values: dict[tuple[Family, int], str] = {}
     for name, fact in sorted(new.items(), key=lambda item: item[0] not in old):
         if isinstance(fact, Number):
             *_, kind, nr = apart(fact.number)
@@ -239,7 +240,7 @@ def _used(name: str, fact: Fact, new: Table, table: Table, places: Places) -> It
                     yield f"the place at offset {fact.offset}", other
 
 
-def _taken(name: str, fact: Value, table: Table) -> Iterator[tuple[names.Family, int]]:
+def _taken(name: str, fact: Value, table: Table) -> Iterator[tuple[Family, int]]:
     """The values of a family that a constant takes for itself: each bit of a flag; none for what is made of others."""
     family = names.family_of(name)
     if not fact.abi or family is None or f"DRM_IOCTL_{name.removeprefix('DRM_')}" in table:
@@ -251,7 +252,7 @@ def _taken(name: str, fact: Value, table: Table) -> Iterator[tuple[names.Family,
             yield family, bit
 
 
-def _what(family: names.Family, value: int) -> str:
+def _what(family: Family, value: int) -> str:
     return f"bit {value:#x}" if family.flags else f"value {plain(value)}"
 
 

@@ -5,16 +5,17 @@ Everything here works on copies taken earlier and runs when somebody reads a tra
 """
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-from ioctl import names, xe
+from ioctl import names
+from ioctl.about import Chain, Family, Flexible, Rows, Selected
 from ioctl.encoding import Request
 from ioctl.facts import spare
 from ioctl.layout import Structure, Union, char
-from ioctl.names import Family
-from ioctl.pointers import Capture, Chain
+from ioctl.pointers import Capture
 from ioctl.transcript import Record, outcome
 
 UNREADABLE = "<unreadable>"
@@ -68,46 +69,11 @@ def prefixed(text: str, node: Node) -> Node:
     return text + node if isinstance(node, str) else Group(text + node.opening, node.items, node.closing)
 
 
-# Which member of an unnamed union the rest of the structure selects; None shows the bytes.
-SELECTED: dict[type, Callable[[Any], str | None]] = {
-    xe.drm_xe_ext_set_property: lambda ext: (
-        "ptr" if ext.property == xe.DRM_XE_EXEC_QUEUE_SET_HANG_REPLAY_STATE else "value"
-    ),
-    xe.drm_xe_vm_bind_op: lambda op: (
-        "userptr"
-        if op.op == xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
-        else "cpu_addr_mirror_offset"
-        if op.flags & xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
-        else "obj_offset"
-    ),
-    xe.drm_xe_vm_bind: lambda bind: "bind" if bind.num_binds == 1 else "vector_of_binds",
-    xe.drm_xe_vm_get_property: lambda get: "data" if get.size else "value",
-    xe.drm_xe_sync: lambda sync: "addr" if sync.type == xe.DRM_XE_SYNC_TYPE_USER_FENCE else "handle",
-    xe.drm_xe_madvise: lambda advise: {
-        xe.DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC: "preferred_mem_loc",
-        xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC: "atomic",
-        xe.DRM_XE_MEM_RANGE_ATTR_PAT: "pat_index",
-        xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE: "purge_state_val",
-    }.get(advise.type),
-}
-
-# The field that counts the elements of the flexible array at the end of a structure.
-COUNTED = {
-    xe.drm_xe_query_engines: "num_engines",
-    xe.drm_xe_query_mem_regions: "num_mem_regions",
-    xe.drm_xe_query_config: "num_params",
-    xe.drm_xe_query_gt_list: "num_gt",
-    xe.drm_xe_query_topology_mask: "num_bytes",
-    xe.drm_xe_oa_unit: "num_engines",
-    xe.drm_xe_query_eu_stall: "num_sampling_rates",
-}
-
-
 def number(value: int, name: str = "", family: Family | None = None, bits: int = 64) -> str:
     """A field's value: names of its family, otherwise decimal or hexadecimal."""
     if family is None:
         return str(value) if -4096 < value < 4096 or name in DECIMAL else hex(value)
-    parts = family.spell(value, bits)
+    parts = names.spell(family, value, bits)
     if isinstance(parts[0], int) and parts[0] and not family.open:
         return f"{parts[0]:#x} /* {family.prefixes[0]}??? */"
     plain = hex if family.flags and value else number
@@ -123,7 +89,8 @@ def members(value: Any) -> Iterator[tuple[str, Any, Any]]:
             yield name, kind, getattr(value, name)
             continue
         union = getattr(value, name)
-        chosen = SELECTED[struct](value) if struct in SELECTED else kind._fields_[0][0]
+        selected = names.about(struct).get(name)
+        chosen = selected.member(value) if isinstance(selected, Selected) else kind._fields_[0][0]
         if chosen is None:
             yield "union", bytes, bytes(union)
         else:
@@ -137,16 +104,14 @@ def structure(
     request: Request | None = None,
     targets: dict[str, Node] | None = None,
     path: str = "",
-    families: dict[str, Family] | None = None,
+    families: Mapping[str, Family] | None = None,
 ) -> Group:
     """``value`` field by field; ``new`` is the same structure after the call, shown where it differs.
 
     ``targets`` are texts of what the fields of these dotted names point at; ``families`` go before the usual
     ones.
     """
-    known = {**names.FIELDS.get(type(value), {}), **(families or {})}
-    if request is not None:
-        known.update(names.REQUEST_FIELDS.get(request, {}))
+    known = {**names.about(type(value), request), **(families or {})}
     items: list[Node] = []
     fresh = {name: later for name, _, later in members(new)} if new is not None else {}
     for name, kind, old in members(value):
@@ -159,9 +124,11 @@ def structure(
         changed = later is not None and _bytes(later) != _bytes(old)
         if (spare(name) or name == "extensions") and not changed and not any(_bytes(old)):
             continue
-        text = _value(old, name, kind, known.get(name))
+        meaning = known.get(name)
+        family = meaning if isinstance(meaning, Family) else None
+        text = _value(old, name, kind, family)
         if changed:
-            text += " => " + _value(later, name, kind, known.get(name))
+            text += " => " + _value(later, name, kind, family)
         if targets and dotted in targets:
             items.append(prefixed(f"{name}={text} -> ", targets[dotted]))
         else:
@@ -186,7 +153,7 @@ def quoted(data: bytes) -> str:
     return '"' + data.decode("latin-1").encode("unicode_escape").decode().replace('"', '\\"') + '"'
 
 
-def elements(data: bytes, kind: Any, count: int, families: dict[str, Family] | None = None) -> Group:
+def elements(data: bytes, kind: Any, count: int, families: Mapping[str, Family] | None = None) -> Group:
     """An array: as many of ``count`` elements as ``data`` holds, and how many it does not."""
     width = ctypes.sizeof(kind)
     shown = min(count, len(data) // width)
@@ -200,60 +167,78 @@ def elements(data: bytes, kind: Any, count: int, families: dict[str, Family] | N
     return Group("[", items, "]")
 
 
+def _flexible(kind: Any) -> Flexible | None:
+    """The flexible array at the end of a structure, if it has one."""
+    found = names.about(kind).get(kind._fields_[-1][0])
+    return found if isinstance(found, Flexible) else None
+
+
 def flexible(data: bytes, kind: Any) -> tuple[Group, int]:
     """A structure that ends in a flexible array, and the bytes it takes."""
     head = kind.from_buffer_copy(data)
     group = structure(head)
     name, array = kind._fields_[-1]
     start = ctypes.sizeof(kind)
-    count = getattr(head, COUNTED[kind])
+    about = _flexible(kind)
+    assert about is not None
     group.items.pop()
-    if kind is xe.drm_xe_query_config:
-        group.items.append(prefixed(name + "=", _config(data[start:], count)))
-    else:
-        group.items.append(prefixed(name + "=", elements(data[start:], array._type_, count)))
+    if about.rows is not None:
+        group.items.append(prefixed(name + "=", rows(data[start:], about.rows)))
+        return group, len(data)
+    count = getattr(head, about.count)
+    indexed = _indexed if about.index else _plain
+    group.items.append(prefixed(name + "=", indexed(data[start:], array._type_, count, about)))
     return group, start + count * ctypes.sizeof(array._type_)
 
 
-def _config(data: bytes, count: int) -> Group:
-    values = [int.from_bytes(data[at : at + 8], "little") for at in range(0, min(8 * count, len(data)), 8)]
+def _plain(data: bytes, kind: Any, count: int, _: Flexible) -> Group:
+    return elements(data, kind, count)
+
+
+def _indexed(data: bytes, kind: Any, count: int, about: Flexible) -> Group:
+    """An array whose indices have names."""
+    width = ctypes.sizeof(kind)
     items: list[Node] = []
-    for index, value in enumerate(values):
-        family = names.CONFIG_FLAGS if index == xe.DRM_XE_QUERY_CONFIG_FLAGS else None
-        items.append(f"[{number(index, family=names.CONFIG)}]={number(value, family=family)}")
+    for index in range(min(count, -(-len(data) // width))):
+        value = int.from_bytes(data[index * width : (index + 1) * width], "little")
+        items.append(
+            f"[{number(index, family=about.index)}]={number(value, family=about.by_index.get(index))}"
+        )
     return Group("[", items, "]")
 
 
-def reply(data: bytes, kind: Any) -> Node:
+def rows(data: bytes, kind: Any) -> Group:
+    """Elements of different sizes, one after the other."""
+    items: list[Node] = []
+    at = 0
+    while len(data) - at >= ctypes.sizeof(kind):
+        group, size = flexible(data[at:], kind)
+        items.append(group)
+        at += size
+    return Group("[", items, "]")
+
+
+def whole(data: bytes, kind: Any) -> Node:
     """What a query wrote: one structure, a structure with a flexible array, or a row of such."""
-    if kind in (xe.drm_xe_query_topology_mask, xe.drm_xe_oa_unit):
-        items: list[Node] = []
-        at = 0
-        while len(data) - at >= ctypes.sizeof(kind):
-            group, size = flexible(data[at:], kind)
-            items.append(group)
-            at += size
-        return Group("[", items, "]")
-    if len(data) < ctypes.sizeof(kind):
+    if len(data) < ctypes.sizeof(kind.element if isinstance(kind, Rows) else kind):
         return "0x" + data.hex()
-    if kind is xe.drm_xe_query_oa_units:
-        group = structure(kind.from_buffer_copy(data))
-        group.items[-1] = prefixed("oa_units=", reply(data[ctypes.sizeof(kind) :], xe.drm_xe_oa_unit))
-        return group
-    return flexible(data, kind)[0] if kind in COUNTED else structure(kind.from_buffer_copy(data))
+    if isinstance(kind, Rows):
+        return rows(data, kind.element)
+    return flexible(data, kind)[0] if _flexible(kind) else structure(kind.from_buffer_copy(data))
 
 
-def extensions(data: bytes, families: dict[str, Family] | None) -> Group:
+def extensions(data: bytes, chain: Chain, families: Mapping[str, Family] | None) -> Group:
     """A captured chain, its links in order."""
-    width = ctypes.sizeof(xe.drm_xe_ext_set_property)
+    assert chain.link is not None
+    width = ctypes.sizeof(chain.link)
     items: list[Node] = []
     for at in range(0, len(data), width):
         link = data[at : at + width]
         if len(link) == width:
-            items.append(structure(xe.drm_xe_ext_set_property.from_buffer_copy(link), families=families))
+            items.append(structure(chain.link.from_buffer_copy(link), families=families))
         else:
             items.append("0x" + link.hex())
-    if len(data) % width == 0 and xe.drm_xe_user_extension.from_buffer_copy(data[-width:]).next_extension:
+    if len(data) % width == 0 and attrgetter(chain.following)(chain.link.from_buffer_copy(data[-width:])):
         items.append("...")
     return Group("[", items, "]")
 
@@ -264,16 +249,18 @@ def target(capture: Capture, arg: Any, data: bytes) -> Node:
         return UNREADABLE
     pointer = capture.pointer
     if isinstance(pointer, Chain):
-        return extensions(data, pointer.families(arg))
+        return extensions(data, pointer, pointer.families(arg))
     kind = pointer.element(arg)
     size = pointer.size(arg)
     data = data[:size]
-    if kind is None or len(data) < ctypes.sizeof(kind):
+    if pointer.whole and isinstance(kind, Rows):
+        return whole(data, kind)
+    if kind is None or isinstance(kind, Rows) or len(data) < ctypes.sizeof(kind):
         return "0x" + data.hex()
     if kind is char:
         return quoted(data.rstrip(b"\0")) + ("..." if len(data) < size else "")
-    if isinstance(arg, xe.drm_xe_device_query) and issubclass(kind, Structure):
-        return reply(data, kind)
+    if pointer.whole and issubclass(kind, Structure):
+        return whole(data, kind)
     array = elements(data, kind, size // ctypes.sizeof(kind))
     return array.items[0] if pointer.single else array
 
@@ -313,7 +300,7 @@ def targets(record: Record, old: Any, new: Any) -> dict[str, Node]:
         else:
             node = f"{render(before, WIDE)} => {render(after, WIDE)}"
         if node is not None:
-            texts[capture.pointer.field] = node
+            texts[capture.field] = node
     return texts
 
 

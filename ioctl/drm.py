@@ -7,8 +7,9 @@ left out.
 
 import os
 
+from ioctl.about import About, Id, array, flags, text, values
 from ioctl.encoding import Direction, Request
-from ioctl.layout import Structure, s32, s64, u32, u64, word
+from ioctl.layout import Structure, char, s32, s64, u32, u64, word
 
 DRM_IOCTL_BASE = "d"
 DRM_COMMAND_BASE = 0x40
@@ -25,9 +26,9 @@ def DRM_IOW(name: str, nr: int, struct: type[Structure], since: str) -> Request:
     return Request(name, Direction.WRITE, DRM_IOCTL_BASE, nr, struct, since)
 
 
-def DRM_IOWR(name: str, nr: int, struct: type[Structure], since: str) -> Request:
+def DRM_IOWR(name: str, nr: int, struct: type[Structure], since: str, about: About | None = None) -> Request:
     """A request that the kernel reads and writes the argument of."""
-    return Request(name, Direction.BOTH, DRM_IOCTL_BASE, nr, struct, since)
+    return Request(name, Direction.BOTH, DRM_IOCTL_BASE, nr, struct, since, about or {})
 
 
 class drm_version(Structure):
@@ -45,6 +46,11 @@ class drm_version(Structure):
         ("desc_len", word),  # bytes
         ("desc", word),  # user pointer
     )
+    _about_ = {
+        "name": text("name_len"),
+        "date": text("date_len"),
+        "desc": text("desc_len"),
+    }
 
 
 class drm_unique(Structure):
@@ -55,6 +61,9 @@ class drm_unique(Structure):
         ("unique_len", word),  # bytes
         ("unique", word),  # user pointer
     )
+    _about_ = {
+        "unique": text("unique_len"),
+    }
 
 
 class drm_gem_close(Structure):
@@ -65,6 +74,9 @@ class drm_gem_close(Structure):
         ("handle", u32),
         ("pad", u32),
     )
+    _about_ = {
+        "handle": Id("bo"),
+    }
 
 
 class drm_gem_flink(Structure):
@@ -105,6 +117,7 @@ DRM_CAP_DUMB_PREFER_SHADOW = 0x4
 DRM_CAP_PRIME = 0x5
 DRM_PRIME_CAP_IMPORT = 0x1
 DRM_PRIME_CAP_EXPORT = 0x2
+PRIME_CAP = flags("DRM_PRIME_CAP_")  # value of DRM_CAP_PRIME
 DRM_CAP_TIMESTAMP_MONOTONIC = 0x6
 DRM_CAP_ASYNC_PAGE_FLIP = 0x7
 DRM_CAP_CURSOR_WIDTH = 0x8
@@ -125,6 +138,9 @@ class drm_get_cap(Structure):
         ("capability", u64),
         ("value", u64),
     )
+    _about_ = {
+        "capability": values("DRM_CAP_"),
+    }
 
 
 DRM_CLIENT_CAP_STEREO_3D = 1
@@ -144,6 +160,9 @@ class drm_set_client_cap(Structure):
         ("capability", u64),
         ("value", u64),
     )
+    _about_ = {
+        "capability": values("DRM_CLIENT_CAP_"),
+    }
 
 
 DRM_CLIENT_NAME_MAX_LEN = 64  # bytes, without a terminating 0
@@ -157,6 +176,9 @@ class drm_set_client_name(Structure):
         ("name_len", u64),  # bytes
         ("name", u64),  # user pointer
     )
+    _about_ = {
+        "name": array(char, "name_len"),
+    }
 
 
 DRM_RDWR = os.O_RDWR
@@ -172,6 +194,11 @@ class drm_prime_handle(Structure):
         ("flags", u32),
         ("fd", s32),
     )
+    _about_ = {
+        "handle": Id("bo"),
+        "flags": flags("DRM_RDWR", "DRM_CLOEXEC"),
+        "fd": Id("dmabuf"),
+    }
 
 
 DRM_SYNCOBJ_CREATE_SIGNALED = 1 << 0
@@ -185,6 +212,10 @@ class drm_syncobj_create(Structure):
         ("handle", u32),
         ("flags", u32),
     )
+    _about_ = {
+        "handle": Id("syncobj", made=True),
+        "flags": flags("DRM_SYNCOBJ_CREATE_"),
+    }
 
 
 class drm_syncobj_destroy(Structure):
@@ -195,6 +226,9 @@ class drm_syncobj_destroy(Structure):
         ("handle", u32),
         ("pad", u32),
     )
+    _about_ = {
+        "handle": Id("syncobj"),
+    }
 
 
 DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE = 1 << 0
@@ -214,6 +248,10 @@ class drm_syncobj_handle(Structure):
         ("pad", u32),
         ("point", u64),
     )
+    _about_ = {
+        "handle": Id("syncobj"),
+        "fd": Id("syncfd"),
+    }
 
 
 class drm_syncobj_transfer(Structure):
@@ -228,12 +266,17 @@ class drm_syncobj_transfer(Structure):
         ("flags", u32),
         ("pad", u32),
     )
+    _about_ = {
+        "src_handle": Id("syncobj"),
+        "dst_handle": Id("syncobj"),
+    }
 
 
 DRM_SYNCOBJ_WAIT_FLAGS_WAIT_ALL = 1 << 0
 DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT = 1 << 1
 DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE = 1 << 2
 DRM_SYNCOBJ_WAIT_FLAGS_WAIT_DEADLINE = 1 << 3
+SYNCOBJ_WAIT_FLAGS = flags("DRM_SYNCOBJ_WAIT_FLAGS_")
 
 
 class drm_syncobj_wait(Structure):
@@ -249,6 +292,10 @@ class drm_syncobj_wait(Structure):
         ("pad", u32),
         ("deadline_nsec", u64),  # absolute, ns of CLOCK_MONOTONIC; a hint
     )
+    _about_ = {
+        "handles": array(u32, "count_handles", sort="syncobj"),
+        "flags": SYNCOBJ_WAIT_FLAGS,
+    }
 
 
 class drm_syncobj_timeline_wait(Structure):
@@ -265,6 +312,11 @@ class drm_syncobj_timeline_wait(Structure):
         ("pad", u32),
         ("deadline_nsec", u64),  # absolute, ns of CLOCK_MONOTONIC; a hint
     )
+    _about_ = {
+        "handles": array(u32, "count_handles", sort="syncobj"),
+        "points": array(u64, "count_handles"),
+        "flags": SYNCOBJ_WAIT_FLAGS,
+    }
 
 
 class drm_syncobj_eventfd(Structure):
@@ -278,6 +330,10 @@ class drm_syncobj_eventfd(Structure):
         ("fd", s32),
         ("pad", u32),
     )
+    _about_ = {
+        "handle": Id("syncobj"),
+        "flags": SYNCOBJ_WAIT_FLAGS,
+    }
 
 
 class drm_syncobj_array(Structure):
@@ -289,6 +345,9 @@ class drm_syncobj_array(Structure):
         ("count_handles", u32),
         ("pad", u32),
     )
+    _about_ = {
+        "handles": array(u32, "count_handles", sort="syncobj"),
+    }
 
 
 DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED = 1 << 0
@@ -304,6 +363,11 @@ class drm_syncobj_timeline_array(Structure):
         ("count_handles", u32),
         ("flags", u32),
     )
+    _about_ = {
+        "handles": array(u32, "count_handles", sort="syncobj"),
+        "points": array(u64, "count_handles", after=True),
+        "flags": flags("DRM_SYNCOBJ_QUERY_FLAGS_"),
+    }
 
 
 # Requests older than the oldest recorded header are "<=6.12".
@@ -316,15 +380,27 @@ DRM_IOCTL_GET_CAP = DRM_IOWR("DRM_IOCTL_GET_CAP", 0x0C, drm_get_cap, "<=6.12")
 DRM_IOCTL_SET_CLIENT_CAP = DRM_IOW("DRM_IOCTL_SET_CLIENT_CAP", 0x0D, drm_set_client_cap, "<=6.12")
 DRM_IOCTL_SET_MASTER = DRM_IO("DRM_IOCTL_SET_MASTER", 0x1E, "<=6.12")
 DRM_IOCTL_DROP_MASTER = DRM_IO("DRM_IOCTL_DROP_MASTER", 0x1F, "<=6.12")
-DRM_IOCTL_PRIME_HANDLE_TO_FD = DRM_IOWR("DRM_IOCTL_PRIME_HANDLE_TO_FD", 0x2D, drm_prime_handle, "<=6.12")
-DRM_IOCTL_PRIME_FD_TO_HANDLE = DRM_IOWR("DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2E, drm_prime_handle, "<=6.12")
+DRM_IOCTL_PRIME_HANDLE_TO_FD = DRM_IOWR(
+    "DRM_IOCTL_PRIME_HANDLE_TO_FD", 0x2D, drm_prime_handle, "<=6.12", {"fd": Id("dmabuf", made=True)}
+)
+DRM_IOCTL_PRIME_FD_TO_HANDLE = DRM_IOWR(
+    "DRM_IOCTL_PRIME_FD_TO_HANDLE", 0x2E, drm_prime_handle, "<=6.12", {"handle": Id("bo", made=True)}
+)
 DRM_IOCTL_SYNCOBJ_CREATE = DRM_IOWR("DRM_IOCTL_SYNCOBJ_CREATE", 0xBF, drm_syncobj_create, "<=6.12")
 DRM_IOCTL_SYNCOBJ_DESTROY = DRM_IOWR("DRM_IOCTL_SYNCOBJ_DESTROY", 0xC0, drm_syncobj_destroy, "<=6.12")
 DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD = DRM_IOWR(
-    "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD", 0xC1, drm_syncobj_handle, "<=6.12"
+    "DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD",
+    0xC1,
+    drm_syncobj_handle,
+    "<=6.12",
+    {"flags": flags("DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_"), "fd": Id("syncfd", made=True)},
 )
 DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE = DRM_IOWR(
-    "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE", 0xC2, drm_syncobj_handle, "<=6.12"
+    "DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE",
+    0xC2,
+    drm_syncobj_handle,
+    "<=6.12",
+    {"flags": flags("DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_"), "handle": Id("syncobj", made=True)},
 )
 DRM_IOCTL_SYNCOBJ_WAIT = DRM_IOWR("DRM_IOCTL_SYNCOBJ_WAIT", 0xC3, drm_syncobj_wait, "<=6.12")
 DRM_IOCTL_SYNCOBJ_RESET = DRM_IOWR("DRM_IOCTL_SYNCOBJ_RESET", 0xC4, drm_syncobj_array, "<=6.12")

@@ -17,6 +17,10 @@ import importlib.util
 import os
 from dataclasses import dataclass, field
 from types import ModuleType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ioctl.about import About
 
 
 class EncodingError(ValueError):
@@ -97,7 +101,8 @@ class Request:
 
     ``struct`` is the type of the argument, or None for a request without one. ``size`` is the size that the
     number carries, in bytes: 0 for the requests of observation streams, which take an argument all the same.
-    ``since`` is the kernel that brought the request, "<=6.12" where only an upper bound is known.
+    ``since`` is the kernel that brought the request, "<=6.12" where only an upper bound is known. ``about`` is what
+    fields mean in this request and not in others with the same structure.
     """
 
     name: str
@@ -106,6 +111,7 @@ class Request:
     nr: int
     struct: type[ctypes.Structure] | None
     since: str
+    about: "About" = field(default_factory=dict, compare=False)
     size: int = field(init=False)
     number: int = field(init=False)
 

@@ -6,6 +6,10 @@ ctypes.Structure takes ``bind.flagz = 1`` without a word and the kernel never se
 """
 
 import ctypes
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from ioctl.about import About
 
 u8 = ctypes.c_uint8
 u16 = ctypes.c_uint16
@@ -19,9 +23,13 @@ word = ctypes.c_size_t
 
 
 class Structure(ctypes.Structure):
-    """A C struct; AttributeError for a field that the header does not have."""
+    """A C struct; AttributeError for a field that the header does not have.
+
+    ``_about_`` says what its fields mean (`ioctl.about`).
+    """
 
     __slots__ = ()
+    _about_: "ClassVar[About]" = {}
 
     def __repr__(self) -> str:
         from ioctl.decode import text

@@ -8,14 +8,14 @@ transcript carry the lines that map it.
 
 import ctypes
 import errno
+from operator import attrgetter
 from typing import Any
 
-from ioctl import drm, names, xe
+from ioctl import names, xe
+from ioctl.about import About, Chain, Family, Id, Rows
 from ioctl.decode import members, number
-from ioctl.encoding import Request
 from ioctl.layout import Structure, Union, char, u32, u64
-from ioctl.names import Family
-from ioctl.pointers import Capture, Chain
+from ioctl.pointers import Capture
 from ioctl.transcript import Note, Record, Transcript
 
 PREAMBLE = """\
@@ -40,29 +40,6 @@ def step(expected, fd, request, arg):
         print(f"{request}: errno {code}, was {expected}")
 
 """
-
-# The field in which a request gives a new object's id, and what sort of object that is.
-MADE: dict[Request, tuple[str, str]] = {
-    xe.DRM_IOCTL_XE_VM_CREATE: ("vm_id", "vm"),
-    xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE: ("exec_queue_id", "queue"),
-    xe.DRM_IOCTL_XE_GEM_CREATE: ("handle", "bo"),
-    drm.DRM_IOCTL_PRIME_FD_TO_HANDLE: ("handle", "bo"),
-    drm.DRM_IOCTL_PRIME_HANDLE_TO_FD: ("fd", "dmabuf"),
-    drm.DRM_IOCTL_SYNCOBJ_CREATE: ("handle", "syncobj"),
-    drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE: ("handle", "syncobj"),
-    drm.DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD: ("fd", "syncfd"),
-}
-USED: dict[str, str] = {"vm_id": "vm", "exec_queue_id": "queue", "obj": "bo"}
-USED_IN: dict[type, dict[str, str]] = {
-    xe.drm_xe_gem_mmap_offset: {"handle": "bo"},
-    drm.drm_gem_close: {"handle": "bo"},
-    drm.drm_prime_handle: {"handle": "bo", "fd": "dmabuf"},
-    xe.drm_xe_sync: {"handle": "syncobj"},
-    drm.drm_syncobj_destroy: {"handle": "syncobj"},
-    drm.drm_syncobj_handle: {"handle": "syncobj", "fd": "syncfd"},
-    drm.drm_syncobj_eventfd: {"handle": "syncobj"},
-    drm.drm_syncobj_transfer: {"src_handle": "syncobj", "dst_handle": "syncobj"},
-}
 
 
 class _Writer:
@@ -91,14 +68,14 @@ class _Writer:
         else:
             assert request.struct is not None
             old = request.struct.from_buffer_copy(record.before)
-            pointers = {capture.pointer.field: self.pointer(capture, old) for capture in record.nested or ()}
-            families = names.REQUEST_FIELDS.get(request, {})
-            argument = self.variable("arg", self.structure(old, pointers=pointers, families=families))
+            pointers = {capture.field: self.pointer(capture, old) for capture in record.nested or ()}
+            argument = self.variable("arg", self.structure(old, pointers=pointers, about=request.about))
         self.lines.append(f"step({expected}, fd{self.fd}, {_module(request.name)}, {argument})")
-        if request in MADE and record.result == 0:
-            field, sort = MADE[request]
-            new: Any = request.struct.from_buffer_copy(record.after) if request.struct else None
-            self.ids[self.fd, sort, getattr(new, field)] = f"{argument}.{field}"
+        if request.struct is not None and not isinstance(record.before, int) and record.result == 0:
+            new: Any = request.struct.from_buffer_copy(record.after)
+            for field, meaning in names.about(request.struct, request).items():
+                if isinstance(meaning, Id) and meaning.made:
+                    self.ids[self.fd, meaning.sort, getattr(new, field)] = f"{argument}.{field}"
 
     def pointer(self, capture: Capture, arg: Any) -> str:
         """The value of a pointer field, after the lines that put the same contents somewhere.
@@ -108,8 +85,10 @@ class _Writer:
         """
         pointer, data = capture.pointer, capture.before
         if isinstance(pointer, Chain):
-            return self.chain(data or b"", capture.address, pointer.families(arg))
+            return self.chain(data or b"", capture.address, pointer, pointer.families(arg))
         kind: Any = pointer.element(arg) or char
+        if isinstance(kind, Rows):
+            kind = kind.element
         count = capture.size // ctypes.sizeof(kind)
         scalar = kind in (u32, u64)
         if (pointer.single and scalar) or (data is not None and len(data) < capture.size):
@@ -118,9 +97,9 @@ class _Writer:
             return self.address("out", f"ctypes.create_string_buffer({capture.size})")
         if kind is char or (pointer.after and not scalar):
             return self.address("data", f"ctypes.create_string_buffer({data!r}, {capture.size})")
-        sort = "syncobj" if pointer.field == "handles" else ""
         parts = [
-            self.element(kind.from_buffer_copy(data, at * ctypes.sizeof(kind)), sort) for at in range(count)
+            self.element(kind.from_buffer_copy(data, at * ctypes.sizeof(kind)), pointer.sort)
+            for at in range(count)
         ]
         return self.address("array", f"({_type(kind)} * {count})({', '.join(parts)})")
 
@@ -134,16 +113,16 @@ class _Writer:
             return self.structure(value)
         return self.ids.get((self.fd, sort, value.value), hex(value.value))
 
-    def chain(self, data: bytes, address: int, families: dict[str, Family] | None) -> str:
+    def chain(self, data: bytes, address: int, chain: Chain, families: About | None) -> str:
         """The address of the first extension, after lines that make those that were readable."""
-        kind = xe.drm_xe_ext_set_property
+        kind: Any = chain.link
         width = ctypes.sizeof(kind)
         links: list[Any] = [kind.from_buffer_copy(data, at) for at in range(0, len(data) - width + 1, width)]
-        following = links[-1].base.next_extension if links else address
+        following = attrgetter(chain.following)(links[-1]) if links else address
         text = hex(following) if following else ""
         for link in reversed(links):
-            pointers = {"base.next_extension": text} if text else {}
-            text = self.address("ext", self.structure(link, pointers=pointers, families=families))
+            pointers = {chain.following: text} if text else {}
+            text = self.address("ext", self.structure(link, pointers=pointers, about=families))
         return text
 
     def structure(
@@ -151,7 +130,7 @@ class _Writer:
         value: Any,
         *,
         pointers: dict[str, str] | None = None,
-        families: dict[str, Family] | None = None,
+        about: About | None = None,
         path: str = "",
     ) -> str:
         """``value`` as a constructor with every field that is not zero."""
@@ -166,30 +145,25 @@ class _Writer:
                 parts.append(f"{name}={(pointers or {})[path + name]}")
             elif isinstance(member, Structure | Union):
                 if any(bytes(member)):
-                    inner = self.structure(
-                        member, pointers=pointers, families=families, path=f"{path}{name}."
-                    )
+                    inner = self.structure(member, pointers=pointers, about=about, path=f"{path}{name}.")
                     parts.append(f"{name}={inner}")
             elif isinstance(member, int):
                 if member:
-                    family = {**names.FIELDS.get(struct, {}), **(families or {})}.get(name)
-                    parts.append(
-                        f"{name}={self.number(struct, name, member, family, 8 * ctypes.sizeof(kind))}"
-                    )
+                    meaning = {**names.about(struct), **(about or {})}.get(name)
+                    parts.append(f"{name}={self.number(name, member, meaning, 8 * ctypes.sizeof(kind))}")
             elif any(member):
                 parts.append(f"{name}={_array(member)}")
         if bytes(rebuilt) != bytes(value):
             return f"{_type(struct)}.from_buffer_copy(bytes.fromhex({bytes(value).hex()!r}))"
         return f"{_type(struct)}({', '.join(parts)})"
 
-    def number(self, struct: type, name: str, value: int, family: Family | None, bits: int) -> str:
+    def number(self, name: str, value: int, meaning: object, bits: int) -> str:
         """A number: the id of an object made earlier, names of the header, or itself."""
-        sort = USED_IN.get(struct, {}).get(name) or USED.get(name)
-        if sort:
-            return self.ids.get((self.fd, sort, value), str(value))
-        if family is None:
+        if isinstance(meaning, Id):
+            return self.ids.get((self.fd, meaning.sort, value), str(value))
+        if not isinstance(meaning, Family):
             return number(value, name)
-        parts = family.spell(value, bits)
+        parts = names.spell(meaning, value, bits)
         return " | ".join(_module(part) if isinstance(part, str) else hex(part) for part in parts)
 
 

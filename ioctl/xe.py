@@ -9,7 +9,28 @@ keep the object alive.
 `ioctl.history` knows the kernel that brought each name; ``svmcts abi`` compares this file with a header.
 """
 
+import ctypes
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from ioctl import drm
+from ioctl.about import (
+    Chain,
+    Element,
+    Family,
+    Flexible,
+    Id,
+    Pointer,
+    Rows,
+    Selected,
+    array,
+    flags,
+    one,
+    or_number,
+    output,
+    reply,
+    values,
+)
 from ioctl.encoding import Direction, Request
 from ioctl.layout import Structure, Union, char, s32, s64, u8, u16, u32, u64
 
@@ -66,6 +87,18 @@ class drm_xe_ext_set_property(Structure):
         ("_value", _drm_xe_ext_set_property_union),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "base.next_extension": Chain(lambda _: OA_EXTENSIONS, None, "base.next_extension"),
+        "_value": Selected(
+            lambda ext: "ptr" if ext.property == DRM_XE_EXEC_QUEUE_SET_HANG_REPLAY_STATE else "value"
+        ),
+    }
+
+
+def _extensions(names: Family, properties: Family) -> Chain:
+    """A chain of extensions of one sort."""
+    families = {"name": names, "property": properties}
+    return Chain(lambda _: families, drm_xe_ext_set_property, "base.next_extension")
 
 
 DRM_XE_ENGINE_CLASS_RENDER = 0
@@ -86,6 +119,9 @@ class drm_xe_engine_class_instance(Structure):
         ("gt_id", u16),
         ("pad", u16),
     )
+    _about_ = {
+        "engine_class": values("DRM_XE_ENGINE_CLASS_"),
+    }
 
 
 class drm_xe_engine(Structure):
@@ -107,6 +143,9 @@ class drm_xe_query_engines(Structure):
         ("pad", u32),
         ("engines", drm_xe_engine * 0),
     )
+    _about_ = {
+        "engines": Flexible("num_engines"),
+    }
 
 
 # enum drm_xe_memory_class
@@ -128,6 +167,9 @@ class drm_xe_mem_region(Structure):
         ("cpu_visible_used", u64),  # bytes
         ("reserved", u64 * 6),
     )
+    _about_ = {
+        "mem_class": values("DRM_XE_MEM_REGION_CLASS_"),
+    }
 
 
 class drm_xe_query_mem_regions(Structure):
@@ -139,6 +181,9 @@ class drm_xe_query_mem_regions(Structure):
         ("pad", u32),
         ("mem_regions", drm_xe_mem_region * 0),
     )
+    _about_ = {
+        "mem_regions": Flexible("num_mem_regions"),
+    }
 
 
 DRM_XE_QUERY_CONFIG_REV_AND_DEVICE_ID = 0
@@ -163,6 +208,13 @@ class drm_xe_query_config(Structure):
         ("pad", u32),
         ("info", u64 * 0),
     )
+    _about_ = {
+        "info": Flexible(
+            "num_params",
+            index=values("DRM_XE_QUERY_CONFIG_"),
+            by_index={DRM_XE_QUERY_CONFIG_FLAGS: flags("DRM_XE_QUERY_CONFIG_FLAG_")},
+        ),
+    }
 
 
 DRM_XE_QUERY_GT_TYPE_MAIN = 0
@@ -187,6 +239,9 @@ class drm_xe_gt(Structure):
         ("pad2", u16),
         ("reserved", u64 * 7),
     )
+    _about_ = {
+        "type": values("DRM_XE_QUERY_GT_TYPE_"),
+    }
 
 
 class drm_xe_query_gt_list(Structure):
@@ -198,6 +253,9 @@ class drm_xe_query_gt_list(Structure):
         ("pad", u32),
         ("gt_list", drm_xe_gt * 0),
     )
+    _about_ = {
+        "gt_list": Flexible("num_gt"),
+    }
 
 
 DRM_XE_TOPO_DSS_GEOMETRY = 1
@@ -217,6 +275,10 @@ class drm_xe_query_topology_mask(Structure):
         ("num_bytes", u32),  # bytes in mask
         ("mask", u8 * 0),
     )
+    _about_ = {
+        "type": values("DRM_XE_TOPO_"),
+        "mask": Flexible("num_bytes"),
+    }
 
 
 class drm_xe_query_engine_cycles(Structure):
@@ -251,6 +313,9 @@ class drm_xe_query_uc_fw_version(Structure):
         ("pad2", u32),
         ("reserved", u64),
     )
+    _about_ = {
+        "uc_type": values("XE_QUERY_UC_TYPE_"),
+    }
 
 
 class drm_xe_query_pxp_status(Structure):
@@ -275,6 +340,20 @@ DRM_XE_DEVICE_QUERY_OA_UNITS = 8
 DRM_XE_DEVICE_QUERY_PXP_STATUS = 9
 DRM_XE_DEVICE_QUERY_EU_STALL = 10
 
+_REPLIES: dict[int, Callable[[], Element | Rows]] = {
+    DRM_XE_DEVICE_QUERY_ENGINES: lambda: drm_xe_query_engines,
+    DRM_XE_DEVICE_QUERY_MEM_REGIONS: lambda: drm_xe_query_mem_regions,
+    DRM_XE_DEVICE_QUERY_CONFIG: lambda: drm_xe_query_config,
+    DRM_XE_DEVICE_QUERY_GT_LIST: lambda: drm_xe_query_gt_list,
+    DRM_XE_DEVICE_QUERY_HWCONFIG: lambda: u32,
+    DRM_XE_DEVICE_QUERY_GT_TOPOLOGY: lambda: Rows(drm_xe_query_topology_mask),
+    DRM_XE_DEVICE_QUERY_ENGINE_CYCLES: lambda: drm_xe_query_engine_cycles,
+    DRM_XE_DEVICE_QUERY_UC_FW_VERSION: lambda: drm_xe_query_uc_fw_version,
+    DRM_XE_DEVICE_QUERY_OA_UNITS: lambda: drm_xe_query_oa_units,
+    DRM_XE_DEVICE_QUERY_PXP_STATUS: lambda: drm_xe_query_pxp_status,
+    DRM_XE_DEVICE_QUERY_EU_STALL: lambda: drm_xe_query_eu_stall,
+}
+
 
 class drm_xe_device_query(Structure):
     """Argument of DRM_IOCTL_XE_DEVICE_QUERY: size 0 asks for the size of the reply."""
@@ -287,6 +366,10 @@ class drm_xe_device_query(Structure):
         ("data", u64),  # user pointer to the reply
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "query": values("DRM_XE_DEVICE_QUERY_"),
+        "data": reply("size", lambda arg: _REPLIES.get(arg.query, lambda: None)()),
+    }
 
 
 DRM_XE_GEM_CREATE_EXTENSION_SET_PROPERTY = 0
@@ -297,6 +380,9 @@ DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM = 1 << 2
 DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION = 1 << 3
 DRM_XE_GEM_CPU_CACHING_WB = 1
 DRM_XE_GEM_CPU_CACHING_WC = 2
+
+GEM_EXTENSION = values("DRM_XE_GEM_CREATE_EXTENSION_")
+GEM_PROPERTY = values("DRM_XE_GEM_CREATE_SET_PROPERTY_")
 
 
 class drm_xe_gem_create(Structure):
@@ -314,6 +400,13 @@ class drm_xe_gem_create(Structure):
         ("pad", u16 * 3),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "extensions": _extensions(GEM_EXTENSION, GEM_PROPERTY),
+        "flags": flags("DRM_XE_GEM_CREATE_FLAG_"),
+        "vm_id": Id("vm"),
+        "handle": Id("bo", made=True),
+        "cpu_caching": values("DRM_XE_GEM_CPU_CACHING_"),
+    }
 
 
 DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER = 1 << 0
@@ -330,6 +423,10 @@ class drm_xe_gem_mmap_offset(Structure):
         ("offset", u64),  # bytes, for mmap(2)
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "handle": Id("bo"),
+        "flags": flags("DRM_XE_MMAP_OFFSET_FLAG_"),
+    }
 
 
 DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE = 1 << 0
@@ -348,6 +445,10 @@ class drm_xe_vm_create(Structure):
         ("vm_id", u32),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "flags": flags("DRM_XE_VM_CREATE_FLAG_"),
+        "vm_id": Id("vm", made=True),
+    }
 
 
 class drm_xe_vm_destroy(Structure):
@@ -359,6 +460,9 @@ class drm_xe_vm_destroy(Structure):
         ("pad", u32),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "vm_id": Id("vm"),
+    }
 
 
 DRM_XE_VM_BIND_OP_MAP = 0x0
@@ -405,6 +509,24 @@ class drm_xe_vm_bind_op(Structure):
         ("pad2", u32),
         ("reserved", u64 * 3),
     )
+    _about_ = {
+        "obj": Id("bo"),
+        "_obj_offset": Selected(
+            lambda op: (
+                "userptr"
+                if op.op == DRM_XE_VM_BIND_OP_MAP_USERPTR
+                else "cpu_addr_mirror_offset"
+                if op.flags & DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR
+                else "obj_offset"
+            )
+        ),
+        "op": values("DRM_XE_VM_BIND_OP_"),
+        "flags": flags("DRM_XE_VM_BIND_FLAG_"),
+        "prefetch_mem_region_instance": or_number("DRM_XE_CONSULT_MEM_ADVISE_"),
+    }
+
+
+SYNCS = Pointer(lambda arg: arg.num_syncs * ctypes.sizeof(drm_xe_sync), lambda _: drm_xe_sync)
 
 
 class _drm_xe_vm_bind_union(Union):
@@ -432,6 +554,13 @@ class drm_xe_vm_bind(Structure):
         ("syncs", u64),  # user pointer to num_syncs drm_xe_sync
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "vm_id": Id("vm"),
+        "exec_queue_id": Id("queue"),
+        "_bind": Selected(lambda bind: "bind" if bind.num_binds == 1 else "vector_of_binds"),
+        "vector_of_binds": array(drm_xe_vm_bind_op, lambda bind: bind.num_binds if bind.num_binds > 1 else 0),
+        "syncs": SYNCS,
+    }
 
 
 FAULT_ACCESS_TYPE_READ = 0
@@ -460,6 +589,11 @@ class xe_vm_fault(Structure):
         ("pad", u8),
         ("reserved", u64 * 4),
     )
+    _about_ = {
+        "access_type": values("FAULT_ACCESS_TYPE_"),
+        "fault_type": values("FAULT_TYPE_"),
+        "fault_level": values("FAULT_LEVEL_"),
+    }
 
 
 DRM_XE_VM_GET_PROPERTY_FAULTS = 0
@@ -487,6 +621,12 @@ class drm_xe_vm_get_property(Structure):
         ("_data", _drm_xe_vm_get_property_union),
         ("reserved", u64 * 3),
     )
+    _about_ = {
+        "vm_id": Id("vm"),
+        "property": values("DRM_XE_VM_GET_PROPERTY_"),
+        "_data": Selected(lambda get: "data" if get.size else "value"),
+        "data": output("size", xe_vm_fault),
+    }
 
 
 DRM_XE_EXEC_QUEUE_EXTENSION_SET_PROPERTY = 0
@@ -499,6 +639,10 @@ DRM_XE_MULTI_GROUP_CREATE = 1 << 63
 DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_QUEUE_PRIORITY = 5
 DRM_XE_EXEC_QUEUE_SET_DISABLE_STATE_CACHE_PERF_FIX = 6
 DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT = 1 << 0
+
+QUEUE_EXTENSION = values("DRM_XE_EXEC_QUEUE_EXTENSION_")
+QUEUE_PROPERTY = values("DRM_XE_EXEC_QUEUE_SET_")
+QUEUE_GROUP = flags("DRM_XE_MULTI_GROUP_")  # value of SET_PROPERTY_MULTI_GROUP
 
 
 class drm_xe_exec_queue_create(Structure):
@@ -515,6 +659,13 @@ class drm_xe_exec_queue_create(Structure):
         ("instances", u64),  # user pointer to width * num_placements drm_xe_engine_class_instance
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "extensions": _extensions(QUEUE_EXTENSION, QUEUE_PROPERTY),
+        "vm_id": Id("vm"),
+        "flags": flags("DRM_XE_EXEC_QUEUE_"),
+        "exec_queue_id": Id("queue", made=True),
+        "instances": array(drm_xe_engine_class_instance, lambda arg: arg.width * arg.num_placements),
+    }
 
 
 class drm_xe_exec_queue_destroy(Structure):
@@ -526,6 +677,9 @@ class drm_xe_exec_queue_destroy(Structure):
         ("pad", u32),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "exec_queue_id": Id("queue"),
+    }
 
 
 DRM_XE_EXEC_QUEUE_GET_PROPERTY_BAN = 0
@@ -542,6 +696,10 @@ class drm_xe_exec_queue_get_property(Structure):
         ("value", u64),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "exec_queue_id": Id("queue"),
+        "property": values("DRM_XE_EXEC_QUEUE_GET_PROPERTY_"),
+    }
 
 
 DRM_XE_SYNC_TYPE_SYNCOBJ = 0x0
@@ -571,6 +729,12 @@ class drm_xe_sync(Structure):
         ("timeline_value", u64),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "type": values("DRM_XE_SYNC_TYPE_"),
+        "flags": flags("DRM_XE_SYNC_FLAG_"),
+        "_handle": Selected(lambda sync: "addr" if sync.type == DRM_XE_SYNC_TYPE_USER_FENCE else "handle"),
+        "handle": Id("syncobj"),
+    }
 
 
 DRM_XE_MAX_SYNCS = 1024
@@ -590,6 +754,11 @@ class drm_xe_exec(Structure):
         ("pad", u16 * 3),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "exec_queue_id": Id("queue"),
+        "syncs": SYNCS,
+        "address": array(u64, lambda arg: arg.num_batch_buffer if arg.num_batch_buffer > 1 else 0),
+    }
 
 
 DRM_XE_UFENCE_WAIT_OP_EQ = 0x0
@@ -618,6 +787,12 @@ class drm_xe_wait_user_fence(Structure):
         ("pad2", u32),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "addr": one(u64),
+        "op": values("DRM_XE_UFENCE_WAIT_OP_"),
+        "flags": flags("DRM_XE_UFENCE_WAIT_FLAG_"),
+        "exec_queue_id": Id("queue"),
+    }
 
 
 # enum drm_xe_observation_type
@@ -630,6 +805,27 @@ DRM_XE_OBSERVATION_OP_ADD_CONFIG = 1
 DRM_XE_OBSERVATION_OP_REMOVE_CONFIG = 2
 
 
+_OBSERVATION_PARAMS: dict[int, Callable[[], type[Any]]] = {
+    DRM_XE_OBSERVATION_OP_ADD_CONFIG: lambda: drm_xe_oa_config,
+    DRM_XE_OBSERVATION_OP_REMOVE_CONFIG: lambda: u64,
+}
+
+
+def _observation_param(arg: Any) -> type[Any] | None:
+    """What param points to, but for the extensions of a stream."""
+    return _OBSERVATION_PARAMS.get(arg.observation_op, lambda: None)()
+
+
+def _stream_extensions(arg: Any) -> Mapping[str, Family] | None:
+    """What the extensions at param are, where the operation opens a stream."""
+    if arg.observation_op != DRM_XE_OBSERVATION_OP_STREAM_OPEN:
+        return None
+    return {
+        DRM_XE_OBSERVATION_TYPE_OA: OA_EXTENSIONS,
+        DRM_XE_OBSERVATION_TYPE_EU_STALL: EU_STALL_EXTENSIONS,
+    }.get(arg.observation_type)
+
+
 class drm_xe_observation_param(Structure):
     """Argument of DRM_IOCTL_XE_OBSERVATION; param points to what the operation needs."""
 
@@ -640,6 +836,18 @@ class drm_xe_observation_param(Structure):
         ("observation_op", u64),
         ("param", u64),
     )
+    _about_ = {
+        "observation_type": values("DRM_XE_OBSERVATION_TYPE_"),
+        "observation_op": values("DRM_XE_OBSERVATION_OP_"),
+        "param": (
+            Chain(_stream_extensions, drm_xe_ext_set_property, "base.next_extension"),
+            Pointer(
+                lambda arg: ctypes.sizeof(_observation_param(arg) or char * 0),
+                _observation_param,
+                single=True,
+            ),
+        ),
+    }
 
 
 # enum drm_xe_oa_unit_type
@@ -672,6 +880,11 @@ class drm_xe_oa_unit(Structure):
         ("num_engines", u64),
         ("eci", drm_xe_engine_class_instance * 0),
     )
+    _about_ = {
+        "oa_unit_type": values("DRM_XE_OA_UNIT_TYPE_"),
+        "capabilities": flags("DRM_XE_OA_CAPS_"),
+        "eci": Flexible("num_engines"),
+    }
 
 
 class drm_xe_query_oa_units(Structure):
@@ -684,6 +897,9 @@ class drm_xe_query_oa_units(Structure):
         ("pad", u32),
         ("oa_units", u64 * 0),
     )
+    _about_ = {
+        "oa_units": Flexible(rows=drm_xe_oa_unit),
+    }
 
 
 # enum drm_xe_oa_format_type
@@ -714,6 +930,12 @@ DRM_XE_OA_FORMAT_MASK_COUNTER_SEL = 0xFF << 8
 DRM_XE_OA_FORMAT_MASK_COUNTER_SIZE = 0xFF << 16
 DRM_XE_OA_FORMAT_MASK_BC_REPORT = 0xFF << 24
 
+OA_EXTENSION = values("DRM_XE_OA_EXTENSION_")
+OA_PROPERTY = values("DRM_XE_OA_PROPERTY_")
+OA_EXTENSIONS: dict[str, Family] = {"name": OA_EXTENSION, "property": OA_PROPERTY}
+OA_FORMAT = flags("DRM_XE_OA_FORMAT_MASK_")  # value of PROPERTY_OA_FORMAT
+OA_FORMAT_TYPE = values("DRM_XE_OA_FMT_TYPE_")
+
 
 class drm_xe_oa_config(Structure):
     """Argument of DRM_XE_OBSERVATION_OP_ADD_CONFIG."""
@@ -742,6 +964,9 @@ class drm_xe_oa_stream_status(Structure):
         ("oa_status", u64),
         ("reserved", u64 * 3),
     )
+    _about_ = {
+        "oa_status": flags("DRM_XE_OASTATUS_"),
+    }
 
 
 class drm_xe_oa_stream_info(Structure):
@@ -758,6 +983,7 @@ class drm_xe_oa_stream_info(Structure):
 # enum drm_xe_pxp_session_type
 DRM_XE_PXP_TYPE_NONE = 0
 DRM_XE_PXP_TYPE_HWDRM = 1
+PXP_TYPE = values("DRM_XE_PXP_TYPE_")  # value of SET_PROPERTY_PXP_TYPE
 
 DRM_XE_PXP_HWDRM_DEFAULT_SESSION = 0xF
 # enum drm_xe_eu_stall_property_id
@@ -765,6 +991,10 @@ DRM_XE_EU_STALL_PROP_GT_ID = 1
 DRM_XE_EU_STALL_PROP_SAMPLE_RATE = 2
 DRM_XE_EU_STALL_PROP_WAIT_NUM_REPORTS = 3
 DRM_XE_EU_STALL_EXTENSION_SET_PROPERTY = 0
+
+EU_STALL_EXTENSION = values("DRM_XE_EU_STALL_EXTENSION_")
+EU_STALL_PROPERTY = values("DRM_XE_EU_STALL_PROP_")
+EU_STALL_EXTENSIONS: dict[str, Family] = {"name": EU_STALL_EXTENSION, "property": EU_STALL_PROPERTY}
 
 DRM_XE_EU_STALL_CAPS_BASE = 1 << 0
 
@@ -782,6 +1012,10 @@ class drm_xe_query_eu_stall(Structure):
         ("num_sampling_rates", u64),
         ("sampling_rates", u64 * 0),  # GPU clock cycles, ascending
     )
+    _about_ = {
+        "capabilities": flags("DRM_XE_EU_STALL_CAPS_"),
+        "sampling_rates": Flexible("num_sampling_rates"),
+    }
 
 
 DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC = 0
@@ -799,6 +1033,10 @@ DRM_XE_ATOMIC_CPU = 3
 DRM_XE_VMA_PURGEABLE_STATE_WILLNEED = 0
 DRM_XE_VMA_PURGEABLE_STATE_DONTNEED = 1
 
+PREFERRED_LOC = or_number("DRM_XE_PREFERRED_LOC_")
+MIGRATE = values("DRM_XE_MIGRATE_")
+ATOMIC = values("DRM_XE_ATOMIC_")
+
 
 class _drm_xe_madvise_preferred_mem_loc(Structure):
     __slots__ = ()
@@ -808,6 +1046,10 @@ class _drm_xe_madvise_preferred_mem_loc(Structure):
         ("region_instance", u16),
         ("reserved", u64),
     )
+    _about_ = {
+        "devmem_fd": PREFERRED_LOC,
+        "migration_policy": MIGRATE,
+    }
 
 
 class _drm_xe_madvise_atomic(Structure):
@@ -817,6 +1059,9 @@ class _drm_xe_madvise_atomic(Structure):
         ("pad", u32),
         ("reserved", u64),
     )
+    _about_ = {
+        "val": ATOMIC,
+    }
 
 
 class _drm_xe_madvise_pat_index(Structure):
@@ -835,6 +1080,9 @@ class _drm_xe_madvise_purge_state_val(Structure):
         ("pad", u32),
         ("retained_ptr", u64),  # user pointer to a u32, 0 before, 1 after if the pages exist
     )
+    _about_ = {
+        "val": values("DRM_XE_VMA_PURGEABLE_STATE_"),
+    }
 
 
 class _drm_xe_madvise_union(Union):
@@ -861,6 +1109,21 @@ class drm_xe_madvise(Structure):
         ("_preferred_mem_loc", _drm_xe_madvise_union),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "vm_id": Id("vm"),
+        "type": values("DRM_XE_MEM_RANGE_ATTR_", "DRM_XE_VMA_ATTR_"),
+        "_preferred_mem_loc": Selected(
+            lambda advice: {
+                DRM_XE_MEM_RANGE_ATTR_PREFERRED_LOC: "preferred_mem_loc",
+                DRM_XE_MEM_RANGE_ATTR_ATOMIC: "atomic",
+                DRM_XE_MEM_RANGE_ATTR_PAT: "pat_index",
+                DRM_XE_VMA_ATTR_PURGEABLE_STATE: "purge_state_val",
+            }.get(advice.type)
+        ),
+        "purge_state_val.retained_ptr": one(
+            u32, lambda arg: bool(arg.type == DRM_XE_VMA_ATTR_PURGEABLE_STATE)
+        ),
+    }
 
 
 class _drm_xe_mem_range_attr_preferred_mem_loc(Structure):
@@ -869,6 +1132,10 @@ class _drm_xe_mem_range_attr_preferred_mem_loc(Structure):
         ("devmem_fd", u32),
         ("migration_policy", u32),
     )
+    _about_ = {
+        "devmem_fd": PREFERRED_LOC,
+        "migration_policy": MIGRATE,
+    }
 
 
 class _drm_xe_mem_range_attr_atomic(Structure):
@@ -877,6 +1144,9 @@ class _drm_xe_mem_range_attr_atomic(Structure):
         ("val", u32),
         ("reserved", u32),
     )
+    _about_ = {
+        "val": ATOMIC,
+    }
 
 
 class _drm_xe_mem_range_attr_pat_index(Structure):
@@ -916,6 +1186,15 @@ class drm_xe_vm_query_mem_range_attr(Structure):
         ("vector_of_mem_attr", u64),  # user pointer to num_mem_ranges elements
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "vm_id": Id("vm"),
+        "vector_of_mem_attr": Pointer(
+            lambda arg: arg.num_mem_ranges * arg.sizeof_mem_range_attr,
+            lambda _: drm_xe_mem_range_attr,
+            before=False,
+            after=True,
+        ),
+    }
 
 
 class drm_xe_exec_queue_set_property(Structure):
@@ -929,6 +1208,10 @@ class drm_xe_exec_queue_set_property(Structure):
         ("value", u64),
         ("reserved", u64 * 2),
     )
+    _about_ = {
+        "exec_queue_id": Id("queue"),
+        "property": QUEUE_PROPERTY,
+    }
 
 
 # enum drm_xe_ras_error_severity
@@ -943,6 +1226,9 @@ DRM_XE_RAS_ERR_COMP_DEVICE_MEMORY = 3
 DRM_XE_RAS_ERR_COMP_PCIE = 4
 DRM_XE_RAS_ERR_COMP_FABRIC = 5
 DRM_XE_RAS_ERR_COMP_MAX = 6  # end mark, not ABI
+
+RAS_SEVERITY = values("DRM_XE_RAS_ERR_SEV_")  # of an error counter over netlink
+RAS_COMPONENT = values("DRM_XE_RAS_ERR_COMP_")
 
 DRM_XE_RAS_ERROR_SEVERITY_NAMES = {
     DRM_XE_RAS_ERR_SEV_CORRECTABLE: "correctable-errors",

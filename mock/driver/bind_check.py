@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import user
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.errors import refuse_if
 from mock.driver.platform import SZ_4K, SZ_64K, Coherency
 
@@ -52,22 +53,6 @@ def read_ops(call: Call, args: Any) -> list[Any]:
     return ops
 
 
-def known_flags(device: Device) -> int:
-    flags = (
-        xe.DRM_XE_VM_BIND_FLAG_READONLY
-        | xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
-        | NULL
-        | xe.DRM_XE_VM_BIND_FLAG_DUMPABLE
-        | xe.DRM_XE_VM_BIND_FLAG_CHECK_PXP
-        | MIRROR
-    )
-    if device.has("madvise-autoreset"):
-        flags |= AUTORESET
-    if device.has("decompress"):
-        flags |= DECOMPRESS
-    return flags
-
-
 def check_header(args: Any) -> None:
     refuse_if(args.pad or args.pad2, errno.EINVAL, "pad")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
@@ -90,8 +75,8 @@ def check_op(vm: Vm, bind: Any) -> None:
         region < 32 and 1 << region & device.mem_region_mask
     )
     rules = (
-        (op > OP_PREFETCH, "op"),
-        (flags & ~known_flags(device), "flags"),
+        (is_unknown(device, bind, "op"), "op"),
+        (unknown_flags(device, bind), "flags"),
         (bind.obj and (null or mirror), "obj with NULL or CPU address mirror"),
         (bind.obj_offset and (null or mirror), "obj_offset with NULL or CPU address mirror"),
         (op != OP_MAP and (decompress or null or mirror), "flag that is only for MAP"),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import extension
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.bo import PL_TT, PL_VRAM0, Bo, Place
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, SZ_64K
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
     from mock.driver.file import DrmFile
     from mock.kernel import MapRequest, Task
 
-_FLAGS = (
-    xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING
-    | xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
-    | xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM
-)
-
 
 def places(device: Device, placement: int) -> list[Place]:
     """Allowed places of a placement mask: VRAM by tile, then system memory, as a fallback if there is VRAM."""
@@ -36,12 +31,9 @@ def places(device: Device, placement: int) -> list[Place]:
 def create(call: Call, args: Any) -> None:
     """xe_gem_create_ioctl()."""
     device, profile = call.device, call.device.profile
-    flags = _FLAGS
-    if device.has("no-compression"):
-        flags |= xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION
     refuse_if(any(args.pad) or any(args.reserved), errno.EINVAL, "pad or reserved")
     refuse_if(args.placement & ~device.mem_region_mask or not args.placement, errno.EINVAL, "placement")
-    refuse_if(args.flags & ~flags, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(device, args), errno.EINVAL, "flags")
     refuse_if(args.handle, errno.EINVAL, "handle is an output")
     refuse_if(not args.size, errno.EINVAL, "size 0")
     refuse_if(args.size % SZ_4K, errno.EINVAL, "size is not a multiple of a page")
@@ -53,7 +45,7 @@ def create(call: Call, args: Any) -> None:
     if args.flags & xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM:
         refuse_if(not vram, errno.EINVAL, "visible VRAM without a VRAM placement")
     caching = args.cpu_caching
-    refuse_if(not caching or caching > xe.DRM_XE_GEM_CPU_CACHING_WC, errno.EINVAL, "cpu_caching")
+    refuse_if(is_unknown(device, args, "cpu_caching"), errno.EINVAL, "cpu_caching")
     refuse_if(vram and caching != xe.DRM_XE_GEM_CPU_CACHING_WC, errno.EINVAL, "VRAM must be WC")
     refuse_if(scanout and caching == xe.DRM_XE_GEM_CPU_CACHING_WB, errno.EINVAL, "scanout cannot be WB")
     vm = None
@@ -99,7 +91,7 @@ def mmap_offset(call: Call, args: Any) -> None:
     """xe_gem_mmap_offset_ioctl()."""
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    refuse_if(args.flags & ~xe.DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
     if args.flags & xe.DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER:
         refuse_if(not call.device.profile.discrete, errno.EINVAL, "no PCI barrier on integrated GPUs")
         refuse_if(args.handle, errno.EINVAL, "handle with the PCI barrier")

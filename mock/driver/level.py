@@ -32,11 +32,11 @@ V7_1 = Level(7, 1)
 V7_2 = Level(7, 2)
 V7_3 = Level(7, 3)
 
-# What later kernels added, by the name the driver asks for (Device.has). Flags, properties and ioctls that a level
-# does not know are answered as unknown ones. Versions: the recorded headers and sources of Linux 6.17 to 7.3.
+# What later kernels added, by the name the driver asks for (Device.has). Properties and ioctls that a level does not
+# know are answered as unknown ones; so are flags and values, whose age is recorded (mock/driver/arguments.py).
+# Versions: the recorded headers and sources of Linux 6.17 to 7.3.
 FEATURES: dict[str, Level] = {
     "madvise": V6_18,
-    "madvise-autoreset": V6_18,
     "consult-preferred-location": V6_18,
     "no-compression": V7_0,
     "multi-queue": V7_0,
@@ -49,8 +49,6 @@ FEATURES: dict[str, Level] = {
     "autoreset-forgets-pat": V7_0,
     "unwind-whole": V6_19,
     "vm-faults": V7_1,
-    "vm-no-overcommit": V7_1,
-    "decompress": V7_1,
     "large-device-pages": V7_1,
     "state-cache-perf-fix": V7_1,
     "purgeable": V7_1,

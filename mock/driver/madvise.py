@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import gpuva
+from mock.driver.arguments import is_unknown
 from mock.driver.bind_check import pat_fits_cpu_memory
 from mock.driver.bo import PL_TT, Bo, is_vram
 from mock.driver.devmem import Pagemap
@@ -76,7 +77,7 @@ def _sane(device: Device, args: Any) -> bool:
         return _preferred_is_sane(device, args.preferred_mem_loc)
     if args.type == _ATOMIC:
         atomic = args.atomic
-        return atomic.val <= xe.DRM_XE_ATOMIC_CPU and not atomic.pad and not atomic.reserved
+        return not is_unknown(device, atomic, "val") and not atomic.pad and not atomic.reserved
     if args.type == _PAT:
         pat, table = args.pat_index, device.profile.pat
         if pat.val >= len(table) or table[pat.val].coherency is Coherency.RESERVED:
@@ -84,7 +85,7 @@ def _sane(device: Device, args: Any) -> bool:
         return not pat.pad and not pat.reserved
     if args.type == _PURGEABLE and device.has("purgeable"):
         state = args.purge_state_val
-        return state.val <= xe.DRM_XE_VMA_PURGEABLE_STATE_DONTNEED and not state.pad
+        return not is_unknown(device, state, "val") and not state.pad
     return False
 
 
@@ -96,7 +97,7 @@ def _preferred_is_sane(device: Device, location: Any) -> bool:
     named = fd > xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE and device.has("preferred-location-region")
     if location.region_instance and not named:
         return False
-    return location.migration_policy <= xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES and not location.reserved
+    return not is_unknown(device, location, "migration_policy") and not location.reserved
 
 
 def _signed(value: int) -> int:

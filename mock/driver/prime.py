@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
+from mock.driver.arguments import unknown_flags
 from mock.driver.bo import PL_TT, Bo, Place
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.vma import Purgeable
@@ -45,7 +46,7 @@ class DmaBufs:
 
 def handle_to_fd(call: Call, args: Any) -> None:
     """drm_prime_handle_to_fd_ioctl(). Raises Refused: EINVAL, ENOENT, EPERM for an object private to a VM, EBUSY."""
-    refuse_if(args.flags & ~(drm.DRM_CLOEXEC | drm.DRM_RDWR), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
     bo = call.file.bos.get(args.handle)
     if bo is None:
         raise Refused(errno.ENOENT, "no such object")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver import extension, user
+from mock.driver.arguments import unknown_flags
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.platform import SZ_4K, EngineClass
 from mock.driver.queue import PRIORITY_HIGH, PRIORITY_NORMAL, TIMESLICE_MAX_US, TIMESLICE_MIN_US, ExecQueue
@@ -39,7 +40,7 @@ def max_priority(task: Task) -> int:
 def create(call: Call, args: Any) -> None:
     """xe_exec_queue_create_ioctl()."""
     device = call.device
-    refuse_if(args.flags & ~xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(device, args), errno.EINVAL, "flags")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
     count = args.width * args.num_placements
     refuse_if(not count or count > MAX_INSTANCES, errno.EINVAL, "width times num_placements")

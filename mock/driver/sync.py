@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ioctl import xe
 from mock.driver import user
+from mock.driver.arguments import unknown_flags
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence, FenceArray
 from mock.driver.syncobj import Syncobj
@@ -97,7 +98,7 @@ def parse(
     no_user_fence  VM_BIND without any bind: EOPNOTSUPP
     """
     sync = user.get(mm, address, xe.drm_xe_sync)
-    refuse_if(sync.flags & ~xe.DRM_XE_SYNC_FLAG_SIGNAL, errno.EINVAL, "sync flags")
+    refuse_if(unknown_flags(file.device, sync), errno.EINVAL, "sync flags")
     refuse_if(any(sync.reserved), errno.EINVAL, "sync reserved")
     signal = bool(sync.flags & xe.DRM_XE_SYNC_FLAG_SIGNAL)
     entry = SyncEntry(sync.type, signal, sync.timeline_value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
 from mock.driver import user
+from mock.driver.arguments import unknown_flags
 from mock.driver.blocking import Blocking, wait_until
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence, stub
@@ -49,7 +50,7 @@ def _add(file: DrmFile, syncobj: Syncobj) -> int:
 
 
 def create(call: Call, args: Any) -> None:
-    refuse_if(args.flags & ~drm.DRM_SYNCOBJ_CREATE_SIGNALED, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
     args.handle = _add(call.file, Syncobj(signaled=bool(args.flags)))
 
 
@@ -66,7 +67,9 @@ def handle_to_fd(call: Call, args: Any) -> None:
     export = drm.DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE
     timeline = drm.DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE
     refuse_if(args.pad, errno.EINVAL, "pad")
-    refuse_if(args.flags & ~(export | timeline), errno.EINVAL, "flags")
+    refuse_if(
+        unknown_flags(call.device, args, request=drm.DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD), errno.EINVAL, "flags"
+    )
     exports = call.device.exports
     if args.flags & export:
         point = args.point if args.flags & timeline else 0
@@ -82,7 +85,9 @@ def fd_to_handle(call: Call, args: Any) -> None:
     import_file = drm.DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_IMPORT_SYNC_FILE
     timeline = drm.DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE
     refuse_if(args.pad, errno.EINVAL, "pad")
-    refuse_if(args.flags & ~(import_file | timeline), errno.EINVAL, "flags")
+    refuse_if(
+        unknown_flags(call.device, args, request=drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE), errno.EINVAL, "flags"
+    )
     file = call.task.lookup(args.fd)
     exports = call.device.exports
     if args.flags & import_file:
@@ -169,7 +174,7 @@ def timeline_signal(call: Call, args: Any) -> None:
 
 def query(call: Call, args: Any) -> None:
     submitted = drm.DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED
-    refuse_if(args.flags & ~submitted, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
     refuse_if(args.count_handles == 0, errno.EINVAL, "no handles")
     syncobjs = _find_all(call, args.handles, args.count_handles)
     for index, syncobj in enumerate(syncobjs):

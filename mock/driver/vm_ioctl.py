@@ -8,6 +8,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import FenceArray
 from mock.driver.platform import EngineClass
@@ -27,16 +28,13 @@ _NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
 def create(call: Call, args: Any) -> None:
     """xe_vm_create_ioctl()."""
     profile = call.device.profile
-    known = _SCRATCH | _LR | _FAULT
-    if call.device.has("vm-no-overcommit"):
-        known |= _NO_OVERCOMMIT
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     if profile.forces_scratch:
         args.flags |= _SCRATCH
     flags = args.flags
     refuse_if(flags & _FAULT and not profile.has_usm, errno.EINVAL, "device has no recoverable faults")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    refuse_if(flags & ~known, errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
     refuse_if(
         flags & _SCRATCH and flags & _FAULT and not profile.needs_scratch,
         errno.EINVAL,
@@ -138,7 +136,7 @@ def get_property(call: Call, args: Any) -> None:
     vm = call.file.vms.get(args.vm_id)
     if vm is None:
         raise Refused(errno.ENOENT, "no such VM")
-    refuse_if(args.property != xe.DRM_XE_VM_GET_PROPERTY_FAULTS, errno.EINVAL, "property")
+    refuse_if(is_unknown(call.device, args, "property"), errno.EINVAL, "property")
     entry_size = ctypes.sizeof(xe.xe_vm_fault)
     size = entry_size * len(vm.faults)
     if not args.size:

@@ -129,7 +129,7 @@ EXEC_QUEUE_CREATE = Table(
     row("extension.base.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
     row(
         "extension.property",
-        above(max(names.QUEUE_PROPERTY.names)),
+        above(max(names.members(xe.QUEUE_PROPERTY))),
         EINVAL,
         behaviour("execq.create.extensions"),
     ),

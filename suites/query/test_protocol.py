@@ -22,7 +22,7 @@ QUERIES = {
     "engines": xe.DRM_XE_DEVICE_QUERY_ENGINES,
     "gt-list": xe.DRM_XE_DEVICE_QUERY_GT_LIST,
 }
-FIRST_UNKNOWN = max(names.DEVICE_QUERY.names) + 1
+FIRST_UNKNOWN = max(names.known(xe.drm_xe_device_query, "query")) + 1
 
 every_query = pytest.mark.parametrize("query", QUERIES.values(), ids=QUERIES)
 
