@@ -197,7 +197,7 @@ BREAKAGES = {
         [
             (
                 "#define DRM_XE_SYNC_FLAG_SIGNAL 1",
-                "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x3",
+                "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000001",
             )
         ],
         ["breaks  DRM_XE_SYNC_FLAG_FOO: bit 0x1 is that of DRM_XE_SYNC_FLAG_SIGNAL"],
@@ -269,7 +269,7 @@ def test_additions_are_listed_and_pass(tmp_path: Path, capsys: Capture) -> None:
         ),
         (
             "#define DRM_XE_SYNC_FLAG_SIGNAL 1",
-            "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 2",
+            "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000000",
         ),
         inside("drm_xe_vm_bind_op", "__u64 reserved[3];", "__u64 foo;\n\t__u64 reserved[2];"),
         (
@@ -282,7 +282,7 @@ def test_additions_are_listed_and_pass(tmp_path: Path, capsys: Capture) -> None:
         "adds    drm_xe_vm_bind_op.reserved: taken over by foo; 16 of 24 bytes are left",
         "adds    drm_xe_vm_bind_op.foo: __u64 at offset 56, 8 bytes",
         "adds    drm_xe_foo: structure of 16 bytes: extensions, vm_id, pad",
-        "adds    DRM_XE_SYNC_FLAG_FOO: 2",
+        "adds    DRM_XE_SYNC_FLAG_FOO: 0x40000000",
         f"adds    DRM_XE_FOO: {FREE - 0x40:#x}",
         f"adds    DRM_IOCTL_XE_FOO: _IOWR('d', {FREE:#x}, 16 bytes) = 0xc01064{FREE:x}",
         "adds    DRM_XE_RAS_ERR_COMP_FOO: 6",
@@ -447,7 +447,7 @@ def test_a_name_that_a_stable_update_brought_may_be_missing_before(
 def test_another_header_can_be_the_base(tmp_path: Path, capsys: Capture) -> None:
     """Before and after a patch."""
     before = tmp_path / "before.h"
-    extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 2"
+    extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000000"
     before.write_text(changed(("#define DRM_XE_SYNC_FLAG_SIGNAL 1", extra)))
     status, lines = checked(tmp_path / "after.h", header(), capsys, "--base", str(before))
     assert status == 1
@@ -498,11 +498,15 @@ def test_the_history_tells_what_each_version_brought(capsys: Capture) -> None:
 def test_a_new_version_is_recorded_as_its_difference(record: Path, tmp_path: Path, capsys: Capture) -> None:
     """One line a fact, and the age of new names is known at once."""
     path = tmp_path / "xe_drm.h"
-    extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 2"
+    extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000000"
     path.write_text(changed(("#define DRM_XE_SYNC_FLAG_SIGNAL 1", extra)))
     assert run(["--record", "9.4", str(path), "--from", "somewhere"]) == 0
     entry = json.loads(record.read_text())["versions"]["9.4"]
-    assert entry == {"header": "somewhere", "removed": [], "changed": {"DRM_XE_SYNC_FLAG_FOO": "value 2"}}
+    assert entry == {
+        "header": "somewhere",
+        "removed": [],
+        "changed": {"DRM_XE_SYNC_FLAG_FOO": "value 1073741824"},
+    }
     history.recorded.cache_clear()
     assert history.since("DRM_XE_SYNC_FLAG_FOO") == "<=9.4"
     assert history.since("DRM_XE_VM_BIND_FLAG_DECOMPRESS") == "7.1"
@@ -796,7 +800,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\n")
     git(root, "init", "-q")
     commit(root, "v7.2")
-    (folder / "xe_more.h").write_text("#define DRM_XE_SYNC_FLAG_FOO 2\n")
+    (folder / "xe_more.h").write_text("#define DRM_XE_SYNC_FLAG_FOO 0x40000000\n")
     (folder / "xe_drm.h").write_text(header() + '#include "xe_more.h"\n')
     (root / "Makefile").write_text("VERSION = 9\nPATCHLEVEL = 0\n")
     commit(root, "v9.0")
@@ -827,7 +831,7 @@ def test_two_git_revisions_are_compared(tree: Path, capsys: Capture) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[:2] == [
         f"v9.0:{FILE}: compared with v7.2:{FILE}; 64 and 32 bits",
-        "adds    DRM_XE_SYNC_FLAG_FOO: 2",
+        "adds    DRM_XE_SYNC_FLAG_FOO: 0x40000000",
     ]
     assert run([f"v7.2:{FILE}", "--base", f"v9.0:{FILE}"]) == 1
     assert "breaks  DRM_XE_SYNC_FLAG_FOO: removed\n" in capsys.readouterr().out
