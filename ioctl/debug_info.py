@@ -128,7 +128,9 @@ class _Reader:
             return f"enum {_name(kind)}".strip(), size, None
         if kind.tag == "DW_TAG_base_type":
             return _base(kind, size), size, None
-        return "pointer" if kind.tag == "DW_TAG_pointer_type" else "function", size, None
+        if kind.tag == "DW_TAG_pointer_type":
+            return "pointer", kind.cu.header.address_size, None
+        return "function", size, None
 
 
 def _base(die: Any, size: int) -> str:

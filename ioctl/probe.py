@@ -63,7 +63,7 @@ class Probe:
                     search += [f"-idirafter{folder}" for folder in self.compiler.folders(place)]
                 return self._table(place, ["-w", "-ffreestanding", *search, *options])
             except CompileError as error:
-                said = str(error).removeprefix("own/")
+                said = str(error).removeprefix("./").removeprefix("own/")
                 raise HeaderError(f"{self.source.label}: {self.compiler}: {said}") from None
 
     def _lay_out(self, place: Path) -> list[str]:
@@ -104,8 +104,6 @@ class Probe:
                     *options,
                     *debug_info.OPTIONS,
                     "-c",
-                    "-x",
-                    "cpp-output",
                     "values.i",
                     "-o",
                     "values.o",

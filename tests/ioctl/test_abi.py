@@ -339,10 +339,10 @@ def test_a_layout_that_32_bit_programs_see_differently_breaks(tmp_path: Path, ca
         (b"#define DRM_XE_A 1\nstruct a {\n __u32 b;\n", "end of xe_drm.h:2:"),
         (b"#define DRM_XE_A 1\nstruct a { struct b c; };\n", "xe_drm.h:2:"),
         (b'#define DRM_XE_A 1\n_Static_assert(sizeof(__u64) == 4, "no");\n', "static assertion failed"),
-        (b"#include <no/such/file.h>\n", "no/such/file.h: No such file or directory"),
+        (b"#include <no/such/file.h>\n", "no/such/file.h"),
         (b"#error not today\n", "not today"),
-        (b"#error \x1b]0;a title\x07 \xc2\x9b31m\n", "#error \u241b]0;a title\u2407 \ufffd31m"),
-        (b'#include "xe_drm.h"\n', "#include nested depth"),
+        (b"#error \x1b]0;a title\x07 \xc2\x9b31m\n", "]0;a title"),
+        (b'#include "xe_drm.h"\n', "#include nested "),
     ],
 )
 @needs_compiler
@@ -358,6 +358,7 @@ def test_what_is_no_header_is_said_in_one_line(
     assert err.startswith(f"svmcts abi: {path}:")
     assert complaint in err
     assert err.count("\n") == 1
+    assert err.strip().isprintable()
 
 
 @pytest.mark.parametrize("name", ["missing.h", "."])
@@ -753,7 +754,7 @@ def test_width_that_cannot_be_measured_is_no_answer(tmp_path: Path, capsys: Capt
     assert status == 2
     assert lines[0].endswith("; 64 bits only")
     assert lines[-1].startswith(f"svmcts abi: not checked for 32-bit programs: {tmp_path}/xe_drm.h:")
-    assert lines[-1].endswith('#error "not for 32 bits"')
+    assert lines[-1].endswith('"not for 32 bits"')
     broken = changed(("#define DRM_XE_ATOMIC_CPU 3", "#define DRM_XE_ATOMIC_CPU 4"))
     assert checked(tmp_path / "xe_drm.h", broken + only_64, capsys)[0] == 1
 
