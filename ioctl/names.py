@@ -93,7 +93,6 @@ def _sign_extended(value: int, bits: int) -> int:
     return value | (2**64 - 1) & ~(2**bits - 1) if value >> (bits - 1) & 1 else value
 
 
-@functools.cache
 def known(
     struct: type[ctypes.Structure], name: str, kernel: str = "", request: Request | None = None
 ) -> frozenset[int]:
@@ -101,16 +100,19 @@ def known(
 
     KeyError for a field whose values have no names.
     """
-    named = members(family(struct, name, request)).items()
-    return frozenset(value for value, word in named if not kernel or _in(word, kernel))
+    return _known(family(struct, name, request), kernel)
 
 
-@functools.cache
 def known_bits(
     struct: type[ctypes.Structure], name: str, kernel: str = "", request: Request | None = None
 ) -> int:
     """The flags of a field, or-ed."""
     return functools.reduce(int.__or__, known(struct, name, kernel, request), 0)
+
+
+@functools.cache
+def _known(family: Family, kernel: str) -> frozenset[int]:
+    return frozenset(value for value, word in members(family).items() if not kernel or _in(word, kernel))
 
 
 def _in(name: str, kernel: str) -> bool:

@@ -9,18 +9,15 @@ from ioctl import names
 
 if TYPE_CHECKING:
     from ioctl import Request
-    from ioctl.layout import Structure
     from mock.driver.device import Device
 
 
 def unknown_flags(device: Device, args: Any, field: str = "flags", request: Request | None = None) -> int:
     """The bits of a field that are not its flags. `request`: where requests share the structure and not its flags."""
     value: int = getattr(args, field)
-    struct: type[Structure] = type(args)
-    return value & ~names.known_bits(struct, field, str(device.level), request)
+    return value & ~names.known_bits(type(args), field, str(device.level), request)
 
 
 def is_unknown(device: Device, args: Any, field: str) -> bool:
     """Whether a field has none of its values."""
-    struct: type[Structure] = type(args)
-    return getattr(args, field) not in names.known(struct, field, str(device.level))
+    return getattr(args, field) not in names.known(type(args), field, str(device.level))
