@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernels to boot: what a user may write for one, where Debian keeps them, what is in the cache.
 
-A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package name, a built kernel tree, or
-``IMAGE:MODULES`` (a bzImage and the directory with its modules).
+A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package name, the name of one that was built
+here (guest/builds.py), a built kernel tree, or ``IMAGE:MODULES`` (a bzImage and the directory with its modules).
 """
 
 import dataclasses
@@ -29,6 +29,11 @@ SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only 
 # The first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc).
 OLDEST = Version(6, 17)
 
+IMAGE = "arch/x86/boot/bzImage"
+"""In a built tree."""
+BUILT = "built"
+"""The cache's directory of kernels that were built here, each laid out as a built tree."""
+
 FILES = ("overlay", "9p", "9pnet_virtio", "virtio_blk")
 DRIVER = ("xe",)
 
@@ -49,6 +54,8 @@ class Kernel:
     directory: Path
     debian: str | None = None
     """Its version, if it is one of Debian's."""
+    build: str | None = None
+    """Its name, if it was built here."""
     is_patched: bool = False
     """Whether modules of it were replaced."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
@@ -168,14 +175,18 @@ def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
         return from_debian(exact_version(wanted), replacements)
     if named := re.fullmatch(NAMES, wanted):
         return from_debian(exact_version(named["version"]), replacements)
+    if "/" not in wanted and (built := cache.find(f"{BUILT}/{wanted}")):
+        kernel = assemble(built / IMAGE, built, replacements)
+        return dataclasses.replace(kernel, build=wanted, is_patched=bool(replacements))
     path, _, modules = wanted.partition(":")
     if modules:
         return assemble(Path(path).absolute(), Path(modules).absolute(), replacements)
     tree = Path(path).absolute()
     if tree.is_dir():
-        return assemble(tree / "arch/x86/boot/bzImage", tree, replacements)
+        return assemble(tree / IMAGE, tree, replacements)
     raise GuestError(
-        f"kernel {wanted!r} is not a version (7.3), a Debian package, a built kernel tree, or IMAGE:MODULES"
+        f"kernel {wanted!r} is not a version (7.3), a Debian package, one that was built here (svmcts kernel list), "
+        "a built kernel tree, or IMAGE:MODULES"
     )
 
 

@@ -15,7 +15,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--kernel",
         default=DEFAULT_KERNEL,
         metavar="KERNEL",
-        help="version (7.3, 7.3.4), Debian package, built tree, or IMAGE:MODULES (default: %(default)s)",
+        help="version (7.3, 7.3.4), Debian package, name of a kernel that was built here, built tree, or IMAGE:MODULES "
+        "(default: %(default)s)",
     )
     add(
         "--module",

@@ -36,7 +36,8 @@ def possible(parts: Parts) -> bool:
     """
     if os.environ.get("SVMCTS_WARM") == "0" or not parts.accelerator.startswith("tcg"):
         return False
-    return bool(parts.kernel.debian) and not parts.kernel.is_patched and not parts.machine.options
+    kernel = parts.kernel
+    return bool(kernel.debian or kernel.build) and not kernel.is_patched and not parts.machine.options
 
 
 def digest(parts: Parts) -> str:
@@ -58,7 +59,10 @@ def digest(parts: Parts) -> str:
     facts = [
         [str(parts.qemu.program), program.st_size, program.st_mtime_ns],
         command_line(parts.machine, wiring, parts.accelerator),
-        [(module.name, len(module.elf)) for module in (*parts.kernel.files, *parts.kernel.driver)],
+        [
+            (module.name, hashlib.sha256(module.elf).hexdigest())
+            for module in (*parts.kernel.files, *parts.kernel.driver)
+        ],
         str(parts.environment),
         [path.read_text() for path in (Path(initrd.__file__), *initrd.SOURCES.values())],
         str(PROJECT),

@@ -21,7 +21,9 @@ def check() -> None:
         for size in _TYPES:
             _compare_exchange(size)
     except (OSError, AttributeError) as error:
-        raise OSError(f"GPU atomics need libatomic.so.1 (Debian: apt-get install libatomic1): {error}") from error
+        raise OSError(
+            f"GPU atomics need libatomic.so.1 (Debian: apt-get install libatomic1): {error}"
+        ) from error
 
 
 @cache

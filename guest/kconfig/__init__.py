@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""What a kernel must be built with to run the suite on an emulated GPU, and the refusal of one that is not."""
+"""What a kernel must be built with to run the suite on an emulated GPU, and the refusal of one that is not.
+
+A kernel that is built here (guest/builds.py) has that, ``base.config``, and the ``NAME.config`` of each profile.
+"""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from guest import GuestError
@@ -40,6 +43,57 @@ MODULAR = frozenset(("OVERLAY_FS", "NET_9P_VIRTIO", "9P_FS", "DRM_XE"))
 """Required options that may be modules; init loads them."""
 
 
+PROFILES: Mapping[str, str] = {
+    "lockdep": "lock order, and sleeping where it is not allowed",
+    "kasan": "use of memory after it was freed, or out of bounds",
+    "kmemleak": "memory leaks",
+    "faults": "fault injection: functions, allocations, copies from and to programs",
+    "xe-debug": "checks and injections of the driver",
+    "debug-vm": "checks of memory management",
+    "dmem": "limits of VRAM by control group",
+    "gcov": "coverage of the driver and the SVM layers",
+}
+"""What a kernel may be built with on top, in any combination."""
+COVERED = ("drivers/gpu/drm/xe/xe_*.c", "drivers/gpu/drm/drm_gpusvm.c", "drivers/gpu/drm/drm_pagemap*.c")
+"""Files whose coverage ``gcov`` records: all of the kernel would be many times slower."""
+
+
+def read(name: str) -> dict[str, str]:
+    """The options of ``NAME.config``."""
+    return parse(Path(__file__).with_name(f"{name}.config").read_text())
+
+
+def asked(profiles: Iterable[str]) -> dict[str, str]:
+    """The options of a kernel with these profiles that it must not lack."""
+    options = wanted()
+    for name in profiles:
+        options |= read(name)
+    return options
+
+
+def name(text: str) -> str:
+    """The option that a line of a .config is about; empty for any other line."""
+    found = re.match(r"(?:# )?CONFIG_(\w+)(?:=| is not set)", text)
+    return found[1] if found else ""
+
+
+def line(option: str, value: str) -> str:
+    """How a .config has an option."""
+    return f"# CONFIG_{option} is not set" if value == "n" else f"CONFIG_{option}={value}"
+
+
+def does(value: str, asked_for: str) -> bool:
+    """Whether a value will do: what may be a module may be built in."""
+    return value == asked_for or (asked_for, value) == ("m", "y")
+
+
+def purpose(option: str, profiles: Iterable[str]) -> str:
+    """What an option is for, in brackets."""
+    if option in REQUIRED:
+        return f" ({REQUIRED[option]})"
+    return "".join(f" (profile {profile})" for profile in profiles if option in read(profile))
+
+
 def parse(text: str) -> dict[str, str]:
     """The options of a .config that are set, without the CONFIG_ prefix."""
     return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", text, re.MULTILINE))
@@ -53,7 +107,9 @@ def wanted() -> dict[str, str]:
 def missing(options: Mapping[str, str]) -> list[str]:
     """Required options that ``options`` does not have in a usable form, as lines of a .config that would do."""
     return [
-        f"CONFIG_{name}={value}" for name, value in wanted().items() if options.get(name) not in (value, "y")
+        f"CONFIG_{name}={value}"
+        for name, value in wanted().items()
+        if not does(options.get(name, "n"), value)
     ]
 
 

@@ -8,11 +8,11 @@ scripts/setlocalversion would make another one for every commit, and all that ha
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.compiler import first_error
 from reports.bisect.process import running
 from reports.bisect.trial import NoAnswerError
 
@@ -23,7 +23,6 @@ DRIVER = Path("drivers/gpu/drm/xe/xe.ko")
 _SUFFIX = "-bisect"
 _TO_END_S = 30
 """For make, which removes at SIGTERM what is half made (GNU make manual, Interrupts)."""
-_REASON = re.compile(r"\berror:|ERROR: modpost|undefined reference|No rule to make|not found")
 
 
 class BuildError(Exception):
@@ -97,10 +96,5 @@ def run(commands: Sequence[Sequence[str]], tree: Path, output: Path, keep: Seque
             with running(command, tree, file, to_end_s=_TO_END_S, keep=keep) as process:
                 status = process.wait()
         if status:
-            raise BuildError(_reason(output.read_bytes()[begin:].decode(errors="replace"), command))
-
-
-def _reason(output: str, command: Sequence[str]) -> str:
-    """The first line that says what is wrong, else the last one."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()] or [f"{' '.join(command)} failed"]
-    return f"does not build: {next(filter(_REASON.search, lines), lines[-1])}"
+            lines = output.read_bytes()[begin:].decode(errors="replace").splitlines()
+            raise BuildError(f"does not build: {first_error(lines or [f'{command[0]} gives {status}'])}")

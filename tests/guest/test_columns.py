@@ -23,8 +23,11 @@ def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
     ready: list[Machine] = []
 
     def prepare(wanted: str, _: object) -> object:
-        debian = None if "/" in wanted else f"{wanted}.4"
-        kernel = SimpleNamespace(debian=debian, release="7.3.4-rc1", version=Version(7, 3, 4), options={})
+        build = wanted if "-deb" in wanted else None
+        debian = None if build or "/" in wanted else f"{wanted}.4"
+        kernel = SimpleNamespace(
+            debian=debian, build=build, release="7.3.4-rc1", version=Version(7, 3, 4), options={}
+        )
         return SimpleNamespace(kernel=kernel, software=wanted != "7.0")
 
     monkeypatch.setattr(run, "prepare", prepare)
@@ -43,6 +46,7 @@ def environment(wanted: str, **changes: object) -> Environment:
         ("7.3", {"gpus": 2}, "guest/7.3.4x2"),
         ("7.3", {"gpus": 2, "topology": "far"}, "guest/7.3.4x2-far"),
         ("7.3", {"module": [Path("/tmp/xe.ko")]}, "guest/7.3.4+xe"),
+        ("7.3.4-deb1-kasan", {}, "guest/7.3.4-deb1-kasan"),
         ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
         ("/src/linux-patched/", {}, "guest/7.3.4-rc1@linux-patched"),
         ("/boot/vmlinuz-7:/lib/modules/7", {}, "guest/7.3.4-rc1@vmlinuz-7"),

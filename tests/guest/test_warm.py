@@ -33,6 +33,11 @@ def test_a_debian_kernel_under_software_emulation_starts_warm(parts: Parts) -> N
     assert warm.possible(parts)
 
 
+def test_kernel_built_here_starts_warm(parts: Parts) -> None:
+    kernel = dataclasses.replace(parts.kernel, debian=None, build="7.3.4-deb1")
+    assert warm.possible(pretended.changed(parts, kernel=kernel))
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -64,6 +69,14 @@ CHANGES: dict[str, Callable[[Parts], dict[str, object]]] = {
     "kernel": lambda parts: {"kernel": dataclasses.replace(parts.kernel, boot=Path("/other/vmlinux"))},
     "modules": lambda parts: {
         "kernel": dataclasses.replace(parts.kernel, driver=[Module("xe", b"\x7fELF other", {})])
+    },
+    "a module of the same size": lambda parts: {
+        "kernel": dataclasses.replace(
+            parts.kernel,
+            driver=[
+                dataclasses.replace(module, elf=module.elf[:-1] + b"x") for module in parts.kernel.driver
+            ],
+        )
     },
     "environment": lambda parts: {"environment": Path("/other/environment.cpio")},
     "GPUs": lambda parts: {"machine": dataclasses.replace(parts.machine, gpus=2)},

@@ -1,0 +1,15 @@
+# SPDX-License-Identifier: MIT
+"""What a build says of its failure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+_REASON = re.compile(r"\berror:|ERROR: modpost|undefined reference|No rule to make|not found|No space left")
+
+
+def first_error(lines: Sequence[str]) -> str:
+    """The first line of a build's output that says what is wrong, else the last one."""
+    said = [line.strip() for line in lines if line.strip()] or ["it printed nothing"]
+    return next(filter(_REASON.search, said), said[-1])

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: MIT
+"""Kernels that are built here, from a source and the options of the project (guest/kconfig).
+
+What make leaves stays in the cache, in a directory for each source and configuration: the next build makes only what
+has changed, and one that was interrupted goes on. What is complete becomes an entry of its own, which guests boot.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from guest import GuestError, cache, kconfig, kernels, sources
+from guest.kbuild import Make, Progress
+from guest.kconfig import depends
+from guest.sources import Source
+
+TOOLS = {
+    "gcc": "gcc", "make": "make", "bison": "bison", "flex": "flex", "bc": "bc", "perl": "perl", "tar": "tar",
+    "xz": "xz-utils", "zstd": "zstd",
+}  # fmt: skip
+"""Programs that a build needs, and Debian's package of each."""
+HEADERS = {"gelf.h": "libelf-dev", "openssl/opensslv.h": "libssl-dev"}
+ROOM = 3_000_000_000
+"""Bytes that a build takes, at most."""
+LONGEST_RELEASE = 64
+"""Characters (include/uapi/linux/utsname.h: __NEW_UTS_LEN)."""
+USUAL_STEPS = 2500
+"""Of a plain kernel 7.3, for a first build to say how far it is."""
+FACTS, STEPS = "build.json", "steps"
+KEPT = (kernels.IMAGE, ".config", "modules.order", "Module.symvers")
+"""What guests take of a built tree, next to its modules."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A kernel that was built."""
+
+    name: str
+    source: str
+    profiles: tuple[str, ...]
+    digest: str
+    """Of the configuration that was asked for."""
+    release: str
+    """What uname -r says."""
+    time: str
+    """When, as ISO 8601 has it."""
+    seconds: int
+    """How long its last build took."""
+    compiler: str
+    out: str
+    """Where make left the rest of it."""
+
+    @property
+    def directory(self) -> Path:
+        return directory(self.name)
+
+
+def directory(name: str) -> Path:
+    return cache.cache_root() / kernels.BUILT / name
+
+
+def find(name: str) -> Build | None:
+    """The kernel of that name, if it was built."""
+    return _read(file) if (file := directory(name) / FACTS).is_file() else None
+
+
+def every() -> list[Build]:
+    """All that were built, the newest first."""
+    files = directory("x").parent.glob(f"*/{FACTS}")
+    found = (_read(file) for file in files if not file.parent.name.endswith((".partial", ".old")))
+    return sorted(found, key=lambda build: build.time, reverse=True)
+
+
+def _read(file: Path) -> Build:
+    facts = json.loads(file.read_text())
+    return Build(**{**facts, "profiles": tuple(facts["profiles"])})
+
+
+def check_tools() -> None:
+    """Raise GuestError naming all that a build needs and that is not installed, with its packages."""
+    lacking = {program: package for program, package in TOOLS.items() if not shutil.which(program)}
+    if "gcc" not in lacking:
+        lacking |= {header: package for header, package in HEADERS.items() if not _has_header(header)}
+    if lacking:
+        packages = " ".join(dict.fromkeys(lacking.values()))
+        raise GuestError(f"kernels cannot be built without {', '.join(lacking)}: apt-get install {packages}")
+
+
+def _has_header(name: str) -> bool:
+    done = subprocess.run(
+        ["gcc", "-E", "-x", "c", "-o", os.devnull, "-"],
+        input=f"#include <{name}>\n".encode(),
+        capture_output=True,
+        check=False,
+    )
+    return not done.returncode
+
+
+def make(source: Source, profiles: Iterable[str], jobs: int) -> Build:
+    """Build a kernel, unless it was built before. Raises GuestError."""
+    check_tools()
+    place = cache.cache_root() / "builds" / source.origin
+    place.mkdir(parents=True, exist_ok=True)
+    chosen = set(profiles)
+    with _lock(place) as lock:
+        return _Making(source, [name for name in kconfig.PROFILES if name in chosen], place, jobs, lock).run()
+
+
+@contextlib.contextmanager
+def _lock(place: Path) -> Iterator[int]:
+    """Held by a build, and by its make when the build is killed."""
+    with (place / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            cache.say(f"waiting for a build that is at work in {place}")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+class _Making:
+    """One build, with its lock held."""
+
+    def __init__(self, source: Source, profiles: Sequence[str], place: Path, jobs: int, lock: int) -> None:
+        self.source = source
+        self.profiles = tuple(profiles)
+        self.joined = "+".join(profiles)
+        self.place = place
+        self.jobs = jobs
+        self.lock = lock
+        self.out = place / (self.joined or "plain")
+        self.needed = kconfig.asked(profiles)
+        self.options = kconfig.read("base") | self.needed
+        self.covered = kconfig.COVERED if "gcov" in profiles else ()
+        asked = json.dumps([sorted(self.options.items()), self.covered])
+        self.digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
+
+    def run(self) -> Build:
+        cache.need_room(ROOM, "a build")
+        tree = self.source.put(self.place)
+        version = sources.version(tree, self.source.about)
+        suffix = f"-{self.source.label}" + (f"-{self.joined}" if self.joined else "")
+        name = version + suffix
+        if (known := find(name)) and known.digest == self.digest:
+            return known
+        if len(name) > LONGEST_RELEASE:
+            suffix = f"-{self.source.label}-{self.digest[:8]}"
+        begun = time.monotonic()
+        cache.say(f"building {name} in {self.out}")
+        self.out.mkdir(exist_ok=True)
+        variables = {"LOCALVERSION": suffix, **({"CC": "ccache gcc"} if shutil.which("ccache") else {})}
+        for pattern in self.covered:
+            # kbuild asks for this of every object (scripts/Makefile.lib): no Makefile has to be changed.
+            variables |= {f"GCOV_PROFILE_{file.stem}.o": "y" for file in sorted(tree.glob(pattern))}
+        try:
+            make = Make(tree, self.out, variables, [self.lock])
+            self._configure(make)
+            make(f"-j{self.jobs}", "bzImage", "modules", progress=Progress(_made(self.out), self._steps()))
+        except GuestError as error:
+            raise GuestError(f"{self.source.about}: {error}") from None
+        (self.out / STEPS).write_text(str(_made(self.out)))
+        release = (self.out / "include/config/kernel.release").read_text().strip()
+        built = Build(
+            name,
+            self.source.about,
+            self.profiles,
+            self.digest,
+            release,
+            datetime.datetime.now(datetime.UTC).isoformat(),
+            round(time.monotonic() - begun),
+            _compiler(),
+            str(self.out),
+        )
+        self._publish(built)
+        return built
+
+    def _steps(self) -> int:
+        """How many steps a whole build has, about."""
+        file = self.out / STEPS
+        return int(file.read_text()) if file.exists() else USUAL_STEPS
+
+    def _configure(self, make: Make) -> None:
+        """Make the configuration, and see that nothing of it is lost. Raises GuestError."""
+        config = self.out / ".config"
+        # What nobody names is off, but for what only then becomes visible: that has the kernel's own default.
+        make("-s", "allnoconfig")
+        others = [line for line in config.read_text().splitlines() if kconfig.name(line) not in self.options]
+        ours = [kconfig.line(name, value) for name, value in self.options.items()]
+        config.write_text("\n".join((*others, *ours)) + "\n")
+        make("-s", "olddefconfig")
+        options = kconfig.parse(config.read_text())
+        lost = [
+            name for name, value in self.options.items() if not kconfig.does(options.get(name, "n"), value)
+        ]
+        for name in lost:
+            if name in self.needed:
+                what = f"CONFIG_{name}={self.needed[name]}"
+                reason = depends.reason(make.source, name, options)
+                raise GuestError(
+                    f"the configuration loses {what}{kconfig.purpose(name, self.profiles)}: {reason}"
+                )
+        if lost:
+            cache.say(f"this kernel has no {', '.join(lost)}, which guests can do without")
+
+    def _publish(self, built: Build) -> None:
+        """Keep what is complete under the kernel's name; it is there as a whole or not at all."""
+        final = built.directory
+        partial, old = (final.with_name(f"{final.name}.{word}") for word in ("partial", "old"))
+        shutil.rmtree(partial, ignore_errors=True)
+        modules = [
+            line.rsplit(".", 1)[0] + ".ko" for line in (self.out / "modules.order").read_text().split()
+        ]
+        notes = [str(file.relative_to(self.out)) for file in self.out.rglob("*.gcno")] if self.covered else []
+        for name in (*KEPT, *modules, *notes):
+            (partial / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.out / name, partial / name)
+        (partial / FACTS).write_text(json.dumps(asdict(built), indent=1) + "\n")
+        os.sync()
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            final.rename(old)
+        partial.rename(final)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _made(out: Path) -> int:
+    """How many things kbuild has made there: it keeps the command of each."""
+    return sum(name.endswith(".cmd") for _, _, names in os.walk(out) for name in names)
+
+
+def _compiler() -> str:
+    done = subprocess.run(["gcc", "--version"], capture_output=True, text=True, check=False)
+    return done.stdout.partition("\n")[0]
