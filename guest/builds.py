@@ -107,12 +107,15 @@ def _has_header(name: str) -> bool:
 
 def make(source: Source, profiles: Iterable[str], jobs: int) -> Build:
     """Build a kernel, unless it was built before. Raises GuestError."""
-    check_tools()
-    place = cache.cache_root() / "builds" / source.origin
-    place.mkdir(parents=True, exist_ok=True)
     chosen = set(profiles)
-    with _lock(place) as lock:
-        return _Making(source, [name for name in kconfig.PROFILES if name in chosen], place, jobs, lock).run()
+    making = _Making(source, [name for name in kconfig.PROFILES if name in chosen], jobs)
+    if known := making.known():
+        return known
+    check_tools()
+    cache.need_room(ROOM, "a build")
+    making.place.mkdir(parents=True, exist_ok=True)
+    with _lock(making.place) as lock:
+        return making.run(lock)
 
 
 @contextlib.contextmanager
@@ -128,32 +131,36 @@ def _lock(place: Path) -> Iterator[int]:
 
 
 class _Making:
-    """One build, with its lock held."""
+    """One build."""
 
-    def __init__(self, source: Source, profiles: Sequence[str], place: Path, jobs: int, lock: int) -> None:
+    def __init__(self, source: Source, profiles: Sequence[str], jobs: int) -> None:
         self.source = source
         self.profiles = tuple(profiles)
         self.joined = "+".join(profiles)
-        self.place = place
         self.jobs = jobs
-        self.lock = lock
-        self.out = place / (self.joined or "plain")
+        self.place = cache.cache_root() / "builds" / source.origin
+        self.out = self.place / (self.joined or "plain")
+        self.suffix = f"-{source.label}" + (f"-{self.joined}" if self.joined else "")
         self.needed = kconfig.asked(profiles)
         self.options = kconfig.read("base") | self.needed
         self.covered = kconfig.COVERED if "gcov" in profiles else ()
         asked = json.dumps([sorted(self.options.items()), self.covered])
         self.digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
 
-    def run(self) -> Build:
-        cache.need_room(ROOM, "a build")
+    def known(self) -> Build | None:
+        """The kernel, if it was built of this source."""
+        built = (
+            build for build in every() if build.name.endswith(self.suffix) and build.digest == self.digest
+        )
+        return next((build for build in built if build.source == self.source.about), None)
+
+    def run(self, lock: int) -> Build:
+        """Build it. The descriptor of the lock is for make, which may outlive a build that is killed."""
         tree = self.source.put(self.place)
-        version = sources.version(tree, self.source.about)
-        suffix = f"-{self.source.label}" + (f"-{self.joined}" if self.joined else "")
-        name = version + suffix
-        if (known := find(name)) and known.digest == self.digest:
-            return known
-        if len(name) > LONGEST_RELEASE:
-            suffix = f"-{self.source.label}-{self.digest[:8]}"
+        name = sources.version(tree, self.source.about) + self.suffix
+        if (there := find(name)) and there.digest == self.digest:
+            return there  # another checkout of the same commit, or one that was built meanwhile
+        suffix = self.suffix if len(name) <= LONGEST_RELEASE else f"-{self.source.label}-{self.digest[:8]}"
         begun = time.monotonic()
         cache.say(f"building {name} in {self.out}")
         self.out.mkdir(exist_ok=True)
@@ -162,7 +169,7 @@ class _Making:
             # kbuild asks for this of every object (scripts/Makefile.lib): no Makefile has to be changed.
             variables |= {f"GCOV_PROFILE_{file.stem}.o": "y" for file in sorted(tree.glob(pattern))}
         try:
-            make = Make(tree, self.out, variables, [self.lock])
+            make = Make(tree, self.out, variables, [lock])
             self._configure(make)
             make(f"-j{self.jobs}", "bzImage", "modules", progress=Progress(_made(self.out), self._steps()))
         except GuestError as error:

@@ -139,6 +139,26 @@ def test_kernel_is_built_once(tree: Tree) -> None:
     assert sum("bzImage" in call for call in calls(first.out)) == 1
 
 
+def test_kernel_that_is_there_takes_no_tools(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = built(tree)
+    tree.write("drivers/gpu/drm/xe/xe_vm.c", "int other;\n")
+    tree.commit("second")
+    second = built(tree)
+    source = Path(first.out).parent / "source"
+    monkeypatch.setattr(builds, "TOOLS", {"no-such-tool": "none"})
+    tree.git("checkout", "-q", first.name.rpartition("g")[2])
+    assert kernel("build", tree.path) == 0
+    assert (source / "drivers/gpu/drm/xe/xe_vm.c").read_text() == "int other;\n"
+    assert second.digest == first.digest
+
+
+def test_other_checkout_of_a_commit_is_the_same_kernel(tree: Tree, tmp_path: Path) -> None:
+    first = built(tree)
+    subprocess.run(["git", "clone", "-q", tree.path, tmp_path / "clone"], check=True)
+    assert kernel("build", tmp_path / "clone") == 0
+    assert builds.every() == [first]
+
+
 def test_other_options_of_the_project_build_again(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     first = built(tree)
     monkeypatch.setattr(kconfig, "COVERED", ("other.c",))
@@ -566,10 +586,10 @@ def test_options_have_one_place() -> None:
 @pytest.mark.skipif(
     "KERNEL_SOURCE" not in os.environ, reason="KERNEL_SOURCE=/path/to/linux has Kconfig to ask"
 )
-def test_kernel_knows_every_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernel_knows_every_option(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.environ["PATH"].partition(":")[2])
     source = Path(os.environ["KERNEL_SOURCE"])
     found = sources.Tarball("x", "x", str(source), source)
-    making = builds._Making(found, [*kconfig.PROFILES], tmp_path, 1, 2)
-    making.out.mkdir()
+    making = builds._Making(found, [*kconfig.PROFILES], 1)
+    making.out.mkdir(parents=True)
     making._configure(Make(source, making.out, {}, []))
