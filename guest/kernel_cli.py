@@ -11,7 +11,7 @@ from common.answers import NoAnswerError
 from guest import GuestError, builds, kconfig, sources
 from guest.builds import Build
 
-STATUS = "exit status: 0 it is there, 2 it cannot be built"
+STATUS = "exit status: 0 it is there, 2 it cannot be built, 130 interrupted"
 BUILD = """\
 Builds a kernel with what guests need and nothing else (about 1,000 options), and keeps it under the name that is
 printed, for --guest and --kernel:
@@ -26,8 +26,9 @@ interrupted build goes on where it was, and the next commit of a tree builds onl
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 it is there, 2 it cannot be built."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    """Exit status: 0 it is there, 2 it cannot be built, 130 interrupted."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # nothing that was started outlives this program
     options = _parser().parse_args(arguments)
     try:
         return _list() if options.action == "list" else _build(options)
