@@ -22,8 +22,11 @@ from mock.memory.zap import Zapper
 if TYPE_CHECKING:
     from mock.linux.uring import Ring
 
-_MOMENT = 0.03
+_MOMENT = 0.2
 """Seconds that others wait while pages are taken out of a client: one that runs needs some microseconds."""
+
+_TURNS = 3
+"""Rounds of the event loop in which pages that are held are kept for those who asked for them."""
 
 _ATTEMPTS = 1000
 """Tries to fault one page in before it counts as bad: a client that unmaps and maps it as fast as it can."""
@@ -80,6 +83,7 @@ class AddressSpace:
         self.zapper: Zapper | None = None
         self._ring: Ring | None = None
         self._work: Work[dict[int, bytes | None]] | None = None
+        self._turns = 0
         self.busy = False
         """The process is being equipped."""
         self._when_settled: list[Callable[[], object]] = []
@@ -474,8 +478,21 @@ class AddressSpace:
         for action in postponed:
             action()
         self.tell_settled()
+        passing, self._turns = self._turns, _TURNS
+        if not passing:
+            self._host.later(self._pass_turn)
         self._host.ready(self)
         if not self._dead:
+            self._arrived()
+
+    def _pass_turn(self) -> None:
+        """Whoever waited for what is held, and what that woke, comes before threads that touch it: a thread that does
+        so all the time would get it each time.
+        """
+        self._turns -= 1
+        if self._turns:
+            self._host.later(self._pass_turn)
+        elif not self._dead:
             self._arrived()
 
     def tell_settled(self) -> None:
@@ -543,7 +560,7 @@ class AddressSpace:
         if self.inbox is None or self._work is not None:
             return
         inbox = self.inbox
-        while inbox.happenings or inbox.faults or inbox.holding:
+        while inbox.happenings or inbox.holding or (inbox.faults and not self._turns):
             if inbox.holding and not inbox.happenings:
                 self.migration.barrier(0)
             elif inbox.happenings:
@@ -593,10 +610,10 @@ class AddressSpace:
 
     def _hand_over(self, child: AddressSpace) -> None:
         """Give a child of fork its memory."""
-        for notifier in list(self._notifiers):
-            self._tell("forked", notifier.forked, self, child)
         for page, data in self.migration.held.items():
             child.restore(page, data)
+        for notifier in list(self._notifiers):
+            self._tell("forked", notifier.forked, self, child)
         # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
         for page in list(child.migration.isolated):
             child.restore(page, None)
