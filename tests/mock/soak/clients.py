@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import mmap
 import os
+import resource
 import signal
 import threading
 import time
@@ -123,10 +124,13 @@ def ways_of_life(tally: Tally, slot: int, nodes: list[str], seed: int, most: int
             os.kill(pid, signal.SIGKILL)
             tally.killed += 1
         os.kill(pid, signal.SIGCONT)
-        os.waitpid(pid, 0)
+        _, status = os.waitpid(pid, 0)
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) != signal.SIGKILL:
+            tally.hurt += 1
 
 
 def _child(talker: Talker, seed: int) -> None:
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 30))  # one that hit itself may run without end
     talker._dice.seed(seed)
     awaken()
     dice = Random(seed)
