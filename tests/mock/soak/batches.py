@@ -63,7 +63,7 @@ class Gpu:
             )
             raw.call(self._fd, xe.DRM_IOCTL_XE_WAIT_USER_FENCE, wait)
         if dice.random() < 0.01:
-            raw.madvise(self._memory + dice.randrange(0, SIZE, 4096), 65536, 4)
+            raw.madvise(self._memory + dice.randrange(0, SIZE - 65536, 4096), 65536, 4)
         elif dice.random() < 0.01:
             raw.map_at(self._memory + dice.randrange(0, SIZE - 65536, 4096), 65536)
 

@@ -53,7 +53,7 @@ class Talker:
             os.close(self._fds[at])
             self._fds[at] = os.open(self._nodes[at], os.O_RDWR)
         elif chance < 0.008:
-            raw.madvise(self._arena + dice.randrange(0, ARENA, 4096), 65536, mmap.MADV_DONTNEED)
+            raw.madvise(self._arena + dice.randrange(0, ARENA - 65536, 4096), 65536, mmap.MADV_DONTNEED)
         if chance < 0.2:
             self._request = dice.choice(REQUESTS)
             if self._request.struct is not None:
@@ -138,8 +138,8 @@ def _child(talker: Talker, seed: int) -> None:
 
     def stir() -> None:
         for _ in range(200):
-            at = place + dice.randrange(0, 1 << 20, 4096)
             size = 4096 * dice.randrange(1, 16)
+            at = place + dice.randrange(0, (1 << 20) - size, 4096)
             chance = dice.randrange(4)
             if chance == 0:
                 raw.munmap(at, size, 0)
