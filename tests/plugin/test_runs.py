@@ -97,7 +97,6 @@ BROKEN = "import pytest\ndef {hook}():\n    raise {error}\n"
         (["--platform", "broken"], 4),
         (["--require", "nothing"], 4),
         (["--behaviour", "nothing.*"], 4),
-        (["--guest", "nothing"], 4),
         (["-n", "2", "--pdb"], 4),
         (["-p", "broken_configure"], 3),
         (["-p", "broken_sessionstart"], 3),
