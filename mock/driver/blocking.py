@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mock.driver.errors import Refused
 from mock.driver.fence import Fence
-from mock.kernel import ERESTARTSYS, Stalled
+from mock.kernel import ERESTARTSYS, Mm, Stalled
 
 if TYPE_CHECKING:
     from mock.kernel import Loop
@@ -122,11 +122,16 @@ def when_settled(attempt: Callable[[], Blocking[None]]) -> Blocking[None]:
         try:
             yield from attempt()
         except Stalled as stalled:
-            settled = Fence()
-            stalled.mm.when_settled(settled.signal)
-            yield settled
+            yield settled(stalled.mm)
         else:
             return
+
+
+def settled(mm: Mm) -> Fence:
+    """Signals when a process may have got to what it was waited for."""
+    fence = Fence()
+    mm.when_settled(fence.signal)
+    return fence
 
 
 class WaitQueue:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ioctl import xe
 from mock.driver import binding, migrate
 from mock.driver.bind import mirror_range
+from mock.driver.blocking import settled
 from mock.driver.devmem import Pagemap
 from mock.driver.errors import Refused, refuse_if
 from mock.driver.fence import Fence
@@ -20,6 +21,7 @@ from mock.driver.madvise import remap_mirror
 from mock.driver.platform import SZ_4K, SZ_64K
 from mock.driver.range import SvmRange, chunk, cpu_vma, mappings
 from mock.driver.vma import MemAttr
+from mock.kernel import Stalled
 
 if TYPE_CHECKING:
     from mock.driver.blocking import Blocking
@@ -223,28 +225,40 @@ class Svm:
         timeslice = ATOMIC_TIMESLICE if vram_only else 0.0
         threshold = SZ_64K if self._may_use_vram else 0
         gt.stats.add("svm_pagefault_count")
+        again = False  # the attempt that had to wait for the process goes on, and has been counted
         while True:
             self.collect()
             pagemap = tile.pagemap if vram_only else self.preferred(vma, tile)
             found = self.find_or_insert(vma, address, threshold=threshold)
-            gt.stats.add(f"svm_{found.size_name}_pagefault_count")
+            if not again:
+                gt.stats.add(f"svm_{found.size_name}_pagefault_count")
             refuse_if(vram_only and not found.may_migrate, errno.EACCES, "memory cannot be in VRAM")
             if found.valid_on(1 << tile.id) and (not vram_only or found.pagemap is pagemap):
                 gt.stats.add(f"svm_{found.size_name}_valid_pagefault_count")
                 break
             tries -= 1
-            if tries >= 0 and self._needs_migration(found, pagemap):
-                assert pagemap is not None
-                try:
-                    self._migrate(found, gt, pagemap, timeslice)
-                except Refused:
-                    timeslice *= 2
-                    if not vram_only:
-                        continue
-                    if not tries:
-                        raise
-                else:
-                    timeslice *= 2
+            try:
+                if tries >= 0 and self._needs_migration(found, pagemap):
+                    assert pagemap is not None
+                    try:
+                        self._migrate(found, gt, pagemap, timeslice, counted=again)
+                    except Refused:
+                        again = False
+                        timeslice *= 2
+                        if not vram_only:
+                            continue
+                        if not tries:
+                            raise
+                    else:
+                        timeslice *= 2
+            except Stalled as stalled:
+                # The kernel waits on the spot. Here others go on meanwhile, and the attempt begins once more.
+                tries += 1
+                again = True
+                yield settled(stalled.mm)
+                refuse_if(self.vm.closed, errno.ENOENT, "VM is closed")
+                continue
+            again = False
             try:
                 self._get_pages(vma, found, vram_only=vram_only, keep=pagemap is not None)
                 self._bind(vma, found, tile)
@@ -265,9 +279,10 @@ class Svm:
         self.vm.device.services.loop.call_soon(fence.signal)
         return fence
 
-    def _migrate(self, found: SvmRange, gt: Gt, pagemap: Pagemap, timeslice: float) -> None:
+    def _migrate(self, found: SvmRange, gt: Gt, pagemap: Pagemap, timeslice: float, *, counted: bool) -> None:
         start = time.monotonic_ns()
-        gt.stats.add(f"svm_{found.size_name}_migrate_count")
+        if not counted:
+            gt.stats.add(f"svm_{found.size_name}_migrate_count")
         try:
             migrate.to_vram(self.process, pagemap, found.start, found.end, timeslice)
         finally:
