@@ -72,6 +72,28 @@ def test_fault_of_a_stopped_process_waits(open_client: Any) -> None:
     assert not gpu.banned(queues[0])
 
 
+def test_fault_that_waited_counts_once(open_client: Any) -> None:
+    """How often a move had to wait for the process is not to be seen in the driver's statistics."""
+    gpu = Gpu(open_client())
+    memory, code = gpu.client.mm.map(SZ_64K), gpu.client.mm.map(4096)
+    vm = gpu.vm(FAULT)
+    gpu.mirror(vm)
+    queue = gpu.queue(vm)
+    stats = gpu.client.file.device.gts[0].stats
+    names = ("svm_pagefault_count", "svm_64K_pagefault_count", "svm_64K_migrate_count")
+    atomic(gpu, queue, code, memory)
+    assert comes(gpu, memory, 1)
+    ordinary = [stats[name] for name in names]
+    again = gpu.client.mm.map(SZ_64K)
+    stopped = Stopped(gpu.client.mm)
+    atomic(gpu, queue, code, again)
+    gpu.client.run(0.5)
+    assert stopped.times
+    stopped.go_on()
+    assert comes(gpu, again, 1)
+    assert [stats[name] for name in names] == [2 * value for value in ordinary]
+
+
 def test_prefetch_of_a_stopped_process_waits(open_client: Any) -> None:
     """VM_BIND sleeps meanwhile, and then does what it would have done at once."""
     gpu = Gpu(open_client())
