@@ -33,7 +33,7 @@ def strings(node: Any) -> Iterator[str]:
 
 
 def commands(template: str) -> str:
-    return "\n".join(strings(yaml.safe_load((ROOT / "ci" / template).read_text())))
+    return "\n".join(strings(yaml.safe_load((ROOT / "ci-templates" / template).read_text())))
 
 
 @pytest.mark.parametrize("template", TEMPLATES)
@@ -44,10 +44,10 @@ def test_targets_commands_and_scripts_exist(template: str) -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
     for command in re.findall(r"\./svmcts (\w+)", text):
         assert f'"{command}": (' in (ROOT / "svmcts").read_text(), command
-    scripts = re.findall(r"\bci/([a-z-]+)(?![a-z.-])", text)
+    scripts = re.findall(r"ci-templates/([a-z-]+)(?![a-z.-])", text)
     assert scripts
     for script in scripts:
-        assert os.access(ROOT / "ci" / script, os.X_OK), script
+        assert os.access(ROOT / "ci-templates" / script, os.X_OK), script
 
 
 def stream(folder: Path, *results: dict[str, Any]) -> Path:
@@ -61,7 +61,7 @@ def stream(folder: Path, *results: dict[str, Any]) -> Path:
 def verdict(tmp_path: Path, *runs: Path) -> subprocess.CompletedProcess[str]:
     places = {"VERDICT": "verdict", "BASELINE": "baseline", "WAIVERS": "waivers.toml"}
     environment = {**os.environ, **{name: str(tmp_path / place) for name, place in places.items()}}
-    command = [ROOT / "ci/verdict", *runs]
+    command = [ROOT / "ci-templates/verdict", *runs]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -148,7 +148,7 @@ def test_lava_hears_of_every_test(tmp_path: Path) -> None:
     program.chmod(0o755)
     environment = {**os.environ, "PATH": f"{program.parent}:{os.environ['PATH']}", "SVMCTS_UPLOAD": "wc -l"}
     done = subprocess.run(
-        [ROOT / "ci/lava-results", run], env=environment, capture_output=True, text=True, check=True
+        [ROOT / "ci-templates/lava-results", run], env=environment, capture_output=True, text=True, check=True
     )
     assert heard.read_text().splitlines() == [
         "test_cam.py::test_map_a-0x10__b_ --result pass",
@@ -159,7 +159,7 @@ def test_lava_hears_of_every_test(tmp_path: Path) -> None:
 
 
 def test_scripts_are_bash() -> None:
-    for script in (ROOT / "ci").iterdir():
+    for script in (ROOT / "ci-templates").iterdir():
         if os.access(script, os.X_OK) and script.is_file():
             subprocess.run(["bash", "-n", script], check=True)
 
