@@ -100,3 +100,24 @@ def test_guest_column_that_cannot_be_is_one_line(tmp_path: Path, error: str, lin
     )
     assert done.returncode == pytest.ExitCode.USAGE_ERROR, done.stdout + done.stderr
     assert done.stderr.strip() == f"ERROR: --guest 7.3: {line}"
+
+
+@pytest.mark.parametrize(
+    ("module", "full"),
+    [("reports.write", "_write"), ("fixtures.plugin.results", "Results.finish")],
+    ids=["reports", "stream"],
+)
+def test_run_that_fills_the_disk_ends_with_one_line(tmp_path: Path, module: str, full: str) -> None:
+    program = (
+        f"import sys, pytest, {module}\n"
+        "def fail(*_): raise OSError(28, 'No space left on device', '/full/x')\n"
+        f"{module}.{full} = fail\n"
+        f"sys.exit(pytest.main(['--results={tmp_path}', 'suites/vm/test_destroy.py']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == pytest.ExitCode.INTERNAL_ERROR, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    line = "svm-cts: /full/x: No space left on device: not all of the run is written"
+    assert done.stderr.splitlines()[-1] == line
