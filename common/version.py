@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: MIT
+"""Which svm-cts this is."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+VERSION = "0.2.0"
+"""The release that CHANGELOG.md begins with."""
+UNKNOWN = "unknown"
+
+
+def commit(root: Path) -> tuple[str, str]:
+    """``git describe`` of a checkout and its commit; UNKNOWN where git does not say."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(
+            ["git", "-C", root, *arguments], capture_output=True, text=True, check=False, timeout=10
+        )
+        return done.stdout.strip() or UNKNOWN
+
+    try:
+        return git("describe", "--always", "--dirty"), git("rev-parse", "HEAD")
+    except (OSError, subprocess.TimeoutExpired):
+        return UNKNOWN, UNKNOWN
+
+
+def text(root: Path) -> str:
+    """What ``svmcts --version`` prints."""
+    return f"svm-cts {VERSION} ({commit(root)[0]})"
