@@ -22,10 +22,13 @@ conformance: $(VENV)/run.stamp ## run the suite on the mock, one column a platfo
 KERNEL ?= $(shell sed -n 's/^DEFAULT_KERNEL = "\(.*\)"/\1/p' common/kernels.py)
 GPUS ?= 1
 TOPOLOGY ?=
+# Guests of each kernel at a time: as many as there are processors, and 5 GB of memory for each.
+GUESTS ?= $(shell n=$$(nproc); m=$$(awk '/^MemAvailable/ {print int($$2 / 5242880)}' /proc/meminfo); \
+	[ $$m -lt $$n ] && n=$$m; n=$$((n / $(words $(KERNEL)))); echo $$((n > 1 ? n : 1)))
 
 .PHONY: guest
-guest: $(VENV)/run.stamp ## run the suite on the real driver in a guest: KERNEL=7.3 (several: "7.3 7.0"), GPUS=2, TOPOLOGY=far, MODULE=xe.ko
-	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) --gpus $(GPUS) $(TOPOLOGY:%=--topology %) $(MODULE:%=--module %) $(ARGS)
+guest: $(VENV)/run.stamp ## run the suite on the real driver in a guest: KERNEL=7.3 (several: "7.3 7.0"), GPUS=2, TOPOLOGY=far, MODULE=xe.ko, GUESTS=2
+	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) -n $(GUESTS) --gpus $(GPUS) $(TOPOLOGY:%=--topology %) $(MODULE:%=--module %) $(ARGS)
 
 .PHONY: test
 test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
