@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """What is told of a series of values."""
+    """Summary of a series of values."""
 
     median: float
     min: float

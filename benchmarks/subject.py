@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 Series = Mapping[str, list[int]]
 """Name to durations in nanoseconds."""
 Operation = Callable[[int], Series]
-"""Does something so many times, and says how long each time took."""
+"""Does something n times, and says how long each time took."""
 
 
 def timed(name: str, act: Callable[[], object]) -> Operation:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How every command of svmcts ends: 0 yes, 1 no, 2 no answer.
 
-What nobody expected is no answer either: an exception, a closed pipe, a full disk, a missing right. It is one line on
+The unexpected is not an answer either: an exception, a closed pipe, a full disk, a missing right. It is one line on
 standard error and status 2, so that no accident reads as a verdict.
 """
 

@@ -28,7 +28,7 @@ from gpu.stop import Exhausted, IllegalInstruction, Progress, Reason, Stop, Wait
 
 @dataclass
 class Ring:
-    """A ring buffer in the GGTT. `head` and `tail` are byte offsets; whoever submits moves `tail`.
+    """A ring buffer in the GGTT. `head` and `tail` are byte offsets; a submission moves `tail`.
 
     Raises ValueError for a size that is not whole pages.
     """
@@ -70,7 +70,7 @@ class Engine:
     context_clock: Callable[[], int] | None = None
     user_interrupt: Callable[[], None] = _nothing
     invalidate_tlb: Callable[[], None] = _nothing
-    #: told the address of each instruction and the instruction, before it is carried out (again); for traces
+    #: gets the address of each instruction and the instruction, before it is carried out (again); for traces
     watch: Callable[[int, Command], None] | None = None
 
 

@@ -10,4 +10,4 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class GuestError(Exception):
-    """What a user is told in one line: what was wrong, and what to do about it."""
+    """One line for the user: what was wrong, and what to do about it."""

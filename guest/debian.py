@@ -84,7 +84,7 @@ def parse_uris(text: str, mirror: str) -> list[Package]:
 def debian_mirror(targets: str) -> str | None:
     """The Debian archive among the machine's apt sources, from ``apt-get indextargets`` output.
 
-    Security and third-party archives are told apart by their Release file; where none was ever fetched, by the path.
+    Security and third-party archives are recognized by their Release file; where none was ever fetched, by the path.
     """
     unknown = None
     for stanza in stanzas(targets):

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The guest's first process. Runs from the initramfs with the standard library alone; nothing else imports it.
 
-It is told what to do by JSON lines on the control port, and reports by JSON lines on the status port. A first line of
+It reads instructions as JSON lines on the control port, and writes reports to the status port. A first line of
 ``{"template": true}`` makes it prepare everything that every run needs, and wait: the host then saves the machine, and
 copies of it go on from there with instructions of their own.
 
@@ -141,7 +141,7 @@ def fork(body: Callable[[], None]) -> int:
 
 
 class Interpreter:
-    """Python that has imported what every worker imports, waiting to be told what to run (guest/worker.py)."""
+    """Python that has imported what every worker imports, waiting for what to run (guest/worker.py)."""
 
     def __init__(self, python: str, project: str) -> None:
         orders, self._orders = os.pipe()

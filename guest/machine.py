@@ -79,8 +79,8 @@ PARAMETERS = (
     # node when a test says so, not when the kernel thinks that it is time to look who uses them.
     "hugepages=32",
     "numa_balancing=disable",
-    # Room for GPUs that are plugged in later (hp*size), made anew below the ports (resource_alignment): firmware gives
-    # an empty port next to nothing. 1b36:000c is QEMU's root port, 104c:823* the switch.
+    # Room for GPUs that are plugged in later (hp*size), allocated again below the ports (resource_alignment): firmware
+    # gives an empty port next to nothing. 1b36:000c is QEMU's root port, 104c:823* the switch.
     "pci=hpmmioprefsize=8G,hpmmiosize=32M,"
     "resource_alignment=20@pci:1b36:000c;20@pci:104c:8232;20@pci:104c:8233",
 )

@@ -10,7 +10,7 @@ _FIRST = re.compile(
 )
 _IN_KERNEL = re.compile(r"^RIP: 0010:(\w+)", re.MULTILINE)
 _FAR = 2000
-"""Characters from the first line within which the function is told."""
+"""Characters from the first line within which the function is named."""
 
 
 def cause(console: str) -> str | None:

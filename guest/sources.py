@@ -200,7 +200,7 @@ def find(tree: str | None, version: str | None, revision: str | None) -> Source:
 
 
 def version_of(makefile: str) -> str:
-    """The version in a kernel's Makefile, as make kernelversion prints it; empty if it is no kernel's."""
+    """The version in a kernel's Makefile, as make kernelversion prints it; empty if it is not a kernel's."""
     found = dict(
         re.findall(r"^(VERSION|PATCHLEVEL|SUBLEVEL|EXTRAVERSION) *= *(\d*|-.*?) *$", makefile, re.MULTILINE)
     )

@@ -2,7 +2,7 @@
 """How fast the machine's time stamp counter runs.
 
 Under TCG the guest's counter is the machine's own. A kernel that measures it while its virtual processors wait for
-a real one gets it wrong, now and then by a factor of ten, and then all its time is wrong. So it is told.
+a real one gets it wrong, now and then by a factor of ten, and then all its time is wrong. So the rate is given.
 """
 
 import ctypes

@@ -77,7 +77,7 @@ class Interpreter:
 
 @dataclass(frozen=True)
 class Instructions:
-    """What init is told (guest/init.py).
+    """Instructions for init (guest/init.py).
 
     Either ``command`` is run when the GPUs are there, or ``interpreter`` becomes ready to run before they are, and the
     host holds its input back. ``terminal`` is rows and columns, when the command gets a terminal for its files.

@@ -98,7 +98,7 @@ def main() -> str:
     remember_distributions()
     warm_up()
     platform.platform()  # kept by the module; xdist asks, and to find out it starts a program
-    # Whoever shows a traceback asks where each module is, once: over 9p that is seconds of the first test that fails.
+    # To show a traceback one asks where each module is, once: over 9p that is seconds of the first test that fails.
     inspect.getmodule(warm_up.__code__)
     gc.freeze()  # what was imported stays: no collection of what comes after need look at it
     os.write(answers, b"warm\n")

@@ -35,7 +35,7 @@ class Version:
 
 
 def sort_key(version: str) -> tuple[int, ...]:
-    """Orders version strings as kernels are: "6.9" before "6.12". ValueError for what is no version."""
+    """Orders version strings as kernels are: "6.9" before "6.12". ValueError for what is not a version."""
     return kernels.Version.parse(version.removeprefix("<="))
 
 

@@ -15,7 +15,7 @@ from ioctl.encoding import Request
 from ioctl.layout import Structure
 
 MODULES = (drm, xe)
-# Prefix-sharing names that are no values of a field: numbers in the driver's range.
+# Prefix-sharing names that are not values of a field: numbers in the driver's range.
 COMMANDS = frozenset(request.name.replace("DRM_IOCTL_", "DRM_", 1) for request in xe.REQUESTS)
 
 

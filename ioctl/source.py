@@ -103,20 +103,20 @@ def _of_git(wanted: str, revision: str, inside: str, scratch: Path) -> Source:
     folder = str(place.parent) + "/" if place.parent.name else "./" if inside.startswith("./") else ""
     tree = _git(wanted, "rev-parse", "--verify", "--end-of-options", f"{revision}:{folder}").decode().strip()
     archive = _git(wanted, "archive", "--format=tar", tree)
-    beside = scratch / tree
-    beside.mkdir(exist_ok=True)
+    unpacked = scratch / tree
+    unpacked.mkdir(exist_ok=True)
     found: bytes | None = None
     with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         for member in files:
             content = files.extractfile(member) if member.isreg() and "/" not in member.name else None
             if content is not None and member.size <= SIZE:
                 data = content.read()
-                (beside / member.name).write_bytes(data)
+                (unpacked / member.name).write_bytes(data)
                 found = data if member.name == place.name else found
     if found is None:
         raise HeaderError(f"{wanted}: no file {place.name} in {revision}:{folder}")
     name = place.name if re.fullmatch(r"[\w.+-]+\.h", place.name) else "header.h"
-    return Source(wanted, name, _decoded(wanted, found), beside, _kernel_of(revision))
+    return Source(wanted, name, _decoded(wanted, found), unpacked, _kernel_of(revision))
 
 
 def _kernel_of(revision: str) -> tuple[str, str] | None:

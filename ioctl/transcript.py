@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Every ioctl of a test, kept cheaply while it runs and told in full when it fails.
+"""Every ioctl of a test, kept cheaply while it runs and printed in full when it fails.
 
 `ioctl.call` makes one `Record` a call: raw bytes, no formatting. A fixture gives each test a transcript of
 its own with `recording`; a failed test prints `Transcript.text` and `Transcript.replay`. Memory is bounded:
-the newest records are kept and the number of dropped ones is told.
+the newest records are kept and the number of dropped ones is printed.
 """
 
 import collections

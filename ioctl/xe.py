@@ -782,7 +782,7 @@ class drm_xe_wait_user_fence(Structure):
         ("pad", u32),
         ("value", u64),
         ("mask", u64),
-        ("timeout", s64),  # ns; relative: time left is written back; negative: for ever
+        ("timeout", s64),  # ns; relative: time left is written back; negative: no timeout
         ("exec_queue_id", u32),
         ("pad2", u32),
         ("reserved", u64 * 2),

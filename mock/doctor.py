@@ -34,7 +34,7 @@ def find_python() -> Finding:
 
 
 def find_privileges() -> Finding:
-    """Who runs this; not having privileges is no fault, the ladder tells what it costs."""
+    """Who runs this; lack of privileges is not a fault, the ladder says what it costs."""
     held = [name for name, bit in _CAPABILITIES.items() if has_capability(bit)]
     return Finding(
         "privileges", True, f"user {os.geteuid()}, {', '.join(held) if held else 'no capabilities'}"

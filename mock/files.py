@@ -191,8 +191,8 @@ class Files:
             self._check(file)
 
     def settle(self) -> None:
-        """Look again at files that are being closed. Whoever closed one and then makes a call has closed it
-        now.
+        """Look again at files that are being closed. A thread that closed one and then makes a call has
+        closed it by now.
         """
         for file in list(self._closing):
             if file.sole():

@@ -19,7 +19,7 @@ DEVICES = (
     Rule("mmap", (Test(4, _INT, _INT, negated=True), Test(5, _INT, 0, high=True, negated=True))),
     # MREMAP_DONTUNMAP: the only thing about mremap that the events do not tell.
     Rule("mremap", (Test(3, 4, 4),)),
-    # A device is no file with a size; write(2) the kernel refuses by itself (see mock.files).
+    # A device is not a file with a size; write(2) the kernel refuses by itself (see mock.files).
     Rule("lseek"),
     Rule("ftruncate"),
     Rule("fallocate"),

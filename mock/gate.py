@@ -92,7 +92,7 @@ class Gate:
 
     def _serve(self, call: Call) -> None:
         self._unanswered.begin(call.notification.id)
-        # Whoever closed or wrote a file and then makes a call has done so by now.
+        # A thread that closed or wrote a file and then makes a call has done so by now.
         self._files.settle()
         self._virtual.take_in()
         self._recruit = None
@@ -183,7 +183,7 @@ class Gate:
         return None if self._device(call, call.arguments[0]) is None else -errno.EINVAL
 
     def _fallocate(self, call: Call) -> int | None:
-        """As vfs_fallocate() of what is no regular file."""
+        """As vfs_fallocate() of what is not a regular file."""
         fd, mode, offset, length = call.arguments[:4]
         if self._device(call, fd) is None:
             return None

@@ -308,7 +308,7 @@ class Task(Protocol):
 
     def eventfd(self, fd: int) -> EventCounter:
         """eventfd_ctx_fdget: the eventfd that the caller has open as `fd`. Raises OSError: EBADF when it is closed,
-        EINVAL when it is no eventfd.
+        EINVAL when it is not an eventfd.
         """
 
 
@@ -480,4 +480,4 @@ class Driver(Protocol):
         """Whether one that is there may be written."""
 
     def write_file(self, path: str, data: bytes) -> None:
-        """One write(2) to such a file. Raises OSError, which nobody is told: the write is over by then."""
+        """One write(2) to such a file. Raises OSError, which nobody sees: the write is over by then."""

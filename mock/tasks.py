@@ -128,5 +128,5 @@ class Thread:
         except OSError:
             raise OSError(errno.EBADF, f"descriptor {fd} is closed") from None
         if kind != "anon_inode:[eventfd]":
-            raise OSError(errno.EINVAL, f"descriptor {fd} is no eventfd but {kind}")
+            raise OSError(errno.EINVAL, f"descriptor {fd} is not an eventfd but {kind}")
         return ClientEventFd(pidfd.take(self.process.pidfd, fd))

@@ -85,7 +85,7 @@ class Tree:
         if self._root is None:
             return False
         try:
-            # Who may be asked what it is: no other file system, which may take for ever to answer.
+            # Who may be asked what it is: no other file system, which may never answer.
             if not os.readlink(path).endswith(NODES):  # noqa: PTH115 - often, and pathlib is slow
                 return False
             return os.path.samestat(Path(path).stat(), self.stat(NODES, follow=True))

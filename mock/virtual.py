@@ -22,7 +22,7 @@ _MAX_WRITE = 4096
 
 
 class VirtualFiles:
-    """All of one mock. `log` is told of writes that the driver refuses."""
+    """All of one mock. `log` gets the writes that the driver refuses."""
 
     def __init__(self, driver: Driver, log: Callable[[str], None]) -> None:
         self._driver = driver

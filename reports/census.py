@@ -165,7 +165,7 @@ def compare(recorded: Sequence[Row], now: Sequence[Row]) -> Difference:
 
 
 def merged(difference: Difference, document: str, ledger: Ledger) -> list[Row]:
-    """The table anew: what was decided is kept, and every behaviour that cites a sentence is in its line."""
+    """The new table: what was decided is kept, and every behaviour that cites a sentence is in its line."""
     decided = {now: old for old, now in (*difference.same, *difference.changed)}
     rows = [
         replace(row, ids=decided[row].ids, why=decided[row].why) if row in decided else row

@@ -162,7 +162,7 @@ def _change(old: list[Result], results: list[Result], past: list[list[Result]]) 
 
 
 def is_flaky(outcomes: Sequence[Outcome], results: Sequence[Result] = ()) -> bool:
-    """Whether a test passes and fails by turns: it changed at least twice, or within one run."""
+    """Whether a test alternates between pass and fail: it changed at least twice, or within one run."""
     now = {result.outcome.bad for result in results if result.outcome in JUDGED}
     turns = sum(a.bad != b.bad for a, b in itertools.pairwise(outcomes))
     return len(now) > 1 or turns > 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The gate: may this run go in? Every refusal has a line of a file, what is wrong there, and what to do."""
+"""The gate: may this be merged? Every refusal has a line of a file, what is wrong there, and what to do."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from reports.verdict import matrix, nobody_promises
 from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
-"""pytest's exit status when tests failed; what is worse is no verdict but an end."""
+"""pytest's exit status when tests failed; what is worse is not a verdict but an end."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 """The ledger of documented behaviours: behaviours/<area>.yaml, read and checked.
 
 ``Ledger.load()`` is for everybody: the plugin (are the ids of a test known?), the reports (which behaviours
-have no test, and why?) and the project's own tests. The format is told in behaviours/README.md.
+have no test, and why?) and the project's own tests. behaviours/README.md describes the format.
 """
 
 from __future__ import annotations

@@ -175,7 +175,7 @@ def _took(run: Run) -> str:
 
 
 def _time(text: str) -> str:
-    """A time as people read it, what is no time stays what it is."""
+    """A time as people read it, what is not a time stays as it is."""
     try:
         return datetime.fromisoformat(text).strftime("%Y-%m-%d %H:%M %Z")
     except ValueError:

@@ -32,7 +32,7 @@ def pair_environments(base: Mapping[str, Environment], new: Mapping[str, Environ
 
 
 def _pair(pairs: dict[str, str], base: Mapping[str, Hashable], new: Mapping[str, Hashable]) -> None:
-    """Pair what has no partner yet where one on each side has a key (the values); None is no key."""
+    """Pair what has no partner yet where one on each side has a key (the values); None is not a key."""
     taken = set(pairs.values())
     left = _by_key((name, key) for name, key in base.items() if name not in pairs)
     right = _by_key((name, key) for name, key in new.items() if name not in taken)

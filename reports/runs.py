@@ -73,7 +73,7 @@ class Lock:
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(os.fstat(self._fd), self._path.stat()):
                     return
-            os.close(self._fd)  # whoever had it took the file away in between
+            os.close(self._fd)  # its holder removed the file in between
 
     def release(self) -> None:
         """Give it back; a second time does nothing."""
@@ -139,7 +139,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _began(path: Path) -> tuple[datetime, object]:
-    """When the run began that a file is of, and its seed, as far as it can be told."""
+    """When the run began that a file is of, and its seed, as far as the file says."""
     try:
         with path.open("rb") as stream:
             head = json.loads(stream.readline())

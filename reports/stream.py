@@ -33,7 +33,7 @@ CUT_OFF = "began and has no result: the run ended in it"
 
 
 class Flaw(Enum):
-    """What a problem means for whoever wants an answer."""
+    """What a problem means for the answer."""
 
     NOTE = "it is as whole as the run was"
     CUT = "the run did not finish"

@@ -63,7 +63,7 @@ class Surroundings:
     interrupt: Callable[[int, int, int], None]
     """Source and status address in the context image, offset of the engine's interrupt."""
     show_command: Callable[[str], None] | None = None
-    """Told each instruction as text."""
+    """Gets each instruction as text."""
 
 
 class Context:

@@ -27,7 +27,7 @@ ADDRESS = 0x000F_FFFF_FFFF_F000
 class GlobalTable:
     """The table itself and accesses through it.
 
-    `missing` is told the address of an access whose entry is not there or leads nowhere; such reads give
+    `missing` gets the address of an access whose entry is not there or leads nowhere; such reads give
     zeros and such writes are dropped, as behind a scratch page.
     """
 

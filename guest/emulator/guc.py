@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The GuC: what each message of the driver means, and what it is told back.
+"""The GuC: what each message of the driver means, and what the reply is.
 
 Source: drivers/gpu/drm/xe/xe_guc_submit.c (contexts), xe_guc_tlb_inval.c (invalidations), xe_guc_relay.c,
 xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast
@@ -162,7 +162,7 @@ class Guc:
         error: Failure | None = None
         if message[0] & hxg.FROM_GUC or kind not in (Type.REQUEST, Type.EVENT, Type.FAST_REQUEST):
             self._checks.report(
-                "message-unknown", self._name, "a message that is no request", header=message[0]
+                "message-unknown", self._name, "a message that is not a request", header=message[0]
             )
             return
         if (lengths := LENGTHS.get(action)) is None:

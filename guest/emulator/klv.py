@@ -2,7 +2,7 @@
 """What the GuC tells a virtual function about its share of the GPU.
 
 Source: drivers/gpu/drm/xe/abi/guc_klvs_abi.h (keys), xe_gt_sriov_vf.c:vf_get_ggtt_info, vf_get_lmem_info,
-vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers told by
+vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers reported by
 relay).
 """
 

@@ -71,7 +71,7 @@ def events(stream: Path) -> Iterator[dict[str, Any]]:
     for line in stream.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:  # whoever wrote it was lost in the middle
+        except ValueError:  # its writer was lost in the middle
             continue
         if isinstance(event, dict):
             yield event

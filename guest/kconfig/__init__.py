@@ -135,4 +135,4 @@ def find(release: str, image: Path, modules: Path) -> dict[str, str]:
     for place in places:
         if place.is_file():
             return parse(place.read_text())
-    raise GuestError(f"no configuration of kernel {release} found: put its .config beside {image}")
+    raise GuestError(f"no configuration of kernel {release} found: put its .config next to {image}")

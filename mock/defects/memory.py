@@ -67,7 +67,7 @@ def ignore_munmap() -> None:
         return atomic(self, address, size, operation)
 
     def watched(self: AddressSpace, start: int, end: int) -> None:
-        # The driver looks at this memory anew: what the GPU gets from here on are the pages of now.
+        # The driver looks at this memory again: what the GPU gets from here on are the pages of now.
         freed.of(self).difference_update(range(start, end, PAGE_SIZE))
         watch(self, start, end)
 

@@ -19,4 +19,4 @@ def replace(owner: type | ModuleType, name: str, broken: Callable[..., Any]) -> 
 
 
 def nothing(*_: object, **__: object) -> None:
-    """Does nothing, whatever it is told."""
+    """Does nothing, whatever its arguments are."""

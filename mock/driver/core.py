@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DRM core ioctls that are no part of xe: version, bus id, capabilities, client name (drm_ioctl.c)."""
+"""DRM core ioctls that are not part of xe: version, bus id, capabilities, client name (drm_ioctl.c)."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ _MAX_ERRNO = 4095
 _WORD = 1 << 64
 
 Nth = dict[int, int]
-"""task_struct.fail_nth by thread id: so many calls from now one is to fail. 0, or a missing thread: none."""
+"""task_struct.fail_nth by thread id: the number of calls from now until one fails. 0, or a missing thread: none."""
 
 
 @dataclass

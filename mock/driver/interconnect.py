@@ -26,7 +26,7 @@ class Peer:
 
 
 class Owners:
-    """All that take part, the members of a group beside each other (struct drm_pagemap_owner_list)."""
+    """All that take part, the members of a group next to each other (struct drm_pagemap_owner_list)."""
 
     def __init__(self, linked: Callable[[Device, Device], bool]) -> None:
         """`linked` tells of two devices whether they reach each other's VRAM over a fast link."""

@@ -62,7 +62,7 @@ def handle_to_fd(call: Call, args: Any) -> None:
 
 
 def fd_to_handle(call: Call, args: Any) -> None:
-    """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL for what is no dma-buf, EOPNOTSUPP."""
+    """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL for what is not a dma-buf, EOPNOTSUPP."""
     file = call.task.lookup(args.fd)
     bo = call.device.dma_bufs.find(file)
     if bo is None:

@@ -255,7 +255,7 @@ def _oa_units(call: Call) -> bytes:
 
 
 def _pxp_status(call: Call, args: Any) -> None:
-    """PXP is disabled, which is told after the size."""
+    """PXP is disabled, which is reported after the size."""
     if _sized(args, ctypes.sizeof(xe.drm_xe_query_pxp_status)):
         raise Refused(errno.ENODEV, "PXP is not enabled")
 

@@ -11,7 +11,7 @@ from mock.driver.vma import Vma, VmaKind
 
 @dataclass
 class MapRequest:
-    """What a MAP operation asks for beside the range."""
+    """What a MAP operation asks for besides the range."""
 
     kind: VmaKind
     pat_index: int = 0
@@ -63,7 +63,7 @@ class Prefetch:
     end: int
     region: int = 0
     chosen: bool = False
-    """The region was set; the driver leaves it unset (0) after the first VMA that is no mirror."""
+    """The region was set; the driver leaves it unset (0) after the first VMA that is not a mirror."""
 
 
 Step = Map | Remap | Unmap | Prefetch

@@ -81,7 +81,7 @@ class Storage:
 
 
 class OffsetManager:
-    """The fake offsets of a device (drm_vma_manager.c): every object has its own, whoever made it."""
+    """The fake offsets of a device (drm_vma_manager.c): every object has its own, in whatever file it was made."""
 
     def __init__(self) -> None:
         self._next = FIRST_OFFSET

@@ -168,7 +168,7 @@ class UserptrState:
     def pin_all(self) -> None:
         """Pin what was invalidated and queue it for rebinding (xe_vm_userptr_pin).
 
-        Memory that is gone is no error: it is taken from the GPU, and only a batch that uses it suffers.
+        Memory that is gone is not an error: it is taken from the GPU, and only a batch that uses it suffers.
         """
         for vma in list(self.invalidated):
             try:

@@ -90,7 +90,7 @@ class VmaOps:
                 self.vm.userptr.pin(vma)
             except OSError as error:
                 self._destroy(vma)
-                # EBUSY means a busy user fence here, so a lack of memory is not told with it.
+                # EBUSY means a busy user fence here, so a lack of memory is not reported with it.
                 if error.errno == errno.EBUSY:
                     raise Refused(errno.ENOMEM) from error
                 raise
@@ -151,7 +151,7 @@ class VmaOps:
         for step in prefetches:
             step.region, step.chosen = region, True
             if not step.vma.is_mirror:
-                # The kernel's loop ends at the first VMA that is no mirror: later ones keep region 0, and later
+                # The kernel's loop ends at the first VMA that is not a mirror: later ones keep region 0, and later
                 # mirrors are not prefetched at all.
                 break
         for step in prefetches:

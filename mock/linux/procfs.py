@@ -152,7 +152,7 @@ def _read(path: str) -> bytes:
 def identity(descriptor: str, dir_fd: int | None = None) -> tuple[int, int] | None:
     """(st_dev, st_ino) of a memfd or pipe that a thread has open; `descriptor` is its entry in /proc/TID/fd.
 
-    None for others: their file systems may take for ever to answer.
+    None for others: their file systems may never answer.
     """
     try:
         if not os.readlink(descriptor, dir_fd=dir_fd).startswith(("/memfd:", "pipe:")):

@@ -138,7 +138,7 @@ class Stopping:
                 deadline = time.monotonic() + _PATIENCE
 
     def stop(self) -> Waiting[Stopped]:
-        """Wait until it has stopped. From then on it does what it is told, and `Stopped.restore` ends that."""
+        """Wait until it has stopped. From then on it obeys, until `Stopped.restore`."""
         yield from self.wait(signal.SIGTRAP | _EVENT_STOP << 8)
         return Stopped(self)
 

@@ -147,7 +147,7 @@ class Userfaultfd:
         os.close(self.fd)
 
     def read(self, most: int = 64) -> list[Message]:
-        """Messages that wait, at most so many, none when there are none. FORK comes with a new descriptor to
+        """Messages that wait, at most `most`, none when there are none. FORK comes with a new descriptor to
         close.
         """
         try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a userfaultfd has told and nobody has acted on yet.
+"""What a userfaultfd has reported and nobody has acted on yet.
 
 A client's munmap, madvise, mremap and fork sleep until their event is read, and UFFDIO_COPY fails with EAGAIN
 meanwhile: so events are read whenever the mock waits for anything, kept here in order, and acted on when the
@@ -92,7 +92,7 @@ class Inbox:
         self.faults: dict[int, Message] = {}
 
     def read(self, most: int = 64) -> bool:
-        """Take in what waits, at most so many messages; whether there was something."""
+        """Take in what waits, at most `most` messages; whether there was something."""
         return not self.reserved and self.read_anyway(most)
 
     def read_anyway(self, most: int) -> bool:
@@ -133,7 +133,7 @@ class Inbox:
 
     def _unmapped(self, start: int, end: int) -> None:
         if (start, end) in self._trailing:
-            # The end of an mremap that has been told as a whole.
+            # The end of an mremap that was reported as a whole.
             self._trailing.remove((start, end))
             return
         self.happenings.append(Unmapped(start, end))

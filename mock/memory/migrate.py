@@ -3,7 +3,7 @@
 
 Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. Between, each touch
 by the CPU is a message. Whatever the client does to the mapping meanwhile has its event in the inbox,
-undigested: such pages are left out, or stay isolated, until the driver has been told of the change.
+undigested: such pages are left out, or stay isolated, until the driver knows of the change.
 
 The way out can take long when the client is stopped. What was taken by the time the driver has gone on to other things
 is held here: the driver gets it when it comes again, or the client when it touches it.
@@ -155,7 +155,7 @@ class Migration:
     def _zap(self, start: int, end: int) -> Work[set[int]]:
         """Take away what was copied; the pages that were spared, because a change of them was read meanwhile.
 
-        Whoever made it goes on, and stores to what is there now: that is not what was copied.
+        The thread that made it goes on, and stores to what is there now: that is not what was copied.
         """
         _, inbox, _, zapper = self._parts
         spared: set[int] = set()
@@ -198,7 +198,7 @@ class Migration:
     def barrier(self, address: int) -> None:
         """Take in the event of every change that has been made to the address space.
 
-        A change is made first and told later: until then the kernel refuses write-protection. After a
+        A change is made first and reported later: until then the kernel refuses write-protection. After a
         barrier, events of what is mapped at some place cannot be mistaken for those of what was mapped there
         before.
         """

@@ -2,7 +2,7 @@
 """Reading and writing another process's memory with its own protections, and never waiting for a page.
 
 /proc/PID/mem does not wait for userfaultfd: a page that only the mock could provide gives EIO instead of a
-deadlock (process_vm_writev would wait for ever). But it overrides protections (FOLL_FORCE), so those are
+deadlock (process_vm_writev would never return). But it overrides protections (FOLL_FORCE), so those are
 looked up first.
 """
 
@@ -97,7 +97,7 @@ class ProcessMemory:
             return True
 
     def doubt(self) -> None:
-        """Look mappings up anew from here on. In between they are taken for unchanged: call it whenever the
+        """Look mappings up again from here on. In between they are taken for unchanged: call it whenever the
         client may have run.
         """
         self._seen = None

@@ -141,7 +141,7 @@ class AddressSpace:
         return not self._dead
 
     def died(self) -> None:
-        """The address space is gone; notifiers are told soon."""
+        """The address space is gone; notifiers hear of it soon."""
         if not self._dead:
             self._dead = True
             self._arrived()
@@ -486,7 +486,7 @@ class AddressSpace:
             self._arrived()
 
     def _pass_turn(self) -> None:
-        """Whoever waited for what is held, and what that woke, comes before threads that touch it: a thread that does
+        """Threads that waited for what is held, and what they woke, come before those that touch it: a thread that does
         so all the time would get it each time.
         """
         self._turns -= 1

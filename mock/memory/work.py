@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Work on a client's memory that has to wait for the client.
 
-It is a generator that yields whenever it waits. Whoever runs it waits a moment for a client that runs, and leaves the
+It is a generator that yields whenever it waits. Its runner waits a moment for a client that runs, and leaves the
 rest to the event loop if that is stopped or slow: nobody else waits for it.
 """
 

@@ -9,7 +9,7 @@ was read and the end of the zap, but while the zap itself waits: for its own eve
 That holds for however long it takes: a client that is stopped does not begin with the zap before it goes on.
 
 Left are a change whose event gets into the queue just before that of a zap which has seen the mapping before the
-change (mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up anew when its event
+change (mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up again when its event
 was read), and the store of a third thread to a mapping whose maker has not returned yet. UFFDIO_MOVE would close
 both, which takes a page with its contents in one step. But it refuses pages that are shared with a child of fork or
 by KSM, and Linux before 6.8 has not got it.
@@ -78,7 +78,7 @@ class Zapper:
         # The event of a zap that is over has been sent, and its reading is what let the zap end.
         complete = self._inbox.settle_removes(start, end)
         if not complete and result == 0:
-            self._log(f"zap of [{start:#x}, {end:#x}) met memory that had just been mapped anew")
+            self._log(f"zap of [{start:#x}, {end:#x}) met memory that had just been mapped again")
         elif result not in (0, -errno.ENOMEM):
             self._log(f"zap of [{start:#x}, {end:#x}): {errno.errorcode.get(-result, result)}")
         return True

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Build what a step tests: a kernel tree, or single modules of it for a kernel that is there.
 
-What has to be made anew is left to kbuild, which knows. It is told one thing: the name of the kernel, which
+What has to be rebuilt is left to kbuild, which knows. It gets one thing: the name of the kernel, which
 scripts/setlocalversion would make another one for every commit, and all that has the name in it with it.
 """
 

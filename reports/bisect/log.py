@@ -82,5 +82,5 @@ class Log:
             if question.get(key) != asked[key]:
                 raise NoAnswerError(
                     f"{self.folder} has a search with {key} {question.get(key)}, this one has {asked[key]}: "
-                    "remove the folder to begin anew"
+                    "remove the folder to start again"
                 )

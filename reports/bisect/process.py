@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Programs that a step runs: of each nothing is left when it is done, or when the step is told to end."""
+"""Programs that a step runs: of each nothing is left when it is done, or when the step has to end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A program in a session of its own, with ``keep`` open in it too.
 
-    At the end what still runs of it is killed; with ``to_end_s`` it is told by SIGTERM first, and has so long.
+    At the end what still runs of it is killed; with ``to_end_s`` it gets SIGTERM first, and that many seconds to end.
     """
     # Between the start and the first line that would end the program, nothing may interrupt.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)

@@ -12,7 +12,7 @@ _Z = 1.645
 
 
 def lower_bound(failures: int, runs: int) -> float:
-    """The rate of failures that the true one is above with 95 %, from so many failures in so many runs (Wilson)."""
+    """The rate of failures that the true one is above with 95 %, from the failures in a number of runs (Wilson)."""
     share, spread = failures / runs, _Z * _Z / runs
     centre = share + spread / 2
     margin = _Z * math.sqrt(share * (1 - share) / runs + spread / (4 * runs))

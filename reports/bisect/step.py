@@ -150,7 +150,7 @@ class _InTree:
         return OLD if (judgement.verdict is Verdict.WORKS) is not self.repair else NEW
 
     def _terms(self) -> tuple[str, str]:
-        """Git's words for new and old (bisect.c: read_bisect_terms). Raises NoAnswerError if told otherwise."""
+        """Git's words for new and old (bisect.c: read_bisect_terms). Raises NoAnswerError if the options differ."""
         file = self.git_folder / "BISECT_TERMS"
         new, old = file.read_text().split() if file.exists() else ("bad", "good")
         told = (self.options.term_new, self.options.term_old)
@@ -169,7 +169,7 @@ class _InTree:
             )
 
     def _learn_from_git(self) -> None:
-        """Learn from the commit that git bisect was told to be bad, or old and broken, and come back."""
+        """Learn from the commit that is marked bad in git bisect, or old and broken, and come back."""
         known = self._marked(self.old if self.repair else self.new)
         if not known:
             raise NoAnswerError("what failure? git bisect start first, or --learn with the commit that fails")
@@ -177,7 +177,7 @@ class _InTree:
             self._learn()
 
     def _check_good(self) -> None:
-        """Judge the commits that git was told to be good and that no step has judged. Raises NoAnswerError."""
+        """Judge the commits that are marked good in git and that no step has judged. Raises NoAnswerError."""
         for commit in self._marked(self.new if self.repair else self.old):
             if build.git(self.tree, "rev-parse", SHORT, commit) in self.log.steps:
                 continue
@@ -189,7 +189,7 @@ class _InTree:
                         f"{self.commit} was given as good, and fails, too: {judgement.why}: give another one"
                     )
                 if judgement.verdict is Verdict.CANNOT_TELL:
-                    self._say("taken to be good, as git was told")
+                    self._say("taken to be good, as marked in git")
 
     def _marked(self, term: str) -> list[str]:
         """The commits that git bisect has under one of its terms."""

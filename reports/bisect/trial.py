@@ -22,7 +22,7 @@ FIRST_RUNS = 3
 MOST_RUNS = 20
 
 _DEADLINE_S = 60
-"""Of the test. A busy machine is slow, and a test that ends too late cannot be told from one that hangs."""
+"""Of the test. A busy machine is slow, and a test that ends too late cannot be distinguished from one that hangs."""
 
 _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
@@ -97,7 +97,7 @@ def learn(once: Once, folder: Path, say: Callable[[str], None]) -> Failure:
         judgement = once(folder / f"{len(seen) + 1}")
         say(f"run {len(seen) + 1}: {judgement.verdict.value}{': ' + judgement.why if judgement.why else ''}")
         if judgement.verdict is Verdict.CANNOT_TELL:
-            raise NoAnswerError(f"it cannot be told whether the test fails: {judgement.why}")
+            raise NoAnswerError(f"cannot tell whether the test fails: {judgement.why}")
         seen.append(judgement)
     failed = [judgement for judgement in seen if judgement.verdict is Verdict.FAILS]
     if not failed:

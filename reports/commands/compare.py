@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
         metavar="RUN",
         nargs="+",
         default=[],
-        help="earlier runs, oldest first: a test that passed and failed by turns is flaky, not newly failing",
+        help="earlier runs, oldest first: a test that alternated between pass and fail is flaky, not newly failing",
     )
     options = parser.parse_args(arguments)
     base, new = run_at(options.base), run_at(options.new)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts gate RUN``: may this go in?"""
+"""``svmcts gate RUN``: may this be merged?"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ def run_at(text: str) -> Run:
 
 
 def what_there_is_at(text: str) -> Run:
-    """Read a run as far as it goes; raises NoAnswerError for what is no stream at all."""
+    """Read a run as far as it goes; raises NoAnswerError for what is not a stream at all."""
     path = Path(text)
     try:
         run = read(path)

@@ -22,10 +22,10 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
 def test_gpu_atomic_migrates_memory_to_vram(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is beside it stays."""
-    buffer, start, beside = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
+    """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is next to it stays."""
+    buffer, start, near = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
-    buffer.set_u32(PAGE + 4, beside)
+    buffer.set_u32(PAGE + 4, near)
     batch, total, before = Batch(), start, counters.snapshot()
     for _ in range(8):
         added = sentinel()
@@ -35,7 +35,7 @@ def test_gpu_atomic_migrates_memory_to_vram(
     counters.rose("svm_2M_migrate_count", since=before)
     assert not buffer.present(PAGE)
     landed(buffer, PAGE, total & MASK)
-    assert buffer.u32(PAGE + 4) == beside
+    assert buffer.u32(PAGE + 4) == near
 
 
 @behaviour("atomic.preference-system-overridden", "atomic.valid-mapping-still-faults")

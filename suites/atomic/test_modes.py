@@ -261,7 +261,7 @@ def test_atomic_on_sysmem_bo_moves_it_to_vram(
 def test_gpu_atomics_progress_while_cpu_touches_page(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, mode: str
 ) -> None:
-    """While CPU threads load and store beside the number, GPU additions to it all get done, and none is lost."""
+    """While CPU threads load and store next to the number, GPU additions to it all get done, and none is lost."""
     start, added, rounds = sentinel(), sentinel(), 8
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, mode)
@@ -333,7 +333,7 @@ def test_atomic_timeslice_default_is_5_ms(device: Device) -> None:
 def test_atomic_timeslice_can_be_written(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory that was moved for an atomic stays in VRAM for as long as was written; what is no number gives EINVAL."""
+    """Memory moved for an atomic stays in VRAM for as long as was written; anything but a number gives EINVAL."""
     path, start, added, milliseconds = timeslice_file(device), sentinel(), sentinel(), 150
     try:
         os.close(os.open(path, os.O_WRONLY))

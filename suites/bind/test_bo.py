@@ -92,7 +92,7 @@ def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo: MakeBo) -> N
 @needs("vram", "need64k")
 @pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
 def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo: MakeBo, field: str) -> None:
-    """Where VRAM needs 64 KiB pages, a place of an object there that is no multiple of 64 KiB gives EINVAL."""
+    """Where VRAM needs 64 KiB pages, a place of an object there that is not a multiple of 64 KiB gives EINVAL."""
     target = bo(4 * SZ_64K, placement=1 << plain_vm.device.vram[0])
     place: dict[str, Any] = {"addr": AT, "range": SZ_64K, "obj_offset": SZ_64K}
     with refused(errno.EINVAL):
@@ -114,7 +114,7 @@ def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo: MakeBo, sentinel: S
 @behaviour("bind.bo.private-vm")
 @acts("store")
 def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """An object made for one VM is bound and used there; what another VM is told is recorded, and harms nothing."""
+    """An object made for one VM is bound and used there; what another VM gets is recorded, and harms nothing."""
     private, value, stranger = bo(SZ_64K, vm=plain_vm.id), sentinel(), make_vm()
     plain_vm.map(private, AT)
     try:

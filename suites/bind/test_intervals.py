@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_BIND over, beside and through what is bound already: munmap(2)'s rules for the GPU's address space (xe_vm_doc.h).
+"""VM_BIND over, next to and through what is bound already: munmap(2)'s rules for the GPU's address space (xe_vm_doc.h).
 
 Whatever is bound, a bind or an unbind of an interval changes what is in that interval and nothing else: the rest of an
 old binding keeps its memory, at its old offset, with its data.
@@ -178,7 +178,7 @@ OVER = [
 def test_map_replaces_only_its_interval(
     make_space: MakeSpace, make_layout: MakeLayout, mode: int, old: str, new: str, relation: Relation
 ) -> None:
-    """MAP over, through or beside a binding is what its interval leads to; the rest of the old one stays as it was."""
+    """MAP over, through or next to a binding is what its interval leads to; the rest of the old one stays as it was."""
     space = make_space(mode, SZ_64K)
     mapping = intervals.middle(space.here)
     layout = make_layout(space.vm.queue(), SZ_64K)
@@ -258,7 +258,7 @@ BESIDES: dict[str, Callable[[Space, Interval], dict[str, Any]]] = {
 def test_bind_overlapping_active_range_is_ebusy(
     make_space: MakeSpace, make_layout: MakeLayout, how: str, relation: Relation
 ) -> None:
-    """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds beside it."""
+    """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds next to it."""
     space = make_space(FAULTING, SZ_64K)
     vm, everything, used = space.vm, intervals.of(space.here), intervals.middle(space.here)
     vm.mirror(everything.start, everything.size)
@@ -284,7 +284,7 @@ def test_bind_overlapping_active_range_is_ebusy(
 def test_mirror_over_part_of_active_mirror_keeps_data(
     make_space: MakeSpace, make_layout: MakeLayout, relation: Relation
 ) -> None:
-    """A mirror bound over some of a default mirror in use, or beside it, leaves one mirror with all its data."""
+    """A mirror bound over some of a default mirror in use, or next to it, leaves one mirror with all its data."""
     space = make_space(FAULTING, SZ_64K)
     used = intervals.middle(space.here)
     layout = make_layout(space.vm.queue(), SZ_64K)

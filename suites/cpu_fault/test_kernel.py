@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The kernel touches memory in VRAM for somebody: system calls, other processes, pinning (drm_pagemap.c).
 
-Device pages are not present for the CPU, whoever asks: get_user_pages and copy_to_user fault as a load or a store of
-the program would, and the same handler brings the memory back.
+Device pages are not present for the CPU, in user space or in the kernel: get_user_pages and copy_to_user fault as a
+load or a store of the program would, and the same handler brings the memory back.
 """
 
 import ctypes

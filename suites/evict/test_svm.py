@@ -304,7 +304,7 @@ def test_bo_for_cpu_atomics_moves_on_cpu_fault(
     assert before >= free + SZ_2M
     mirror_vm.madvise(at, SZ_2M, ATOMIC, val=getattr(xe, f"DRM_XE_ATOMIC_{mode}"))
     landed(mapped, 0, value)
-    wait_until(lambda: used(device) <= before - SZ_2M, what="the object's way out of VRAM")
+    wait_until(lambda: used(device) <= before - SZ_2M, what="the bo to leave VRAM")
     value = sentinel()
     queue.store(at + PAGE, value)
     landed(mapped, PAGE, value)

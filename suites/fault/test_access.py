@@ -35,13 +35,13 @@ def test_gpu_reads_what_cpu_wrote(queue: Queue, memory: Memory, sentinel: Sentin
 @acts("store")
 @pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, SZ_2M // 2, SZ_2M - 4], ids=hex)
 def test_cpu_reads_what_gpu_wrote(queue: Queue, memory: Memory, sentinel: Sentinel, offset: int) -> None:
-    """After the batch is done a CPU load returns what the GPU stored, and the bytes beside it are as before."""
-    buffer, value, beside = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
+    """After the batch is done a CPU load returns what the GPU stored, and the bytes next to it are as before."""
+    buffer, value, other = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     near = offset - 4 if offset else 4
-    buffer.set_u32(near, beside)
+    buffer.set_u32(near, other)
     queue.store(buffer.address + offset, value)
     landed(buffer, offset, value)
-    assert buffer.u32(near) == beside
+    assert buffer.u32(near) == other
 
 
 @behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")
@@ -87,10 +87,10 @@ def test_malloc_memory_is_usable(queue: Queue, sentinel: Sentinel) -> None:
     """An address from malloc, wherever it lies in the heap, is stored to by the GPU as by any thread."""
     block = (ctypes.c_uint32 * 64)()
     block[31], block[33] = sentinel(), sentinel()
-    beside = block[31], block[33]
+    neighbours = block[31], block[33]
     value = sentinel()
     queue.store(ctypes.addressof(block) + 32 * 4, value)
-    assert (block[31], block[33]) == beside
+    assert (block[31], block[33]) == neighbours
     landed(Buffer(ctypes.addressof(block), ctypes.sizeof(block)), 32 * 4, value)
 
 
@@ -199,7 +199,8 @@ def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory: Memory, sent
     buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
     landed(buffer, 0, first)
-    mirror_vm.queue().store(buffer.address + 8, last)  # the GPU has the page, and keeps it until it is told
+    # The GPU has the page, and keeps it until it is invalidated.
+    mirror_vm.queue().store(buffer.address + 8, last)
     buffer.mprotect(PROT_READ)
     with gpu_fault(mirror_vm.queue()) as queue:
         queue.store(buffer.address, sentinel())

@@ -28,7 +28,7 @@ pytestmark = needs("page-faults")
 def test_fault_after_munmap_finds_new_memory(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A range whose memory was unmapped and mapped anew is never used for the new memory, at once or later."""
+    """A range whose memory was unmapped and mapped again is never used for the new memory, at once or later."""
     buffer = memory(size, align=size)
     for _ in range(4):
         value = sentinel()
@@ -109,16 +109,16 @@ def test_two_gpus_fault_on_one_range_concurrently(
 def test_faults_race_with_binds_of_neighbour(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """Faults of a mirror all land while a thread binds and unbinds an object beside them, again and again."""
+    """Faults of a mirror all land while a thread binds and unbinds an object next to them, again and again."""
     buffer, target = memory(64 * PAGE, align=SZ_2M), bo(SZ_64K)
-    beside, queue, stop = memory(SZ_64K, align=SZ_64K), mirror_vm.queue(), threading.Event()
+    bound, queue, stop = memory(SZ_64K, align=SZ_64K), mirror_vm.queue(), threading.Event()
     failed: list[OSError] = []
 
     def bind() -> None:
         try:
             while not stop.is_set():
-                mirror_vm.map(target, beside.address)
-                mirror_vm.unmap(beside.address, SZ_64K)
+                mirror_vm.map(target, bound.address)
+                mirror_vm.unmap(bound.address, SZ_64K)
         except OSError as error:
             failed.append(error)
 

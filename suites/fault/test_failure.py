@@ -90,7 +90,7 @@ def test_prot_none_memory_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentin
 @behaviour("fault.io-memory")
 @acts("refusal")
 def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """A mirrored address where the process has mapped a buffer object fails: it is no page of the process."""
+    """A mirrored address where the process has mapped a buffer object fails: it is not a page of the process."""
     content = bo(SZ_64K).map()
     kept = sentinel()
     content.set_u32(0, kept)

@@ -105,7 +105,7 @@ def test_ksm_merge_under_gpu_keeps_data(
     queue.store(buffer.address, word)
     assert buffer.bytes() == word.to_bytes(4, "little") * (pages * PAGE // 4)
     buffer.madvise(mmap.MADV_MERGEABLE)
-    wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="the merging of the pages")
+    wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="KSM to merge the pages")
     # A fault takes merged pages apart: who merges on at full speed undoes it at once.
     (KSM / "run").write_text("0")
     gpu_finds(queue, {buffer.address + page * PAGE: word for page in range(pages)})
@@ -136,7 +136,7 @@ def test_numa_move_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: 
     for node in 1, 0, 1:
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
         buffer.bytes()  # only pages of system memory have a node
-        # A page that somebody holds for a moment is told as busy, and stays (mm/migrate.c).
+        # A page that somebody holds for a moment is reported busy, and stays (mm/migrate.c).
         moved = functools.partial(lambda to: nodes_of(buffer, to) == {to}, node)
         wait_until(moved, what=f"the move of all pages to node {node}")
         gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})

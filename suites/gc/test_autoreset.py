@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Attributes of memory that is gone: the collector resets them if the bind has MADVISE_AUTORESET.
 
-madvise(2) forgets what it was told when memory is unmapped, and a program may want its MADVISE to do so too: new
+madvise(2) forgets its advice when memory is unmapped, and a program may want its MADVISE to do so too: new
 memory that happens to get the address of old memory should not inherit what was good for the old. The uAPI promises it
 for the part of the bind that was unmapped (xe_drm.h: DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET). The driver does it when it
 collects the range (xe_svm.c: xe_svm_range_set_default_attr); its areas are split and merged for it.
@@ -150,7 +150,7 @@ def test_madvise_after_munmap_is_not_reset(vm: Vm, memory: Memory, sentinel: Sen
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After the reset of a part of an area that part and the default area beside it are one in the query."""
+    """After the reset of a part of an area that part and the default area next to it are one in the query."""
     buffer, elsewhere, value = memory(2 * SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     vm.queue().store(buffer.address, value)
@@ -193,7 +193,7 @@ def memory_over(memory: Memory, buffer: Buffer, offset: int) -> Buffer:
 @acts("load", "ioctl")
 @needs("cpu-addr-mirror")
 def test_fault_survives_vma_merge_by_autoreset(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A GPU fault in one area is served although the reset, due in the area beside it, makes both one."""
+    """A GPU fault in one area is served although the reset, due in the area next to it, makes both one."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address - SZ_2M, 2 * SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue, value = vm.queue(), sentinel()

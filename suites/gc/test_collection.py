@@ -221,7 +221,7 @@ def test_partial_munmap_of_range_keeps_rest(
 @behaviour("gc.partial-evict")
 @acts("store", "load")
 def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Memory that goes in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
+    """Memory that is unmapped in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
     step = SZ_2M // 8
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, step)}

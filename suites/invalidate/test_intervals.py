@@ -6,7 +6,7 @@ for GPU and CPU, although the ranges that were cut are taken from the GPU as a w
 Unmapping).
 
 Memory is three ranges long here, or six of huge pages. The operations lie to the middle of it as intervals
-can: to its left or right end, inside, across an end, around it, exactly on it, or beside it.
+can: to its left or right end, inside, across an end, around it, exactly on it, or next to it.
 """
 
 import mmap
@@ -228,7 +228,7 @@ def test_mprotect_of_part_makes_it_inaccessible(cut: Cut, protection: int) -> No
 @behaviour("invalidate.partial-mprotect")
 @acts("store")
 @known(
-    "A range of which a part is not writable keeps the fault handler busy for ever",
+    "A range of which a part is not writable keeps the fault handler busy",
     first="6.17",
     signature="ETIME: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Timer expired",
 )
@@ -247,4 +247,4 @@ def test_rest_of_partly_protected_range_is_accessible(
         job.wait(SECOND // 2)
     finally:
         buffer.mprotect(READ_WRITE, SZ_1M)
-        wait_until(lambda: job.done, what="the batch, now that nothing is in its way")
+        wait_until(lambda: job.done, what="the batch, with nothing in its way")

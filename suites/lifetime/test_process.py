@@ -143,7 +143,7 @@ ORDERS = list(itertools.permutations(("queue", "vm", "fd", "memory")))
 def test_anything_may_go_first(
     device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel, order: tuple[str, ...]
 ) -> None:
-    """Queue, VM, descriptor and memory may go in any order: no error, no VRAM left, and the device works on."""
+    """Queue, VM, descriptor and memory may be released in any order: no error, no VRAM left, and the device works."""
     before, own, buffer, value = used(device), open_device(), memory(2 * SZ_2M, align=SZ_2M), sentinel()
     vm = Vm(own, FAULTING)
     vm.mirror()

@@ -44,6 +44,6 @@ def meanwhile(*steps: Callable[[int], object], most: int = MOST) -> Iterator[Non
         over.set()
         for thread in threads:
             thread.join(patient(DEADLINE))
-    assert not any(thread.is_alive() for thread in threads), "what ran meanwhile did not come to an end"
+    assert not any(thread.is_alive() for thread in threads), "background steps did not stop"
     for error in raised:
         raise error

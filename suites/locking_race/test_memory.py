@@ -55,8 +55,8 @@ pytestmark = needs("page-faults")
 def test_mmap_fixed_races_with_gpu_stores(
     queue: Queue, memory: Memory, sentinel: Sentinel, rng: random.Random, size: int
 ) -> None:
-    """Pages are mapped anew while batches store into all of them: a page has what the GPU stored, or nothing."""
-    buffer, beside = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
+    """Pages are mapped again while batches store into all of them: a page has what the GPU stored, or nothing."""
+    buffer, untouched = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
     places = range(0, size, size // 16)
     values: dict[int, set[int]] = {offset: {0} for offset in places}
 
@@ -74,7 +74,7 @@ def test_mmap_fixed_races_with_gpu_stores(
     for offset in places:
         assert buffer.u32(offset) in values[offset]
         assert not any(buffer.bytes(offset + 4, 60))
-    assert beside.bytes() == b"\xc3" * size
+    assert untouched.bytes() == b"\xc3" * size
     queue.store_all({buffer.address + offset: sentinel() for offset in places})
     replace(0)  # once more, with all of it in use and nothing else going on
     last = {buffer.address + offset: sentinel() for offset in places}

@@ -76,7 +76,7 @@ def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Ca
 def test_bind_takes_effect_under_running_batch(
     queue: Queue, mirror_vm: Vm, bo: MakeBo, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """An object is bound while a batch waits: the batch goes on and uses it, having faulted beside it before."""
+    """An object is bound while a batch waits: the batch goes on and uses it, having faulted next to it before."""
     made, address, value = bo(SZ_2M), mirror_vm.size // 2, sentinel()
     job = queue.start(gate.hold(Batch()).store_dword(address, value))
     gate.reached()

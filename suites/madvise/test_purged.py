@@ -17,7 +17,7 @@ from ioctl import drm
 
 AT, ELSEWHERE = 1 << 40, 1 << 41
 PARTS = 16
-"""So many objects fill VRAM."""
+"""The number of objects that fill VRAM."""
 
 
 pytestmark = [needs("vram", "purging"), pytest.mark.timeout(60)]

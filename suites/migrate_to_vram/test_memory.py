@@ -30,7 +30,7 @@ def resident(buffer: Buffer) -> int:
     for line in lines:
         if line.startswith(f"{buffer.address:x}-"):
             return next(int(rest.split()[1]) << 10 for rest in lines if rest.startswith("Rss:"))
-    raise AssertionError(f"{buffer!r} is no mapping of the process")
+    raise AssertionError(f"{buffer!r} is not a mapping of the process")
 
 
 def in_vram(buffer: Buffer) -> bool:
@@ -88,7 +88,7 @@ def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: rand
 @acts("load", "store")
 @needs("thp")
 def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Half a huge page that was moved in beside small pages, and a huge page of zeros, are right for GPU and CPU."""
+    """Half a huge page that was moved in next to small pages, and a huge page of zeros, are right for GPU and CPU."""
     buffer, source = memory(3 * SZ_2M, align=SZ_2M), memory(SZ_2M, kind=THP)
     values = {offset: sentinel() for offset in range(0, 2 * SZ_2M, SZ_64K)}
     for offset, value in values.items():

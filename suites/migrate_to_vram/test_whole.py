@@ -126,7 +126,7 @@ def test_range_over_two_cpu_vmas_does_not_migrate(
 def test_range_half_replaced_by_mmap_follows_it(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
 ) -> None:
-    """When new memory is mapped over half of a range, the GPU sees the new there and the old beside it."""
+    """When new memory is mapped over half of a range, the GPU sees the new there and the old next to it."""
     values = numbered(buffer, sentinel)
     gpu_sees(queue, buffer.address, values[0])
     buffer.remap_fresh(offset, SZ_2M // 2)

@@ -326,7 +326,7 @@ USERPTR = Table(
 
 @pytest.fixture
 def bind_userptr(bind: Callable[..., Call], plain_vm: Vm, memory: Memory) -> Call:
-    """MAP_USERPTR of memory of the process, which has no access to the pages beside it."""
+    """MAP_USERPTR of memory of the process, which has no access to the pages next to it."""
     buffer = memory(SZ_64K)
     return bind(
         plain_vm, lambda: {"op": MAP_USERPTR, "addr": AT, "range": SZ_64K, "obj_offset": buffer.address}

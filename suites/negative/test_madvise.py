@@ -34,7 +34,7 @@ def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:
 
 
 def not_canonical(call: Call, _: str) -> Iterator[int]:
-    """The right start with a bit above the VM's width, which is no sign extension."""
+    """The right start with a bit above the VM's width, which is not a sign extension."""
     right = call.build().argument.start
     yield from (right | 1 << bit for bit in range(call.device.known_config.va_bits, 64))
 

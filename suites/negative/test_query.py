@@ -122,7 +122,7 @@ def engine_cycles(device: Device, memory: Memory) -> Call:
 @needs("engine-cycles")
 @ENGINE_CYCLES.rows
 def test_query_engine_cycles_invalid_args(engine_cycles: Call, wrong: Row) -> None:
-    """ENGINE_CYCLES of what is no engine, or by what is no clock, is refused, and nothing is written."""
+    """ENGINE_CYCLES of what is not an engine, or by what is not a clock, is refused, and nothing is written."""
     wrong.prove(engine_cycles)
 
 

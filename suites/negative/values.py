@@ -62,7 +62,7 @@ def looping_chain(*_: object) -> Iterator[int]:
 
 
 def off_page(call: Call, path: str) -> Iterator[int]:
-    """The right value and some bytes, so that it is no multiple of 4 KiB."""
+    """The right value and some bytes, so that it is not a multiple of 4 KiB."""
     holder, name, _ = call.build().place(path)
     right = getattr(holder, name)
     yield from (right + 1, right + 8, right + 2048, right + 4095)
@@ -184,17 +184,17 @@ def _strange(
 
 
 def strange_vms(call: Call, _: str) -> Iterator[int]:
-    """Numbers that are no VM of this file."""
+    """Numbers that do not name a VM of this file."""
     yield from _strange(call, create_vm, destroy_vm, vms(call.device))
 
 
 def strange_objects(call: Call, _: str) -> Iterator[int]:
-    """Numbers that are no object of this file."""
+    """Numbers that do not name a bo of this file."""
     yield from _strange(call, create_object, close_object, objects(call.device))
 
 
 def strange_queues(call: Call, _: str) -> Iterator[int]:
-    """Numbers that are no exec queue of this file."""
+    """Numbers that do not name an exec queue of this file."""
 
     def create(device: Device) -> int:
         return create_queue(device, create_vm(device))
@@ -203,7 +203,7 @@ def strange_queues(call: Call, _: str) -> Iterator[int]:
 
 
 def strange_syncobjs(call: Call, _: str) -> Iterator[int]:
-    """Numbers that are no syncobj of this file."""
+    """Numbers that do not name a syncobj of this file."""
     yield 0
     yield from UNKNOWN
     stale = create_syncobj(call.device)

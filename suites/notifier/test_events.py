@@ -104,7 +104,7 @@ def test_madv_collapse_keeps_data(queue: Queue, memory: Memory, sentinel: Sentin
     queue.store_all(values)
     for address, value in values.items():
         landed(buffer, address - buffer.address, value)
-    with contextlib.suppress(OSError):  # there is no huge page to be had: then nothing has changed
+    with contextlib.suppress(OSError):  # no huge page is available: then nothing has changed
         buffer.madvise(MADV_COLLAPSE)
     gpu_finds(queue, values)
     value = sentinel()
@@ -206,7 +206,7 @@ def test_invalid_range_is_not_invalidated_again(
 def test_events_outside_ranges_invalidate_nothing(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Events beside a range, in the same window, invalidate nothing, and the GPU keeps the range."""
+    """Events next to a range, in the same window, invalidate nothing, and the GPU keeps the range."""
     buffer, value = memory(3 * SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(SZ_2M, value)
     gpu_sees(queue, buffer.address + SZ_2M, value)

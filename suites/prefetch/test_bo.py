@@ -59,7 +59,7 @@ def test_prefetch_of_bo_moves_it_to_region(
 def test_prefetch_of_bo_to_other_placement_is_einval(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
 ) -> None:
-    """PREFETCH of an object to a region that is no placement of it gives EINVAL; to its own it succeeds."""
+    """PREFETCH of an object to a region that is not a placement of it gives EINVAL; to its own it succeeds."""
     vm, value = make_vm(mode), sentinel()
     regions = [0, *vm.device.vram]
     for own in regions:

@@ -239,7 +239,7 @@ def test_partial_prefetch_takes_only_its_ranges(
     end: int,
     home: str,
 ) -> None:
-    """PREFETCH of a part takes the ranges that the part is in, and none beside them: those fault as ever."""
+    """PREFETCH of a part takes the ranges that the part is in, and none next to them: those fault as usual."""
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     region = places(mirror_vm)[-1] if home == "vram" else SYSTEM
@@ -262,7 +262,7 @@ def test_partial_prefetch_takes_only_its_ranges(
 def test_prefetch_of_nonmigratable_range_succeeds(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as ever."""
+    """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as usual."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)

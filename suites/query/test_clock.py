@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DEVICE_QUERY ENGINE_CYCLES and UC_FW_VERSION: queries that are told what is asked for (xe_query.c)."""
+"""DEVICE_QUERY ENGINE_CYCLES and UC_FW_VERSION: queries that take an argument (xe_query.c)."""
 
 import ctypes
 import errno

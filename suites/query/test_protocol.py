@@ -87,7 +87,7 @@ def test_query_with_size_zero_returns_size(device: Device, memory: Memory, query
 @acts("query")
 @every_query
 def test_query_reply_has_announced_size(device: Device, memory: Memory, query: int) -> None:
-    """The reply is exactly as long as the size that was told: it begins, ends, and writes nothing beyond."""
+    """The reply is exactly as long as the size that was announced: it begins, ends, and writes nothing beyond."""
     size = ask(device, query, 0).size
     replies = []
     for fill in (b"\xa5", b"\x5a"):

@@ -161,7 +161,7 @@ def test_rest_after_munmap_of_any_memory_is_usable(
 def test_invalidated_range_is_not_valid(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """A fault on a range that was invalidated collects its pages anew: it does not count as valid."""
+    """A fault on a range that was invalidated collects its pages again: it does not count as valid."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, sentinel())
     buffer.madvise(mmap.MADV_DONTNEED)
@@ -309,7 +309,7 @@ def test_fault_racing_with_munmap_avoids_old_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
     """While the process replaces the pages of a range, GPU stores go to old pages or to new ones, never elsewhere."""
-    buffer, beside = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
+    buffer, untouched = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
     for _ in range(4):
         value = sentinel()
         job = queue.start(Batch().store_dword(buffer.address + size - 4, value))
@@ -321,7 +321,7 @@ def test_fault_racing_with_munmap_avoids_old_pages(
         value = sentinel()
         queue.store(buffer.address + size - 4, value)
         landed(buffer, size - 4, value)
-    assert beside.bytes() == b"\x22" * size
+    assert untouched.bytes() == b"\x22" * size
 
 
 @behaviour("range.collect-timeout", "fault.collect-error-retry", "fault.bind-race-retry")

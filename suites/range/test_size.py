@@ -99,7 +99,7 @@ def test_range_size_does_not_depend_on_memory_kind(
 @acts("fault", "exec")
 @pytest.mark.parametrize("size", SIZES)
 def test_range_is_naturally_aligned(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
-    """Wherever in it the fault was, a range is the naturally aligned window: its ends do not fault, those beside do."""
+    """A range is the naturally aligned window around the fault: its ends do not fault again, the neighbours' do."""
     unit = SIZES[size]
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     # A CPU mapping that holds three whole windows of this size and none of the next larger one.
@@ -169,14 +169,14 @@ def test_range_does_not_overlap_bound_bo(
 @acts("fault")
 @pytest.mark.parametrize("size", ["4K", "64K"])
 def test_new_range_does_not_overlap_existing_range(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
-    """Beside a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
+    """Next to a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
     buffer = memory(SZ_2M, align=SZ_2M)
     first = 5 * SZ_64K
     narrowed(buffer, first, first + SIZES[size])
     assert cut(queue, buffer.address + first) == size
     buffer.mprotect(READ_WRITE)
-    beside = "4K" if size == "4K" else None
-    assert cut(queue, buffer.address + first + SZ_64K - 4) == beside
+    expected = "4K" if size == "4K" else None
+    assert cut(queue, buffer.address + first + SZ_64K - 4) == expected
     assert cut(queue, buffer.address + first) is None
     assert cut(queue, buffer.address + first - 4) == "64K"
     assert cut(queue, buffer.address) == "64K"

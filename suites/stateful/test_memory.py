@@ -134,7 +134,7 @@ class Memory(machine.Machine):
     @rule(part=PARTS)
     def discard(self, part: Part) -> None:
         line = f"buffer.madvise(mmap.MADV_DONTNEED, {part.text})"
-        # A hole is told when everything else is done (mm/madvise.c: madvise_walk_vmas).
+        # A hole is reported when everything else is done (mm/madvise.c: madvise_walk_vmas).
         self.run(line if self.all_mapped(part) else f"with refused(errno.ENOMEM):\n    {line}")
         for page in part.pages:
             self.words.pop(page, None)

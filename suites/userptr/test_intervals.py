@@ -114,7 +114,7 @@ def test_munmap_of_part_takes_binding_until_refilled(
 @each_kind
 @each_relation
 def test_next_exec_finds_new_memory_in_hole(make_bound: MakeBound, kind: Kind, relation: Relation) -> None:
-    """Without page faults, memory mapped anew where a part was unmapped is what the next EXEC uses, beside the rest."""
+    """Without page faults, new memory where a part was unmapped is what the next EXEC uses, along with the rest."""
     bound = make_bound(PLAIN, kind)
     cut = relation.to(bound.mapping)
     bound.buffer.munmap(bound.offset(cut), cut.size)

@@ -58,7 +58,7 @@ def test_madvise_of_part_of_userptr_is_harmless(
     fault_vm: Vm, memory: Memory, make_layout: MakeLayout, part: int
 ) -> None:
     """MADVISE of a part of a binding succeeds or fails; either way all of it leads to its memory, with its data."""
-    beside, buffer = memory(SZ_64K, fill=b"\x3c"), memory(4 * SZ_64K)
+    readable, buffer = memory(SZ_64K, fill=b"\x3c"), memory(4 * SZ_64K)
     fault_vm.map_userptr(AT, buffer.address, 4 * SZ_64K)
     layout = make_layout(fault_vm.queue(), SZ_64K)
     layout.put(Interval(AT, AT + 4 * SZ_64K), buffer)
@@ -69,7 +69,7 @@ def test_madvise_of_part_of_userptr_is_harmless(
     except OSError as error:
         chose(f"advice about a part: {errno_name(error.errno or 0)}")
     layout.check()
-    assert beside.bytes() == b"\x3c" * SZ_64K
+    assert readable.bytes() == b"\x3c" * SZ_64K
 
 
 @behaviour("userptr.mixed-two-pagemaps")

@@ -102,7 +102,7 @@ def test_munmap_of_userptr_waits_for_running_batch(
 def test_process_exit_stops_its_batch(
     device: Device, plain_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, mode: int, how: str
 ) -> None:
-    """A process ends though its batch runs and would run for ever, and the batch stores nothing after that."""
+    """A process ends though its batch runs and would not end by itself, and the batch stores nothing after that."""
     shared, values = memory(SZ_64K, shared=True), [sentinel() for _ in range(3)]
     started, go, late = values
 

@@ -69,7 +69,7 @@ def test_userptr_with_hole_is_efault(make_vm: MakeVm, memory: Memory, mode: int,
 @acts("refusal")
 @MODES
 def test_userptr_of_io_memory_is_efault(make_vm: MakeVm, bo: MakeBo, mode: int) -> None:
-    """A mapping of a buffer object is no process memory: the bind gives EFAULT."""
+    """A mapping of a buffer object is not process memory: the bind gives EFAULT."""
     vm, content = make_vm(mode), bo(SZ_64K).map()
     with refused(errno.EFAULT):
         vm.bind(MAP_USERPTR, addr=AT, range=SZ_64K, obj_offset=content.address)

@@ -79,7 +79,7 @@ def test_banned_vm_refuses_madvise_not_query(banned: Queue) -> None:
 @behaviour("vm.banned-ioctls", "vm.getprop.size-query")
 @acts("ioctl")
 def test_faults_of_banned_vm_can_be_read(banned: Queue) -> None:
-    """VM_GET_PROPERTY FAULTS of a banned VM works; a ban is no fault."""
+    """VM_GET_PROPERTY FAULTS of a banned VM works; a ban is not a fault."""
     assert banned.vm.faults() == []
 
 

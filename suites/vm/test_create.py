@@ -70,7 +70,7 @@ def test_lr_vm_holds_runtime_pm_reference(device: Device, flags: int) -> None:
     assert held >= max(HOLDING, before)
     for vm_id in made:
         destroy(device, vm_id)
-    wait_until(lambda: slot.usage <= held - HOLDING, what="that all of the VMs let the device go")
+    wait_until(lambda: slot.usage <= held - HOLDING, what="all VMs to drop their runtime PM references")
 
 
 @behaviour("vm.create.scratch-excludes-fault")

@@ -28,7 +28,7 @@ def used(device: Device) -> dict[int, int]:
 
 
 def destroyed(device: Device, ids: Iterable[int]) -> list[int]:
-    """Those of the ids that were of a VM. They are no more."""
+    """Destroys the ids that named a VM, and returns them."""
     found = []
     for number in ids:
         with contextlib.suppress(FileNotFoundError):

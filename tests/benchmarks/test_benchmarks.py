@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmarks run and tell what they should. How long anything takes is no test's business."""
+"""The benchmarks run and tell what they should. How long anything takes is not tested."""
 
 import json
 import re

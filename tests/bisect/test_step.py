@@ -274,13 +274,13 @@ def test_good_commit_that_cannot_tell_is_good(tree: Tree) -> None:
     search = bisect_run(tree, "--build", BOOTS)
     said = search.communicate()[0]
     assert search.returncode == 0, said
-    assert f"bisect-step {commits[0][:12]}: taken to be good, as git was told" in said
+    assert f"bisect-step {commits[0][:12]}: taken to be good, as marked in git" in said
     assert f"{commits[3]} is the first bad commit" in said
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signal.Signals) -> None:
-    """A step that is told to end takes its build with it; the same command finds the commit."""
+    """A step that gets a signal to end takes its build with it; the same command finds the commit."""
     commits = [
         tree.commit(state, serial=str(index)) for index, state in enumerate(["works"] * 3 + ["fails"] * 3)
     ]
@@ -358,7 +358,7 @@ def made(tree: Tree) -> list[str]:
 
 
 def test_a_tree_is_built_under_a_name_that_its_commits_share(kernel: Tree) -> None:
-    """With a name for each commit, all that has the name in it would be made anew."""
+    """With a name for each commit, all that has the name in it would be rebuilt."""
     (kernel.path / ".config").touch()
     assert learn(kernel) == 0
     assert made(kernel) == ["7.3.4-bisect: olddefconfig", "7.3.4-bisect: all"]

@@ -19,7 +19,7 @@ def main() -> int:
         description="Run the suite against mocks that are broken on purpose: the tests in claims/ have to notice.",
     )
     parser.add_argument("defects", nargs="*", metavar="DEFECT", help="of mock/defects (default: all)")
-    parser.add_argument("--record", action="store_true", help="write claims/ anew, to be reviewed as a diff")
+    parser.add_argument("--record", action="store_true", help="rewrite claims/, to be reviewed as a diff")
     arguments = parser.parse_args()
     if unknown := set(arguments.defects) - set(defects()):
         parser.error(f"no defect {', '.join(sorted(unknown))}; there are: {', '.join(defects())}")

@@ -89,7 +89,7 @@ def _failing(result: Result) -> str:
 
 
 def record(defect: str, tests: Collection[Test]) -> list[str]:
-    """Write the list of a defect anew, for review. Returns the tests that a rule wants in it and that did not
+    """Rewrite the list of a defect, for review. Returns the tests that a rule wants in it and that did not
     notice the defect: they are left out, and have to be strengthened, or excepted with a reason.
 
     Exceptions that were made by hand stay, and so does what this machine cannot run. Raises RuntimeError when a
@@ -128,7 +128,7 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
 def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]) -> list[Test]:
     """Of the tests that noticed a defect in a run of all, a few of each file that notice it in a run of their own.
 
-    What the tests before them left behind is no reason then. Those that only waited in vain are left out, unless
+    Then leftovers of the tests before them are not the reason. Those that only waited in vain are left out, unless
     there are no others: each would cost the control its deadline.
     """
     functions: dict[str, list[str]] = {}

@@ -178,7 +178,7 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
     (lists / "gpu-idle.txt").write_text(
         "except suites/a/test_a.py::test_kept: a person said so\n"
         "except suites/a/test_a.py::test_f[1]: [KNOWN: it did fail once]\n"
-        "except suites/a/test_a.py::test_gone: it is no more\n"
+        "except suites/a/test_a.py::test_gone: it was removed\n"
         "suites/a/test_a.py::test_swap\n"
     )
     tests = [
@@ -220,7 +220,7 @@ def test_without_a_rule_only_those_count_that_notice_it_again_and_soon(
     tests = [
         case(f"test_{name}") for name in ("good", "slow", "by_chance", "blind", "b[1]", "b[2]", "c", "d")
     ]
-    late = Result("FAIL", "the release of VRAM did not come true within 5 s")
+    late = Result("FAIL", "timed out after 5 s waiting for the release of VRAM")
     first = {test.function.rpartition(":")[2]: FELL for test in tests} | {
         "test_b[1]": FELL,
         "test_b[2]": FELL,

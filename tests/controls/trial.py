@@ -26,7 +26,7 @@ _RUN = 300
 """Seconds that a whole run may take."""
 _DEATHS = 20
 """Processes that may die in a run: a defect can take away the memory that Python lives in."""
-_WAITED = ("the test did not end within", "did not come true within")
+_WAITED = ("the test did not end within", "timed out after")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,22 +79,22 @@ class Guest:
 class Driver:
     """One GT of a GPU and its driver, from power-on to running contexts."""
 
-    def __init__(self, gpu: Gpu, shared: Platform, guest: Guest, beside: Driver | None = None) -> None:
-        """`beside` is the driver of the GPU's main GT: this one is for the media GT and shares memory with it."""
+    def __init__(self, gpu: Gpu, shared: Platform, guest: Guest, main: Driver | None = None) -> None:
+        """`main` is the driver of the GPU's main GT: this one is for the media GT and shares memory with it."""
         self.gpu = gpu
-        self.gt = gpu.gts[0 if beside is None else 1]
-        self.bell = device.MAIN_DOORBELL if beside is None else device.MEDIA_DOORBELL
+        self.gt = gpu.gts[0 if main is None else 1]
+        self.bell = device.MAIN_DOORBELL if main is None else device.MEDIA_DOORBELL
         self.checks = shared.checks
         self.guest = guest
-        self.vram: Allocator = Allocator(1 << 20) if beside is None else beside.vram
-        self.ggtt_next: Allocator = Allocator(0x0100_0000) if beside is None else beside.ggtt_next
+        self.vram: Allocator = Allocator(1 << 20) if main is None else main.vram
+        self.ggtt_next: Allocator = Allocator(0x0100_0000) if main is None else main.ggtt_next
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
         self.received: list[list[int]] = []
         self.replies: dict[int, list[int]] = {}
         self._fence = 0
         self._guc_id = 0
         self._seqno = 0
-        if beside is None:
+        if main is None:
             gpu.dma_map(0, RAM, guest.descriptor, 0, True)
             gpu.set_interrupts(device.MSI, 0, [os.dup(self.event)])
 
@@ -427,7 +427,7 @@ class Queue:
 
 def media(main: Driver) -> Driver:
     """The media GT of a GPU that has one, started."""
-    driver = Driver(main.gpu, Platform(main.checks, Trace(), Clock(), {}), main.guest, beside=main)
+    driver = Driver(main.gpu, Platform(main.checks, Trace(), Clock(), {}), main.guest, main=main)
     driver.start()
     return driver
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Page faults: what is told, and what an answer does."""
+"""Page faults: what the report says, and what an answer does."""
 
 from __future__ import annotations
 

@@ -203,7 +203,7 @@ def test_atomic(
     second: int,
     new: int,
 ) -> None:
-    """The new value is in memory, the old one in GPR 4, and memory beside it is untouched."""
+    """The new value is in memory, the old one in GPR 4, and memory next to it is untouched."""
     mask = (1 << 8 * size) - 1
     old, new = old & mask, new & mask
     space.poke(DATA, b"\xee" * 24)

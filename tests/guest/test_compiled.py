@@ -69,7 +69,7 @@ def test_pytest_takes_its_form_and_need_not_compile(source: Path) -> None:
         check=False,
     )
     assert "assert 3 == 4" in done.stdout
-    # A form that pytest had not found fresh it would have written anew.
+    # A form that pytest had not found fresh it would have written again.
     assert {
         path.name: path.stat().st_mtime_ns for path in (source.parent / "__pycache__").iterdir()
     } == before

@@ -47,6 +47,6 @@ def test_the_configuration_is_found_where_builds_leave_it(tmp_path: Path, place:
 
 def test_a_kernel_without_configuration_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        GuestError, match=r"no configuration of kernel 7\.3\.4-test found: put its \.config beside"
+        GuestError, match=r"no configuration of kernel 7\.3\.4-test found: put its \.config next to"
     ):
         kconfig.find(made.RELEASE, tmp_path / "bzImage", tmp_path)

@@ -19,7 +19,7 @@ REPORT = (
 
 
 class Log:
-    """A kernel log that says what it is told to."""
+    """A kernel log that says what the test puts into it."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The part of the project that workers import before they are told what to run."""
+"""The part of the project that workers import before they know what to run."""
 
 import io
 import json

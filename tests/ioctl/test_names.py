@@ -18,7 +18,7 @@ ALONE = {
 
 
 def test_every_constant_is_in_a_family() -> None:
-    """A flag that is added to ioctl.xe without a family would be told as a number."""
+    """A flag that is added to ioctl.xe without a family would be printed as a number."""
     constants = {
         name for module in (xe, drm) for name, fact in of_module(module).items() if isinstance(fact, Value)
     }

@@ -107,7 +107,7 @@ def test_pruning_leaves_nothing_stale_and_every_reason_of_the_rest() -> None:
 
 
 def test_pruning_leaves_the_lines_of_the_rest_as_they_are() -> None:
-    """The file is written as it would be written anew, so that a change shows what went."""
+    """The file is written as from scratch, so that a change shows what went."""
     path = DIRECTORY / f"{UNTESTED}.yaml"
     written = path.read_text(encoding="utf-8")
     comment = "".join(line for line in written.splitlines(keepends=True) if line.startswith("#"))

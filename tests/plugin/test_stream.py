@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""results.jsonl, and the reports that are made beside it."""
+"""results.jsonl, and the reports that are made next to it."""
 
 import json
 import xml.etree.ElementTree as ET

@@ -55,7 +55,7 @@ def not_claimed(test: str = COLLECT, env: str = LNL) -> dict[str, Any]:
 
 
 def passing(*but: tuple[str, str]) -> Events:
-    """Start and result of every test in each environment, all as they must be, but for some."""
+    """Start and result of every test in each environment, all as expected, but for some."""
     events: Events = []
     for env in (LNL, BMG):
         for test in PROVES:

@@ -45,7 +45,7 @@ def storm(seed: int) -> str:
         request = pick.choice(REQUESTS)
         data = b"".join(number().to_bytes(8, "little") for _ in range(request.size // 8 + 1))
         memory[4096 : 4096 + request.size] = data[: request.size]
-        # A wait for ever is no mistake of the mock.
+        # A wait without end is not a mistake of the mock.
         if "WAIT" in request.name:
             continue
         address = base + 4096 if pick.random() < 0.97 else pick.getrandbits(47)

@@ -88,7 +88,7 @@ def test_the_list_of_functions(faults: FaultInjection) -> None:
 
 
 def test_the_nth_allocation_of_a_thread_fails() -> None:
-    """`fail-nth` counts the allocations of one thread that may wait, once failslab is told to mind them."""
+    """`fail-nth` counts the allocations of one thread that may wait, once failslab is set to include them."""
     faults = FaultInjection()
     faults.set_fail_nth(TASK, b"1")
     faults.kmalloc(TASK)
@@ -126,7 +126,7 @@ def test_an_allocation_fails_by_who_makes_it() -> None:
 
 
 def test_files() -> None:
-    """There are the kernel's files, all but one can be written, and what is no value of theirs is refused."""
+    """There are the kernel's files, all but one can be written, and what is not a value of theirs is refused."""
     faults = FaultInjection()
     for directory in ("fail_function", "failslab", "fail_page_alloc"):
         for name, value in {"probability": b"0", "interval": b"1", "times": b"1", "space": b"0"}.items():
@@ -144,7 +144,7 @@ def test_files() -> None:
 
 
 def test_the_driver_has_the_files(client: Client) -> None:
-    """They are where the kernel has them, beside those of the devices."""
+    """They are where the kernel has them, next to those of the devices."""
     driver, times, nth = client.driver, "/sys/kernel/debug/failslab/times", "/proc/7/fail-nth"
     driver.write_file(times, b"3")
     driver.write_file(nth, b"4")

@@ -181,7 +181,7 @@ def test_fault_list_keeps_the_first_50(gpu: Gpu) -> None:
 
 
 def test_user_interrupt_wakes_a_wait_before_the_batch_ends(gpu: Gpu) -> None:
-    """WAIT_USER_FENCE looks again at every interrupt of an engine, whoever stored the value."""
+    """WAIT_USER_FENCE looks again at every interrupt of an engine, even if the CPU stored the value."""
     vm, batch, _ = ready(gpu, LR)
     memory = gpu.client.mm.map(0x1000)
     gpu.bind(vm, gpu.op(xe.DRM_XE_VM_BIND_OP_MAP_USERPTR, userptr=memory, addr=0x40_0000, range=0x1000))

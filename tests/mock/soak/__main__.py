@@ -224,7 +224,7 @@ def _host(platform: str, arguments: argparse.Namespace, tally: Tally, writer: in
 
 
 def _run(others: Work, phases: list[Work], tally: Tally, nodes: list[str], seed: int) -> list[str]:
-    """Run the phases one after the other, beside the others; what anyone complains of."""
+    """Run the phases one after the other, while the others run; what anyone complains of."""
     crowd = _Crowd(tally, nodes, seed)
     for one in others:
         crowd.start(one)

@@ -27,7 +27,7 @@ _FAULT_MODE = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE | xe.DRM_XE_VM_CREATE_FLAG_FAULT_
 
 
 class Gpu:
-    """One queue of one VM, made anew when it fails; memory of the process is mirrored, or bound by address."""
+    """One queue of one VM, replaced when it fails; memory of the process is mirrored, or bound by address."""
 
     def __init__(self, node: str, seed: int) -> None:
         self._dice = Random(seed)

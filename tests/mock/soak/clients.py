@@ -160,7 +160,7 @@ def _child(talker: Talker, seed: int) -> None:
 
 
 class Honest:
-    """Memory that CPU and GPU store to in turn; whoever reads finds what was stored last."""
+    """Memory that CPU and GPU store to in turn; both read what was stored last."""
 
     SIZE = 1 << 18
 

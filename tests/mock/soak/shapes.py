@@ -136,7 +136,7 @@ _MAKERS: tuple[tuple[str, Callable[[Shapes], int]], ...] = (
     ("num_", _pick(0, 1, 1, 1, 1, 2, 3, 8, 65, 1024)),
     ("count", _pick(0, 1, 1, 2, 3, 64)),
     ("width", _pick(1, 1, 1, 2, 0)),
-    # Short, whether it counts from now or from when the machine started: a wait for ever is no mistake of the mock.
+    # Short, from now or from the start of the machine: a wait without end is not a mistake of the mock.
     ("timeout", _pick(0, 1, 1000, 1000000)),
     ("deadline", _pick(0, 1)),
     ("flags", _flags),

@@ -159,7 +159,7 @@ class EchoDriver:
         self.events: list[Any] = []
         self.open_files = 0
         self.failing = 0
-        """So many CPU faults from now on fail."""
+        """The number of CPU faults to fail from now on."""
         self.written = {"/sys/kernel/debug/failslab/times": b""}
         """Files that can be written, with what each write brought in brackets."""
 

@@ -109,7 +109,7 @@ class Client:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
-    """Fails when the condition does not come true."""
+    """Fails when the condition does not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not happen"

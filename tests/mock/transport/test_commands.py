@@ -173,7 +173,7 @@ def test_program_with_memory() -> None:
 
 
 def test_traced_program() -> None:
-    """A program under a tracer has working devices, and is told that its memory does not migrate."""
+    """A program under a tracer has working devices, and a message says that its memory does not migrate."""
     strace = subprocess.run(
         ["sh", "-c", "command -v strace"], capture_output=True, text=True, check=False
     ).stdout.strip()

@@ -238,7 +238,7 @@ def test_many_files() -> None:
 
 
 def test_eventfd_of_the_client_is_reached() -> None:
-    """The driver adds to an eventfd of its caller; what is closed or something else is told apart."""
+    """The driver adds to an eventfd of its caller; what is closed or something else is recognized."""
 
     def scenario(client: Client) -> None:
         fd = os.eventfd(0)

@@ -301,7 +301,7 @@ def test_map_over_is_heard() -> None:
 
 @pytest.mark.parametrize("advice", [4, 8, 24], ids=["DONTNEED", "FREE", "DONTNEED_LOCKED"])
 def test_removal_is_heard(advice: int) -> None:
-    """Madvise that drops pages is told as such, and isolated pages read as zeros afterwards."""
+    """Madvise that drops pages is reported as such, and isolated pages read as zeros afterwards."""
 
     def scenario(client: Client) -> None:
         region = isolated(client)
@@ -408,7 +408,7 @@ def test_child_has_its_own_memory() -> None:
 
 
 def test_exit_is_told() -> None:
-    """The end of a process is told once for its memory."""
+    """The end of a process is reported once for its memory."""
 
     def scenario(client: Client) -> None:
         def body() -> None:

@@ -138,7 +138,7 @@ def told(box: Inbox) -> list[str]:
 
 
 def test_move_includes_its_unmapping() -> None:
-    """The two events of one mremap are told as one, whatever comes between them."""
+    """The two events of one mremap are reported as one, whatever comes between them."""
     box = inbox(
         remap(10, 20, 4), remap(40, 10, 4), unmap(40, 44), unmap(10, 14), places=((10 * PAGE, 14 * PAGE),)
     )
@@ -146,7 +146,7 @@ def test_move_includes_its_unmapping() -> None:
 
 
 def test_move_to_a_place_not_yet_left() -> None:
-    """A move to a place whose unmapping has not been told waits for that."""
+    """A move to a place whose unmapping has not been reported waits for that."""
     box = inbox(
         remap(40, 10, 4), unmap(40, 44), unmap(8, 20), places=((8 * PAGE, 20 * PAGE), (40 * PAGE, 44 * PAGE))
     )
@@ -154,7 +154,7 @@ def test_move_to_a_place_not_yet_left() -> None:
 
 
 def test_moves_in_a_ring() -> None:
-    """Moves that wait for each other are told in the order that is possible."""
+    """Moves that wait for each other are reported in the order that is possible."""
     places = ((10 * PAGE, 14 * PAGE), (40 * PAGE, 44 * PAGE))
     box = inbox(remap(60, 40, 4), remap(40, 10, 4), unmap(40, 44), remap(10, 90, 4), places=places)
     assert told(box) == [
@@ -169,7 +169,7 @@ def test_moves_in_a_ring() -> None:
 
 
 def test_places_that_were_left_unseen() -> None:
-    """When no event can be on its way any more, waiting moves are told all the same."""
+    """When no event can be on its way any more, waiting moves are reported all the same."""
     box = inbox(remap(40, 10, 4), places=((10 * PAGE, 14 * PAGE),))
     assert (told(box), box.holding) == ([], True)
     box.release_all()
@@ -226,7 +226,7 @@ def test_insist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Family:
-    """The mock around an address space whose children have all ended by the time that it is told of them."""
+    """The mock around an address space whose children have all ended by the time that it hears of them."""
 
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         child = AddressSpace(self, "child", uffd, frozenset())  # type: ignore[arg-type]
@@ -238,7 +238,7 @@ class Family:
 
 
 class Told:
-    """A notifier that keeps what it was told."""
+    """A notifier that keeps the events that it got."""
 
     def __init__(self) -> None:
         self.changes: list[tuple[int, int, Change]] = []
@@ -248,7 +248,7 @@ class Told:
 
 
 def test_fork_of_a_child_that_has_ended() -> None:
-    """The pages of the parent became copy-on-write all the same, and the driver is told."""
+    """The pages of the parent became copy-on-write all the same, and the driver hears of it."""
     script: Any = Script()
     space, told = AddressSpace(Family(), "parent", script, frozenset()), Told()  # type: ignore[arg-type]
     space.register(told)  # type: ignore[arg-type]

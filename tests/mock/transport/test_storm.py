@@ -190,7 +190,7 @@ def test_gpu_and_cpu_add(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_no_event_is_missed(seed: int) -> None:
-    """Four threads map, mirror, isolate, move, drop and unmap memory: each unmapping is told, contents
+    """Four threads map, mirror, isolate, move, drop and unmap memory: each unmapping is reported, contents
     follow.
     """
     rounds = 150

@@ -36,7 +36,7 @@ from tests.mock.transport.harness import (
 
 
 def lives(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except (FileNotFoundError, ProcessLookupError):
@@ -207,7 +207,7 @@ def test_death_of_the_mock(number: int) -> None:
             os.open(NODE, os.O_RDWR)
         assert Path("/proc/self/status").read_text()
         assert subprocess.run(["/bin/true"], check=False).returncode == 0
-        assert region[0] == 0  # lost, and nobody waits for it for ever
+        assert region[0] == 0  # lost, and nobody goes on waiting for it
         wait_until(lambda: f"killed by signal {int(number)}" in client.attachment.errors())
 
     run(scenario, errors=f"killed by signal {int(number)}")
