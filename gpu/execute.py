@@ -4,8 +4,8 @@ instruction.
 
 What it guarantees:
 
-- `run` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace that are
-  no GpuFault.
+- `run` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace other
+  than GpuFault.
 - A fault leaves the instruction to be run again. Nothing is stored twice: an atomic is done once or not at
   all, and a command that stores more than a page remembers how far it came (and what it has read but not yet
   stored), so every served fault is progress even if its handler takes away the pages before it.

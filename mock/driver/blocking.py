@@ -31,7 +31,7 @@ class Interruptible:
 
 Blocking = Generator[Fence | Interruptible, None, T]
 
-FOREVER = 1e9
+NO_DEADLINE = 1e9
 """Seconds of CLOCK_MONOTONIC that no machine reaches: deadlines beyond are none."""
 
 
@@ -104,7 +104,7 @@ def wait_until(
         event.signal()
 
     cancels = [fence.then(on_fence) for fence in fences]
-    timed = deadline < FOREVER and not event.signaled
+    timed = deadline < NO_DEADLINE and not event.signaled
     timer = loop.call_at(deadline, event.signal) if timed else None
     try:
         yield Interruptible(event) if interruptible else event

@@ -384,7 +384,7 @@ class Svm:
         """DRM_XE_VM_BIND_OP_PREFETCH of the part [start, end) of a mirror VMA to a memory region instance.
 
         Returns the number of ranges that were mapped. Raises Refused: ENODATA when a range could not be had, which is
-        no error of the bind (prefetch_ranges in xe_vm.c).
+        not an error of the bind (prefetch_ranges in xe_vm.c).
         """
         device = self.vm.device
         pagemap = self._prefetch_target(vma, region)

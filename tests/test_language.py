@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""Words that are kept out of comments, docstrings, messages and documents: kernel documentation has plainer ones."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PRODUCED = {"out"}
+"""Folders of what runs leave behind. Those with a dot are not read either."""
+
+AVOID = {
+    "anew": "again, or a verb: rebuild, rewrite",
+    "whoever": "the thread, task or test that",
+    "for( |)ever": "without end, never",
+    "thrice": "three times",
+    "c(o|a)m(e|es|ing) true": "hold, happen",
+    "as (it|they) must be": "as expected",
+    "by turns": "alternate between",
+    "(is|are|was|were|be|been|being) told": "get, learn, be passed; of facts: reported, printed",
+    "so many": "n, the number of",
+    "(may|may this|may it|may a run) go in": "may be merged",
+    "beside": "next to",
+    "(carry|carries|carrying) on": "continue, go on",
+    "as ever": "as usual",
+    r"(?!there )\w+[^\w\s]* (is|are|was|were) no(?! longer)": "is not a",
+}
+"""Regular expression of a phrase, and what to write instead."""
+GAP = r"[\s#>]+"
+"""Between two words: at the end of a line also the sign of a comment or of a quotation that begins the next."""
+PHRASES = {
+    re.compile(rf"\b{phrase.replace(' ', GAP)}\b", re.IGNORECASE): better for phrase, better in AVOID.items()
+}
+
+ALLOWED = {
+    ("tests/test_language.py", "*"): "has the list",
+    ("docs/reports.md", "permissions) is no"): '"no answer" is the name of exit status 2',
+    ("docs/reports.md", "come true"): "output of an earlier version",
+}
+"""File and phrase, or * for all, that may be there, and why."""
+
+
+def found(text: str) -> Iterator[tuple[int, str, str]]:
+    """Line, phrase and what to write instead, for each phrase of AVOID in a text, also where a line ends in it."""
+    for phrase, better in PHRASES.items():
+        for match in phrase.finditer(text):
+            words = re.sub(GAP, " ", match[0]).lower()
+            yield text.count("\n", 0, match.start()) + 1, words, better
+
+
+def files() -> Iterator[str]:
+    """Python and Markdown of the project, below its root."""
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name not in PRODUCED)
+        paths = [Path(folder, name).relative_to(ROOT) for name in sorted(names)]
+        yield from (str(path) for path in paths if path.suffix in {".py", ".md"} or path == Path("svmcts"))
+
+
+def test_plain_words_are_used() -> None:
+    """No file has a phrase of AVOID, but for what is in ALLOWED."""
+    read = list(files())
+    assert {"svmcts", "README.md", "fixtures/checks.py", "suites/vm/test_create.py"} <= set(read)
+    lines = [
+        f"{file}:{line}: {phrase!r}: write {better}"
+        for file in read
+        for line, phrase, better in found((ROOT / file).read_text(encoding="utf-8"))
+        if not ALLOWED.keys() & {(file, phrase), (file, "*")}
+    ]
+    assert not lines, "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\nb made Anew.", [(2, "anew")]),
+        ("# what is\n    # no error", [(1, "what is no")]),
+        ("    it was\n\n    told", [(1, "was told")]),
+        ("it did not come true within 5 s", [(1, "come true")]),
+        ("> for\n> ever, and forever", [(1, "for ever"), (2, "forever")]),
+        ("a store\nlands beside it", [(2, "beside")]),
+        ("there is no such file, and there\n    # are no others", []),
+        ("it is no longer there", []),
+        ("besides, it is not a mirror, and test_whoever is a name", []),
+    ],
+)
+def test_phrases_are_found_with_their_line(text: str, expected: list[tuple[int, str]]) -> None:
+    """Capitals and ends of lines hide nothing; other words that contain one are not meant."""
+    assert [(line, phrase) for line, phrase, _ in found(text)] == expected
