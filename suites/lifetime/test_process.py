@@ -131,6 +131,7 @@ def test_close_frees_vms_and_keeps_data(
     own.close()
     for offset, value in values.items():
         landed(buffer, offset, value)
+    vm.close()  # of its queue's own mapping only: a mapping keeps the device, and the driver could not be unbound
     let_go(device, before)
 
 
@@ -266,6 +267,7 @@ def passed(device: Device, ends: Ends, sentinel: Sentinel) -> Iterator[Passed]:
     made = Passed(device.path, ends, sentinel())
     yield made
     made.process.kill()
+    made.vm.close()
     made.device.close()
 
 
