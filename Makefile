@@ -37,6 +37,10 @@ test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
 	$(BIN)/mypy
 	$(BIN)/python -m pytest tests -n 2 $(ARGS)
 
+.PHONY: soak
+soak: $(VENV)/dev.stamp ## hostile and honest clients of the mock, a million ioctls and 100,000 batches each on lnl and bmg2
+	@$(BIN)/python -m tests.mock.soak $(ARGS)
+
 .PHONY: bench
 bench: $(VENV)/run.stamp ## the project's measures; those of guests: ARGS="guest --kernel 7.3"
 	$(BIN)/python -m benchmarks $(ARGS)
