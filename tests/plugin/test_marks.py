@@ -83,3 +83,21 @@ def test_allures_selection_finds_the_area(project):
     project.suite(GOOD + BODY)
     project.run("--allure-epics", "demo").assert_outcomes(passed=1)
     project.run("--allure-epics", "bind").assert_outcomes(deselected=1)
+
+
+def test_test_that_spoils_the_machine_runs_last(project):
+    spoils = '@pytest.mark.spoils("the device is lost")\n'
+    project.suite(
+        "import pytest\n"
+        + spoils
+        + GOOD
+        + BODY
+        + GOOD
+        + 'def test_y():\n    count("ioctl")\n'
+        + spoils
+        + GOOD
+        + 'def test_a():\n    count("ioctl")\n'
+    )
+    project.run()
+    ran = [event["test"].partition("::")[2] for event in project.events() if event["event"] == "result"]
+    assert ran == ["test_y", "test_x", "test_a"]
