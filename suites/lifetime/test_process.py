@@ -174,6 +174,7 @@ def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
     for _ in range(1000):
         vm = Vm(device, flags)
         first = first or vm.id
+        assert vm.id
         assert vm.id == first  # the id that was given back is given again
         vm.close()
     let_go(device, before)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs
+from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.counters import DEBUGFS, SIZES, Counters
 from fixtures.counting import count
 from fixtures.device import Device
@@ -101,8 +101,11 @@ def test_moves_count_in_the_class_of_their_range(
     ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: str
 ) -> None:
     """A move to VRAM counts in svm_<size>_migrate_count of its range's size, and in no other."""
-    buffer, before = memory(BYTES[size], align=BYTES[size]), counters.snapshot()
+    buffer, value = memory(BYTES[size], align=BYTES[size]), sentinel()
+    buffer.set_u32(BYTES[size] - 4, value)
+    before = counters.snapshot()
     used_by_gpu(ready, buffer, sentinel)
+    gpu_sees(ready, buffer.end - 4, value)
     assert not buffer.present(0)
     assert set(counters.by_size("migrate_count", since=before)) == {size}
 
