@@ -432,6 +432,20 @@ def media(main: Driver) -> Driver:
     return driver
 
 
+_machines: list[tuple[Guest, list[Driver]]] = []
+
+
+def end_machines() -> None:
+    """Close the descriptors of all machines that were made: thousands of tests share a process."""
+    while _machines:
+        guest, drivers = _machines.pop()
+        for driver in drivers:
+            driver.gpu.disconnected()
+            os.close(driver.event)
+            os.close(driver.gpu.vram.descriptor)
+        os.close(guest.descriptor)
+
+
 def machine(
     count: int = 1, vram: int = VRAM, bar: int | None = None, *, media_gt: bool = False
 ) -> list[Driver]:
@@ -441,6 +455,7 @@ def machine(
     gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt) for index in range(count)]
     connect_peers(gpus)
     drivers = [Driver(gpu, shared, guest) for gpu in gpus]
+    _machines.append((guest, drivers))
     for index, driver in enumerate(drivers):
         # BAR 2 as the host would place it, and memory decoding on.
         driver.gpu.region_write(device.REGION_CONFIG, 0x18, struct.pack("<Q", (16 << 30) + (index << 34)))
