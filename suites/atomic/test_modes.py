@@ -16,7 +16,7 @@ from fixtures.bo import SYSTEM
 from fixtures.choices import chose
 from fixtures.counters import DEBUGFS, Counters
 from fixtures.device import Device
-from fixtures.flags import ATOMIC, DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.flags import ATOMIC, ATOMIC_MODES, DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
@@ -31,19 +31,13 @@ MASK = 0xFFFF_FFFF
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
 
-MODES = {
-    "undefined": xe.DRM_XE_ATOMIC_UNDEFINED,
-    "device": xe.DRM_XE_ATOMIC_DEVICE,
-    "global": xe.DRM_XE_ATOMIC_GLOBAL,
-    "cpu": xe.DRM_XE_ATOMIC_CPU,
-}
 
 pytestmark = needs("page-faults", "atomic")
 
 
 def advise(vm: Vm, buffer: Buffer, mode: str) -> None:
     """Advice about atomics on the memory."""
-    vm.madvise(buffer.address, buffer.size, ATOMIC, val=MODES[mode])
+    vm.madvise(buffer.address, buffer.size, ATOMIC, val=ATOMIC_MODES[mode])
 
 
 def prefer_system(vm: Vm, buffer: Buffer) -> None:

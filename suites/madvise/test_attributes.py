@@ -13,7 +13,7 @@ from fixtures.bo import SYSTEM
 from fixtures.checks import HarnessError
 from fixtures.counting import count
 from fixtures.device import Device
-from fixtures.flags import ATOMIC, PAT, PREFERRED_LOC
+from fixtures.flags import ATOMIC, ATOMIC_MODES, PAT, PREFERRED_LOC
 from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
@@ -23,12 +23,6 @@ from ioctl import xe
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
 MASK = 0xFFFF_FFFF
-MODES = {
-    "undefined": xe.DRM_XE_ATOMIC_UNDEFINED,
-    "device": xe.DRM_XE_ATOMIC_DEVICE,
-    "global": xe.DRM_XE_ATOMIC_GLOBAL,
-    "cpu": xe.DRM_XE_ATOMIC_CPU,
-}
 
 pytestmark = needs("page-faults", "range-attributes")
 
@@ -174,8 +168,8 @@ def test_atomic_mode_of_a_mirror_is_stored(fault_vm: Vm) -> None:
     """MADVISE ATOMIC of a mirror stores each mode, from each other one, and nothing else."""
     fault_vm.mirror(AT, SZ_2M)
     before = attributes(fault_vm, AT)
-    for old in MODES.values():
-        for new in MODES.values():
+    for old in ATOMIC_MODES.values():
+        for new in ATOMIC_MODES.values():
             for mode in (old, new):
                 fault_vm.madvise(AT, SZ_2M, ATOMIC, val=mode)
                 assert attributes(fault_vm, AT) == (*before[:2], mode, before[3])
@@ -184,23 +178,21 @@ def test_atomic_mode_of_a_mirror_is_stored(fault_vm: Vm) -> None:
 @behaviour("madvise.atomic.userptr")
 @acts("query")
 @needs("userptr", "vram")
-@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != "undefined"])
-def test_userptr_stores_atomic_mode_device_only(
-    fault_vm: Vm, memory: Memory, request: pytest.FixtureRequest, mode: str
-) -> None:
+@pytest.mark.parametrize("mode", [mode for mode in ATOMIC_MODES if mode != "undefined"])
+def test_userptr_stores_atomic_mode_device_only(fault_vm: Vm, bo: MakeBo, memory: Memory, mode: str) -> None:
     """MADVISE ATOMIC of a userptr succeeds, and stores only DEVICE, where the device has atomics on system memory."""
     fault_vm.map_userptr(AT, memory(SZ_2M, align=SZ_2M).address, SZ_2M)
-    fault_vm.madvise(AT, SZ_2M, ATOMIC, val=MODES[mode])
+    fault_vm.madvise(AT, SZ_2M, ATOMIC, val=ATOMIC_MODES[mode])
     # That a bo in system memory alone may have the mode DEVICE says that the device has such atomics.
-    stores = mode == "device" and _has_atomics_on_system_memory(fault_vm, request)
-    assert attributes(fault_vm, AT)[2] == (MODES[mode] if stores else 0)
+    stores = mode == "device" and _has_atomics_on_system_memory(fault_vm, bo)
+    assert attributes(fault_vm, AT)[2] == (ATOMIC_MODES[mode] if stores else 0)
 
 
-def _has_atomics_on_system_memory(vm: Vm, request: pytest.FixtureRequest) -> bool:
-    made = request.getfixturevalue("bo")(SZ_2M, placement=SYSTEM)
+def _has_atomics_on_system_memory(vm: Vm, bo: MakeBo) -> bool:
+    made = bo(SZ_2M, placement=SYSTEM)
     vm.map(made, AT + SZ_2M)
     try:
-        vm.madvise(AT + SZ_2M, SZ_2M, ATOMIC, val=MODES["device"])
+        vm.madvise(AT + SZ_2M, SZ_2M, ATOMIC, val=ATOMIC_MODES["device"])
     except OSError as error:
         if error.errno == errno.EINVAL:
             return False
@@ -214,9 +206,9 @@ def test_default_values_restore_mirror(fault_vm: Vm) -> None:
     """MADVISE with the values of a fresh area gives it back: the same attributes."""
     fault_vm.mirror(AT, SZ_2M)
     before = attributes(fault_vm, AT)
-    fault_vm.madvise(AT, SZ_2M, ATOMIC, val=MODES["cpu"])
+    fault_vm.madvise(AT, SZ_2M, ATOMIC, val=ATOMIC_MODES["cpu"])
     fault_vm.madvise(AT, SZ_2M, PREFERRED_LOC, devmem_fd=-1 & MASK, migration_policy=1)
-    assert attributes(fault_vm, AT) == (-1 & MASK, 1, MODES["cpu"], before[3])
+    assert attributes(fault_vm, AT) == (-1 & MASK, 1, ATOMIC_MODES["cpu"], before[3])
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=0)
     fault_vm.madvise(AT, SZ_2M, PREFERRED_LOC, devmem_fd=0, migration_policy=0)
     assert attributes(fault_vm, AT) == before
@@ -229,7 +221,7 @@ def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
     """After MADVISE was refused each area of its range has the attributes of before."""
     for n in range(10):
         fault_vm.mirror(AT + 2 * n * SZ_2M, SZ_2M)
-    fault_vm.madvise(AT, 20 * SZ_2M, ATOMIC, val=MODES["cpu"])
+    fault_vm.madvise(AT, 20 * SZ_2M, ATOMIC, val=ATOMIC_MODES["cpu"])
     before = [attributes(fault_vm, AT + 2 * n * SZ_2M) for n in range(10)]
     wrong = {
         PREFERRED_LOC: {"devmem_fd": -2 & MASK, "migration_policy": 1},
