@@ -309,7 +309,7 @@ def test_passed_vm_does_not_keep_memory(device: Device, ends: Ends, sentinel: Se
 
 @behaviour("life.exec")
 @acts("ioctl")
-@needs("fork-events")
+@needs("exec-events")
 def test_exec_ends_the_vm_of_the_old_program(
     device: Device, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
