@@ -17,6 +17,7 @@ import fcntl
 import itertools
 import json
 import os
+import re
 import shutil
 import struct
 from collections import Counter
@@ -46,6 +47,9 @@ _FLOCK = "hhqqi"
 """``struct flock`` of fcntl(2)."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 """What a file system without locks says."""
+
+
+_NUMBER = re.compile(r"\d+")
 
 
 class BusyError(Exception):
@@ -108,7 +112,10 @@ def new_folder(out: Path, start: datetime, seed: int) -> Path:
 
 def _make(parent: Path, start: datetime, seed: object) -> Path:
     name = f"{start.astimezone(UTC):%Y%m%d-%H%M%S}-{seed}"
-    for number in itertools.count(1):
+    others = [path.name.removeprefix(f"{name}-") for path in parent.glob(f"{name}*")]
+    last = max((int(text) if text.isdecimal() else 1 for text in others), default=0)
+    # Past the last one, not into a gap: a run that was dropped as the oldest would have its name taken over.
+    for number in itertools.count(last + 1):
         folder = parent / (name if number == 1 else f"{name}-{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
@@ -190,9 +197,10 @@ def prune(runs: Path, keep: int, linked_from: Iterable[Path]) -> list[Path]:
 def _folders(runs: Path) -> list[Path]:
     """The folders of runs, oldest first."""
     try:
-        return sorted(path for path in runs.iterdir() if path.is_dir() and not path.is_symlink())
+        found = [path for path in runs.iterdir() if path.is_dir() and not path.is_symlink()]
     except FileNotFoundError:
         return []
+    return sorted(found, key=lambda path: _NUMBER.sub(lambda number: number[0].zfill(20), path.name))
 
 
 def _links_below(top: Path) -> Iterator[Path]:

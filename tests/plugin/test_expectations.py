@@ -75,7 +75,8 @@ def test_no_waiver_excuses_a_missing_capability(project, capsys):
     project.run("--platform", "described")
     waivers = project.path / "waivers.toml"
     waivers.write_text(
-        '[[waiver]]\nbehaviour = "*"\nsignature = "*"\nowner = "x"\nlink = "x"\nreason = "x"\nexpires = 2999-01-01\n'
+        '[[waiver]]\nbehaviour = "*"\nsignature = "*expected*"\n'
+        'owner = "x"\nlink = "x"\nreason = "x"\nexpires = 2999-01-01\n'
     )
     capsys.readouterr()
     assert gate.main([str(project.path / OUT), "--waivers", str(waivers)]) == 1

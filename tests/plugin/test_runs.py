@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import pytest
 from common.answers import NO_ANSWER, NoAnswerError
 from fixtures.plugin import start
 from reports.commands import gate, runs
-from reports.runs import BusyError, Lock, holder, prune
+from reports.runs import BusyError, Lock, holder, new_folder, prune
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 PASSES = MARKS + "def test_passes():\n    count('ioctl')\n"
@@ -317,6 +318,19 @@ def test_old_runs_are_dropped_by_number(project, monkeypatch):
         result = project.run()
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines([f"ERROR: SVMCTS_KEEP_RUNS={bad}: it is the number of runs to keep*"])
+
+
+def test_runs_of_one_second_are_numbered_on(tmp_path):
+    """Also where the first was dropped, and past the tenth."""
+    made = [new_folder(tmp_path, datetime.fromtimestamp(0, UTC), 7)]
+    for _ in range(11):
+        made.append(new_folder(tmp_path, datetime.fromtimestamp(0, UTC), 7))
+        prune(tmp_path / "runs", 3, [])
+    assert [path.name for path in made] == [
+        "19700101-000000-7",
+        *(f"19700101-000000-7-{at}" for at in range(2, 13)),
+    ]
+    assert [path for path in made if path.exists()] == made[-3:]
 
 
 def test_a_run_that_is_linked_or_goes_on_is_not_dropped(tmp_path):

@@ -296,7 +296,8 @@ def test_files_are_shared_out() -> None:
         wait_until(lambda: len(open_all(1)) == 1)
 
     def prepare() -> None:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (200, 400))
+        used = max(int(fd) for fd in os.listdir("/proc/self/fd")) + 1  # what the worker had before the fork
+        resource.setrlimit(resource.RLIMIT_NOFILE, (used + 200, used + 400))
 
     run(scenario, prepare=prepare)
 
