@@ -22,7 +22,7 @@ INTERRUPTED = 130
 
 
 class NoAnswerError(Exception):
-    """One line: why there is no answer, and what to do."""
+    """A command cannot answer; the message is one line that says why, and what to do."""
 
 
 def status_of(command: str, work: Callable[[], int], *, trouble: int = NO_ANSWER, debug: bool = False) -> int:

@@ -12,9 +12,9 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from common.answers import NoAnswerError
 from common.compiler import first_error
 from reports.bisect.process import running
-from reports.bisect.trial import NoAnswerError
 
 PREPARED = (".config", "include/config/auto.conf", "Module.symvers")
 """What a tree has that can build modules for a kernel: its configuration, applied, and its symbols."""

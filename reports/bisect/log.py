@@ -9,8 +9,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common.answers import NoAnswerError
 from reports.bisect.judge import Verdict
-from reports.bisect.trial import Failure, NoAnswerError
+from reports.bisect.trial import Failure
 
 NAME = "log.jsonl"
 

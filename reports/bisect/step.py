@@ -10,12 +10,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from common.answers import NoAnswerError
 from reports.bisect import build
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step, slug
 from reports.bisect.options import NOT_YET, add_trial_options, trial_options
 from reports.bisect.process import interruptible
-from reports.bisect.trial import NoAnswerError, call_pytest, learn, rounds, the_one
+from reports.bisect.trial import call_pytest, learn, rounds, the_one
 
 DESCRIPTION = """\
 One step of git bisect run, in a kernel tree with a .config:

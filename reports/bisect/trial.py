@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.answers import NoAnswerError
 from reports.bisect.judge import Judgement, Verdict, against, judge
 from reports.bisect.process import running
 from reports.bisect.rate import runs_needed
@@ -28,10 +29,6 @@ _PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 Once = Callable[[Path], Judgement]
 """Runs the test, leaves its stream in a folder, and judges it."""
-
-
-class NoAnswerError(Exception):
-    """One line: why there is nothing to search for, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)

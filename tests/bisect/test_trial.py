@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from common.answers import NoAnswerError
 from reports.bisect.judge import AmbiguousError, Judgement, Verdict, against, judge
-from reports.bisect.trial import Failure, NoAnswerError, call_pytest, learn, rounds, the_one
+from reports.bisect.trial import Failure, call_pytest, learn, rounds, the_one
 from reports.stream import read
 from tests.reports import streams
 

@@ -489,22 +489,18 @@ def test_source_of_debian_is_fetched_once(
 # Interrupted
 
 
+def building(tree: Tree, *, stderr: int) -> subprocess.Popen[str]:
+    """The command that builds a tree, in a process of its own."""
+    code = "import sys; from guest import kernel_cli; sys.exit(kernel_cli.main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "build", str(tree.path)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
+
+
 def begin(tree: Tree) -> tuple[subprocess.Popen[str], Path]:
     """A build that is at work, and the file that says so."""
     tree.write("drivers/gpu/drm/xe/xe_vm.c", "slow\n")
     tree.commit("slow")
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from guest import kernel_cli; sys.exit(kernel_cli.main(sys.argv[1:]))",
-    ]
-    process = subprocess.Popen(
-        [*command, "build", str(tree.path)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = building(tree, stderr=subprocess.STDOUT)
     while not (begun := list(cache.cache_root().glob("builds/*/plain/slow"))):
         assert process.poll() is None
         time.sleep(0.01)
@@ -552,18 +548,7 @@ def test_kernel_that_is_half_kept_is_none(tree: Tree) -> None:
 
 def test_builds_of_one_source_wait_for_each_other(tree: Tree) -> None:
     process, _ = begin(tree)
-    command = [
-        sys.executable,
-        "-c",
-        "import sys; from guest import kernel_cli; sys.exit(kernel_cli.main(sys.argv[1:]))",
-    ]
-    other = subprocess.Popen(
-        [*command, "build", str(tree.path)],
-        cwd=ROOT,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    other = building(tree, stderr=subprocess.PIPE)
     assert other.stderr is not None
     assert "waiting for a build that is at work in" in other.stderr.readline()
     process.terminate()

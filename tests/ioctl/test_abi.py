@@ -9,13 +9,13 @@ import re
 import subprocess
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from common.answers import status_of
+from fixtures.checks import wait_until
 from ioctl import abi, compiler, history, source, xe
 from ioctl.compare import apart
 from ioctl.compiler import NoCompilerError, find_compiler
@@ -926,15 +926,8 @@ def test_compiler_is_not_waited_for_without_end(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"svmcts abi: {path}: ")
-    wait_until_none_runs_below(tmp_path)
-
-
-def wait_until_none_runs_below(folder: Path) -> None:
-    """Wait for killed processes to be gone: the kernel may still be taking them down."""
-    deadline = time.monotonic() + 10
-    while running := running_below(folder):
-        assert time.monotonic() < deadline, running
-        os.sched_yield()
+    # The kernel may still be taking down what was killed.
+    wait_until(lambda: not running_below(tmp_path), 10, f"no process to be in {tmp_path}")
 
 
 def running_below(folder: Path) -> list[str]:
