@@ -164,15 +164,36 @@ def test_scripts_are_bash() -> None:
             subprocess.run(["bash", "-n", script], check=True)
 
 
+def ci_run(directory: Path, make: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """.ci/run with a shell script in place of make."""
+    script = directory / "make"
+    script.write_text(f"#!/bin/sh\n{make}\n")
+    script.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "ARGS": ""}
+    command = [str(ROOT / ".ci/run"), *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.parametrize("argument", ["--help", "suites/vm"])
 def test_run_refuses_arguments(tmp_path: Path, argument: str) -> None:
-    make = tmp_path / "make"
-    make.write_text("#!/bin/sh\necho make ran\n")
-    make.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        [ROOT / ".ci/run", argument], env=environment, capture_output=True, text=True, check=False
-    )
+    done = ci_run(tmp_path, "echo make ran", argument)
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr.startswith("usage: .ci/run, without arguments: ")
+
+
+def test_run_makes_each_target_once(tmp_path: Path) -> None:
+    done = ci_run(tmp_path, 'echo "$@"')
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["conformance", "guest KERNEL=7.3", "test"]
+
+
+@pytest.mark.parametrize(("passes", "status"), [(True, 0), (False, 1)], ids=["then-passes", "fails-again"])
+def test_run_tries_what_failed_once_more(tmp_path: Path, passes: bool, status: int) -> None:
+    """A target that fails is made again for its failures alone, and decides."""
+    again = "exit 0" if passes else "exit 1"
+    done = ci_run(tmp_path, f'echo "$@"\ncase "$*" in *--lf*) {again} ;; guest*) exit 1 ;; esac')
+    assert done.returncode == status
+    made = ["conformance", "guest KERNEL=7.3", "guest KERNEL=7.3 ARGS=--lf --lfnf=none "]
+    assert done.stdout.splitlines() == made + ["test"] * passes
+    assert done.stderr == "svm-cts CI: the suite in a guest: what failed runs once more, alone\n"
