@@ -8,10 +8,10 @@ from collections.abc import Callable
 from gpu import Execution, Reason, Stop
 from mock.defects.migration import freed_vram_stays
 from mock.defects.patch import replace
-from mock.driver.pagetable import PageTable
-from mock.driver.queue import ExecQueue
-from mock.driver.scheduler import Scheduler
-from mock.driver.space import VmSpace
+from mock.driver.exec.queue import ExecQueue
+from mock.driver.exec.scheduler import Scheduler
+from mock.driver.vm.pagetable import PageTable
+from mock.driver.vm.space import VmSpace
 
 
 def gpu_idle() -> None:

@@ -8,10 +8,10 @@ from weakref import WeakKeyDictionary
 
 from mock.defects.migration import freed_vram_stays
 from mock.defects.patch import nothing, replace
-from mock.driver.process import Mirror, Process
-from mock.driver.range import Guarded
-from mock.driver.svm import Svm
-from mock.driver.userptr import UserptrState
+from mock.driver.svm.process import Mirror, Process
+from mock.driver.svm.range import Guarded
+from mock.driver.svm.svm import Svm
+from mock.driver.vm.userptr import UserptrState
 from mock.kernel import PAGE_SIZE, Change, Mm
 from mock.memory.space import AddressSpace
 

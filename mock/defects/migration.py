@@ -6,12 +6,12 @@ from __future__ import annotations
 from typing import Any
 
 from mock.defects.patch import nothing, replace
-from mock.driver import migrate
-from mock.driver.devmem import DevMem, Pagemap
 from mock.driver.platform import SZ_4K
-from mock.driver.process import Process
-from mock.driver.svm import Svm
-from mock.driver.vram import VramManager
+from mock.driver.svm import migrate
+from mock.driver.svm.devmem import DevMem, Pagemap
+from mock.driver.svm.process import Process
+from mock.driver.svm.svm import Svm
+from mock.driver.ttm.vram import VramManager
 from mock.kernel import Mm
 
 

@@ -10,17 +10,18 @@ from typing import Any
 
 from ioctl import xe
 from mock.defects.patch import nothing, replace
-from mock.driver import bind, bind_check, madvise, queue_ioctl, sync
-from mock.driver.blocking import Blocking
-from mock.driver.dispatch import Call, Table, _Reply
-from mock.driver.fence import Fence, stub
+from mock.driver.exec import sync
 from mock.driver.file import DrmFile
+from mock.driver.lib.blocking import Blocking
+from mock.driver.lib.fence import Fence, stub
 from mock.driver.stats import GtStats
-from mock.driver.steps import MapRequest
-from mock.driver.svm import Svm
-from mock.driver.vm import Vm
-from mock.driver.vma import Vma
-from mock.driver.vma_ops import VmaOps
+from mock.driver.svm.svm import Svm
+from mock.driver.uapi import bind, bind_check, madvise, queue_ioctl
+from mock.driver.uapi.dispatch import Call, Table, _Reply
+from mock.driver.vm.steps import MapRequest
+from mock.driver.vm.vm import Vm
+from mock.driver.vm.vma import Vma
+from mock.driver.vm.vma_ops import VmaOps
 from mock.kernel import Deferred, Services, Task
 
 

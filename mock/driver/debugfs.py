@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mock.driver.svm import ATOMIC_TIMESLICE
+from mock.driver.svm.svm import ATOMIC_TIMESLICE
 
 if TYPE_CHECKING:
     from mock.driver.device import Device

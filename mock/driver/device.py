@@ -7,26 +7,26 @@ import itertools
 import os
 from typing import TYPE_CHECKING
 
-from mock.driver.blocking import WaitQueue
-from mock.driver.devmem import Pagemap
 from mock.driver.kconfig import KernelConfig
 from mock.driver.level import FEATURES, Level
-from mock.driver.mapping import Mappings
+from mock.driver.lib.blocking import WaitQueue
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
 from mock.driver.stats import GtStats
-from mock.driver.storage import OffsetManager
-from mock.driver.vram import VramManager
+from mock.driver.svm.devmem import Pagemap
+from mock.driver.ttm.mapping import Mappings
+from mock.driver.ttm.storage import OffsetManager
+from mock.driver.ttm.vram import VramManager
 
 if TYPE_CHECKING:
-    from mock.driver.fault_inject import FaultInjection
+    from mock.driver.exec.group import EngineGroup
+    from mock.driver.exec.scheduler import Scheduler
     from mock.driver.file import DrmFile
-    from mock.driver.group import EngineGroup
-    from mock.driver.interconnect import Owners
-    from mock.driver.prime import DmaBufs
-    from mock.driver.process import Processes
-    from mock.driver.scheduler import Scheduler
-    from mock.driver.syncobj_ioctl import Exports
-    from mock.driver.vm import Vm
+    from mock.driver.lib.fault_inject import FaultInjection
+    from mock.driver.svm.interconnect import Owners
+    from mock.driver.svm.process import Processes
+    from mock.driver.uapi.prime import DmaBufs
+    from mock.driver.uapi.syncobj_ioctl import Exports
+    from mock.driver.vm.vm import Vm
     from mock.kernel import File, Services
 
 MAX_ASID = 1 << 20

@@ -6,19 +6,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from mock.driver import debugfs, gem
+from mock.driver import debugfs
 from mock.driver.device import Device
-from mock.driver.fault_inject import FaultInjection
+from mock.driver.exec.group import setup_groups
+from mock.driver.exec.scheduler import Scheduler
 from mock.driver.file import DrmFile
-from mock.driver.group import setup_groups
-from mock.driver.interconnect import Owners
 from mock.driver.level import Level
+from mock.driver.lib.fault_inject import FaultInjection
 from mock.driver.platform import Platform, find_platform
-from mock.driver.prime import DmaBufs
-from mock.driver.process import Processes
-from mock.driver.scheduler import Scheduler
-from mock.driver.syncobj_ioctl import Exports
-from mock.driver.table import make_table
+from mock.driver.svm.interconnect import Owners
+from mock.driver.svm.process import Processes
+from mock.driver.uapi import gem
+from mock.driver.uapi.prime import DmaBufs
+from mock.driver.uapi.syncobj_ioctl import Exports
+from mock.driver.uapi.table import make_table
 from mock.kernel import PciDevice
 
 if TYPE_CHECKING:

@@ -6,17 +6,17 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from mock.driver import queue_ioctl, vm_ioctl
-from mock.driver.errors import Refused
-from mock.driver.ids import IdMap
-from mock.driver.storage import Memory
+from mock.driver.lib.errors import Refused
+from mock.driver.lib.ids import IdMap
+from mock.driver.ttm.storage import Memory
+from mock.driver.uapi import queue_ioctl, vm_ioctl
 
 if TYPE_CHECKING:
-    from mock.driver.bo import Bo
     from mock.driver.device import Device
-    from mock.driver.queue import ExecQueue
-    from mock.driver.syncobj import Syncobj
-    from mock.driver.vm import Vm
+    from mock.driver.exec.queue import ExecQueue
+    from mock.driver.exec.syncobj import Syncobj
+    from mock.driver.ttm.bo import Bo
+    from mock.driver.vm.vm import Vm
     from mock.kernel import File, Task
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from ioctl import xe
-from mock.driver.bo import PL_TT, PL_VRAM0, is_vram
+from mock.driver.ttm.bo import PL_TT, PL_VRAM0, is_vram
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import DATA, Gpu
 

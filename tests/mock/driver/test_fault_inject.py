@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from ioctl import xe
-from mock.driver import migrate
-from mock.driver.errors import Refused
-from mock.driver.fault_inject import FaultInjection
-from mock.driver.process import Process
+from mock.driver.lib.errors import Refused
+from mock.driver.lib.fault_inject import FaultInjection
+from mock.driver.svm import migrate
+from mock.driver.svm.process import Process
 from mock.kernel import PAGE_SIZE
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import FAULT, Gpu

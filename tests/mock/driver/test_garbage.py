@@ -10,7 +10,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import Request, drm, xe
-from mock.driver.dispatch import INTERNAL_ERROR
+from mock.driver.uapi.dispatch import INTERNAL_ERROR
 from mock.kernel import Deferred
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from mock.driver.platform import SZ_4K
-from mock.driver.residence import Residence, Stretch, joined, runs
+from mock.driver.svm.residence import Residence, Stretch, joined, runs
 
 
 class Allocation:

@@ -5,7 +5,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import xe
-from mock.driver.fence import Fence
+from mock.driver.lib.fence import Fence
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, in_syncobj, out_syncobj, user_fence
 from tests.mock.driver.test_objects import extension

@@ -7,7 +7,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import xe
-from mock.driver.errors import Refused
+from mock.driver.lib.errors import Refused
 from mock.kernel import PAGE_SIZE
 from tests.mock.driver import double
 from tests.mock.driver.double import Client

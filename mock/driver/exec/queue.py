@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: MIT
+"""Exec queues and their jobs (xe_exec_queue_types.h, xe_sched_job_types.h, xe_guc_submit.c)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from mock.driver.exec.syncobj import Syncobj
+from mock.driver.lib.fence import Fence, new_context, stub
+from mock.driver.platform import EngineClass
+
+if TYPE_CHECKING:
+    from mock.driver.device import Gt, HwEngine
+    from mock.driver.file import DrmFile
+    from mock.driver.vm.vm import Vm
+
+MAX_JOBS = 1000
+"""XE_MAX_JOB_COUNT_PER_EXEC_QUEUE"""
+
+PRIORITY_NORMAL = 1
+PRIORITY_HIGH = 2
+
+# Defaults of xe_hw_engine.c: hw_engine_init_early().
+JOB_TIMEOUT_S = 5.0
+TIMESLICE_US = 1000
+TIMESLICE_MIN_US = 1
+TIMESLICE_MAX_US = 10_000_000
+
+
+@dataclass(eq=False)
+class Job:
+    """One EXEC: a batch a width, and what happens when they are done.
+
+    addresses    GPU addresses of the batches, one for each unit of the queue's width
+    dependencies fences that must signal before the batches start
+    user_fence   (GPU address, value) the GPU stores at the end
+    done         signals when the job is finished; carries -ETIME, -EIO or -ECANCELED when it was not done properly
+    """
+
+    queue: ExecQueue
+    addresses: list[int]
+    dependencies: list[Fence] = field(default_factory=list)
+    user_fence: tuple[int, int] | None = None
+    done: Fence = field(default_factory=Fence)
+
+
+class ExecQueue:
+    """struct xe_exec_queue.
+
+    engines      engines of one class it may run on (the logical mask)
+    width        batches an EXEC carries
+    timeslice    microseconds
+    suspended    not scheduled for now: the engine group runs dma-fence jobs, or the VM rebinds
+    last_fence   of the newest job (dma-fence mode) or bind
+    """
+
+    def __init__(
+        self,
+        file: DrmFile | None,
+        gt: Gt,
+        vm: Vm,
+        engine_class: EngineClass,
+        engines: list[HwEngine],
+        width: int,
+    ) -> None:
+        self.file = file
+        self.gt = gt
+        self.vm = vm
+        self.engine_class = engine_class
+        self.engines = engines
+        self.width = width
+        self.priority = PRIORITY_NORMAL
+        self.timeslice = TIMESLICE_US
+        self.job_timeout = JOB_TIMEOUT_S
+        self.low_latency = False
+        self.jobs: deque[Job] = deque()
+        self.context = new_context()
+        self.seqno = 0
+        self.last_fence = stub()
+        self.banned = False
+        self.reset = False
+        self.killed = False
+        self.suspended = False
+        self.replay_state: bytes | None = None
+        # Bind queues order their user fences on a timeline (struct xe_exec_queue: ufence_syncobj).
+        self.ufence_timeline = Syncobj(signaled=True)
+        self.ufence_value = 0
+
+    @property
+    def is_bind(self) -> bool:
+        return self.engine_class is EngineClass.VM_BIND
+
+    @property
+    def parallel(self) -> bool:
+        return self.width > 1
+
+    @property
+    def dead(self) -> bool:
+        """Submissions are refused (guc_exec_queue_reset_status)."""
+        return self.reset or self.killed or self.banned or self.vm.device.wedged
+
+    @property
+    def idle(self) -> bool:
+        return not self.jobs
+
+    def next_fence(self) -> Fence:
+        self.seqno += 1
+        return Fence(self.context, self.seqno)

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: MIT
+"""Which job runs on which engine, for how long, and what becomes of it.
+
+What the DRM scheduler, GuC and the engines do together: jobs of a queue run one after the other once their
+dependencies have signalled; contexts on an engine share it in time slices, higher priorities first; a context that
+waits for a semaphore or a page fault leaves the engine to others. Nothing runs when nothing can.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import deque
+from typing import TYPE_CHECKING
+
+from mock.driver.exec.run import Run, State
+from mock.driver.lib.blocking import Thread
+from mock.driver.lib.fence import FenceArray
+from mock.driver.svm import fault
+from mock.driver.vm import rebind
+from mock.driver.vm.space import Stall
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device, HwEngine
+    from mock.driver.exec.queue import ExecQueue, Job
+    from mock.driver.vm.vm import Vm
+    from mock.kernel import Timer
+
+PREEMPT_TIMEOUT_S = 0.64
+"""CONFIG_DRM_XE_PREEMPT_TIMEOUT: a context that does not leave the engine by then is reset."""
+
+POLL_MIN_S, POLL_MAX_S = 50e-6, 2e-3
+"""How often a semaphore that only the CPU can satisfy is looked at; less often the longer nothing happens."""
+
+TURN_S = 1e-3
+"""The longest the GPU runs before system calls and faults of clients are looked at."""
+
+
+class Scheduler:
+    """The engines of one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._loop = device.services.loop
+        self._running: dict[ExecQueue, Run] = {}
+        self._on_engine: dict[HwEngine, deque[Run]] = {}
+        self._turn_queued = False
+        self._poll: Timer | None = None
+        self._poll_delay = POLL_MIN_S
+
+    # Jobs
+
+    def submit(self, job: Job) -> None:
+        """Queue a job behind the earlier ones of its queue (xe_sched_job_push)."""
+        queue = job.queue
+        queue.jobs.append(job)
+        FenceArray(job.dependencies).then(lambda: self._start_next(queue))
+
+    def _start_next(self, queue: ExecQueue) -> None:
+        """Put the queue's oldest job on an engine if nothing holds it back."""
+        if queue.dead:
+            self._cancel_jobs(queue, errno.ECANCELED)
+            return
+        if not queue.jobs or queue in self._running:
+            return
+        job = queue.jobs[0]
+        if any(not fence.signaled for fence in job.dependencies):
+            return
+        engine = min(queue.engines, key=lambda engine: len(self._on_engine.get(engine, ())))
+        run = Run(job, engine, self._loop.time())
+        run.slice_left = queue.timeslice / 1e6
+        self._running[queue] = run
+        self._on_engine.setdefault(engine, deque()).append(run)
+        if not queue.vm.lr_mode:
+            run.timer = self._loop.call_at(run.started + queue.job_timeout, lambda: self._timed_out(run))
+        self.wake()
+
+    def _finish(self, run: Run, error: int = 0) -> None:
+        """The job is over; its fence tells how."""
+        job, queue = run.job, run.job.queue
+        self._remove(run)
+        queue.jobs.popleft()
+        job.done.signal(error)
+        self.device.ufence_wq.wake()
+        self._start_next(queue)
+
+    def _remove(self, run: Run) -> None:
+        if run.timer is not None:
+            run.timer.cancel()
+        self._running.pop(run.job.queue, None)
+        self._on_engine[run.engine].remove(run)
+
+    def _cancel_jobs(self, queue: ExecQueue, first: int) -> None:
+        """Complete all jobs of a dead queue: the oldest with `first`, the others with ECANCELED."""
+        run = self._running.get(queue)
+        if run is not None:
+            self._remove(run)
+        error = first
+        while queue.jobs:
+            queue.jobs.popleft().done.signal(-error)
+            error = errno.ECANCELED
+        self.device.ufence_wq.wake()
+        self.wake()
+
+    # Queues that fail
+
+    def kill(self, queue: ExecQueue) -> None:
+        """Take a queue off the hardware for good (guc_exec_queue_kill)."""
+        queue.killed = True
+        self._cancel_jobs(queue, errno.ETIME)
+
+    def reset(self, queue: ExecQueue, why: str) -> None:
+        """An engine reset or memory error hit the queue (xe_guc_exec_queue_reset_trigger_cleanup): it is banned."""
+        self.device.services.log(f"{queue.engine_class.name} queue reset: {why}")
+        queue.reset = queue.banned = True
+        self._cancel_jobs(queue, errno.EIO)
+
+    def _timed_out(self, run: Run) -> None:
+        """A dma-fence job must end in time (guc_exec_queue_timedout_job)."""
+        queue = run.job.queue
+        self.device.services.log(f"{queue.engine_class.name} job timed out")
+        queue.banned = True
+        self._cancel_jobs(queue, errno.ETIME)
+
+    # Time
+
+    def wake(self) -> None:
+        """Something changed that may let a context run."""
+        if not self._turn_queued:
+            self._turn_queued = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Every engine runs one context for a while."""
+        self._turn_queued = False
+        if self._poll is not None:
+            self._poll.cancel()
+            self._poll = None
+        progress = False
+        for runs in list(self._on_engine.values()):
+            progress |= self._run_engine(runs)
+        if progress:
+            self._poll_delay = POLL_MIN_S
+            self.wake()
+        elif self._polls():
+            self._poll = self._loop.call_at(self._loop.time() + self._poll_delay, self.wake)
+            self._poll_delay = min(self._poll_delay * 2, POLL_MAX_S)
+
+    def _polls(self) -> bool:
+        """Some context waits for memory that only a client's CPU can change, which nothing tells."""
+        return any(
+            run.state is State.WAITING and not run.job.queue.suspended for run in self._running.values()
+        )
+
+    def _run_engine(self, runs: deque[Run]) -> bool:
+        """Run the context whose turn it is. Returns whether any context got further."""
+        candidates = [
+            run
+            for run in runs
+            if run.state in (State.READY, State.WAITING, State.HUNG) and not run.job.queue.suspended
+        ]
+        if not candidates:
+            return False
+        hung = next((run for run in candidates if run.state is State.HUNG), None)
+        if hung is not None:
+            if len(candidates) > 1 and not hung.in_the_way:
+                hung.in_the_way = True
+                self._loop.call_at(self._loop.time() + PREEMPT_TIMEOUT_S, lambda: self._preempt_timeout(hung))
+            return False
+        # Highest priority first, then who is next in turn; the sort is stable.
+        candidates.sort(key=lambda run: -run.job.queue.priority)
+        progress = False
+        for run in candidates:
+            before = run.progress
+            self._run_slice(run)
+            progress |= run.progress != before
+            if run.state is State.READY and run in runs:
+                break
+        return progress
+
+    def _run_slice(self, run: Run) -> None:
+        """Run one context until it stops, or its time or the turn is up."""
+        start = now = self._loop.time()
+        end = start + min(TURN_S, run.slice_left)
+        while True:
+            run.step()
+            now = self._loop.time()
+            if run.state is not State.READY or now >= end:
+                break
+        run.slice_left -= now - start
+        if run.state is State.DONE:
+            self._finish(run)
+        elif run.state is State.FAULTED:
+            self._fault(run)
+        elif isinstance(run.fault, Stall):
+            run.fault.mm.when_settled(lambda: self._resume(run))
+        elif run.slice_left <= 0 or run.state is State.WAITING:
+            run.slice_left = run.job.queue.timeslice / 1e6
+            runs = self._on_engine[run.engine]
+            runs.remove(run)
+            runs.append(run)
+
+    def _resume(self, run: Run) -> None:
+        """What the context waited for has come."""
+        if self._running.get(run.job.queue) is run:
+            run.state = State.READY
+            self.wake()
+
+    def _preempt_timeout(self, run: Run) -> None:
+        """A context that hangs did not make room for another one: the engine is reset."""
+        if self._running.get(run.job.queue) is run:
+            self.reset(run.job.queue, "did not leave the engine")
+
+    # Faults
+
+    def _fault(self, run: Run) -> None:
+        vm = run.job.queue.vm
+        assert run.fault is not None
+        if not vm.fault_mode:
+            self.reset(run.job.queue, f"memory error: {run.fault}")
+            return
+        vm.pending_faults.append(run)
+        if len(vm.pending_faults) == 1:
+            self._loop.call_soon(lambda: self._serve(vm))
+
+    def _serve(self, vm: Vm) -> None:
+        """Serve the oldest fault of a VM; one at a time, as the kernel's handler holds the VM's lock."""
+        run = vm.pending_faults[0]
+        queue = run.job.queue
+        assert run.fault is not None
+        page_fault = fault.PageFault.of(queue.gt, vm, run.fault)
+
+        def done(error: int) -> None:
+            vm.pending_faults.popleft()
+            if self._running.get(queue) is run:
+                if error:
+                    self.reset(queue, f"{run.fault}: {errno.errorcode[-error]}")
+                else:
+                    self._resume(run)
+            if vm.pending_faults:
+                self._loop.call_soon(lambda: self._serve(vm))
+
+        def failed(problem: BaseException) -> None:
+            self.device.services.internal_error(f"service of {run.fault}", problem)
+            done(-errno.EIO)
+
+        Thread(fault.handle(page_fault), done, failed).run()
+
+    # VMs with preempt fences
+
+    def preempt(self, vm: Vm) -> None:
+        """Pages of a preempt-fence VM moved: stop its queues until it is bound again (xe_preempt_fence.c)."""
+        for queue in vm.preempt_queues:
+            if not queue.dead:
+                queue.suspended = True
+        self._queue_rebind(vm)
+
+    def reactivate_rebind(self, vm: Vm) -> None:
+        """A batch was submitted to a VM that was left unbound because nothing ran (xe_vm_reactivate_rebind)."""
+        if vm.rebind_deactivated:
+            vm.rebind_deactivated = False
+            self._queue_rebind(vm)
+
+    def _queue_rebind(self, vm: Vm) -> None:
+        if not vm.rebind_queued:
+            vm.rebind_queued = True
+            self._loop.call_soon(lambda: self._rebind(vm))
+
+    def _rebind(self, vm: Vm) -> None:
+        """preempt_rebind_work_func()."""
+        vm.rebind_queued = False
+        if vm.closed_or_banned:
+            return
+        try:
+            vm.userptr.pin_all()
+            if all(queue.idle for queue in vm.preempt_queues):
+                vm.rebind_deactivated = True
+                return
+            rebind.validate_and_rebind(vm)
+        except OSError as error:
+            self.device.services.log(f"VM worker error: {error}")
+            vm.banned = True
+            for queue in list(vm.preempt_queues):
+                self.kill(queue)
+            return
+        for queue in vm.preempt_queues:
+            queue.suspended = False
+        self.wake()

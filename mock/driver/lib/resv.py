@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""Reservation objects: which work in flight uses some memory (dma_resv)."""
+
+from __future__ import annotations
+
+from mock.driver.lib.fence import Fence
+
+
+class Resv:
+    """Fences by usage. KERNEL: moves and page table updates all must wait for; BOOKKEEP: everything else."""
+
+    def __init__(self) -> None:
+        self._kernel: list[Fence] = []
+        self._bookkeep: list[Fence] = []
+
+    def add_kernel(self, fence: Fence) -> None:
+        if not fence.signaled:
+            self._kernel = [*self.kernel(), fence]
+
+    def add_bookkeep(self, fence: Fence) -> None:
+        if not fence.signaled:
+            self._bookkeep = [*(one for one in self._bookkeep if not one.signaled), fence]
+
+    def kernel(self) -> list[Fence]:
+        """Unsignalled fences of usage KERNEL."""
+        self._kernel = [fence for fence in self._kernel if not fence.signaled]
+        return list(self._kernel)
+
+    def all(self) -> list[Fence]:
+        """Unsignalled fences of every usage (DMA_RESV_USAGE_BOOKKEEP includes the others)."""
+        self._bookkeep = [fence for fence in self._bookkeep if not fence.signaled]
+        return [*self.kernel(), *self._bookkeep]
+
+    @property
+    def idle(self) -> bool:
+        return not self.all()

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""SVM ranges: the chunks in which mirrored memory is mapped and moved (drm_gpusvm.c)."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mock.driver.lib.errors import Refused, refuse_if
+from mock.driver.platform import SZ_2M, SZ_4K, SZ_64K, MiB
+from mock.driver.svm.cpu import CpuPages
+from mock.driver.vm.pagetable import Backing, Mapping
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device
+    from mock.driver.lib.interval import IntervalMap
+    from mock.driver.svm.devmem import Pagemap
+    from mock.driver.svm.process import Process
+    from mock.driver.vm.vma import Vma
+    from mock.kernel import Mm
+    from mock.kernel import Vma as CpuVma
+
+CHUNKS = (SZ_2M, SZ_64K, SZ_4K)
+"""Sizes a range may have, bytes (xe_svm.c: fault_chunk_sizes)."""
+NOTIFIER = 512 * MiB
+"""No range crosses a multiple of it (module parameter svm_notifier_size)."""
+
+
+@dataclass(eq=False)
+class SvmRange:
+    """struct xe_svm_range: [start, end) of both address spaces.
+
+    may_migrate       its memory is of a kind that can be in VRAM
+    pagemap           where its pages were when they were collected last; None: in system memory
+    tile_present      tiles whose page tables were written for it
+    tile_invalidated  tiles whose entries were zapped since
+    unmapped          the process unmapped a part: the range only waits to be collected
+    """
+
+    start: int
+    end: int
+    may_migrate: bool
+    pagemap: Pagemap | None = None
+    tile_present: int = 0
+    tile_invalidated: int = 0
+    unmapped: bool = False
+
+    @property
+    def size(self) -> int:
+        return self.end - self.start
+
+    @property
+    def size_name(self) -> str:
+        """As names of counters say it."""
+        return {SZ_4K: "4K", SZ_64K: "64K", SZ_2M: "2M"}[self.size]
+
+    def valid_on(self, tiles: int) -> bool:
+        """The page tables of all these tiles hold the range now."""
+        return self.tile_present & ~self.tile_invalidated & tiles == tiles
+
+
+def cpu_vma(mm: Mm, address: int, *, read_only: bool) -> CpuVma:
+    """The CPU mapping at an address, if a mirror may use it.
+
+    Raises Refused: EFAULT when the process is gone, ENOENT without a mapping, EPERM when it is not writable and the
+    mirror is not READONLY, EIO for memory of a device (drm_gpusvm_range_find_or_insert).
+    """
+    refuse_if(not mm.alive, errno.EFAULT, "the process is gone")
+    vma = next(iter(mm.vmas(address, address + SZ_4K)), None)
+    if vma is None:
+        raise Refused(errno.ENOENT, f"no CPU mapping at {address:#x}")
+    refuse_if(not read_only and not vma.writable, errno.EPERM, "CPU mapping is not writable")
+    refuse_if(vma.file is not None, errno.EIO, "CPU mapping of a device")
+    return vma
+
+
+def chunk(
+    ranges: IntervalMap[SvmRange],
+    area: CpuVma,
+    vma: Vma,
+    address: int,
+    *,
+    populated: Callable[[int, int], bool],
+    threshold: int,
+) -> tuple[int, int]:
+    """[start, end) of the range to make for an address (drm_gpusvm_range_chunk_size).
+
+    The largest size that fits into the CPU mapping, the GPU VMA and a notifier without meeting another range. One
+    of `threshold` bytes or less, but more than a page, must have all its pages `populated`.
+    """
+    window = address // NOTIFIER * NOTIFIER
+    low, high = max(area.start, vma.start, window), min(area.end, vma.end, window + NOTIFIER)
+    for size in CHUNKS:
+        start = address // size * size
+        end = start + size
+        if start < low or end > high:
+            continue
+        if size > SZ_4K:
+            if ranges.first(start, end) is not None:
+                continue
+            if size <= threshold and not populated(start, end):
+                continue
+        return start, end
+    raise Refused(errno.EINVAL, "no chunk fits")
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """A backing that the GPU reaches only as long as the process may: mprotect(2) is not notified.
+
+    Where the kernel's notifier would have taken the mapping from the GPU, the access finds it lost: EFAULT.
+    """
+
+    backing: Backing
+    mm: Mm
+    delta: int
+    """Address in the process, less the offset in the backing."""
+    read_only: bool
+
+    def _check(self, offset: int, size: int) -> None:
+        address, end = offset + self.delta, offset + self.delta + size
+        for area in self.mm.vmas(address, end):
+            if area.start > address or not area.readable or not (area.writable or self.read_only):
+                break
+            address = area.end
+        if address < end:
+            raise OSError(errno.EFAULT, "the process may not access this memory any more")
+
+    def read(self, offset: int, size: int) -> bytes:
+        self._check(offset, size)
+        return self.backing.read(offset, size)
+
+    def write(self, offset: int, data: bytes) -> None:
+        self._check(offset, len(data))
+        self.backing.write(offset, data)
+
+    def atomic(self, offset: int, size: int, operation: Callable[[int], int]) -> int:
+        self._check(offset, size)
+        return self.backing.atomic(offset, size, operation)
+
+
+def mappings(
+    process: Process,
+    device: Device,
+    start: int,
+    end: int,
+    *,
+    read_only: bool,
+    atomic: Callable[[bool], bool],
+) -> list[Mapping]:
+    """The entries that map [start, end) for a device, all in system memory or all in one allocation in VRAM.
+
+    `atomic` tells for VRAM or not whether GPU atomics are enabled; another device's VRAM is none (xe_res_is_vram).
+    Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
+    """
+    there = process.vram.within(start, end)
+    if not there:
+        system = Guarded(CpuPages(process.mm, 0), process.mm, 0, read_only)
+        return [Mapping(start, end, system, start, not read_only, atomic(False))]
+    devmem = there[0].devmem
+    mixed = sum(s.size for s in there) != end - start or any(s.devmem is not devmem for s in there)
+    refuse_if(mixed, errno.EOPNOTSUPP, "pages in several places")
+    devmem.touch()
+    local = devmem.pagemap.tile.device is device
+    entries = []
+    for s in there:
+        vram = Guarded(devmem, process.mm, s.start - s.offset, read_only)
+        entries.append(Mapping(s.start, s.end, vram, s.offset, not read_only, atomic(local)))
+    return entries

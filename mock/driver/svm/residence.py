@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: MIT
+"""Which memory of a process is in VRAM, and where there: by stretches, not by pages, of which 2 MiB have 512."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mock.driver.lib.interval import IntervalMap
+from mock.driver.platform import SZ_4K
+
+if TYPE_CHECKING:
+    from mock.driver.svm.devmem import DevMem
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """[start, end) of the process, whole pages, lives from `offset` on in an allocation."""
+
+    start: int
+    end: int
+    devmem: DevMem
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+    def clipped(self, start: int, end: int) -> Stretch:
+        """The part of it that is in [start, end)."""
+        if start <= self.start and self.end <= end:
+            return self
+        low, high = max(start, self.start), min(end, self.end)
+        return replace(self, start=low, end=high, offset=self.offset + low - self.start)
+
+    def moved(self, distance: int) -> Stretch:
+        """The same memory at another address."""
+        return replace(self, start=self.start + distance, end=self.end + distance)
+
+
+class Residence:
+    """The stretches of one process."""
+
+    def __init__(self) -> None:
+        self._stretches: IntervalMap[Stretch] = IntervalMap()
+
+    def __iter__(self) -> Iterator[Stretch]:
+        return iter(self._stretches)
+
+    def at(self, address: int) -> Stretch | None:
+        """The stretch that holds an address."""
+        return self._stretches.at(address)
+
+    def within(self, start: int, end: int) -> list[Stretch]:
+        """The stretches of [start, end), ascending, as far as they are inside."""
+        return [stretch.clipped(start, end) for stretch in self._stretches.overlapping(start, end)]
+
+    def add(self, stretch: Stretch) -> None:
+        """Memory lives there now; it must not be anywhere else."""
+        self._stretches.insert(stretch)
+        stretch.devmem.stretches[stretch] = None
+
+    def take(self, start: int, end: int) -> list[Stretch]:
+        """Remove [start, end), wherever it is: what was removed. The VRAM stays the allocation's."""
+        taken = []
+        for stretch in list(self._stretches.overlapping(start, end)):
+            self._stretches.remove(stretch)
+            del stretch.devmem.stretches[stretch]
+            taken.append(stretch.clipped(start, end))
+            for low, high in ((stretch.start, start), (end, stretch.end)):
+                if low < high:
+                    self.add(stretch.clipped(low, high))
+        return taken
+
+    def drop(self, start: int, end: int) -> None:
+        """Remove [start, end). Allocations that nothing lives in any more give their VRAM back."""
+        for devmem in {stretch.devmem: None for stretch in self.take(start, end)}:
+            if not devmem.stretches:
+                devmem.release()
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ascending, disjoint [start, end) without the borders at which they touch."""
+    first = last = None
+    for start, end in ranges:
+        if start == last:
+            last = end
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first, last = start, end
+    if first is not None and last is not None:
+        yield first, last
+
+
+def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending addresses of pages as [start, end) without a gap."""
+    return joined((page, page + SZ_4K) for page in pages)

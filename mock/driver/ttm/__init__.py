@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: MIT
+"""Memory of buffer objects: placement, eviction, VRAM, fake offsets (TTM, xe_bo.c)."""

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: MIT
+"""CPU mappings of objects: they hold the object as long as they exist (drm_gem_vm_open, drm_gem_vm_close).
+
+A client maps an object without the driver's help and unmaps it unseen, so whether an object is still mapped is
+looked up when that is all that holds it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mock.driver.ttm.bo import Bo
+    from mock.kernel import File, Mm
+
+_EVERYWHERE = 1 << 64
+
+
+class Mappings:
+    """The objects of a device that were ever mapped, and by whom."""
+
+    def __init__(self) -> None:
+        self._mms: dict[Bo, set[Mm]] = {}
+
+    def add(self, bo: Bo, mm: Mm) -> None:
+        """A mapping is being made; it counts as a reference from now on."""
+        if bo not in self._mms:
+            bo.get()
+        self._mms.setdefault(bo, set()).add(mm)
+
+    def collect(self) -> None:
+        """Let go of objects that nothing but a mapping held, and that nobody maps any more."""
+        for bo, mms in list(self._mms.items()):
+            if bo.references == 1 and not any(_maps(mm, bo) for mm in mms):
+                self._drop(bo)
+
+    def file_released(self, file: File) -> None:
+        """All mappings of a file are gone."""
+        for bo in [bo for bo in self._mms if bo.storage.memory.file is file]:
+            self._drop(bo)
+
+    def _drop(self, bo: Bo) -> None:
+        del self._mms[bo]
+        bo.put()
+
+
+def _maps(mm: Mm, bo: Bo) -> bool:
+    """A part of the object is mapped in an address space now."""
+    if not mm.alive:
+        return False
+    first, last = bo.storage.base, bo.storage.base + bo.size
+    return any(
+        vma.file is bo.storage.memory.file and vma.offset < last and first < vma.offset + vma.end - vma.start
+        for vma in mm.vmas(0, _EVERYWHERE)
+    )

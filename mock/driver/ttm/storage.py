@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""Where the bytes of buffer objects live: in the memfd a client has open, at the object's fake offset.
+
+A client's mmap of an object is therefore native: the fake offset it was given is a real offset of the file.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from mock.driver.lib.errors import refuse_if
+
+if TYPE_CHECKING:
+    from mock.driver.ttm.bo import Bo
+    from mock.kernel import File
+
+# DRM_FILE_PAGE_OFFSET_START (include/drm/drm_vma_manager.h) for pages of 4 KiB.
+FIRST_OFFSET = 1 << 32
+# XE_PCI_BARRIER_MMAP_OFFSET (xe_bo.h).
+PCI_BARRIER_OFFSET = 0x50 << 12
+
+# DRM_FILE_PAGE_OFFSET_SIZE.
+OFFSET_SPACE = ((0xFFFFFFFF >> 12) * 256) << 12
+
+_FALLOC_FL_KEEP_SIZE = 1
+_FALLOC_FL_PUNCH_HOLE = 2
+_fallocate = ctypes.CDLL(None, use_errno=True).fallocate
+_fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+
+
+class Memory:
+    """The sparse memfd of one open file, kept as long as objects live in it: they may outlive the file."""
+
+    def __init__(self, file: File) -> None:
+        self.file = file
+        self.fd = os.dup(file.fileno())
+        self._users = 1
+
+    def get(self) -> None:
+        """An object lives here."""
+        self._users += 1
+
+    def put(self) -> None:
+        """The file is released, or an object is gone: the last one closes the memfd."""
+        self._users -= 1
+        if not self._users:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class Storage:
+    """The bytes of one object: [base, base + size) of a memfd."""
+
+    def __init__(self, memory: Memory, base: int, size: int) -> None:
+        self.memory = memory
+        self.base = base
+        self.size = size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """Bytes of the object; what nobody wrote is zero."""
+        return os.pread(self.memory.fd, size, self.base + offset)
+
+    def write(self, offset: int, data: bytes) -> None:
+        os.pwrite(self.memory.fd, data, self.base + offset)
+
+    def atomic(self, offset: int, size: int, operation: Callable[[int], int]) -> int:
+        """Replace the integer at an offset by operation(it); returns what it was."""
+        old = int.from_bytes(self.read(offset, size), "little")
+        self.write(offset, operation(old).to_bytes(size, "little"))
+        return old
+
+    def discard(self) -> None:
+        """Lose the contents: they read as zero from now on. Raises OSError when the kernel refuses."""
+        mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
+        if _fallocate(self.memory.fd, mode, self.base, self.size):
+            raise OSError(ctypes.get_errno(), "punch hole into the file of a drm_file")
+
+
+class OffsetManager:
+    """The fake offsets of a device (drm_vma_manager.c): every object has its own, in whatever file it was made."""
+
+    def __init__(self) -> None:
+        self._next = FIRST_OFFSET
+        self._free: dict[int, list[int]] = {}
+        self._objects: dict[int, Bo] = {}
+
+    def take(self, size: int) -> int:
+        """An offset for `size` bytes. Raises Refused(ENOSPC) when offsets run out."""
+        free = self._free.get(size)
+        if free:
+            return free.pop()
+        base = self._next
+        refuse_if(base + size > FIRST_OFFSET + OFFSET_SPACE, errno.ENOSPC, "no fake offset left")
+        self._next += size
+        return base
+
+    def give(self, base: int, size: int) -> None:
+        """The object is gone and nothing maps it any more."""
+        self._objects.pop(base, None)
+        self._free.setdefault(size, []).append(base)
+
+    def assign(self, base: int, bo: Bo) -> None:
+        self._objects[base] = bo
+
+    def lookup(self, offset: int) -> Bo | None:
+        """The object whose offset is exactly this."""
+        return self._objects.get(offset)

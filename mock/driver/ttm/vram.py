@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: MIT
+"""VRAM: a buddy allocator a tile, and eviction in least-recently-used order (drm_buddy.c, ttm_resource.c)."""
+
+from __future__ import annotations
+
+import errno
+from collections import OrderedDict
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from mock.driver.lib.errors import Refused, refuse_if
+
+if TYPE_CHECKING:
+    from mock.driver.device import Tile
+    from mock.driver.lib.resv import Resv
+
+
+class Buddy:
+    """Blocks of 2^n pages in [0, size). Block addresses are bytes from the start of the region."""
+
+    def __init__(self, size: int, page: int) -> None:
+        self.size = size
+        self.page = page
+        self._free: dict[int, set[int]] = {}
+        self.available = size
+        offset = 0
+        while offset < size:
+            block = page
+            while offset % (block * 2) == 0 and offset + block * 2 <= size:
+                block *= 2
+            self._free.setdefault(block, set()).add(offset)
+            offset += block
+
+    def _take(self, block: int) -> int | None:
+        """A free block of exactly this size, splitting a larger one; lowest address first."""
+        sizes = sorted(size for size, blocks in self._free.items() if blocks and size >= block)
+        if not sizes:
+            return None
+        size = sizes[0]
+        offset = min(self._free[size])
+        self._free[size].remove(offset)
+        while size > block:
+            size //= 2
+            self._free.setdefault(size, set()).add(offset + size)
+        self.available -= block
+        return offset
+
+    def allocate(self, size: int, *, contiguous: bool) -> list[tuple[int, int]] | None:
+        """Blocks (offset, size) that together hold `size` bytes, or None when there is no room."""
+        size = -(-size // self.page) * self.page
+        if size > self.available:
+            return None
+        taken: list[tuple[int, int]] = []
+        left = size
+        while left:
+            block = 1 << (left.bit_length() - 1)
+            if contiguous:
+                block = 1 << (left - 1).bit_length()
+            offset = self._take(block)
+            while offset is None and block > self.page and not contiguous:
+                block //= 2
+                offset = self._take(block)
+            if offset is None:
+                self.free(taken)
+                return None
+            taken.append((offset, block))
+            left -= min(block, left)
+        return taken
+
+    def free(self, blocks: list[tuple[int, int]]) -> None:
+        """Give blocks back, merging buddies."""
+        for start, length in blocks:
+            offset, size = start, length
+            self.available += size
+            while size * 2 <= self.size:
+                buddy = offset ^ size
+                peers = self._free.get(size, set())
+                if buddy not in peers:
+                    break
+                peers.remove(buddy)
+                offset, size = min(offset, buddy), size * 2
+            self._free.setdefault(size, set()).add(offset)
+
+
+class Evictable(Protocol):
+    """What owns VRAM: a BO, or the device memory behind SVM ranges."""
+
+    @property
+    def resv(self) -> Resv: ...
+
+    def evict(self) -> None:
+        """Move the contents out and give the VRAM back; OSError(EBUSY) when a race made it impossible now."""
+
+
+@dataclass(eq=False)
+class Allocation:
+    """VRAM held by an owner. `free` gives it back."""
+
+    manager: VramManager
+    owner: Evictable
+    size: int
+    blocks: list[tuple[int, int]] = field(repr=False)
+
+    def free(self) -> None:
+        self.manager.release(self)
+
+    def touch(self) -> None:
+        """Used now: the last to be evicted (ttm_resource_move_to_lru_tail)."""
+        self.manager.touch(self)
+
+
+class VramManager:
+    """The VRAM of one tile (xe_ttm_vram_mgr.c)."""
+
+    def __init__(self, tile: Tile, size: int, page: int) -> None:
+        self.tile = tile
+        self.size = size
+        self.buddy = Buddy(size, page)
+        self._lru: OrderedDict[Allocation, None] = OrderedDict()
+
+    @property
+    def used(self) -> int:
+        return self.size - self.buddy.available
+
+    def allocate(
+        self,
+        size: int,
+        owner: Evictable,
+        *,
+        contiguous: bool = False,
+        evict: bool = True,
+        keep: Collection[Resv] = (),
+    ) -> Allocation:
+        """VRAM for an owner; evicts the least recently used ones until there is room.
+
+        evict  False: take only what is free.
+        keep   owners with one of these reservation objects are not evicted (ttm: no allow_res_evict).
+        Raises Refused: E2BIG for more than the region holds, ENOSPC when the room cannot be made.
+        """
+        refuse_if(size > self.size, errno.E2BIG, "larger than VRAM")
+        blocks = self.buddy.allocate(size, contiguous=contiguous)
+        if blocks is None and evict:
+            blocks = self._make_room(size, contiguous, keep)
+        if blocks is None:
+            raise Refused(errno.ENOSPC, f"no room for {size} bytes in VRAM of tile {self.tile.id}")
+        allocation = Allocation(self, owner, size, blocks)
+        self._lru[allocation] = None
+        return allocation
+
+    def _make_room(self, size: int, contiguous: bool, keep: Collection[Resv]) -> list[tuple[int, int]] | None:
+        self.tile.device.mappings.collect()
+        blocks = self.buddy.allocate(size, contiguous=contiguous)
+        if blocks is not None:
+            return blocks
+        for victim in list(self._lru):
+            if victim not in self._lru or victim.owner.resv in keep:
+                continue
+            try:
+                victim.owner.evict()
+            except OSError:
+                continue
+            blocks = self.buddy.allocate(size, contiguous=contiguous)
+            if blocks is not None:
+                return blocks
+        return None
+
+    def release(self, allocation: Allocation) -> None:
+        if self._lru.pop(allocation, self) is not self:
+            self.buddy.free(allocation.blocks)
+
+    def touch(self, allocation: Allocation) -> None:
+        if allocation in self._lru:
+            self._lru.move_to_end(allocation)

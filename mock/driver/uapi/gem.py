@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: MIT
+"""GEM_CREATE, GEM_MMAP_OFFSET, GEM_CLOSE (xe_bo.c, drm_gem.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from ioctl import xe
+from mock.driver.lib.arguments import is_unknown, unknown_flags
+from mock.driver.lib.errors import Refused, refuse_if
+from mock.driver.platform import SZ_4K, SZ_64K
+from mock.driver.ttm.bo import PL_TT, PL_VRAM0, Bo, Place
+from mock.driver.ttm.storage import PCI_BARRIER_OFFSET
+from mock.driver.uapi import extension
+from mock.driver.vm.vma import Purgeable
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device
+    from mock.driver.file import DrmFile
+    from mock.driver.uapi.dispatch import Call
+    from mock.kernel import MapRequest, Task
+
+
+def places(device: Device, placement: int) -> list[Place]:
+    """Allowed places of a placement mask: VRAM by tile, then system memory, as a fallback if there is VRAM."""
+    vram = [Place(PL_VRAM0 + tile.id) for tile in device.tiles if placement & 2 << tile.id]
+    return vram + ([Place(PL_TT, fallback=bool(vram))] if placement & 1 else [])
+
+
+def create(call: Call, args: Any) -> None:
+    """xe_gem_create_ioctl()."""
+    device, profile = call.device, call.device.profile
+    refuse_if(any(args.pad) or any(args.reserved), errno.EINVAL, "pad or reserved")
+    refuse_if(args.placement & ~device.mem_region_mask or not args.placement, errno.EINVAL, "placement")
+    refuse_if(unknown_flags(device, args), errno.EINVAL, "flags")
+    refuse_if(args.handle, errno.EINVAL, "handle is an output")
+    refuse_if(not args.size, errno.EINVAL, "size 0")
+    refuse_if(args.size % SZ_4K, errno.EINVAL, "size is not a multiple of a page")
+    if args.flags & xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION:
+        refuse_if(profile.graphics_version < 20, errno.EOPNOTSUPP, "no compression control before Xe2")
+    vram = args.placement & ~1
+    scanout = args.flags & xe.DRM_XE_GEM_CREATE_FLAG_SCANOUT
+    needs_64k = vram and scanout and not profile.needs_64k and args.size % SZ_64K == 0
+    if args.flags & xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM:
+        refuse_if(not vram, errno.EINVAL, "visible VRAM without a VRAM placement")
+    caching = args.cpu_caching
+    refuse_if(is_unknown(device, args, "cpu_caching"), errno.EINVAL, "cpu_caching")
+    refuse_if(vram and caching != xe.DRM_XE_GEM_CPU_CACHING_WC, errno.EINVAL, "VRAM must be WC")
+    refuse_if(scanout and caching == xe.DRM_XE_GEM_CPU_CACHING_WB, errno.EINVAL, "scanout cannot be WB")
+    vm = None
+    if args.vm_id:
+        vm = call.file.vms.get(args.vm_id)
+        if vm is None:
+            raise Refused(errno.ENOENT, "no such VM")
+    device.mappings.collect()
+    internal_64k = bool(vram and (profile.needs_64k or needs_64k))
+    refuse_if(internal_64k and args.size % SZ_64K, errno.EINVAL, "size is not a multiple of 64 KiB")
+    bo = Bo.create(
+        device,
+        call.file.memory,
+        args.size,
+        places(device, args.placement),
+        vm=vm,
+        cpu_caching=caching,
+        flags=args.flags,
+        internal_64k=internal_64k,
+    ).get()
+    try:
+        if not args.flags & xe.DRM_XE_GEM_CREATE_FLAG_DEFER_BACKING:
+            bo.validate()
+        if args.extensions:
+            extension.walk(
+                call.task.mm, args.extensions, _set_property, xe.DRM_XE_GEM_CREATE_SET_PROPERTY_PXP_TYPE
+            )
+        args.handle = call.file.add_handle(bo)
+    finally:
+        bo.put()
+
+
+def _set_property(ext: Any) -> None:
+    """The only property is the type of PXP session (gem_create_set_pxp_type)."""
+    if ext.value == xe.DRM_XE_PXP_TYPE_NONE:
+        return
+    refuse_if(ext.value != xe.DRM_XE_PXP_TYPE_HWDRM, errno.EINVAL, "PXP type")
+    # xe_pxp_key_assign: the mock's GPUs have PXP disabled.
+    raise Refused(errno.ENODEV, "PXP is not enabled")
+
+
+def mmap_offset(call: Call, args: Any) -> None:
+    """xe_gem_mmap_offset_ioctl()."""
+    refuse_if(args.extensions, errno.EINVAL, "extensions")
+    refuse_if(any(args.reserved), errno.EINVAL, "reserved")
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    if args.flags & xe.DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER:
+        refuse_if(not call.device.profile.discrete, errno.EINVAL, "no PCI barrier on integrated GPUs")
+        refuse_if(args.handle, errno.EINVAL, "handle with the PCI barrier")
+        args.offset = PCI_BARRIER_OFFSET
+        return
+    bo = call.file.bos.get(args.handle)
+    if bo is None:
+        raise Refused(errno.ENOENT, "no such object")
+    args.offset = bo.storage.base
+
+
+def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
+    """drm_gem_mmap(): the object at a fake offset, with the access that is asked for.
+
+    Raises Refused: EINVAL when no object of the device has this offset or it is smaller, EACCES when the file has no
+    handle of it, EBUSY and EINVAL for objects marked DONTNEED and purged ones, EOPNOTSUPP for imported ones.
+    """
+    bo = file.device.offsets.lookup(request.offset)
+    if bo is None or request.length > bo.size:
+        raise Refused(errno.EINVAL, "no object at this offset")
+    refuse_if(all(bo is not one for one in file.bos), errno.EACCES, "no handle of the object")
+    refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
+    refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
+    refuse_if(not request.shared, errno.EINVAL, "private mapping")
+    # The bytes are in the exporter's file, and a mapping shows the file it is made of.
+    refuse_if(
+        bo.storage.memory.file is not file.memory.file,
+        errno.EOPNOTSUPP,
+        "the mock maps objects of the file only",
+    )
+    file.device.mappings.add(bo, task.mm)
+
+
+def close(call: Call, args: Any) -> None:
+    """drm_gem_close_ioctl(): EINVAL for a handle that is not there."""
+    call.file.close_handle(args.handle)
+    call.device.mappings.collect()

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: MIT
+"""PRIME: objects as descriptors, within a device and between devices (drm_prime.c, xe_dma_buf.c)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from ioctl import drm
+from mock.driver.lib.arguments import unknown_flags
+from mock.driver.lib.errors import Refused, refuse_if
+from mock.driver.ttm.bo import PL_TT, Bo, Place
+from mock.driver.vm.vma import Purgeable
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device
+    from mock.driver.uapi.dispatch import Call
+    from mock.kernel import File, Services
+
+
+class DmaBufs:
+    """The dma-bufs of this mock: the file a client sees, the object it stands for."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._bos: dict[File, Bo] = {}
+
+    def export(self, bo: Bo) -> File:
+        """The one dma-buf of an object; it holds the object as long as descriptors of it are open."""
+        if bo.dma_buf is None:
+            bo.dma_buf = self._services.create_file("dmabuf", lambda: self._released(bo))
+            self._bos[bo.dma_buf] = bo.get()
+            bo.willneed_get()
+        return bo.dma_buf
+
+    def _released(self, bo: Bo) -> None:
+        if bo.dma_buf is not None:
+            self._bos.pop(bo.dma_buf, None)
+            bo.dma_buf = None
+            bo.willneed_put()
+            bo.put()
+
+    def find(self, file: File | None) -> Bo | None:
+        return self._bos.get(file) if file is not None else None
+
+
+def handle_to_fd(call: Call, args: Any) -> None:
+    """drm_prime_handle_to_fd_ioctl(). Raises Refused: EINVAL, ENOENT, EPERM for an object private to a VM, EBUSY."""
+    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    bo = call.file.bos.get(args.handle)
+    if bo is None:
+        raise Refused(errno.ENOENT, "no such object")
+    if bo.import_source is not None:
+        bo = bo.import_source
+    elif bo.dma_buf is None:
+        refuse_if(bo.vm is not None, errno.EPERM, "object is private to a VM")
+        refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
+        refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
+    file = call.device.dma_bufs.export(bo)
+    args.fd = call.task.install(file, cloexec=bool(args.flags & drm.DRM_CLOEXEC))
+    call.file.prime_handles[bo] = args.handle
+
+
+def fd_to_handle(call: Call, args: Any) -> None:
+    """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL for what is not a dma-buf, EOPNOTSUPP."""
+    file = call.task.lookup(args.fd)
+    bo = call.device.dma_bufs.find(file)
+    if bo is None:
+        # dma_buf_get tells a closed descriptor from one of something else; a lookup of the mock's files cannot.
+        raise Refused(errno.EINVAL if file is not None else errno.EBADF, "not a dma-buf")
+    handle = call.file.prime_handles.get(bo)
+    if handle is None:
+        imported = bo if bo.device is call.device else _import(call.device, bo)
+        handle = call.file.add_handle(imported)
+        call.file.prime_handles[bo] = handle
+    args.handle = handle
+
+
+def _import(device: Device, bo: Bo) -> Bo:
+    """An object of another device (xe_gem_prime_import): its memory stays where the exporter has it.
+
+    Without a fast link the exporter must be able to keep it in system memory: Refused(EOPNOTSUPP).
+    """
+    if bo.device not in device.links:
+        refuse_if(not bo.can_migrate(PL_TT), errno.EOPNOTSUPP, "no way to reach the exporter's VRAM")
+        bo.migrate(PL_TT)
+    return Bo(device, bo.size, [Place(PL_TT)], bo.storage, resv=bo.resv, import_source=bo.get())

@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: MIT
+"""VMs: a GPU address space, its VMAs, its page tables a tile, the work that uses it (xe_vm.c)."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ioctl import xe
+from mock.driver.lib.interval import IntervalMap
+from mock.driver.lib.resv import Resv
+from mock.driver.platform import SZ_4K
+from mock.driver.svm.interconnect import Peer
+from mock.driver.svm.svm import Svm
+from mock.driver.vm.pagetable import Mapping, PageTable
+from mock.driver.vm.space import VmSpace
+from mock.driver.vm.tables import TableWriters
+from mock.driver.vm.userptr import UserptrState
+
+if TYPE_CHECKING:
+    from mock.driver.device import Device, Tile
+    from mock.driver.exec.queue import ExecQueue
+    from mock.driver.exec.run import Run
+    from mock.driver.file import DrmFile
+    from mock.driver.ttm.bo import Bo
+    from mock.driver.vm.vma import Vma
+    from mock.kernel import Mm
+
+MAX_FAULTS_SAVED = 50
+
+
+@dataclass(frozen=True)
+class FaultEntry:
+    """One fault that could not be served, as DRM_XE_VM_GET_PROPERTY_FAULTS reports it."""
+
+    address: int
+    access_type: int
+    fault_type: int
+    fault_level: int
+    address_precision: int = SZ_4K
+
+
+class Vm:
+    """struct xe_vm.
+
+    flags   DRM_XE_VM_CREATE_FLAG_*
+    size    bytes of the address space; 0 once closed
+    mm      the client's address space that mirrors and userptrs refer to
+    evicted objects that moved since their VMAs were bound: the next exec rebinds them
+    rebind  VMAs whose page tables must be written again before the next job runs
+    peer    of the group of devices whose VRAM it reaches, in fault mode
+    """
+
+    def __init__(self, device: Device, file: DrmFile, flags: int, mm: Mm) -> None:
+        self.device = device
+        self.file = file
+        self.flags = flags
+        self.mm = mm
+        self.size = 1 << device.profile.va_bits
+        self.banned = False
+        self.resv = Resv()
+        self.vmas: IntervalMap[Vma] = IntervalMap()
+        self.page_tables = [PageTable() for _ in device.tiles]
+        self.spaces = [
+            VmSpace(self.page_tables[tile.id], self.size, partial(self.lost, tile), scratch=self.has_scratch)
+            for tile in device.tiles
+        ]
+        self.peer = Peer(device)
+        if self.fault_mode:
+            device.owners.acquire(self.peer)
+            for tile in device.tiles:
+                if tile.pagemap is not None:
+                    tile.pagemap.get()
+        self.evicted: dict[Bo, None] = {}
+        self.rebind: dict[Vma, None] = {}
+        self.preempt_queues: list[ExecQueue] = []
+        self.queues: list[ExecQueue] = []
+        self.bind_queue: ExecQueue | None = None
+        self.writers = TableWriters(device.profile.page_table_levels)
+        self.rebind_deactivated = False
+        self.rebind_queued = False
+        self.pending_faults: deque[Run] = deque()
+        self.faults: list[FaultEntry] = []
+        self.asid = device.new_asid(self)
+        self.userptr = UserptrState(self)
+        self.svm = Svm(self)
+
+    # Modes
+
+    @property
+    def lr_mode(self) -> bool:
+        return bool(self.flags & xe.DRM_XE_VM_CREATE_FLAG_LR_MODE)
+
+    @property
+    def fault_mode(self) -> bool:
+        return bool(self.flags & xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE)
+
+    @property
+    def preempt_fence_mode(self) -> bool:
+        return self.lr_mode and not self.fault_mode
+
+    @property
+    def has_scratch(self) -> bool:
+        return bool(self.flags & xe.DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
+
+    @property
+    def allows_own_eviction(self) -> bool:
+        """Binding may evict the VM's own objects (xe_vm_allow_vm_eviction)."""
+        overcommit = not self.flags & xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
+        return not self.lr_mode or (self.fault_mode and overcommit)
+
+    @property
+    def closed(self) -> bool:
+        return self.size == 0
+
+    @property
+    def closed_or_banned(self) -> bool:
+        return self.closed or self.banned
+
+    # Objects
+
+    def external_bos(self) -> list[Bo]:
+        """Objects bound here that other VMs may bind too."""
+        bos = {vma.bo: None for vma in self.vmas if vma.bo is not None and vma.bo.vm is None}
+        return list(bos)
+
+    def locked_resvs(self) -> list[Resv]:
+        """Reservation objects an exec holds: what has them is not evicted on its behalf."""
+        return [self.resv, *(bo.resv for bo in self.external_bos())]
+
+    def bump_lru(self) -> None:
+        """The VM's objects were used just now (xe_vm_bump_lru)."""
+        for bo in {vma.bo: None for vma in self.vmas if vma.bo is not None}:
+            bo.touch()
+
+    # VMAs
+
+    def find_vma(self, address: int) -> Vma | None:
+        """The VMA a 4 KiB page touches, None when the VM is closed or banned (xe_vm_find_vma_by_addr)."""
+        if self.closed_or_banned:
+            return None
+        return self.vmas.first(address, address + SZ_4K)
+
+    def insert_vma(self, vma: Vma) -> None:
+        self.vmas.insert(vma)
+
+    def remove_vma(self, vma: Vma) -> None:
+        self.vmas.remove(vma)
+
+    # Page tables
+
+    def space(self, tile: Tile) -> VmSpace:
+        return self.spaces[tile.id]
+
+    def invalidate(self, vma: Vma) -> None:
+        """Zap a VMA's entries on every tile, so that the next access faults (xe_vm_invalidate_vma)."""
+        for tile in self.device.tiles:
+            if self.page_tables[tile.id].zap(vma.start, vma.end):
+                self.tlb_invalidated(tile)
+        vma.tile_invalidated = self.device.tile_mask
+
+    def tlb_invalidated(self, tile: Tile) -> None:
+        """Count a TLB invalidation on every GT of a tile."""
+        for gt in tile.gts:
+            gt.stats.add("tlb_inval_count")
+
+    def lost(self, tile: Tile, address: int) -> bool:
+        """System memory under a mapping is gone or isolated, and the driver did not hear of it yet.
+
+        Returns whether the access may fault now. Without fault mode it may not: the kernel would have made the client
+        wait for the job, so the access must not be seen.
+        """
+        if not self.fault_mode:
+            return False
+        page = address & ~(SZ_4K - 1)
+        self.page_tables[tile.id].zap(page, page + SZ_4K)
+        vma = self.find_vma(address)
+        if vma is not None and vma.is_mirror:
+            self.svm.lost(page)
+        elif vma is not None:
+            self.invalidate(vma)
+            if vma.is_userptr:
+                self.userptr.invalidate(vma)
+        return True
+
+    def bo_moved(self, bo: Bo) -> None:
+        """An object's pages moved (xe_bo_trigger_rebind, the part of one VM)."""
+        if not self.fault_mode:
+            self.evicted[bo] = None
+            if self.preempt_fence_mode and not self.preempt_queues:
+                self._stay_mapped(bo)
+            elif self.preempt_fence_mode:
+                self.device.scheduler.preempt(self)
+            return
+        for vma in bo.vmas:
+            if vma.vm is self:
+                self.invalidate(vma)
+
+    def _stay_mapped(self, bo: Bo) -> None:
+        """The object's entries go on leading to where it was, for there is no preempt fence that would start a rebind.
+
+        No queue made later starts one either (xe_vm_add_compute_exec_queue): docs/findings.md. Who has the memory now
+        is not modelled: reads give zeros, stores are lost.
+        """
+        for vma in bo.vmas:
+            if vma.vm is self:
+                for tile in self.device.tiles:
+                    if vma.tile_present & 1 << tile.id:
+                        self.page_tables[tile.id].map(Mapping(vma.start, vma.end, None, 0))
+
+    # Faults
+
+    def add_fault(self, entry: FaultEntry) -> None:
+        """Keep a failed fault for user space; the list is bounded (xe_vm_add_fault_entry_pf)."""
+        if len(self.faults) < MAX_FAULTS_SAVED:
+            self.faults.append(entry)
