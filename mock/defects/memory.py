@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 
 from mock.defects.migration import freed_vram_stays
 from mock.defects.patch import nothing, replace
-from mock.driver.svm.process import Mirror, Process
+from mock.driver.pagemap.process import Mirror, Process
 from mock.driver.svm.range import Guarded
 from mock.driver.svm.svm import Svm
 from mock.driver.vm.userptr import UserptrState

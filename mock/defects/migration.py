@@ -6,10 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from mock.defects.patch import nothing, replace
-from mock.driver.platform import SZ_4K
-from mock.driver.svm import migrate
-from mock.driver.svm.devmem import DevMem, Pagemap
-from mock.driver.svm.process import Process
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap import migrate
+from mock.driver.pagemap.devmem import DevMem, Pagemap
+from mock.driver.pagemap.process import Process
 from mock.driver.svm.svm import Svm
 from mock.driver.ttm.vram import VramManager
 from mock.kernel import Mm

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The behaviour of the xe driver, in user space: one module for each of its concepts, in rooms.
 
-lib/    what everything stands on: errnos, fences, sleeping, intervals, ids, user memory
-ttm/    memory of buffer objects, and VRAM
-vm/     address spaces of the GPU: VMAs and page tables
-svm/    mirrors of processes: ranges, migration, page faults
-exec/   queues, jobs, engines, syncs
-uapi/   the ioctls
+lib/      what everything stands on: errnos, fences, sleeping, intervals, ids, user memory
+ttm/      memory of buffer objects, and VRAM
+pagemap/  memory of processes in VRAM, and migration
+vm/       address spaces of the GPU: VMAs and page tables
+svm/      mirrors of processes: ranges, their notifier, page faults
+exec/     queues, jobs, engines, syncs
+uapi/     the ioctls
 
 Next to them are facts (platform.py, level.py, kconfig.py), the device with its files, and driver.py, which makes them
 all. Read driver.py first, then device.py, file.py, vm/vm.py, vm/vma.py, ttm/bo.py, exec/queue.py.

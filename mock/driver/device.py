@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from mock.driver.kconfig import KernelConfig
 from mock.driver.level import FEATURES, Level
 from mock.driver.lib.blocking import WaitQueue
+from mock.driver.pagemap.devmem import Pagemap
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
 from mock.driver.stats import GtStats
-from mock.driver.svm.devmem import Pagemap
 from mock.driver.ttm.mapping import Mappings
 from mock.driver.ttm.storage import OffsetManager
 from mock.driver.ttm.vram import VramManager
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from mock.driver.exec.group import EngineGroup
     from mock.driver.exec.scheduler import Scheduler
     from mock.driver.file import DrmFile
+    from mock.driver.lib.exports import Exports
     from mock.driver.lib.fault_inject import FaultInjection
-    from mock.driver.svm.interconnect import Owners
-    from mock.driver.svm.process import Processes
-    from mock.driver.uapi.prime import DmaBufs
-    from mock.driver.uapi.syncobj_ioctl import Exports
+    from mock.driver.pagemap.interconnect import Owners
+    from mock.driver.pagemap.process import Processes
+    from mock.driver.ttm.dma_buf import DmaBufs
     from mock.driver.vm.vm import Vm
     from mock.kernel import File, Services
 

@@ -12,13 +12,13 @@ from mock.driver.exec.group import setup_groups
 from mock.driver.exec.scheduler import Scheduler
 from mock.driver.file import DrmFile
 from mock.driver.level import Level
+from mock.driver.lib.exports import Exports
 from mock.driver.lib.fault_inject import FaultInjection
+from mock.driver.pagemap.interconnect import Owners
+from mock.driver.pagemap.process import Processes
 from mock.driver.platform import Platform, find_platform
-from mock.driver.svm.interconnect import Owners
-from mock.driver.svm.process import Processes
+from mock.driver.ttm.dma_buf import DmaBufs
 from mock.driver.uapi import gem
-from mock.driver.uapi.prime import DmaBufs
-from mock.driver.uapi.syncobj_ioctl import Exports
 from mock.driver.uapi.table import make_table
 from mock.kernel import PciDevice
 

@@ -14,7 +14,7 @@ from mock.driver.uapi import queue_ioctl, vm_ioctl
 if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.exec.queue import ExecQueue
-    from mock.driver.exec.syncobj import Syncobj
+    from mock.driver.lib.syncobj import Syncobj
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.vm import Vm
     from mock.kernel import File, Task

@@ -7,15 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from mock.driver.kconfig import COMPLETE, KernelConfig
-
-KiB = 1 << 10
-MiB = 1 << 20
-GiB = 1 << 30
-
-SZ_4K = 4 * KiB
-SZ_64K = 64 * KiB
-SZ_2M = 2 * MiB
-SZ_1G = GiB
+from mock.driver.lib.sizes import SZ_4K, SZ_64K, MiB
 
 
 class EngineClass(IntEnum):

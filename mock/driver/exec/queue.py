@@ -7,8 +7,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mock.driver.exec.syncobj import Syncobj
 from mock.driver.lib.fence import Fence, new_context, stub
+from mock.driver.lib.syncobj import Syncobj
 from mock.driver.platform import EngineClass
 
 if TYPE_CHECKING:

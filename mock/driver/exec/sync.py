@@ -9,44 +9,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioctl import xe
-from mock.driver.exec.syncobj import Syncobj
 from mock.driver.lib import user
 from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, FenceArray
+from mock.driver.lib.syncobj import Syncobj
+from mock.driver.lib.ufence import UserFence
 
 if TYPE_CHECKING:
-    from mock.driver.device import Device
     from mock.driver.exec.queue import ExecQueue
     from mock.driver.file import DrmFile
     from mock.kernel import Mm
 
 
 SIZE = ctypes.sizeof(xe.drm_xe_sync)
-
-
-class UserFence:
-    """A 64-bit value the driver stores at a CPU address when a bind is done (struct xe_user_fence)."""
-
-    def __init__(self, device: Device, mm: Mm, address: int, value: int) -> None:
-        mm.read(address, 8)
-        self._device = device
-        self._mm = mm
-        self._address = address
-        self._value = value
-        self.signaled = False
-
-    def kick(self) -> None:
-        """Store the value from a worker, then wake WAIT_USER_FENCE (user_fence_worker)."""
-        self._device.services.loop.call_soon(self._work)
-
-    def _work(self) -> None:
-        self.signaled = True
-        try:
-            self._mm.write(self._address, self._value.to_bytes(8, "little"))
-        except OSError as error:
-            self._device.services.log(f"user fence at {self._address:#x}: {error}")
-        self._device.ufence_wq.wake()
 
 
 @dataclass
@@ -97,8 +73,9 @@ def parse(
     lr_mode        out-syncobjs are refused with EOPNOTSUPP
     no_user_fence  VM_BIND without any bind: EOPNOTSUPP
     """
+    device = file.device
     sync = user.get(mm, address, xe.drm_xe_sync)
-    refuse_if(unknown_flags(file.device, sync), errno.EINVAL, "sync flags")
+    refuse_if(unknown_flags(device, sync), errno.EINVAL, "sync flags")
     refuse_if(any(sync.reserved), errno.EINVAL, "sync reserved")
     signal = bool(sync.flags & xe.DRM_XE_SYNC_FLAG_SIGNAL)
     entry = SyncEntry(sync.type, signal, sync.timeline_value)
@@ -120,7 +97,7 @@ def parse(
         if executing:
             entry.address = sync.addr
         else:
-            entry.ufence = UserFence(file.device, mm, sync.addr, sync.timeline_value)
+            entry.ufence = UserFence(device.services, device.ufence_wq, mm, sync.addr, sync.timeline_value)
         return entry
     raise Refused(errno.EINVAL, "sync type")
 

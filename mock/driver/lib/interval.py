@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""Disjoint intervals of an address space, ordered by start."""
+"""Intervals of an address space: a map of disjoint ones ordered by start, and what joins neighbours."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Generic, Protocol, TypeVar
+
+from mock.driver.lib.sizes import SZ_4K
 
 
 class Interval(Protocol):
@@ -72,3 +74,22 @@ class IntervalMap(Generic[I]):
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Ascending, disjoint [start, end) without the borders at which they touch."""
+    first = last = None
+    for start, end in ranges:
+        if start == last:
+            last = end
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first, last = start, end
+    if first is not None and last is not None:
+        yield first, last
+
+
+def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """Ascending addresses of pages as [start, end) without a gap."""
+    return joined((page, page + SZ_4K) for page in pages)

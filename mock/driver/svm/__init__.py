@@ -1,6 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Shared virtual memory (xe_svm.c, drm_gpusvm.c, drm_pagemap.c).
-
-What the driver keeps of a process, the ranges of its mirrors, migration between system memory and VRAM, and GPU
-page faults.
-"""
+"""Mirrors of a process: ranges, their notifier and collector, page faults (xe_svm.c, drm_gpusvm.c, xe_pagefault.c)."""

@@ -11,10 +11,11 @@ from gpu import Access, GpuFault
 from ioctl import xe
 from mock.driver.lib.blocking import when_settled
 from mock.driver.lib.errors import Refused
-from mock.driver.platform import SZ_4K
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.ttm.bo import Purgeable
 from mock.driver.vm import binding
 from mock.driver.vm.vm import FaultEntry, Vm
-from mock.driver.vm.vma import Purgeable, Vma
+from mock.driver.vm.vma import Vma
 
 if TYPE_CHECKING:
     from mock.driver.device import Gt

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_2M, SZ_4K, SZ_64K, MiB
-from mock.driver.svm.cpu import CpuPages
+from mock.driver.lib.sizes import SZ_2M, SZ_4K, SZ_64K, MiB
+from mock.driver.pagemap.cpu import CpuPages
 from mock.driver.vm.pagetable import Backing, Mapping
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.lib.interval import IntervalMap
-    from mock.driver.svm.devmem import Pagemap
-    from mock.driver.svm.process import Process
+    from mock.driver.pagemap.devmem import Pagemap
+    from mock.driver.pagemap.process import Process
     from mock.driver.vm.vma import Vma
     from mock.kernel import Mm
     from mock.kernel import Vma as CpuVma

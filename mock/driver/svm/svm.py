@@ -14,20 +14,19 @@ from mock.driver.lib.blocking import settled
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence
 from mock.driver.lib.interval import IntervalMap
-from mock.driver.platform import SZ_4K, SZ_64K
-from mock.driver.svm import migrate
-from mock.driver.svm.devmem import Pagemap
+from mock.driver.lib.sizes import SZ_4K, SZ_64K
+from mock.driver.pagemap import migrate
+from mock.driver.pagemap.devmem import Pagemap
 from mock.driver.svm.range import SvmRange, chunk, cpu_vma, mappings
-from mock.driver.uapi.bind import mirror_range
-from mock.driver.uapi.madvise import remap_mirror
 from mock.driver.vm import binding
+from mock.driver.vm.remap import mirror_range, remap_mirror
 from mock.driver.vm.vma import MemAttr
 from mock.kernel import Stalled
 
 if TYPE_CHECKING:
     from mock.driver.device import Gt, Tile
     from mock.driver.lib.blocking import Blocking
-    from mock.driver.svm.process import Process
+    from mock.driver.pagemap.process import Process
     from mock.driver.vm.vm import Vm
     from mock.driver.vm.vma import Vma
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection
 from dataclasses import dataclass
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.resv import Resv
 from mock.driver.ttm.storage import Memory, Storage
-from mock.driver.vm.vma import Purgeable
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
@@ -27,6 +27,14 @@ Keep = Collection[Resv]
 PL_SYSTEM = 0
 PL_TT = 1
 PL_VRAM0 = 2
+
+
+class Purgeable(Enum):
+    """XE_MADV_PURGEABLE_* (xe_bo.h)."""
+
+    WILLNEED = 0
+    DONTNEED = 1
+    PURGED = 2
 
 
 def is_vram(mem_type: int) -> bool:

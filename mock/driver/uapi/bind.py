@@ -12,10 +12,10 @@ from mock.driver.exec import sync
 from mock.driver.lib.blocking import when_settled
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, FenceArray, stub
-from mock.driver.platform import SZ_4K
 from mock.driver.uapi import bind_check as check
 from mock.driver.vm import gpuva
 from mock.driver.vm.gpuva import Piece
+from mock.driver.vm.remap import mirror_range
 from mock.driver.vm.steps import MapRequest
 from mock.driver.vm.vma import Vma, VmaKind
 from mock.driver.vm.vma_ops import VmaOps
@@ -186,26 +186,6 @@ def _map_request(vm: Vm, one: Any, bo: Bo | None) -> MapRequest:
         # The range must leave the scratch page, so that the first access faults.
         invalidate_on_bind=vm.fault_mode and vm.has_scratch and not immediate,
     )
-
-
-def mirror_range(vm: Vm, start: int, end: int) -> tuple[int, int]:
-    """A mirror range together with the mirrors of default attributes next to it.
-
-    xe_vm_find_cpu_addr_mirror_vma_range(), which looks for the next one from the byte after `end` on.
-    """
-    if not vm.device.has("mirror-merge"):
-        return start, end
-    before = vm.find_vma(start - SZ_4K) if start >= SZ_4K else None
-    if before is not None and _plain_mirror(before):
-        start = before.start
-    after = vm.find_vma(end + 1) if end < vm.size else None
-    if after is not None and _plain_mirror(after):
-        end = after.end
-    return start, end
-
-
-def _plain_mirror(vma: Vma) -> bool:
-    return vma.is_mirror and vma.has_default_attributes()
 
 
 def _run(vm: Vm, queue: ExecQueue, ops: VmaOps, syncs: list[SyncEntry]) -> Fence:

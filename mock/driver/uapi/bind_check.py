@@ -11,7 +11,8 @@ from ioctl import xe
 from mock.driver.lib import user
 from mock.driver.lib.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import refuse_if
-from mock.driver.platform import SZ_4K, SZ_64K, Coherency
+from mock.driver.lib.sizes import SZ_4K, SZ_64K
+from mock.driver.platform import Coherency
 
 if TYPE_CHECKING:
     from mock.driver.device import Device

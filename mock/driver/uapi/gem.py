@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver.lib.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K, SZ_64K
-from mock.driver.ttm.bo import PL_TT, PL_VRAM0, Bo, Place
+from mock.driver.lib.sizes import SZ_4K, SZ_64K
+from mock.driver.ttm.bo import PL_TT, PL_VRAM0, Bo, Place, Purgeable
 from mock.driver.ttm.storage import PCI_BARRIER_OFFSET
 from mock.driver.uapi import extension
-from mock.driver.vm.vma import Purgeable
 
 if TYPE_CHECKING:
     from mock.driver.device import Device

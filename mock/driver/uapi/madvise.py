@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver.lib.arguments import is_unknown
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K, Coherency
-from mock.driver.svm.devmem import Pagemap
-from mock.driver.ttm.bo import PL_TT, Bo, is_vram
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap.devmem import Pagemap
+from mock.driver.platform import Coherency
+from mock.driver.ttm.bo import PL_TT, Bo, Purgeable, is_vram
 from mock.driver.uapi.bind_check import pat_fits_cpu_memory
-from mock.driver.vm import gpuva
-from mock.driver.vm.steps import Map, MapRequest
-from mock.driver.vm.vma import Purgeable, Vma, VmaKind
-from mock.driver.vm.vma_ops import VmaOps
+from mock.driver.vm.remap import split
+from mock.driver.vm.vma import Vma, VmaKind
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
@@ -157,61 +156,6 @@ def _atomic_fits(bo: Bo, mode: int) -> bool:
 
 
 # What changes
-
-
-def split(vm: Vm, start: int, end: int) -> None:
-    """VMAs without an object get borders at `start` and `end` (xe_vm_alloc_madvise_vma). Raises Refused."""
-    refuse_if(end > vm.size, errno.EINVAL, "beyond the VM")
-    ops = VmaOps(vm, madvise=True)
-    old: Vma | None = None
-    made_from: list[tuple[Vma, Vma]] = []
-    try:
-        for op in gpuva.madvise_ops(vm.vmas, start, end):
-            if isinstance(op, gpuva.RemapOp):
-                old = op.vma
-                ops.add([op])
-            elif old is not None:
-                ops.add_map([op], _like(old))
-                made = ops.steps[-1]
-                assert isinstance(made, Map)
-                assert made.vma is not None
-                made_from.append((made.vma, old))
-    except OSError:
-        ops.unwind()
-        raise
-    for vma, source in made_from:
-        vma.attr = source.attr.copy()
-    _retire(ops)
-
-
-def remap_mirror(vm: Vm, start: int, end: int) -> None:
-    """One mirror VMA of default attributes over [start, end), or a banned VM (xe_vm_alloc_cpu_addr_mirror_vma)."""
-    ops = VmaOps(vm, allow_svm_unmap=True)
-    *_, last = vm.vmas.overlapping(start, end)  # of all that it replaces the last one counts
-    request = _like(last)
-    try:
-        ops.add_map(gpuva.map_ops(vm.vmas, gpuva.Piece(start, end, None, 0)), request)
-    except OSError:
-        ops.unwind()
-        vm.banned = True
-        raise
-    _retire(ops)
-
-
-def _like(vma: Vma) -> MapRequest:
-    return MapRequest(
-        vma.kind,
-        pat_index=vma.attr.default_pat_index,
-        read_only=vma.read_only,
-        dumpable=vma.dumpable,
-        autoreset=vma.autoreset,
-    )
-
-
-def _retire(ops: VmaOps) -> None:
-    for gone in ops.removed():
-        gone.unlink()
-        gone.release()
 
 
 def _prefer(vma: Vma, location: Any, pagemap: Pagemap | None) -> bool:

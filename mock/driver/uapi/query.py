@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver.lib import user
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K
+from mock.driver.lib.sizes import SZ_4K
 from mock.driver.uapi.queue_ioctl import max_priority
 
 if TYPE_CHECKING:

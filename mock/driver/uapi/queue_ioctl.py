@@ -17,7 +17,8 @@ from mock.driver.exec.queue import (
 from mock.driver.lib import user
 from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K, EngineClass
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.platform import EngineClass
 from mock.driver.uapi import extension
 
 if TYPE_CHECKING:

@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
-from mock.driver.exec.syncobj import Syncobj
 from mock.driver.lib import user
 from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.blocking import Blocking, wait_until
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, stub
+from mock.driver.lib.syncobj import Syncobj
 
 if TYPE_CHECKING:
     from mock.driver.file import DrmFile
     from mock.driver.uapi.dispatch import Call
-    from mock.kernel import EventFile, File, Loop
+    from mock.kernel import Loop
 
 ALL = drm.DRM_SYNCOBJ_WAIT_FLAGS_WAIT_ALL
 FOR_SUBMIT = drm.DRM_SYNCOBJ_WAIT_FLAGS_WAIT_FOR_SUBMIT
@@ -275,40 +274,3 @@ def eventfd(call: Call, args: Any) -> None:
             entry.fence.then(counter.signal)
 
     look()
-
-
-class Exports:
-    """What descriptors given to clients stand for: syncobjs and fences; objects are in prime.py."""
-
-    def __init__(
-        self,
-        make: Callable[[str, Callable[[], None]], File],
-        make_event: Callable[[Callable[[], None]], EventFile],
-    ) -> None:
-        self._make = make
-        self._make_event = make_event
-        self._syncobjs: dict[File, Syncobj] = {}
-        self._fences: dict[File, Fence] = {}
-
-    def syncobj_file(self, syncobj: Syncobj) -> File:
-        """A new descriptor's file for a syncobj (drm_syncobj_get_fd)."""
-        file = self._make("syncobj_file", lambda: self._forget(file))
-        self._syncobjs[file] = syncobj
-        return file
-
-    def sync_file(self, fence: Fence) -> File:
-        """A sync file: it can be polled (sync_file_create)."""
-        file = self._make_event(lambda: self._forget(file))
-        self._fences[file] = fence
-        fence.then(file.signal)
-        return file
-
-    def _forget(self, file: File) -> None:
-        self._syncobjs.pop(file, None)
-        self._fences.pop(file, None)
-
-    def syncobj_of(self, file: File | None) -> Syncobj | None:
-        return self._syncobjs.get(file) if file is not None else None
-
-    def fence_of(self, file: File | None) -> Fence | None:
-        return self._fences.get(file) if file is not None else None

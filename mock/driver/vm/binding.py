@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from ioctl import xe
 from mock.driver.lib.errors import Refused
-from mock.driver.platform import SZ_2M, SZ_4K, SZ_64K
-from mock.driver.ttm.bo import PL_VRAM0
+from mock.driver.lib.sizes import SZ_2M, SZ_4K, SZ_64K
+from mock.driver.ttm.bo import PL_VRAM0, Purgeable
 from mock.driver.vm.pagetable import Backing, Mapping
-from mock.driver.vm.vma import Purgeable
 
 if TYPE_CHECKING:
     from mock.driver.device import Tile

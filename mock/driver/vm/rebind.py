@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused
+from mock.driver.ttm.bo import Purgeable
 from mock.driver.vm import binding
-from mock.driver.vm.vma import Purgeable
 
 if TYPE_CHECKING:
     from mock.driver.vm.vm import Vm

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K
-from mock.driver.svm import migrate
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap import migrate
 
 if TYPE_CHECKING:
-    from mock.driver.svm.process import Process
-    from mock.driver.svm.residence import Stretch
+    from mock.driver.pagemap.process import Process
+    from mock.driver.pagemap.residence import Stretch
     from mock.driver.vm.vm import Vm
     from mock.driver.vm.vma import Vma
     from mock.kernel import Mm

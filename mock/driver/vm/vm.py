@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ioctl import xe
 from mock.driver.lib.interval import IntervalMap
 from mock.driver.lib.resv import Resv
-from mock.driver.platform import SZ_4K
-from mock.driver.svm.interconnect import Peer
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap.interconnect import Peer
 from mock.driver.svm.svm import Svm
 from mock.driver.vm.pagetable import Mapping, PageTable
 from mock.driver.vm.space import VmSpace

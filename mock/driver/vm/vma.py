@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
 from mock.driver.lib.errors import refuse_if
+from mock.driver.ttm.bo import Purgeable
 
 if TYPE_CHECKING:
-    from mock.driver.exec.sync import UserFence
+    from mock.driver.lib.ufence import UserFence
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.gpuva import Piece
     from mock.driver.vm.vm import Vm
@@ -24,14 +25,6 @@ class VmaKind(Enum):
     USERPTR = "userptr"
     NULL = "null"
     CPU_ADDR_MIRROR = "cpu-addr-mirror"
-
-
-class Purgeable(Enum):
-    """XE_MADV_PURGEABLE_* (xe_bo.h)."""
-
-    WILLNEED = 0
-    DONTNEED = 1
-    PURGED = 2
 
 
 @dataclass

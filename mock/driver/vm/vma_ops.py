@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 from ioctl import xe
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_1G
-from mock.driver.ttm.bo import PL_TT, is_vram
+from mock.driver.lib.sizes import SZ_1G
+from mock.driver.ttm.bo import PL_TT, Purgeable, is_vram
 from mock.driver.vm import binding, gpuva
 from mock.driver.vm.steps import Map, MapRequest, Prefetch, Remap, Step, Unmap
-from mock.driver.vm.vma import MemAttr, Purgeable, Vma, VmaKind
+from mock.driver.vm.vma import MemAttr, Vma, VmaKind
 
 if TYPE_CHECKING:
-    from mock.driver.exec.sync import UserFence
     from mock.driver.lib.blocking import Blocking
+    from mock.driver.lib.ufence import UserFence
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.vm import Vm
 

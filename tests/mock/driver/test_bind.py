@@ -9,7 +9,7 @@ import pytest
 from gpu import Batch
 from ioctl import drm, xe
 from mock.driver.lib.fence import Fence
-from mock.driver.platform import SZ_2M, SZ_4K
+from mock.driver.lib.sizes import SZ_2M, SZ_4K
 from tests.mock.driver.double import Client, fields
 from tests.mock.driver.gpu_client import (
     BATCH,

@@ -9,8 +9,8 @@ import pytest
 from ioctl import xe
 from mock.driver.lib.errors import Refused
 from mock.driver.lib.fault_inject import FaultInjection
-from mock.driver.svm import migrate
-from mock.driver.svm.process import Process
+from mock.driver.pagemap import migrate
+from mock.driver.pagemap.process import Process
 from mock.kernel import PAGE_SIZE
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import FAULT, Gpu

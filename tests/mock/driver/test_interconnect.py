@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from mock.driver.pagemap.interconnect import Owners, Peer
 from mock.driver.platform import PLATFORMS
-from mock.driver.svm.interconnect import Owners, Peer
 
 
 def device(name: str) -> Any:

@@ -8,7 +8,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import drm, xe
-from mock.driver.platform import SZ_4K, MiB
+from mock.driver.lib.sizes import SZ_4K, MiB
 from mock.kernel import MapRequest
 from tests.mock.driver.double import Client, Services, Task, fields
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, out_syncobj, user_fence

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from mock.driver.platform import SZ_4K
-from mock.driver.svm.residence import Residence, Stretch, joined, runs
+from mock.driver.lib.interval import joined, runs
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap.residence import Residence, Stretch
 
 
 class Allocation:

@@ -8,7 +8,7 @@ from typing import Any
 
 from gpu import Batch
 from ioctl import xe
-from mock.driver.platform import SZ_64K
+from mock.driver.lib.sizes import SZ_64K
 from mock.kernel import Deferred, Stalled
 from tests.mock.driver.gpu_client import FAULT, Gpu
 

@@ -10,7 +10,7 @@ import pytest
 from gpu import Batch
 from ioctl import drm, xe
 from mock.driver.lib.fence import Fence, FenceChain, stub
-from mock.driver.platform import SZ_4K
+from mock.driver.lib.sizes import SZ_4K
 from mock.kernel import ERESTARTSYS, Deferred
 from tests.mock.driver.double import Client, EventFd, EventFile, Services, Task, fields
 from tests.mock.driver.gpu_client import BATCH, DATA, LR, Gpu

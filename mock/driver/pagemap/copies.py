@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mock.driver.platform import MiB
-from mock.driver.svm.residence import joined
+from mock.driver.lib.interval import joined
+from mock.driver.lib.sizes import MiB
 
 if TYPE_CHECKING:
     from mock.driver.device import Gt

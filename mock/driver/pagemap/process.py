@@ -9,13 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mock.driver.lib.errors import Refused
-from mock.driver.platform import SZ_4K
-from mock.driver.svm import copies
-from mock.driver.svm.residence import Residence, Stretch, joined, runs
+from mock.driver.lib.interval import joined, runs
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap import copies
+from mock.driver.pagemap.residence import Residence, Stretch
 from mock.kernel import Change
 
 if TYPE_CHECKING:
-    from mock.driver.svm.devmem import DevMem
+    from mock.driver.pagemap.devmem import DevMem
     from mock.kernel import Mm
 
 

@@ -3,15 +3,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.interval import IntervalMap
-from mock.driver.platform import SZ_4K
 
 if TYPE_CHECKING:
-    from mock.driver.svm.devmem import DevMem
+    from mock.driver.pagemap.devmem import DevMem
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,22 +78,3 @@ class Residence:
         for devmem in {stretch.devmem: None for stretch in self.take(start, end)}:
             if not devmem.stretches:
                 devmem.release()
-
-
-def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ascending, disjoint [start, end) without the borders at which they touch."""
-    first = last = None
-    for start, end in ranges:
-        if start == last:
-            last = end
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first, last = start, end
-    if first is not None and last is not None:
-        yield first, last
-
-
-def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Ascending addresses of pages as [start, end) without a gap."""
-    return joined((page, page + SZ_4K) for page in pages)

@@ -7,13 +7,14 @@ import errno
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.platform import SZ_4K
-from mock.driver.svm import copies
-from mock.driver.svm.devmem import DevMem, Pagemap
-from mock.driver.svm.residence import Stretch, runs
+from mock.driver.lib.interval import runs
+from mock.driver.lib.sizes import SZ_4K
+from mock.driver.pagemap import copies
+from mock.driver.pagemap.devmem import DevMem, Pagemap
+from mock.driver.pagemap.residence import Stretch
 
 if TYPE_CHECKING:
-    from mock.driver.svm.process import Process
+    from mock.driver.pagemap.process import Process
 
 
 def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice: float = 0.0) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused
 from mock.driver.lib.resv import Resv
-from mock.driver.platform import SZ_2M
-from mock.driver.svm.interconnect import Owner, Peer
+from mock.driver.lib.sizes import SZ_2M
+from mock.driver.pagemap.interconnect import Owner, Peer
 
 if TYPE_CHECKING:
     from mock.driver.device import Tile
-    from mock.driver.svm.process import Process
-    from mock.driver.svm.residence import Stretch
+    from mock.driver.pagemap.process import Process
+    from mock.driver.pagemap.residence import Stretch
 
 
 _LARGE = 9

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: MIT
+"""Sizes under the names that the kernel has for them (include/linux/sizes.h)."""
+
+MiB = 1 << 20
+
+SZ_4K = 1 << 12
+SZ_64K = 1 << 16
+SZ_2M = 1 << 21
+SZ_1G = 1 << 30

@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: MIT
+"""dma-bufs: buffer objects as files that other drivers and processes may hold (drivers/dma-buf/dma-buf.c)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mock.driver.ttm.bo import Bo
+    from mock.kernel import File, Services
+
+
+class DmaBufs:
+    """The dma-bufs of this mock: the file a client sees, the object it stands for."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+        self._bos: dict[File, Bo] = {}
+
+    def export(self, bo: Bo) -> File:
+        """The one dma-buf of an object; it holds the object as long as descriptors of it are open."""
+        if bo.dma_buf is None:
+            bo.dma_buf = self._services.create_file("dmabuf", lambda: self._released(bo))
+            self._bos[bo.dma_buf] = bo.get()
+            bo.willneed_get()
+        return bo.dma_buf
+
+    def _released(self, bo: Bo) -> None:
+        if bo.dma_buf is not None:
+            self._bos.pop(bo.dma_buf, None)
+            bo.dma_buf = None
+            bo.willneed_put()
+            bo.put()
+
+    def find(self, file: File | None) -> Bo | None:
+        return self._bos.get(file) if file is not None else None
