@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 
 from benchmarks.sample import Group, Measure
 from benchmarks.subject import Operation, Subject, timed
-from fixtures.bo import Bo
-from fixtures.device import Device
-from fixtures.vm import PLAIN, Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.device import Device
+from fixtures.xe.vm import PLAIN, Vm
 from ioctl import Request, drm, xe
 from mock.attach import attach
 

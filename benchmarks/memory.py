@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 
 from benchmarks.sample import Group, Measure
 from benchmarks.subject import Operation, Series, Subject, timed
-from fixtures.device import Device
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, READ_WRITE, Buffer, mmap, reserve
-from fixtures.queue import Queue
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from mock.attach import attach
 

@@ -19,7 +19,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-USED_BY_TESTS = ("fixtures", "ioctl", "gpu")
+USED_BY_TESTS = ("fixtures", "fixtures/xe", "ioctl", "gpu")
 
 
 def warm_up() -> None:
@@ -56,7 +56,7 @@ def import_project(project: Path) -> None:
     for folder in USED_BY_TESTS:
         for path in sorted((project / folder).glob("[!_]*.py")):
             with contextlib.suppress(ImportError):  # it needs what is not packed, and comes from the host
-                importlib.import_module(f"{folder}.{path.stem}")
+                importlib.import_module(f"{folder.replace('/', '.')}.{path.stem}")
     with contextlib.suppress(ImportError):
         importlib.import_module("fixtures.ledger").load(project / "behaviours")
 

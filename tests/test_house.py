@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Rules for suites/: test names that can be read and grepped for, and a folder for each area of the ledger."""
+"""Rules: test names that can be read and grepped for, a folder for each area of the ledger, one seam to the driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import flags
+from fixtures.xe import flags
 from reports.ledger import Ledger
 from reports.marks import Mark, marks
 from reports.stream import area_of
@@ -22,6 +22,22 @@ LONGEST = 50
 CROSSING = frozenset({"negative", "stateful"})
 """Folders that are for all areas."""
 ARTICLE = re.compile(r"test_(a|an|the)_")
+KNOW_THE_DRIVER = {
+    "benchmarks/calls.py": "measures ioctls of xe",
+    "benchmarks/memory.py": "measures the mock with a device of xe",
+    "fixtures/__init__.py": "what most tests import: Vm, gpu_sees, user_fence",
+    "fixtures/given.py": "the pytest fixtures: device, make_vm, queue, bo, counters",
+    "fixtures/negative.py": "tables of wrong arguments call a Device",
+    "fixtures/pci.py": "binds the device to its driver, by name",
+    "fixtures/plugin/backend.py": "looks for nodes of the driver, by name",
+    "fixtures/plugin/capabilities/__init__.py": "the driver's probes, and what reports say about a device",
+    "fixtures/plugin/results.py": "the hash of the uAPI header, in each result stream",
+}
+"""Files that may import fixtures.xe or ioctl.xe, and for what: the list of what a second driver would have to change.
+
+Not asked: suites, tests, fixtures/xe itself; and ioctl, mock and guest for ioctl.xe, which is theirs. Facts of xe that
+need no import are in fixtures/kmsg.py (messages of a driver in trouble) and in fixtures/plugin/expectations.
+"""
 FOREIGN = {
     "object": "bo",
     "objects": "bos",
@@ -97,7 +113,7 @@ def test_folder_of_each_test_is_its_area() -> None:
 
 def definitions(pattern: str) -> list[str]:
     """Lines of suites/ and fixtures/ that begin with ``pattern``, with their files; not the two that define for all."""
-    defining = [SUITES.parent / "fixtures" / name for name in ("sizes.py", "flags.py")]
+    defining = [SUITES.parent / "fixtures" / name for name in ("sizes.py", "xe/flags.py")]
     return [
         f"{path.relative_to(SUITES.parent)}: {line}"
         for folder in (SUITES, SUITES.parent / "fixtures")
@@ -116,7 +132,55 @@ def test_sizes_have_one_definition() -> None:
 def test_flags_have_one_definition() -> None:
     shared = "|".join(name for name in vars(flags) if name.isupper())
     own = definitions(rf"({shared})\b.* = xe\.")
-    assert not own, "take it from fixtures.flags"
+    assert not own, "take it from fixtures.xe.flags"
+
+
+def imported(source: str) -> set[str]:
+    """Modules that a file imports, and names that it takes from them, dotted."""
+    names = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def knows_the_driver(file: str, source: str) -> bool:
+    """Whether a file outside of fixtures/xe imports it. The uAPI's own users are ioctl, the mock and the emulator."""
+    modules = (
+        ("fixtures.xe",) if file.startswith(("ioctl/", "mock/", "guest/")) else ("fixtures.xe", "ioctl.xe")
+    )
+    return any(f"{name}.".startswith(f"{module}.") for name in imported(source) for module in modules)
+
+
+def test_seam_to_the_driver_is_where_the_list_says() -> None:
+    root = SUITES.parent
+    files = [
+        str(path.relative_to(root))
+        for folder in ("benchmarks", "common", "fixtures", "gpu", "guest", "ioctl", "mock", "reports")
+        for path in (root / folder).rglob("*.py")
+        if "xe" not in path.relative_to(root).parts
+    ]
+    assert len(files) > 250
+    found = {file for file in files if knows_the_driver(file, (root / file).read_text(encoding="utf-8"))}
+    assert found == KNOW_THE_DRIVER.keys()
+
+
+@pytest.mark.parametrize(
+    ("file", "source", "expected"),
+    [
+        ("fixtures/a.py", "import fixtures.xe.vm", True),
+        ("fixtures/a.py", "from fixtures.xe.vm import Vm", True),
+        ("fixtures/a.py", "def f():\n    from fixtures import xe", True),
+        ("fixtures/a.py", "from ioctl import drm, xe", True),
+        ("fixtures/a.py", "from fixtures import xenon, memory\nimport ioctl", False),
+        ("mock/a.py", "from ioctl import xe", False),
+        ("mock/a.py", "import fixtures.xe", True),
+    ],
+)
+def test_import_of_the_driver_is_found(file: str, source: str, expected: bool) -> None:
+    assert knows_the_driver(file, source) is expected
 
 
 @pytest.mark.parametrize(

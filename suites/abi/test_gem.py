@@ -7,14 +7,14 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
-from fixtures.bo import SYSTEM, Bo
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import DEFER, SCANOUT, VISIBLE
 from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import MAP_SHARED, PAGE, PROT_WRITE, Buffer, mmap
 from fixtures.sizes import SZ_1M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DEFER, SCANOUT, VISIBLE
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import drm, xe
 

@@ -8,11 +8,11 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, needs, refused
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import MIRROR, PURGEABLE, WILLNEED
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import MIRROR, PURGEABLE, WILLNEED
+from fixtures.xe.vm import Vm
 from ioctl import Direction, Request, call, xe
 from ioctl.layout import Structure, u8
 

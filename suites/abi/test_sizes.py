@@ -7,11 +7,11 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, refused
-from fixtures.device import Device
 from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE, PROT_READ, Buffer
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 from ioctl import Direction, Request, xe
 from ioctl.layout import Structure
 from suites.abi.test_numbers import shaped

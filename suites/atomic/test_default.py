@@ -2,13 +2,13 @@
 """GPU atomics on mirrored memory without advice about them (xe_vm.c: xe_vma_need_vram_for_atomic)."""
 
 from fixtures import acts, behaviour, landed, needs
-from fixtures.counters import Counters
-from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -12,18 +12,18 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs, refused, untested, wait_until
-from fixtures.bo import SYSTEM
 from fixtures.choices import chose
-from fixtures.counters import DEBUGFS, Counters
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, ATOMIC_MODES, DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
-from fixtures.queue import Queue, QueueError
 from fixtures.sizes import SZ_2M
-from fixtures.sync import SECOND
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.counters import DEBUGFS, Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, ATOMIC_MODES, DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.queue import Queue, QueueError
+from fixtures.xe.sync import SECOND
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, needs, refused
-from fixtures.device import Device
-from fixtures.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, NULL, PREFETCH, UNMAP, UNMAP_ALL
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory
 from fixtures.memory import PAGE
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, NULL, PREFETCH, UNMAP, UNMAP_ALL
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 AT = 0x10_0000

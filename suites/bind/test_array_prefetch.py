@@ -6,13 +6,13 @@ import mmap
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, known, needs, spoils
-from fixtures.checks import gpu_fault
-from fixtures.flags import IMMEDIATE, NULL, PREFETCH, UNMAP
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.checks import gpu_fault
+from fixtures.xe.flags import IMMEDIATE, NULL, PREFETCH, UNMAP
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 AT = 0x20_0000_0000

@@ -6,13 +6,13 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused
-from fixtures.counters import Counters
-from fixtures.flags import MAP, MIRROR, PREFETCH, UNMAP
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import MAP, MIRROR, PREFETCH, UNMAP
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 SIZE = SZ_2M

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
-from fixtures.bo import SYSTEM
 from fixtures.choices import chose
-from fixtures.device import Device
-from fixtures.flags import DONTNEED, MAP, PURGEABLE
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DONTNEED, MAP, PURGEABLE
+from fixtures.xe.vm import Vm
 from ioctl import drm, errno_name, xe
 
 AT = 0x10_0000_0000

@@ -6,11 +6,12 @@ import random
 
 import pytest
 
-from fixtures import acts, behaviour, coredump, gpu_fault, needs
-from fixtures.flags import DUMPABLE
+from fixtures import acts, behaviour, gpu_fault, needs
 from fixtures.given import MakeBo, MakeVm, Memory
 from fixtures.sizes import SZ_64K
-from fixtures.vm import FAULTING, PLAIN, Vm
+from fixtures.xe import coredump
+from fixtures.xe.flags import DUMPABLE
+from fixtures.xe.vm import FAULTING, PLAIN, Vm
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""

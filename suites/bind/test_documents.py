@@ -8,12 +8,12 @@ import pytest
 from fixtures import LONG_RUNNING, PLAIN, acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
 from fixtures.counting import count
-from fixtures.flags import UNMAP
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.sync import Syncobj
-from fixtures.vm import Vm
+from fixtures.xe.flags import UNMAP
+from fixtures.xe.sync import Syncobj
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

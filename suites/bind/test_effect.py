@@ -6,12 +6,12 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs, refused
-from fixtures.counters import Counters
-from fixtures.flags import IMMEDIATE, MAP, NULL, UNMAP, UNMAP_ALL
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import IMMEDIATE, MAP, NULL, UNMAP, UNMAP_ALL
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -7,10 +7,10 @@ import pytest
 
 from fixtures import acts, behaviour, failing, gpu_finds, needs
 from fixtures.given import MakeBo, Sentinel
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_64K
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.queue import Queue
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 
 AT = 1 << 32
 

@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, intervals, needs, refused
-from fixtures.bo import SYSTEM
-from fixtures.flags import MAP, MAP_USERPTR, NULL, UNMAP
 from fixtures.given import MakeBo, MakeLayout, MakeVm, Memory, Sentinel
 from fixtures.intervals import (
     AROUND,
@@ -29,7 +27,9 @@ from fixtures.intervals import (
 )
 from fixtures.memory import Buffer
 from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.flags import MAP, MAP_USERPTR, NULL, UNMAP
+from fixtures.xe.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 
 pytestmark = needs("range-attributes")
 

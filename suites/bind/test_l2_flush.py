@@ -6,10 +6,10 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
-from fixtures.flags import MAP, MAP_USERPTR, MIRROR, PAT
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.vm import Vm
+from fixtures.xe.flags import MAP, MAP_USERPTR, MIRROR, PAT
+from fixtures.xe.vm import Vm
 
 AT = 0x20_0000_0000
 """A GPU address at which the process has nothing."""

@@ -7,9 +7,12 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs, refused
-from fixtures.counters import Counters
-from fixtures.device import Device
-from fixtures.flags import (
+from fixtures.given import MakeBo, Memory, Sentinel
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE
+from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import (
     ATOMIC,
     IMMEDIATE,
     MAP,
@@ -21,11 +24,8 @@ from fixtures.flags import (
     UNMAP,
     UNMAP_ALL,
 )
-from fixtures.given import MakeBo, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ, READ_WRITE
-from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -11,15 +11,15 @@ import pytest
 
 from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import MAP, MAP_USERPTR, MIRROR, UNMAP
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ
-from fixtures.queue import Job
 from fixtures.sizes import SZ_1G, SZ_64K
-from fixtures.sync import Syncobj, UserFence
 from fixtures.userfault import Userfault
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import MAP, MAP_USERPTR, MIRROR, UNMAP
+from fixtures.xe.queue import Job
+from fixtures.xe.sync import Syncobj, UserFence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -14,12 +14,12 @@ import pytest
 
 from fixtures import FAULTING, Vm, acts, behaviour, failing, in_child, needs, untested
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import Sentinel
 from fixtures.kinds import huge_bytes
 from fixtures.memory import PAGE, Buffer, allocate
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
 
 LARGE_ORDER = 9
 MADV_HUGEPAGE = 14

@@ -19,11 +19,11 @@ import pytest
 
 from fixtures import FAULTING, Vm, acts, behaviour, gpu_sees, in_child, landed, needs, untested
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
 from gpu import Batch
 
 _libc = ctypes.CDLL(None, use_errno=True)

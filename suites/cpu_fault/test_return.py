@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from fixtures import acts, behaviour, gpu_finds, gpu_sees, landed, needs, returned
-from fixtures.counters import Counters
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import in_child
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.xe.counters import Counters
+from fixtures.xe.queue import Queue
 from gpu import Batch
 from gpu.registers import gpr
 

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, returned, untested
-from fixtures.counters import DEBUGFS
-from fixtures.device import Device
 from fixtures.given import Memory, Sentinel
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.xe.counters import DEBUGFS
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
 from gpu import Batch
 
 TIMESLICE = 0.2

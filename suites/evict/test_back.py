@@ -11,7 +11,7 @@ from fixtures.choices import chose
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.vm import Vm
 
 PIECES = 8
 """CPU mappings of a range."""

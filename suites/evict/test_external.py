@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, gpu_finds, known, needs
-from fixtures.bo import SYSTEM
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.sizes import SZ_1M
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.device import Device
 
 ADDRESS = 1 << 32
 LANDMARKS = 8

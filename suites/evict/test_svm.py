@@ -14,18 +14,18 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, wait_until
-from fixtures.bo import SYSTEM, Bo
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, DEFER
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.process import Child
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, DEFER
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

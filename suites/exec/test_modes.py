@@ -7,7 +7,7 @@ from fixtures import PLAIN, acts, behaviour, landed, needs
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.vm import Vm
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 AT = 0x20_0000_0000

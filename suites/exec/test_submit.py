@@ -13,6 +13,7 @@ from fixtures import (
     PLAIN,
     acts,
     behaviour,
+    gpu_fault,
     gpu_sees,
     landed,
     needs,
@@ -23,13 +24,13 @@ from fixtures import (
 from fixtures.checks import HarnessError
 from fixtures.choices import chose
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue, QueueError
 from fixtures.seeds import fence_value
-from fixtures.sync import user_fence, wait_user_fence
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue, QueueError
+from fixtures.xe.sync import user_fence, wait_user_fence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
@@ -76,9 +77,8 @@ def test_exec_on_a_bind_queue_is_refused(bind_queue: Queue, batches: int) -> Non
 def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """EXEC on a queue that a failed access has banned gives ECANCELED, each time; its neighbour works on."""
     banned, other, buffer, value = mirror_vm.queue(), mirror_vm.queue(), memory(PAGE), sentinel()
-    with refused(errno.EIO):
+    with gpu_fault(banned):
         banned.store(AT, sentinel())
-    assert banned.banned
     assert not other.banned
     for batches in (1, 0, 1):
         with refused(errno.ECANCELED):
@@ -225,8 +225,8 @@ def test_exec_binds_nothing(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, fla
     """Access to an address that is not bound fails, although the bo exists; after VM_BIND it works."""
     vm, made, value = make_vm(flags), bo(PAGE), sentinel()
     mapped = made.map()
-    with refused(errno.EIO):
-        vm.queue().store(AT, sentinel())
+    with gpu_fault(vm.queue()) as queue:
+        queue.store(AT, sentinel())
     assert mapped.u32(0) == 0
     vm.map(made, AT)
     vm.queue().store(AT, value)

@@ -4,11 +4,11 @@
 import mmap
 
 from fixtures import acts, behaviour, landed, needs
-from fixtures.counters import Counters
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_64K
+from fixtures.xe.counters import Counters
+from fixtures.xe.queue import Queue
 from gpu import Batch
 
 pytestmark = needs("page-faults", "swap", "debugfs")

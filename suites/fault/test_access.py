@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, needs
-from fixtures.counters import Counters
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults")

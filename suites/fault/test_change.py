@@ -7,15 +7,15 @@ import threading
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, in_child, landed, needs, wait_until
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import DONTNEED, IMMEDIATE, PURGEABLE, SCRATCH, WILLNEED
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DONTNEED, IMMEDIATE, PURGEABLE, SCRATCH, WILLNEED
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

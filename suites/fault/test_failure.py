@@ -7,12 +7,12 @@ import pytest
 
 from fixtures import acts, behaviour, failing, gpu_fault, gpu_sees, landed, needs, refused, wait_until
 from fixtures.choices import chose
-from fixtures.counters import Counters
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
-from fixtures.queue import Queue, QueueError
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.queue import Queue, QueueError
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -15,8 +15,8 @@ import pytest
 from fixtures import acts, behaviour, gpu_finds, kinds, known, landed, needs, untested, wait_until
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M
+from fixtures.xe.queue import Queue
 
 pytestmark = needs("page-faults")
 

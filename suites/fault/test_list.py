@@ -6,12 +6,12 @@ import mmap
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_DONTUNMAP, MREMAP_MAYMOVE, PAGE, Buffer
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -4,13 +4,13 @@
 import pytest
 
 from fixtures import acts, behaviour, landed, needs
-from fixtures.counters import Counters
-from fixtures.device import Device
-from fixtures.flags import IMMEDIATE
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import IMMEDIATE
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults", "debugfs")

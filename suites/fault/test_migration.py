@@ -4,14 +4,14 @@
 import mmap
 
 from fixtures import acts, behaviour, each_home, gpu_fault, gpu_sees, kinds, landed, needs
-from fixtures.counters import Counters
-from fixtures.device import Device
-from fixtures.flags import ATOMIC
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -14,8 +14,8 @@ from fixtures.counting import count
 from fixtures.given import Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
-from fixtures.queue import Queue
-from fixtures.vm import Vm
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 
 pytestmark = needs("page-faults")
 

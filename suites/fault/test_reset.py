@@ -4,13 +4,13 @@
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, landed, needs, wait_until
-from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.gate import Gate
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.reset import reset_gt
 from fixtures.userfault import Userfault
-from fixtures.vm import Vm
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.reset import reset_gt
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]

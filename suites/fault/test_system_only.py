@@ -6,13 +6,13 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 
 CONSULT = -1
 

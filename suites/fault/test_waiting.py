@@ -2,12 +2,12 @@
 """GPU page faults that have to wait for user space (mm/hmm.c: hmm_range_fault_unlocked_timeout)."""
 
 from fixtures import acts, behaviour, landed, needs, wait_until
-from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.userfault import Userfault
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults", "user-faults")

@@ -10,11 +10,11 @@ collects the range (xe_svm.c: xe_svm_range_set_default_attr); its areas are spli
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_sees, known, landed, needs
-from fixtures.flags import ATOMIC, AUTORESET, DEFAULT_DEVICE, PREFERRED_LOC
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.flags import ATOMIC, AUTORESET, DEFAULT_DEVICE, PREFERRED_LOC
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM

@@ -11,12 +11,12 @@ import threading
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, refused
-from fixtures.device import Device
 from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
 from fixtures.patience import patient
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 pytestmark = needs("page-faults")

@@ -19,13 +19,13 @@ from collections.abc import Callable
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_finds, gpu_sees, landed, needs, refused, wait_until
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, UNMAP
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, UNMAP
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 pytestmark = needs("page-faults")

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, failing, landed, needs, refused
-from fixtures.flags import UNMAP
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.flags import UNMAP
+from fixtures.xe.vm import FAULTING, Vm
 
 pytestmark = [
     needs("page-faults", "fault-injection"),

@@ -6,16 +6,16 @@ import os
 import signal
 
 from fixtures import FAULTING, acts, behaviour, each_size, gpu_sees, in_child, landed, needs
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import SCRATCH
 from fixtures.gate import Gate
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import SCRATCH
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 INVALIDATIONS = "svm_tlb_inval_count"

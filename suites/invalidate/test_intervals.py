@@ -40,10 +40,10 @@ from fixtures.memory import (
     Buffer,
     mremap,
 )
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M, SZ_4K, SZ_16K, SZ_512K
-from fixtures.sync import SECOND
-from fixtures.vm import Vm
+from fixtures.xe.queue import Queue
+from fixtures.xe.sync import SECOND
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 PIECES = {"4K": SZ_4K, "64K": SZ_16K, "2M": SZ_512K}

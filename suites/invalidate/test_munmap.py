@@ -10,9 +10,9 @@ from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, ne
 from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults")

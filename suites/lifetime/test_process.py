@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """What is left of a program on the device when it ends, executes another, or hands its descriptor over."""
 
-import errno
 import itertools
 import os
 import signal
@@ -19,15 +18,14 @@ from fixtures import (
     Vm,
     acts,
     behaviour,
+    gpu_fault,
     gpu_sees,
     in_child,
     landed,
     needs,
-    refused,
     wait_until,
 )
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
@@ -35,6 +33,7 @@ from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
+from fixtures.xe.device import Device
 from gpu import Batch
 from ioctl import xe
 
@@ -285,8 +284,8 @@ def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel: Sentinel) 
     gpu_sees(queue, passed.address + 4, second)
     gpu_sees(queue, passed.address, value)
     passed.end()
-    with refused(errno.EIO):
-        passed.vm.queue().load(passed.address)
+    with gpu_fault(passed.vm.queue()) as other:
+        other.load(passed.address)
 
 
 @behaviour("life.mm-not-pinned")

@@ -6,9 +6,9 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.reset import reset_gt
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.reset import reset_gt
+from fixtures.xe.vm import Vm
 
 pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 

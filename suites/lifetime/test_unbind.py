@@ -6,11 +6,11 @@ import errno
 import pytest
 
 from fixtures import FAULTING, Vm, acts, behaviour, gpu_sees, landed, needs, refused
-from fixtures.device import Device
 from fixtures.given import Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.xe.device import Device
 from ioctl import xe
 
 pytestmark = [

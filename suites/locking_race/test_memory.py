@@ -28,16 +28,16 @@ from fixtures import (
     wait_until,
 )
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.gate import Gate
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
 from fixtures.patience import patient
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from suites.locking_race.meanwhile import meanwhile
 

@@ -15,14 +15,14 @@ from typing import TypeVar
 import pytest
 
 from fixtures import FAULTING, UserFence, acts, behaviour, landed, needs, wait_until
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, PREFERRED_LOC
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 from suites.locking_race.meanwhile import meanwhile

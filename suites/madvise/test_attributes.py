@@ -9,15 +9,15 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, needs, refused
-from fixtures.bo import SYSTEM
 from fixtures.checks import HarnessError
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, ATOMIC_MODES, PAT, PREFERRED_LOC
 from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, ATOMIC_MODES, PAT, PREFERRED_LOC
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 AT = 0x20_0000_0000

@@ -6,11 +6,11 @@ import ctypes
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs
-from fixtures.flags import ATOMIC
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.flags import ATOMIC
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 CPU = xe.DRM_XE_ATOMIC_CPU

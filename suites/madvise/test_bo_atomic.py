@@ -6,12 +6,12 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
-from fixtures.bo import SYSTEM, Bo
-from fixtures.flags import ATOMIC
 from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.flags import ATOMIC
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 AT = 0x20_0000_0000

@@ -7,13 +7,13 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
-from fixtures.counters import Counters
-from fixtures.flags import ATOMIC, PAT, PREFERRED_LOC
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import ATOMIC, PAT, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

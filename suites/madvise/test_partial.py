@@ -6,12 +6,12 @@ from collections.abc import Callable
 import pytest
 
 from fixtures import acts, behaviour, known, landed, needs
-from fixtures.bo import SYSTEM
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.vm import LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 from ioctl import xe
 

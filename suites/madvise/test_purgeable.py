@@ -8,16 +8,16 @@ import signal
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, in_child, landed, needs, refused
-from fixtures.bo import SYSTEM, Bo
-from fixtures.counters import Counters
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, in_child, landed, needs, refused
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import DONTNEED, PURGEABLE, WILLNEED
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DONTNEED, PURGEABLE, WILLNEED
+from fixtures.xe.vm import Vm
 from ioctl import drm, xe
 
 AT, ELSEWHERE = 1 << 40, 1 << 41
@@ -171,7 +171,7 @@ def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo: MakeBo, sentinel: Se
     made, queue = bo(SZ_2M), fault_vm.queue()
     fault_vm.map(made, AT)
     purgeable(fault_vm, AT, SZ_2M, DONTNEED)
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.store(AT, sentinel())
     count("ioctl")
 

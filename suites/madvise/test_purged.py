@@ -8,11 +8,11 @@ import os
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, needs, refused
-from fixtures.bo import Bo
-from fixtures.device import Device
-from fixtures.flags import DONTNEED, PURGEABLE, SCRATCH, WILLNEED
 from fixtures.given import MakeBo, MakeVm, Sentinel
-from fixtures.vm import PLAIN, Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DONTNEED, PURGEABLE, SCRATCH, WILLNEED
+from fixtures.xe.vm import PLAIN, Vm
 from ioctl import drm
 
 AT, ELSEWHERE = 1 << 40, 1 << 41

@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
-from fixtures.counters import Counters
-from fixtures.device import Device
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.kinds import THP, huge_bytes
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.pci import Slot
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
 

@@ -7,13 +7,13 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested
-from fixtures.counters import Counters
-from fixtures.device import Device
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 
 SIZES = pytest.mark.parametrize("size", [SZ_64K, SZ_2M, 3 * SZ_2M], ids=["64K", "2M", "6M"])

@@ -11,13 +11,13 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs
 from fixtures.choices import chose
-from fixtures.counters import Counters
-from fixtures.device import Device
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults", "vram", "svm-vram")

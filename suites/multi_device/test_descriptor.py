@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, known, needs
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 FINDING = "Advice by a descriptor number that names something else now is ignored"

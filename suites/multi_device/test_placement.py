@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused
-from fixtures.counters import Counters
-from fixtures.device import Device
-from fixtures.flags import CONSULT, PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import CONSULT, PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from ioctl import xe
 
 ALL_PAGES = xe.DRM_XE_MIGRATE_ALL_PAGES

@@ -6,16 +6,16 @@ import threading
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
-from fixtures.bo import Bo
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
-from fixtures.device import Device
-from fixtures.flags import CONSULT, PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import CONSULT, PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from ioctl import xe
 
 REFERENCES = Path("/sys/module/xe/refcnt")

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from fixtures.bo import Bo
-from fixtures.vm import Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 AT = 1 << 20

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from fixtures import behaviour, needs, wait_until
-from fixtures.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, MIRROR, NULL, PREFETCH, UNMAP, UNMAP_ALL
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.negative import (
@@ -24,7 +23,18 @@ from fixtures.negative import (
     unknown_values,
 )
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.flags import (
+    AUTORESET,
+    DECOMPRESS,
+    MAP,
+    MAP_USERPTR,
+    MIRROR,
+    NULL,
+    PREFETCH,
+    UNMAP,
+    UNMAP_ALL,
+)
+from fixtures.xe.vm import Vm
 from ioctl import xe
 from suites.negative import syncs
 from suites.negative.places import AT, Neighbour, areas, whole

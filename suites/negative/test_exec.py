@@ -7,8 +7,6 @@ from errno import EFAULT, EINVAL, ENOENT
 import pytest
 
 from fixtures import behaviour, wait_until
-from fixtures.bo import Bo
-from fixtures.device import Device
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.negative import (
     Call,
@@ -20,9 +18,11 @@ from fixtures.negative import (
     unknown_flags,
     unknown_values,
 )
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 from suites.negative import syncs

@@ -9,8 +9,6 @@ from errno import E2BIG, EFAULT, EINVAL, ENOENT
 import pytest
 
 from fixtures import acts, behaviour
-from fixtures.device import Device
-from fixtures.flags import DEFER, SCANOUT, VISIBLE
 from fixtures.memory import PAGE
 from fixtures.negative import (
     Call,
@@ -25,6 +23,8 @@ from fixtures.negative import (
     unknown_values,
 )
 from fixtures.sizes import SZ_64K
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DEFER, SCANOUT, VISIBLE
 from ioctl import xe
 from suites.negative.values import (
     close_object,

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from fixtures import acts, behaviour, needs
-from fixtures.bo import Bo
 from fixtures.choices import chose
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, DEFAULT_SYSTEM, DONTNEED, PAT, PREFERRED_LOC, PURGEABLE, WILLNEED
 from fixtures.given import MakeBo, Memory
 from fixtures.memory import PAGE
 from fixtures.negative import Call, Parts, Row, Table, each_bit, row, some_bits, unknown_values
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, DEFAULT_SYSTEM, DONTNEED, PAT, PREFERRED_LOC, PURGEABLE, WILLNEED
+from fixtures.xe.vm import Vm
 from ioctl import xe
 from suites.negative.places import AT, areas
 from suites.negative.values import beyond, looping_chain, off_page, strange_vms, unreadable, unwritable

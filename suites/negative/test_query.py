@@ -9,10 +9,10 @@ from errno import EFAULT, EINVAL
 import pytest
 
 from fixtures import behaviour, known, needs
-from fixtures.device import Device
 from fixtures.given import Memory
 from fixtures.memory import PAGE, Buffer
 from fixtures.negative import Call, Parts, Row, Table, each_bit, row, some_bits, unknown_values
+from fixtures.xe.device import Device
 from ioctl import xe
 from ioctl.layout import Structure
 from suites.negative.values import looping_chain, unreadable, unwritable

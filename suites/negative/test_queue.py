@@ -9,7 +9,6 @@ from errno import E2BIG, EFAULT, EINVAL, ENOENT
 import pytest
 
 from fixtures import acts, behaviour, known, refused
-from fixtures.device import Device
 from fixtures.negative import (
     Call,
     Parts,
@@ -22,7 +21,8 @@ from fixtures.negative import (
     unknown_flags,
     unknown_values,
 )
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import names, xe
 from suites.negative.values import (

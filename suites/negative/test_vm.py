@@ -7,8 +7,6 @@ from errno import EFAULT, EINVAL, ENOENT
 import pytest
 
 from fixtures import FAULTING, QueueError, behaviour, needs, wait_until
-from fixtures.device import Device
-from fixtures.flags import FAULT, LR, NO_OVERCOMMIT, SCRATCH
 from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.negative import (
@@ -21,7 +19,9 @@ from fixtures.negative import (
     unknown_flags,
     unknown_values,
 )
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import FAULT, LR, NO_OVERCOMMIT, SCRATCH
+from fixtures.xe.vm import Vm
 from ioctl import xe
 from suites.negative.values import (
     create_vm,

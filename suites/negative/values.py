@@ -8,10 +8,10 @@ import ctypes
 import functools
 from collections.abc import Callable, Collection, Iterator
 
-from fixtures.device import Device
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_READ, READ_WRITE, mmap, reserve
 from fixtures.negative import Call
 from fixtures.sizes import SZ_64K
+from fixtures.xe.device import Device
 from ioctl import Request, drm, xe
 from ioctl.layout import Structure
 

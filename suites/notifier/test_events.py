@@ -19,15 +19,15 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_finds, gpu_sees, in_child, landed, needs
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, READ_WRITE, Buffer, reserve
 from fixtures.memory import mmap as map_memory
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 
 WINDOW = 512 * SZ_1M
 """Bytes of address space that one notifier is for, unless svm_notifier_size says otherwise."""

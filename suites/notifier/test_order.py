@@ -14,15 +14,15 @@ import threading
 import pytest
 
 from fixtures import UserFence, acts, behaviour, gpu_fault, landed, needs, wait_until
-from fixtures.flags import IMMEDIATE
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
 from fixtures.patience import patient
 from fixtures.process import asleep
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.flags import IMMEDIATE
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 
 pytestmark = needs("page-faults")

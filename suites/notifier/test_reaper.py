@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, untested, wait_until
-from fixtures.device import Device
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import allocate
 from fixtures.sizes import SZ_2M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ptrace.argtypes = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p)

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
-from fixtures.counters import DEBUGFS, SIZES, Counters
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.counters import DEBUGFS, SIZES, Counters
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

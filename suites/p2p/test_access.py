@@ -6,13 +6,13 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_sees, known, landed, needs, returned, wait_until
-from fixtures.counters import Counters
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -8,12 +8,12 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs
 from fixtures.choices import chose
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import Buffer
 from fixtures.sizes import SZ_2M
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from ioctl import xe
 
 pytestmark = needs("page-faults", "vram", "svm-vram")

@@ -22,13 +22,13 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import DEFAULT_DEVICE, PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DEFAULT_DEVICE, PREFERRED_LOC
+from fixtures.xe.vm import FAULTING, Vm
 from ioctl import xe
 
 T = TypeVar("T")

@@ -6,11 +6,11 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
-from fixtures.bo import SYSTEM
-from fixtures.flags import CONSULT, DONTNEED, PREFETCH, PURGEABLE, WILLNEED
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.sizes import SZ_2M
-from fixtures.vm import FAULTING, PLAIN, Vm
+from fixtures.xe.bo import SYSTEM
+from fixtures.xe.flags import CONSULT, DONTNEED, PREFETCH, PURGEABLE, WILLNEED
+from fixtures.xe.vm import FAULTING, PLAIN, Vm
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""

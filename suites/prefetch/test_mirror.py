@@ -10,15 +10,15 @@ import pytest
 
 from fixtures import acts, behaviour, each_home, gpu_fault, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
-from fixtures.counters import Counters
-from fixtures.flags import ATOMIC, CONSULT, PREFERRED_LOC, PREFETCH, READONLY
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, Buffer
 from fixtures.patience import patient
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_2M
-from fixtures.sync import UserFence
-from fixtures.vm import Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import ATOMIC, CONSULT, PREFERRED_LOC, PREFETCH, READONLY
+from fixtures.xe.queue import Queue
+from fixtures.xe.sync import UserFence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

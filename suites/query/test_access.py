@@ -5,10 +5,10 @@ import os
 
 from fixtures import acts, behaviour, in_child
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeBo
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 NOBODY = 65534

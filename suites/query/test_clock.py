@@ -9,7 +9,7 @@ import pytest
 
 from fixtures import acts, behaviour, needs, refused
 from fixtures.counting import count
-from fixtures.device import Device
+from fixtures.xe.device import Device
 from ioctl import xe
 from ioctl.layout import Structure
 

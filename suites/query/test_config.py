@@ -9,12 +9,12 @@ import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, in_child, landed, needs, refused
 from fixtures.counting import count
-from fixtures.device import Config, Device, config_of
-from fixtures.flags import IMMEDIATE, MIRROR, NULL, PURGEABLE, READONLY, WILLNEED
 from fixtures.given import MakeBo, MakeVm, Sentinel
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_4K, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Config, Device, config_of
+from fixtures.xe.flags import IMMEDIATE, MIRROR, NULL, PURGEABLE, READONLY, WILLNEED
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 NOBODY = 65534

@@ -9,9 +9,9 @@ import pytest
 
 from fixtures import acts, behaviour, refused
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, PROT_NONE
+from fixtures.xe.device import Device
 from ioctl import names, xe
 
 CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG

@@ -2,12 +2,12 @@
 """DEVICE_QUERY MEM_REGIONS and GT_LIST: where memory is, how much of it, and who is near it."""
 
 from fixtures import acts, behaviour, needs, wait_until
-from fixtures.device import Device
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

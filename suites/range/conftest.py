@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures.counters import Counters
 from fixtures.given import Sentinel
-from fixtures.queue import Queue
+from fixtures.xe.counters import Counters
+from fixtures.xe.queue import Queue
 
 Cut = Callable[[Queue, int], str | None]
 """See ``cut``."""

@@ -23,18 +23,18 @@ from fixtures import (
     landed,
     needs,
 )
-from fixtures.counters import Counters
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import PREFERRED_LOC
 from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.intervals import Interval, Relation
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_NONE, READ_WRITE
 from fixtures.memory import mmap as map_memory
 from fixtures.process import in_children
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M, SZ_16K, SZ_64K
-from fixtures.vm import FAULTING, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
+from fixtures.xe.flags import PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 from suites.range.conftest import Cut

@@ -8,13 +8,13 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, each_home, kinds, needs, returned
-from fixtures.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.given import MakeBo, MakeVm, Memory
 from fixtures.intervals import Interval
 from fixtures.memory import PAGE, PROT_NONE, READ_WRITE, Buffer
-from fixtures.queue import Queue
 from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
+from fixtures.xe.queue import Queue
+from fixtures.xe.vm import Vm
 from suites.range.conftest import Cut
 
 pytestmark = needs("page-faults", "debugfs")

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from fixtures import acts, behaviour, machine, needs
-from fixtures.device import Device
 from fixtures.given import MakeBo, MakeVm, Memory
 from fixtures.sizes import SZ_64K
+from fixtures.xe.device import Device
 
 ARENA = 1 << 44
 """An address far from where the kernel maps anything by itself."""

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
 from fixtures import acts, behaviour, given, machine, needs
-from fixtures.device import Device
 from fixtures.given import MakeVm
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
+from fixtures.xe.device import Device
 
 ARENA = 1 << 44
 """An address far from where the kernel maps anything by itself: what is unmapped there stays so."""

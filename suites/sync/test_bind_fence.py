@@ -20,14 +20,14 @@ from fixtures import (
     wait_until,
 )
 from fixtures.counting import count
-from fixtures.device import Device
-from fixtures.flags import UNMAP
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.seeds import fence_value
 from fixtures.sizes import SZ_2M
-from fixtures.sync import Syncobj, user_fence, wait_user_fence
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import UNMAP
+from fixtures.xe.sync import Syncobj, user_fence, wait_user_fence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -12,15 +12,15 @@ import time
 
 import pytest
 
-from fixtures import acts, behaviour, needs, refused
+from fixtures import acts, behaviour, gpu_fault, needs, refused
 from fixtures.choices import chose
 from fixtures.counting import count
-from fixtures.device import Device
 from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import PAGE
 from fixtures.patience import patient
-from fixtures.sync import SECOND, wait_user_fence
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.sync import SECOND, wait_user_fence
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
@@ -181,7 +181,7 @@ def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel: Sentinel) 
     """A wait whose condition is met returns 0, without any time and with a banned queue too."""
     value = sentinel()
     word, queue, device = Word(value), mirror_vm.queue(), mirror_vm.device
-    with refused(errno.EIO):
+    with gpu_fault(queue):
         queue.store(1 << 40, sentinel())
     for timeout in (0, -1, SECOND):
         wait_user_fence(device, word.address, value, timeout=timeout, queue=queue.id)
@@ -195,7 +195,7 @@ def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel: Sentinel) 
 def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel: Sentinel, timeout: int) -> None:
     """A wait with a queue that is banned gives EIO at once; with another queue of the VM it waits."""
     word, banned, other = Word(sentinel()), mirror_vm.queue(), mirror_vm.queue()
-    with refused(errno.EIO):
+    with gpu_fault(banned):
         banned.store(1 << 40, sentinel())
     with refused(errno.EIO):
         wait_user_fence(mirror_vm.device, word.address, 0, timeout=timeout, queue=banned.id)

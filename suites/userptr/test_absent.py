@@ -6,9 +6,9 @@ import errno
 import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, landed, needs, refused
-from fixtures.flags import MAP_USERPTR, READONLY
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.sizes import SZ_64K
+from fixtures.xe.flags import MAP_USERPTR, READONLY
 
 AT = 0x20_0000_0000
 

@@ -14,14 +14,14 @@ import pytest
 
 from fixtures import QueueError, acts, behaviour, gpu_fault, gpu_sees, intervals, kinds, needs, refused
 from fixtures.choices import chose
-from fixtures.flags import MAP_USERPTR, READONLY, UNMAP
 from fixtures.given import MakeLayout, MakeVm, Memory, Sentinel
 from fixtures.intervals import CUTTING, EXACT, INSIDE, MIDDLE, RIGHT, ROOM, Interval, Relation, each_relation
 from fixtures.kinds import KINDS, Kind, each_kind
-from fixtures.layout import Layout
 from fixtures.memory import MREMAP_DONTUNMAP, PROT_READ, READ_WRITE, Buffer, reserve
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.flags import MAP_USERPTR, READONLY, UNMAP
+from fixtures.xe.layout import Layout
+from fixtures.xe.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 
 AT = 0x20_0000_0000

@@ -7,13 +7,13 @@ import pytest
 
 from fixtures import FAULTING, acts, behaviour, gpu_fault, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
-from fixtures.device import Device
-from fixtures.flags import ATOMIC, MAP_USERPTR
 from fixtures.given import MakeLayout, MakeVm, Memory, Sentinel
 from fixtures.intervals import Interval
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC, MAP_USERPTR
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import errno_name, xe
 

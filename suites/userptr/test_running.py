@@ -8,12 +8,12 @@ import threading
 import pytest
 
 from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
-from fixtures.device import Device
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import asleep, in_child
 from fixtures.sizes import SZ_64K
-from fixtures.vm import LONG_RUNNING, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import LONG_RUNNING, Vm
 from gpu import Batch
 
 AT = 0x20_0000_0000

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs, refused, wait_until
-from fixtures.counters import Counters
-from fixtures.flags import MAP_USERPTR, READONLY
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ
 from fixtures.process import in_child
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
-from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import MAP_USERPTR, READONLY
+from fixtures.xe.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 
 AT = 0x20_0000_0000

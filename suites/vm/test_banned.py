@@ -10,12 +10,12 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, needs, refused, wait_until
-from fixtures.flags import ATOMIC, UNMAP
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PROT_READ
-from fixtures.queue import Queue, QueueError
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.flags import ATOMIC, UNMAP
+from fixtures.xe.queue import Queue, QueueError
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

@@ -6,11 +6,11 @@ import errno
 import pytest
 
 from fixtures import acts, behaviour, needs, refused, wait_until
-from fixtures.device import Device
-from fixtures.flags import FAULT, NO_OVERCOMMIT, SCRATCH
 from fixtures.given import MakeVm, OpenDevice
 from fixtures.pci import Slot
-from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import FAULT, NO_OVERCOMMIT, SCRATCH
+from fixtures.xe.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from ioctl import xe
 
 

@@ -7,11 +7,11 @@ from ctypes import Structure
 import pytest
 
 from fixtures import acts, behaviour, landed, needs, refused
-from fixtures.device import Device
-from fixtures.flags import UNMAP
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import UNMAP
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 

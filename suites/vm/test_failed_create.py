@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 import pytest
 
 from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, failing, landed, needs, wait_until
-from fixtures.device import Device
-from fixtures.flags import SCRATCH
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.sizes import SZ_64K
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.flags import SCRATCH
+from fixtures.xe.vm import Vm
 
 AT = 1 << 32
 

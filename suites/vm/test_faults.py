@@ -9,9 +9,9 @@ import pytest
 from fixtures import acts, behaviour, needs, refused, wait_until
 from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
-from fixtures.queue import QueueError
 from fixtures.sizes import SZ_1G
-from fixtures.vm import Vm
+from fixtures.xe.queue import QueueError
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 ENTRY = ctypes.sizeof(xe.xe_vm_fault)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs
-from fixtures.bo import Bo
-from fixtures.device import Device
-from fixtures.flags import DEFER, IMMEDIATE, NO_OVERCOMMIT
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.sizes import SZ_1M
-from fixtures.vm import Vm
+from fixtures.xe.bo import Bo
+from fixtures.xe.device import Device
+from fixtures.xe.flags import DEFER, IMMEDIATE, NO_OVERCOMMIT
+from fixtures.xe.vm import Vm
 
 AT = 1 << 33
 

@@ -9,11 +9,11 @@ import threading
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, in_child, landed, needs
-from fixtures.device import Device
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.process import Child
-from fixtures.vm import Vm
+from fixtures.xe.device import Device
+from fixtures.xe.vm import Vm
 from ioctl import xe
 
 PROCESSES = 40

@@ -4,11 +4,11 @@
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, known, landed, needs
-from fixtures.counters import Counters
-from fixtures.flags import IMMEDIATE, SCRATCH
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.sizes import SZ_1G, SZ_64K
-from fixtures.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
+from fixtures.xe.counters import Counters
+from fixtures.xe.flags import IMMEDIATE, SCRATCH
+from fixtures.xe.vm import FAULTING, LONG_RUNNING, PLAIN, Vm
 from gpu import Batch
 
 AT = 1 << 32

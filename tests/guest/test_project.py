@@ -68,6 +68,7 @@ def test_what_is_packed_is_enough_for_a_worker(tmp_path: Path) -> None:
         "fixtures.plugin.runner",
         "fixtures.given",
         "fixtures.machine",
+        "fixtures.xe.coredump",
         "gpu.batch",
         "ioctl.xe",
         "hypothesis",

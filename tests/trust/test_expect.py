@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures.plugin.capabilities import CAPABILITIES
+from fixtures.plugin.capabilities import CAPABILITIES, machine
 from fixtures.plugin.expectations import of_guest
 from guest.machine import Machine, Topology
 from mock.driver.platform import PLATFORMS
@@ -55,7 +55,8 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 def of_this_machine(name: str) -> bool:
     """Whether the machine that the mock runs on has it or not, the mock included or not."""
-    return CAPABILITIES[name].probe.__module__.endswith(".machine")
+    probe = CAPABILITIES[name].probe
+    return probe is not None and probe.__module__ == machine.__name__
 
 
 LEVELS = [*((platform, "7.3") for platform in PLATFORMS), *(("bmg2", f"6.{n}") for n in (17, 18, 19))]
