@@ -114,7 +114,7 @@ class Vma:
             vm, kind, piece.start, piece.end, piece.offset, attr.copy(), bo, read_only, dumpable, autoreset
         )
         if bo is not None:
-            bo.get().vmas.append(vma)
+            vm.link(vma, bo.get())
             if attr.purgeable is Purgeable.WILLNEED:
                 bo.willneed_get()
         elif kind is VmaKind.USERPTR:
@@ -125,7 +125,7 @@ class Vma:
     def unlink(self) -> None:
         """No longer a mapping of its object or CPU range (first half of xe_vma_destroy)."""
         if self.bo is not None:
-            self.bo.vmas.remove(self)
+            self.vm.unlink(self, self.bo)
             if self.attr.purgeable is Purgeable.WILLNEED:
                 self.bo.willneed_put()
         elif self.is_userptr:
