@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioctl import xe
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, FenceArray
 from mock.driver.lib.syncobj import Syncobj

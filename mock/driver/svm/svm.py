@@ -33,7 +33,6 @@ ATOMIC_TIMESLICE = 0.005
 """Seconds that memory stays in VRAM after a GPU atomic asked for it (xe_device.c: atomic_svm_timeslice_ms)."""
 ATOMIC_TRIES = 3
 CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFF_FFFF
-_SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM
 _DEVICE = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE
 
 
@@ -281,8 +280,7 @@ class Svm:
     def preferred(self, vma: Vma, tile: Tile) -> Pagemap | None:
         """Where memory of the VMA should be when a tile uses it; None: system memory (xe_vma_resolve_pagemap)."""
         if vma.attr.pagemap is not None:
-            found: Pagemap = vma.attr.pagemap
-            return found
+            return vma.attr.pagemap
         return tile.pagemap if vma.attr.devmem_fd == _DEVICE else None
 
     def _needs_migration(self, found: SvmRange, pagemap: Pagemap | None) -> bool:

@@ -8,8 +8,8 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import refuse_if
 from mock.driver.lib.sizes import SZ_4K, SZ_64K
 from mock.driver.platform import Coherency

@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import is_unknown, unknown_flags
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K, SZ_64K
 from mock.driver.ttm.bo import PL_TT, PL_VRAM0, Bo, Place, Purgeable

@@ -8,7 +8,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import is_unknown
+from mock.driver.arguments import is_unknown
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap.devmem import Pagemap

@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
-from mock.driver.lib.arguments import unknown_flags
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.ttm.bo import PL_TT, Bo, Place, Purgeable
 

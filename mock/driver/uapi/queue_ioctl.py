@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import unknown_flags
 from mock.driver.exec.queue import (
     PRIORITY_HIGH,
     PRIORITY_NORMAL,
@@ -15,7 +16,6 @@ from mock.driver.exec.queue import (
     ExecQueue,
 )
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.platform import EngineClass

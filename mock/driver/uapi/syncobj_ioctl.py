@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.blocking import Blocking, wait_until
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, stub

@@ -8,7 +8,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import is_unknown, unknown_flags
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import FenceArray
 from mock.driver.vm.vm import Vm

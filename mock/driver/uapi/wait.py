@@ -8,7 +8,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import unknown_flags
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib.blocking import Blocking, wait_until
 from mock.driver.lib.errors import Refused, refuse_if
 
