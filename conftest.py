@@ -7,6 +7,7 @@ pytest_plugins = (
     "fixtures.plugin.options",
     "fixtures.plugin.guests",
     "fixtures.plugin.resume",
+    "fixtures.plugin.affected",
     "fixtures.plugin.start",
     "fixtures.plugin.case",
     "fixtures.plugin.main",

@@ -25,6 +25,15 @@ def marks(suites: Path = SUITES) -> list[Mark]:
     return [mark for path in sorted(suites.rglob("*.py")) for mark in _marks(path, suites.parent)]
 
 
+def proofs(suites: Path = SUITES) -> dict[str, list[str]]:
+    """Id of a behaviour to the tests that prove it, in the order of the suites."""
+    found: dict[str, list[str]] = {}
+    for mark in marks(suites):
+        if mark.identifier is not None:
+            found.setdefault(mark.identifier, []).append(mark.test)
+    return {identifier: list(dict.fromkeys(tests)) for identifier, tests in found.items()}
+
+
 def _marks(path: Path, root: Path) -> Iterator[Mark]:
     tree = ast.parse(path.read_text(encoding="utf-8"), str(path))
     file = path.relative_to(root)

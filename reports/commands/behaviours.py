@@ -14,7 +14,7 @@ from reports.commands.inputs import RUN, what_there_is_at, whole
 from reports.event import Outcome
 from reports.ledger import Behaviour, Ledger
 from reports.looks import look
-from reports.marks import marks
+from reports.marks import proofs
 from reports.merge import merge
 from reports.verdict import Matrix, Row, matrix
 
@@ -50,7 +50,7 @@ def main(arguments: list[str]) -> int:
         near = difflib.get_close_matches(options.glob, list(ledger), n=3)
         hint = f": did you mean {' or '.join(near)}?" if near else ""
         raise NoAnswerError(f"no behaviour is called {options.glob}{hint}")
-    tests = _tests()
+    tests = proofs()
     runs = [what_there_is_at(text) for text in options.results]
     verdicts = matrix(merge(runs), ledger) if runs else None
     rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
@@ -64,15 +64,6 @@ def main(arguments: list[str]) -> int:
     print("\n".join(lines))
     whole(*runs)
     return 0
-
-
-def _tests() -> dict[str, list[str]]:
-    """Id to the tests that name it."""
-    found: dict[str, list[str]] = {}
-    for mark in marks():
-        if mark.identifier is not None:
-            found.setdefault(mark.identifier, []).append(mark.test)
-    return {identifier: list(dict.fromkeys(tests)) for identifier, tests in found.items()}
 
 
 def _is_untested(behaviour: Behaviour, tests: dict[str, list[str]], row: Row | None) -> bool:
