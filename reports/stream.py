@@ -199,7 +199,8 @@ class _Reader:
         if self.head is None and kind != "run":
             self._damage(number, "no run event: the start of the stream is missing")
             self.head = _Head()
-        if self.ended and kind != "resume":
+        changed = kind == "end" and event.get("exit") != self.exit  # as when its reports could not be printed
+        if self.ended and kind != "resume" and not changed:
             self._damage(number, f"a {kind} event after the end")
             self.ended = False
         try:

@@ -117,6 +117,13 @@ def test_oddities_are_said(
     assert any(problem in str(said) and said.flaw is flaw for said in run.problems), run.problems
 
 
+def test_end_that_changes_the_status_counts(tmp_path: Path) -> None:
+    """As when the reports of a run that has ended cannot be printed: the closed pipe of a pager."""
+    run = read(streams.write(tmp_path / "r.jsonl", streams.run(), streams.end(), streams.end(exit=3)))
+    assert run.exit == 3
+    assert not [said for said in run.problems if said.flaw is Flaw.DAMAGE]
+
+
 TEXTS = "a list of texts"
 SECONDS = "a number of at least 0, below 2^53"
 COUNT = "a whole number of at least 0, below 2^53"
