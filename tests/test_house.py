@@ -1,5 +1,13 @@
 # SPDX-License-Identifier: MIT
+<<<<<<< HEAD
 """Rules: test names that can be read and grepped for, a folder for each area of the ledger, one seam to the driver."""
+=======
+"""Rules of the house.
+
+For suites/: test names that can be read and grepped for, and a folder for each area of the ledger. For mock/driver: which
+of its rooms may know which.
+"""
+>>>>>>> ready/rooms
 
 from __future__ import annotations
 
@@ -225,3 +233,139 @@ def test_wrong_folder_is_found(file: str, behaviours: tuple[str, ...], said: str
     ]
     problems = misplaced(found, Ledger.load())
     assert (len(problems) == 1 and said in problems[0]) if said else not problems
+
+
+DRIVER = SUITES.parent / "mock" / "driver"
+FLOORS = (
+    ("lib",),
+    ("level", "kconfig", "platform", "stats", "arguments"),
+    ("ttm",),
+    ("pagemap",),
+    ("device",),
+    ("vm",),
+    ("svm",),
+    ("exec",),
+    ("file",),
+    ("uapi",),
+    ("debugfs", "driver"),
+)
+"""Rooms and modules of the mock's driver, from the ground up: each may know its own floor and what is below."""
+OWNED = {("vm.vm", "svm.svm")}
+"""Arrows that run up because the kernel's objects hold each other: a VM owns its SVM."""
+
+Arrow = tuple[str, str]
+
+
+def arrows(root: Path) -> set[Arrow]:
+    """Which module below ``root``, a package at the top of its tree, imports which: for its types alone, too."""
+    package = f"{root.parent.name}.{root.name}"
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in root.rglob("*.py")
+        if path.name != "__init__.py"
+    }
+    found = set()
+    for module in modules:
+        path = root.joinpath(*module.split(".")).with_suffix(".py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for name in _imported(node):
+                target = name.removeprefix(f"{package}.")
+                if name != target and target in modules and target != module:
+                    found.add((module, target))
+    return found
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """The modules that a statement may import."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return []
+
+
+def floor(module: str) -> int:
+    """Of a module: that of its room."""
+    room, _, _ = module.partition(".")
+    floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
+    assert floors, f"{room} is on no floor of mock/driver: say in FLOORS what it stands on"
+    return floors[0]
+
+
+def runs_up(found: Iterable[Arrow]) -> list[str]:
+    """Arrows that nothing allows, one line each."""
+    return [
+        f"{module} knows {other}, which is above it"
+        for module, other in sorted(found)
+        if floor(other) > floor(module) and (module, other) not in OWNED
+    ]
+
+
+def circle(found: Iterable[Arrow]) -> set[str]:
+    """Modules that know each other, directly or by way of others, and those between two circles."""
+    left = set(found)
+    while True:
+        ends = {one for one, _ in left} & {other for _, other in left}
+        inner = {(one, other) for one, other in left if one in ends and other in ends}
+        if inner == left:
+            return ends
+        left = inner
+
+
+def test_rooms_of_the_driver_know_what_is_below_them() -> None:
+    found = arrows(DRIVER)
+    assert len(found) > 250
+    assert {module for arrow in found for module in arrow} > {"vm.vm", "lib.fence", "uapi.table"}
+    assert not runs_up(found)
+    assert found >= OWNED, "an exception that is not needed any more"
+
+
+def test_only_a_vm_and_what_it_owns_know_each_other() -> None:
+    inside = circle(arrows(DRIVER))
+    assert {module.partition(".")[0] for module in inside} <= {"vm", "svm"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("from mock.driver.lib.fence import Fence", None),
+        ("from mock.driver.ttm import storage", None),
+        ("from mock.driver.device import Device", "ttm.bo knows device, which is above it"),
+        ("import mock.driver.vm.vma", "ttm.bo knows vm.vma, which is above it"),
+        ("from mock.driver.vm import vma", "ttm.bo knows vm.vma, which is above it"),
+        (
+            "if TYPE_CHECKING:\n    from mock.driver.vm.vma import Vma",
+            "ttm.bo knows vm.vma, which is above it",
+        ),
+        (
+            "def late():\n    from mock.driver.vm.vma import Vma",
+            "ttm.bo knows vm.vma, which is above it",
+        ),
+    ],
+)
+def test_arrow_that_runs_up_is_found(tmp_path: Path, text: str, said: str | None) -> None:
+    root = tmp_path / "mock" / "driver"
+    for name in ("ttm/bo", "ttm/storage", "lib/fence", "vm/vma", "device"):
+        path = root / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text if name == "ttm/bo" else "", encoding="utf-8")
+    found = arrows(root)
+    assert len(found) == 1
+    assert runs_up(found) == ([said] if said else [])
+
+
+def test_new_room_must_have_a_floor() -> None:
+    with pytest.raises(AssertionError, match="cellar is on no floor"):
+        runs_up({("vm.vm", "cellar.pump")})
+
+
+@pytest.mark.parametrize(
+    ("found", "inside"),
+    [
+        ({("a", "b"), ("b", "c"), ("a", "c")}, set()),
+        ({("a", "b"), ("b", "c"), ("c", "b"), ("c", "d")}, {"b", "c"}),
+        ({("a", "b"), ("b", "c"), ("c", "a")}, {"a", "b", "c"}),
+    ],
+)
+def test_modules_that_know_each_other_are_found(found: set[Arrow], inside: set[str]) -> None:
+    assert circle(found) == inside

@@ -48,7 +48,7 @@ def reset_spreads() -> None:
     sound = Scheduler.reset
 
     def reset(self: Scheduler, queue: ExecQueue, why: str) -> None:
-        for victim in list(queue.vm.queues):
+        for victim in self.queues(queue.vm):
             sound(self, victim, why)
 
     replace(Scheduler, "reset", reset)

@@ -9,6 +9,9 @@ svm/      mirrors of processes: ranges, their notifier, page faults
 exec/     queues, jobs, engines, syncs
 uapi/     the ioctls
 
-Next to them are facts (platform.py, level.py, kconfig.py), the device with its files, and driver.py, which makes them
-all. Read driver.py first, then device.py, file.py, vm/vm.py, vm/vma.py, ttm/bo.py, exec/queue.py.
+Each stands on those above it in this list; Vm alone reaches down, to the SVM that it owns (tests/test_house.py).
+
+Next to them are facts (platform.py, level.py, kconfig.py, arguments.py, stats.py), on which all of them may stand, the
+device with its files, and driver.py, which makes them all. Read driver.py first, then device.py, file.py, vm/vm.py,
+vm/vma.py, ttm/bo.py, exec/queue.py.
 """

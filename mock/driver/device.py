@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import itertools
-import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mock.driver.kconfig import KernelConfig
@@ -13,23 +13,17 @@ from mock.driver.lib.blocking import WaitQueue
 from mock.driver.pagemap.devmem import Pagemap
 from mock.driver.platform import DeviceProfile, EngineClass, GtProfile, TileProfile
 from mock.driver.stats import GtStats
-from mock.driver.ttm.mapping import Mappings
-from mock.driver.ttm.storage import OffsetManager
-from mock.driver.ttm.vram import VramManager
+from mock.driver.ttm.device import TtmDevice
 
 if TYPE_CHECKING:
-    from mock.driver.exec.group import EngineGroup
-    from mock.driver.exec.scheduler import Scheduler
-    from mock.driver.file import DrmFile
+    from collections.abc import Collection
+
     from mock.driver.lib.exports import Exports
     from mock.driver.lib.fault_inject import FaultInjection
     from mock.driver.pagemap.interconnect import Owners
     from mock.driver.pagemap.process import Processes
     from mock.driver.ttm.dma_buf import DmaBufs
-    from mock.driver.vm.vm import Vm
     from mock.kernel import File, Services
-
-MAX_ASID = 1 << 20
 
 
 class HwEngine:
@@ -39,7 +33,6 @@ class HwEngine:
         self.gt = gt
         self.engine_class = engine_class
         self.instance = instance
-        self.group: EngineGroup | None = None
 
     def __repr__(self) -> str:
         return f"<{self.engine_class.name.lower()}{self.instance} gt{self.gt.id}>"
@@ -67,7 +60,10 @@ class Gt:
 
 
 class Tile:
-    """One tile: its GTs and its VRAM (None on integrated GPUs)."""
+    """One tile: its GTs and its VRAM (None on integrated GPUs).
+
+    pagemap  its VRAM as a home of pages, None where the kernel was built without that
+    """
 
     def __init__(
         self, device: Device, number: int, profile: TileProfile, gt_ids: itertools.count[int]
@@ -75,21 +71,51 @@ class Tile:
         self.device = device
         self.id = number
         self.gts = [Gt(self, next(gt_ids), gt) for gt in profile.gts]
-        page = device.profile.min_page_size
-        self.vram = VramManager(self, profile.vram, page) if profile.vram else None
-        self.pagemap = Pagemap(self) if profile.vram and device.kconfig.drm_xe_pagemap else None
+        self.vram = device.ttm.vram[number]
+        self.pagemap: Pagemap | None = None
+        if self.vram is not None and device.kconfig.drm_xe_pagemap:
+            self.pagemap = Pagemap(
+                self.vram,
+                self.primary_gt.stats,
+                device.index,
+                device.machine.owners,
+                device.machine.faults,
+                large_pages=device.has("large-device-pages"),
+            )
 
     @property
     def primary_gt(self) -> Gt:
         return self.gts[0]
 
 
+@dataclass(frozen=True)
+class Machine:
+    """What the GPUs of a machine share.
+
+    exports     the syncobjs and fences that clients have descriptors of
+    dma_bufs    the buffer objects that they have descriptors of
+    processes   address spaces of clients
+    open_files  open nodes, and whose they are
+    owners      who may map whose VRAM
+    faults      fault injection
+    """
+
+    exports: Exports
+    dma_bufs: DmaBufs
+    processes: Processes
+    open_files: dict[File, Device]
+    owners: Owners
+    faults: FaultInjection
+
+
 class Device:
     """One GPU and its driver state.
 
+    index       its number in the machine
     minor       of its render node; the card node is minor - 128
+    links       numbers of the GPUs whose VRAM it reaches, and that reach its
     wedged      every ioctl answers ECANCELED (xe_device.c: xe_drm_ioctl)
-    links       devices whose VRAM it reaches, and that reach its
+    master      the open file that is DRM master
     """
 
     def __init__(
@@ -99,33 +125,24 @@ class Device:
         minor: int,
         level: Level,
         kconfig: KernelConfig,
+        links: Collection[int],
         services: Services,
+        machine: Machine,
     ) -> None:
         self.profile = profile
         self.index = index
         self.minor = minor
         self.level = level
         self.kconfig = kconfig
+        self.links = frozenset(links)
         self.services = services
+        self.machine = machine
         self.wedged = False
+        self.master: object = None
+        self.ttm = TtmDevice(index, (tile.vram for tile in profile.tiles), profile.min_page_size)
         gt_ids = itertools.count()
         self.tiles = [Tile(self, number, tile, gt_ids) for number, tile in enumerate(profile.tiles)]
         self.ufence_wq = WaitQueue()
-        self.vms_by_asid: dict[int, Vm] = {}
-        self._asids = itertools.cycle(range(1, MAX_ASID))
-        self.master: DrmFile | None = None
-        self.exports: Exports
-        self.dma_bufs: DmaBufs
-        self.processes: Processes
-        self.open_files: dict[File, Device]
-        self.owners: Owners
-        self.faults: FaultInjection
-        self.links: frozenset[Device] = frozenset()
-        self.offsets = OffsetManager()
-        self.mappings = Mappings()
-        self.system_used = 0
-        self.system_size = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        self.scheduler: Scheduler
 
     def has(self, feature: str) -> bool:
         """The uAPI level knows a feature of level.FEATURES."""
@@ -162,8 +179,3 @@ class Device:
         if 1 <= instance <= len(self.tiles) and self.tiles[instance - 1].vram:
             return self.tiles[instance - 1]
         return None
-
-    def new_asid(self, vm: Vm) -> int:
-        asid = next(number for number in self._asids if number not in self.vms_by_asid)
-        self.vms_by_asid[asid] = vm
-        return asid

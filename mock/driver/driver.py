@@ -7,11 +7,10 @@ import re
 from typing import TYPE_CHECKING
 
 from mock.driver import debugfs
-from mock.driver.device import Device
-from mock.driver.exec.group import setup_groups
+from mock.driver.device import Device, Machine
 from mock.driver.exec.scheduler import Scheduler
 from mock.driver.file import DrmFile
-from mock.driver.level import Level
+from mock.driver.level import FEATURES, Level
 from mock.driver.lib.exports import Exports
 from mock.driver.lib.fault_inject import FaultInjection
 from mock.driver.pagemap.interconnect import Owners
@@ -42,27 +41,31 @@ class Driver:
         self.level = Level.parse(level) if isinstance(level, str) else level
         self.services = services
         self.table = make_table(self.level)
+        # Before GPUs could name each other's VRAM, each was a group of its own (xe_svm_devm_owner).
+        linked = FEATURES["preferred-location-region"] <= self.level
+        self.faults = FaultInjection()
+        self.machine = Machine(
+            Exports(services.create_file, services.create_event_file),
+            DmaBufs(services),
+            Processes(),
+            {},
+            Owners(lambda one, other: linked and other in self.platform.links_of(one)),
+            self.faults,
+        )
         self.devices = [
-            Device(profile, index, FIRST_RENDER_MINOR + index, self.level, self.platform.kconfig, services)
+            Device(
+                profile,
+                index,
+                FIRST_RENDER_MINOR + index,
+                self.level,
+                self.platform.kconfig,
+                self.platform.links_of(index),
+                services,
+                self.machine,
+            )
             for index, profile in enumerate(self.platform.devices)
         ]
-        exports = Exports(services.create_file, services.create_event_file)
-        dma_bufs = DmaBufs(services)
-        processes = Processes()
-        # Before devices could name each other's VRAM, each was a group of its own (xe_svm_devm_owner).
-        groups = Owners(lambda one, other: other in one.links and one.has("preferred-location-region"))
-        self._open_files: dict[File, Device] = {}
-        self.faults = FaultInjection()
-        for device in self.devices:
-            links = self.platform.links_of(device.index)
-            device.links = frozenset(other for other in self.devices if other.index in links)
-            device.owners = groups
-            device.faults = self.faults
-            device.exports, device.dma_bufs = exports, dma_bufs
-            device.processes, device.open_files = processes, self._open_files
-            device.scheduler = Scheduler(device)
-            for gt in device.gts:
-                setup_groups(gt, services, device.scheduler.wake)
+        self._schedulers = {device: Scheduler(device) for device in self.devices}
 
     def nodes(self) -> dict[str, int]:
         """Device nodes by name below /dev/dri, with their minor numbers."""
@@ -84,8 +87,8 @@ class Driver:
         """A node was opened; `memory` is the file that the client got."""
         render = minor >= FIRST_RENDER_MINOR
         device = self._device(minor)
-        self._open_files[memory] = device
-        return DrmFile(device, task, memory, render=render)
+        self.machine.open_files[memory] = device
+        return DrmFile(device, self._schedulers[device], task, memory, render=render)
 
     def ioctl(self, file: DrmFile, task: Task, request: int, argument: int) -> int | Deferred:
         """One ioctl(2). Raises OSError with the errno it fails with."""
@@ -97,7 +100,7 @@ class Driver:
 
     def release(self, file: DrmFile) -> None:
         """The last reference to an open file is gone."""
-        del self._open_files[file.node]
+        del self.machine.open_files[file.node]
         file.close()
 
     def read_file(self, path: str) -> bytes | None:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 from mock.driver.lib.errors import Refused
 from mock.driver.lib.ids import IdMap
 from mock.driver.ttm.storage import Memory
-from mock.driver.uapi import queue_ioctl, vm_ioctl
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
     from mock.driver.exec.queue import ExecQueue
+    from mock.driver.exec.scheduler import Scheduler
     from mock.driver.lib.syncobj import Syncobj
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.vm import Vm
@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 class DrmFile:
     """One drm_file.
 
-    node    what the client holds
-    opener  process that opened it
-    render  opened through the render node, so only render-allowed ioctls answer
+    scheduler  runs its queues
+    node       what the client holds
+    opener     process that opened it
+    render     opened through the render node, so only render-allowed ioctls answer
     """
 
-    def __init__(self, device: Device, task: Task, memory: File, *, render: bool) -> None:
+    def __init__(
+        self, device: Device, scheduler: Scheduler, task: Task, memory: File, *, render: bool
+    ) -> None:
         self.device = device
+        self.scheduler = scheduler
         self.opener = task.tgid
         self.render = render
         self.node = memory
@@ -79,10 +83,10 @@ class DrmFile:
         if self.is_master:
             self.device.master = None
         for _, queue in self.queues.items():
-            queue_ioctl.discard(queue)
+            self.scheduler.discard(queue)
         for _, vm in self.vms.items():
-            vm_ioctl.close_vm(vm)
+            vm.close()
         for handle, _ in self.bos.items():
             self.close_handle(handle)
-        self.device.mappings.file_released(self.memory.file)
+        self.device.ttm.mappings.file_released(self.memory.file)
         self.memory.put()

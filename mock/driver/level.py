@@ -33,7 +33,7 @@ V7_2 = Level(7, 2)
 V7_3 = Level(7, 3)
 
 # What later kernels added, by the name the driver asks for (Device.has). Properties and ioctls that a level does not
-# know are answered as unknown ones; so are flags and values, whose age is recorded (mock/driver/lib/arguments.py).
+# know are answered as unknown ones; so are flags and values, whose age is recorded (mock/driver/arguments.py).
 # Versions: the recorded headers and sources of Linux 6.17 to 7.3.
 FEATURES: dict[str, Level] = {
     "madvise": V6_18,

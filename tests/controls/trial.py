@@ -22,7 +22,7 @@ PLATFORMS = ("bmg2", "bmg2-far", "lnl", "pvc", "nvl", "bmg-nopagemap", "bmg-nogp
 
 SECONDS = 2
 """Deadline of a test: a defect may make it wait for what never comes."""
-_RUN = 300
+_RUN = 900
 """Seconds that a whole run may take."""
 _DEATHS = 20
 """Processes that may die in a run: a defect can take away the memory that Python lives in."""

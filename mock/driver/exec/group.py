@@ -12,7 +12,7 @@ from mock.driver.platform import EngineClass
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from mock.driver.device import Gt
+    from mock.driver.device import Gt, HwEngine
     from mock.driver.exec.queue import ExecQueue
     from mock.driver.exec.sync import SyncEntry
     from mock.kernel import Services
@@ -103,10 +103,12 @@ _SHARED = (
 )
 
 
-def setup_groups(gt: Gt, services: Services, wake: Callable[[], None]) -> None:
-    """xe_hw_engine_setup_groups()."""
+def make_groups(gt: Gt, services: Services, wake: Callable[[], None]) -> dict[HwEngine, EngineGroup]:
+    """The group of each engine (xe_hw_engine_setup_groups)."""
+    groups = {}
     for classes in _SHARED:
         group = EngineGroup(services, wake)
         for engine in gt.engines:
             if engine.engine_class in classes:
-                engine.group = group
+                groups[engine] = group
+    return groups

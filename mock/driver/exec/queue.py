@@ -7,13 +7,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mock.driver.lib.fence import Fence, new_context, stub
-from mock.driver.lib.syncobj import Syncobj
+from mock.driver.lib.fence import Fence
+from mock.driver.lib.timeline import Timeline
 from mock.driver.platform import EngineClass
 
 if TYPE_CHECKING:
     from mock.driver.device import Gt, HwEngine
-    from mock.driver.file import DrmFile
     from mock.driver.vm.vm import Vm
 
 MAX_JOBS = 1000
@@ -46,26 +45,24 @@ class Job:
     done: Fence = field(default_factory=Fence)
 
 
-class ExecQueue:
+class ExecQueue(Timeline):
     """struct xe_exec_queue.
 
     engines      engines of one class it may run on (the logical mask)
     width        batches an EXEC carries
     timeslice    microseconds
     suspended    not scheduled for now: the engine group runs dma-fence jobs, or the VM rebinds
-    last_fence   of the newest job (dma-fence mode) or bind
     """
 
     def __init__(
         self,
-        file: DrmFile | None,
         gt: Gt,
         vm: Vm,
         engine_class: EngineClass,
         engines: list[HwEngine],
         width: int,
     ) -> None:
-        self.file = file
+        super().__init__()
         self.gt = gt
         self.vm = vm
         self.engine_class = engine_class
@@ -76,17 +73,11 @@ class ExecQueue:
         self.job_timeout = JOB_TIMEOUT_S
         self.low_latency = False
         self.jobs: deque[Job] = deque()
-        self.context = new_context()
-        self.seqno = 0
-        self.last_fence = stub()
         self.banned = False
         self.reset = False
         self.killed = False
         self.suspended = False
         self.replay_state: bytes | None = None
-        # Bind queues order their user fences on a timeline (struct xe_exec_queue: ufence_syncobj).
-        self.ufence_timeline = Syncobj(signaled=True)
-        self.ufence_value = 0
 
     @property
     def is_bind(self) -> bool:
@@ -104,7 +95,3 @@ class ExecQueue:
     @property
     def idle(self) -> bool:
         return not self.jobs
-
-    def next_fence(self) -> Fence:
-        self.seqno += 1
-        return Fence(self.context, self.seqno)

@@ -12,9 +12,11 @@ import errno
 from collections import deque
 from typing import TYPE_CHECKING
 
+from mock.driver.exec.group import EngineGroup, make_groups
 from mock.driver.exec.run import Run, State
 from mock.driver.lib.blocking import Thread
 from mock.driver.lib.fence import FenceArray
+from mock.driver.lib.ids import CyclicIds
 from mock.driver.svm import fault
 from mock.driver.vm import rebind
 from mock.driver.vm.space import Stall
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
     from mock.driver.exec.queue import ExecQueue, Job
     from mock.driver.vm.vm import Vm
     from mock.kernel import Timer
+
+MAX_ASID = 1 << 20
+"""Address space ids end below it (XE_MAX_ASID)."""
 
 PREEMPT_TIMEOUT_S = 0.64
 """CONFIG_DRM_XE_PREEMPT_TIMEOUT: a context that does not leave the engine by then is reset."""
@@ -36,16 +41,50 @@ TURN_S = 1e-3
 
 
 class Scheduler:
-    """The engines of one device."""
+    """The engines of one device. Implements mock.driver.vm.vm.Engines."""
 
     def __init__(self, device: Device) -> None:
         self.device = device
+        self.vms: CyclicIds[Vm] = CyclicIds(MAX_ASID)
+        self._groups = {
+            engine: group
+            for gt in device.gts
+            for engine, group in make_groups(gt, device.services, self.wake).items()
+        }
+        self._queues: dict[Vm, list[ExecQueue]] = {}
+        self._faults: dict[Vm, deque[Run]] = {}
         self._loop = device.services.loop
         self._running: dict[ExecQueue, Run] = {}
         self._on_engine: dict[HwEngine, deque[Run]] = {}
         self._turn_queued = False
         self._poll: Timer | None = None
         self._poll_delay = POLL_MIN_S
+
+    # Queues
+
+    def add(self, queue: ExecQueue) -> None:
+        """A queue was created on engines (xe_vm_add_compute_exec_queue, xe_hw_engine_group_add_exec_queue)."""
+        self._queues.setdefault(queue.vm, []).append(queue)
+        self.group(queue).add(queue)
+
+    def discard(self, queue: ExecQueue) -> None:
+        """Stop a queue and take it out of everything that lists it (xe_exec_queue_kill)."""
+        if not queue.is_bind:
+            self.group(queue).remove(queue)
+        self.kill(queue)
+        queues = self._queues.get(queue.vm, [])
+        if queue in queues:
+            queues.remove(queue)
+            if not queues:
+                del self._queues[queue.vm]
+
+    def group(self, queue: ExecQueue) -> EngineGroup:
+        """The engines among which a queue runs."""
+        return self._groups[queue.engines[0]]
+
+    def queues(self, vm: Vm) -> list[ExecQueue]:
+        """Those of a VM that run on engines."""
+        return list(self._queues.get(vm, ()))
 
     # Jobs
 
@@ -218,38 +257,42 @@ class Scheduler:
         if not vm.fault_mode:
             self.reset(run.job.queue, f"memory error: {run.fault}")
             return
-        vm.pending_faults.append(run)
-        if len(vm.pending_faults) == 1:
+        pending = self._faults.setdefault(vm, deque())
+        pending.append(run)
+        if len(pending) == 1:
             self._loop.call_soon(lambda: self._serve(vm))
 
     def _serve(self, vm: Vm) -> None:
         """Serve the oldest fault of a VM; one at a time, as the kernel's handler holds the VM's lock."""
-        run = vm.pending_faults[0]
+        pending = self._faults[vm]
+        run = pending[0]
         queue = run.job.queue
         assert run.fault is not None
         page_fault = fault.PageFault.of(queue.gt, vm, run.fault)
 
         def done(error: int) -> None:
-            vm.pending_faults.popleft()
+            pending.popleft()
             if self._running.get(queue) is run:
                 if error:
                     self.reset(queue, f"{run.fault}: {errno.errorcode[-error]}")
                 else:
                     self._resume(run)
-            if vm.pending_faults:
+            if pending:
                 self._loop.call_soon(lambda: self._serve(vm))
+            else:
+                del self._faults[vm]
 
         def failed(problem: BaseException) -> None:
             self.device.services.internal_error(f"service of {run.fault}", problem)
             done(-errno.EIO)
 
-        Thread(fault.handle(page_fault), done, failed).run()
+        Thread(fault.handle(page_fault, self.vms), done, failed).run()
 
     # VMs with preempt fences
 
     def preempt(self, vm: Vm) -> None:
         """Pages of a preempt-fence VM moved: stop its queues until it is bound again (xe_preempt_fence.c)."""
-        for queue in vm.preempt_queues:
+        for queue in self.queues(vm):
             if not queue.dead:
                 queue.suspended = True
         self._queue_rebind(vm)
@@ -272,16 +315,16 @@ class Scheduler:
             return
         try:
             vm.userptr.pin_all()
-            if all(queue.idle for queue in vm.preempt_queues):
+            if all(queue.idle for queue in self.queues(vm)):
                 vm.rebind_deactivated = True
                 return
             rebind.validate_and_rebind(vm)
         except OSError as error:
             self.device.services.log(f"VM worker error: {error}")
             vm.banned = True
-            for queue in list(vm.preempt_queues):
+            for queue in self.queues(vm):
                 self.kill(queue)
             return
-        for queue in vm.preempt_queues:
+        for queue in self.queues(vm):
             queue.suspended = False
         self.wake()

@@ -9,16 +9,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ioctl import xe
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, FenceArray
 from mock.driver.lib.syncobj import Syncobj
 from mock.driver.lib.ufence import UserFence
 
 if TYPE_CHECKING:
-    from mock.driver.exec.queue import ExecQueue
-    from mock.driver.file import DrmFile
+    from mock.driver.device import Device
+    from mock.driver.lib.ids import IdMap
+    from mock.driver.lib.timeline import Timeline
     from mock.kernel import Mm
 
 
@@ -65,17 +66,24 @@ class SyncEntry:
 
 
 def parse(
-    file: DrmFile, mm: Mm, address: int, *, executing: bool, lr_mode: bool, no_user_fence: bool = False
+    device: Device,
+    syncobjs: IdMap[Syncobj],
+    mm: Mm,
+    address: int,
+    *,
+    executing: bool,
+    lr_mode: bool,
+    no_user_fence: bool = False,
 ) -> SyncEntry:
     """Check and look up one drm_xe_sync at a CPU address (xe_sync_entry_parse).
 
+    syncobjs       of the open file
     executing      for EXEC: the user fence is a GPU address the GPU writes
     lr_mode        out-syncobjs are refused with EOPNOTSUPP
     no_user_fence  VM_BIND without any bind: EOPNOTSUPP
     """
-    device = file.device
     sync = user.get(mm, address, xe.drm_xe_sync)
-    refuse_if(unknown_flags(device, sync), errno.EINVAL, "sync flags")
+    refuse_if(unknown_flags(device.level, sync), errno.EINVAL, "sync flags")
     refuse_if(any(sync.reserved), errno.EINVAL, "sync reserved")
     signal = bool(sync.flags & xe.DRM_XE_SYNC_FLAG_SIGNAL)
     entry = SyncEntry(sync.type, signal, sync.timeline_value)
@@ -84,7 +92,7 @@ def parse(
         refuse_if(lr_mode and signal, errno.EOPNOTSUPP, "out-syncobj with a long-running VM")
         refuse_if(sync.addr >> 32, errno.EINVAL, "upper half of the handle")
         refuse_if(timeline and sync.timeline_value == 0, errno.EINVAL, "timeline point 0")
-        entry.syncobj = file.syncobjs.get(sync.handle)
+        entry.syncobj = syncobjs.get(sync.handle)
         if entry.syncobj is None:
             raise Refused(errno.ENOENT, "no such syncobj")
         if not signal:
@@ -102,14 +110,14 @@ def parse(
     raise Refused(errno.EINVAL, "sync type")
 
 
-def follow_last(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
+def follow_last(device: Device, queue: Timeline, syncs: list[SyncEntry]) -> None:
     """No work is queued: the out-syncs follow the queue's last job or bind (xe_sync_in_fence_get).
 
     Raises Refused(EOPNOTSUPP) when there are in-syncs; before Linux 7.0 they were waited for.
     """
     fences = [one.fence for one in syncs if one.fence is not None]
     if fences:
-        refuse_if(queue.vm.device.has("idle-in-sync-refused"), errno.EOPNOTSUPP, "in-sync without work")
+        refuse_if(device.has("idle-in-sync-refused"), errno.EOPNOTSUPP, "in-sync without work")
     last: Fence = FenceArray([queue.last_fence, *fences]) if fences else queue.last_fence
     for one in syncs:
         one.signal_with(last)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Handle allocation as the kernel's allocating xarray does it: the lowest free number from 1."""
+"""Numbers for objects, as the kernel's allocating xarrays give them (lib/xarray.c)."""
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
@@ -55,6 +56,29 @@ class IdMap(Generic[T]):
 
     def items(self) -> list[tuple[int, T]]:
         return list(self._objects.items())
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+
+class CyclicIds(Generic[T]):
+    """Objects by number, from 1 up to the limit and then from 1 again (xa_alloc_cyclic)."""
+
+    def __init__(self, limit: int) -> None:
+        self._objects: dict[int, T] = {}
+        self._numbers = itertools.cycle(range(1, limit))
+
+    def add(self, item: T) -> int:
+        """Store an object; its number."""
+        number = next(number for number in self._numbers if number not in self._objects)
+        self._objects[number] = item
+        return number
+
+    def get(self, number: int) -> T | None:
+        return self._objects.get(number)
+
+    def pop(self, number: int) -> T | None:
+        return self._objects.pop(number, None)
 
     def __len__(self) -> int:
         return len(self._objects)

@@ -12,7 +12,7 @@ from mock.driver.lib.interval import joined
 from mock.driver.lib.sizes import MiB
 
 if TYPE_CHECKING:
-    from mock.driver.device import Gt
+    from mock.driver.stats import GtStats
 
 SIZES = {4: "4K", 64: "64K", 2048: "2M"}
 """KiB -> how the names of counters say it."""
@@ -20,24 +20,24 @@ _LARGEST = 8 * MiB
 """Bytes of one copy job (XE_MIGRATE_CHUNK_SIZE)."""
 
 
-def count(gt: Gt, direction: str, ranges: Iterable[tuple[int, int]]) -> None:
+def count(stats: GtStats, direction: str, ranges: Iterable[tuple[int, int]]) -> None:
     """Ranges, ascending, were copied; `direction` is "device" or "cpu". One copy a stretch without a gap, of 8 MiB at
     most.
     """
     for start, end in joined(ranges):
         for at in range(start, end, _LARGEST):
             kib = min(end - at, _LARGEST) // 1024
-            gt.stats.add(f"svm_{direction}_copy_kb", kib)
+            stats.add(f"svm_{direction}_copy_kb", kib)
             if kib in SIZES:
-                gt.stats.add(f"svm_{SIZES[kib]}_{direction}_copy_kb", kib)
+                stats.add(f"svm_{SIZES[kib]}_{direction}_copy_kb", kib)
 
 
 @contextlib.contextmanager
-def timed(gt: Gt, direction: str, size: int) -> Iterator[None]:
+def timed(stats: GtStats, direction: str, size: int) -> Iterator[None]:
     """Count the microseconds of a copy of this many bytes."""
     start = time.monotonic_ns()
     yield
     elapsed = (time.monotonic_ns() - start) // 1000
-    gt.stats.add(f"svm_{direction}_copy_us", elapsed)
+    stats.add(f"svm_{direction}_copy_us", elapsed)
     if size // 1024 in SIZES:
-        gt.stats.add(f"svm_{SIZES[size // 1024]}_{direction}_copy_us", elapsed)
+        stats.add(f"svm_{SIZES[size // 1024]}_{direction}_copy_us", elapsed)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused
@@ -14,10 +15,10 @@ from mock.driver.lib.sizes import SZ_2M
 from mock.driver.pagemap.interconnect import Owner, Peer
 
 if TYPE_CHECKING:
-    from mock.driver.device import Tile
-    from mock.driver.pagemap.process import Process
-    from mock.driver.pagemap.residence import Stretch
-
+    from mock.driver.lib.fault_inject import FaultInjection
+    from mock.driver.pagemap.interconnect import Owners
+    from mock.driver.stats import GtStats
+    from mock.driver.ttm.vram import VramManager
 
 _LARGE = 9
 """Order of a large page: 2 MiB."""
@@ -27,21 +28,72 @@ class Pagemap:
     """struct drm_pagemap: the VRAM of a tile as a home for pages of processes.
 
     It is made when first needed, and then kept: the mock has no shrinker.
+
+    stats        of the GT that copies
+    faults       what is made to fail
+    large_pages  an allocation of 2 MiB is one page
     """
 
-    def __init__(self, tile: Tile) -> None:
-        self.tile = tile
-        self._peer = Peer(tile.device)
+    def __init__(
+        self,
+        vram: VramManager,
+        stats: GtStats,
+        device: int,
+        owners: Owners,
+        faults: FaultInjection,
+        *,
+        large_pages: bool,
+    ) -> None:
+        self.vram = vram
+        self.stats = stats
+        self.faults = faults
+        self.large_pages = large_pages
+        self._owners = owners
+        self._peer = Peer(device)
 
     def get(self) -> Pagemap:
         """Itself, made if need be (xe_pagemap_find_or_create)."""
-        self.tile.device.owners.acquire(self._peer)
+        self._owners.acquire(self._peer)
         return self
+
+    @property
+    def device(self) -> int:
+        """Number of the GPU that has it."""
+        return self._peer.device
 
     @property
     def owner(self) -> Owner | None:
         """The group of those that may map its pages in place."""
         return self._peer.owner
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stretch:
+    """[start, end) of the process, whole pages, lives from `offset` on in an allocation."""
+
+    start: int
+    end: int
+    devmem: DevMem
+    offset: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return self.end - self.start
+
+    def clipped(self, start: int, end: int) -> Stretch:
+        """The part of it that is in [start, end)."""
+        if start <= self.start and self.end <= end:
+            return self
+        low, high = max(start, self.start), min(end, self.end)
+        return replace(self, start=low, end=high, offset=self.offset + low - self.start)
+
+    def moved(self, distance: int) -> Stretch:
+        """The same memory at another address."""
+        return replace(self, start=self.start + distance, end=self.end + distance)
+
+
+ToSystem = Callable[["DevMem", list[Stretch]], None]
 
 
 class DevMem:
@@ -51,19 +103,20 @@ class DevMem:
     stretches  of the process, that live here; kept by its Residence
     """
 
-    def __init__(self, pagemap: Pagemap, process: Process, size: int, timeslice: float) -> None:
-        """Takes VRAM, evicting others. Raises Refused: ENOMEM when there is no room, E2BIG. `timeslice` in seconds."""
+    def __init__(self, pagemap: Pagemap, to_system: ToSystem, size: int, timeslice: float) -> None:
+        """Takes VRAM, evicting others. Raises Refused: ENOMEM when there is no room, E2BIG.
+
+        `to_system` moves what lives here out of VRAM; `timeslice` in seconds.
+        """
         self.pagemap = pagemap
-        self.process = process
         self.size = size
+        self._to_system = to_system
         self.resv = Resv()
         self.stretches: dict[Stretch, None] = {}
         self.timeslice = timeslice
         self.timeslice_end = 0.0
-        vram = pagemap.tile.vram
-        assert vram is not None, "a pagemap of a tile without VRAM"
         try:
-            self._allocation = vram.allocate(size, self, contiguous=True)
+            self._allocation = pagemap.vram.allocate(size, self, contiguous=True)
         except Refused as refusal:
             if refusal.code == errno.ENOSPC:
                 raise Refused(errno.ENOMEM, str(refusal)) from refusal
@@ -95,7 +148,7 @@ class DevMem:
     @property
     def order(self) -> int:
         """Of its pages: all of 2 MiB are one large page (drm_pagemap_migrate_to_devmem)."""
-        large = self.size == SZ_2M and self.pagemap.tile.device.has("large-device-pages")
+        large = self.size == SZ_2M and self.pagemap.large_pages
         return _LARGE if large else 0
 
     # Lifetime
@@ -119,6 +172,6 @@ class DevMem:
 
     def evict(self) -> None:
         """Every page back to system memory (drm_pagemap_evict_to_ram). Raises Refused(EBUSY) when some cannot go."""
-        self.process.to_system(self, list(self.stretches))
+        self._to_system(self, list(self.stretches))
         if self.stretches:
             raise Refused(errno.EBUSY, "pages that cannot leave VRAM now")

@@ -4,10 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from mock.driver.device import Device
 
 
 class Owner:
@@ -17,10 +13,11 @@ class Owner:
 class Peer:
     """What takes part in a group: a VM in fault mode, or a VRAM region (struct drm_pagemap_peer).
 
-    owner  its group while it does
+    device  number of the GPU it is of
+    owner   its group while it does
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: int) -> None:
         self.device = device
         self.owner: Owner | None = None
 
@@ -28,8 +25,8 @@ class Peer:
 class Owners:
     """All that take part, the members of a group next to each other (struct drm_pagemap_owner_list)."""
 
-    def __init__(self, linked: Callable[[Device, Device], bool]) -> None:
-        """`linked` tells of two devices whether they reach each other's VRAM over a fast link."""
+    def __init__(self, linked: Callable[[int, int], bool]) -> None:
+        """`linked` tells of two GPUs by their numbers whether they reach each other's VRAM over a fast link."""
         self._linked = linked
         self._peers: list[Peer] = []
 
@@ -57,4 +54,4 @@ class Owners:
 
     def _reaches(self, one: Peer, other: Peer) -> bool:
         """xe_has_interconnect()."""
-        return one.device is other.device or self._linked(one.device, other.device)
+        return one.device == other.device or self._linked(one.device, other.device)

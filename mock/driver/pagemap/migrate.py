@@ -10,8 +10,7 @@ from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.interval import runs
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap import copies
-from mock.driver.pagemap.devmem import DevMem, Pagemap
-from mock.driver.pagemap.residence import Stretch
+from mock.driver.pagemap.devmem import DevMem, Pagemap, Stretch
 
 if TYPE_CHECKING:
     from mock.driver.pagemap.process import Process
@@ -45,7 +44,7 @@ def to_system(process: Process, start: int, end: int, *, keep: object = None) ->
 
 
 def _populate(process: Process, pagemap: Pagemap, start: int, end: int, timeslice: float) -> None:
-    devmem = DevMem(pagemap, process, end - start, timeslice)
+    devmem = DevMem(pagemap, process.to_system, end - start, timeslice)
     try:
         _migrate(process, devmem, start, end)
     finally:
@@ -72,16 +71,17 @@ def _migrate(process: Process, devmem: DevMem, start: int, end: int) -> None:
         for page, contents in isolated.items():
             mm.restore(page, contents)
         raise Refused(errno.EBUSY, "a page could not be had")
-    gt = pagemap.tile.primary_gt
-    with copies.timed(gt, "device", end - start):
+    with copies.timed(pagemap.stats, "device", end - start):
         _fill(devmem, start, isolated)
         for old in there:
             devmem.write(old.start - start, old.devmem.copy_out(old.offset, old.size))
-    copies.count(gt, "device", runs(sorted(page for page, data in isolated.items() if data is not None)))
+    copies.count(
+        pagemap.stats, "device", runs(sorted(page for page, data in isolated.items() if data is not None))
+    )
     for old in there:
         # The device that has the page writes it out to the other one, page by page (drm_pagemap_migrate_range).
         for page in range(old.start, old.end, SZ_4K):
-            copies.count(old.devmem.pagemap.tile.primary_gt, "cpu", [(page, page + SZ_4K)])
+            copies.count(old.devmem.pagemap.stats, "cpu", [(page, page + SZ_4K)])
         process.vram.drop(old.start, old.end)
     process.vram.add(Stretch(start, end, devmem, 0))
     devmem.start_timeslice()

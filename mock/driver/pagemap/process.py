@@ -12,7 +12,8 @@ from mock.driver.lib.errors import Refused
 from mock.driver.lib.interval import joined, runs
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap import copies
-from mock.driver.pagemap.residence import Residence, Stretch
+from mock.driver.pagemap.devmem import Stretch
+from mock.driver.pagemap.residence import Residence
 from mock.kernel import Change
 
 if TYPE_CHECKING:
@@ -58,11 +59,11 @@ class Process:
             return
         size = sum(stretch.size for stretch in stretches)
         ranges = list(joined((stretch.start, stretch.end) for stretch in stretches))
-        with copies.timed(devmem.pagemap.tile.primary_gt, "cpu", size):
+        with copies.timed(devmem.pagemap.stats, "cpu", size):
             for start, end in ranges:
                 self.notify(start, end)
             moved = [part for start, end in ranges for part in self._restore(start, end)]
-        copies.count(devmem.pagemap.tile.primary_gt, "cpu", moved)
+        copies.count(devmem.pagemap.stats, "cpu", moved)
         for start, end in moved:
             self.vram.drop(start, end)
 
@@ -117,7 +118,7 @@ class Process:
 
         (__drm_pagemap_migrate_to_ram, drm_pagemap_migrate_populate_ram_pfn). Raises Refused(ENOMEM).
         """
-        faults = devmem.pagemap.tile.device.faults
+        faults = devmem.pagemap.faults
         faults.kmalloc(tid)
         if devmem.order:
             try:

@@ -4,39 +4,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from mock.driver.lib.interval import IntervalMap
-
-if TYPE_CHECKING:
-    from mock.driver.pagemap.devmem import DevMem
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stretch:
-    """[start, end) of the process, whole pages, lives from `offset` on in an allocation."""
-
-    start: int
-    end: int
-    devmem: DevMem
-    offset: int
-
-    @property
-    def size(self) -> int:
-        """Bytes."""
-        return self.end - self.start
-
-    def clipped(self, start: int, end: int) -> Stretch:
-        """The part of it that is in [start, end)."""
-        if start <= self.start and self.end <= end:
-            return self
-        low, high = max(start, self.start), min(end, self.end)
-        return replace(self, start=low, end=high, offset=self.offset + low - self.start)
-
-    def moved(self, distance: int) -> Stretch:
-        """The same memory at another address."""
-        return replace(self, start=self.start + distance, end=self.end + distance)
+from mock.driver.pagemap.devmem import Stretch
 
 
 class Residence:

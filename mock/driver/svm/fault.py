@@ -20,6 +20,7 @@ from mock.driver.vm.vma import Vma
 if TYPE_CHECKING:
     from mock.driver.device import Gt
     from mock.driver.lib.blocking import Blocking
+    from mock.driver.lib.ids import CyclicIds
 
 _ACCESS_TYPE = {
     Access.READ: xe.FAULT_ACCESS_TYPE_READ,
@@ -54,12 +55,15 @@ class PageFault:
         return int(xe.FAULT_TYPE_ATOMIC_ACCESS if atomic else xe.FAULT_TYPE_WRITE_ACCESS)
 
 
-def handle(fault: PageFault) -> Blocking[int]:
-    """Serve one fault. Returns 0, or the negative errno it is answered with (xe_pagefault_queue_work)."""
+def handle(fault: PageFault, vms: CyclicIds[Vm]) -> Blocking[int]:
+    """Serve one fault; `vms` by address space id. Returns 0 or the negative errno of the answer.
+
+    (xe_pagefault_queue_work)
+    """
     try:
-        yield from when_settled(lambda: _service(fault))
+        yield from when_settled(lambda: _service(fault, vms))
     except Refused as refusal:
-        vm = fault.gt.tile.device.vms_by_asid.get(fault.asid)
+        vm = vms.get(fault.asid)
         if vm is not None:
             vm.add_fault(FaultEntry(fault.address, _ACCESS_TYPE[fault.access], fault.fault_type, fault.level))
         if fault.prefetch:
@@ -68,9 +72,9 @@ def handle(fault: PageFault) -> Blocking[int]:
     return 0
 
 
-def _service(fault: PageFault) -> Blocking[None]:
+def _service(fault: PageFault, vms: CyclicIds[Vm]) -> Blocking[None]:
     """xe_pagefault_service()."""
-    vm = fault.gt.tile.device.vms_by_asid.get(fault.asid)
+    vm = vms.get(fault.asid)
     if vm is None or not vm.fault_mode:
         raise Refused(errno.EINVAL, "no fault mode VM has this address space id")
     if vm.closed:

@@ -14,7 +14,6 @@ from mock.driver.pagemap.cpu import CpuPages
 from mock.driver.vm.pagetable import Backing, Mapping
 
 if TYPE_CHECKING:
-    from mock.driver.device import Device
     from mock.driver.lib.interval import IntervalMap
     from mock.driver.pagemap.devmem import Pagemap
     from mock.driver.pagemap.process import Process
@@ -143,14 +142,14 @@ class Guarded:
 
 def mappings(
     process: Process,
-    device: Device,
+    device: int,
     start: int,
     end: int,
     *,
     read_only: bool,
     atomic: Callable[[bool], bool],
 ) -> list[Mapping]:
-    """The entries that map [start, end) for a device, all in system memory or all in one allocation in VRAM.
+    """The entries that map [start, end), all in system memory or all in one allocation in VRAM, for a GPU (its number).
 
     `atomic` tells for VRAM or not whether GPU atomics are enabled; another device's VRAM is none (xe_res_is_vram).
     Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
@@ -163,7 +162,7 @@ def mappings(
     mixed = sum(s.size for s in there) != end - start or any(s.devmem is not devmem for s in there)
     refuse_if(mixed, errno.EOPNOTSUPP, "pages in several places")
     devmem.touch()
-    local = devmem.pagemap.tile.device is device
+    local = devmem.pagemap.device == device
     entries = []
     for s in there:
         vram = Guarded(devmem, process.mm, s.start - s.offset, read_only)

@@ -26,7 +26,6 @@ from mock.kernel import Stalled
 if TYPE_CHECKING:
     from mock.driver.device import Gt, Tile
     from mock.driver.lib.blocking import Blocking
-    from mock.driver.pagemap.process import Process
     from mock.driver.vm.vm import Vm
     from mock.driver.vm.vma import Vma
 
@@ -34,7 +33,6 @@ ATOMIC_TIMESLICE = 0.005
 """Seconds that memory stays in VRAM after a GPU atomic asked for it (xe_device.c: atomic_svm_timeslice_ms)."""
 ATOMIC_TRIES = 3
 CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFF_FFFF
-_SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM
 _DEVICE = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE
 
 
@@ -49,15 +47,7 @@ class Svm:
         self.vm = vm
         self.ranges: IntervalMap[SvmRange] = IntervalMap()
         self._garbage: dict[SvmRange, None] = {}
-        self._process: Process | None = None
-
-    @property
-    def process(self) -> Process:
-        """The process whose memory is mirrored: the one that created the VM."""
-        if self._process is None:
-            self._process = self.vm.device.processes.of(self.vm.mm)
-            self._process.add(self)
-        return self._process
+        self.process = vm.process
 
     # What VM_BIND asks
 
@@ -83,13 +73,12 @@ class Svm:
 
     def close(self) -> None:
         """The VM goes away (xe_svm_close, xe_svm_fini)."""
-        self.vm.device.owners.release(self.vm.peer)
+        self.vm.device.machine.owners.release(self.vm.peer)
         for found in self.ranges:
             self._garbage.pop(found, None)
             self.ranges.remove(found)
             self._unwatch(found)
-        if self._process is not None:
-            self._process.remove(self)
+        self.process.remove(self)
 
     # Notifier
 
@@ -162,7 +151,7 @@ class Svm:
     def _remove(self, found: SvmRange) -> None:
         """__xe_svm_garbage_collector(). Raises Refused where a step of the unbind is made to fail."""
         if found.tile_present:
-            faults = self.vm.device.faults
+            faults = self.vm.device.machine.faults
             faults.enter("xe_vma_ops_alloc")
             faults.update_page_tables(len(self.vm.device.tiles))
         for tile in self.vm.device.tiles:
@@ -291,8 +280,7 @@ class Svm:
     def preferred(self, vma: Vma, tile: Tile) -> Pagemap | None:
         """Where memory of the VMA should be when a tile uses it; None: system memory (xe_vma_resolve_pagemap)."""
         if vma.attr.pagemap is not None:
-            found: Pagemap = vma.attr.pagemap
-            return found
+            return vma.attr.pagemap
         return tile.pagemap if vma.attr.devmem_fd == _DEVICE else None
 
     def _needs_migration(self, found: SvmRange, pagemap: Pagemap | None) -> bool:
@@ -310,6 +298,7 @@ class Svm:
             return known
         start, end = chunk(self.ranges, area, vma, address, populated=self._populated, threshold=threshold)
         found = SvmRange(start, end, may_migrate=self._may_use_vram and area.anonymous)
+        self.process.add(self)
         self.ranges.insert(found)
         mm.watch(start, end)
         return found
@@ -332,7 +321,7 @@ class Svm:
         """
         start, process = time.monotonic_ns(), self.process
         refuse_if(found.unmapped, errno.EFAULT, "unmapped meanwhile")
-        self.vm.device.faults.kmalloc(caller="drm_gpusvm_get_pages")
+        self.vm.device.machine.faults.kmalloc(caller="drm_gpusvm_get_pages")
         migrate.to_system(process, found.start, found.end, keep=self.vm.peer.owner if keep else None)
         there = process.vram.within(found.start, found.end)
         if sum(s.size for s in there) != found.size:
@@ -364,7 +353,7 @@ class Svm:
         """Write the range into page tables (xe_vm_range_rebind)."""
         entries = mappings(
             self.process,
-            self.vm.device,
+            self.vm.device.index,
             found.start,
             found.end,
             read_only=vma.read_only,

@@ -7,7 +7,7 @@ import errno
 from collections.abc import Collection
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ioctl import xe
 from mock.driver.lib.errors import Refused, refuse_if
@@ -15,10 +15,8 @@ from mock.driver.lib.resv import Resv
 from mock.driver.ttm.storage import Memory, Storage
 
 if TYPE_CHECKING:
-    from mock.driver.device import Device
+    from mock.driver.ttm.device import TtmDevice
     from mock.driver.ttm.vram import Allocation
-    from mock.driver.vm.vm import Vm
-    from mock.driver.vm.vma import Vma
     from mock.kernel import File
 
 Keep = Collection[Resv]
@@ -49,11 +47,19 @@ class Place:
     fallback: bool = False
 
 
+class User(Protocol):
+    """What maps an object: a VM (struct drm_gpuvm_bo)."""
+
+    def bo_moved(self, bo: Bo) -> None:
+        """The pages of the object are about to move."""
+
+
 class Bo:
     """One buffer object.
 
+    ttm          of its GPU
     size         bytes
-    vm           the VM it is private to, or None for an object that any VM may bind
+    private      to one VM, whose reservation object it has; others any VM may bind
     cpu_caching  DRM_XE_GEM_CPU_CACHING_*, 0 for an imported one
     storage      where the bytes are; an imported object shares that of its exporter
     import_source  the other device's object this one was imported from; such an object never migrates
@@ -62,24 +68,24 @@ class Bo:
 
     def __init__(
         self,
-        device: Device,
+        ttm: TtmDevice,
         size: int,
         placements: list[Place],
         storage: Storage,
         *,
-        vm: Vm | None = None,
         resv: Resv | None = None,
+        private: bool = False,
         cpu_caching: int = 0,
         flags: int = 0,
         internal_64k: bool = False,
         import_source: Bo | None = None,
     ) -> None:
-        self.device = device
+        self.ttm = ttm
         self.size = size
         self.placements = placements
         self.storage = storage
-        self.vm = vm
-        self.resv = resv or (vm.resv if vm else Resv())
+        self.private = private
+        self.resv = resv or Resv()
         self.cpu_caching = cpu_caching
         self.flags = flags
         self.internal_64k = internal_64k
@@ -88,7 +94,7 @@ class Bo:
         self.dma_buf: File | None = None
         self.mem_type = PL_SYSTEM
         self.allocation: Allocation | None = None
-        self.vmas: list[Vma] = []
+        self.users: dict[User, None] = {}
         self.purgeable = Purgeable.WILLNEED
         self.atomic_access = xe.DRM_XE_ATOMIC_UNDEFINED
         self.willneed_count = 0
@@ -160,10 +166,10 @@ class Bo:
     def _move(self, mem_type: int, *, evict: bool, keep: Keep) -> None:
         """Change the memory type. The bytes stay where they are: only accounting and mappings change."""
         allocation = None
-        if mem_type == PL_TT and self.device.system_used + self.size > self.device.system_size:
+        if mem_type == PL_TT and self.ttm.system_used + self.size > self.ttm.system_size:
             raise Refused(errno.ENOSPC, "system memory of the device is used up")
         if is_vram(mem_type):
-            vram = self.device.tiles[mem_type - PL_VRAM0].vram
+            vram = self.ttm.vram[mem_type - PL_VRAM0]
             assert vram is not None, "placement names VRAM the device does not have"
             allocation = vram.allocate(self.size, self, evict=evict, keep=keep)
         if self.mem_type != PL_SYSTEM:
@@ -172,13 +178,13 @@ class Bo:
 
     def _set_residency(self, mem_type: int, allocation: Allocation | None) -> None:
         if self.mem_type == PL_TT:
-            self.device.system_used -= self.size
+            self.ttm.system_used -= self.size
         if self.allocation is not None:
             self.allocation.free()
         self.mem_type = mem_type
         self.allocation = allocation
         if mem_type == PL_TT:
-            self.device.system_used += self.size
+            self.ttm.system_used += self.size
 
     def touch(self) -> None:
         """Move to the end of the eviction order."""
@@ -213,23 +219,22 @@ class Bo:
         if self.imported:
             return
         self.willneed_count -= 1
-        if self.willneed_count == 0 and self.vmas and self.purgeable is not Purgeable.PURGED:
+        if self.willneed_count == 0 and self.users and self.purgeable is not Purgeable.PURGED:
             self.purgeable = Purgeable.DONTNEED
 
     def move_notify(self) -> None:
         """Tell every VM that maps the object that its pages move (xe_bo_trigger_rebind)."""
-        for vm in {vma.vm: None for vma in self.vmas}:
-            vm.bo_moved(self)
+        for user in list(self.users):
+            user.bo_moved(self)
 
     # Lifetime
 
     @classmethod
     def create(
-        cls, device: Device, memory: Memory, size: int, placements: list[Place], **properties: Any
+        cls, ttm: TtmDevice, memory: Memory, size: int, placements: list[Place], **properties: Any
     ) -> Bo:
         """An object with storage of its own. Raises Refused(ENOSPC) when the device has no fake offset left."""
-        bo = cls(device, size, placements, Storage(memory, device.offsets.take(size), size), **properties)
-        device.offsets.assign(bo.storage.base, bo)
+        bo = cls(ttm, size, placements, Storage(memory, ttm.offsets.take(size), size), **properties)
         memory.get()
         return bo
 
@@ -239,7 +244,7 @@ class Bo:
             self.import_source.put()
             return
         self.storage.discard()
-        self.device.offsets.give(self.storage.base, self.size)
+        self.ttm.offsets.give(self.storage.base)
         self.storage.memory.put()
 
     def get(self) -> Bo:

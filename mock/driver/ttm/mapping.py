@@ -7,22 +7,32 @@ looked up when that is all that holds it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from mock.driver.ttm.bo import Bo
+    from mock.driver.ttm.storage import Storage
     from mock.kernel import File, Mm
 
 _EVERYWHERE = 1 << 64
+
+
+class Mapped(Protocol):
+    """An object, as far as mappings go."""
+
+    references: int
+    storage: Storage
+
+    def get(self) -> object: ...
+    def put(self) -> None: ...
 
 
 class Mappings:
     """The objects of a device that were ever mapped, and by whom."""
 
     def __init__(self) -> None:
-        self._mms: dict[Bo, set[Mm]] = {}
+        self._mms: dict[Mapped, set[Mm]] = {}
 
-    def add(self, bo: Bo, mm: Mm) -> None:
+    def add(self, bo: Mapped, mm: Mm) -> None:
         """A mapping is being made; it counts as a reference from now on."""
         if bo not in self._mms:
             bo.get()
@@ -39,16 +49,16 @@ class Mappings:
         for bo in [bo for bo in self._mms if bo.storage.memory.file is file]:
             self._drop(bo)
 
-    def _drop(self, bo: Bo) -> None:
+    def _drop(self, bo: Mapped) -> None:
         del self._mms[bo]
         bo.put()
 
 
-def _maps(mm: Mm, bo: Bo) -> bool:
+def _maps(mm: Mm, bo: Mapped) -> bool:
     """A part of the object is mapped in an address space now."""
     if not mm.alive:
         return False
-    first, last = bo.storage.base, bo.storage.base + bo.size
+    first, last = bo.storage.base, bo.storage.base + bo.storage.size
     return any(
         vma.file is bo.storage.memory.file and vma.offset < last and first < vma.offset + vma.end - vma.start
         for vma in mm.vmas(0, _EVERYWHERE)

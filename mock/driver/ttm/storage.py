@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from mock.driver.lib.errors import refuse_if
 
 if TYPE_CHECKING:
-    from mock.driver.ttm.bo import Bo
     from mock.kernel import File
 
 # DRM_FILE_PAGE_OFFSET_START (include/drm/drm_vma_manager.h) for pages of 4 KiB.
@@ -86,26 +85,24 @@ class OffsetManager:
     def __init__(self) -> None:
         self._next = FIRST_OFFSET
         self._free: dict[int, list[int]] = {}
-        self._objects: dict[int, Bo] = {}
+        self._taken: dict[int, int] = {}
 
     def take(self, size: int) -> int:
         """An offset for `size` bytes. Raises Refused(ENOSPC) when offsets run out."""
         free = self._free.get(size)
         if free:
-            return free.pop()
-        base = self._next
-        refuse_if(base + size > FIRST_OFFSET + OFFSET_SPACE, errno.ENOSPC, "no fake offset left")
-        self._next += size
+            base = free.pop()
+        else:
+            base = self._next
+            refuse_if(base + size > FIRST_OFFSET + OFFSET_SPACE, errno.ENOSPC, "no fake offset left")
+            self._next += size
+        self._taken[base] = size
         return base
 
-    def give(self, base: int, size: int) -> None:
+    def give(self, base: int) -> None:
         """The object is gone and nothing maps it any more."""
-        self._objects.pop(base, None)
-        self._free.setdefault(size, []).append(base)
+        self._free.setdefault(self._taken.pop(base), []).append(base)
 
-    def assign(self, base: int, bo: Bo) -> None:
-        self._objects[base] = bo
-
-    def lookup(self, offset: int) -> Bo | None:
-        """The object whose offset is exactly this."""
-        return self._objects.get(offset)
+    def size_at(self, offset: int) -> int:
+        """Bytes of the object whose offset is exactly this; 0 when there is none."""
+        return self._taken.get(offset, 0)

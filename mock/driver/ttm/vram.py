@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from mock.driver.lib.errors import Refused, refuse_if
 
 if TYPE_CHECKING:
-    from mock.driver.device import Tile
     from mock.driver.lib.resv import Resv
 
 
@@ -113,10 +112,11 @@ class Allocation:
 class VramManager:
     """The VRAM of one tile (xe_ttm_vram_mgr.c)."""
 
-    def __init__(self, tile: Tile, size: int, page: int) -> None:
-        self.tile = tile
+    def __init__(self, size: int, page: int, collect: Callable[[], None]) -> None:
+        """`size` bytes in pages of `page`; `collect` lets go of what is only kept because nobody looked."""
         self.size = size
         self.buddy = Buddy(size, page)
+        self._collect = collect
         self._lru: OrderedDict[Allocation, None] = OrderedDict()
 
     @property
@@ -143,13 +143,13 @@ class VramManager:
         if blocks is None and evict:
             blocks = self._make_room(size, contiguous, keep)
         if blocks is None:
-            raise Refused(errno.ENOSPC, f"no room for {size} bytes in VRAM of tile {self.tile.id}")
+            raise Refused(errno.ENOSPC, f"no room for {size} bytes in VRAM")
         allocation = Allocation(self, owner, size, blocks)
         self._lru[allocation] = None
         return allocation
 
     def _make_room(self, size: int, contiguous: bool, keep: Collection[Resv]) -> list[tuple[int, int]] | None:
-        self.tile.device.mappings.collect()
+        self._collect()
         blocks = self.buddy.allocate(size, contiguous=contiguous)
         if blocks is not None:
             return blocks

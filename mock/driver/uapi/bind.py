@@ -22,9 +22,9 @@ from mock.driver.vm.vma_ops import VmaOps
 from mock.kernel import Stalled
 
 if TYPE_CHECKING:
-    from mock.driver.exec.queue import ExecQueue
     from mock.driver.exec.sync import SyncEntry
     from mock.driver.lib.blocking import Blocking
+    from mock.driver.lib.timeline import Timeline
     from mock.driver.ttm.bo import Bo
     from mock.driver.uapi.dispatch import Call
     from mock.driver.vm.vm import Vm
@@ -51,7 +51,7 @@ def bind(call: Call, args: Any) -> Blocking[None]:
     for one in binds:
         check.check_range(vm, one)
     for _ in ("bos", "ops") if binds else ():
-        call.device.faults.kmalloc(call.task.tid)
+        call.device.machine.faults.kmalloc(call.task.tid)
     bos = [_find_bo(call, one) for one in binds]
     syncs = _parse_syncs(call, vm, queue, args)
     try:
@@ -60,12 +60,11 @@ def bind(call: Call, args: Any) -> Blocking[None]:
         yield from when_settled(lambda: _apply(call.task.tid, vm, queue, binds, bos, syncs))
     except _NoData:
         # Nothing to write: the out-syncs follow the queue's last bind (vm_bind_ioctl_signal_fences).
-        sync.follow_last(queue, syncs)
+        sync.follow_last(call.device, queue, syncs)
 
 
-def _bind_queue(call: Call, vm: Vm, number: int) -> ExecQueue:
+def _bind_queue(call: Call, vm: Vm, number: int) -> Timeline:
     if not number:
-        assert vm.bind_queue is not None, "VM without a bind queue"
         return vm.bind_queue
     queue = call.file.queues.get(number)
     if queue is None:
@@ -85,15 +84,16 @@ def _find_bo(call: Call, one: Any) -> Bo | None:
     return bo
 
 
-def _parse_syncs(call: Call, vm: Vm, queue: ExecQueue, args: Any) -> list[SyncEntry]:
+def _parse_syncs(call: Call, vm: Vm, queue: Timeline, args: Any) -> list[SyncEntry]:
     syncs = []
     if args.num_syncs:
-        call.device.faults.kmalloc(call.task.tid)
+        call.device.machine.faults.kmalloc(call.task.tid)
     for index in range(args.num_syncs):
         queue.ufence_value += 1
-        call.device.faults.enter("xe_sync_entry_parse", call.task.tid)
+        call.device.machine.faults.enter("xe_sync_entry_parse", call.task.tid)
         entry = sync.parse(
-            call.file,
+            call.device,
+            call.file.syncobjs,
             call.task.mm,
             args.syncs + index * sync.SIZE,
             executing=False,
@@ -108,11 +108,11 @@ def _parse_syncs(call: Call, vm: Vm, queue: ExecQueue, args: Any) -> list[SyncEn
 
 
 def _apply(
-    tid: int, vm: Vm, queue: ExecQueue, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
+    tid: int, vm: Vm, queue: Timeline, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
 ) -> Blocking[None]:
     refuse_if(vm.closed_or_banned, errno.ENOENT, "VM was closed or banned meanwhile")
     ops = VmaOps(vm, array=len(binds) > 1)
-    faults = vm.device.faults
+    faults = vm.device.machine.faults
     try:
         for one, bo in zip(binds, bos, strict=True):
             faults.enter("vm_bind_ioctl_ops_create", tid)
@@ -188,7 +188,7 @@ def _map_request(vm: Vm, one: Any, bo: Bo | None) -> MapRequest:
     )
 
 
-def _run(vm: Vm, queue: ExecQueue, ops: VmaOps, syncs: list[SyncEntry]) -> Fence:
+def _run(vm: Vm, queue: Timeline, ops: VmaOps, syncs: list[SyncEntry]) -> Fence:
     """Write the page tables when everything they depend on is done (xe_pt_update_ops_run)."""
     updates = ops.updates()
     if not updates:
@@ -199,7 +199,7 @@ def _run(vm: Vm, queue: ExecQueue, ops: VmaOps, syncs: list[SyncEntry]) -> Fence
         waits += vm.resv.all()
     elif ops.waits_for_moves:
         waits += vm.resv.kernel()
-    external = [bo.resv for bo in ops.objects() if bo.vm is None]
+    external = [bo.resv for bo in ops.objects() if not bo.private]
     for resv in external:
         waits += resv.kernel()
     done = queue.next_fence()

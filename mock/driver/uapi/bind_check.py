@@ -8,8 +8,8 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import refuse_if
 from mock.driver.lib.sizes import SZ_4K, SZ_64K
 from mock.driver.platform import Coherency
@@ -46,7 +46,7 @@ def read_ops(call: Call, args: Any) -> list[Any]:
     size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
     refuse_if(count * size > _MAX_ALLOCATION, errno.ENOBUFS, "array of binds")
     if count:
-        call.device.faults.kmalloc(call.task.tid, errno.ENOBUFS)
+        call.device.machine.faults.kmalloc(call.task.tid, errno.ENOBUFS)
     ops: list[Any] = []
     while len(ops) < count:
         chunk = min(_CHUNK, count - len(ops))
@@ -76,8 +76,8 @@ def check_op(vm: Vm, bind: Any) -> None:
         region < 32 and 1 << region & device.mem_region_mask
     )
     rules = (
-        (is_unknown(device, bind, "op"), "op"),
-        (unknown_flags(device, bind), "flags"),
+        (is_unknown(device.level, bind, "op"), "op"),
+        (unknown_flags(device.level, bind), "flags"),
         (bind.obj and (null or mirror), "obj with NULL or CPU address mirror"),
         (bind.obj_offset and (null or mirror), "obj_offset with NULL or CPU address mirror"),
         (op != OP_MAP and (decompress or null or mirror), "flag that is only for MAP"),

@@ -17,6 +17,7 @@ from mock.kernel import Deferred
 
 if TYPE_CHECKING:
     from mock.driver.device import Device
+    from mock.driver.exec.scheduler import Scheduler
     from mock.driver.file import DrmFile
     from mock.kernel import Mm, Services, Task
 
@@ -38,6 +39,10 @@ class Call:
     @property
     def device(self) -> Device:
         return self.file.device
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return self.file.scheduler
 
 
 Handler = Callable[[Call, Any], Any]

@@ -14,6 +14,7 @@ from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.vm import rebind
 
 if TYPE_CHECKING:
+    from mock.driver.exec.scheduler import Scheduler
     from mock.driver.exec.sync import SyncEntry
     from mock.driver.lib.blocking import Blocking
     from mock.driver.uapi.dispatch import Call
@@ -37,15 +38,23 @@ def execute(call: Call, args: Any) -> Blocking[None]:
     vm, mm = queue.vm, call.task.mm
     # User fences of an exec are not counted: any number is accepted, the last one is stored (xe_sync_is_ufence).
     syncs = [
-        sync.parse(call.file, mm, args.syncs + index * sync.SIZE, executing=True, lr_mode=vm.lr_mode)
+        sync.parse(
+            call.device,
+            call.file.syncobjs,
+            mm,
+            args.syncs + index * sync.SIZE,
+            executing=True,
+            lr_mode=vm.lr_mode,
+        )
         for index in range(args.num_syncs)
     ]
     addresses = [args.address]
     if args.num_batch_buffer and queue.parallel:
         addresses = user.get_ints(mm, args.address, 8, queue.width)
-    if not vm.fault_mode and queue.engines[0].group is not None:
+    group = call.scheduler.group(queue)
+    if not vm.fault_mode:
         waits = syncs if any(one.needs_wait for one in syncs) else []
-        yield from queue.engines[0].group.enter_dma_fence_mode(waits)
+        yield from group.enter_dma_fence_mode(waits)
     if not vm.fault_mode:
         vm.userptr.look()
     if not vm.lr_mode and vm.userptr.needs_repin():
@@ -56,17 +65,17 @@ def execute(call: Call, args: Any) -> Blocking[None]:
     if not vm.lr_mode:
         rebind.validate_and_rebind(vm)
     refuse_if(vm.closed_or_banned, errno.ECANCELED, "VM is closed or banned")
-    _submit(queue, addresses, syncs)
+    _submit(call.scheduler, queue, addresses, syncs)
 
 
 def _signal_only(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
     """No batch: the out-syncs follow the queue's last job (dma-fence mode only)."""
     if queue.vm.lr_mode:
         return
-    sync.follow_last(queue, syncs)
+    sync.follow_last(queue.vm.device, queue, syncs)
 
 
-def _submit(queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> None:
+def _submit(scheduler: Scheduler, queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> None:
     vm = queue.vm
     job = Job(queue, addresses, done=queue.next_fence())
     if not vm.lr_mode:
@@ -85,10 +94,10 @@ def _submit(queue: ExecQueue, addresses: list[int], syncs: list[SyncEntry]) -> N
         queue.last_fence = job.done
     for one in syncs:
         one.signal_with(job.done)
-    vm.device.scheduler.submit(job)
+    scheduler.submit(job)
     if vm.preempt_fence_mode:
-        vm.device.scheduler.reactivate_rebind(vm)
+        scheduler.reactivate_rebind(vm)
     if not vm.lr_mode:
         vm.bump_lru()
-    if vm.fault_mode and queue.engines[0].group is not None:
-        queue.engines[0].group.resume_faulting()
+    if vm.fault_mode:
+        scheduler.group(queue).resume_faulting()

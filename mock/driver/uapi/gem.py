@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import is_unknown, unknown_flags
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K, SZ_64K
 from mock.driver.ttm.bo import PL_TT, PL_VRAM0, Bo, Place, Purgeable
@@ -32,7 +32,7 @@ def create(call: Call, args: Any) -> None:
     device, profile = call.device, call.device.profile
     refuse_if(any(args.pad) or any(args.reserved), errno.EINVAL, "pad or reserved")
     refuse_if(args.placement & ~device.mem_region_mask or not args.placement, errno.EINVAL, "placement")
-    refuse_if(unknown_flags(device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(device.level, args), errno.EINVAL, "flags")
     refuse_if(args.handle, errno.EINVAL, "handle is an output")
     refuse_if(not args.size, errno.EINVAL, "size 0")
     refuse_if(args.size % SZ_4K, errno.EINVAL, "size is not a multiple of a page")
@@ -44,7 +44,7 @@ def create(call: Call, args: Any) -> None:
     if args.flags & xe.DRM_XE_GEM_CREATE_FLAG_NEEDS_VISIBLE_VRAM:
         refuse_if(not vram, errno.EINVAL, "visible VRAM without a VRAM placement")
     caching = args.cpu_caching
-    refuse_if(is_unknown(device, args, "cpu_caching"), errno.EINVAL, "cpu_caching")
+    refuse_if(is_unknown(device.level, args, "cpu_caching"), errno.EINVAL, "cpu_caching")
     refuse_if(vram and caching != xe.DRM_XE_GEM_CPU_CACHING_WC, errno.EINVAL, "VRAM must be WC")
     refuse_if(scanout and caching == xe.DRM_XE_GEM_CPU_CACHING_WB, errno.EINVAL, "scanout cannot be WB")
     vm = None
@@ -52,15 +52,16 @@ def create(call: Call, args: Any) -> None:
         vm = call.file.vms.get(args.vm_id)
         if vm is None:
             raise Refused(errno.ENOENT, "no such VM")
-    device.mappings.collect()
+    device.ttm.mappings.collect()
     internal_64k = bool(vram and (profile.needs_64k or needs_64k))
     refuse_if(internal_64k and args.size % SZ_64K, errno.EINVAL, "size is not a multiple of 64 KiB")
     bo = Bo.create(
-        device,
+        device.ttm,
         call.file.memory,
         args.size,
         places(device, args.placement),
-        vm=vm,
+        resv=vm.resv if vm is not None else None,
+        private=vm is not None,
         cpu_caching=caching,
         flags=args.flags,
         internal_64k=internal_64k,
@@ -90,7 +91,7 @@ def mmap_offset(call: Call, args: Any) -> None:
     """xe_gem_mmap_offset_ioctl()."""
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     if args.flags & xe.DRM_XE_MMAP_OFFSET_FLAG_PCI_BARRIER:
         refuse_if(not call.device.profile.discrete, errno.EINVAL, "no PCI barrier on integrated GPUs")
         refuse_if(args.handle, errno.EINVAL, "handle with the PCI barrier")
@@ -108,10 +109,12 @@ def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
     Raises Refused: EINVAL when no object of the device has this offset or it is smaller, EACCES when the file has no
     handle of it, EBUSY and EINVAL for objects marked DONTNEED and purged ones, EOPNOTSUPP for imported ones.
     """
-    bo = file.device.offsets.lookup(request.offset)
-    if bo is None or request.length > bo.size:
-        raise Refused(errno.EINVAL, "no object at this offset")
-    refuse_if(all(bo is not one for one in file.bos), errno.EACCES, "no handle of the object")
+    size = file.device.ttm.offsets.size_at(request.offset)
+    refuse_if(not size or request.length > size, errno.EINVAL, "no object at this offset")
+    own = (bo for bo in file.bos if bo.storage.base == request.offset and not bo.imported)
+    bo = next(own, None)
+    if bo is None:
+        raise Refused(errno.EACCES, "no handle of the object")
     refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
     refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
     refuse_if(not request.shared, errno.EINVAL, "private mapping")
@@ -121,10 +124,10 @@ def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
         errno.EOPNOTSUPP,
         "the mock maps objects of the file only",
     )
-    file.device.mappings.add(bo, task.mm)
+    file.device.ttm.mappings.add(bo, task.mm)
 
 
 def close(call: Call, args: Any) -> None:
     """drm_gem_close_ioctl(): EINVAL for a handle that is not there."""
     call.file.close_handle(args.handle)
-    call.device.mappings.collect()
+    call.device.ttm.mappings.collect()

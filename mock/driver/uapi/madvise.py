@@ -8,7 +8,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import is_unknown
+from mock.driver.arguments import is_unknown
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap.devmem import Pagemap
@@ -76,7 +76,7 @@ def _sane(device: Device, args: Any) -> bool:
         return _preferred_is_sane(device, args.preferred_mem_loc)
     if args.type == _ATOMIC:
         atomic = args.atomic
-        return not is_unknown(device, atomic, "val") and not atomic.pad and not atomic.reserved
+        return not is_unknown(device.level, atomic, "val") and not atomic.pad and not atomic.reserved
     if args.type == _PAT:
         pat, table = args.pat_index, device.profile.pat
         if pat.val >= len(table) or table[pat.val].coherency is Coherency.RESERVED:
@@ -84,7 +84,7 @@ def _sane(device: Device, args: Any) -> bool:
         return not pat.pad and not pat.reserved
     if args.type == _PURGEABLE and device.has("purgeable"):
         state = args.purge_state_val
-        return not is_unknown(device, state, "val") and not state.pad
+        return not is_unknown(device.level, state, "val") and not state.pad
     return False
 
 
@@ -96,7 +96,7 @@ def _preferred_is_sane(device: Device, location: Any) -> bool:
     named = fd > xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE and device.has("preferred-location-region")
     if location.region_instance and not named:
         return False
-    return not is_unknown(device, location, "migration_policy") and not location.reserved
+    return not is_unknown(device.level, location, "migration_policy") and not location.reserved
 
 
 def _signed(value: int) -> int:
@@ -116,7 +116,7 @@ def _pagemap(call: Call, vm: Vm, args: Any) -> Pagemap | None:
     if fd <= xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE:
         return None
     file = call.task.lookup(fd)
-    device = call.device.open_files.get(file) if file is not None else None
+    device = call.device.machine.open_files.get(file) if file is not None else None
     if device is None:
         raise Refused(errno.ENOENT, "not a descriptor of an xe device")
     tile = device.tile_of_region(location.region_instance)
@@ -140,16 +140,18 @@ def _check(vm: Vm, vmas: list[Vma], args: Any) -> None:
             refuse_if(incoherent and cached, errno.EINVAL, "incoherent pat_index for cached memory")
     if args.type == _ATOMIC:
         for bo in {vma.bo: None for vma in vmas if vma.bo is not None}:
-            refuse_if(not _atomic_fits(bo, args.atomic.val), errno.EINVAL, "atomic mode and placement")
+            refuse_if(
+                not _atomic_fits(vm.device, bo, args.atomic.val), errno.EINVAL, "atomic mode and placement"
+            )
 
 
-def _atomic_fits(bo: Bo, mode: int) -> bool:
+def _atomic_fits(device: Device, bo: Bo, mode: int) -> bool:
     system = any(place.mem_type == PL_TT for place in bo.placements)
     vram = any(is_vram(place.mem_type) for place in bo.placements)
     if mode == xe.DRM_XE_ATOMIC_CPU:
         return system
     if mode == xe.DRM_XE_ATOMIC_DEVICE:
-        return vram or (system and bo.device.profile.device_atomics_on_smem)
+        return vram or (system and device.profile.device_atomics_on_smem)
     if mode == xe.DRM_XE_ATOMIC_GLOBAL:
         return system and vram
     return True

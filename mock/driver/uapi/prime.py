@@ -7,7 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
-from mock.driver.lib.arguments import unknown_flags
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.ttm.bo import PL_TT, Bo, Place, Purgeable
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 def handle_to_fd(call: Call, args: Any) -> None:
     """drm_prime_handle_to_fd_ioctl(). Raises Refused: EINVAL, ENOENT, EPERM for an object private to a VM, EBUSY."""
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     bo = call.file.bos.get(args.handle)
     if bo is None:
         raise Refused(errno.ENOENT, "no such object")
     if bo.import_source is not None:
         bo = bo.import_source
     elif bo.dma_buf is None:
-        refuse_if(bo.vm is not None, errno.EPERM, "object is private to a VM")
+        refuse_if(bo.private, errno.EPERM, "object is private to a VM")
         refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
         refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
-    file = call.device.dma_bufs.export(bo)
+    file = call.device.machine.dma_bufs.export(bo)
     args.fd = call.task.install(file, cloexec=bool(args.flags & drm.DRM_CLOEXEC))
     call.file.prime_handles[bo] = args.handle
 
@@ -36,13 +36,13 @@ def handle_to_fd(call: Call, args: Any) -> None:
 def fd_to_handle(call: Call, args: Any) -> None:
     """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL for what is not a dma-buf, EOPNOTSUPP."""
     file = call.task.lookup(args.fd)
-    bo = call.device.dma_bufs.find(file)
+    bo = call.device.machine.dma_bufs.find(file)
     if bo is None:
         # dma_buf_get tells a closed descriptor from one of something else; a lookup of the mock's files cannot.
         raise Refused(errno.EINVAL if file is not None else errno.EBADF, "not a dma-buf")
     handle = call.file.prime_handles.get(bo)
     if handle is None:
-        imported = bo if bo.device is call.device else _import(call.device, bo)
+        imported = bo if bo.ttm is call.device.ttm else _import(call.device, bo)
         handle = call.file.add_handle(imported)
         call.file.prime_handles[bo] = handle
     args.handle = handle
@@ -53,7 +53,7 @@ def _import(device: Device, bo: Bo) -> Bo:
 
     Without a fast link the exporter must be able to keep it in system memory: Refused(EOPNOTSUPP).
     """
-    if bo.device not in device.links:
+    if bo.ttm.index not in device.links:
         refuse_if(not bo.can_migrate(PL_TT), errno.EOPNOTSUPP, "no way to reach the exporter's VRAM")
         bo.migrate(PL_TT)
-    return Bo(device, bo.size, [Place(PL_TT)], bo.storage, resv=bo.resv, import_source=bo.get())
+    return Bo(device.ttm, bo.size, [Place(PL_TT)], bo.storage, resv=bo.resv, import_source=bo.get())

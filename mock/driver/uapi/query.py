@@ -69,14 +69,14 @@ def _engines(call: Call) -> bytes:
 
 def _mem_regions(call: Call) -> bytes:
     device = call.device
-    device.mappings.collect()
+    device.ttm.mappings.collect()
     regions = [
         xe.drm_xe_mem_region(
             mem_class=xe.DRM_XE_MEM_REGION_CLASS_SYSMEM,
             instance=0,
             min_page_size=SZ_4K,
-            total_size=device.system_size,
-            used=device.system_used,
+            total_size=device.ttm.system_size,
+            used=device.ttm.system_used,
         )
     ]
     for tile in device.tiles:

@@ -7,6 +7,7 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import unknown_flags
 from mock.driver.exec.queue import (
     PRIORITY_HIGH,
     PRIORITY_NORMAL,
@@ -15,7 +16,6 @@ from mock.driver.exec.queue import (
     ExecQueue,
 )
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.platform import EngineClass
@@ -48,7 +48,7 @@ def max_priority(task: Task) -> int:
 def create(call: Call, args: Any) -> None:
     """xe_exec_queue_create_ioctl()."""
     device = call.device
-    refuse_if(unknown_flags(device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(device.level, args), errno.EINVAL, "flags")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
     count = args.width * args.num_placements
     refuse_if(not count or count > MAX_INSTANCES, errno.EINVAL, "width times num_placements")
@@ -59,8 +59,8 @@ def create(call: Call, args: Any) -> None:
         refuse_if(args.width != 1 or args.num_placements != 1, errno.EINVAL, "a bind queue has one instance")
         refuse_if(first.engine_instance, errno.EINVAL, "engine_instance of a bind queue")
         vm = _find_vm(call, args.vm_id)
-        device.faults.enter("xe_exec_queue_create_bind", call.task.tid)
-        queue = ExecQueue(call.file, device.tiles[0].primary_gt, vm, EngineClass.VM_BIND, [], 1)
+        device.machine.faults.enter("xe_exec_queue_create_bind", call.task.tid)
+        queue = ExecQueue(device.tiles[0].primary_gt, vm, EngineClass.VM_BIND, [], 1)
         queue.low_latency = bool(args.flags)
         if args.extensions:
             _Properties(call, queue).apply(args.extensions)
@@ -89,15 +89,11 @@ def _create_on_engines(call: Call, args: Any, instances: list[Any]) -> ExecQueue
         "no parallel submission on this class",
     )
     vm = _find_vm(call, args.vm_id)
-    queue = ExecQueue(call.file, engine.gt, vm, engine.engine_class, engines, args.width)
+    queue = ExecQueue(engine.gt, vm, engine.engine_class, engines, args.width)
     queue.low_latency = bool(args.flags)
     if args.extensions:
         _Properties(call, queue).apply(args.extensions)
-    if vm.preempt_fence_mode:
-        vm.preempt_queues.append(queue)
-    if engine.group is not None:
-        engine.group.add(queue)
-    vm.queues.append(queue)
+    call.scheduler.add(queue)
     return queue
 
 
@@ -205,17 +201,7 @@ def destroy(call: Call, args: Any) -> None:
     queue = call.file.queues.erase(args.exec_queue_id)
     if queue is None:
         raise Refused(errno.ENOENT, "no such exec queue")
-    discard(queue)
-
-
-def discard(queue: ExecQueue) -> None:
-    """Stop a queue and take it out of everything that lists it (xe_exec_queue_kill)."""
-    if queue.engines and queue.engines[0].group is not None:
-        queue.engines[0].group.remove(queue)
-    queue.vm.device.scheduler.kill(queue)
-    for members in (queue.vm.preempt_queues, queue.vm.queues):
-        if queue in members:
-            members.remove(queue)
+    call.scheduler.discard(queue)
 
 
 def get_property(call: Call, args: Any) -> None:

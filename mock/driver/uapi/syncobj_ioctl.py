@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ioctl import drm
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib import user
-from mock.driver.lib.arguments import unknown_flags
 from mock.driver.lib.blocking import Blocking, wait_until
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import Fence, stub
@@ -49,7 +49,7 @@ def _add(file: DrmFile, syncobj: Syncobj) -> int:
 
 
 def create(call: Call, args: Any) -> None:
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     args.handle = _add(call.file, Syncobj(signaled=bool(args.flags)))
 
 
@@ -67,9 +67,11 @@ def handle_to_fd(call: Call, args: Any) -> None:
     timeline = drm.DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE
     refuse_if(args.pad, errno.EINVAL, "pad")
     refuse_if(
-        unknown_flags(call.device, args, request=drm.DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD), errno.EINVAL, "flags"
+        unknown_flags(call.device.level, args, request=drm.DRM_IOCTL_SYNCOBJ_HANDLE_TO_FD),
+        errno.EINVAL,
+        "flags",
     )
-    exports = call.device.exports
+    exports = call.device.machine.exports
     if args.flags & export:
         point = args.point if args.flags & timeline else 0
         fence = _find(call.file, args.handle).in_fence(point) or stub()
@@ -85,10 +87,12 @@ def fd_to_handle(call: Call, args: Any) -> None:
     timeline = drm.DRM_SYNCOBJ_FD_TO_HANDLE_FLAGS_TIMELINE
     refuse_if(args.pad, errno.EINVAL, "pad")
     refuse_if(
-        unknown_flags(call.device, args, request=drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE), errno.EINVAL, "flags"
+        unknown_flags(call.device.level, args, request=drm.DRM_IOCTL_SYNCOBJ_FD_TO_HANDLE),
+        errno.EINVAL,
+        "flags",
     )
     file = call.task.lookup(args.fd)
-    exports = call.device.exports
+    exports = call.device.machine.exports
     if args.flags & import_file:
         fence = exports.fence_of(file)
         if fence is None:
@@ -173,7 +177,7 @@ def timeline_signal(call: Call, args: Any) -> None:
 
 def query(call: Call, args: Any) -> None:
     submitted = drm.DRM_SYNCOBJ_QUERY_FLAGS_LAST_SUBMITTED
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     refuse_if(args.count_handles == 0, errno.EINVAL, "no handles")
     syncobjs = _find_all(call, args.handles, args.count_handles)
     for index, syncobj in enumerate(syncobjs):

@@ -8,11 +8,9 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.exec.queue import ExecQueue
-from mock.driver.lib.arguments import is_unknown, unknown_flags
+from mock.driver.arguments import is_unknown, unknown_flags
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.fence import FenceArray
-from mock.driver.platform import EngineClass
 from mock.driver.vm.vm import Vm
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ def create(call: Call, args: Any) -> None:
     flags = args.flags
     refuse_if(flags & _FAULT and not profile.has_usm, errno.EINVAL, "device has no recoverable faults")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     refuse_if(
         flags & _SCRATCH and flags & _FAULT and not profile.needs_scratch,
         errno.EINVAL,
@@ -45,17 +43,17 @@ def create(call: Call, args: Any) -> None:
     vm = _make_vm(call, flags)
     number = call.file.vms.add(vm)
     if number is None:
-        close_vm(vm)
+        vm.close()
         raise Refused(errno.EBUSY, "no VM id left")
     args.vm_id = number
 
 
 def _make_vm(call: Call, flags: int) -> Vm:
     """xe_vm_create(). Raises Refused where a step of it is made to fail, and leaves nothing then."""
-    faults, tid = call.device.faults, call.task.tid
+    faults, tid = call.device.machine.faults, call.task.tid
     faults.kmalloc(tid)  # struct xe_vm
     faults.kmalloc(tid)  # its reservation object
-    vm = Vm(call.device, call.file, flags, call.task.mm)
+    vm = Vm(call.device, call.scheduler, flags, call.task.mm)
     try:
         try:
             _make_tables(vm, tid)
@@ -63,16 +61,16 @@ def _make_vm(call: Call, flags: int) -> Vm:
             if refusal.code != errno.ENOMEM:
                 raise
             _make_tables(vm, tid)  # a second time, with all memory to itself (xe_validation_retry_on_oom)
-        vm.bind_queue = _bind_queue(vm, tid)
+        _make_bind_queue(vm, tid)
     except Refused:
-        close_vm(vm)
+        vm.close()
         raise
     return vm
 
 
 def _make_tables(vm: Vm, tid: int) -> None:
     """The root page tables, and those of the scratch page."""
-    faults = vm.device.faults
+    faults = vm.device.machine.faults
     for _ in vm.device.tiles:
         faults.enter("xe_pt_create", tid)
         faults.kmalloc(tid)
@@ -82,14 +80,10 @@ def _make_tables(vm: Vm, tid: int) -> None:
             faults.kmalloc(tid)
 
 
-def _bind_queue(vm: Vm, tid: int) -> ExecQueue:
-    """A queue of binds for a VM (xe_exec_queue_create_bind; one stands for the queues of all tiles).
-
-    Raises Refused where it is made to fail for the thread `tid`.
-    """
-    vm.device.faults.enter("xe_exec_queue_create_bind", tid)
-    vm.device.faults.kmalloc(tid)
-    return ExecQueue(None, vm.device.tiles[0].primary_gt, vm, EngineClass.VM_BIND, [], 1)
+def _make_bind_queue(vm: Vm, tid: int) -> None:
+    """Its own queue of binds (xe_exec_queue_create_bind; one stands for the queues of all tiles)."""
+    vm.device.machine.faults.enter("xe_exec_queue_create_bind", tid)
+    vm.device.machine.faults.kmalloc(tid)
 
 
 def destroy(call: Call, args: Any) -> Blocking[None]:
@@ -99,7 +93,7 @@ def destroy(call: Call, args: Any) -> Blocking[None]:
     vm = call.file.vms.get(args.vm_id)
     if vm is None:
         raise Refused(errno.ENOENT, "no such VM")
-    refuse_if(vm.preempt_queues, errno.EBUSY, "exec queues are attached")
+    refuse_if(vm.preempt_fence_mode and call.scheduler.queues(vm), errno.EBUSY, "exec queues are attached")
     call.file.vms.pop(args.vm_id)
     yield from wait_and_close(vm)
 
@@ -109,25 +103,7 @@ def wait_and_close(vm: Vm) -> Blocking[None]:
     vm.size = 0
     while not vm.resv.idle:
         yield FenceArray(vm.resv.all())
-    close_vm(vm)
-
-
-def close_vm(vm: Vm) -> None:
-    """Unmap everything. Queues of the VM may live on: their next access faults."""
-    vm.size = 0
-    vm.svm.close()
-    for vma in vm.vmas:
-        vma.destroyed = True
-        vm.remove_vma(vma)
-        vma.release()
-    for table in vm.page_tables:
-        table.clear(0, 1 << 64)
-    for tile in vm.device.tiles:
-        vm.tlb_invalidated(tile)
-    if vm.bind_queue is not None:
-        vm.bind_queue.killed = True
-    vm.device.vms_by_asid.pop(vm.asid, None)
-    vm.faults.clear()
+    vm.close()
 
 
 def get_property(call: Call, args: Any) -> None:
@@ -136,7 +112,7 @@ def get_property(call: Call, args: Any) -> None:
     vm = call.file.vms.get(args.vm_id)
     if vm is None:
         raise Refused(errno.ENOENT, "no such VM")
-    refuse_if(is_unknown(call.device, args, "property"), errno.EINVAL, "property")
+    refuse_if(is_unknown(call.device.level, args, "property"), errno.EINVAL, "property")
     entry_size = ctypes.sizeof(xe.xe_vm_fault)
     size = entry_size * len(vm.faults)
     if not args.size:

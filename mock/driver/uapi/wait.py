@@ -8,7 +8,7 @@ import operator
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
-from mock.driver.lib.arguments import unknown_flags
+from mock.driver.arguments import unknown_flags
 from mock.driver.lib.blocking import Blocking, wait_until
 from mock.driver.lib.errors import Refused, refuse_if
 
@@ -35,7 +35,7 @@ def wait_user_fence(call: Call, args: Any) -> Blocking[None]:
     """
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     refuse_if(args.pad or args.pad2 or any(args.reserved), errno.EINVAL, "pad or reserved")
-    refuse_if(unknown_flags(call.device, args), errno.EINVAL, "flags")
+    refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     refuse_if(args.op not in _COMPARE, errno.EINVAL, "op")
     refuse_if(args.addr & 7, errno.EINVAL, "addr is not qword aligned")
     queue = None

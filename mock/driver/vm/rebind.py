@@ -18,9 +18,8 @@ def validate_and_rebind(vm: Vm) -> None:
     while vm.evicted:
         bo = next(iter(vm.evicted))
         del vm.evicted[bo]
-        for vma in bo.vmas:
-            if vma.vm is vm:
-                vm.rebind[vma] = None
+        for vma in vm.vmas_of(bo):
+            vm.rebind[vma] = None
         if bo.purgeable is not Purgeable.PURGED:
             try:
                 bo.validate(keep=vm.locked_resvs())

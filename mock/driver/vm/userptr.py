@@ -13,8 +13,8 @@ from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap import migrate
 
 if TYPE_CHECKING:
+    from mock.driver.pagemap.devmem import Stretch
     from mock.driver.pagemap.process import Process
-    from mock.driver.pagemap.residence import Stretch
     from mock.driver.vm.vm import Vm
     from mock.driver.vm.vma import Vma
     from mock.kernel import Mm
@@ -92,14 +92,10 @@ class UserptrState:
         self.invalidated: dict[Vma, None] = {}
         self._vmas: dict[Vma, None] = {}
 
-    @property
-    def _process(self) -> Process:
-        return self.vm.device.processes.of(self.vm.mm)
-
     def setup(self, vma: Vma) -> None:
         """A userptr VMA was created: watch its CPU range (xe_userptr_setup)."""
         self._vmas[vma] = None
-        self._process.add(self)
+        self.vm.process.add(self)
         self.vm.mm.watch(vma.offset, vma.offset + vma.size)
 
     def remove(self, vma: Vma) -> None:
@@ -109,7 +105,7 @@ class UserptrState:
         if self.vm.mm.alive:
             self.vm.mm.unwatch(vma.offset, vma.offset + vma.size)
         if not self._vmas:
-            self._process.remove(self)
+            self.vm.process.remove(self)
 
     def changed(self, start: int, end: int, *, unmapped: bool) -> None:
         """Pages of the process change (xe_userptr_invalidate_pass1, xe_vma_userptr_do_inval)."""
@@ -123,7 +119,7 @@ class UserptrState:
             if self.vm.fault_mode:
                 self.vm.invalidate(vma)
         if hit and self.vm.preempt_fence_mode:
-            self.vm.device.scheduler.preempt(self.vm)
+            self.vm.engines.preempt(self.vm)
 
     def pin(self, vma: Vma) -> None:
         """Get the pages of a VMA (xe_vma_userptr_pin_pages).
@@ -133,10 +129,10 @@ class UserptrState:
         if vma.destroyed:
             return
         end, mm = vma.offset + vma.size, self.vm.mm
-        self.vm.device.faults.kmalloc(caller="drm_gpusvm_get_pages")
+        self.vm.device.machine.faults.kmalloc(caller="drm_gpusvm_get_pages")
         unusable(mm, vma.offset, end, writable=not vma.read_only)
-        migrate.to_system(self._process, vma.offset, end, keep=self.vm.peer.owner)
-        holders = {stretch.devmem.pagemap for stretch in self._process.vram.within(vma.offset, end)}
+        migrate.to_system(self.vm.process, vma.offset, end, keep=self.vm.peer.owner)
+        holders = {stretch.devmem.pagemap for stretch in self.vm.process.vram.within(vma.offset, end)}
         refuse_if(len(holders) > 1, errno.EOPNOTSUPP, "userptr pages of two pagemaps")
         mm.populate(vma.offset, end)
         if self.invalidated.pop(vma, self) is not self:
@@ -183,4 +179,4 @@ class UserptrState:
                 self.vm.rebind[vma] = None
 
     def backing(self, vma: Vma) -> ProcessPages:
-        return ProcessPages(self._process, vma.offset, vma.size, not vma.read_only)
+        return ProcessPages(self.vm.process, vma.offset, vma.size, not vma.read_only)

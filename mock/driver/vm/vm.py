@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from ioctl import xe
 from mock.driver.lib.interval import IntervalMap
 from mock.driver.lib.resv import Resv
 from mock.driver.lib.sizes import SZ_4K
+from mock.driver.lib.timeline import Timeline
 from mock.driver.pagemap.interconnect import Peer
 from mock.driver.svm.svm import Svm
 from mock.driver.vm.pagetable import Mapping, PageTable
@@ -20,10 +20,10 @@ from mock.driver.vm.tables import TableWriters
 from mock.driver.vm.userptr import UserptrState
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from mock.driver.device import Device, Tile
-    from mock.driver.exec.queue import ExecQueue
-    from mock.driver.exec.run import Run
-    from mock.driver.file import DrmFile
+    from mock.driver.lib.ids import CyclicIds
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.vma import Vma
     from mock.kernel import Mm
@@ -42,22 +42,39 @@ class FaultEntry:
     address_precision: int = SZ_4K
 
 
+class Engines(Protocol):
+    """What runs the queues of VMs: the scheduler of their GPU (exec/scheduler.py)."""
+
+    @property
+    def vms(self) -> CyclicIds[Vm]:
+        """By address space id."""
+
+    def queues(self, vm: Vm) -> Sequence[object]:
+        """Those of a VM."""
+
+    def preempt(self, vm: Vm) -> None:
+        """Stop the queues of a preempt-fence VM until what it maps is bound again."""
+
+
 class Vm:
     """struct xe_vm.
 
     flags   DRM_XE_VM_CREATE_FLAG_*
     size    bytes of the address space; 0 once closed
+    engines of its GPU
     mm      the client's address space that mirrors and userptrs refer to
     evicted objects that moved since their VMAs were bound: the next exec rebinds them
+    process whose address space that is
     rebind  VMAs whose page tables must be written again before the next job runs
     peer    of the group of devices whose VRAM it reaches, in fault mode
     """
 
-    def __init__(self, device: Device, file: DrmFile, flags: int, mm: Mm) -> None:
+    def __init__(self, device: Device, engines: Engines, flags: int, mm: Mm) -> None:
         self.device = device
-        self.file = file
+        self.engines = engines
         self.flags = flags
         self.mm = mm
+        self.process = device.machine.processes.of(mm)
         self.size = 1 << device.profile.va_bits
         self.banned = False
         self.resv = Resv()
@@ -67,23 +84,21 @@ class Vm:
             VmSpace(self.page_tables[tile.id], self.size, partial(self.lost, tile), scratch=self.has_scratch)
             for tile in device.tiles
         ]
-        self.peer = Peer(device)
+        self.peer = Peer(device.index)
         if self.fault_mode:
-            device.owners.acquire(self.peer)
+            device.machine.owners.acquire(self.peer)
             for tile in device.tiles:
                 if tile.pagemap is not None:
                     tile.pagemap.get()
+        self._bos: dict[Bo, list[Vma]] = {}
         self.evicted: dict[Bo, None] = {}
         self.rebind: dict[Vma, None] = {}
-        self.preempt_queues: list[ExecQueue] = []
-        self.queues: list[ExecQueue] = []
-        self.bind_queue: ExecQueue | None = None
+        self.bind_queue = Timeline()
         self.writers = TableWriters(device.profile.page_table_levels)
         self.rebind_deactivated = False
         self.rebind_queued = False
-        self.pending_faults: deque[Run] = deque()
         self.faults: list[FaultEntry] = []
-        self.asid = device.new_asid(self)
+        self.asid = engines.vms.add(self)
         self.userptr = UserptrState(self)
         self.svm = Svm(self)
 
@@ -123,7 +138,7 @@ class Vm:
 
     def external_bos(self) -> list[Bo]:
         """Objects bound here that other VMs may bind too."""
-        bos = {vma.bo: None for vma in self.vmas if vma.bo is not None and vma.bo.vm is None}
+        bos = {vma.bo: None for vma in self.vmas if vma.bo is not None and not vma.bo.private}
         return list(bos)
 
     def locked_resvs(self) -> list[Resv]:
@@ -148,6 +163,21 @@ class Vm:
 
     def remove_vma(self, vma: Vma) -> None:
         self.vmas.remove(vma)
+
+    def vmas_of(self, bo: Bo) -> list[Vma]:
+        """The VMAs of an object, those among them that are not part of the VM yet (struct drm_gpuvm_bo)."""
+        return list(self._bos.get(bo, ()))
+
+    def link(self, vma: Vma, bo: Bo) -> None:
+        """A VMA holds an object: the VM hears of its moves (drm_gpuva_link)."""
+        self._bos.setdefault(bo, []).append(vma)
+        bo.users[self] = None
+
+    def unlink(self, vma: Vma, bo: Bo) -> None:
+        """drm_gpuva_unlink()."""
+        self._bos[bo].remove(vma)
+        if not self._bos[bo]:
+            del self._bos[bo], bo.users[self]
 
     # Page tables
 
@@ -189,14 +219,13 @@ class Vm:
         """An object's pages moved (xe_bo_trigger_rebind, the part of one VM)."""
         if not self.fault_mode:
             self.evicted[bo] = None
-            if self.preempt_fence_mode and not self.preempt_queues:
+            if self.preempt_fence_mode and not self.engines.queues(self):
                 self._stay_mapped(bo)
             elif self.preempt_fence_mode:
-                self.device.scheduler.preempt(self)
+                self.engines.preempt(self)
             return
-        for vma in bo.vmas:
-            if vma.vm is self:
-                self.invalidate(vma)
+        for vma in self.vmas_of(bo):
+            self.invalidate(vma)
 
     def _stay_mapped(self, bo: Bo) -> None:
         """The object's entries go on leading to where it was, for there is no preempt fence that would start a rebind.
@@ -204,11 +233,10 @@ class Vm:
         No queue made later starts one either (xe_vm_add_compute_exec_queue): docs/findings.md. Who has the memory now
         is not modelled: reads give zeros, stores are lost.
         """
-        for vma in bo.vmas:
-            if vma.vm is self:
-                for tile in self.device.tiles:
-                    if vma.tile_present & 1 << tile.id:
-                        self.page_tables[tile.id].map(Mapping(vma.start, vma.end, None, 0))
+        for vma in self.vmas_of(bo):
+            for tile in self.device.tiles:
+                if vma.tile_present & 1 << tile.id:
+                    self.page_tables[tile.id].map(Mapping(vma.start, vma.end, None, 0))
 
     # Faults
 
@@ -216,3 +244,20 @@ class Vm:
         """Keep a failed fault for user space; the list is bounded (xe_vm_add_fault_entry_pf)."""
         if len(self.faults) < MAX_FAULTS_SAVED:
             self.faults.append(entry)
+
+    # The end
+
+    def close(self) -> None:
+        """Unmap everything (xe_vm_close_and_put). Queues of the VM may live on: their next access faults."""
+        self.size = 0
+        self.svm.close()
+        for vma in self.vmas:
+            vma.destroyed = True
+            self.remove_vma(vma)
+            vma.release()
+        for table in self.page_tables:
+            table.clear(0, 1 << 64)
+        for tile in self.device.tiles:
+            self.tlb_invalidated(tile)
+        self.engines.vms.pop(self.asid)
+        self.faults.clear()

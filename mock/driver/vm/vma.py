@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ioctl import xe
 from mock.driver.lib.errors import refuse_if
@@ -14,10 +14,10 @@ from mock.driver.ttm.bo import Purgeable
 
 if TYPE_CHECKING:
     from mock.driver.lib.ufence import UserFence
+    from mock.driver.pagemap.devmem import Pagemap
     from mock.driver.ttm.bo import Bo
     from mock.driver.vm.gpuva import Piece
     from mock.driver.vm.vm import Vm
-    from mock.kernel import Mm
 
 
 class VmaKind(Enum):
@@ -35,7 +35,7 @@ class MemAttr:
     pat_index: int
     devmem_fd: int = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE
     migration_policy: int = xe.DRM_XE_MIGRATE_ALL_PAGES
-    pagemap: Any = None
+    pagemap: Pagemap | None = None
     atomic_access: int = xe.DRM_XE_ATOMIC_UNDEFINED
     purgeable: Purgeable = Purgeable.WILLNEED
 
@@ -70,9 +70,6 @@ class Vma:
     destroyed: bool = False
     skip_invalidation: bool = False
     ufence: UserFence | None = None
-    mm: Mm | None = None
-    userptr: Any = field(default=None, repr=False)
-    """State of the userptr code (userptr.py) for this VMA."""
 
     @property
     def size(self) -> int:
@@ -114,18 +111,17 @@ class Vma:
             vm, kind, piece.start, piece.end, piece.offset, attr.copy(), bo, read_only, dumpable, autoreset
         )
         if bo is not None:
-            bo.get().vmas.append(vma)
+            vm.link(vma, bo.get())
             if attr.purgeable is Purgeable.WILLNEED:
                 bo.willneed_get()
         elif kind is VmaKind.USERPTR:
-            vma.mm = vm.mm
             vm.userptr.setup(vma)
         return vma
 
     def unlink(self) -> None:
         """No longer a mapping of its object or CPU range (first half of xe_vma_destroy)."""
         if self.bo is not None:
-            self.bo.vmas.remove(self)
+            self.vm.unlink(self, self.bo)
             if self.attr.purgeable is Purgeable.WILLNEED:
                 self.bo.willneed_put()
         elif self.is_userptr:

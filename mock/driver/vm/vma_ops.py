@@ -203,7 +203,7 @@ class VmaOps:
 
     def alloc(self, tid: int) -> None:
         """Room for the page table updates (xe_vma_ops_alloc); Refused(ENOBUFS, ENOMEM) where that is made to fail."""
-        faults = self.vm.device.faults
+        faults = self.vm.device.machine.faults
         faults.enter("xe_vma_ops_alloc", tid)
         for _ in self.vm.device.tiles if self.page_table_ops else ():
             faults.kmalloc(tid, errno.ENOBUFS if self.array else errno.ENOMEM)
@@ -238,7 +238,7 @@ class VmaOps:
         bo = vma.bo
         if bo is None or vma.attr.purgeable is not Purgeable.WILLNEED:
             return
-        locked = {other.resv for other in self.objects() if other.vm is None}
+        locked = {other.resv for other in self.objects() if not other.private}
         if self.array or not self.vm.allows_own_eviction:
             locked.add(self.vm.resv)
         bo.validate(keep=locked)

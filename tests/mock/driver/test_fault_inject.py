@@ -170,13 +170,13 @@ def inject(client: Client, name: str, *, times: int = -1) -> None:
 
 def test_vm_create_tries_twice_for_memory(client: Client) -> None:
     """One failure for want of memory does not fail VM_CREATE, two do, and they leave no VM."""
-    device = client.file.device
     inject(client, "xe_pt_create", times=1)
     client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
-    known = dict(device.vms_by_asid)
+    vms = client.file.scheduler.vms
+    known = len(vms)
     client.driver.write_file("/sys/kernel/debug/fail_function/times", b"2")
     assert client.refused(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create()) == errno.ENOMEM
-    assert device.vms_by_asid == known
+    assert len(vms) == known
     client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
 
 
@@ -202,7 +202,7 @@ def test_a_failed_collection_bans_the_vm(client: Client) -> None:
 def in_vram(client: Client, size: int) -> tuple[Process, int]:
     """Memory of the client that is in VRAM: its process and its address."""
     device = client.file.device
-    pagemap, process = device.tiles[0].pagemap, device.processes.of(client.mm)
+    pagemap, process = device.tiles[0].pagemap, device.machine.processes.of(client.mm)
     assert pagemap is not None
     address = client.mm.map(size, align=size)
     migrate.to_vram(process, pagemap, address, address + size)

@@ -2,7 +2,6 @@
 """Groups of devices that reach each other's VRAM."""
 
 import itertools
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,20 +9,15 @@ import pytest
 from mock.driver.pagemap.interconnect import Owners, Peer
 from mock.driver.platform import PLATFORMS
 
-
-def device(name: str) -> Any:
-    return SimpleNamespace(name=name)
-
-
-A, B, C = (device(name) for name in "ABC")
-CHAIN = ({"A", "B"}, {"B", "C"})
+A, B, C = range(3)
+CHAIN = ({A, B}, {B, C})
 
 
 def chain() -> Owners:
-    return Owners(lambda one, other: {one.name, other.name} in CHAIN)
+    return Owners(lambda one, other: {one, other} in CHAIN)
 
 
-def joined(owners: Owners, *devices: Any) -> list[Peer]:
+def joined(owners: Owners, *devices: int) -> list[Peer]:
     peers = [Peer(device) for device in devices]
     for peer in peers:
         owners.acquire(peer)

@@ -56,7 +56,7 @@ def test_bad_object_is_refused(gpu: Gpu, values: dict[str, Any], expected: int) 
     arg = fields(xe.drm_xe_gem_create, **{"size": 0x10000, "placement": 1, "cpu_caching": 1, **values})
     assert gpu.client.refused(CREATE, arg) == expected
     device = gpu.client.file.device
-    assert (device.system_used, vram_used(gpu)) == (0, 0)
+    assert (device.ttm.system_used, vram_used(gpu)) == (0, 0)
 
 
 def test_no_compression_is_for_xe2_and_later_kernels(open_client: Any) -> None:
@@ -407,6 +407,6 @@ def test_release_frees_everything(gpu: Gpu, services: Services) -> None:
     gpu.map(vm, gpu.bo(placement=2), DATA)
     gpu.client.driver.release(gpu.client.file)
     device = gpu.client.file.device
-    assert (vram_used(gpu), device.system_used) == (0, 0)
-    assert not device.vms_by_asid
+    assert (vram_used(gpu), device.ttm.system_used) == (0, 0)
+    assert len(gpu.client.file.scheduler.vms) == 0
     assert Client(gpu.client.driver, services, task=Task())

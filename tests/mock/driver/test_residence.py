@@ -8,7 +8,8 @@ import pytest
 
 from mock.driver.lib.interval import joined, runs
 from mock.driver.lib.sizes import SZ_4K
-from mock.driver.pagemap.residence import Residence, Stretch
+from mock.driver.pagemap.devmem import Stretch
+from mock.driver.pagemap.residence import Residence
 
 
 class Allocation:
