@@ -38,8 +38,9 @@ test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
 	$(BIN)/python -m pytest tests -n 2 $(ARGS)
 
 .PHONY: soak
-soak: $(VENV)/dev.stamp ## hostile and honest clients of the mock, a million ioctls and 100,000 batches each on lnl and bmg2
+soak: $(VENV)/dev.stamp ## a million ioctls and 100,000 batches of hostile clients against lnl and bmg2, and 100 runs that lose a process
 	@$(BIN)/python -m tests.mock.soak $(ARGS)
+	@$(BIN)/python -m tests.trust.killing
 
 .PHONY: bench
 bench: $(VENV)/run.stamp ## the project's measures; those of guests: ARGS="guest --kernel 7.3"

@@ -14,7 +14,7 @@ import signal
 import socket
 import sys
 
-from mock.keeper import die_with_parent, keep
+from mock.keeper import keep
 from mock.unanswered import Unanswered
 
 
@@ -45,11 +45,12 @@ def main() -> int:
         theirs.close()
         return keep(mock, ours, arguments.channel, unanswered)
     ours.close()
-    die_with_parent(keeper)
-    return _serve(arguments, theirs, unanswered)
+    return _serve(arguments, theirs, keeper, unanswered)
 
 
-def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Unanswered) -> int:
+def _serve(
+    arguments: argparse.Namespace, to_keeper: socket.socket, keeper: int, unanswered: Unanswered
+) -> int:
     from mock.handover import Channel, HandoverError
     from mock.server import Server
 
@@ -57,9 +58,9 @@ def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Una
     try:
         server = Server(verbose=arguments.verbose)
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
-        server.serve(channel, unanswered, lambda listener: _entrust(keeper, listener))
-        with contextlib.suppress(OSError):
-            os.kill(os.getppid(), signal.SIGCONT)  # nobody else would let a stopped keeper end
+        server.serve(channel, unanswered, lambda listener: _entrust(to_keeper, listener))
+        if os.getppid() == keeper:
+            os.kill(keeper, signal.SIGCONT)  # nobody else would let a stopped keeper end
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})
@@ -67,9 +68,10 @@ def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Una
     return 0
 
 
-def _entrust(keeper: socket.socket, listener: int) -> None:
-    socket.send_fds(keeper, [b"\0"], [listener])
-    keeper.close()
+def _entrust(to_keeper: socket.socket, listener: int) -> None:
+    with contextlib.suppress(OSError):  # it was killed
+        socket.send_fds(to_keeper, [b"\0"], [listener])
+    to_keeper.close()
 
 
 if __name__ == "__main__":

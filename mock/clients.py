@@ -115,16 +115,22 @@ class Clients:
         for space, mailbox in self._mailboxes.items():
             if space.alive and mailbox.marks(tgid):
                 if space in self._unbound:
+                    space.bind(tgid)  # if that fails, the sweep finds it
                     self._unbound.remove(space)
-                    space.bind(tgid)
                 return space
         space = AddressSpace(self, str(tgid), None, frozenset())
         space.bind(tgid)
         return space
 
     def enter(self, tgid: int, space: AddressSpace) -> Process:
-        """A process with this memory."""
-        process = Process(tgid, os.pidfd_open(tgid), space)
+        """A process with this memory. OSError when it has ended."""
+        try:
+            pidfd = os.pidfd_open(tgid)
+        except OSError:
+            if space not in self._spaces:
+                space.died()  # nobody else's
+            raise
+        process = Process(tgid, pidfd, space)
         self._processes[tgid] = process
         self._spaces[space] = None
         self._loop.watch(process.pidfd, Order.PROCESSES, lambda: self._leave(process))

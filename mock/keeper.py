@@ -4,7 +4,8 @@
 Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
 client among them, and no test could even report what happened. The keeper holds the listener too: it then
 lets all calls through and answers those for devices with ENODEV, as after a surprise removal. A mock that does not
-end when nobody is left, as one that is stopped, it ends.
+end when nobody is left, as one that is stopped, it ends. The mock needs no keeper to go on: one that is killed
+harms nobody.
 """
 
 from __future__ import annotations
@@ -19,20 +20,11 @@ import sys
 from pathlib import Path
 
 from mock.linux.seccomp import Gone, Listener, Notification
-from mock.linux.syscall import NUMBERS, syscall
+from mock.linux.syscall import NUMBERS
 from mock.unanswered import Unanswered
-
-_PR_SET_PDEATHSIG = 1
 
 GRACE = 10.0
 """Seconds that a mock may take to end once its last client has."""
-
-
-def die_with_parent(parent: int) -> None:
-    """Have this process killed when its parent `parent` ends."""
-    syscall("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
 
 
 def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswered) -> int:

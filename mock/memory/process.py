@@ -8,6 +8,7 @@ looked up first.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 
@@ -75,14 +76,14 @@ class ProcessMemory:
     """One address space. Raises OSError (ENOENT, EACCES) when it cannot be opened."""
 
     def __init__(self, pid: int) -> None:
-        self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
         self._seen: procfs.Mapping | None = None
-        try:
+        with contextlib.ExitStack() as opened:  # the process may end in between
+            self._fd = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
+            opened.callback(os.close, self._fd)
             self.maps = procfs.Maps(pid)
+            opened.callback(self.maps.close)
             self.pagemap = procfs.Pagemap(pid)
-        except OSError:
-            os.close(self._fd)
-            raise
+            opened.pop_all()
 
     def close(self) -> None:
         os.close(self._fd)

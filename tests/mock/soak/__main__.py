@@ -75,6 +75,7 @@ def _soak(platform: str, arguments: argparse.Namespace) -> int:
     release, held = os.pipe()
     pid = os.fork()
     if pid == 0:
+        clients.end_with_parent()
         os.close(reader)
         os.close(held)
         os._exit(_host(platform, arguments, tally, writer, release))
@@ -260,6 +261,7 @@ class _Crowd:
         if pid:
             self.running[pid] = work
             return pid
+        clients.end_with_parent()
         try:
             body(self._tally, slot, self._nodes, seed, most)
         except clients.Trouble as error:

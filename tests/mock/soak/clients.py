@@ -16,11 +16,13 @@ from random import Random
 
 from gpu import Batch
 from ioctl import Request, xe
+from mock.linux.syscall import syscall
 from tests.mock.soak import batches, raw
 from tests.mock.soak.shapes import ARENA, PLACE, REQUESTS, Shapes
 from tests.mock.soak.tally import Tally
 
 FAULT_MODE = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE | xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
+_PR_SET_PDEATHSIG = 1
 INTERNAL = (5, 131, 38)
 """EIO, ENOTRECOVERABLE, ENOSYS: no xe ioctl says so of what clients do here, the mock does of its own mistakes."""
 
@@ -74,6 +76,11 @@ class Talker:
             os.close(fd)
 
 
+def end_with_parent() -> None:
+    """Have this process killed when its parent has ended: a soak that is killed leaves none."""
+    syscall("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+
+
 def awaken() -> None:
     """Waits do not last: a signal comes twenty times a second."""
     signal.signal(signal.SIGALRM, lambda *_: None)
@@ -108,6 +115,7 @@ def ways_of_life(tally: Tally, slot: int, nodes: list[str], seed: int, most: int
     while not tally.over:
         pid = os.fork()
         if pid == 0:
+            end_with_parent()
             with contextlib.suppress(Trouble):
                 _child(parent, dice.getrandbits(32))
             os._exit(0)

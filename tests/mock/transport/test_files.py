@@ -290,6 +290,9 @@ def test_files_are_shared_out() -> None:
     def scenario(client: Client) -> None:
         fds = open_all()
         assert len(fds) > 20
+        # The mock's own limit is the hard one, whatever its client's soft one is.
+        soft, hard = resource.prlimit(client.attachment.pid, resource.RLIMIT_NOFILE)
+        assert soft == hard > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
         in_child(open_ten)
         assert "card0" in os.listdir("/dev/dri")
         os.close(fds.pop())
@@ -321,20 +324,23 @@ def open_all(most: int = 10000) -> list[int]:
 def test_files_room() -> None:
     """A process has a part of all files; the last part is for those that have few. What is closed is free again."""
     loop = EventLoop(lambda: None, lambda _, error: None)
-    files = Files(loop, 64)
+    files = Files(loop, 128)
 
     def make(payer: str, count: int) -> list[ClientFile]:
         files.payer = payer
         return [files.create(lambda: None) for _ in range(count)]
 
-    made = make("greedy", 16)
+    made = make("greedy", 32)
     refused(errno.EMFILE, make, "greedy", 1)
     refused(errno.EMFILE, files.create_event, lambda: None)
-    for other in range(4):
-        make(f"modest {other}", 8)
-    make("next", 15)
-    make("last", 1)
-    assert len(files) == 64
+    make("second", 32)
+    make("third", 31)
+    make("middle", 16)
+    refused(errno.ENFILE, make, "middle", 1)
+    refused(errno.ENFILE, make, "third", 1)
+    make("modest", 15)
+    make("last", 2)
+    assert len(files) == 128
     refused(errno.ENFILE, make, "new", 1)
     files._release(made[0])
     make("new", 1)

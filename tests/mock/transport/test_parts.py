@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from mock.clients import Clients
+from mock.files import Files
 from mock.kernel import Change
 from mock.linux.userfaultfd import Busy, Kind, Message, Userfaultfd
 from mock.loop import EventLoop, Order
@@ -68,6 +71,48 @@ def test_loop_survives_exceptions(loop: EventLoop) -> None:
     loop.run()
     (failure,) = loop.failures  # type: ignore[attr-defined]
     assert "bad" in failure[0]
+
+
+class Marked:
+    """A mailbox that every process has."""
+
+    def marks(self, _: int) -> bool:
+        return True
+
+
+def test_process_that_ends_as_it_is_met_leaves_nothing(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No descriptor, and no child of fork that is neither known nor waited for."""
+
+    def descriptors() -> set[str]:
+        return {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.exists()}
+
+    clients = Clients(loop, Files(loop), str, loop.failures.append)  # type: ignore[attr-defined,arg-type]
+    child = AddressSpace(clients, "child", None, frozenset())
+    clients._mailboxes[child] = Marked()  # type: ignore[assignment]
+    clients._unbound.add(child)
+    before = descriptors()
+    with monkeypatch.context() as patched:
+        patched.setattr("mock.linux.procfs.Pagemap", ends)
+        with pytest.raises(ProcessLookupError):
+            clients._space_of(os.getpid())
+    assert descriptors() == before
+    assert child in clients._unbound
+    assert child.alive
+    space = clients._space_of(os.getpid())
+    assert space is child
+    with monkeypatch.context() as patched:
+        patched.setattr("os.pidfd_open", ends)
+        with pytest.raises(ProcessLookupError):
+            clients.enter(os.getpid(), space)
+    assert not space.alive
+    clients.settle()
+    assert descriptors() == before
+
+
+def ends(_: int) -> None:
+    raise ProcessLookupError
 
 
 def test_intervals() -> None:

@@ -103,6 +103,22 @@ def test_stopped_mock_ends_with_the_tree() -> None:
     wait_until(lambda: not any(lives(pid) for pid in (*stop_mock, *stop_keeper)), 40)
 
 
+def test_killed_keeper_harms_nobody() -> None:
+    """The mock goes on without it, and ends with the tree."""
+
+    def scenario(client: Client) -> None:
+        keeper = parent_of(client.attachment.pid)
+        os.kill(keeper, signal.SIGKILL)
+        wait_until(lambda: not lives(keeper))
+        assert client.call(echo.ADD, 1, 2)[2] == 3
+        assert client.attachment.alive()
+        assert client.attachment.errors() == ""
+
+    run(scenario)
+    mock, keeper = last_client_ends(lambda _, keeper: os.kill(keeper, signal.SIGKILL))
+    wait_until(lambda: not lives(mock) and not lives(keeper))
+
+
 def test_mock_ends_when_nobody_joins() -> None:
     """A client that dies in the middle of attaching leaves no mock."""
     reader, writer = os.pipe()
