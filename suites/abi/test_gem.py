@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Buffer objects as a program sees them: where they are, when they take memory, who may have them (xe_bo.c)."""
+"""Buffer objects as user space sees them: placement, allocation, export (xe_bo.c)."""
 
 import ctypes
 import errno
@@ -27,7 +27,7 @@ WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
 @needs("vram")
 @pytest.mark.parametrize("more", [0, SYSTEM], ids=["vram", "vram-or-system"])
 def test_vram_bo_with_write_back_caching_is_einval(device: Device, bo: MakeBo, more: int) -> None:
-    """An object that may be in VRAM takes write-combining, and gives EINVAL with write-back."""
+    """A BO that may be placed in VRAM can be created write-combined; write-back gives EINVAL."""
     placement = 1 << device.vram[0] | more
     assert bo(SZ_64K, placement=placement, caching=WC).handle
     with refused(errno.EINVAL):
@@ -38,7 +38,7 @@ def test_vram_bo_with_write_back_caching_is_einval(device: Device, bo: MakeBo, m
 @acts("ioctl")
 @pytest.mark.parametrize("caching", [WB, WC], ids=["write-back", "write-combining"])
 def test_sysmem_bo_takes_wb_and_wc_caching(bo: MakeBo, caching: int, sentinel: Sentinel) -> None:
-    """System memory is mapped write-back or write-combining, and keeps what is stored either way."""
+    """A BO in system memory can be mapped write-back or write-combined, and keeps what is stored either way."""
     mapped, value = bo(SZ_64K, caching=caching).map(), sentinel()
     mapped.set_u32(0, value)
     assert mapped.u32(0) == value
@@ -47,7 +47,7 @@ def test_sysmem_bo_takes_wb_and_wc_caching(bo: MakeBo, caching: int, sentinel: S
 @behaviour("abi.gem-create.args")
 @acts("ioctl")
 def test_scanout_bo_is_write_combined(bo: MakeBo) -> None:
-    """An object with SCANOUT is made with write-combining."""
+    """A BO with SCANOUT can be created write-combined."""
     assert bo(SZ_64K, flags=SCANOUT, caching=WC).handle
 
 
@@ -55,7 +55,7 @@ def test_scanout_bo_is_write_combined(bo: MakeBo) -> None:
 @acts("ioctl")
 @needs("vram")
 def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo: MakeBo, sentinel: Sentinel) -> None:
-    """An object with NEEDS_VISIBLE_VRAM is in VRAM, and the CPU stores into it."""
+    """A BO with NEEDS_VISIBLE_VRAM is placed in VRAM, and the CPU can store to it."""
     made, value = bo(SZ_64K, placement=1 << device.vram[0], flags=VISIBLE), sentinel()
     mapped = made.map()
     mapped.set_u32(0, value)
@@ -66,7 +66,7 @@ def test_cpu_maps_bo_that_needs_visible_vram(device: Device, bo: MakeBo, sentine
 @acts("ioctl")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram"))])
 def test_new_bo_in_reused_memory_reads_zero(device: Device, bo: MakeBo, place: str) -> None:
-    """The memory of a new object is zero, also where that of an object with data was given back just before."""
+    """The memory of a new BO is zero, even where it reuses memory that was just freed with data in it."""
     placement = SYSTEM if place == "system" else 1 << device.vram[0]
     for _ in range(3):
         made = bo(2 * SZ_1M, placement=placement)
@@ -80,7 +80,7 @@ def test_new_bo_in_reused_memory_reads_zero(device: Device, bo: MakeBo, place: s
 @acts("query", "ioctl")
 @needs("vram")
 def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo: MakeBo) -> None:
-    """An object takes its VRAM when it is made; with DEFER_BACKING it takes none yet."""
+    """GEM_CREATE allocates the VRAM of a BO; with DEFER_BACKING it does not."""
     instance, size = device.vram[0], 4 * SZ_1M
     before = device.region(instance).used
     bo(size, placement=1 << instance)
@@ -96,7 +96,7 @@ def test_deferred_backing_takes_no_vram_at_creation(device: Device, bo: MakeBo) 
 def test_deferred_backing_takes_vram_at_bind(
     device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """DEFER_BACKING takes VRAM when the object is bound, with what the CPU stored before, and gives it back."""
+    """With DEFER_BACKING the bind allocates the VRAM, keeps what the CPU stored before, and close frees it."""
     instance, size, value = device.vram[0], 4 * SZ_1M, sentinel()
     queue = plain_vm.queue()
     plain_vm.map(bo(SZ_64K, placement=1 << instance), AT)  # page tables take VRAM too
@@ -115,7 +115,7 @@ def test_deferred_backing_takes_vram_at_bind(
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl")
 def test_each_bo_has_its_own_mmap_offset(device: Device, bo: MakeBo, sentinel: Sentinel) -> None:
-    """Offsets of two objects differ, are multiples of a page, and lead to the objects they are of."""
+    """The mmap offsets of two BOs differ, are page-aligned, and each maps its own BO."""
     values = [sentinel(), sentinel()]
     mappings, offsets = [], []
     for value in values:
@@ -133,7 +133,7 @@ def test_each_bo_has_its_own_mmap_offset(device: Device, bo: MakeBo, sentinel: S
 @behaviour("abi.gem-mmap-offset.args")
 @acts("ioctl", "refusal")
 def test_pci_barrier_only_on_discrete_device(device: Device, bo: MakeBo) -> None:
-    """PCI_BARRIER gives the offset of a page that takes stores; with a handle, or on an integrated GPU, EINVAL."""
+    """PCI_BARRIER returns the offset of a page that can be written; with a handle, or on an integrated GPU, EINVAL."""
     made = bo(SZ_64K)
     made.map().close()
     with refused(errno.EINVAL):
@@ -159,7 +159,7 @@ def barrier(device: Device, **fields: int) -> int:
 @behaviour("abi.private-bo-export")
 @acts("refusal", "ioctl")
 def test_export_of_vm_private_bo_is_eperm(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
-    """PRIME_HANDLE_TO_FD of an object that belongs to a VM gives EPERM; of any other it works."""
+    """PRIME_HANDLE_TO_FD of a BO that belongs to a VM gives EPERM; of any other it works."""
     with refused(errno.EPERM):
         export(device, bo(SZ_64K, vm=plain_vm.id))
     assert export(device, bo(SZ_64K)) >= 0
@@ -180,7 +180,7 @@ def export(device: Device, bo: Bo) -> int:
 def test_evicted_bo_is_coherent_through_old_mmap(
     device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """An object that loses its VRAM to another is reached by CPU and GPU as before, by a mapping made before."""
+    """After a BO is evicted, CPU and GPU still reach it through mappings made before."""
     instance = device.vram[0]
     size = device.region(instance).total_size * 5 // 8 // (2 * SZ_1M) * (2 * SZ_1M)
     evicted = bo(size, placement=1 << instance | SYSTEM)

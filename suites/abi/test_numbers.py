@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers of the uAPI as a program compiled long ago has them: written out here, not taken from ioctl/xe.py."""
+"""The numbers of the uAPI as an old binary has them: written out here, not taken from ioctl/xe.py."""
 
 import ctypes
 import errno
@@ -62,7 +62,7 @@ def shaped(number: int, direction: Direction, size: int, kind: str = "d") -> Req
 def test_each_ioctl_has_its_number(
     device: Device, request_: Request, number: int, direction: Direction, size: int
 ) -> None:
-    """Each command is known by its number: with an argument that cannot be read it gives EFAULT, not EINVAL."""
+    """Each ioctl number is known: with an unreadable argument it gives EFAULT, not EINVAL."""
     assert request_.number == direction << 30 | size << 16 | ord("d") << 8 | BASE + number
     with refused(errno.EFAULT):
         device.ioctl(request_, BAD)
@@ -73,7 +73,7 @@ def test_each_ioctl_has_its_number(
 @pytest.mark.parametrize("number", [0x10, 0x11, 0x20, 0x3F, 0x5F], ids=hex)
 @pytest.mark.parametrize("size", [0, 8, 64, 0x3FFF])
 def test_unknown_xe_ioctl_is_einval(device: Device, number: int, size: int) -> None:
-    """A driver command beyond the last one gives EINVAL, and its argument is not even read."""
+    """A driver ioctl beyond the last one gives EINVAL, and its argument is not read."""
     with refused(errno.EINVAL):
         device.ioctl(shaped(BASE + number, WR if size else Direction.NONE, size), BAD)
 
@@ -82,7 +82,7 @@ def test_unknown_xe_ioctl_is_einval(device: Device, number: int, size: int) -> N
 @acts("refusal")
 @pytest.mark.parametrize("kind", ["D", "e", "i", "\0", "\xff"])
 def test_non_drm_ioctl_is_enotty(device: Device, kind: str) -> None:
-    """An ioctl of another type than 'd' gives ENOTTY, whatever its number is."""
+    """An ioctl of any type other than 'd' gives ENOTTY, whatever its number."""
     with refused(errno.ENOTTY):
         device.ioctl(shaped(BASE + xe.DRM_XE_DEVICE_QUERY, WR, 40, kind), BAD)
 
@@ -109,7 +109,7 @@ def test_ioctl_on_closed_fd_is_ebadf(device: Device) -> None:
     ],
 )
 def test_query_reply_element_sizes(device: Device, query: int, header: int, element: int) -> None:
-    """A reply is a header and as many elements of the documented size as it says."""
+    """A reply is a header and the number of elements that it announces, each of the documented size."""
     reply = device.query(query)
     number = ctypes.c_uint32.from_buffer_copy(reply).value
     assert number > 0
@@ -120,7 +120,7 @@ def test_query_reply_element_sizes(device: Device, query: int, header: int, elem
 @acts("ioctl")
 @needs("range-attributes")
 def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
-    """The kernel says itself that an entry of VM_QUERY_MEM_RANGE_ATTRS has 64 bytes."""
+    """The kernel reports that an entry of VM_QUERY_MEM_RANGE_ATTRS has 64 bytes."""
     argument = xe.drm_xe_vm_query_mem_range_attr(vm_id=plain_vm.id, start=AT, range=SZ_64K)
     plain_vm.device.ioctl(xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, argument)
     assert argument.sizeof_mem_range_attr == 64
@@ -130,7 +130,7 @@ def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
 @acts("ioctl")
 @needs("range-attributes")
 def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj) -> None:
-    """Ops lie 80 bytes apart and syncs 48: of three each, written at these places by hand, all take effect."""
+    """Ops are 80 bytes apart and syncs 48: three of each, written at these offsets by hand, all take effect."""
     made, done = bo(SZ_64K), [syncobj() for _ in range(3)]
     ops, syncs = bytearray(3 * 80), bytearray(3 * 48)
     for index in range(3):
@@ -156,7 +156,7 @@ def test_array_elements_lie_at_struct_size(plain_vm: Vm, bo: MakeBo, syncobj: Ma
 @acts("ioctl", "refusal")
 @needs("page-faults", "cpu-addr-mirror")
 def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
-    """In a VM of bits 1 and 2, bit 5 maps a mirror; of the other bits only 2, NULL, needs no object either."""
+    """In a VM of bits 1 and 2, bit 5 maps a mirror; of the other bits only 2, NULL, needs no BO either."""
     vm = Vm(device, 1 << 1 | 1 << 2)
     for bit in (0, 1, 3, 4, 7):
         with refused(errno.EINVAL):
@@ -170,7 +170,7 @@ def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
 @acts("ioctl", "refusal")
 @needs("page-faults", "range-attributes", "cpu-addr-mirror")
 def test_autoreset_is_bit_6_and_needs_mirror(fault_vm: Vm) -> None:
-    """Bit 6 is accepted with bit 5, a mirror, and refused without."""
+    """Bit 6 is accepted together with bit 5, a mirror, and rejected without it."""
     fault_vm.bind_and_wait(addr=AT, range=SZ_64K, flags=1 << 5 | 1 << 6)
     with refused(errno.EINVAL):
         fault_vm.bind(addr=AT, range=SZ_64K, flags=1 << 2 | 1 << 6)
@@ -180,7 +180,7 @@ def test_autoreset_is_bit_6_and_needs_mirror(fault_vm: Vm) -> None:
 @acts("ioctl")
 @pytest.mark.parametrize("bit", [0, 1, 3, 4], ids=["readonly", "immediate", "dumpable", "check-pxp"])
 def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo: MakeBo, bit: int) -> None:
-    """READONLY, IMMEDIATE, DUMPABLE and CHECK_PXP, bits 0, 1, 3 and 4, are accepted for an ordinary object."""
+    """READONLY, IMMEDIATE, DUMPABLE and CHECK_PXP, bits 0, 1, 3 and 4, are accepted for an ordinary BO."""
     plain_vm.map(bo(SZ_64K), AT, flags=1 << bit)
 
 
@@ -188,7 +188,7 @@ def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo: MakeBo, bit: int) -> N
 @acts("ioctl", "refusal")
 @needs("page-faults")
 def test_no_overcommit_is_bit_3_of_vm_create(make_vm: MakeVm) -> None:
-    """Bit 3 of VM_CREATE is accepted with bits 1 and 2, fault mode, and refused without."""
+    """Bit 3 of VM_CREATE is accepted together with bits 1 and 2, fault mode, and rejected without them."""
     assert make_vm(1 << 1 | 1 << 2 | 1 << 3).id
     with refused(errno.EINVAL):
         make_vm(1 << 3)
@@ -197,7 +197,7 @@ def test_no_overcommit_is_bit_3_of_vm_create(make_vm: MakeVm) -> None:
 @behaviour("abi.old-kernel-flag")
 @acts("query")
 def test_unclaimed_feature_is_einval(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
-    """Mirrors and purging, where the configuration does not claim them, give EINVAL; where it does, they work."""
+    """Mirrors and purging work if CONFIG advertises them, and give EINVAL otherwise."""
     config = device.config
     fault_vm = None
     if config.has_cpu_addr_mirror:

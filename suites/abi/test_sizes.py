@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arguments of other sizes than the kernel's: programs older or newer than it (drm_ioctl.c: drm_ioctl)."""
+"""Arguments of a size that is not the kernel's: programs older or newer than it (drm_ioctl.c: drm_ioctl)."""
 
 import ctypes
 import errno
@@ -44,7 +44,7 @@ def give(
 @acts("ioctl")
 @pytest.mark.parametrize("size", [16, 24], ids=["up-to-the-id", "half-of-reserved"])
 def test_short_vm_create_is_zero_extended(device: Device, memory: Memory, size: int) -> None:
-    """VM_CREATE without its last words makes a VM, whatever lies behind in memory, and writes only what was given."""
+    """A shorter VM_CREATE makes a VM, whatever follows it in memory, and writes no more than its own size."""
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, memory(PAGE), xe.drm_xe_vm_create(), size)
     made = xe.drm_xe_vm_create.from_buffer_copy(after)
     assert 0 < made.vm_id < 1 << 16
@@ -55,7 +55,7 @@ def test_short_vm_create_is_zero_extended(device: Device, memory: Memory, size: 
 @behaviour("abi.smaller-struct")
 @acts("ioctl")
 def test_short_vm_bind_is_zero_extended(plain_vm: Vm, memory: Memory, bo: MakeBo) -> None:
-    """VM_BIND without its reserved words binds."""
+    """VM_BIND without its trailing reserved words works."""
     op = plain_vm.operation(addr=1 << 20, range=SZ_64K, obj=bo(SZ_64K).handle)
     argument = xe.drm_xe_vm_bind(vm_id=plain_vm.id, num_binds=1, bind=op)
     place = memory(PAGE)
@@ -66,7 +66,7 @@ def test_short_vm_bind_is_zero_extended(plain_vm: Vm, memory: Memory, bo: MakeBo
 @behaviour("abi.smaller-struct")
 @acts("refusal")
 def test_truncated_gem_create_fields_are_zero(device: Device, memory: Memory) -> None:
-    """GEM_CREATE that ends before cpu_caching has cpu_caching 0, though a right one lies behind in memory."""
+    """GEM_CREATE that ends before cpu_caching has cpu_caching 0, even if a valid one follows in memory."""
     place = memory(PAGE)
     right = xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
     place.write(0, bytes(right))
@@ -81,7 +81,7 @@ def test_truncated_gem_create_fields_are_zero(device: Device, memory: Memory) ->
 @acts("ioctl")
 @pytest.mark.parametrize("size", [33, 40, 128, 256, PAGE])
 def test_long_vm_create_ignores_trailing_bytes(device: Device, memory: Memory, size: int) -> None:
-    """VM_CREATE with more bytes than it has makes a VM; what is in the bytes behind does not matter, and stays."""
+    """A longer VM_CREATE makes a VM; its extra bytes are ignored and left unchanged."""
     place = memory(PAGE)
     argument = bytes(xe.drm_xe_vm_create()).ljust(size, FILL)
     place.write(0, argument)
@@ -95,7 +95,7 @@ def test_long_vm_create_ignores_trailing_bytes(device: Device, memory: Memory, s
 @behaviour("abi.larger-struct")
 @acts("refusal")
 def test_long_argument_is_still_checked(device: Device, memory: Memory) -> None:
-    """A longer argument is checked as one of the right size: a reserved word that is not 0 gives EINVAL."""
+    """A longer argument is checked like one of the right size: a reserved word that is not 0 gives EINVAL."""
     place = memory(PAGE)
     wrong = xe.drm_xe_vm_create()
     wrong.reserved[1] = 1
@@ -107,7 +107,7 @@ def test_long_argument_is_still_checked(device: Device, memory: Memory) -> None:
 @behaviour("abi.direction-bits")
 @acts("ioctl")
 def test_iow_request_is_not_copied_out(device: Device, memory: Memory) -> None:
-    """VM_CREATE as a request that only gives makes a VM and does not tell its id."""
+    """VM_CREATE with direction _IOW makes a VM and does not return its id."""
     place, expected = memory(PAGE), next_vm(device)
     after = give(device, xe.DRM_IOCTL_XE_VM_CREATE, place, xe.drm_xe_vm_create(), 32, Direction.WRITE)
     assert xe.drm_xe_vm_create.from_buffer_copy(after).vm_id == 0
@@ -117,7 +117,7 @@ def test_iow_request_is_not_copied_out(device: Device, memory: Memory) -> None:
 @behaviour("abi.direction-bits")
 @acts("ioctl")
 def test_ior_request_is_not_copied_in(device: Device, memory: Memory) -> None:
-    """VM_CREATE as a request that only takes makes a plain VM of an argument full of rubbish, and tells its id."""
+    """VM_CREATE with direction _IOR ignores a garbage argument, makes a plain VM, and returns its id."""
     place, plain = memory(PAGE, fill=FILL), xe.drm_xe_vm_create()
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, plain)
     device.ioctl(resized(xe.DRM_IOCTL_XE_VM_CREATE, 32, Direction.READ), place.address)
@@ -131,7 +131,7 @@ def test_ior_request_is_not_copied_in(device: Device, memory: Memory) -> None:
 @acts("refusal", "ioctl")
 @pytest.mark.parametrize("address", [0, 8, 0xFFFF_8000_0000_0000], ids=["null", "low", "kernel"])
 def test_unreadable_argument_is_efault(device: Device, address: int) -> None:
-    """An argument that cannot be read gives EFAULT, and no VM is made: the next one has the id that was next."""
+    """An unreadable argument gives EFAULT, and no VM is made: the next one gets the next id."""
     expected = next_vm(device)
     with refused(errno.EFAULT):
         device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, address)
@@ -141,7 +141,7 @@ def test_unreadable_argument_is_efault(device: Device, address: int) -> None:
 @behaviour("abi.argument-fault")
 @acts("refusal", "ioctl")
 def test_argument_past_end_of_mapping_is_efault(device: Device, memory: Memory) -> None:
-    """An argument whose last word is in no mapping gives EFAULT, and nothing is done."""
+    """An argument whose last word is not mapped gives EFAULT, and nothing is done."""
     place = memory(PAGE)
     expected = next_vm(device)
     with refused(errno.EFAULT):
@@ -152,7 +152,7 @@ def test_argument_past_end_of_mapping_is_efault(device: Device, memory: Memory) 
 @behaviour("abi.argument-fault")
 @acts("refusal")
 def test_unwritable_argument_is_efault(device: Device, memory: Memory) -> None:
-    """An argument to be written that may be read only gives EFAULT, and stays as it was."""
+    """An argument that the kernel writes gives EFAULT in read-only memory, and is unchanged."""
     place = memory(PAGE)
     place.mprotect(PROT_READ)
     with refused(errno.EFAULT):
@@ -163,7 +163,7 @@ def test_unwritable_argument_is_efault(device: Device, memory: Memory) -> None:
 @behaviour("abi.argument-fault")
 @acts("ioctl")
 def test_iow_argument_may_be_read_only(device: Device, memory: Memory) -> None:
-    """VM_DESTROY takes its argument from memory that may be read only."""
+    """VM_DESTROY accepts an argument in read-only memory."""
     place, number = memory(PAGE), next_vm(device, keep=True)
     place.write(0, bytes(xe.drm_xe_vm_destroy(vm_id=number)))
     place.mprotect(PROT_READ)

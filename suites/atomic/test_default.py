@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU atomics on mirrored memory without advice about them (xe_vm.c: xe_vma_need_vram_for_atomic)."""
+"""GPU atomics on mirrored memory in the default atomic mode (xe_vm.c: xe_vma_need_vram_for_atomic)."""
 
 from fixtures import acts, behaviour, landed, needs
 from fixtures.given import Memory, Sentinel
@@ -22,7 +22,7 @@ pytestmark = needs("page-faults", "vram", "svm-vram", "atomic", "debugfs")
 def test_gpu_atomic_migrates_memory_to_vram(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """GPU additions to mirrored memory take it to VRAM, and the CPU reads the sum; what is next to it stays."""
+    """GPU atomic adds move mirrored memory to VRAM, and the CPU reads the sum; adjacent data is unchanged."""
     buffer, start, near = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     buffer.set_u32(PAGE + 4, near)
@@ -43,7 +43,7 @@ def test_gpu_atomic_migrates_memory_to_vram(
 def test_gpu_atomic_overrides_sysmem_preference(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Memory that was advised to stay in system memory, and is mapped there, faults at an atomic and goes to VRAM."""
+    """Memory whose preferred location is system memory, mapped there, faults on an atomic and moves to VRAM."""
     buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     mirror_vm.madvise(
         buffer.address,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU atomics under advice: where memory has to be, and whether they work (xe_vm.c: xe_vma_need_vram_for_atomic)."""
+"""GPU atomics in each atomic mode: where the memory has to be, and whether they work."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def buffer(memory: Memory) -> Buffer:
 @acts("store")
 @needs("vram")
 def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """With mode GLOBAL a GPU atomic moves memory to VRAM, against other advice; then the CPU goes on with it."""
+    """In mode GLOBAL a GPU atomic moves memory to VRAM whatever the preferred location; then the CPU can use it."""
     total = sentinel()
     buffer.set_u32(PAGE, total)
     prefer_system(mirror_vm, buffer)
@@ -86,7 +86,7 @@ def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sen
 @acts("store")
 @needs("vram")
 def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """With mode DEVICE a GPU atomic on memory that is to stay in system memory is right, wherever it takes place."""
+    """In mode DEVICE a GPU atomic on memory that prefers system memory is correct, wherever it is executed."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     prefer_system(mirror_vm, buffer)
@@ -104,7 +104,7 @@ def test_device_atomic_in_sysmem_is_right(mirror_vm: Vm, buffer: Buffer, sentine
 def test_device_atomic_migrates_without_bus_atomics(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """On a device without atomics on system memory, mode DEVICE moves memory to VRAM though it was to stay."""
+    """On a device without atomics on system memory, mode DEVICE moves memory to VRAM despite its preferred location."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     prefer_system(mirror_vm, buffer)
@@ -118,7 +118,7 @@ def test_device_atomic_migrates_without_bus_atomics(
 @acts("refusal", "store", "load")
 @needs("vram")
 def test_gpu_atomic_in_cpu_mode_faults(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """With mode CPU a GPU atomic fails and changes nothing; loads and stores work."""
+    """In mode CPU a GPU atomic fails and changes nothing; loads and stores work."""
     start, value = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, "cpu")
@@ -161,7 +161,7 @@ def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentin
 def test_integrated_gpu_atomics_are_in_place(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, mode: str
 ) -> None:
-    """On an integrated GPU atomics work where the memory is, in every mode but CPU; once mapped they do not fault."""
+    """On an integrated GPU atomics work in place, in every mode but CPU; once mapped they do not fault."""
     start, added = sentinel(), sentinel()
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, mode)
@@ -212,7 +212,7 @@ def test_atomic_on_nonmigratable_memory_faults(
 def test_failed_atomic_is_in_vm_fault_list(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, why: str
 ) -> None:
-    """The fault of an atomic that failed is listed once, with its address and as an atomic."""
+    """A failed atomic is reported once in the fault list, with its address and the atomic access type."""
     if why == "cpu":
         buffer = memory(SZ_2M, align=SZ_2M)
         advise(mirror_vm, buffer, "cpu")
@@ -233,7 +233,7 @@ def test_failed_atomic_is_in_vm_fault_list(
 def test_atomic_on_sysmem_bo_moves_it_to_vram(
     make_vm: MakeVm, device: Device, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """In a VM in fault mode a GPU atomic on an object in system memory, which may be in VRAM, moves it there."""
+    """In fault mode a GPU atomic on a BO that is in system memory and may be in VRAM moves it to VRAM."""
     region, vm = device.vram[0], make_vm(FAULTING)
     free, made = device.region(region).used, bo(SZ_2M, placement=SYSTEM | 1 << region)
     mapped, start, added = made.map(), sentinel(), sentinel()
@@ -255,7 +255,7 @@ def test_atomic_on_sysmem_bo_moves_it_to_vram(
 def test_gpu_atomics_progress_while_cpu_touches_page(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, mode: str
 ) -> None:
-    """While CPU threads load and store next to the number, GPU additions to it all get done, and none is lost."""
+    """While CPU threads load and store next to a counter, all GPU adds to it complete, and none is lost."""
     start, added, rounds = sentinel(), sentinel(), 8
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, mode)
@@ -289,7 +289,7 @@ def test_gpu_atomics_progress_while_cpu_touches_page(
 def test_atomic_mode_change_invalidates_range(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Advice of another mode takes the memory from the GPU: the next access faults, and follows the new mode."""
+    """Changing the atomic mode unmaps the memory from the GPU: the next access faults and follows the new mode."""
     total, queue = sentinel(), mirror_vm.queue()
     buffer.set_u32(PAGE, total)
     for mode in ("global", "undefined", "device"):
@@ -316,7 +316,7 @@ def timeslice_file(device: Device) -> Path:
 @acts("query")
 @needs("debugfs")
 def test_atomic_timeslice_default_is_5_ms(device: Device) -> None:
-    """The time that memory stays in VRAM for atomics is 5 ms, unless it was changed."""
+    """The timeslice for which memory stays in VRAM after an atomic is 5 ms by default."""
     assert device.config.va_bits
     assert timeslice_file(device).read_text() == "5\n"
 
@@ -327,7 +327,7 @@ def test_atomic_timeslice_default_is_5_ms(device: Device) -> None:
 def test_atomic_timeslice_can_be_written(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory moved for an atomic stays in VRAM for as long as was written; anything but a number gives EINVAL."""
+    """Memory moved for an atomic stays in VRAM for the timeslice that was written; a non-number gives EINVAL."""
     path, start, added, milliseconds = timeslice_file(device), sentinel(), sentinel(), 150
     try:
         os.close(os.open(path, os.O_WRONLY))
@@ -356,6 +356,6 @@ def test_atomic_timeslice_can_be_written(
 @acts("query")
 @needs("device-pages", "debugfs", "root")
 def test_atomic_timeslice_file_is_root_only(device: Device) -> None:
-    """The file that says how long memory stays in VRAM for atomics is root's."""
+    """The timeslice file belongs to root."""
     assert device.config.va_bits
     assert timeslice_file(device).stat().st_mode & 0o777 == 0o600

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_BIND: what the arguments may be, before any page table is thought of (xe_vm.c: vm_bind_ioctl_check_args)."""
+"""VM_BIND: argument checks, before any page table is touched (xe_vm.c: vm_bind_ioctl_check_args)."""
 
 import ctypes
 import errno
@@ -106,7 +106,7 @@ def test_unreadable_bind_vector_is_efault(plain_vm: Vm, address: int) -> None:
 @behaviour("bind.args.vector-fault")
 @acts("refusal")
 def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory: Memory) -> None:
-    """A vector whose last element runs out of the mapping gives EFAULT."""
+    """A vector whose last element crosses the end of the mapping gives EFAULT."""
     size = ctypes.sizeof(xe.drm_xe_vm_bind_op)
     buffer = memory(2 * PAGE)
     buffer.munmap(PAGE, PAGE)
@@ -117,7 +117,7 @@ def test_bind_vector_past_end_of_mapping_is_efault(plain_vm: Vm, memory: Memory)
 @behaviour("bind.args.num-binds-zero")
 @acts("ioctl")
 def test_zero_binds_signal_out_syncs(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
-    """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it does nothing at all."""
+    """num_binds = 0 binds nothing, returns 0 and signals its out-syncs; without syncs it is a no-op."""
     done = syncobj()
     plain_vm.bind_array([])
     assert not done.signalled
@@ -138,7 +138,7 @@ def test_zero_binds_with_user_fence_is_eopnotsupp(device: Device, plain_vm: Vm) 
 @behaviour("bind.args.num-binds-zero-insync")
 @acts("refusal")
 def test_lr_vm_bind_with_in_sync_is_eopnotsupp(lr_vm: Vm, syncobj: MakeSyncobj) -> None:
-    """A bind of an LR VM cannot wait for a syncobj, not even for one that is signalled: EOPNOTSUPP."""
+    """A bind in an LR VM cannot wait for a syncobj, not even for a signalled one: EOPNOTSUPP."""
     with refused(errno.EOPNOTSUPP):
         lr_vm.bind_array([], syncs=[syncobj(signalled=True).waiting()])
 
@@ -156,7 +156,7 @@ def test_unknown_bind_op_is_einval(plain_vm: Vm, op: int) -> None:
 @acts("refusal")
 @pytest.mark.parametrize("bit", range(8, 31))
 def test_unknown_bind_flag_is_einval(plain_vm: Vm, bit: int) -> None:
-    """A flag of an op that the uAPI does not define gives EINVAL. (Bit 31 injects errors in a debug kernel.)"""
+    """An op flag that the uAPI does not define gives EINVAL. (Bit 31 injects errors in a debug kernel.)"""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=AT, range=PAGE, flags=1 << bit)
 
@@ -164,7 +164,7 @@ def test_unknown_bind_flag_is_einval(plain_vm: Vm, bit: int) -> None:
 @behaviour("bind.map.needs-obj")
 @acts("refusal")
 def test_map_without_bo_is_einval(plain_vm: Vm) -> None:
-    """MAP of no object, neither NULL nor a mirror, gives EINVAL."""
+    """MAP without a BO that is neither NULL nor a mirror gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=PAGE)
 
@@ -172,7 +172,7 @@ def test_map_without_bo_is_einval(plain_vm: Vm) -> None:
 @behaviour("bind.map.unknown-obj")
 @acts("refusal")
 def test_map_of_unknown_bo_is_enoent(plain_vm: Vm) -> None:
-    """A handle that this file never got gives ENOENT."""
+    """A handle that was never created on this file gives ENOENT."""
     with refused(errno.ENOENT):
         plain_vm.bind(MAP, addr=AT, range=PAGE, obj=0x1234_5678)
 
@@ -193,7 +193,7 @@ def test_map_of_unknown_bo_is_enoent(plain_vm: Vm) -> None:
 def test_each_op_takes_only_its_own_arguments(
     plain_vm: Vm, bo: MakeBo, op: int, fields: dict[str, Any]
 ) -> None:
-    """UNMAP_ALL takes an object and no range; UNMAP, PREFETCH and MAP_USERPTR take a range and no object."""
+    """UNMAP_ALL takes a BO and no range; UNMAP, PREFETCH and MAP_USERPTR take a range and no BO."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, **{"obj": bo(PAGE).handle, **fields})
 
@@ -214,7 +214,7 @@ def test_only_prefetch_takes_a_region(plain_vm: Vm, bo: MakeBo, memory: Memory, 
 @acts("refusal")
 @pytest.mark.parametrize("region", [7, 8, 31, 32, 63, 64, 0xFFFF_FFFE])
 def test_prefetch_to_unknown_region_is_einval(plain_vm: Vm, region: int) -> None:
-    """A region that the device does not list gives EINVAL, however large its number."""
+    """A region that MEM_REGIONS does not list gives EINVAL, however large its number."""
     with refused(errno.EINVAL):
         plain_vm.bind(PREFETCH, addr=AT, range=PAGE, region=region)
 
@@ -224,7 +224,7 @@ def test_prefetch_to_unknown_region_is_einval(plain_vm: Vm, region: int) -> None
 @pytest.mark.parametrize("index", [32, 255, 0xFFFF])
 @ALL_OPS
 def test_pat_index_out_of_range_is_einval(plain_vm: Vm, op: int, index: int) -> None:
-    """A PAT index that the table does not have gives EINVAL for every op, also those that map nothing."""
+    """A PAT index beyond the table gives EINVAL for every op, even those that map nothing."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, pat_index=index)
 
@@ -245,7 +245,7 @@ def test_reserved_pat_index_is_einval(plain_vm: Vm, op: int, index: int) -> None
 @pytest.mark.parametrize("field", ["addr", "range"])
 @pytest.mark.parametrize("off", [1, 8, PAGE // 2, PAGE - 1])
 def test_unaligned_addr_or_range_is_einval(plain_vm: Vm, field: str, off: int) -> None:
-    """Address and range of a bind are multiples of the CPU's page size, or it gives EINVAL."""
+    """Address and range of a bind have to be multiples of the CPU's page size: EINVAL otherwise."""
     place: dict[str, Any] = {"addr": AT, "range": PAGE}
     place[field] += off
     with refused(errno.EINVAL):
@@ -259,7 +259,7 @@ def test_unaligned_addr_or_range_is_einval(plain_vm: Vm, field: str, off: int) -
 def test_unaligned_bo_offset_or_userptr_is_einval(
     plain_vm: Vm, bo: MakeBo, memory: Memory, op: int, off: int
 ) -> None:
-    """Offset into an object and user pointer are multiples of the CPU's page size, or it gives EINVAL."""
+    """BO offset and userptr have to be multiples of the CPU's page size: EINVAL otherwise."""
     with refused(errno.EINVAL):
         if op == MAP:
             plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(2 * PAGE).handle, obj_offset=off)
@@ -273,7 +273,7 @@ def test_unaligned_bo_offset_or_userptr_is_einval(
     "op", [MAP, UNMAP, MAP_USERPTR, PREFETCH], ids=["map", "unmap", "map-userptr", "prefetch"]
 )
 def test_zero_range_is_einval(plain_vm: Vm, bo: MakeBo, op: int) -> None:
-    """A range of no bytes gives EINVAL for every op but UNMAP_ALL."""
+    """A range of 0 gives EINVAL for every op but UNMAP_ALL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=0, obj=bo(PAGE).handle if op == MAP else 0)
 
@@ -291,7 +291,7 @@ def test_zero_range_is_einval(plain_vm: Vm, bo: MakeBo, op: int) -> None:
     ],
 )
 def test_range_past_end_of_va_is_einval(plain_vm: Vm, addr: Callable[[int], int], size: int) -> None:
-    """A range that leaves the VM's address space gives EINVAL, also where its end wraps around."""
+    """A range that ends beyond the VM's address space gives EINVAL, even if its end wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=addr(plain_vm.size), range=size)
 
@@ -299,7 +299,7 @@ def test_range_past_end_of_va_is_einval(plain_vm: Vm, addr: Callable[[int], int]
 @behaviour("bind.range.beyond-va")
 @acts("refusal")
 def test_range_larger_than_va_is_einval(plain_vm: Vm) -> None:
-    """A range of more bytes than the address space has gives EINVAL at any address."""
+    """A range larger than the address space gives EINVAL at any address."""
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=0, range=plain_vm.size + PAGE)
 
@@ -319,7 +319,7 @@ def test_last_page_of_va_can_be_bound(plain_vm: Vm, bo: MakeBo) -> None:
     [(0, 5), (PAGE, 4), (4 * PAGE, 1), (1 << 40, 1), ((1 << 64) - PAGE, 1), ((1 << 64) - PAGE, 2)],
 )
 def test_range_outside_bo_is_einval(plain_vm: Vm, bo: MakeBo, offset: int, pages: int) -> None:
-    """Offset and range stay inside the object, or it gives EINVAL, also where their sum wraps around."""
+    """Offset and range that end beyond the BO give EINVAL, even if their sum wraps around."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=pages * PAGE, obj=bo(4 * PAGE).handle, obj_offset=offset)
 
@@ -328,7 +328,7 @@ def test_range_outside_bo_is_einval(plain_vm: Vm, bo: MakeBo, offset: int, pages
 @acts("refusal")
 @pytest.mark.parametrize("op", [UNMAP, MAP_USERPTR, PREFETCH], ids=["unmap", "map-userptr", "prefetch"])
 def test_null_flag_is_only_for_map(plain_vm: Vm, op: int) -> None:
-    """The NULL flag on another op than MAP gives EINVAL."""
+    """The NULL flag on any op other than MAP gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, flags=NULL)
 
@@ -337,7 +337,7 @@ def test_null_flag_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @acts("refusal")
 @pytest.mark.parametrize("what", ["object", "offset"])
 def test_null_bind_takes_neither_bo_nor_offset(plain_vm: Vm, bo: MakeBo, what: str) -> None:
-    """A NULL bind with an object or an offset gives EINVAL."""
+    """A NULL bind with a BO or an offset gives EINVAL."""
     fields: dict[str, Any] = {"obj": bo(PAGE).handle} if what == "object" else {"obj_offset": PAGE}
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=PAGE, flags=NULL, **fields)
@@ -347,7 +347,7 @@ def test_null_bind_takes_neither_bo_nor_offset(plain_vm: Vm, bo: MakeBo, what: s
 @acts("refusal")
 @pytest.mark.parametrize("op", [UNMAP, MAP_USERPTR, PREFETCH], ids=["unmap", "map-userptr", "prefetch"])
 def test_decompress_is_only_for_map(plain_vm: Vm, op: int) -> None:
-    """The DECOMPRESS flag on another op than MAP gives EINVAL."""
+    """The DECOMPRESS flag on any op other than MAP gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, flags=DECOMPRESS)
 
@@ -356,7 +356,7 @@ def test_decompress_is_only_for_map(plain_vm: Vm, op: int) -> None:
 @acts("refusal")
 @pytest.mark.parametrize("op", [MAP, UNMAP, PREFETCH], ids=["map", "unmap", "prefetch"])
 def test_autoreset_is_only_for_mirror(plain_vm: Vm, bo: MakeBo, op: int) -> None:
-    """MADVISE_AUTORESET without CPU_ADDR_MIRROR, or on another op than MAP, gives EINVAL."""
+    """MADVISE_AUTORESET without CPU_ADDR_MIRROR, or on any op other than MAP, gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(op, addr=AT, range=PAGE, obj=bo(PAGE).handle if op == MAP else 0, flags=AUTORESET)
 
@@ -364,7 +364,7 @@ def test_autoreset_is_only_for_mirror(plain_vm: Vm, bo: MakeBo, op: int) -> None
 @behaviour("bind.ufence.single")
 @acts("refusal")
 def test_two_user_fences_are_einval(device: Device, plain_vm: Vm) -> None:
-    """A bind signals at most one user fence: two give EINVAL, and neither is written."""
+    """A bind takes at most one user fence: two give EINVAL, and neither is written."""
     fences = UserFence(device), UserFence(device)
     with refused(errno.EINVAL):
         plain_vm.bind(UNMAP, addr=AT, range=PAGE, syncs=[fence.sync() for fence in fences])
@@ -374,7 +374,7 @@ def test_two_user_fences_are_einval(device: Device, plain_vm: Vm) -> None:
 @behaviour("bind.queue.unknown")
 @acts("refusal")
 def test_unknown_bind_queue_is_enoent(plain_vm: Vm) -> None:
-    """An exec queue id that was never given gives ENOENT."""
+    """An exec queue id that was never allocated gives ENOENT."""
     with refused(errno.ENOENT):
         bind(plain_vm, exec_queue_id=0x1234_5678)
 
@@ -382,7 +382,7 @@ def test_unknown_bind_queue_is_enoent(plain_vm: Vm) -> None:
 @behaviour("bind.queue.wrong-class")
 @acts("refusal")
 def test_bind_on_engine_queue_is_einval(plain_vm: Vm) -> None:
-    """A queue of an engine that executes batches gives EINVAL."""
+    """An exec queue that is not a bind queue gives EINVAL."""
     with refused(errno.EINVAL):
         bind(plain_vm, exec_queue_id=plain_vm.queue().id)
 
@@ -390,7 +390,7 @@ def test_bind_on_engine_queue_is_einval(plain_vm: Vm) -> None:
 @behaviour("bind.queue.wrong-vm")
 @acts("refusal", "ioctl")
 def test_bind_queue_of_other_vm_is_einval(plain_vm: Vm, make_vm: MakeVm) -> None:
-    """A bind queue serves the VM that it was made for: another one gives EINVAL."""
+    """A bind queue belongs to the VM it was created for: with another VM it gives EINVAL."""
     binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
     queue = make_vm().queue(binds)
     with refused(errno.EINVAL):

@@ -63,7 +63,7 @@ def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
 def test_unmap_next_to_prefetch_takes_effect(
     mirror_vm: Vm, sentinel: Sentinel, prefetch: xe.drm_xe_vm_bind_op, position: int
 ) -> None:
-    """UNMAP in an array with a PREFETCH takes a mapping from the GPU, whether the memory could move or not."""
+    """UNMAP in an array with a PREFETCH removes a mapping, whether the memory could be migrated or not."""
     queue = mirror_vm.queue()
     # A NULL mapping: where UNMAP is lost, a bo stays on the lists of a VM that is gone, which oopses at its next move.
     mirror_vm.bind_and_wait(addr=AT, range=SZ_2M, flags=NULL | IMMEDIATE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Arrays of binds with mirrors in them: later operations meet what earlier ones did (xe_vm.c: xe_vm_bind_ioctl)."""
+"""Arrays of binds with mirrors in them: later operations see what earlier ones did (xe_vm.c: xe_vm_bind_ioctl)."""
 
 import errno
 
@@ -29,7 +29,7 @@ pytestmark = needs("page-faults")
 def test_array_prefetch_finds_mirror_mapped_before(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, region: int
 ) -> None:
-    """In an array a PREFETCH behind the MAP of its mirror brings the memory there: the first access does not fault."""
+    """A PREFETCH after the MAP of its mirror in the same array populates it: the first access does not fault."""
     buffer, value, queue = memory(SIZE, align=SIZE), sentinel(), fault_vm.queue()
     queue.run(Batch().noop())
     place = {"addr": buffer.address, "range": SIZE}
@@ -64,7 +64,7 @@ def used(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> Buffer:
 def test_array_unmap_of_active_range_is_ebusy(
     mirror_vm: Vm, used: Buffer, bo: MakeBo, memory: Memory, sentinel: Sentinel, position: int
 ) -> None:
-    """UNMAP of memory in use gives EBUSY wherever it stands in an array, and the GPU goes on using it."""
+    """UNMAP of memory in use gives EBUSY wherever it is in an array, and the GPU can still use it."""
     hole = memory(SIZE, align=SIZE)
     operations = [
         mirror_vm.operation(MAP, addr=hole.address, range=SIZE, obj=bo(SIZE).handle),
@@ -87,7 +87,7 @@ def test_array_unmap_of_active_range_is_ebusy(
     acts=("ioctl",),
 )
 def test_array_unmap_after_mirror_map_is_ebusy(mirror_vm: Vm, used: Buffer, memory: Memory) -> None:
-    """UNMAP of a whole area in use gives EBUSY also where a mirror is bound elsewhere earlier in the array."""
+    """UNMAP of a whole VMA in use gives EBUSY even after another mirror is bound earlier in the array."""
     other = memory(SIZE, align=SIZE)
     operations = [
         mirror_vm.operation(MAP, addr=other.address, range=SIZE, flags=MIRROR),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an object allows when it is bound: caching, compression, its VM, its purpose, its pages (xe_vm.c).
+"""Checks on the BO of a bind: caching, compression, its VM, protection, page size (xe_vm.c).
 
 ``xe_vm_bind_ioctl_validate_bo`` holds most of it. The indices are those of the page attribute table of Xe2.
 """
@@ -32,7 +32,7 @@ COHERENT, INCOHERENT, COMPRESSED = 1, 3, 9
 
 @pytest.fixture
 def imported(devices: list[Device], bo: MakeBo) -> Callable[[], int]:
-    """``imported()``: the handle, on the first device, of an object of the second one that came by dma-buf."""
+    """``imported()``: the handle, on the first device, of a BO of the second one that came by dma-buf."""
 
     def make() -> int:
         export = drm.drm_prime_handle(handle=bo(SZ_64K, device=devices[1]).handle, flags=os.O_CLOEXEC)
@@ -52,7 +52,7 @@ def imported(devices: list[Device], bo: MakeBo) -> Callable[[], int]:
 @needs("xe2")
 @pytest.mark.parametrize("mode", ["plain_vm", pytest.param("fault_vm", marks=needs("page-faults"))])
 def test_wb_bo_with_incoherent_pat_is_einval(request: pytest.FixtureRequest, bo: MakeBo, mode: str) -> None:
-    """An incoherent PAT index gives EINVAL for an object with write-back caching, and is good with write-combining."""
+    """An incoherent PAT index gives EINVAL for a write-back BO, and is accepted for a write-combined one."""
     vm = request.getfixturevalue(mode)
     cached = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
     combined = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
@@ -69,7 +69,7 @@ def test_wb_bo_with_incoherent_pat_is_einval(request: pytest.FixtureRequest, bo:
 def test_imported_bo_needs_coherent_uncompressed_pat(
     plain_vm: Vm, imported: Callable[[], int], index: int
 ) -> None:
-    """An imported dma-buf, whose caching nobody knows, gives EINVAL with an incoherent or a compressing PAT index."""
+    """An imported dma-buf, whose caching is unknown, gives EINVAL with an incoherent or a compressing PAT index."""
     handle = imported()
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=handle, pat_index=index)
@@ -80,7 +80,7 @@ def test_imported_bo_needs_coherent_uncompressed_pat(
 @acts("refusal", "ioctl")
 @needs("xe2", "no-compression-hint")
 def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo: MakeBo) -> None:
-    """An object made with NO_COMPRESSION gives EINVAL with a compressing PAT index, and with another it does not."""
+    """A BO created with NO_COMPRESSION gives EINVAL with a compressing PAT index, and is accepted with others."""
     never = bo(SZ_64K, flags=xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
     with refused(errno.EINVAL):
         plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=never.handle, pat_index=COMPRESSED)
@@ -92,7 +92,7 @@ def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo: MakeBo) -> N
 @needs("vram", "need64k")
 @pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
 def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo: MakeBo, field: str) -> None:
-    """Where VRAM needs 64 KiB pages, a place of an object there that is not a multiple of 64 KiB gives EINVAL."""
+    """Where VRAM needs 64 KiB pages, binding a VRAM BO at an address not aligned to 64 KiB gives EINVAL."""
     target = bo(4 * SZ_64K, placement=1 << plain_vm.device.vram[0])
     place: dict[str, Any] = {"addr": AT, "range": SZ_64K, "obj_offset": SZ_64K}
     with refused(errno.EINVAL):
@@ -104,7 +104,7 @@ def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo: MakeBo, field: str) ->
 @acts("load")
 @pytest.mark.parametrize("flags", [0, xe.DRM_XE_VM_BIND_FLAG_CHECK_PXP], ids=["plain", "check-pxp"])
 def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
-    """An ordinary object is bound with CHECK_PXP as without: the flag asks something of protected objects only."""
+    """An ordinary BO can be bound with CHECK_PXP: the flag concerns protected BOs only."""
     target, value = bo(SZ_64K), sentinel()
     target.map().set_u32(PAGE, value)
     plain_vm.map(target, AT, flags=flags)
@@ -114,7 +114,7 @@ def test_check_pxp_of_ordinary_bo_succeeds(plain_vm: Vm, bo: MakeBo, sentinel: S
 @behaviour("bind.bo.private-vm")
 @acts("store")
 def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """An object made for one VM is bound and used there; what another VM gets is recorded, and harms nothing."""
+    """A VM-private BO can be bound and used in its VM; what another VM gets is recorded, and is harmless."""
     private, value, stranger = bo(SZ_64K, vm=plain_vm.id), sentinel(), make_vm()
     plain_vm.map(private, AT)
     try:
@@ -128,7 +128,7 @@ def test_vm_private_bo_works_in_its_vm(plain_vm: Vm, make_vm: MakeVm, bo: MakeBo
 
 
 class Purgeable:
-    """An object in VRAM that its owner marked as not needed, and the means to have it purged."""
+    """A BO in VRAM that its owner marked as not needed, and the means to have it purged."""
 
     def __init__(self, vm: Vm, bo: MakeBo) -> None:
         device = vm.device
@@ -147,7 +147,7 @@ class Purgeable:
         return bool(word.value)
 
     def purge(self) -> None:
-        """Another object of its size takes the VRAM."""
+        """Another BO of its size takes the VRAM."""
         self._bo(self._size, placement=self._placement).map().set_u32(0, 1)
         assert not self._advise(DONTNEED), "the object was not purged"
 
@@ -157,7 +157,7 @@ class Purgeable:
 @needs("vram", "purging", "range-attributes")
 @pytest.mark.timeout(60)
 def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo: MakeBo) -> None:
-    """MAP of an object marked DONTNEED gives EBUSY, of a purged one EINVAL; both can be unbound, in parts too."""
+    """MAP of a BO marked DONTNEED gives EBUSY, of a purged one EINVAL; both can be unbound, also partially."""
     purgeable = Purgeable(plain_vm, bo)
     assert purgeable.retained
     with refused(errno.EBUSY):
@@ -175,7 +175,7 @@ def test_map_of_dontneed_bo_is_ebusy(plain_vm: Vm, bo: MakeBo) -> None:
 @needs("vram", "range-attributes")
 @pytest.mark.timeout(60)
 def test_enomem_bind_can_be_retried(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """An array that needs more VRAM than there is gives ENOMEM and binds nothing; a part of it then works."""
+    """An array that needs more VRAM than exists gives ENOMEM and binds nothing; a part of it then works."""
     region = plain_vm.device.region(plain_vm.device.vram[0])
     size = region.total_size * 5 // 8 // SZ_2M * SZ_2M
     both = [bo(size, placement=1 << plain_vm.device.vram[0]) for _ in range(2)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DUMPABLE: what of a VM the driver keeps when a batch fails (xe_vm.c: xe_vm_snapshot_capture)."""
+"""DUMPABLE: which memory of a VM the driver dumps when a batch fails (xe_vm.c: xe_vm_snapshot_capture)."""
 
 import errno
 import random
@@ -25,7 +25,7 @@ MODES = pytest.mark.parametrize(
 
 
 def dumped(vm: Vm) -> dict[int, coredump.DumpedArea]:
-    """The areas in the dump of a batch that stores where nothing is bound."""
+    """The VMAs in the dump of a batch that stores where nothing is bound."""
 
     def fail() -> None:
         with gpu_fault(vm.queue()) as queue:
@@ -38,7 +38,7 @@ def dumped(vm: Vm) -> dict[int, coredump.DumpedArea]:
 @acts("refusal")
 @MODES
 def test_dumpable_bos_are_in_devcoredump(make_vm: MakeVm, bo: MakeBo, rng: random.Random, mode: int) -> None:
-    """The memory of an object bound with DUMPABLE is in the device core dump, and that of one without it is not."""
+    """The device core dump has the memory of a BO bound with DUMPABLE, and not that of one bound without it."""
     vm, data = make_vm(mode), rng.randbytes(SZ_64K)
     kept, other = bo(SZ_64K), bo(SZ_64K)
     kept.map().write(0, data)
@@ -54,7 +54,7 @@ def test_dumpable_bos_are_in_devcoredump(make_vm: MakeVm, bo: MakeBo, rng: rando
 def test_dumpable_userptrs_are_in_devcoredump(
     make_vm: MakeVm, memory: Memory, rng: random.Random, mode: int
 ) -> None:
-    """Process memory bound with DUMPABLE is in the device core dump as it is in the process."""
+    """The device core dump has the contents of process memory bound with DUMPABLE."""
     vm, data = make_vm(mode), rng.randbytes(SZ_64K)
     buffer, other = memory(SZ_64K), memory(SZ_64K)
     buffer.write(0, data)
@@ -67,7 +67,7 @@ def test_dumpable_userptrs_are_in_devcoredump(
 @acts("refusal")
 @MODES
 def test_unmapped_userptr_is_efault_in_devcoredump(make_vm: MakeVm, memory: Memory, mode: int) -> None:
-    """Of process memory that was unmapped the device core dump says EFAULT in place of data."""
+    """For process memory that was unmapped the device core dump has EFAULT instead of data."""
     vm, buffer = make_vm(mode), memory(SZ_64K)
     vm.map_userptr(AT, buffer.address, SZ_64K, flags=DUMPABLE)
     buffer.munmap()
@@ -78,6 +78,6 @@ def test_unmapped_userptr_is_efault_in_devcoredump(make_vm: MakeVm, memory: Memo
 @acts("refusal")
 @needs("page-faults")
 def test_dumpable_mirror_is_enoent_in_devcoredump(fault_vm: Vm) -> None:
-    """A mirror bound with DUMPABLE is in the device core dump with ENOENT in place of data."""
+    """For a mirror bound with DUMPABLE the device core dump has ENOENT instead of data."""
     fault_vm.mirror(AT, SZ_64K, flags=DUMPABLE)
     assert dumped(fault_vm) == {AT: coredump.DumpedArea(SZ_64K, None, errno.ENOENT)}

@@ -25,7 +25,7 @@ AT = 0x20_0000_0000
 @acts("store", "ioctl")
 @pytest.mark.parametrize("offset", [PAGE, SZ_2M, 1 << 40, 1, PAGE - 1], ids=hex)
 def test_unmap_ignores_obj_offset(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, offset: int) -> None:
-    """UNMAP with any obj_offset is carried out, or gives EINVAL for one that is not a multiple of the page size."""
+    """UNMAP succeeds with any obj_offset, or gives EINVAL for one that is not a multiple of the page size."""
     made, other, value = bo(PAGE), bo(PAGE), sentinel()
     plain_vm.map(made, AT)
     try:
@@ -45,7 +45,7 @@ def test_unmap_ignores_obj_offset(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, 
 @pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
 @needs("xe2")
 def test_null_takes_each_pat_index(make_vm: MakeVm, flags: int) -> None:
-    """A NULL mapping takes each PAT index that the table has and does not reserve; it reads as zeros."""
+    """A NULL mapping accepts each PAT index that is not reserved, and reads as zeros."""
     vm = make_vm(flags)
     queue = vm.queue()
     for index in range(16):  # those of xe2_pat_table that no later table reserves
@@ -58,7 +58,7 @@ def test_null_takes_each_pat_index(make_vm: MakeVm, flags: int) -> None:
 @acts("store")
 @pytest.mark.parametrize("point", [0, 9], ids=["binary", "timeline"])
 def test_bind_waits_for_its_syncobj(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, point: int) -> None:
-    """A bind with a syncobj to wait for changes nothing before that is signalled, and takes effect after it."""
+    """A bind that waits for a syncobj changes nothing before it is signalled, and takes effect after that."""
     old, new, door = bo(PAGE), bo(PAGE), bo(PAGE)
     gate, held, done = door.map(), Syncobj(plain_vm.device), Syncobj(plain_vm.device)
     plain_vm.map(door, AT - SZ_2M)

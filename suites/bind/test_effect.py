@@ -23,7 +23,7 @@ AT = 0x10_0000_0000
 @acts("load", "ioctl")
 @needs("range-attributes")
 def test_unmap_across_bindings_keeps_both_ends(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """UNMAP across the ends of two bindings leaves the rest of both, with the data that they had."""
+    """UNMAP across the ends of two mappings leaves the rest of both, with their data."""
     left, right = bo(2 * SZ_64K), bo(2 * SZ_64K)
     contents = left.map(), right.map()
     values = [sentinel() for _ in range(2)]
@@ -42,7 +42,7 @@ def test_unmap_across_bindings_keeps_both_ends(plain_vm: Vm, bo: MakeBo, sentine
 @acts("store", "refusal")
 @needs("page-faults")
 def test_partial_unmap_of_bo_keeps_rest(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """After UNMAP of a part of an object in use a store to that part fails, and one to the rest lands."""
+    """After UNMAP of part of a BO in use, a store to that part fails, and one to the rest lands."""
     target = bo(2 * SZ_64K)
     content, queue, kept = target.map(), fault_vm.queue(), sentinel()
     fault_vm.map(target, AT)
@@ -63,7 +63,7 @@ def test_partial_unmap_of_bo_keeps_rest(fault_vm: Vm, bo: MakeBo, sentinel: Sent
 @needs("range-attributes")
 @pytest.mark.parametrize(("first", "bound"), [(MAP, 1), (UNMAP, 2)], ids=["map-unmap", "unmap-map"])
 def test_array_ops_take_effect_in_order(plain_vm: Vm, bo: MakeBo, first: int, bound: int) -> None:
-    """MAP of two units then UNMAP of one in an array leaves one bound, the other way round leaves both bound."""
+    """MAP of two blocks then UNMAP of one in an array leaves one mapped; the reverse order leaves both mapped."""
     map_both = plain_vm.operation(MAP, addr=AT, range=2 * SZ_64K, obj=bo(2 * SZ_64K).handle)
     unmap_one = plain_vm.operation(UNMAP, addr=AT, range=SZ_64K)
     fence = UserFence(plain_vm.device)
@@ -82,7 +82,7 @@ def test_array_ops_take_effect_in_order(plain_vm: Vm, bo: MakeBo, first: int, bo
 def test_array_with_one_bad_bind_does_nothing(
     plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, wrong: int
 ) -> None:
-    """One unknown object in an array gives ENOENT and undoes the rest: bindings and data are as before."""
+    """One unknown handle in an array gives ENOENT and undoes the rest: mappings and data are unchanged."""
     old, new = bo(2 * SZ_64K), bo(2 * SZ_64K)
     value = sentinel()
     old.map().set_u32(0, value)
@@ -114,7 +114,7 @@ def test_array_with_one_bad_bind_does_nothing(
 def test_array_failing_with_ebusy_does_nothing(
     mirror_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """An array whose last bind is busy leaves the area that its first bind would have changed as it was."""
+    """An array whose last bind gives EBUSY does not change the VMA that its first bind affects."""
     idle, used = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M)
     value = sentinel()
     mirror_vm.queue().store(used.address, value)
@@ -136,7 +136,7 @@ def test_array_failing_with_ebusy_does_nothing(
 def test_null_binding_reads_zero_and_drops_stores(
     request: pytest.FixtureRequest, bo: MakeBo, sentinel: Sentinel, mode: str
 ) -> None:
-    """The GPU reads zeros from a NULL binding, also where it stored something, and nothing faults."""
+    """The GPU reads zeros from a NULL mapping, even after storing to it, and nothing faults."""
     vm = request.getfixturevalue(mode)
     vm.bind_and_wait(MAP, addr=AT, range=SZ_64K, flags=NULL)
     gpu_sees(vm.queue(), AT, 0)
@@ -148,7 +148,7 @@ def test_null_binding_reads_zero_and_drops_stores(
 @acts("ioctl")
 @needs("range-attributes")
 def test_unmap_all_removes_every_binding_of_bo(plain_vm: Vm, bo: MakeBo) -> None:
-    """UNMAP_ALL of an object removes each of its bindings and none of another object."""
+    """UNMAP_ALL of a BO removes all of its mappings and none of another BO."""
     gone, kept = bo(SZ_64K), bo(SZ_64K)
     for index, obj in enumerate([gone, kept, gone]):
         plain_vm.map(obj, AT + index * SZ_64K)
@@ -163,7 +163,7 @@ def test_unmap_all_removes_every_binding_of_bo(plain_vm: Vm, bo: MakeBo) -> None
 def test_batch_after_bind_fence_sees_binding(
     plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
 ) -> None:
-    """A batch that waits for the out-sync of a bind finds the new binding in place."""
+    """A batch that waits for the out-sync of a bind sees the new mapping."""
     target, done, value = bo(SZ_64K), syncobj(), sentinel()
     content = target.map()
     plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=target.handle, syncs=[done.sync()])
@@ -176,7 +176,7 @@ def test_batch_after_bind_fence_sees_binding(
 def test_waiting_bind_blocks_only_its_own_queue(
     plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
 ) -> None:
-    """Binds of a queue are done in order behind one that waits; a bind of another queue passes them."""
+    """Binds on a queue complete in order behind one that waits; a bind on another queue overtakes them."""
     binds = xe.drm_xe_engine_class_instance(engine_class=xe.DRM_XE_ENGINE_CLASS_VM_BIND)
     slow, quick, running = plain_vm.queue(binds), plain_vm.queue(binds), plain_vm.queue()
     gate, held, behind, passing = syncobj(), syncobj(), syncobj(), syncobj()
@@ -221,7 +221,7 @@ def test_bo_in_fault_mode_vm_is_mapped_on_fault(
 def test_immediate_bo_bind_does_not_fault(
     fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """MAP with IMMEDIATE in a fault-mode VM maps the object at once: its first access raises no fault."""
+    """MAP with IMMEDIATE in a fault-mode VM maps the BO at once: the first access does not fault."""
     target, value = bo(SZ_64K), sentinel()
     content = target.map()
     queue = fault_vm.queue()

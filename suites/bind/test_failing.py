@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_BIND that fails half-way: the errno, and that nothing happened (xe_vm.c: xe_vm_bind_ioctl, from unwind_ops on)."""
+"""VM_BIND that fails half-way: its errno, and that it is undone (xe_vm.c: xe_vm_bind_ioctl, from unwind_ops on)."""
 
 import errno
 
@@ -28,7 +28,7 @@ pytestmark = needs("fault-injection")
 
 
 class Change:
-    """Two objects over parts of a third one, by one VM_BIND of as many operations as asked for."""
+    """Two BOs over parts of a third one, by one VM_BIND of as many operations as asked for."""
 
     def __init__(self, queue: Queue, bo: MakeBo, sentinel: Sentinel) -> None:
         self.queue, self.vm = queue, queue.vm
@@ -50,7 +50,7 @@ class Change:
         self.syncs = [self.fence.sync()]
 
     def bind(self) -> None:
-        """VM_BIND of the objects over the second block, or the second and the fourth. Does not wait."""
+        """VM_BIND of the BOs over the second block, or the second and the fourth. Does not wait."""
         self.vm.bind_array(self.operations, syncs=self.syncs)
 
     def areas(self) -> list[bytes]:
@@ -62,13 +62,13 @@ class Change:
         gpu_finds(self.queue, self.before)
 
     def has_happened(self) -> None:
-        """The GPU finds the objects in their places and the rest as it was."""
+        """The GPU finds the BOs in their places and the rest as it was."""
         self.fence.wait()
         places = [operation.addr for operation in self.operations]
         gpu_finds(self.queue, self.before | dict(zip(places, self.stored, strict=False)))
 
     def undo(self) -> None:
-        """All of it is the old object again."""
+        """All of it is the old BO again."""
         self.vm.map(self.old, AT)
 
 
@@ -86,7 +86,7 @@ def change(lr_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Change:
     [(step, count, 0) for step in STEPS for count in (1, 2)] + [("vm_bind_ioctl_ops_create", 2, 1)],
 )
 def test_bind_failing_at_any_step_changes_nothing(change: Change, step: str, count: int, after: int) -> None:
-    """When a step of VM_BIND fails the ioctl gives its errno, the GPU finds all as it was, and the bind works later."""
+    """If a step of VM_BIND fails, the ioctl returns its errno, nothing changes for the GPU, and a retry works."""
     change.prepare(count)
     before = change.areas()
     with failing.refused_at(step, errno.ENOMEM, after=after):
@@ -101,7 +101,7 @@ def test_bind_failing_at_any_step_changes_nothing(change: Change, step: str, cou
 @acts("ioctl", "load")
 @pytest.mark.parametrize("count", [1, 2], ids=["single", "array"])
 def test_array_bind_without_memory_is_enobufs(change: Change, count: int) -> None:
-    """Whichever allocation fails, two binds give ENOBUFS or ENOMEM, one gives ENOMEM, and nothing changed."""
+    """Whichever allocation fails, two binds give ENOBUFS or ENOMEM, one gives ENOMEM, and nothing changes."""
     codes = []
     change.prepare(count)
     for code in failing.each_allocation(change.bind):

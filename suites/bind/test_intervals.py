@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_BIND over, next to and through what is bound already: munmap(2)'s rules for the GPU's address space (xe_vm_doc.h).
+"""VM_BIND over, next to and across existing mappings: munmap(2)'s rules for the GPU's address space (xe_vm_doc.h).
 
 Whatever is bound, a bind or an unbind of an interval changes what is in that interval and nothing else: the rest of an
 old binding keeps its memory, at its old offset, with its data.
@@ -44,7 +44,7 @@ class Space:
     memory: Memory
 
     def object(self, where: Interval) -> tuple[Buffer, int]:
-        """Bind a part of an object, not its beginning: the memory, and the offset of the part."""
+        """Bind a part of a BO, not its beginning: the memory, and the offset of the part."""
         obj = self.bo(where.size + SZ_64K)
         content = obj.map()
         self.vm.map(obj, where.start, offset=SZ_64K)
@@ -97,7 +97,7 @@ MODES = pytest.mark.parametrize(
 def test_unmap_keeps_rest_of_vma(
     make_space: MakeSpace, make_layout: MakeLayout, mode: int, old: str, relation: Relation
 ) -> None:
-    """UNMAP of an interval, however it lies to a binding, leaves the rest of it with memory, offset and data."""
+    """UNMAP of an interval, however it overlaps a mapping, leaves the rest with its memory, offset and data."""
     space = make_space(mode, SZ_64K)
     mapping = intervals.middle(space.here)
     layout = make_layout(space.vm.queue(), SZ_64K)
@@ -118,7 +118,7 @@ def test_unmap_keeps_rest_of_vma(
 def test_gpu_store_to_unmapped_interval_faults(
     make_space: MakeSpace, sentinel: Sentinel, old: str, relation: Relation
 ) -> None:
-    """A GPU store fails in all of the interval that was unbound, and changes none of the memory that was there."""
+    """A GPU store fails everywhere in an unmapped interval, and does not change the memory that was there."""
     space = make_space(FAULTING, SZ_64K)
     mapping = intervals.middle(space.here)
     content, _ = getattr(space, old)(mapping)
@@ -178,7 +178,7 @@ OVER = [
 def test_map_replaces_only_its_interval(
     make_space: MakeSpace, make_layout: MakeLayout, mode: int, old: str, new: str, relation: Relation
 ) -> None:
-    """MAP over, through or next to a binding is what its interval leads to; the rest of the old one stays as it was."""
+    """MAP over, across or next to a mapping replaces its interval; the rest of the old mapping is unchanged."""
     space = make_space(mode, SZ_64K)
     mapping = intervals.middle(space.here)
     layout = make_layout(space.vm.queue(), SZ_64K)
@@ -211,7 +211,7 @@ HOLES = pytest.mark.parametrize(
 def test_unmap_splits_large_gpu_pages(
     make_space: MakeSpace, make_layout: MakeLayout, bo: MakeBo, place: str, how: str, piece: int, at: int
 ) -> None:
-    """A hole of 4 KiB, 64 KiB or 2 MiB in a binding of large GPU pages takes its own addresses only."""
+    """A hole of 4 KiB, 64 KiB or 2 MiB in a mapping of large GPU pages affects its own addresses only."""
     space = make_space(FAULTING, LARGE // PARTS)
     vm, mapping = space.vm, intervals.middle(space.here)
     layout = make_layout(vm.queue(), LARGE // PARTS)
@@ -258,7 +258,7 @@ BESIDES: dict[str, Callable[[Space, Interval], dict[str, Any]]] = {
 def test_bind_overlapping_active_range_is_ebusy(
     make_space: MakeSpace, make_layout: MakeLayout, how: str, relation: Relation
 ) -> None:
-    """UNMAP, or a MAP of something else, gives EBUSY if it overlaps mirrored memory in use, and succeeds next to it."""
+    """UNMAP, or another MAP, gives EBUSY if it overlaps mirrored memory in use, and succeeds next to it."""
     space = make_space(FAULTING, SZ_64K)
     vm, everything, used = space.vm, intervals.of(space.here), intervals.middle(space.here)
     vm.mirror(everything.start, everything.size)
@@ -284,7 +284,7 @@ def test_bind_overlapping_active_range_is_ebusy(
 def test_mirror_over_part_of_active_mirror_keeps_data(
     make_space: MakeSpace, make_layout: MakeLayout, relation: Relation
 ) -> None:
-    """A mirror bound over some of a default mirror in use, or next to it, leaves one mirror with all its data."""
+    """A mirror bound over part of a default mirror in use, or next to it, leaves one mirror with all its data."""
     space = make_space(FAULTING, SZ_64K)
     used = intervals.middle(space.here)
     layout = make_layout(space.vm.queue(), SZ_64K)
@@ -305,7 +305,7 @@ def test_mirror_over_part_of_active_mirror_keeps_data(
 def test_failed_map_restores_replaced_vma(
     make_space: MakeSpace, make_layout: MakeLayout, memory: Memory, old: str, array: bool, relation: Relation
 ) -> None:
-    """A MAP that fails after it took its interval from a binding, alone or behind others, gives all of it back."""
+    """A MAP that fails after unmapping its interval restores the old mapping, alone and in an array."""
     space = make_space(FAULTING, SZ_64K)
     vm, mapping = space.vm, intervals.middle(space.here)
     layout = make_layout(vm.queue(), SZ_64K)

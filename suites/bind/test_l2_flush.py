@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Process memory on a GPU that flushes its L2 for the CPU only where the PAT index says so (xe_drm.h: pat_index)."""
+"""Process memory on a GPU that flushes its L2 for the CPU depending on the PAT index (xe_drm.h: pat_index)."""
 
 import errno
 
@@ -29,7 +29,7 @@ pytestmark = needs("l2-flush", "range-attributes")
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [*ONE_WAY, COMPRESSED_ONE_WAY])
 def test_mirror_with_1way_coherent_pat_is_einval(fault_vm: Vm, index: int) -> None:
-    """A mirror with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
+    """A mirror with a 1-way coherent PAT index gives EINVAL and binds nothing."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     assert fault_vm.attributes(0, fault_vm.size) == []
@@ -42,7 +42,7 @@ def test_mirror_with_1way_coherent_pat_is_einval(fault_vm: Vm, index: int) -> No
 def test_mirror_with_2way_coherent_pat_is_bound(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int
 ) -> None:
-    """A mirror takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
+    """A mirror accepts a 2-way coherent PAT index, and index 19, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
     fault_vm.queue().store(buffer.address, value)
@@ -53,7 +53,7 @@ def test_mirror_with_2way_coherent_pat_is_bound(
 @acts("refusal")
 @pytest.mark.parametrize("index", ONE_WAY)
 def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory: Memory, index: int) -> None:
-    """MAP_USERPTR with a PAT index that is coherent in one way only gives EINVAL and binds nothing."""
+    """MAP_USERPTR with a 1-way coherent PAT index gives EINVAL and binds nothing."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=memory(PAGE).address, pat_index=index)
     assert plain_vm.attributes(0, plain_vm.size) == []
@@ -65,7 +65,7 @@ def test_userptr_with_1way_coherent_pat_is_einval(plain_vm: Vm, memory: Memory, 
 def test_userptr_with_2way_coherent_pat_is_bound(
     plain_vm: Vm, memory: Memory, sentinel: Sentinel, index: int
 ) -> None:
-    """MAP_USERPTR takes a PAT index that is coherent in both ways, and index 19, and the GPU's store lands."""
+    """MAP_USERPTR accepts a 2-way coherent PAT index, and index 19, and the GPU's store lands."""
     buffer, value = memory(PAGE), sentinel()
     plain_vm.bind_and_wait(MAP_USERPTR, addr=AT, range=PAGE, obj_offset=buffer.address, pat_index=index)
     plain_vm.queue().store(AT, value)
@@ -80,7 +80,7 @@ def test_userptr_with_2way_coherent_pat_is_bound(
 def test_madvise_1way_coherent_pat_is_einval(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, what: str, index: int
 ) -> None:
-    """MADVISE PAT of process memory with an index that is coherent in one way gives EINVAL, and changes no index."""
+    """MADVISE PAT of process memory with a 1-way coherent index gives EINVAL, and changes no index."""
     buffer, value = memory(PAGE), sentinel()
     place = buffer.address if what == "mirror" else AT
     if what == "mirror":

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""CPU address mirror: where it may be bound, and what may be done to it while the GPU uses it."""
+"""CPU address mirror: where it can be bound, and what can be done to it while the GPU uses it."""
 
 import errno
 from typing import Any
@@ -51,7 +51,7 @@ def test_mirror_without_fault_mode_is_einval(request: pytest.FixtureRequest, mod
 @behaviour("bind.cam.obj-mbz")
 @acts("refusal")
 def test_mirror_with_bo_is_einval(fault_vm: Vm, bo: MakeBo) -> None:
-    """CPU_ADDR_MIRROR with an object gives EINVAL."""
+    """CPU_ADDR_MIRROR with a BO gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(MAP, addr=AT, range=PAGE, flags=MIRROR, obj=bo(PAGE).handle)
 
@@ -71,7 +71,7 @@ def test_mirror_with_offset_is_einval(fault_vm: Vm, offset: int) -> None:
     "op", [UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH], ids=["unmap", "map-userptr", "unmap-all", "prefetch"]
 )
 def test_mirror_flag_is_only_for_map(fault_vm: Vm, op: int) -> None:
-    """CPU_ADDR_MIRROR on another op than MAP gives EINVAL."""
+    """CPU_ADDR_MIRROR on any op other than MAP gives EINVAL."""
     with refused(errno.EINVAL):
         fault_vm.bind(op, addr=AT, range=PAGE, flags=MIRROR)
 
@@ -80,7 +80,7 @@ def test_mirror_flag_is_only_for_map(fault_vm: Vm, op: int) -> None:
 @acts("ioctl", "query")
 @needs("range-attributes", "cpu-addr-mirror")
 def test_mirror_of_whole_va_is_bound(device: Device, fault_vm: Vm) -> None:
-    """Where the device announces the mirror, one MAP of [0, 1 << VA_BITS) succeeds, CPU mappings or none."""
+    """If CONFIG advertises mirrors, one MAP of [0, 1 << VA_BITS) succeeds, with or without CPU mappings."""
     assert device.config.has_cpu_addr_mirror
     fault_vm.mirror()
     (area,) = fault_vm.attributes(0, fault_vm.size)
@@ -92,7 +92,7 @@ def test_mirror_of_whole_va_is_bound(device: Device, fault_vm: Vm) -> None:
 @needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [1, 2, 5, 22, 27])
 def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int) -> None:
-    """A mirror is bound with any PAT index that is coherent, and the GPU's store lands."""
+    """A mirror can be bound with any coherent PAT index, and the GPU's store lands."""
     fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
     buffer, value = memory(PAGE), sentinel()
     fault_vm.queue().store(buffer.address, value)
@@ -104,7 +104,7 @@ def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory: Memory, sentinel: S
 @needs("xe2", "cpu-addr-mirror")
 @pytest.mark.parametrize("index", [0, 3, 13])
 def test_mirror_with_incoherent_pat_needs_vram(device: Device, fault_vm: Vm, index: int) -> None:
-    """A PAT index without coherency is good for a mirror where there is VRAM, and gives EINVAL without."""
+    """A mirror with an incoherent PAT index is accepted on a GPU with VRAM, and gives EINVAL without."""
     if device.config.has_vram:
         fault_vm.bind_and_wait(addr=AT, range=PAGE, flags=MIRROR, pat_index=index)
     else:
@@ -120,7 +120,7 @@ def test_mirror_with_incoherent_pat_needs_vram(device: Device, fault_vm: Vm, ind
 def test_mirror_bind_populates_nothing(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, flags: int
 ) -> None:
-    """The bind of a mirror touches no page, not even with IMMEDIATE: the first GPU access has to fault."""
+    """Binding a mirror maps no page, not even with IMMEDIATE: the first GPU access faults."""
     buffer = memory(PAGE, populate=False)
     fault_vm.mirror(flags=flags)
     assert not buffer.present()
@@ -136,7 +136,7 @@ def test_mirror_bind_populates_nothing(
 @acts("store")
 @needs("cpu-addr-mirror")
 def test_mirror_replaces_bo(fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel) -> None:
-    """A mirror bound over an object takes its place: the GPU then reaches the process's memory."""
+    """A mirror bound over a BO takes its place: the GPU then reaches the process's memory."""
     buffer = memory(SZ_64K, align=SZ_64K)
     behind = bo(SZ_64K)
     content = behind.map()
@@ -154,7 +154,7 @@ def test_mirror_replaces_bo(fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: 
 def test_bo_inside_mirror_takes_its_own_addresses(
     mirror_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """An object bound inside a mirror is used for its range, and the mirror for the rest."""
+    """A BO bound inside a mirror replaces it in the BO's range only."""
     buffer = memory(3 * SZ_64K, align=SZ_64K)
     inside = bo(SZ_64K)
     content = inside.map()
@@ -175,7 +175,7 @@ def test_bo_inside_mirror_takes_its_own_addresses(
 @behaviour("bind.cam.unmap-active-busy")
 @acts("refusal", "store")
 def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """UNMAP over memory that the GPU has mapped gives EBUSY, and the GPU goes on using it."""
+    """UNMAP over memory that the GPU has mapped gives EBUSY, and the GPU can still use it."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
         value = sentinel()
@@ -191,7 +191,7 @@ def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory: Memory, sentinel
 def test_map_over_active_mirror_is_ebusy(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, kind: str
 ) -> None:
-    """An object, user pointer or NULL over mirrored memory in use gives EBUSY, and the mirror works on."""
+    """A BO, userptr or NULL mapping over mirrored memory in use gives EBUSY, and the mirror still works."""
     size = SZ_64K
     buffer, other, queue = memory(size, align=size), memory(size), mirror_vm.queue()
     value = sentinel()
@@ -212,7 +212,7 @@ def test_map_over_active_mirror_is_ebusy(
 @behaviour("bind.cam.unmap-idle-ok", "fault.no-gpu-vma")
 @acts("refusal", "exec")
 def test_unmap_of_idle_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """UNMAP of mirrored memory that the GPU never used succeeds, and an access of it then fails."""
+    """UNMAP of mirrored memory that the GPU never used succeeds, and a GPU access then fails."""
     buffer = memory(SZ_2M, align=SZ_2M)
     kept = sentinel()
     buffer.set_u32(0, kept)
@@ -227,7 +227,7 @@ def test_unmap_of_idle_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentinel: 
 @behaviour("bind.cam.unmap-after-munmap", "gc.flush-on-bind")
 @acts("ioctl", "store")
 def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After munmap an UNMAP of the area succeeds at once: VM_BIND first collects what is gone."""
+    """After munmap an UNMAP of the VMA succeeds at once: VM_BIND first collects unmapped ranges."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -240,7 +240,7 @@ def test_unmap_of_mirror_after_munmap_succeeds(mirror_vm: Vm, memory: Memory, se
 @acts("store", "ioctl")
 @needs("range-attributes")
 def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays in use."""
+    """UNMAP of an idle part leaves a mirror on both sides, and memory in use there stays mapped."""
     chunk = SZ_2M
     buffer, queue = memory(3 * chunk, align=chunk), mirror_vm.queue()
     for side in 0, 2 * chunk:
@@ -267,7 +267,7 @@ def test_unmap_of_idle_middle_splits_mirror(mirror_vm: Vm, memory: Memory, senti
 def test_unmap_overlapping_active_range_is_ebusy(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, start: int
 ) -> None:
-    """UNMAP that overlaps a range in use gives EBUSY, however small the overlap is."""
+    """UNMAP that overlaps a range in use gives EBUSY, however small the overlap."""
     chunk = SZ_64K
     buffer, queue = memory(3 * chunk, align=SZ_2M), mirror_vm.queue()
     middle = buffer.address + chunk
@@ -282,7 +282,7 @@ def test_unmap_overlapping_active_range_is_ebusy(
 @behaviour("bind.cam.rebind-over-active")
 @acts("store", "ioctl")
 def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A mirror over a whole default mirror succeeds while the GPU uses memory in it, which goes on."""
+    """A mirror over a whole default mirror succeeds while the GPU uses memory in it, and does not disturb it."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     for offset in 0, 4:
         value = sentinel()
@@ -297,7 +297,7 @@ def test_rebind_of_active_mirror_succeeds(mirror_vm: Vm, memory: Memory, sentine
 @needs("range-attributes", "cpu-addr-mirror")
 @pytest.mark.parametrize("order", [(0, 1), (1, 0), (0, 2, 1)], ids=["upwards", "downwards", "gap-last"])
 def test_adjacent_default_mirrors_merge(fault_vm: Vm, order: tuple[int, ...]) -> None:
-    """Mirrors with default attributes that touch are one area in the attribute query."""
+    """Adjacent mirrors with default attributes are one VMA in the attribute query."""
     size = SZ_2M
     for index in order:
         fault_vm.mirror(AT + index * size, size)
@@ -309,7 +309,7 @@ def test_adjacent_default_mirrors_merge(fault_vm: Vm, order: tuple[int, ...]) ->
 @acts("ioctl")
 @needs("range-attributes", "cpu-addr-mirror")
 def test_rebind_of_mirror_resets_attributes(fault_vm: Vm) -> None:
-    """A mirror over an area with advice returns it to the defaults."""
+    """A mirror over a VMA with attributes set resets them to the defaults."""
     size = SZ_2M
     fault_vm.mirror(AT, size)
     (default,) = fault_vm.attributes(AT, size)
@@ -325,7 +325,7 @@ def test_rebind_of_mirror_resets_attributes(fault_vm: Vm) -> None:
 @acts("refusal", "store")
 @needs("cpu-addr-mirror")
 def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A mirror over a part of an area with advice, of which the GPU uses memory, gives EBUSY."""
+    """A mirror over part of a VMA with attributes set gives EBUSY while the GPU uses memory in it."""
     buffer = memory(SZ_2M, align=SZ_2M)
     fault_vm.mirror(buffer.address, buffer.size)
     fault_vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
@@ -340,7 +340,7 @@ def test_rebind_of_part_of_advised_mirror_is_ebusy(fault_vm: Vm, memory: Memory,
 @acts("load", "refusal")
 @needs("cpu-addr-mirror")
 def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Through a READONLY mirror the GPU reads, also memory that the CPU may only read, and cannot write."""
+    """Through a READONLY mirror the GPU can read, even memory that is read-only for the CPU, and cannot write."""
     buffer, value = memory(PAGE), sentinel()
     buffer.set_u32(0, value)
     buffer.mprotect(PROT_READ)
@@ -363,7 +363,7 @@ def test_readonly_mirror_can_be_read_not_written(fault_vm: Vm, memory: Memory, s
 def test_readonly_mirror_leaves_neighbours_writable(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A READONLY mirror bound inside a default one is read-only for its own range, and for no other."""
+    """A READONLY mirror bound inside a default one is read-only in its own range only."""
     inside, outside, value = memory(PAGE), memory(PAGE), sentinel()
     mirror_vm.mirror(inside.address, inside.size, flags=READONLY)
     mirror_vm.queue().store(outside.address, value)
@@ -374,7 +374,7 @@ def test_readonly_mirror_leaves_neighbours_writable(
 @acts("ioctl")
 @needs("cpu-addr-mirror")
 def test_user_fence_of_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm) -> None:
-    """The user fence of a mirror bind is written, and an UNMAP right after the bind does not give EBUSY."""
+    """The user fence of a mirror bind is signalled, and an UNMAP right after the bind does not give EBUSY."""
     fence = UserFence(device)
     fault_vm.bind(MAP, addr=AT, range=SZ_2M, flags=MIRROR, syncs=[fence.sync()])
     fault_vm.bind(UNMAP, addr=AT, range=SZ_2M)
@@ -387,7 +387,7 @@ def test_user_fence_of_mirror_does_not_make_it_busy(device: Device, fault_vm: Vm
 def test_unmap_all_of_bo_leaves_mirrors_alone(
     mirror_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """UNMAP_ALL of an object inside a mirror removes its bindings and leaves memory in use elsewhere alone."""
+    """UNMAP_ALL of a BO inside a mirror removes its mappings and leaves memory in use elsewhere alone."""
     size = SZ_64K
     buffer, inside, queue = memory(size, align=size), bo(size), mirror_vm.queue()
     value = sentinel()
@@ -405,7 +405,7 @@ def test_unmap_all_of_bo_leaves_mirrors_alone(
 @behaviour("bind.mirror-noncontiguous-cpu", "fault.any-pointer")
 @acts("store")
 def test_one_mirror_spans_many_cpu_vmas(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """One mirror covers private, shared and widely separated mappings: the GPU stores into each."""
+    """One mirror covers private, shared and far-apart CPU mappings: the GPU stores into each."""
     buffers = [memory(PAGE), memory(PAGE, shared=True), memory(SZ_2M, align=SZ_2M), memory(3 * PAGE)]
     values = [sentinel() for _ in buffers]
     batch = Batch()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Binds that wait, and what may be done to them meanwhile: user fences, syncobjs, a VM that is gone."""
+"""Binds that wait, and what happens to them meanwhile: user fences, syncobjs, a VM that is destroyed."""
 
 import errno
 import fcntl
@@ -58,7 +58,7 @@ def test_unmap_before_user_fence_signals_is_ebusy(
     what: str,
     how: str,
 ) -> None:
-    """UNMAP, or a MAP over some of it, of a bind whose user fence is not written yet gives EBUSY; then it works."""
+    """UNMAP or a partial MAP over a mapping whose user fence is not signalled yet gives EBUSY; later it works."""
     waiting_for, release = gate
     fence = UserFence(plain_vm.device)
     syncs = [waiting_for.waiting(), fence.sync()]
@@ -90,7 +90,7 @@ def test_unmap_before_user_fence_signals_is_ebusy(
 def test_mirror_with_in_syncobj_is_eopnotsupp(
     fault_vm: Vm, gate: tuple[Syncobj, Callable[[], Job]], syncobj: MakeSyncobj, signalled: bool
 ) -> None:
-    """A mirror MAP with a syncobj to wait for gives EOPNOTSUPP, whether the syncobj is signalled or not."""
+    """A mirror MAP that waits for a syncobj gives EOPNOTSUPP, whether the syncobj is signalled or not."""
     waiting_for, release = gate
     wait = syncobj(signalled=True) if signalled else waiting_for
     with refused(errno.EOPNOTSUPP):
@@ -107,7 +107,7 @@ def test_mirror_with_in_syncobj_is_eopnotsupp(
     signature="assert fault_vm.attributes(AT, SZ_64K) == []",
 )
 def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj: MakeSyncobj) -> None:
-    """A mirror MAP that gives EOPNOTSUPP for a syncobj to wait for has bound nothing."""
+    """A mirror MAP that gives EOPNOTSUPP for an in-sync has bound nothing."""
     with refused(errno.EOPNOTSUPP):
         fault_vm.bind(MAP, addr=AT, range=SZ_64K, flags=MIRROR, syncs=[syncobj(signalled=True).waiting()])
     assert fault_vm.attributes(AT, SZ_64K) == []
@@ -118,7 +118,7 @@ def test_mirror_refused_for_in_syncobj_is_not_bound(fault_vm: Vm, syncobj: MakeS
 @needs("userptr")
 @pytest.mark.kernel_log("VM worker error: -1")
 def test_bind_in_banned_vm_is_enoent(lr_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """VM_BIND gives ENOENT in a VM that the kernel banned, as it does where a running VM cannot be bound again."""
+    """VM_BIND gives ENOENT in a VM that the kernel banned because it could not rebind it."""
     buffer, value = memory(SZ_64K), sentinel()
     lr_vm.map_userptr(AT, buffer.address, SZ_64K)
     lr_vm.queue().store(AT, value)
@@ -141,7 +141,7 @@ def test_bind_in_banned_vm_is_enoent(lr_vm: Vm, memory: Memory, sentinel: Sentin
 @acts("refusal")
 @needs("user-faults")
 def test_bind_racing_with_vm_destroy_is_enoent(device: Device, memory: Memory) -> None:
-    """A VM_BIND that found its VM gives ENOENT where the VM is destroyed before the binds are carried out."""
+    """A VM_BIND gives ENOENT if its VM is destroyed after the lookup and before the binds are executed."""
     vm = Vm(device)
     operations = b"".join(
         bytes(vm.operation(UNMAP, addr=AT + index * SZ_64K, range=SZ_64K)) for index in range(2)

@@ -49,7 +49,7 @@ def child(path: str, body: Callable[[Queue], Any]) -> Any:
 def test_failed_migration_to_ram_raises_sigbus(
     device: Device, sentinel: Sentinel, kind: failing.Nth | None
 ) -> None:
-    """Without memory for it a CPU load of memory in VRAM raises SIGBUS, and the next one gets what the GPU stored."""
+    """If no page can be allocated, a CPU load of memory in VRAM raises SIGBUS; the next one gets the GPU's data."""
 
     def body(queue: Queue) -> list[tuple[bool, bool]]:
         raised, seen, rounds = [], [], []
@@ -78,7 +78,7 @@ def test_failed_migration_to_ram_raises_sigbus(
 @needs("thp")
 @pytest.mark.timeout(30)
 def test_large_page_returns_as_small_pages(device: Device, sentinel: Sentinel, rng: random.Random) -> None:
-    """When no large page can be had a large page in VRAM comes back in small ones, and every byte is right."""
+    """If no large page can be allocated, a large page in VRAM comes back as small ones, with every byte intact."""
 
     def body(queue: Queue) -> list[tuple[bool, int]]:
         buffer, seen, rounds = allocate(SZ_2M, align=SZ_2M), [], []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel touches memory in VRAM for somebody: system calls, other processes, pinning (drm_pagemap.c).
+"""The kernel accesses memory in VRAM: system calls, other processes, pinning (drm_pagemap.c).
 
 Device pages are not present for the CPU, in user space or in the kernel: get_user_pages and copy_to_user fault as a
 load or a store of the program would, and the same handler brings the memory back.
@@ -67,7 +67,7 @@ def test_send_and_recv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel:
 def test_write_and_read_of_pages_in_vram(
     queue: Queue, buffer: Buffer, tmp_path: Path, sentinel: Sentinel
 ) -> None:
-    """write(2) and read(2) of whole pages in VRAM, past the page cache where the file system can, are right."""
+    """write(2) and read(2) of whole pages in VRAM work, with O_DIRECT where the file system supports it."""
     values = {offset: sentinel() for offset in range(0, 4 * PAGE, PAGE)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
     path = tmp_path / "file"
@@ -95,7 +95,7 @@ class _Iovec(ctypes.Structure):
 @behaviour("cpu-fault.remote-access")
 @acts("cpu-fault", "store")
 def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """process_vm_readv(2) of memory in VRAM gives what the GPU stored."""
+    """process_vm_readv(2) of memory in VRAM reads what the GPU stored."""
     value, pid = sentinel(), os.getpid()
     queue.store(buffer.address + PAGE, value)
     assert not buffer.present(PAGE)
@@ -118,7 +118,7 @@ def test_process_vm_readv_of_memory_in_vram(queue: Queue, buffer: Buffer, sentin
 @acts("cpu-fault", "store")
 @needs("debugger-faults")
 def test_proc_mem_access_to_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """/proc/PID/mem of memory in VRAM gives what the GPU stored, and the GPU sees what is written there."""
+    """/proc/PID/mem reads what the GPU stored to memory in VRAM, and the GPU sees what is written there."""
     value, poked = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
     file = os.open("/proc/self/mem", os.O_RDWR)
@@ -150,7 +150,7 @@ def ring() -> Iterator[int]:
 def test_pin_of_memory_in_vram_moves_it_to_sysmem(
     queue: Queue, buffer: Buffer, ring: int, sentinel: Sentinel
 ) -> None:
-    """Memory in VRAM that io_uring pins is in system memory, with its data, and stays there while the GPU uses it."""
+    """Pinning memory in VRAM by io_uring moves it to system memory, with its data; GPU use does not move it back."""
     value, later = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, value)
     assert not buffer.present(PAGE)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The CPU touches memory in VRAM: it comes back whole (drm_pagemap.c: drm_pagemap_migrate_to_ram)."""
+"""CPU faults on memory in VRAM, which migrate it back (drm_pagemap.c: drm_pagemap_migrate_to_ram)."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ def buffer(memory: Memory) -> Buffer:
 def test_cpu_load_of_vram_page_gets_gpu_data(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
 ) -> None:
-    """A CPU load of memory in VRAM returns the GPU's data, and the page is in system memory after it."""
+    """A CPU load of memory in VRAM returns the GPU's data and moves the page to system memory."""
     value = sentinel()
     queue.store(buffer.address + offset, value)
     returned(buffer, offset, value.to_bytes(4, "little"))
@@ -42,7 +42,7 @@ def test_cpu_load_of_vram_page_gets_gpu_data(
 @behaviour("cpu-fault.write")
 @acts("load")
 def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """A CPU store into memory in VRAM succeeds, and the GPU sees it."""
+    """A CPU store to memory in VRAM succeeds, and the GPU sees it."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
     buffer.set_u32(PAGE, value)
@@ -55,7 +55,7 @@ def test_cpu_store_to_vram_page_is_seen_by_gpu(queue: Queue, buffer: Buffer, sen
 def test_cpu_touch_migrates_whole_allocation_back(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """One byte read by the CPU moves the whole 2 MiB back, once, and the driver counts it."""
+    """A CPU load of one byte moves the whole 2 MiB back, once, and the driver counts it."""
     value = sentinel()
     queue.store(buffer.address, value)
     before = counters.snapshot()
@@ -70,7 +70,7 @@ def test_cpu_touch_migrates_whole_allocation_back(
 @behaviour("cpu-fault.neighbour-untouched")
 @acts("cpu-fault", "store")
 def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """A CPU touch of one chunk leaves the next one in VRAM, with its data."""
+    """A CPU access to one chunk leaves the next one in VRAM, with its data."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     values = sentinel(), sentinel()
     for index, value in enumerate(values):
@@ -86,7 +86,7 @@ def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory: Memory, sentin
 def test_gpu_refaults_after_cpu_touch(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When memory went back to the CPU, the GPU has to fault to reach it, and sees what the CPU stored."""
+    """After memory moved back to system memory, the GPU faults on it and sees what the CPU stored."""
     queue.store(buffer.address, sentinel())
     value = sentinel()
     buffer.set_u32(0, value)
@@ -99,7 +99,7 @@ def test_gpu_refaults_after_cpu_touch(
 @acts("cpu-fault", "store", "load")
 @needs("swap")
 def test_memory_back_from_vram_can_be_swapped_out(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """Memory that came back from VRAM can be swapped out, and CPU and GPU find there what the GPU had stored."""
+    """Memory that came back from VRAM can be swapped out; CPU and GPU then still see what the GPU stored."""
     for finder in "cpu", "gpu":
         values = {offset: sentinel() for offset in (0, SZ_2M // 2 + PAGE, SZ_2M - 4)}
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -129,7 +129,7 @@ def increment(address: int) -> Batch:
 @behaviour("cpu-fault.ping-pong")
 @acts("store")
 def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """CPU and GPU add one to the same number in turn, and no addition is lost."""
+    """CPU and GPU increment the same counter in turn, and no increment is lost."""
     buffer, start = memory(SZ_64K, align=SZ_64K), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
     for turn in range(50):
@@ -144,7 +144,7 @@ def test_cpu_and_gpu_increments_are_not_lost(queue: Queue, memory: Memory, senti
 def test_threads_touching_one_vram_page_see_gpu_data(
     queue: Queue, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Threads that touch the same page in VRAM at once all see the GPU's data."""
+    """Threads that access the same page in VRAM concurrently all see the GPU's data."""
     value = sentinel()
     queue.store(buffer.address, value)
     barrier, seen = threading.Barrier(8), []
@@ -166,7 +166,7 @@ def test_threads_touching_one_vram_page_see_gpu_data(
 @acts("store", "load")
 @needs("kernel-faults")
 def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """write(2) sends the GPU's data from memory in VRAM, and the GPU sees what read(2) put into it."""
+    """write(2) from memory in VRAM sends the GPU's data, and the GPU sees what read(2) puts there."""
     stored, received = sentinel(), sentinel()
     queue.store(buffer.address + PAGE, stored)
     reader, writer = os.pipe()
@@ -187,7 +187,7 @@ def test_write_and_read_of_buffer_in_vram(queue: Queue, buffer: Buffer, sentinel
 @acts("store")
 @needs("fork-events")
 def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """A child after fork reads the GPU's data; what it stores then is its own."""
+    """After fork the child reads the GPU's data, and what it stores is private to it."""
     value, childs = sentinel(), sentinel()
     queue.store(buffer.address, value)
 
@@ -204,7 +204,7 @@ def test_fork_child_reads_memory_in_vram(queue: Queue, buffer: Buffer, sentinel:
 @behaviour("cpu-fault.vma-clamped", "invalidate.partial-munmap-keeps-rest", "gc.partial-evict")
 @acts("store")
 def test_rest_of_partly_unmapped_vram_comes_back(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
-    """When half of memory in VRAM is unmapped, the CPU gets the other half back with its data."""
+    """After munmap of half of a buffer in VRAM, the CPU gets the other half back with its data."""
     values = {offset: sentinel() for offset in (0, SZ_2M // 2 - 4)}
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)

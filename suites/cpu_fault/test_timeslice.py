@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""After a GPU atomic moved memory to VRAM it stays there for a moment, so that the GPU gets something done.
+"""Memory that a GPU atomic moved to VRAM stays there for a timeslice, so that the GPU makes progress.
 
 A CPU access within the timeslice waits; one after a move without an atomic does not (drm_pagemap.c:
 __drm_pagemap_migrate_to_ram, timeslice_expiration).
@@ -42,7 +42,7 @@ def long_timeslice(device: Device) -> Iterator[None]:
 @acts("store", "exec")
 @pytest.mark.parametrize("size", [SZ_64K, SZ_2M], ids=["64K", "2M"])
 def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """A CPU access right after a GPU atomic completes, in the timeslice or after it, with the result of the atomic."""
+    """A CPU access right after a GPU atomic completes, within or after the timeslice, and sees its result."""
     buffer, start = memory(size, align=size), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
     for turn in range(1, 4):
@@ -57,7 +57,7 @@ def test_cpu_reads_sum_after_gpu_atomic(queue: Queue, memory: Memory, sentinel: 
 def test_cpu_fault_waits_for_end_of_timeslice(
     long_timeslice: None, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """The first CPU access after a GPU atomic ends no earlier than the timeslice."""
+    """The first CPU access after a GPU atomic does not complete before the timeslice ends."""
     buffer, start = memory(SZ_2M, align=SZ_2M), sentinel() & 0xFFFF
     buffer.set_u32(0, start)
     began = time.monotonic()
@@ -69,7 +69,7 @@ def test_cpu_fault_waits_for_end_of_timeslice(
 @behaviour("cpu-fault.no-timeslice-normal")
 @acts("cpu-fault")
 def test_migration_without_atomic_has_no_timeslice(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """A CPU access right after a GPU store gets the value; whether it waited is not judged."""
+    """A CPU access right after a GPU store gets the value, whether it waits or not."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, value)
     returned(buffer, 0, value.to_bytes(4, "little"))

@@ -31,7 +31,7 @@ def used(vm: Vm) -> int:
 def test_vram_is_free_when_all_memory_is_back(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, chunks: int
 ) -> None:
-    """When a CPU access has brought back all of a device allocation its VRAM is free again."""
+    """When CPU accesses have brought back all of a device allocation, its VRAM is freed."""
     buffer, queue = memory(chunks * SZ_2M, align=SZ_2M), mirror_vm.queue()
     queue.store(memory(PAGE).address, sentinel())
     before = used(mirror_vm)
@@ -55,7 +55,7 @@ def test_vram_is_free_when_all_memory_is_back(
 def test_range_of_many_cpu_mappings_comes_back(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, back: str
 ) -> None:
-    """A range in VRAM that has been cut into many CPU mappings comes back whole, with the data of each."""
+    """A range in VRAM that was split into many CPU VMAs comes back whole, with the data of each."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     size = SZ_2M // PIECES
     values = {offset: sentinel() for n in range(PIECES) for offset in (n * size, (n + 1) * size - 4)}
@@ -75,6 +75,6 @@ def test_range_of_many_cpu_mappings_comes_back(
 
 
 def _mappings(buffer: Buffer) -> int:
-    """Areas of the process that begin inside the buffer."""
+    """VMAs of the process that begin inside the buffer."""
     starts = [int(line.partition("-")[0], 16) for line in Path("/proc/self/maps").read_text().splitlines()]
     return sum(buffer.address <= start < buffer.end for start in starts)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Buffer objects that lose their VRAM to another object while they are bound."""
+"""BOs that lose their VRAM to another BO while they are bound."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ OWNED = [pytest.param(False, id="external"), pytest.param(True, id="private")]
 
 
 class Rivals:
-    """An object with data in VRAM, and room for no second one of its size there."""
+    """A BO with data in VRAM, and room for no second one of its size there."""
 
     def __init__(self, device: Device, bo: MakeBo, sentinel: Sentinel, vm: int) -> None:
         self._bo = bo
@@ -59,11 +59,11 @@ class Rivals:
 
     @property
     def found(self) -> dict[int, int]:
-        """What a GPU finds that has the object at ``ADDRESS``."""
+        """What a GPU finds that has the BO at ``ADDRESS``."""
         return {ADDRESS + offset: value for offset, value in zip(self.offsets, self.values, strict=True)}
 
     def evict(self) -> Any:
-        """Another object takes the VRAM; gives its CPU mapping, with data of its own in it."""
+        """Another BO takes the VRAM; gives its CPU mapping, with data of its own in it."""
         winner = self._bo(self._size, placement=self._vram).map()
         for offset in self.offsets:
             winner.set_u32(offset, self._sentinel())
@@ -84,7 +84,7 @@ def test_gpu_reads_evicted_bo(
     flags: int,
     private: bool,
 ) -> None:
-    """A queue that has used an object finds its data after another object took its VRAM."""
+    """A queue that has used a BO finds its data after another BO took its VRAM."""
     vm = make_vm(flags)
     rivals = Rivals(device, bo, sentinel, vm.id if private else 0)
     vm.map(rivals.evicted, ADDRESS)
@@ -108,7 +108,7 @@ def test_queue_made_after_eviction_reads_bo(
     flags: int,
     private: bool,
 ) -> None:
-    """The first queue of a VM finds the data of an object that was bound, then evicted, before there was a queue."""
+    """The first queue of a VM finds the data of a BO that was bound and evicted before the queue was created."""
     vm = make_vm(flags)
     rivals = Rivals(device, bo, sentinel, vm.id if private else 0)
     vm.map(rivals.evicted, ADDRESS)
@@ -124,7 +124,7 @@ def test_queue_made_after_eviction_reads_bo(
 def test_queue_made_after_eviction_spares_new_owner(
     device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int
 ) -> None:
-    """A store to an object that was evicted before there was a queue changes that object and no other."""
+    """A store to a BO that was evicted before the queue was created changes that BO and no other."""
     vm = make_vm(flags)
     rivals = Rivals(device, bo, sentinel, 0)
     vm.map(rivals.evicted, ADDRESS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory of processes and buffer objects push each other out of VRAM (xe_svm.c: xe_svm_bo_evict, xe_bo.c)."""
+"""Memory of processes and BOs push each other out of VRAM (xe_svm.c: xe_svm_bo_evict, xe_bo.c)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def in_vram(vm: Vm, buffer: Buffer) -> None:
 
 
 def fill(device: Device, bo: Make, **options: Any) -> list[Bo]:
-    """Buffer objects as large as all VRAM but the last of 16 parts, which takes what is used otherwise."""
+    """BOs as large as all VRAM but the last of 16 parts, which takes what is used otherwise."""
     size = device.region(device.vram[0]).total_size // 16
     return [bo(size, placement=1 << device.vram[0], **options) for _ in range(15)]
 
@@ -71,7 +71,7 @@ def buffer(memory: Memory) -> Buffer:
 def test_bos_evict_svm_memory_and_it_comes_back(
     mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Objects of the size of VRAM take the place of memory, which is in system memory then; a fault moves it back."""
+    """BOs of the size of VRAM evict process memory to system memory; a GPU fault moves it back."""
     queue = mirror_vm.queue()
     values = numbered(buffer, sentinel)
     in_vram(mirror_vm, buffer)
@@ -101,7 +101,7 @@ def test_bos_evict_svm_memory_and_it_comes_back(
 def test_svm_memory_evicts_idle_bos(
     mirror_vm: Vm, device: Device, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Memory that is moved to a full VRAM pushes idle objects to system memory, and theirs and its data are right."""
+    """Migrating memory to a full VRAM evicts idle BOs to system memory; the data of both is intact."""
     objects = fill(device, lambda size, placement: bo(size, placement=placement | SYSTEM))
     marks = {
         (number, offset): sentinel() for number in range(len(objects)) for offset in (0, objects[0].size - 4)
@@ -126,7 +126,7 @@ def test_svm_memory_evicts_idle_bos(
 def test_moved_or_forked_svm_memory_is_evicted(
     mirror_vm: Vm, device: Device, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Memory in VRAM that was moved by mremap, partly unmapped, or left over by a fork, is evicted with its data."""
+    """Memory in VRAM that was mremapped, partly unmapped or shared by fork is evicted with its data."""
     buffer, target = memory(2 * SZ_2M, align=SZ_2M), memory(2 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     in_vram(mirror_vm, buffer)
@@ -151,7 +151,7 @@ def test_moved_or_forked_svm_memory_is_evicted(
 def test_busy_svm_memory_is_evicted_for_bos(
     mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """While CPU and GPU use memory in VRAM, objects get VRAM all the same, and no store of the GPU is lost."""
+    """BOs can still get VRAM while CPU and GPU use memory in it, and no GPU store is lost."""
     queue, stop = mirror_vm.queue(), threading.Event()
     wrong: list[tuple[int, int] | BaseException] = []
     stored: dict[int, int] = {}
@@ -194,7 +194,7 @@ def test_busy_svm_memory_is_evicted_for_bos(
 def test_vram_of_dead_process_can_be_reused(
     open_device: OpenDevice, device: Device, bo: MakeBo, queue: Queue, memory: Memory, how: str
 ) -> None:
-    """VRAM of a process that ended, or was killed, is free for objects, and works."""
+    """VRAM of a process that exited or was killed can be used for BOs."""
     free, reader, writer = used(device), *os.pipe()
 
     def child() -> None:
@@ -233,7 +233,7 @@ def test_vram_of_dead_process_can_be_reused(
 def test_vram_is_freed_with_last_page(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel, how: str
 ) -> None:
-    """munmap, MADV_DONTNEED and a new mapping over memory in VRAM give the VRAM back, though perhaps a little later."""
+    """munmap, MADV_DONTNEED and mmap over memory in VRAM free the VRAM, possibly a little later."""
     values, free = numbered(buffer, sentinel), used(device)
     in_vram(mirror_vm, buffer)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
@@ -252,7 +252,7 @@ def test_vram_is_freed_with_last_page(
 def test_one_page_keeps_whole_vram_allocation(
     mirror_vm: Vm, device: Device, memory: Memory, sentinel: Sentinel, left: int
 ) -> None:
-    """An allocation in VRAM of which one page is left keeps all its VRAM; with that page it goes."""
+    """A VRAM allocation of which one page is left keeps all its VRAM until that page is freed."""
     buffer, value, free = memory(SZ_2M, align=SZ_2M), sentinel(), used(device)
     buffer.set_u32(left, value)
     in_vram(mirror_vm, buffer)
@@ -272,7 +272,7 @@ def test_one_page_keeps_whole_vram_allocation(
 def test_eviction_skips_bos_without_backing(
     mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Objects whose memory is deferred, and never was needed, are passed over when VRAM is taken for others."""
+    """Eviction skips BOs with DEFER_BACKING that never had backing store."""
     values = numbered(buffer, sentinel)
     for _ in range(8):
         bo(SZ_2M, placement=1 << device.vram[0], flags=DEFER)
@@ -291,7 +291,7 @@ def test_eviction_skips_bos_without_backing(
 def test_bo_for_cpu_atomics_moves_on_cpu_fault(
     mirror_vm: Vm, device: Device, bo: MakeBo, sentinel: Sentinel, mode: str
 ) -> None:
-    """An object in VRAM that is advised for atomics of the CPU moves to system memory when the CPU touches it."""
+    """A BO in VRAM with atomic mode CPU moves to system memory when the CPU accesses it."""
     region, at, value = device.vram[0], 0x20_0000_0000, sentinel()
     free = used(device)
     made = bo(SZ_2M, placement=SYSTEM | 1 << region)
@@ -316,7 +316,7 @@ def test_bo_for_cpu_atomics_moves_on_cpu_fault(
 def test_two_processes_overcommitting_vram_keep_data(
     mirror_vm: Vm, device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Two processes whose memory is two thirds of VRAM each both work on theirs, and theirs is right."""
+    """Two processes that each use two thirds of VRAM both run, and both have correct data."""
     size = device.region(device.vram[0]).total_size * 2 // 3 // SZ_2M * SZ_2M
     mark = sentinel()
 

@@ -22,7 +22,7 @@ pytestmark = needs("page-faults", "cpu-addr-mirror")
 def test_both_kinds_of_jobs_finish(
     mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, rounds: int
 ) -> None:
-    """Jobs of a VM that may fault and jobs of one that may not, alternating on one engine, each end with their data."""
+    """Jobs of a fault-mode VM and of a dma-fence VM, alternating on one engine, all complete with correct data."""
     plain, made, buffer = make_vm(PLAIN), bo(PAGE), memory(rounds * PAGE)
     mapped = made.map()
     plain.map(made, AT)
@@ -42,7 +42,7 @@ def test_both_kinds_of_jobs_finish(
 def test_suspended_job_goes_on(
     mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """A running job that may fault is suspended for one that may not, goes on after it, and faults then."""
+    """A running fault-mode job is suspended for a dma-fence job, resumes after it, and then faults."""
     plain, made, target = make_vm(PLAIN), bo(PAGE), memory(PAGE)
     plain.map(made, AT)
     queue, first, second = mirror_vm.queue(), sentinel(), sentinel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What EXEC takes, and what it does not (xe_exec.c: xe_exec_ioctl)."""
+"""What EXEC accepts and rejects (xe_exec.c: xe_exec_ioctl)."""
 
 import ctypes
 import errno
@@ -75,7 +75,7 @@ def test_exec_on_a_bind_queue_is_refused(bind_queue: Queue, batches: int) -> Non
 @acts("refusal", "store")
 @needs("page-faults")
 def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """EXEC on a queue that a failed access has banned gives ECANCELED, each time; its neighbour works on."""
+    """EXEC on a queue banned by a failed access gives ECANCELED, each time; another queue still works."""
     banned, other, buffer, value = mirror_vm.queue(), mirror_vm.queue(), memory(PAGE), sentinel()
     with gpu_fault(banned):
         banned.store(AT, sentinel())
@@ -92,7 +92,7 @@ def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory: Memory, sentin
 def test_empty_exec_signals_after_earlier_work(
     plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
 ) -> None:
-    """EXEC with num_batch_buffer 0 signals its syncobj when the earlier work of the queue is done, and not before."""
+    """EXEC with num_batch_buffer 0 signals its syncobj when the queue's earlier work completes, and not before."""
     made, queue, done, value = bo(PAGE), plain_vm.queue(), syncobj(), sentinel()
     mapped = made.map()
     plain_vm.map(made, AT)
@@ -109,7 +109,7 @@ def test_empty_exec_signals_after_earlier_work(
 @behaviour("exec.zero-batch")
 @acts("ioctl")
 def test_empty_exec_on_idle_queue_signals(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
-    """EXEC with num_batch_buffer 0 on a queue without work signals each of its syncobjs and timeline points."""
+    """EXEC with num_batch_buffer 0 on an idle queue signals each of its syncobjs and timeline points."""
     queue, binary, timeline = plain_vm.queue(), syncobj(), syncobj()
     execute(queue, [binary.sync(), timeline.sync(7)], batches=0)
     binary.wait()
@@ -125,7 +125,7 @@ def test_empty_exec_on_idle_queue_signals(plain_vm: Vm, syncobj: MakeSyncobj) ->
 def test_empty_exec_in_lr_mode_does_nothing(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int
 ) -> None:
-    """EXEC with num_batch_buffer 0 in a long-running VM returns 0 and writes no fence; the queue works on."""
+    """EXEC with num_batch_buffer 0 in a long-running VM returns 0 and writes no fence; the queue still works."""
     vm = make_vm(flags)
     made, queue, value = bo(PAGE), vm.queue(), sentinel()
     mapped, never = made.map(), fence_value()
@@ -140,7 +140,7 @@ def test_empty_exec_in_lr_mode_does_nothing(
 @behaviour("exec.zero-batch-in-syncobj")
 @acts("refusal")
 def test_empty_exec_with_in_syncobj_is_eopnotsupp(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
-    """EXEC with num_batch_buffer 0 and a syncobj to wait for gives EOPNOTSUPP, wherever it stands in the array."""
+    """EXEC with num_batch_buffer 0 and an in-sync gives EOPNOTSUPP, wherever it is in the array."""
     queue, ready, done = plain_vm.queue(), syncobj(signalled=True), syncobj()
     for syncs in ([ready.waiting()], [done.sync(), ready.waiting()], [ready.waiting(), done.sync()]):
         with refused(errno.EOPNOTSUPP):
@@ -160,7 +160,7 @@ def test_empty_exec_with_in_syncobj_is_eopnotsupp(plain_vm: Vm, syncobj: MakeSyn
     ids=["lr", "plain", "fault"],
 )
 def test_user_fence_is_at_a_gpu_address(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
-    """The user fence of EXEC is written at a GPU address, when the batch is done, and only there."""
+    """The user fence of EXEC is written to a GPU address when the batch completes, and nowhere else."""
     vm = make_vm(flags)
     made, queue = bo(2 * PAGE), vm.queue()
     mapped = made.map()
@@ -198,7 +198,7 @@ def test_batch_and_fence_in_process_memory(
 @acts("store")
 @needs("page-faults", "cpu-addr-mirror")
 def test_batch_in_malloc_memory_runs(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A batch in memory of malloc(3) runs, the first time and after it was changed."""
+    """A batch in memory from malloc(3) runs, the first time and after it was modified."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
@@ -222,7 +222,7 @@ def test_batch_in_malloc_memory_runs(mirror_vm: Vm, memory: Memory, sentinel: Se
     ids=["plain", "lr", "fault"],
 )
 def test_exec_binds_nothing(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int) -> None:
-    """Access to an address that is not bound fails, although the bo exists; after VM_BIND it works."""
+    """Access to an unbound address fails, although the BO exists; after VM_BIND it works."""
     vm, made, value = make_vm(flags), bo(PAGE), sentinel()
     mapped = made.map()
     with gpu_fault(vm.queue()) as queue:
@@ -258,7 +258,7 @@ def test_exec_with_two_user_fences(plain_vm: Vm, bo: MakeBo) -> None:
 @acts("refusal", "store")
 @pytest.mark.timeout(120)
 def test_queue_takes_so_many_jobs(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """EXEC on a queue with 1000 unfinished jobs gives EAGAIN; when they are done it is taken."""
+    """EXEC on a queue with 1000 unfinished jobs gives EAGAIN, and succeeds when they are done."""
     made, queue, value = bo(PAGE), plain_vm.queue(), sentinel()
     mapped = made.map()
     plain_vm.map(made, AT)
@@ -289,7 +289,7 @@ def test_queue_takes_so_many_jobs(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) 
 @acts("store", "load")
 @needs("page-faults", "cpu-addr-mirror")
 def test_queues_of_all_classes_share_the_mirror(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A queue on each class of engine uses the same mirror: each finds what the one before it stored."""
+    """Queues of each engine class use the same mirror: each finds what the one before it stored."""
     buffer = memory(PAGE)
     classes = sorted({engine.engine_class for engine in mirror_vm.device.engines})
     kinds = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The GPU uses memory that is not there: swapped out, discarded, never touched (xe_svm.c, mm/hmm.c)."""
+"""The GPU uses memory that is not resident: swapped out, discarded, never touched (xe_svm.c, mm/hmm.c)."""
 
 import mmap
 
@@ -19,7 +19,7 @@ pytestmark = needs("page-faults", "swap", "debugfs")
 def test_batch_in_swapped_out_memory_runs(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """A batch is taken and runs while its code and its data are swapped out and its target has no page."""
+    """A batch runs although its code and data are swapped out and its target was never populated."""
     code, source, target = memory(PAGE), memory(SZ_64K), memory(SZ_64K, populate=False)
     code.write(0, Batch().copy_mem(target.address, source.address + PAGE).end().encode(code.address))
     for _ in range(2):  # before the GPU had any of it, and after

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU page faults that are served: the GPU and the CPU see one memory (xe_svm.c: xe_svm_handle_pagefault)."""
+"""GPU page faults that succeed: the GPU and the CPU share memory (xe_svm.c: xe_svm_handle_pagefault)."""
 
 import ctypes
 import mmap
@@ -35,7 +35,7 @@ def test_gpu_reads_what_cpu_wrote(queue: Queue, memory: Memory, sentinel: Sentin
 @acts("store")
 @pytest.mark.parametrize("offset", [0, PAGE - 4, PAGE, SZ_2M // 2, SZ_2M - 4], ids=hex)
 def test_cpu_reads_what_gpu_wrote(queue: Queue, memory: Memory, sentinel: Sentinel, offset: int) -> None:
-    """After the batch is done a CPU load returns what the GPU stored, and the bytes next to it are as before."""
+    """After the batch completes, a CPU load returns what the GPU stored, and adjacent bytes are unchanged."""
     buffer, value, other = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     near = offset - 4 if offset else 4
     buffer.set_u32(near, other)
@@ -47,7 +47,7 @@ def test_cpu_reads_what_gpu_wrote(queue: Queue, memory: Memory, sentinel: Sentin
 @behaviour("fault.read-sees-cpu-data", "fault.write-visible-to-cpu")
 @acts("load", "store")
 def test_cpu_and_gpu_alternate_on_one_page(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Each of CPU and GPU sees what the other stored last, turn after turn, on the same page."""
+    """CPU and GPU alternate on the same page: each sees what the other stored last."""
     buffer = memory(PAGE)
     for _ in range(8):
         from_cpu, from_gpu = sentinel(), sentinel()
@@ -72,7 +72,7 @@ def test_gpu_reads_zeros_from_untouched_memory(queue: Queue, memory: Memory) -> 
 def test_gpu_store_to_untouched_memory_lands(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A GPU store into fresh anonymous memory lands, and all the rest of it reads zero."""
+    """A GPU store to fresh anonymous memory lands, and the rest of it reads as zeros."""
     buffer, value = memory(size, align=size, populate=False), sentinel()
     queue.store(buffer.address + size // 2, value)
     landed(buffer, size // 2, value)
@@ -84,7 +84,7 @@ def test_gpu_store_to_untouched_memory_lands(
 @behaviour("fault.any-pointer")
 @acts("store")
 def test_malloc_memory_is_usable(queue: Queue, sentinel: Sentinel) -> None:
-    """An address from malloc, wherever it lies in the heap, is stored to by the GPU as by any thread."""
+    """The GPU can store to any address from malloc(3), wherever it is in the heap."""
     block = (ctypes.c_uint32 * 64)()
     block[31], block[33] = sentinel(), sentinel()
     neighbours = block[31], block[33]
@@ -97,7 +97,7 @@ def test_malloc_memory_is_usable(queue: Queue, sentinel: Sentinel) -> None:
 @behaviour("fault.shared-anon")
 @acts("store", "load")
 def test_gpu_store_to_memfd_is_shared(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """A GPU store into a memfd is seen through another mapping of it, and the other way round."""
+    """A GPU store to a memfd is visible through another mapping of it, and vice versa."""
     fd = os.memfd_create("svm-cts")
     os.ftruncate(fd, SZ_64K)
     first, second = memory(SZ_64K, shared=True, fd=fd), memory(SZ_64K, shared=True, fd=fd)
@@ -115,7 +115,7 @@ def test_gpu_store_to_memfd_is_shared(queue: Queue, memory: Memory, sentinel: Se
 def test_gpu_store_to_private_file_mapping_is_copied(
     queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
 ) -> None:
-    """The GPU reads a file's data through a private mapping; its store is seen there and not in the file."""
+    """The GPU reads a file through a private mapping; its store is visible there and not in the file."""
     data, value = sentinel(), sentinel()
     path = tmp_path / "data"
     path.write_bytes(data.to_bytes(4, "little") * (PAGE // 2))
@@ -132,7 +132,7 @@ def test_gpu_store_to_private_file_mapping_is_copied(
 def test_gpu_store_to_shared_file_reaches_file(
     queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
 ) -> None:
-    """A GPU store into a shared file mapping is read back from the file."""
+    """A GPU store to a shared file mapping is visible in the file."""
     value, path = sentinel(), tmp_path / "data"
     path.write_bytes(bytes(2 * PAGE))
     with path.open("r+b") as file:
@@ -148,7 +148,7 @@ def test_gpu_store_to_shared_file_reaches_file(
 def test_gpu_copy_across_page_boundary_is_exact(
     queue: Queue, memory: Memory, rng: random.Random, size: int
 ) -> None:
-    """A GPU copy of any number of bytes over a page end moves those bytes and no other."""
+    """A GPU copy of any number of bytes across a page boundary moves those bytes and no others."""
     source, target = memory(4 * PAGE), memory(4 * PAGE)
     data, before = rng.randbytes(4 * PAGE), rng.randbytes(4 * PAGE)
     source.write(0, data)
@@ -166,7 +166,7 @@ def test_gpu_copy_across_page_boundary_is_exact(
 def test_valid_range_does_not_fault_again(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Once a fault has mapped a range, further accesses of it by the same GPU raise no new SVM fault."""
+    """Once a fault has mapped a range, further accesses by the same GPU do not fault."""
     buffer = memory(SZ_2M, align=SZ_2M)
     before = counters.snapshot()
     queue.store(buffer.address, sentinel())
@@ -184,7 +184,7 @@ def test_valid_range_does_not_fault_again(
 def test_fault_maps_one_chunk_not_whole_vma(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """In a mapping of 8 MiB each 2 MiB chunk takes a fault of its own, and no other."""
+    """In a mapping of 8 MiB each 2 MiB chunk takes exactly one fault."""
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     for chunk in range(4):
         before = counters.snapshot()
@@ -195,7 +195,7 @@ def test_fault_maps_one_chunk_not_whole_vma(
 @behaviour("fault.mprotect-cycle")
 @acts("store", "refusal")
 def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After mprotect(PROT_READ) a GPU store fails; after mprotect back it lands, and the data was kept."""
+    """After mprotect(PROT_READ) a GPU store fails; once writable again it lands, and the data was kept."""
     buffer, first, last = memory(PAGE), sentinel(), sentinel()
     mirror_vm.queue().store(buffer.address, first)
     landed(buffer, 0, first)
@@ -217,7 +217,7 @@ def test_mprotect_back_to_writable_is_usable(mirror_vm: Vm, memory: Memory, sent
 @acts("load", "store")
 @each_size
 def test_dontneed_memory_reads_zero(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """After MADV_DONTNEED of memory that the GPU wrote, GPU and CPU read zeros, wherever the pages were."""
+    """After MADV_DONTNEED of memory that the GPU wrote, GPU and CPU read zeros, wherever the pages are."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
@@ -251,7 +251,7 @@ def test_mremap_keeps_data_at_new_address(
 def test_bo_bound_next_to_last_fault_is_found(
     fault_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """After a fault in a mirror, an object bound in place of its neighbour is what the GPU reaches there."""
+    """After a fault in a mirror, the GPU accesses a BO that is bound over the adjacent range."""
     unit = SZ_64K
     buffer, target = memory(2 * unit, align=SZ_2M), bo(unit)
     content = target.map()

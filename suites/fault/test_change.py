@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU page faults after, and while, the memory or the VM changes (xe_svm.c, xe_pagefault.c)."""
+"""GPU page faults after and during changes of the memory or the VM (xe_svm.c, xe_pagefault.c)."""
 
 import mmap
 import threading
@@ -28,7 +28,7 @@ pytestmark = needs("page-faults")
 def test_fault_after_munmap_finds_new_memory(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A range whose memory was unmapped and mapped again is never used for the new memory, at once or later."""
+    """A range whose memory was unmapped is never used for memory mapped there afterwards, at once or later."""
     buffer = memory(size, align=size)
     for _ in range(4):
         value = sentinel()
@@ -46,7 +46,7 @@ def test_fault_after_munmap_finds_new_memory(
 def test_fault_after_munmap_makes_new_range(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Where 2 MiB were mapped and 64 KiB are now, the next fault makes a range of 64 KiB."""
+    """If 2 MiB were mapped and 64 KiB are now, the next fault makes a range of 64 KiB."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     buffer.munmap()
@@ -60,7 +60,7 @@ def test_fault_after_munmap_makes_new_range(
 @acts("exec", "store")
 @pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
 def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """GPU and CPU that use the same pages at the same time, other words of them, both keep what they stored."""
+    """GPU and CPU store to different words of the same pages concurrently, and no store is lost."""
     buffer = memory(size, align=size)
     from_gpu, from_cpu = [sentinel() for _ in range(32)], [sentinel() for _ in range(32)]
 
@@ -85,7 +85,7 @@ def test_gpu_faults_race_with_cpu_faults(queue: Queue, memory: Memory, sentinel:
 def test_two_gpus_fault_on_one_range_concurrently(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """Stores of two GPUs to one range, other words of it, all land, wherever its pages are in between."""
+    """Stores of two GPUs to different words of one range all land, wherever its pages are in between."""
     buffer, queues = memory(size, align=size), []
     for device in devices[:2]:
         vm = make_vm(FAULTING, device)
@@ -109,7 +109,7 @@ def test_two_gpus_fault_on_one_range_concurrently(
 def test_faults_race_with_binds_of_neighbour(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """Faults of a mirror all land while a thread binds and unbinds an object next to them, again and again."""
+    """Faults in a mirror all succeed while a thread repeatedly binds and unbinds a BO next to them."""
     buffer, target = memory(64 * PAGE, align=SZ_2M), bo(SZ_64K)
     bound, queue, stop = memory(SZ_64K, align=SZ_64K), mirror_vm.queue(), threading.Event()
     failed: list[OSError] = []
@@ -142,7 +142,7 @@ def test_faults_race_with_binds_of_neighbour(
 def test_batch_stores_nothing_after_vm_destroy(
     mirror_vm: Vm, make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """A batch that runs when its VM is destroyed ends: what it would have stored later never lands."""
+    """A batch that runs when its VM is destroyed is stopped: its later stores never land."""
     buffer, kept, gate = memory(PAGE), sentinel(), bo(SZ_64K)
     buffer.set_u32(0, kept)
     word = gate.map_at_own_address()
@@ -168,7 +168,7 @@ def test_batch_stores_nothing_after_vm_destroy(
 def test_mirror_of_dead_process_faults(
     device: Device, mirror_vm: Vm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A VM mirrors the process that made it: when that has ended, GPU accesses fail, and touch nobody's memory."""
+    """A VM mirrors the process that created it: after that exits, GPU accesses fail and touch no other memory."""
     buffer, kept, value = memory(PAGE), sentinel(), sentinel()
     buffer.set_u32(0, kept)
 
@@ -192,7 +192,7 @@ def test_mirror_of_dead_process_faults(
 @acts("refusal", "ioctl")
 @needs("purging")
 def test_load_of_dontneed_bo_faults(fault_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel) -> None:
-    """A GPU load that faults on an object marked DONTNEED fails, until it is marked WILLNEED again."""
+    """A GPU load that faults on a BO marked DONTNEED fails, until it is marked WILLNEED again."""
     place, target, value = memory(SZ_64K, align=SZ_64K), bo(SZ_64K), sentinel()
     target.map().set_u32(0, value)
     fault_vm.map(target, place.address)
@@ -210,7 +210,7 @@ def test_load_of_dontneed_bo_faults(fault_vm: Vm, memory: Memory, bo: MakeBo, se
 def test_dontneed_bo_is_harmless_with_scratch(
     make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """With scratch pages a load that faults on an object marked DONTNEED finds its data, or zeros once purged."""
+    """With scratch pages a load that faults on a BO marked DONTNEED returns its data, or zeros once purged."""
     vm = make_vm(FAULTING | SCRATCH)
     place, target, value = memory(SZ_64K, align=SZ_64K), bo(SZ_64K), sentinel()
     target.map().set_u32(0, value)

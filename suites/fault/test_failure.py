@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU page faults that cannot be served: who is hurt, what is recorded, what lives on (xe_pagefault.c, xe_svm.c)."""
+"""GPU page faults that fail: which queue is banned, what is reported, what keeps working (xe_pagefault.c, xe_svm.c)."""
 
 import errno
 
@@ -28,7 +28,7 @@ def failing_store(queue: Queue, address: int, value: int) -> None:
 @behaviour("fault.no-gpu-vma", "fault.queue-ban-visible")
 @acts("refusal")
 def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """An access where the VM has nothing fails: the wait gives EIO, the queue is banned, EXEC gives ECANCELED."""
+    """An access to an unbound address fails: the wait gives EIO, the queue is banned, EXEC gives ECANCELED."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
     queue = fault_vm.queue()
@@ -42,7 +42,7 @@ def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory: Memory, sent
 @behaviour("fault.no-cpu-vma")
 @acts("refusal", "store")
 def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A mirrored address without a CPU mapping fails; when memory is mapped there a new queue can use it."""
+    """An access to a mirrored address without a CPU mapping fails; once memory is mapped, a new queue can use it."""
     buffer = memory(SZ_2M, align=SZ_2M)
     address = buffer.address
     buffer.munmap()
@@ -59,7 +59,7 @@ def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory: Memory, sentinel: 
 def test_prot_read_memory_faults_in_writable_mirror(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, access: str
 ) -> None:
-    """Through a writable mirror even a GPU load of PROT_READ memory fails: the check is per area, not per access."""
+    """Through a writable mirror even a GPU load of PROT_READ memory fails: the check is per VMA, not per access."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
     buffer.mprotect(PROT_READ)
@@ -75,7 +75,7 @@ def test_prot_read_memory_faults_in_writable_mirror(
 @behaviour("fault.prot-none")
 @acts("refusal", "store")
 def test_prot_none_memory_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A GPU store into PROT_NONE memory fails and changes nothing; made accessible again, a new queue uses it."""
+    """A GPU store to PROT_NONE memory fails and changes nothing; once accessible, a new queue can use it."""
     buffer, kept = memory(PAGE), sentinel()
     buffer.set_u32(0, kept)
     buffer.mprotect(0)
@@ -90,7 +90,7 @@ def test_prot_none_memory_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentin
 @behaviour("fault.io-memory")
 @acts("refusal")
 def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """A mirrored address where the process has mapped a buffer object fails: it is not a page of the process."""
+    """An access to a mirrored address where the process has mapped a BO fails: it has no pages of the process."""
     content = bo(SZ_64K).map()
     kept = sentinel()
     content.set_u32(0, kept)
@@ -103,7 +103,7 @@ def test_io_memory_in_mirror_faults(mirror_vm: Vm, bo: MakeBo, sentinel: Sentine
 def test_failed_access_bans_one_queue_only(
     mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A queue that dies of a fault leaves the other queues of its VM, and other VMs, working."""
+    """A queue banned by a fault does not affect other queues of its VM, or other VMs."""
     other_vm = make_vm(FAULTING)
     other_vm.mirror()
     survivors = [mirror_vm.queue(), other_vm.queue()]
@@ -122,7 +122,7 @@ def test_failed_access_bans_one_queue_only(
 @behaviour("fault.failure-isolation")
 @acts("refusal", "store")
 def test_stores_before_fault_stay(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Stores of a batch before the one that fails have landed, those behind it never do."""
+    """The stores of a batch before the one that fails land, those after it never do."""
     buffer, hole = memory(PAGE), memory(SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
@@ -138,7 +138,7 @@ def test_stores_before_fault_stay(mirror_vm: Vm, memory: Memory, sentinel: Senti
 @behaviour("vm.getprop.only-failed-faults", "vm.getprop.entry-fields", "vm.getprop.size-query")
 @acts("refusal", "store")
 def test_only_failed_faults_are_listed(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A served fault leaves no entry; a failed store leaves one, with its page, as a write that was not present."""
+    """A successful fault adds no entry; a failed store adds one, with its page, as a not-present write."""
     buffer, hole = memory(PAGE), memory(SZ_2M, align=SZ_2M)
     value = sentinel()
     mirror_vm.queue().store(buffer.address, value)
@@ -157,7 +157,7 @@ def test_only_failed_faults_are_listed(mirror_vm: Vm, memory: Memory, sentinel: 
 @behaviour("vm.getprop.read-does-not-clear")
 @acts("refusal", "ioctl")
 def test_reading_vm_faults_does_not_clear_them(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Two reads of the faults of a VM give the same entries, and later faults come behind them."""
+    """Reading the faults of a VM twice returns the same entries; later faults are appended."""
     hole = memory(2 * SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
@@ -175,7 +175,7 @@ def test_reading_vm_faults_does_not_clear_them(mirror_vm: Vm, memory: Memory, se
 @behaviour("fault.queue-ban-visible")
 @acts("refusal")
 def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After the ban both a wait on the queue and a new batch fail, each time they are tried."""
+    """After the ban both a wait on the queue and a new EXEC fail, each time."""
     hole = memory(SZ_2M, align=SZ_2M)
     address = hole.address
     hole.munmap()
@@ -195,7 +195,7 @@ def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory: Memory, senti
 def test_fault_without_memory_gives_no_wrong_data(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, size: int
 ) -> None:
-    """When the kernel has no memory to collect the pages of a fault the GPU faults again, or its access fails."""
+    """If the kernel has no memory to collect the pages of a fault, the GPU faults again, or its access fails."""
     buffer, value, queue = memory(size, align=size), sentinel(), mirror_vm.queue()
     buffer.set_u32(0, value)
     queue.run(Batch().noop())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory that the kernel rearranges under the GPU: huge pages, equal pages, NUMA nodes."""
+"""Memory that the kernel moves while the GPU uses it: THP, KSM, NUMA."""
 
 import contextlib
 import ctypes
@@ -40,7 +40,7 @@ def collapsed(buffer: Buffer) -> bool:
 @acts("load", "store")
 @needs("thp")
 def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """After small pages that the GPU uses became one huge page, both sides see the data of all of them."""
+    """After small pages that the GPU uses are collapsed into a huge page, CPU and GPU see all the data."""
     buffer = memory(SZ_2M, align=SZ_2M)
     buffer.madvise(mmap.MADV_NOHUGEPAGE)
     values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_2M // 16)}
@@ -61,7 +61,7 @@ def test_thp_collapse_under_gpu_keeps_data(queue: Queue, memory: Memory, sentine
 @needs("thp")
 @pytest.mark.parametrize("gone", [0, SZ_1M, SZ_2M - PAGE], ids=["first", "middle", "last"])
 def test_thp_split_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel, gone: int) -> None:
-    """After one small page of a huge page that the GPU uses was discarded, both sides see the data of the others."""
+    """After one page of a huge page that the GPU uses is discarded, CPU and GPU see the data of the others."""
     buffer = memory(SZ_2M, kind=kinds.THP)
     values = {offset: sentinel() for offset in (*range(0, SZ_2M, SZ_2M // 16), SZ_2M - PAGE)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -98,7 +98,7 @@ def merging() -> Iterator[None]:
 def test_ksm_merge_under_gpu_keeps_data(
     queue: Queue, memory: Memory, sentinel: Sentinel, merging: None
 ) -> None:
-    """After equal pages that the GPU uses were merged, a GPU store to one of them changes that one only."""
+    """After KSM merges pages that the GPU uses, a GPU store to one of them changes that one only."""
     pages, word, value = 64, sentinel(), sentinel()
     buffer = memory(pages * PAGE)
     buffer.fill(word.to_bytes(4, "little"))
@@ -130,7 +130,7 @@ def nodes_of(buffer: Buffer, target: int | None = None) -> set[int]:
 @needs("numa")
 @pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
 def test_numa_move_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """After the kernel moved pages that the GPU uses to another NUMA node, both sides see the same data as before."""
+    """After pages that the GPU uses move to another NUMA node, CPU and GPU see the same data."""
     buffer = memory(size, align=size)
     values = {offset: sentinel() for offset in range(0, size, max(size // 8, 4096))}
     for node in 1, 0, 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches that follow pointers through mirrored memory, and memory that moves from under them."""
+"""Batches that follow pointers through mirrored memory, and memory that moves beneath them."""
 
 import mmap
 
@@ -46,7 +46,7 @@ def linked(nodes: list[Buffer], result: Buffer, sentinel: Sentinel) -> list[int]
 def test_batch_follows_list_through_all_memory(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, rounds: int
 ) -> None:
-    """A list through memory that is to be in VRAM, in system memory, and in files is followed to its end."""
+    """A linked list through memory that prefers VRAM or system memory, and through files, is followed to its end."""
     result = memory(PAGE)
     nodes = [memory(SZ_2M, align=SZ_2M, shared=index % 3 == 2) for index in range(9)]
     for node in nodes[1::3]:
@@ -82,7 +82,7 @@ def test_batch_in_the_vram_of_a_peer_runs(
 @acts("load", "store")
 @pytest.mark.parametrize("size", [PAGE, SZ_64K, SZ_2M], ids=["4K", "64K", "2M"])
 def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """After MREMAP_DONTUNMAP the GPU finds zeros at the old address and the data at the new one, first to last page."""
+    """After MREMAP_DONTUNMAP the GPU finds zeros at the old address and the data at the new one, in every page."""
     buffer, queue = memory(size, align=size), mirror_vm.queue()
     values = {offset: sentinel() for offset in sorted({0, size // 2, size - 4})}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
@@ -106,7 +106,7 @@ def test_mremap_dontunmap_leaves_zeros(mirror_vm: Vm, memory: Memory, sentinel: 
 def test_memory_given_out_again_stays_usable(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, how: str
 ) -> None:
-    """Memory that an allocator frees and gives out again without munmap is usable each time, without any call."""
+    """Memory that an allocator frees and reuses without munmap is usable each time, without any ioctl."""
     buffer, queue = memory(2 * SZ_2M, align=SZ_2M), mirror_vm.queue()
     for _ in range(12):
         values = {offset: sentinel() for offset in (0, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4)}

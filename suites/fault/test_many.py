@@ -17,7 +17,7 @@ pytestmark = needs("page-faults", "debugfs")
 
 
 class Gate:
-    """A word that batches of a VM wait for, in an object that is bound: to wait for it takes no fault."""
+    """A word that batches of a VM wait for, in a BO that is bound: to wait for it takes no fault."""
 
     def __init__(self, vm: Vm, bo: MakeBo) -> None:
         made = bo(SZ_64K)
@@ -45,7 +45,7 @@ def test_engines_fault_on_one_page_concurrently(
     counters: Counters,
     populate: bool,
 ) -> None:
-    """Stores of all engines of a tile to one page land; one fault does the work, the others find the range valid."""
+    """Stores of all engines of a tile to one page land; one fault maps the range, the others find it valid."""
     buffer, gate = memory(SZ_2M, align=SZ_2M, populate=populate), Gate(mirror_vm, bo)
     tile = {gt.gt_id for gt in device.known_gts if gt.tile_id == 0}
     engines = [engine for engine in device.known_engines if engine.gt_id in tile]
@@ -70,7 +70,7 @@ def test_engines_fault_on_one_page_concurrently(
 def test_engines_fault_on_many_pages_concurrently(
     device: Device, mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When several queues of every engine fault on page after page, each on its own, all is served and lands."""
+    """Several queues of every engine fault on pages of their own, and all stores land."""
     pages, gate = 8, Gate(mirror_vm, bo)
     engines = [engine for engine in device.known_engines for _ in range(2)]
     buffers = [memory(2 * PAGE * pages, populate=False) for _ in engines]
@@ -96,7 +96,7 @@ def test_engines_fault_on_many_pages_concurrently(
 def test_vms_fault_on_one_range_concurrently(
     make_vm: MakeVm, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Stores of many VMs to one range of their process all land, whichever VM's fault comes first."""
+    """Stores of many VMs to one range of their process all land, in whatever order the VMs fault."""
     vms = [make_vm(FAULTING) for _ in range(6)]
     buffer, before, jobs = memory(SZ_2M, align=SZ_2M), counters.snapshot(), []
     values = {PAGE * number: sentinel() for number in range(len(vms))}

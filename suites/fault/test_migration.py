@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a GPU page fault does about the place of memory (xe_svm.c: __xe_svm_handle_pagefault)."""
+"""GPU page faults and the placement of memory (xe_svm.c: __xe_svm_handle_pagefault)."""
 
 import mmap
 
@@ -32,7 +32,7 @@ def cannot_move(queue: Queue, buffer: Buffer, value: int) -> None:
 def test_first_fault_migrates_to_vram_if_possible(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, home: str
 ) -> None:
-    """The first fault takes memory to VRAM where it can be in VRAM, and leaves it in system memory where it cannot."""
+    """The first fault migrates memory to VRAM if that is supported, and leaves it in system memory otherwise."""
     buffer, value, before = memory(SZ_2M, align=SZ_2M), sentinel(), counters.snapshot()
     buffer.set_u32(SZ_1M, value)
     gpu_sees(queue, buffer.address + SZ_1M, value)
@@ -49,7 +49,7 @@ def test_first_fault_migrates_to_vram_if_possible(
 def test_nonmigratable_memory_is_used_in_place(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, kind: kinds.Kind
 ) -> None:
-    """Memory that is not private and anonymous, or is of reserved huge pages, is served from system memory."""
+    """Memory that is not private anonymous, or is hugetlb, is mapped from system memory."""
     buffer, before = memory(2 * SZ_2M, align=SZ_2M, kind=kind), counters.snapshot()
     values = {offset: sentinel() for offset in (0, PAGE, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4)}
     for offset, value in values.items():
@@ -68,7 +68,7 @@ def test_nonmigratable_memory_is_used_in_place(
 def test_failed_migration_falls_back_to_sysmem(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When a range cannot be moved the fault tries it once, then maps what is there: the data is right."""
+    """If a range cannot be migrated the fault tries once, then maps it where it is, with the right data."""
     buffer, kept, stored = memory(SZ_2M, align=SZ_2M), sentinel(), sentinel()
     cannot_move(queue, buffer, kept)
     before = counters.snapshot()
@@ -86,7 +86,7 @@ def test_failed_migration_falls_back_to_sysmem(
 def test_atomic_on_stuck_range_faults_after_3_tries(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """An atomic that needs VRAM tries to move the range three times, then fails: nothing is added, others go on."""
+    """An atomic that needs VRAM tries to migrate the range three times, then fails; other queues keep working."""
     buffer, kept = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.madvise(buffer.address, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)
     other = mirror_vm.queue()
@@ -106,7 +106,7 @@ def test_atomic_on_stuck_range_faults_after_3_tries(
 def test_fault_with_vram_full_is_served(
     device: Device, queue: Queue, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When buffer objects fill all VRAM a fault makes room, for memory and page tables: nobody's data is lost."""
+    """If BOs fill all VRAM a fault evicts some, for memory and page tables, and no data is lost."""
     region = device.region(device.vram[0])
     part = (region.total_size - region.used) // 8 // SZ_2M * SZ_2M
     objects = [bo(part, placement=1 << region.instance).map() for _ in range(8)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which pointers of a process the GPU may be given (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
+"""Which pointers of a process the GPU can use (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
 
 import ctypes
 import os
@@ -33,7 +33,7 @@ def stack() -> tuple[int, int]:
 @behaviour("fault.any-pointer")
 @acts("store")
 def test_global_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
-    """A variable of a shared library, optind of libc, is stored to by the GPU as by any thread."""
+    """The GPU can store to a variable of a shared library, optind of libc."""
     variable, value = ctypes.c_int.in_dll(_libc, "optind"), sentinel()
     before = variable.value
     queue.store(ctypes.addressof(variable), value)
@@ -45,7 +45,7 @@ def test_global_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
 @acts("store")
 @needs("kernel-faults")
 def test_thread_local_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
-    """A thread's own variable, errno of one that sleeps, is stored to by the GPU."""
+    """The GPU can store to a thread-local variable, errno of a sleeping thread."""
     value, (read, write) = sentinel(), os.pipe()
     where: list[int] = []
     known = threading.Event()
@@ -72,7 +72,7 @@ def test_thread_local_variable_is_usable(queue: Queue, sentinel: Sentinel) -> No
 @acts("load")
 @needs("kernel-faults")
 def test_stack_is_readable(queue: Queue) -> None:
-    """What lies on the stack of the main thread, its environment, is what the GPU loads there."""
+    """The GPU can load from the stack of the main thread: its environment."""
     _, end = stack()
     address = end - PAGE // 2
     words = Buffer(address, 64)
@@ -86,7 +86,7 @@ def test_stack_is_readable(queue: Queue) -> None:
 @needs("kernel-faults")
 @pytest.mark.parametrize("below", [8, PAGE, 16 * PAGE], ids=["next", "a-page", "16-pages"])
 def test_access_below_stack_does_not_grow_it(mirror_vm: Vm, below: int) -> None:
-    """A GPU access below the mapped stack fails, where a CPU access of the thread would have grown it."""
+    """A GPU access below the mapped stack fails, although a CPU access of the thread would grow the stack."""
     start, end = stack()
     survivor = mirror_vm.queue()
     assert survivor.load(end - PAGE // 2) == Buffer(end - PAGE // 2, 4).u32()

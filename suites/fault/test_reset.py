@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A GT is reset while page faults wait (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
+"""GT reset while page faults are queued (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
 
 import pytest
 
@@ -28,7 +28,7 @@ def held(memory: Memory) -> list[Buffer]:
 def test_gt_reset_drops_waiting_faults(
     mirror_vm: Vm, held: list[Buffer], gate: Gate, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A fault that waits behind another one when its GT is reset is never served; faults after the reset are."""
+    """A fault queued behind another one when its GT is reset is dropped; faults after the reset are handled."""
     # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
     mirror_vm.madvise(
         0,

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A GPU with VRAM under a driver that takes no memory of processes there (Kconfig: DRM_XE_PAGEMAP)."""
+"""A GPU with VRAM and a driver built without SVM migration (Kconfig: DRM_XE_PAGEMAP)."""
 
 import errno
 
@@ -30,7 +30,7 @@ def vram_used(device: Device) -> list[int]:
 def test_mirror_without_pagemap_stays_in_sysmem(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, asked: str
 ) -> None:
-    """Faults, and PREFETCH to VRAM or to the default place, leave memory in system memory, and take no VRAM."""
+    """Faults, and PREFETCH to VRAM or the default location, leave memory in system memory and use no VRAM."""
     device, buffer = mirror_vm.device, memory(2 * SZ_2M, align=SZ_2M)
     values = {offset: sentinel() for offset in (0, SZ_2M - 4, SZ_2M, 2 * SZ_2M - 4)}
     for offset, value in values.items():
@@ -55,7 +55,7 @@ def test_mirror_without_pagemap_stays_in_sysmem(
 def test_preferred_vram_without_pagemap_is_enoent(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, region: int
 ) -> None:
-    """A devmem_fd of the device itself, with whatever region, gives ENOENT, and the advice is as before."""
+    """A devmem_fd of the device itself, with any region, gives ENOENT, and the attributes are unchanged."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     before = [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOENT):

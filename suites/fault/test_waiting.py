@@ -16,7 +16,7 @@ pytestmark = needs("page-faults", "user-faults")
 @behaviour("fault.userfaultfd")
 @acts("exec", "store")
 def test_fault_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """A GPU access of a page that a userfaultfd holds back goes on when its handler has given the page."""
+    """A GPU access to a page that a userfaultfd handles continues once the handler has provided the page."""
     buffer, given, stored = memory(4 * PAGE, populate=False), sentinel(), sentinel()
     with Userfault(buffer) as fault:
         job = queue.start(Batch().store_dword(buffer.address + PAGE + 8, stored))
@@ -37,7 +37,7 @@ def test_fault_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sen
 def test_waiting_fault_does_not_block_other_vms(
     mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """While a fault of one VM waits for user space, a VM with another fault queue and another engine is served."""
+    """While a fault of one VM waits for user space, a VM on another fault queue and engine makes progress."""
     held, fresh, value = memory(PAGE, populate=False), memory(2 * PAGE, populate=False), sentinel()
     mine, *free = mirror_vm.device.known_engines[:3]
     # Address-space ids are given in turn: of two VMs one at least has not the fault queue of this one.

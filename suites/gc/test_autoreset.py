@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Attributes of memory that is gone: the collector resets them if the bind has MADVISE_AUTORESET.
+"""Attributes of unmapped memory: the garbage collector resets them if the bind has MADVISE_AUTORESET.
 
 madvise(2) forgets its advice when memory is unmapped, and a program may want its MADVISE to do so too: new
 memory that happens to get the address of old memory should not inherit what was good for the old. The uAPI promises it
 for the part of the bind that was unmapped (xe_drm.h: DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET). The driver does it when it
-collects the range (xe_svm.c: xe_svm_range_set_default_attr); its areas are split and merged for it.
+collects the range (xe_svm.c: xe_svm_range_set_default_attr); its VMAs are split and merged for it.
 """
 
 import pytest
@@ -49,7 +49,7 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 def test_autoreset_after_munmap_restores_defaults(
     vm: Vm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """When memory that the GPU used was unmapped and collected, it has the attributes of the bind."""
+    """After memory that the GPU used is unmapped and collected, its attributes are those of the bind."""
     buffer, elsewhere, value = memory(size, align=size), memory(SZ_2M, align=SZ_2M), sentinel()
     # The advice is for more than the memory: what is collected is a part of an area.
     vm.madvise(buffer.address - SZ_2M, 3 * SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -75,7 +75,7 @@ def test_autoreset_after_munmap_restores_defaults(
     log="the kernel complained: *WARNING: * at xe_vm_alloc_vma*",
 )
 def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """When all memory of an area was unmapped and collected, it has the attributes of the bind, and its PAT index."""
+    """After all memory of a VMA is unmapped and collected, it has the attributes and PAT index of the bind."""
     buffer, elsewhere, value = memory(size, align=size), memory(SZ_2M, align=SZ_2M), sentinel()
     (before,) = vm.attributes(buffer.address, size)
     vm.madvise(buffer.address, size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
@@ -93,7 +93,7 @@ def test_autoreset_of_whole_vma_restores_pat(vm: Vm, memory: Memory, sentinel: S
 @behaviour("gc.autoreset-runs-here", "madvise.autoreset.without-flag")
 @acts("store", "ioctl")
 def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Without MADVISE_AUTORESET the collector leaves attributes as they are: new memory has them."""
+    """Without MADVISE_AUTORESET the collector keeps the attributes: new memory has them."""
     buffer, elsewhere, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.madvise(buffer.address, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     mirror_vm.queue().store(buffer.address, value)
@@ -111,7 +111,7 @@ def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory: Memory, sentin
 def test_autoreset_keeps_attributes_of_neighbours(
     vm: Vm, memory: Memory, sentinel: Sentinel, gone: int
 ) -> None:
-    """Of an area with three ranges one is unmapped: only its attributes are reset."""
+    """If one of three ranges of a VMA is unmapped, only its attributes are reset."""
     buffer, elsewhere = memory(3 * SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue = vm.queue()
@@ -132,7 +132,7 @@ def test_autoreset_keeps_attributes_of_neighbours(
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_madvise_after_munmap_is_not_reset(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """MADVISE right after munmap is about what comes: the reset that was due comes before it, not after."""
+    """MADVISE right after munmap applies to new memory: the pending reset happens before it, not after."""
     buffer, elsewhere, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.madvise(buffer.address - SZ_2M, 3 * SZ_2M, PREFERRED_LOC, devmem_fd=SYSTEM & 0xFFFF_FFFF)
     vm.queue().store(buffer.address, value)
@@ -150,7 +150,7 @@ def test_madvise_after_munmap_is_not_reset(vm: Vm, memory: Memory, sentinel: Sen
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After the reset of a part of an area that part and the default area next to it are one in the query."""
+    """After part of a VMA is reset, that part and the adjacent default VMA are merged in the query."""
     buffer, elsewhere, value = memory(2 * SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     vm.queue().store(buffer.address, value)
@@ -167,7 +167,7 @@ def test_reset_vma_merges_with_default_neighbour(vm: Vm, memory: Memory, sentine
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("gone", range(3), ids=["first", "middle", "last"])
 def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory: Memory, sentinel: Sentinel, gone: int) -> None:
-    """A GPU fault in new memory, right after munmap of the old, is served although the reset splits its area."""
+    """A GPU fault in new memory, right after munmap of the old, succeeds although the reset splits its VMA."""
     buffer = memory(3 * SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue = vm.queue()
@@ -193,7 +193,7 @@ def memory_over(memory: Memory, buffer: Buffer, offset: int) -> Buffer:
 @acts("load", "ioctl")
 @needs("cpu-addr-mirror")
 def test_fault_survives_vma_merge_by_autoreset(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A GPU fault in one area is served although the reset, due in the area next to it, makes both one."""
+    """A GPU fault in a VMA succeeds although the pending reset of the adjacent VMA merges both."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     vm.madvise(buffer.address - SZ_2M, 2 * SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     queue, value = vm.queue(), sentinel()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A VM that goes away while there is something to collect (xe_svm.c: xe_svm_close).
+"""VM destruction while there are ranges to collect (xe_svm.c: xe_svm_close).
 
 VM_DESTROY stops the collector: what is left goes with the VM. munmap(2) of memory that was mirrored has to return all
 the same, and in either order.
@@ -37,7 +37,7 @@ def in_use(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> tuple[Vm, Buf
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_vm_destroy_right_after_munmap(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
-    """VM_DESTROY right after munmap of memory in use succeeds, again and again."""
+    """VM_DESTROY right after munmap of memory in use succeeds, repeatedly."""
     for _ in range(8):
         vm, buffer = in_use(make_vm, memory, sentinel)
         buffer.munmap()
@@ -50,7 +50,7 @@ def test_vm_destroy_right_after_munmap(make_vm: MakeVm, memory: Memory, sentinel
 def test_munmap_after_vm_destroy_returns(
     make_vm: MakeVm, memory: Memory, device: Device, sentinel: Sentinel
 ) -> None:
-    """Unmapping memory that a VM mirrored succeeds after the VM was destroyed, and the VM stays gone."""
+    """munmap(2) of memory that a VM mirrored succeeds after the VM was destroyed; its id still gives ENOENT."""
     vm, buffer = in_use(make_vm, memory, sentinel)
     gone = vm.id
     vm.close()
@@ -66,7 +66,7 @@ def test_munmap_after_vm_destroy_returns(
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_munmap_races_with_vm_destroy(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
-    """VM_DESTROY and munmap at the same time both return."""
+    """Concurrent VM_DESTROY and munmap both return."""
     for _ in range(4):
         vm, buffer = in_use(make_vm, memory, sentinel)
         start = threading.Barrier(2)
@@ -91,7 +91,7 @@ def test_munmap_races_with_vm_destroy(make_vm: MakeVm, memory: Memory, sentinel:
 def test_munmap_and_destroy_leave_other_vm_working(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, first: str
 ) -> None:
-    """Memory that two VMs mirror is unmapped while one of them goes: the other one uses what is mapped next."""
+    """If memory that two VMs mirror is unmapped while one is destroyed, the other can use what is mapped next."""
     vm, buffer = in_use(make_vm, memory, sentinel)
     other = make_vm(FAULTING)
     other.mirror()
@@ -114,7 +114,7 @@ def test_munmap_and_destroy_leave_other_vm_working(
 def test_close_of_device_right_after_munmap(
     open_device: OpenDevice, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """close(2) of the device right after munmap of memory in use returns, with all VMs of the file."""
+    """close(2) of the device right after munmap of memory in use returns, and destroys all VMs of the file."""
     for _ in range(4):
         device = open_device()
         vm, buffer, value = make_vm(FAULTING, device), memory(SZ_2M, align=SZ_2M), sentinel()

@@ -40,7 +40,7 @@ pytestmark = needs("page-faults")
 def test_vm_bind_right_after_munmap_finds_no_range(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """UNMAP of mirrored memory gives EBUSY while the GPU uses it, and succeeds at once after munmap of it."""
+    """UNMAP of mirrored memory gives EBUSY while the GPU uses it, and succeeds right after munmap."""
     buffer, value = memory(size, align=size), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -56,7 +56,7 @@ def test_vm_bind_right_after_munmap_finds_no_range(
 def test_bo_bind_right_after_munmap_succeeds(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """An object can be bound over mirrored memory right after munmap of it, and the GPU then uses the object."""
+    """A BO can be bound over mirrored memory right after its munmap, and the GPU then uses the BO."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address, sentinel())
@@ -77,7 +77,7 @@ def test_bo_bind_right_after_munmap_succeeds(
 def test_madvise_right_after_munmap_takes_effect(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """MADVISE of an area right after munmap of memory in use there succeeds and takes effect."""
+    """MADVISE of a VMA right after munmap of memory in use there succeeds and takes effect."""
     buffer, value = memory(size, align=size), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)
@@ -94,7 +94,7 @@ def test_madvise_right_after_munmap_takes_effect(
 def test_fault_after_munmap_uses_new_memory(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """After munmap, and some other mapping, memory at the same address is what the GPU uses, without a new bind."""
+    """After munmap and a different mmap at the same address the GPU uses the new memory, without a new bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
     address = buffer.address
@@ -133,7 +133,7 @@ def shared(address: int, memory: Memory) -> Buffer:
 def test_remapped_memory_gets_ranges_of_other_size(
     queue: Queue, memory: Memory, sentinel: Sentinel, then: Callable[[int, Memory], Buffer]
 ) -> None:
-    """What was one range of 2 MiB may be memory of any other size or kind when it is mapped again."""
+    """Where a range of 2 MiB was unmapped, memory of any other size or kind can be mapped and used."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     address = buffer.address
@@ -147,7 +147,7 @@ def test_remapped_memory_gets_ranges_of_other_size(
 @acts("store")
 @each_size
 def test_map_store_unmap_repeatedly(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """Many rounds of map, GPU store and unmap at one address all succeed."""
+    """Many rounds of mmap, GPU store and munmap at one address all succeed."""
     buffer = memory(size, align=size)
     for _ in range(16):
         value = sentinel()
@@ -164,7 +164,7 @@ def test_map_store_unmap_repeatedly(queue: Queue, memory: Memory, sentinel: Sent
 @acts("ioctl", "load")
 @needs("vram", "svm-vram")
 def test_vram_is_freed_after_munmap(queue: Queue, device: Device, memory: Memory, sentinel: Sentinel) -> None:
-    """After munmap of memory in VRAM, the VRAM is free again soon, with no further call."""
+    """After munmap of memory in VRAM, the VRAM is freed soon, without any further call."""
     instance = device.vram[0]
     buffer = memory(8 * SZ_2M, align=SZ_2M)
     before = device.region(instance).used
@@ -182,7 +182,7 @@ def test_vram_is_freed_after_munmap(queue: Queue, device: Device, memory: Memory
 def test_map_store_unmap_cycles_leak_no_vram(
     queue: Queue, device: Device, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """After many rounds of map, GPU store and unmap, each through VRAM, as much VRAM is in use as before."""
+    """Many rounds of mmap, GPU store and munmap, each through VRAM, leak no VRAM."""
     instance = device.vram[0]
     queue.store(memory(PAGE).address, sentinel())
     before = device.region(instance).used
@@ -207,7 +207,7 @@ def test_map_store_unmap_cycles_leak_no_vram(
 def test_partial_munmap_of_range_keeps_rest(
     queue: Queue, memory: Memory, sentinel: Sentinel, gone: int, size: int
 ) -> None:
-    """When a part of a range is unmapped the range is collected, and the rest has its data, for GPU and CPU."""
+    """After munmap of part of a range the range is collected, and the rest keeps its data, for GPU and CPU."""
     buffer = memory(SZ_2M, align=SZ_2M)
     kept = [offset for offset in range(0, SZ_2M, SZ_2M // 8) if not gone <= offset < gone + size]
     values = {buffer.address + offset + 16: sentinel() for offset in kept}
@@ -221,7 +221,7 @@ def test_partial_munmap_of_range_keeps_rest(
 @behaviour("gc.partial-evict")
 @acts("store", "load")
 def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Memory that is unmapped in eight steps serves the GPU until its turn comes, wherever its ranges begin by then."""
+    """Memory that is unmapped in eight steps is usable by the GPU until each part is unmapped."""
     step = SZ_2M // 8
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, step)}
@@ -236,7 +236,7 @@ def test_munmap_of_range_in_steps_keeps_rest(queue: Queue, memory: Memory, senti
 @behaviour("gc.partial-evict", "gc.replaces-range-with-mirror")
 @acts("store", "load")
 def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """New memory in the hole of a range that was partly unmapped is used with the rest, which has its data."""
+    """New memory in the hole of a partially unmapped range is usable, and the rest keeps its data."""
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {buffer.address + offset: sentinel() for offset in (0, SZ_2M - PAGE)}
     queue.store_all(values)
@@ -252,7 +252,7 @@ def test_filled_hole_in_range_is_used_with_rest(queue: Queue, memory: Memory, se
 @behaviour("gc.on-fault")
 @acts("store", "load")
 def test_mprotect_of_part_of_range_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Memory that becomes read-only and writable again is not unmapped: nothing is lost."""
+    """mprotect(2) to read-only and back is not an unmap: no data is lost."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address + PAGE, value)
     buffer.mprotect(PROT_READ, PAGE, PAGE)

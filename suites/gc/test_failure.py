@@ -28,7 +28,7 @@ pytestmark = [
 def test_failed_range_unmap_bans_vm(
     mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel, step: str
 ) -> None:
-    """When unmapped memory cannot be taken from the GPU, VM_BIND gives ENOENT and EXEC ECANCELED, for good."""
+    """If unmapped memory cannot be removed from the page tables, VM_BIND gives ENOENT and EXEC ECANCELED."""
     buffer, kept, values = memory(PAGE), memory(PAGE), [sentinel() for _ in range(3)]
     queue = mirror_vm.queue()
     queue.store(kept.address, values[0])

@@ -64,7 +64,7 @@ def _cuts(kind: Kind, pieces: dict[str, int], relations: tuple[Relation, ...]) -
 
 
 def _piece(kind: Kind) -> dict[str, int]:
-    """The size that tells most about a kind of memory: its huge pages are cut, if they can be."""
+    """The most revealing size for a kind of memory: its huge pages are split, if possible."""
     return {HUGETLB: {"8M": kinds.HUGE}, THP: {"2M": SZ_512K}}.get(kind, {"64K": SZ_16K})
 
 
@@ -88,7 +88,7 @@ few_cuts = pytest.mark.parametrize(
 
 @dataclass
 class Cut:
-    """Memory that the GPU uses, of which a part is to go."""
+    """Memory that the GPU uses, and the part of it that an operation hits."""
 
     vm: Vm
     queue: Queue
@@ -160,7 +160,7 @@ def cut(
 @acts("store", "load", "refusal")
 @each_cut
 def test_munmap_of_part_keeps_rest(cut: Cut) -> None:
-    """After munmap of a part the GPU cannot reach that part, and GPU and CPU find all the rest as it was."""
+    """After munmap of a part the GPU cannot access it, and the rest is unchanged for GPU and CPU."""
     cut.buffer.munmap(cut.offset, cut.size)
     cut.refuse()
     cut.check(cut.outside)
@@ -170,7 +170,7 @@ def test_munmap_of_part_keeps_rest(cut: Cut) -> None:
 @acts("store", "load")
 @each_cut
 def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
-    """After mmap(MAP_FIXED) over a part GPU and CPU share the new memory there, and find all the rest as it was."""
+    """After mmap(MAP_FIXED) over a part GPU and CPU share the new memory, and the rest is unchanged."""
     cut.buffer.remap_fresh(cut.offset, cut.size)
     cut.check(cut.outside)
     gpu_finds(cut.queue, dict.fromkeys(cut.inside, 0))
@@ -184,7 +184,7 @@ def test_map_fixed_over_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
 @acts("store", "load", "refusal")
 @each_cut
 def test_mremap_of_part_keeps_rest(cut: Cut, memory: Memory, sentinel: Sentinel) -> None:
-    """After mremap of a part it is at its new place, and nothing at the old, for GPU and CPU; the rest is as it was."""
+    """After mremap of a part it is at its new address and gone from the old, for GPU and CPU; the rest is unchanged."""
     there = memory(cut.size, align=cut.kind.page, kind=cut.kind)
     mremap(cut.part.start, cut.size, cut.size, MREMAP_MAYMOVE | MREMAP_FIXED, there.address)
     moved = {address - cut.part.start: value for address, value in cut.inside.items()}
@@ -203,7 +203,7 @@ def test_mremap_of_part_keeps_rest(cut: Cut, memory: Memory, sentinel: Sentinel)
 @acts("store", "load")
 @each_cut
 def test_dontneed_of_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
-    """After MADV_DONTNEED of a part GPU and CPU find there what the kind of memory keeps, and the rest as it was."""
+    """After MADV_DONTNEED of a part GPU and CPU see what that kind of memory keeps; the rest is unchanged."""
     lost = kinds.discard(cut.buffer, cut.kind, cut.offset, cut.size)
     cut.check(cut.outside)
     cut.check(dict.fromkeys(cut.inside, 0) if lost else cut.inside)
@@ -217,7 +217,7 @@ def test_dontneed_of_part_keeps_rest(cut: Cut, sentinel: Sentinel) -> None:
 @few_cuts
 @pytest.mark.parametrize("protection", [PROT_NONE, PROT_READ], ids=["none", "read"])
 def test_mprotect_of_part_makes_it_inaccessible(cut: Cut, protection: int) -> None:
-    """While a part is not writable the mirror does not give it to the GPU; it has its data when it is writable."""
+    """While a part is read-only the GPU cannot access it through the mirror; once writable, its data is there."""
     cut.buffer.mprotect(protection, cut.offset, cut.size)
     cut.refuse()
     cut.check(cut.apart)
@@ -236,7 +236,7 @@ def test_mprotect_of_part_makes_it_inaccessible(cut: Cut, protection: int) -> No
 def test_rest_of_partly_protected_range_is_accessible(
     queue: Queue, memory: Memory, sentinel: Sentinel, protection: int
 ) -> None:
-    """A GPU access of the rest of a range, of which a part is not writable now, comes to an end."""
+    """A GPU access to the writable rest of a range, part of which is read-only now, terminates."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)

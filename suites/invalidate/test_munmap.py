@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory that is taken away: the GPU loses it at once, and what was bound for it is collected (xe_svm.c)."""
+"""Unmapped memory: the GPU loses it at once, and its ranges are collected (xe_svm.c)."""
 
 import ctypes
 import mmap
@@ -22,7 +22,7 @@ pytestmark = needs("page-faults")
 @acts("refusal", "store")
 @each_size
 def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """After munmap a GPU load of memory fails, although its range was valid a moment ago."""
+    """After munmap a GPU load of the memory fails, although its range was valid before."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address, value)
@@ -40,7 +40,7 @@ def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory: Memory, sentinel: S
 def test_gpu_store_after_munmap_changes_nothing(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A GPU store to unmapped memory fails, and no memory mapped since then, which may be the same pages, changes."""
+    """A GPU store to unmapped memory fails, and does not change memory mapped since, which may reuse the pages."""
     buffer, value = memory(size, align=size), sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address, value)
@@ -60,7 +60,7 @@ def test_gpu_store_after_munmap_changes_nothing(
 @acts("load", "store")
 @each_size
 def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """Memory mapped over memory in use takes its place: the GPU reads its zeros and stores into it, with no bind."""
+    """Memory mapped over memory in use replaces it: the GPU reads its zeros and stores to it, without a bind."""
     buffer = memory(size, align=size)
     queue.store(buffer.address, sentinel())
     buffer.remap_fresh()
@@ -76,7 +76,7 @@ def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory: Memory, sentinel:
 def test_munmap_of_half_range_keeps_other_half(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, gone: int
 ) -> None:
-    """Half of a 2 MiB range is unmapped: the other half keeps its data for CPU and GPU, the gone half fails."""
+    """After munmap of half of a 2 MiB range, the other half keeps its data and the unmapped half fails."""
     buffer, kept, value = memory(SZ_2M, align=SZ_2M), SZ_2M // 2 - gone, sentinel()
     queue = mirror_vm.queue()
     queue.store(buffer.address + kept + 8, value)
@@ -93,7 +93,7 @@ def test_munmap_of_half_range_keeps_other_half(
 @behaviour("invalidate.partial-munmap-page")
 @acts("store", "load")
 def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Unmapping every second page of a buffer leaves all the others intact on both sides."""
+    """After munmap of every second page of a buffer the others are intact for CPU and GPU."""
     pages = 32
     buffer = memory(pages * PAGE, align=SZ_2M)
     values = [sentinel() for _ in range(pages)]
@@ -111,7 +111,7 @@ def test_munmap_of_every_second_page_keeps_others(queue: Queue, memory: Memory, 
 @behaviour("invalidate.brk-shrink")
 @acts("store", "refusal")
 def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel: Sentinel) -> None:
-    """Memory at the end of the heap is usable by the GPU until sbrk gives it back, and not after."""
+    """Memory at the end of the heap is usable by the GPU until sbrk(2) frees it, and not after that."""
     libc = ctypes.CDLL(None)
     libc.sbrk.restype, libc.sbrk.argtypes = ctypes.c_void_p, (ctypes.c_ssize_t,)
     size = 64 * PAGE

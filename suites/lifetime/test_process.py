@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is left of a program on the device when it ends, executes another, or hands its descriptor over."""
+"""What remains of a process on the device when it exits, calls execve(2), or passes its descriptor on."""
 
 import itertools
 import os
@@ -72,7 +72,7 @@ def program(path: str) -> tuple[Device, Vm]:
 @acts("ioctl")
 @pytest.mark.parametrize("rounds", [1, 3])
 def test_exit_without_cleanup_frees_all(device: Device, rounds: int) -> None:
-    """A process that ends without closing anything leaves no VRAM in use, again and again."""
+    """Processes that exit without closing anything leak no VRAM."""
     before = used(device)
 
     def child() -> int:
@@ -91,7 +91,7 @@ def test_exit_without_cleanup_frees_all(device: Device, rounds: int) -> None:
 @behaviour("life.process-exit-running")
 @acts("store")
 def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """SIGKILL while a batch runs ends the process soon, frees its VRAM, and other programs go on."""
+    """SIGKILL while a batch runs ends the process soon and frees its VRAM; other processes are unaffected."""
     buffer, queue, value = memory(PAGE), mirror_vm.queue(), sentinel()
     queue.store(buffer.address, sentinel())
     before, shared = used(device), memory(PAGE, shared=True)
@@ -121,7 +121,7 @@ def test_kill_while_a_batch_runs(device: Device, mirror_vm: Vm, memory: Memory, 
 def test_close_frees_vms_and_keeps_data(
     device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Closing the descriptor destroys queues and VMs: VRAM is free, and the process has all that the GPU stored."""
+    """Closing the descriptor destroys queues and VMs and frees VRAM; the process keeps what the GPU stored."""
     before, own, buffer = used(device), open_device(), memory(HELD, align=SZ_2M)
     vm = Vm(own, FAULTING)
     vm.mirror()
@@ -143,7 +143,7 @@ ORDERS = list(itertools.permutations(("queue", "vm", "fd", "memory")))
 def test_anything_may_go_first(
     device: Device, open_device: OpenDevice, memory: Memory, sentinel: Sentinel, order: tuple[str, ...]
 ) -> None:
-    """Queue, VM, descriptor and memory may be released in any order: no error, no VRAM left, and the device works."""
+    """Queue, VM, descriptor and memory can be released in any order: no error, no VRAM leak, and the device works."""
     before, own, buffer, value = used(device), open_device(), memory(2 * SZ_2M, align=SZ_2M), sentinel()
     vm = Vm(own, FAULTING)
     vm.mirror()
@@ -167,7 +167,7 @@ def test_anything_may_go_first(
 @acts("ioctl")
 @pytest.mark.parametrize("flags", [PLAIN, FAULTING], ids=["plain", "fault"])
 def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
-    """A thousand VMs, one after the other, leave no VRAM in use and no id taken."""
+    """A thousand VMs, one after the other, leak no VRAM and no id."""
     Vm(device, flags).close()
     before, first = used(device), None
     for _ in range(1000):
@@ -182,7 +182,7 @@ def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
 @behaviour("life.threads")
 @acts("store", "load")
 def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Threads with queues of their own use the same mirrored memory at the same time; each sees what it should."""
+    """Threads with their own queues use the same mirrored memory concurrently; each sees the right data."""
     threads, rounds = 6, 10
     wrong: list[tuple[object, ...]] = []
     buffer = memory(SZ_2M, align=SZ_2M)
@@ -275,7 +275,7 @@ def passed(device: Device, ends: Ends, sentinel: Sentinel) -> Iterator[Passed]:
 @acts("load", "refusal")
 @needs("fd-passing")
 def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel: Sentinel) -> None:
-    """A VM that came with a descriptor uses its creator's memory; once that has ended its faults fail."""
+    """A VM passed with a descriptor uses its creator's memory; after the creator exits, its faults fail."""
     queue = passed.vm.queue()
     value = queue.load(passed.address)
     assert value
@@ -292,7 +292,7 @@ def test_passed_vm_uses_its_creators_memory(passed: Passed, sentinel: Sentinel) 
 @acts("ioctl")
 @needs("fd-passing", "svm-vram")
 def test_passed_vm_does_not_keep_memory(device: Device, ends: Ends, sentinel: Sentinel) -> None:
-    """A VM that another process has open does not keep the memory of its creator, once that has ended."""
+    """A VM held open by another process does not keep its creator's memory after the creator exits."""
     before = used(device)
     passed = Passed(device.path, ends, sentinel())
     try:
@@ -312,7 +312,7 @@ def test_passed_vm_does_not_keep_memory(device: Device, ends: Ends, sentinel: Se
 def test_exec_ends_the_vm_of_the_old_program(
     device: Device, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """After execve(2) a GPU fault of the old program's VM fails; nothing is stored into the new program."""
+    """After execve(2) a GPU fault of the old VM fails, and nothing is stored to the new program."""
     told, door = memory(PAGE, shared=True), bo(PAGE)
     gate, at = door.map(), 0x20_0000_0000
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a VM has after a GT was reset (xe_gt.c: gt_reset_worker)."""
+"""VMs after a GT reset (xe_gt.c: gt_reset_worker)."""
 
 import pytest
 
@@ -17,7 +17,7 @@ pytestmark = [needs("page-faults", "gt-reset"), pytest.mark.timeout(60)]
 @acts("load", "store")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
 def test_mirror_works_after_gt_reset(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, place: str) -> None:
-    """After a GT reset memory is as it was, and a new queue of the VM uses what was mapped before and what was not."""
+    """After a GT reset memory is intact, and a new queue of the VM can use memory mapped before, and other memory."""
     device, buffer, fresh = mirror_vm.device, memory(SZ_2M, align=SZ_2M), memory(PAGE)
     values = {offset: sentinel() for offset in (0, PAGE, SZ_2M - 4)}
     mirror_vm.prefetch(buffer.address, SZ_2M, device.vram[0] if place == "vram" else 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A device loses its driver while a program uses it (drm_ioctl.c: drm_dev_is_unplugged; xe_vm.c: xe_vm_close)."""
+"""The driver is unbound while a process uses the device (drm_ioctl.c: drm_dev_is_unplugged; xe_vm.c: xe_vm_close)."""
 
 import errno
 
@@ -27,7 +27,7 @@ pytestmark = [
 def test_ioctl_after_driver_unbind_is_enodev(
     device: Device, mirror_vm: Vm, unplug: Unplug, memory: Memory, sentinel: Sentinel, place: str
 ) -> None:
-    """Without the driver every ioctl of an open file gives ENODEV, and the process has all that the GPU stored."""
+    """After unbind every ioctl on an open file gives ENODEV, and the process keeps what the GPU stored."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     mirror_vm.prefetch(buffer.address, SZ_2M, device.vram[0] if place == "vram" else 0)
     values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
@@ -56,7 +56,7 @@ def test_ioctl_after_driver_unbind_is_enodev(
 def test_device_works_after_driver_rebind(
     device: Device, mirror_vm: Vm, unplug: Unplug, open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """When the driver is bound again, the device at the same node serves the same memory of the same process."""
+    """After the driver is bound again, the device at the same node can use the same memory of the same process."""
     buffer, values = memory(SZ_2M, align=SZ_2M), [sentinel(), sentinel()]
     slot = Slot(device)
     mirror_vm.queue().store(buffer.address, values[0])

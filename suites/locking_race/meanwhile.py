@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two things at once: a step that is repeated by a thread of its own while the test goes on."""
+"""Background steps: calls that a thread repeats while the test goes on."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ pytestmark = needs("page-faults")
 def test_mmap_fixed_races_with_gpu_stores(
     queue: Queue, memory: Memory, sentinel: Sentinel, rng: random.Random, size: int
 ) -> None:
-    """Pages are mapped again while batches store into all of them: a page has what the GPU stored, or nothing."""
+    """Pages are remapped while batches store to all of them: each page has what the GPU stored, or zeros."""
     buffer, untouched = memory(size, align=size), memory(size, align=size, fill=b"\xc3")
     places = range(0, size, size // 16)
     values: dict[int, set[int]] = {offset: {0} for offset in places}
@@ -86,7 +86,7 @@ def test_mmap_fixed_races_with_gpu_stores(
 @behaviour("race.fault-vs-munmap")
 @acts("store")
 def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Memory is unmapped under a running batch: the batch ends, done or not, and other memory is untouched."""
+    """Memory is unmapped under a running batch: the batch ends, completed or not, and other memory is untouched."""
     for round_ in range(ROUNDS):
         buffer = memory(SZ_2M, align=SZ_2M)
         batch = Batch()
@@ -113,7 +113,7 @@ def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory: Memory, sentinel: S
 def test_mremap_away_from_running_batch(
     queue: Queue, mirror_vm: Vm, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """Mremap while a batch runs: it fails at its next access of the old place, and all data is at the new one."""
+    """mremap(2) while a batch runs: its next access to the old address fails, and all data is at the new one."""
     buffer, there, value = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M), sentinel()
     job = queue.start(
         gate.hold(Batch().store_dword(buffer.address, value)).store_dword(buffer.address, sentinel())
@@ -130,7 +130,7 @@ def test_mremap_away_from_running_batch(
 @behaviour("race.mremap-vs-fault")
 @acts("store", "load")
 def test_mremap_to_where_batch_runs(queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel) -> None:
-    """Mremap to the place that a running batch uses: the batch goes on with the memory that is there then."""
+    """mremap(2) over memory that a running batch uses: the batch continues with the memory that is there now."""
     buffer, there = memory(SZ_2M, align=SZ_2M), memory(SZ_2M, align=SZ_2M)
     moved, value = sentinel(), sentinel()
     queue.store(buffer.address, moved)
@@ -152,7 +152,7 @@ def test_mremap_to_where_batch_runs(queue: Queue, memory: Memory, gate: Gate, se
 @behaviour("race.fault-vs-cpu-fault", "race.unsynchronised-user-access")
 @acts("store")
 def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """CPU and GPU store into words of their own in one page, at the same time: each word has what was stored last."""
+    """CPU and GPU store to different words of one page concurrently: each word has what was stored last."""
     buffer = memory(SZ_64K, align=SZ_64K)
     mine = list(range(0, 512, 16))
     stored: dict[int, int] = {}
@@ -176,7 +176,7 @@ def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory: Memory, s
 @behaviour("race.fault-vs-cpu-fault")
 @acts("store")
 def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Four threads read pages that the GPU stores into: each sees an old value or the new one, and all end."""
+    """Four threads read pages that the GPU stores to: each sees an old value or the new one, and all finish."""
     buffer = memory(SZ_2M, align=SZ_2M)
     places = range(0, SZ_2M, SZ_2M // 16)
     seen: dict[int, set[int]] = {offset: set() for offset in places}
@@ -201,7 +201,7 @@ def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory: Memory, sent
 @behaviour("race.unsynchronised-user-access")
 @acts("exec", "store")
 def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """CPU and GPU store into the same words: each has a value that one of both stored, and no other byte changes."""
+    """CPU and GPU store to the same words: each word has a value that one of them stored; no other byte changes."""
     buffer = memory(PAGE, align=SZ_64K)
     offsets = range(0, 1024, 64)
     allowed: dict[int, set[int]] = {offset: {0} for offset in offsets}
@@ -227,7 +227,7 @@ def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory: Memory, sentinel: 
 
 
 def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel: Sentinel) -> None:
-    """Fork between two stores of a batch into each of eight places: the child has what the first ones stored."""
+    """fork(2) between two stores of a batch to each of eight places: the child sees the first ones."""
     places = range(0, SZ_2M, SZ_2M // 8)
     before = {offset: sentinel() for offset in places}
     after = {offset: sentinel() for offset in places}
@@ -257,7 +257,7 @@ def fork_while_a_batch_stores(queue: Queue, buffer: Buffer, gate: Gate, sentinel
 def test_fork_child_has_snapshot_of_sysmem(
     mirror_vm: Vm, queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """Fork while a batch stores into system memory: the child has what was there before, and the parent all."""
+    """fork(2) while a batch stores to system memory: the child sees the stores before the fork, the parent all."""
     buffer = memory(SZ_2M, align=SZ_2M)
     if mirror_vm.device.vram:
         system = DEFAULT_SYSTEM
@@ -277,7 +277,7 @@ def test_fork_child_has_snapshot_of_sysmem(
 def test_fork_child_has_snapshot_of_vram(
     queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """Fork while a batch stores into memory in VRAM: the child has what was there before, and the parent all."""
+    """fork(2) while a batch stores to memory in VRAM: the child sees the stores before the fork, the parent all."""
     fork_while_a_batch_stores(queue, memory(SZ_2M, align=SZ_2M), gate, sentinel)
 
 
@@ -285,7 +285,7 @@ def test_fork_child_has_snapshot_of_vram(
 @acts("store")
 @needs("fork-events")
 def test_fork_children_see_whole_stores(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Forks while batches store: each child sees in each page what was there at some time."""
+    """Forks while batches store: each child sees a value in each page that was there at some time."""
     buffer = memory(SZ_64K, align=SZ_64K)
     places = range(0, SZ_64K, PAGE)
     stored: dict[int, set[int]] = {offset: {0} for offset in places}
@@ -313,7 +313,7 @@ def test_fork_children_see_whole_stores(queue: Queue, memory: Memory, sentinel: 
 @acts("store", "load")
 @needs("user-faults")
 def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """While a GPU fault waits for a page that a program has yet to give, the CPU faults in other pages."""
+    """While a GPU fault waits for a page from userfaultfd, the CPU can fault in other pages."""
     slow, others = memory(PAGE, populate=False), memory(SZ_2M, align=SZ_2M, populate=False)
     value = sentinel()
     with Userfault(slow) as held:
@@ -339,7 +339,7 @@ def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory: Memory, sentine
 def test_two_gpus_and_cpu_store_to_one_page(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Two GPUs and the CPU store into words of their own in one page, at the same time, and no store is lost."""
+    """Two GPUs and the CPU store to different words of one page concurrently, and no store is lost."""
     buffer: Buffer = memory(SZ_64K, align=SZ_64K)
     queues = []
     for device in devices[:2]:
@@ -372,7 +372,7 @@ def test_two_gpus_and_cpu_store_to_one_page(
 def test_two_gpus_alternate_on_one_range(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Two batches on two GPUs take turns in one page, each waiting for the other's last store: none is lost."""
+    """Two batches on two GPUs alternate in one page, each waiting for the other's last store: none is lost."""
     buffer, turn = memory(SZ_2M, align=SZ_2M), memory(PAGE, shared=True)
     queues = []
     for device in devices[:2]:

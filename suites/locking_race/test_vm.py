@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The GPU faults while the process binds, advises, makes and destroys: each takes effect, and none disturbs another.
+"""GPU faults concurrent with VM_BIND, MADVISE, VM_CREATE and VM_DESTROY: each takes effect, and none disturbs another.
 
 Faults, VM_BIND, MADVISE and VM_DESTROY of one VM exclude each other by its lock; faults find their VM by an id that may
 be another VM's a moment later (xe_vm_doc.h; xe_pagefault.c: xe_pagefault_asid_to_vm).
@@ -55,7 +55,7 @@ def storing(queue: Queue, memory: Memory, sentinel: Sentinel) -> Callable[[], No
 @behaviour("race.fault-vs-bind")
 @acts("store", "ioctl")
 def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Callable[[], None]) -> None:
-    """Objects are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is right."""
+    """BOs are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is correct."""
     made, address = bo(SZ_2M), mirror_vm.size // 2
 
     def bind(number: int) -> None:
@@ -76,7 +76,7 @@ def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Ca
 def test_bind_takes_effect_under_running_batch(
     queue: Queue, mirror_vm: Vm, bo: MakeBo, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """An object is bound while a batch waits: the batch goes on and uses it, having faulted next to it before."""
+    """A BO is bound while a batch waits: the batch, which faulted next to it before, then uses it."""
     made, address, value = bo(SZ_2M), mirror_vm.size // 2, sentinel()
     job = queue.start(gate.hold(Batch()).store_dword(address, value))
     gate.reached()
@@ -90,7 +90,7 @@ def test_bind_takes_effect_under_running_batch(
 @acts("store", "ioctl")
 @needs("range-attributes")
 def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """MADVISE of the memory that the GPU faults in: data is right, and the query shows one of the values."""
+    """MADVISE of memory that the GPU is faulting in: data is correct, and the query shows one of the values."""
     buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
 
     def advise(number: int) -> None:
@@ -114,7 +114,7 @@ def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory: Memory, 
 def test_concurrent_madvise_calls_are_serialised(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Two threads MADVISE one area with different values: it has one of them, all of it the same."""
+    """Two threads MADVISE one VMA with different values: all of it ends up with one of them."""
     buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
     modes = (xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL)
 
@@ -135,7 +135,7 @@ def test_concurrent_madvise_calls_are_serialised(
 @acts("store", "ioctl")
 @needs("cpu-addr-mirror")
 def test_vm_destroy_races_with_faults(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
-    """VM_DESTROY while a batch faults through fresh memory returns, and another VM then uses the memory."""
+    """VM_DESTROY while a batch faults on fresh memory returns, and another VM can use the memory."""
     for _ in range(ROUNDS):
         vm: Vm = make_vm(FAULTING)
         vm.mirror()
@@ -158,7 +158,7 @@ def test_vm_destroy_races_with_faults(make_vm: MakeVm, memory: Memory, sentinel:
 def test_vm_destroy_under_waiting_batch(
     make_vm: MakeVm, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """VM_DESTROY with a batch at a gate returns; when the gate is opened nothing comes through."""
+    """VM_DESTROY with a batch that waits returns; the batch stores nothing afterwards."""
     vm: Vm = make_vm(FAULTING)
     vm.mirror()
     buffer, before = memory(PAGE, shared=True), sentinel()
@@ -178,7 +178,7 @@ def test_vm_destroy_under_waiting_batch(
 @behaviour("race.create-destroy-storm")
 @acts("store", "ioctl")
 def test_vm_create_destroy_races_with_faults(make_vm: MakeVm, storing: Callable[[], None]) -> None:
-    """VMs are made, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
+    """VMs are created, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
 
     def come_and_go(_: int) -> None:
         vm = make_vm(FAULTING)
@@ -194,7 +194,7 @@ def test_vm_create_destroy_races_with_faults(make_vm: MakeVm, storing: Callable[
 def test_interrupted_ioctls_can_be_retried(
     mirror_vm: Vm, queue: Queue, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """Binds, waits and batches under a rain of signals are done or can be repeated, and the result is right."""
+    """Binds, waits and EXECs under a storm of signals succeed or can be restarted, with the right result."""
     main = threading.get_ident()
     got: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda *_: got.append(1))
@@ -230,7 +230,7 @@ def repeated(call: Callable[[], T]) -> T:
 @acts("store", "ioctl")
 @needs("vram")
 def test_bo_allocation_races_with_migration(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
-    """Objects in VRAM come and go while memory migrates there: data is right, and at the end the VRAM is free again."""
+    """BOs in VRAM come and go while memory migrates there: data is correct, and no VRAM is leaked."""
     instance = device.vram[0]
     bo(SZ_2M, placement=1 << instance).close()
     before = device.region(instance).used
@@ -250,7 +250,7 @@ def test_bo_allocation_races_with_migration(device: Device, bo: MakeBo, storing:
 @needs("vram")
 @pytest.mark.timeout(60)
 def test_eviction_races_with_faults(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
-    """An object takes the last free VRAM, again and again, while the GPU faults in memory that goes there."""
+    """A BO repeatedly takes the last free VRAM while GPU faults migrate memory there."""
     placement = 1 << device.vram[0]
     part = device.region(device.vram[0]).total_size // 16
     held = [bo(part, placement=placement) for _ in range(14)]

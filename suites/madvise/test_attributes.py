@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What VM_QUERY_MEM_RANGE_ATTRS says of each kind of area, before and after MADVISE (xe_vm.c: get_mem_attrs)."""
+"""VM_QUERY_MEM_RANGE_ATTRS for each kind of VMA, before and after MADVISE (xe_vm.c: get_mem_attrs)."""
 
 import ctypes
 import errno
@@ -31,7 +31,7 @@ Attributes = tuple[int, int, int, int]
 
 
 def attributes(vm: Vm, address: int) -> Attributes:
-    """Those of the area at an address. Counts the act "query"."""
+    """Those of the VMA at an address. Counts the act "query"."""
     (area,) = vm.attributes(address, PAGE)
     count("query")
     location = area.preferred_mem_loc
@@ -40,7 +40,7 @@ def attributes(vm: Vm, address: int) -> Attributes:
 
 @pytest.fixture
 def kinds(fault_vm: Vm, bo: MakeBo, memory: Memory) -> dict[str, int]:
-    """The start of an area of 2 MiB of each kind, next to each other."""
+    """The start of a VMA of 2 MiB of each kind, next to each other."""
     at = {kind: AT + n * SZ_2M for n, kind in enumerate(("bo", "userptr", "null", "mirror"))}
     fault_vm.map(bo(SZ_2M), at["bo"])
     fault_vm.map_userptr(at["userptr"], memory(SZ_2M, align=SZ_2M).address, SZ_2M)
@@ -53,7 +53,7 @@ def kinds(fault_vm: Vm, bo: MakeBo, memory: Memory) -> dict[str, int]:
 @acts("query")
 @needs("userptr")
 def test_query_lists_each_kind_of_vma(fault_vm: Vm, kinds: dict[str, int]) -> None:
-    """VM_QUERY_MEM_RANGE_ATTRS lists bo, userptr, NULL and mirror areas with their bounds, in order."""
+    """VM_QUERY_MEM_RANGE_ATTRS lists BO, userptr, NULL and mirror VMAs with their bounds, in order."""
     found = fault_vm.attributes(AT - SZ_2M, 8 * SZ_2M)
     count("query")
     assert [(area.start, area.end) for area in found] == [(at, at + SZ_2M) for at in kinds.values()]
@@ -77,7 +77,7 @@ def test_fresh_mirror_has_defaults(fault_vm: Vm) -> None:
     [(0, PAGE), (SZ_2M // 2, PAGE), (SZ_2M - PAGE, PAGE), (-PAGE, 2 * PAGE), (SZ_2M - PAGE, 2 * PAGE)],
 )
 def test_query_reports_whole_vmas(fault_vm: Vm, offset: int, size: int) -> None:
-    """VM_QUERY_MEM_RANGE_ATTRS of a part of an area reports the bounds of the area."""
+    """VM_QUERY_MEM_RANGE_ATTRS of part of a VMA reports the bounds of the VMA."""
     fault_vm.mirror(AT, SZ_2M)
     found = fault_vm.attributes(AT + offset, size)
     count("query")
@@ -87,7 +87,7 @@ def test_query_reports_whole_vmas(fault_vm: Vm, offset: int, size: int) -> None:
 @behaviour("madvise.query.larger-array")
 @acts("query")
 def test_query_into_larger_array_writes_real_count(fault_vm: Vm, rng: random.Random) -> None:
-    """With room for more areas num_mem_ranges becomes the real number, and what is behind them is left alone."""
+    """With room for more VMAs num_mem_ranges becomes the real number, and memory after them is not written."""
     for n in range(3):
         fault_vm.mirror(AT + 2 * n * SZ_2M, SZ_2M)
     size = ctypes.sizeof(xe.drm_xe_mem_range_attr)
@@ -116,7 +116,7 @@ def test_query_into_larger_array_writes_real_count(fault_vm: Vm, rng: random.Ran
 def test_foreign_location_is_reported_as_fd(
     devices: list[Device], mirror_vm: Vm, memory: Memory, closed: bool
 ) -> None:
-    """The location of another device is reported as the descriptor that was given, closed or not, and no region."""
+    """A preferred location on another device is reported as the given descriptor, closed or not, and no region."""
     buffer, peer = memory(SZ_2M, align=SZ_2M), devices[1]
     fd = os.dup(peer.fd)
     try:
@@ -144,7 +144,7 @@ def test_foreign_location_is_reported_as_fd(
 @acts("query")
 @needs("userptr")
 def test_location_is_for_mirrors_only(fault_vm: Vm, kinds: dict[str, int]) -> None:
-    """MADVISE PREFERRED_LOC over areas of each kind succeeds and changes the mirror only."""
+    """MADVISE PREFERRED_LOC over VMAs of each kind succeeds and changes only the mirror."""
     before = {kind: attributes(fault_vm, at) for kind, at in kinds.items()}
     fault_vm.madvise(AT, 4 * SZ_2M, PREFERRED_LOC, devmem_fd=-1 & MASK, migration_policy=1)
     after = {kind: attributes(fault_vm, at) for kind, at in kinds.items()}
@@ -165,7 +165,7 @@ def test_migration_policy_is_stored(fault_vm: Vm, devmem_fd: int) -> None:
 @behaviour("madvise.atomic.mirror")
 @acts("query")
 def test_atomic_mode_of_a_mirror_is_stored(fault_vm: Vm) -> None:
-    """MADVISE ATOMIC of a mirror stores each mode, from each other one, and nothing else."""
+    """MADVISE ATOMIC of a mirror sets each mode, from each other one, and changes nothing else."""
     fault_vm.mirror(AT, SZ_2M)
     before = attributes(fault_vm, AT)
     for old in ATOMIC_MODES.values():
@@ -180,7 +180,7 @@ def test_atomic_mode_of_a_mirror_is_stored(fault_vm: Vm) -> None:
 @needs("userptr", "vram")
 @pytest.mark.parametrize("mode", [mode for mode in ATOMIC_MODES if mode != "undefined"])
 def test_userptr_stores_atomic_mode_device_only(fault_vm: Vm, bo: MakeBo, memory: Memory, mode: str) -> None:
-    """MADVISE ATOMIC of a userptr succeeds, and stores only DEVICE, where the device has atomics on system memory."""
+    """MADVISE ATOMIC of a userptr succeeds, but sets only DEVICE, if the device has atomics on system memory."""
     fault_vm.map_userptr(AT, memory(SZ_2M, align=SZ_2M).address, SZ_2M)
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=ATOMIC_MODES[mode])
     # That a bo in system memory alone may have the mode DEVICE says that the device has such atomics.
@@ -203,7 +203,7 @@ def _has_atomics_on_system_memory(vm: Vm, bo: MakeBo) -> bool:
 @behaviour("madvise.autoreset.explicit")
 @acts("query")
 def test_default_values_restore_mirror(fault_vm: Vm) -> None:
-    """MADVISE with the values of a fresh area gives it back: the same attributes."""
+    """MADVISE with the values of a fresh VMA restores its attributes."""
     fault_vm.mirror(AT, SZ_2M)
     before = attributes(fault_vm, AT)
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=ATOMIC_MODES["cpu"])
@@ -218,7 +218,7 @@ def test_default_values_restore_mirror(fault_vm: Vm) -> None:
 @acts("query", "refusal")
 @pytest.mark.parametrize("type", [PREFERRED_LOC, ATOMIC, PAT], ids=["location", "atomic", "pat"])
 def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
-    """After MADVISE was refused each area of its range has the attributes of before."""
+    """A failed MADVISE leaves the attributes of each VMA in its range unchanged."""
     for n in range(10):
         fault_vm.mirror(AT + 2 * n * SZ_2M, SZ_2M)
     fault_vm.madvise(AT, 20 * SZ_2M, ATOMIC, val=ATOMIC_MODES["cpu"])
@@ -236,7 +236,7 @@ def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
 @behaviour("madvise.type-unknown")
 @acts("refusal")
 def test_type_beyond_the_last_is_refused(fault_vm: Vm) -> None:
-    """MADVISE of a type that the header does not have gives EINVAL."""
+    """MADVISE with an undefined type gives EINVAL."""
     fault_vm.mirror(AT, SZ_2M)
     for type in (xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE + 1, 1 << 16, MASK):
         argument = xe.drm_xe_madvise(vm_id=fault_vm.id, start=AT, range=SZ_2M, type=type)

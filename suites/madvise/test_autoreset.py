@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What MADVISE_AUTORESET resets and what not, by the words of the header (xe_drm.h: MADVISE_AUTORESET)."""
+"""What MADVISE_AUTORESET resets and what not, according to the header (xe_drm.h: MADVISE_AUTORESET)."""
 
 import ctypes
 
@@ -49,7 +49,7 @@ def collect(vm: Vm, elsewhere: Buffer) -> None:
 @behaviour("madvise.autoreset.free-not-unmap")
 @acts("store", "ioctl")
 def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """free(3) that unmaps nothing keeps the attributes: the next malloc(3) there has them."""
+    """free(3) without munmap keeps the attributes: the next malloc(3) there has them."""
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
@@ -71,7 +71,7 @@ def test_free_keeps_attributes_if_nothing_is_unmapped(vm: Vm, memory: Memory, se
 @acts("ioctl")
 @known(FINDING, first="6.18", signature="assert mode(vm, address) == #: # == #")
 def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory: Memory, buffer: Buffer) -> None:
-    """Munmap of memory that the GPU never touched resets its attributes."""
+    """munmap(2) of memory that the GPU never accessed resets its attributes."""
     elsewhere, address = memory(PAGE), buffer.address
     buffer.munmap(0, SZ_2M)
     collect(vm, elsewhere)
@@ -90,7 +90,7 @@ def test_memory_the_gpu_never_touched_is_reset(vm: Vm, memory: Memory, buffer: B
 def test_only_the_unmapped_page_is_reset(
     vm: Vm, memory: Memory, buffer: Buffer, sentinel: Sentinel, offset: int
 ) -> None:
-    """Munmap of one page of a range resets the attributes of that page, and of no page next to it."""
+    """munmap(2) of one page of a range resets the attributes of that page, and not of adjacent pages."""
     elsewhere, value, address = memory(PAGE), sentinel(), buffer.address
     vm.queue().store(address + PAGE, value)
     landed(buffer, PAGE, value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which atomic modes a bo may have, by where it may be (xe_vm_madvise.c: check_bo_args_are_sane)."""
+"""Which atomic modes a BO can have, depending on its placements (xe_vm_madvise.c: check_bo_args_are_sane)."""
 
 import errno
 
@@ -25,7 +25,7 @@ PLACES = ("system", "vram", "both")
 
 
 def make(vm: Vm, bo: MakeBo, place: str, at: int = AT) -> Bo:
-    """A bo of 2 MiB that may be there, bound at an address."""
+    """A BO of 2 MiB that may be there, bound at an address."""
     vram = 1 << vm.device.vram[0]
     made = bo(SZ_2M, placement={"system": SYSTEM, "vram": vram, "both": SYSTEM | vram}[place])
     vm.map(made, at)
@@ -33,14 +33,14 @@ def make(vm: Vm, bo: MakeBo, place: str, at: int = AT) -> Bo:
 
 
 def mode(vm: Vm, at: int = AT) -> int:
-    """The atomic mode of the area at an address."""
+    """The atomic mode of the VMA at an address."""
     (area,) = vm.attributes(at, PAGE)
     value: int = area.atomic.val
     return value
 
 
 def judged(vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str, new: int, *, accepted: bool) -> None:
-    """The mode is taken, or refused and the one of before kept; the bo is in use before and after."""
+    """The mode is taken, or refused and the one of before kept; the BO is in use before and after."""
     made, queue = make(vm, bo, place), vm.queue()
     mapped = made.map()
     for step in range(2):
@@ -62,7 +62,7 @@ def judged(vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str, new: int, *, acce
 def test_mode_cpu_needs_a_bo_in_system_memory(
     fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str
 ) -> None:
-    """MADVISE ATOMIC CPU of a bo that may not be in system memory gives EINVAL; of others it is stored."""
+    """MADVISE ATOMIC CPU of a BO without system memory as placement gives EINVAL; for others it is set."""
     judged(fault_vm, bo, sentinel, place, CPU, accepted=place != "vram")
 
 
@@ -70,7 +70,7 @@ def test_mode_cpu_needs_a_bo_in_system_memory(
 @acts("store")
 @pytest.mark.parametrize("place", PLACES)
 def test_mode_global_needs_a_bo_in_both(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str) -> None:
-    """MADVISE ATOMIC GLOBAL of a bo that may not be in both system memory and VRAM gives EINVAL."""
+    """MADVISE ATOMIC GLOBAL of a BO without both system memory and VRAM as placements gives EINVAL."""
     judged(fault_vm, bo, sentinel, place, GLOBAL, accepted=place == "both")
 
 
@@ -78,7 +78,7 @@ def test_mode_global_needs_a_bo_in_both(fault_vm: Vm, bo: MakeBo, sentinel: Sent
 @acts("store")
 @pytest.mark.parametrize("place", ["vram", "both"])
 def test_mode_device_is_for_bos_in_vram(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str) -> None:
-    """MADVISE ATOMIC DEVICE of a bo that may be in VRAM is stored."""
+    """MADVISE ATOMIC DEVICE of a BO with VRAM as placement is set."""
     judged(fault_vm, bo, sentinel, place, DEVICE, accepted=True)
 
 
@@ -86,7 +86,7 @@ def test_mode_device_is_for_bos_in_vram(fault_vm: Vm, bo: MakeBo, sentinel: Sent
 @acts("store")
 @needs("pvc")
 def test_mode_device_of_a_system_bo_is_refused(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """On a device without atomics on system memory MADVISE ATOMIC DEVICE of a bo for system memory gives EINVAL."""
+    """On a device without atomics on system memory MADVISE ATOMIC DEVICE of a system-memory BO gives EINVAL."""
     judged(fault_vm, bo, sentinel, "system", DEVICE, accepted=False)
 
 
@@ -94,7 +94,7 @@ def test_mode_device_of_a_system_bo_is_refused(fault_vm: Vm, bo: MakeBo, sentine
 @acts("refusal")
 @pytest.mark.parametrize("wrong", [0, 9, 19], ids=["first", "middle", "last"])
 def test_one_wrong_bo_refuses_madvise_of_all(fault_vm: Vm, bo: MakeBo, wrong: int) -> None:
-    """MADVISE ATOMIC over many bos of which one breaks its rule gives EINVAL and changes none of them."""
+    """MADVISE ATOMIC over many BOs, one of which violates its rule, gives EINVAL and changes none of them."""
     for n in range(20):
         make(fault_vm, bo, "vram" if n == wrong else "both", AT + n * SZ_2M)
     with refused(errno.EINVAL):

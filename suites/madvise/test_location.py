@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""MADVISE PREFERRED_LOC of the process's own memory, and what a change of attributes does to mappings."""
+"""MADVISE PREFERRED_LOC of mirrored memory, and what a change of attributes does to GPU mappings."""
 
 from typing import Protocol
 
@@ -59,7 +59,7 @@ def gpu_uses(queue: Queue, buffer: Buffer, sentinel: Sentinel) -> None:
 @acts("load", "store")
 @needs("vram", "svm-vram")
 def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """With devmem_fd -1 GPU access leaves all pages in system memory, and its stores land there."""
+    """With devmem_fd -1 GPU accesses leave all pages in system memory, and stores land there."""
     prefer(mirror_vm, buffer, "system")
     queue = mirror_vm.queue()
     gpu_uses(queue, buffer, sentinel)
@@ -76,7 +76,7 @@ def test_memory_stays_where_system_is_preferred(mirror_vm: Vm, buffer: Buffer, s
 def test_vram_pages_keep_data_when_system_preferred(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory in VRAM keeps its data when devmem_fd becomes -1; once the CPU has had it, it stays in system memory."""
+    """Memory in VRAM keeps its data when devmem_fd becomes -1; after a CPU access it stays in system memory."""
     queue = mirror_vm.queue()
     gpu_uses(queue, buffer, sentinel)
     assert in_system(buffer) == {False}
@@ -101,7 +101,7 @@ def test_vram_pages_keep_data_when_system_preferred(
 def test_memory_moves_where_the_device_is_preferred(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, before: str
 ) -> None:
-    """With devmem_fd 0, the initial value too, GPU access moves all pages of what it uses to VRAM."""
+    """With devmem_fd 0, which is also the default, GPU accesses migrate all pages of a range to VRAM."""
     if before == "system":
         prefer(mirror_vm, buffer, "system")
         gpu_uses(mirror_vm.queue(), buffer, sentinel)
@@ -144,7 +144,7 @@ KINDS = pytest.mark.parametrize("advise", [_location, _atomic, _pat], ids=["loca
 def test_changed_value_makes_the_next_access_fault(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, advise: Advise
 ) -> None:
-    """After MADVISE changed a value the next GPU access of each range faults, and has the data."""
+    """After MADVISE changed a value the next GPU access to each range faults, and the data is intact."""
     queue = mirror_vm.queue()
     gpu_uses(queue, buffer, sentinel)
     values = {offset: queue.load(buffer.address + offset) for offset in PLACES}
@@ -164,7 +164,7 @@ def test_changed_value_makes_the_next_access_fault(
 def test_unchanged_value_makes_no_fault(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, counters: Counters, advise: Advise
 ) -> None:
-    """After MADVISE with the values that memory has already the GPU goes on without a fault."""
+    """MADVISE with unchanged values causes no GPU fault."""
     queue = mirror_vm.queue()
     queue.run(Batch().noop())
     gpu_uses(queue, buffer, sentinel)

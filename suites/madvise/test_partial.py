@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""MADVISE of a part of a bo's mapping, and the moves of the bo after it (xe_vm_madvise.c, xe_bo.c)."""
+"""MADVISE of part of a BO's mapping, and BO moves after it (xe_vm_madvise.c, xe_bo.c)."""
 
 from collections.abc import Callable
 
@@ -62,7 +62,7 @@ def _pat(vm: Vm, size: int) -> None:
 def test_running_batch_follows_bo_after_madvise(
     mirror_vm: Vm, bo: MakeBo, gate: Gate, sentinel: Sentinel, advise: Advise, advised: int
 ) -> None:
-    """A batch that runs while a bo leaves VRAM stores to its new place, whatever part of it had MADVISE before."""
+    """A batch that runs while a BO is evicted stores to its new location, whatever part of it had MADVISE before."""
     made = bo(2 * SZ_2M, placement=SYSTEM | 1 << mirror_vm.device.vram[0])
     mapped, queue = made.map(), mirror_vm.queue()
     mirror_vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
@@ -92,7 +92,7 @@ def test_running_batch_follows_bo_after_madvise(
 def test_bo_stays_mapped_without_fault_mode(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, advise: Advise, mode: int
 ) -> None:
-    """A VM that takes no faults goes on reaching a bo after MADVISE, by queues from before and by new ones."""
+    """After MADVISE a VM without faults can still access a BO, from old queues and from new ones."""
     vm, made = make_vm(mode), bo(SZ_2M)
     mapped, queue = made.map(), vm.queue()
     vm.map(made, AT)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""MADVISE PAT: which indices are taken, and that data stays right (xe_vm_madvise.c: madvise_pat_index)."""
+"""MADVISE PAT: which indices are accepted, and that data stays correct (xe_vm_madvise.c: madvise_pat_index)."""
 
 import errno
 
@@ -23,7 +23,7 @@ pytestmark = needs("page-faults", "range-attributes")
 
 
 def index_at(vm: Vm, address: int) -> int:
-    """The PAT index of the area at an address."""
+    """The PAT index of the VMA at an address."""
     (area,) = vm.attributes(address, PAGE)
     index: int = area.pat_index.val
     return index
@@ -33,7 +33,7 @@ def index_at(vm: Vm, address: int) -> int:
 @acts("refusal", "ioctl")
 @pytest.mark.parametrize("index", [32, 255, 0xFFFF, 0x1_0000, 0x1_0001, 0xFFFF_FFFF], ids=hex)
 def test_index_beyond_the_table_is_refused(fault_vm: Vm, index: int) -> None:
-    """MADVISE PAT with an index beyond the table, also one that is inside it if cut to 16 bits, gives EINVAL."""
+    """MADVISE PAT with an index beyond the table gives EINVAL, even if it is in range when truncated to 16 bits."""
     fault_vm.mirror(AT, SZ_2M)
     with refused(errno.EINVAL):
         fault_vm.madvise(AT, SZ_2M, PAT, val=index)
@@ -67,7 +67,7 @@ def test_mirror_stays_coherent_with_each_coherent_pat(
 def test_incoherent_pat_of_cached_memory_is_refused(
     fault_vm: Vm, bo: MakeBo, memory: Memory, kind: str
 ) -> None:
-    """On an integrated GPU MADVISE PAT without coherency of memory in the CPU's caches gives EINVAL."""
+    """On an integrated GPU MADVISE PAT with an incoherent index gives EINVAL for CPU-cached memory."""
     if kind == "mirror":
         fault_vm.mirror(AT, SZ_2M)
     elif kind == "userptr":
@@ -83,7 +83,7 @@ def test_incoherent_pat_of_cached_memory_is_refused(
 @acts("store")
 @needs("xe2")
 def test_incoherent_pat_of_wc_bo_is_accepted(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """MADVISE PAT without coherency of a bo that the CPU does not cache is stored, and the GPU's store lands."""
+    """MADVISE PAT with an incoherent index is set for a BO that the CPU does not cache, and the GPU's store lands."""
     made, value = bo(SZ_2M, placement=SYSTEM, caching=xe.DRM_XE_GEM_CPU_CACHING_WC), sentinel()
     fault_vm.map(made, AT)
     fault_vm.madvise(AT, SZ_2M, PAT, val=INCOHERENT)
@@ -96,7 +96,7 @@ def test_incoherent_pat_of_wc_bo_is_accepted(fault_vm: Vm, bo: MakeBo, sentinel:
 @acts("store")
 @needs("vram", "xe2", "cpu-addr-mirror")
 def test_incoherent_pat_of_dgpu_mirror_is_accepted(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """On a GPU with VRAM MADVISE PAT without coherency of a mirror is stored, and the GPU's store lands."""
+    """On a GPU with VRAM MADVISE PAT with an incoherent index is set for a mirror, and the GPU's store lands."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.madvise(buffer.address, SZ_2M, PAT, val=INCOHERENT)
     assert index_at(mirror_vm, buffer.address) == INCOHERENT

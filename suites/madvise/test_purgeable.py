@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bos that are marked DONTNEED and not purged yet (xe_vm_madvise.c: madvise_purgeable, xe_bo.c)."""
+"""BOs that are marked DONTNEED and not yet purged (xe_vm_madvise.c: madvise_purgeable, xe_bo.c)."""
 
 import ctypes
 import errno
@@ -41,7 +41,7 @@ def export(target: Bo) -> int:
 
 
 def fill_vram(device: Device, bo: MakeBo) -> None:
-    """New bos take all VRAM: what is purgeable there is purged."""
+    """New BOs take all VRAM: what is purgeable there is purged."""
     part = device.region(device.vram[0]).total_size // 16
     for _ in range(16):
         bo(part, placement=1 << device.vram[0])
@@ -50,7 +50,7 @@ def fill_vram(device: Device, bo: MakeBo) -> None:
 @behaviour("madvise.purge.retained-value", "madvise.purge.willneed-restores")
 @acts("store", "load")
 def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """MADVISE WILLNEED of a bo that was not purged reports retained 1; data, mmap, bind and export are as before."""
+    """MADVISE WILLNEED of a BO that was not purged reports retained 1; data, mmap, bind and export are as before."""
     made, value = bo(SZ_2M), sentinel()
     mapped, queue = made.map(), plain_vm.queue()
     plain_vm.map(made, AT)
@@ -74,7 +74,7 @@ def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo: MakeBo, sentinel
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("purged", [0, 4, 8], ids=["first", "middle", "last"])
 def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo: MakeBo, purged: int) -> None:
-    """MADVISE over many bos of which one was purged reports retained 0; without that one it reports 1."""
+    """MADVISE over many BOs of which one was purged reports retained 0; without that one it reports 1."""
     places = [AT + n * SZ_2M for n in range(9)]
     for n, at in enumerate(places):
         plain_vm.map(bo(SZ_2M, placement=1 << device.vram[0] if n == purged else SYSTEM), at)
@@ -94,7 +94,7 @@ def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo: MakeBo, pur
 def test_dontneed_leaves_process_memory_alone(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, kind: str
 ) -> None:
-    """MADVISE DONTNEED of a mirror or a userptr reports retained 1, and the GPU goes on using the memory."""
+    """MADVISE DONTNEED of a mirror or a userptr reports retained 1, and the GPU can still use the memory."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     at = buffer.address if kind == "mirror" else AT
     if kind == "mirror":
@@ -117,7 +117,7 @@ def test_dontneed_leaves_process_memory_alone(
 def test_dontneed_bo_is_used_without_a_fault(
     fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """MADVISE DONTNEED and WILLNEED clear no mapping: the GPU goes on using the bo without a fault."""
+    """MADVISE DONTNEED and WILLNEED zap no mapping: the GPU uses the BO without a fault."""
     made, queue = bo(SZ_2M), fault_vm.queue()
     mapped = made.map()
     fault_vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
@@ -134,7 +134,7 @@ def test_dontneed_bo_is_used_without_a_fault(
 @behaviour("madvise.purge.dontneed-blocks")
 @acts("refusal")
 def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo: MakeBo) -> None:
-    """mmap, VM_BIND and dma-buf export of a bo in state DONTNEED give EBUSY; after WILLNEED they succeed."""
+    """mmap, VM_BIND and dma-buf export of a BO in state DONTNEED give EBUSY; after WILLNEED they succeed."""
     made = bo(SZ_2M)
     plain_vm.map(made, AT)
     purgeable(plain_vm, AT, SZ_2M, DONTNEED)
@@ -154,7 +154,7 @@ def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo: MakeBo) -> None:
 @acts("ioctl")
 @needs("bo-cpu-faults")
 def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo: MakeBo) -> None:
-    """A CPU touch of an older mapping of a bo in state DONTNEED that is not populated yet gets SIGBUS."""
+    """A CPU access through an unpopulated mapping of a BO in state DONTNEED raises SIGBUS."""
     made = bo(SZ_2M)
     mapped = made.map()
     plain_vm.map(made, AT)
@@ -167,7 +167,7 @@ def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo: MakeBo) -> None:
 @acts("ioctl")
 @needs("page-faults")
 def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """A GPU fault on a bo in state DONTNEED that was never mapped on the GPU fails and bans the queue."""
+    """A GPU fault on a BO in state DONTNEED that was never mapped on the GPU fails and bans the queue."""
     made, queue = bo(SZ_2M), fault_vm.queue()
     fault_vm.map(made, AT)
     purgeable(fault_vm, AT, SZ_2M, DONTNEED)
@@ -180,7 +180,7 @@ def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo: MakeBo, sentinel: Se
 @acts("refusal")
 @pytest.mark.parametrize("first", [AT, ELSEWHERE], ids=["first", "second"])
 def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: int) -> None:
-    """With two mappings of a bo DONTNEED of one leaves it usable; of both it blocks; WILLNEED of one frees it again."""
+    """With two mappings of a BO DONTNEED of one has no effect; of both it blocks use; WILLNEED of one unblocks it."""
     made = bo(SZ_2M)
     for at in (AT, ELSEWHERE):
         plain_vm.map(made, at)
@@ -199,7 +199,7 @@ def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: 
 @needs("vram")
 @pytest.mark.timeout(60)
 def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """A bo that is exported as a dma-buf keeps its data under pressure on VRAM despite DONTNEED."""
+    """A BO exported as a dma-buf keeps its data under VRAM pressure despite DONTNEED."""
     made, value = bo(SZ_2M, placement=SYSTEM | 1 << device.vram[0]), sentinel()
     mapped, queue = made.map(), plain_vm.queue()
     plain_vm.map(made, AT)
@@ -224,7 +224,7 @@ def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo: MakeBo, sen
 def test_dontneed_bo_can_be_unmapped(
     plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, start: int, size: int
 ) -> None:
-    """UNMAP of all or a part of a bo in state DONTNEED succeeds; what stays bound works after WILLNEED."""
+    """UNMAP of all or part of a BO in state DONTNEED succeeds; what stays mapped works after WILLNEED."""
     made, other, value = bo(SZ_2M), bo(SZ_2M), sentinel()
     plain_vm.map(made, AT)
     purgeable(plain_vm, AT, SZ_2M, DONTNEED)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A buffer object that nobody needs is not moved out of VRAM under pressure, but lost (xe_bo.c: xe_ttm_bo_purge)."""
+"""A BO in state DONTNEED is purged under VRAM pressure, not evicted (xe_bo.c: xe_ttm_bo_purge)."""
 
 import ctypes
 import errno
@@ -24,7 +24,7 @@ pytestmark = [needs("vram", "purging"), pytest.mark.timeout(60)]
 
 
 def advise(vm: Vm, size: int, state: int) -> int:
-    """MADVISE of [AT, AT + size): whether the object there was still retained."""
+    """MADVISE of [AT, AT + size): whether the BO there was still retained."""
     retained = ctypes.c_uint32(0)
     vm.madvise(AT, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
     return retained.value
@@ -42,7 +42,7 @@ def export(target: Bo) -> None:
 def test_purged_bo_cannot_be_used_again(
     device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """An object lost to pressure on VRAM cannot be needed again, mapped, exported or bound, and its data is gone."""
+    """A purged BO cannot be restored by WILLNEED, mapped, exported or bound, and its data is gone."""
     vm = make_vm(PLAIN | SCRATCH)
     region, queue, value = device.vram[0], vm.queue(), sentinel()
     part = device.region(region).total_size // PARTS

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How MADVISE cuts areas, and what stays on the parts (drm_gpuvm.c: drm_gpuvm_madvise_ops_create)."""
+"""How MADVISE splits VMAs, and what the parts keep (drm_gpuvm.c: drm_gpuvm_madvise_ops_create)."""
 
 import pytest
 
@@ -20,14 +20,14 @@ pytestmark = needs("page-faults", "range-attributes")
 
 
 def modes(vm: Vm, start: int, end: int) -> list[tuple[int, int, int]]:
-    """Start, end and atomic mode of each area of [start, end)."""
+    """Start, end and atomic mode of each VMA of [start, end)."""
     return [(area.start, area.end, area.atomic.val) for area in vm.attributes(start, end - start)]
 
 
 @behaviour("madvise.no-vma")
 @acts("ioctl")
 def test_madvise_of_nothing_is_accepted(fault_vm: Vm) -> None:
-    """MADVISE where nothing is bound succeeds and leaves nothing behind: what is bound there later has defaults."""
+    """MADVISE of unbound addresses succeeds and has no effect: a later bind there has default attributes."""
     fault_vm.madvise(AT, SZ_2M, ATOMIC, val=CPU)
     assert fault_vm.attributes(AT, SZ_2M) == []
     fault_vm.mirror(AT, SZ_2M)
@@ -56,7 +56,7 @@ PARTS = pytest.mark.parametrize(
 @acts("ioctl")
 @PARTS
 def test_madvise_inside_a_mirror_splits_it(fault_vm: Vm, first: int, last: int) -> None:
-    """MADVISE inside a mirror makes up to three areas of it, of which the middle one has the new value."""
+    """MADVISE inside a mirror splits it into up to three VMAs, the middle one with the new value."""
     end = AT + 16 * PAGE
     fault_vm.mirror(AT, 16 * PAGE)
     low, high = AT + first * PAGE, AT + last * PAGE
@@ -68,7 +68,7 @@ def test_madvise_inside_a_mirror_splits_it(fault_vm: Vm, first: int, last: int) 
 @behaviour("madvise.split-max-two")
 @acts("ioctl")
 def test_vmas_inside_the_range_stay_whole(fault_vm: Vm) -> None:
-    """MADVISE over several areas cuts the outer two at its ends, and leaves those between in one piece."""
+    """MADVISE over several VMAs splits the outer two at its ends, and none of those between."""
     at = [AT + n * SZ_2M for n in range(6)]
     fault_vm.mirror(AT, 5 * SZ_2M)
     for n in range(5):
@@ -95,7 +95,7 @@ def test_vmas_inside_the_range_stay_whole(fault_vm: Vm) -> None:
 def test_madvise_of_a_part_is_for_the_whole_bo(
     fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, offset: int
 ) -> None:
-    """MADVISE of a part of a bo's mapping does not split it: all of the mapping has the new value, none of the next."""
+    """MADVISE of part of a BO's mapping does not split it: all of the mapping has the new value, and no other."""
     made, other, value = bo(2 * SZ_2M), bo(SZ_64K), sentinel()
     end = AT + made.size
     fault_vm.map(made, AT)
@@ -156,7 +156,7 @@ def test_parts_of_an_autoreset_mirror_are_reset(
 def test_range_across_the_cut_keeps_its_data(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, cut: int
 ) -> None:
-    """Both sides of a range that MADVISE cut in two have the data of before, for the CPU and the GPU."""
+    """Both parts of a range that MADVISE split keep their data, for CPU and GPU."""
     buffer, queue = memory(SZ_2M, align=SZ_2M), mirror_vm.queue()
     places = sorted({0, cut - 4, cut, SZ_2M - 4})
     values = {buffer.address + place: sentinel() for place in places}
@@ -178,7 +178,7 @@ def test_range_across_the_cut_keeps_its_data(
 def test_ranges_inside_stay_valid_with_the_same_value(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """MADVISE around ranges that have the value already cuts outside of them: the GPU goes on without a fault."""
+    """MADVISE around ranges that already have the value splits outside of them: the GPU does not fault."""
     buffer, queue = memory(3 * SZ_2M, align=SZ_2M), mirror_vm.queue()
     mirror_vm.madvise(buffer.address, buffer.size, ATOMIC, val=CPU)
     values = {buffer.address + n * SZ_2M + 8: sentinel() for n in range(3)}
@@ -195,7 +195,7 @@ def test_ranges_inside_stay_valid_with_the_same_value(
 @behaviour("madvise.canonical-address")
 @acts("ioctl")
 def test_sign_extended_start_is_the_same_address(fault_vm: Vm) -> None:
-    """MADVISE of a sign-extended address in the upper half is MADVISE of the address without the extension."""
+    """MADVISE of a sign-extended address in the upper half applies to the address without the extension."""
     start = fault_vm.size - 4 * SZ_2M
     fault_vm.mirror(start, 2 * SZ_2M)
     fault_vm.madvise(start | -fault_vm.size & 0xFFFF_FFFF_FFFF_FFFF, SZ_2M, ATOMIC, val=CPU)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What moves to VRAM: small ranges, huge pages; and what the rest of the kernel sees of it (drm_pagemap.c)."""
+"""Migration of small ranges and huge pages to VRAM, and what the rest of the kernel sees of it (drm_pagemap.c)."""
 
 import mmap
 import random
@@ -44,7 +44,7 @@ def in_vram(buffer: Buffer) -> bool:
 def test_4k_range_stays_in_sysmem_with_64k_vram_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Where VRAM has pages of 64 KiB, memory of 4 KiB is used in system memory: its move is not even tried."""
+    """Where VRAM has pages of 64 KiB, 4 KiB ranges stay in system memory: no migration is attempted."""
     buffer, values, before = memory(PAGE), (sentinel(), sentinel()), counters.snapshot()
     buffer.set_u32(0, values[0])
     gpu_sees(queue, buffer.address, values[0])
@@ -61,7 +61,7 @@ def test_4k_range_stays_in_sysmem_with_64k_vram_pages(
 def test_64k_range_migrates_with_64k_vram_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Where VRAM has pages of 64 KiB, memory of 64 KiB moves there."""
+    """Where VRAM has pages of 64 KiB, 64 KiB ranges migrate to VRAM."""
     buffer, value, before = memory(SZ_64K, align=SZ_64K), sentinel(), counters.snapshot()
     buffer.set_u32(PAGE, value)
     gpu_sees(queue, buffer.address + PAGE, value)
@@ -73,7 +73,7 @@ def test_64k_range_migrates_with_64k_vram_pages(
 @acts("load", "cpu-fault")
 @needs("thp", "device-pages")
 def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: random.Random) -> None:
-    """A huge page of 2 MiB in VRAM has its data for the GPU, and is a huge page again when the CPU touches it."""
+    """A 2 MiB huge page keeps its data in VRAM, and is a huge page again after a CPU access."""
     buffer, data = memory(SZ_2M, kind=THP), rng.randbytes(SZ_2M)
     buffer.write(0, data)
     assert huge_bytes(buffer) == SZ_2M
@@ -88,7 +88,7 @@ def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: rand
 @acts("load", "store")
 @needs("thp")
 def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Half a huge page that was moved in next to small pages, and a huge page of zeros, are right for GPU and CPU."""
+    """Half a huge page mremapped next to small pages, and the huge zero page, are correct for GPU and CPU."""
     buffer, source = memory(3 * SZ_2M, align=SZ_2M), memory(SZ_2M, kind=THP)
     values = {offset: sentinel() for offset in range(0, 2 * SZ_2M, SZ_64K)}
     for offset, value in values.items():
@@ -117,7 +117,7 @@ def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sent
 @acts("load")
 @needs("device-pages")
 def test_memory_in_vram_counts_as_rss(queue: Queue, memory: Memory) -> None:
-    """What moved to VRAM counts as resident as before, also the part that the GPU was the first to touch."""
+    """Memory that migrated to VRAM still counts as resident, including pages that the GPU accessed first."""
     buffer = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x21")
     before = resident(buffer)
     assert before == buffer.size
@@ -133,7 +133,7 @@ def test_memory_in_vram_counts_as_rss(queue: Queue, memory: Memory) -> None:
 def test_memory_in_vram_holds_runtime_pm_reference(
     open_device: OpenDevice, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Each allocation in VRAM holds the device awake, also when VM and descriptor are closed, until it is freed."""
+    """Each allocation in VRAM keeps the device awake until it is freed, even after VM and descriptor are closed."""
     device = open_device()
     slot, vm = Slot(device), Vm(device, FAULTING)
     vm.mirror()
@@ -167,7 +167,7 @@ def test_memory_in_just_freed_vram_keeps_its_data(
     rng: random.Random,
     sentinel: Sentinel,
 ) -> None:
-    """Memory that moves into VRAM which objects have just left, freed or evicted, keeps its data."""
+    """Memory that migrates to VRAM just freed by BOs, or by their eviction, keeps its data."""
     free = device.region(device.vram[0])
     room = (free.total_size - free.used) // SZ_2M * SZ_2M
     kept = bo(room // 2, placement=1 << device.vram[0] | 1)
@@ -209,7 +209,7 @@ def patiently(call: Callable[[], object]) -> None:
 def test_two_vms_contending_for_chunk_both_finish(
     make_vm: MakeVm, devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Two VMs, of two devices if there are two, fight for one chunk: both finish, and no store is lost."""
+    """Two VMs, of two devices if there are two, compete for one chunk: both finish, and no store is lost."""
     rounds, buffer = 12, memory(SZ_2M, align=SZ_2M)
     values = {16 * index: sentinel() for index in range(2 * rounds)}
     ready = threading.Barrier(2)

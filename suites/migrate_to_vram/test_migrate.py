@@ -54,7 +54,7 @@ def test_gpu_fault_migrates_memory_to_vram(
 def test_migration_to_vram_and_back_keeps_data(
     queue: Queue, memory: Memory, counters: Counters, rng: random.Random, size: int
 ) -> None:
-    """Every byte of a buffer is the same after it went to VRAM and came back."""
+    """Every byte of a buffer is the same after migration to VRAM and back."""
     buffer, data = memory(size, align=SZ_2M), rng.randbytes(size)
     buffer.write(0, data)
     in_vram(queue, buffer, counters)
@@ -67,7 +67,7 @@ def test_migration_to_vram_and_back_keeps_data(
 def test_gpu_reads_pages_of_migrated_memory(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """First, middle and last page of memory in VRAM hold for the GPU what the CPU had stored in them."""
+    """The GPU reads what the CPU stored from the first, middle and last page of memory in VRAM."""
     buffer = memory(size, align=SZ_2M)
     values = {offset: sentinel() for offset in (0, PAGE, size // 2, size - PAGE, size - 4)}
     for offset, value in values.items():
@@ -79,7 +79,7 @@ def test_gpu_reads_pages_of_migrated_memory(
 @behaviour("migrate.zero-fill")
 @acts("store")
 def test_untouched_memory_in_vram_reads_zero(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Untouched memory that the GPU uses first reads zero, although VRAM held other data just before."""
+    """Untouched memory that the GPU accesses first reads as zeros, although VRAM held other data just before."""
     dirty = memory(SZ_2M, align=SZ_2M, fill=b"\xa5")
     queue.store(dirty.address, sentinel())
     dirty.munmap()
@@ -95,7 +95,7 @@ def test_untouched_memory_in_vram_reads_zero(queue: Queue, memory: Memory, senti
 @acts("load")
 @needs("debugfs")
 def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """Where only some pages of a chunk were touched, those keep their data and the others read zero."""
+    """If only some pages of a chunk are populated, those keep their data and the others read as zeros."""
     buffer = memory(SZ_2M, align=SZ_2M, populate=False)
     values = {offset: sentinel() for offset in (PAGE, 7 * PAGE, SZ_2M - PAGE)}
     for offset, value in values.items():
@@ -116,7 +116,7 @@ def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory: Memory, s
 def test_shared_memory_stays_in_system_memory(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, kind: str
 ) -> None:
-    """Shared memory is used where it is: the GPU's store lands and nothing is copied to or from VRAM."""
+    """Shared memory is used in place: the GPU's store lands and nothing is copied to or from VRAM."""
     if kind == "memfd":
         fd = os.memfd_create("svm-cts")
         os.ftruncate(fd, SZ_2M)
@@ -190,7 +190,7 @@ def test_second_vm_refaults_after_migration(
 @behaviour("migrate.mlocked")
 @acts("load", "store")
 def test_mlocked_memory_is_usable(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """The GPU uses memory that was locked with mlock, and data is right on both sides."""
+    """The GPU can use mlocked memory, and data is correct for CPU and GPU."""
     buffer, value = memory(SZ_64K, align=SZ_64K), sentinel()
     buffer.set_u32(0, value)
     buffer.mlock()
@@ -206,7 +206,7 @@ def test_mlocked_memory_is_usable(queue: Queue, memory: Memory, sentinel: Sentin
 def test_memory_in_vram_counts_as_used_vram(
     queue: Queue, device: Device, memory: Memory, counters: Counters
 ) -> None:
-    """VRAM in use grows by what moved there, and shrinks again after munmap."""
+    """VRAM in use grows by what migrated there, and shrinks again after munmap."""
     from fixtures import wait_until
 
     (region,) = (device.region(instance) for instance in device.vram[:1])
@@ -225,7 +225,7 @@ def test_memory_in_vram_counts_as_used_vram(
 def test_more_memory_than_vram_is_usable(
     queue: Queue, device: Device, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """The GPU works on half as much memory again as there is VRAM: all of it keeps its data."""
+    """The GPU works on 1.5 times as much memory as there is VRAM: all of it keeps its data."""
     size = device.region(device.vram[0]).total_size * 3 // 2 // SZ_2M * SZ_2M
     if size > SZ_1G:
         untested("MACHINE:memory", f"it takes {size >> 20} MiB of memory: more than a test should")
@@ -246,7 +246,7 @@ def test_more_memory_than_vram_is_usable(
 def test_range_is_copied_as_one_piece(
     queue: Queue, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, size: int, name: str
 ) -> None:
-    """A range is copied to VRAM as one piece of its size, and back as one."""
+    """A range is copied to VRAM, and back, as one piece."""
     region = mirror_vm.device.region(mirror_vm.device.vram[0])
     buffer, value = memory(size, align=size, fill=b"\x33"), sentinel()
     if size < region.min_page_size:
@@ -267,7 +267,7 @@ def test_range_is_copied_as_one_piece(
 def test_prefetch_to_vram_avoids_gpu_fault(
     queue: Queue, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """PREFETCH to VRAM moves and maps the memory: the GPU's access of it then raises no fault."""
+    """PREFETCH to VRAM migrates and maps the memory: a GPU access then does not fault."""
     buffer, value = memory(2 * SZ_2M, align=SZ_2M, fill=b"\x33"), sentinel()
     buffer.set_u32(SZ_2M, value)
     queue.run(Batch().noop())

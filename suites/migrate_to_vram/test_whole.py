@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A range moves to VRAM as a whole or not at all, and what happens when it cannot (drm_pagemap.c, xe_svm.c)."""
+"""Migration of a range to VRAM is all or nothing (drm_pagemap.c, xe_svm.c)."""
 
 import contextlib
 import ctypes
@@ -69,7 +69,7 @@ def buffer(memory: Memory) -> Buffer:
 def test_one_pinned_page_keeps_chunk_in_sysmem(
     queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
 ) -> None:
-    """With one page of 2 MiB that the kernel holds, none moves to VRAM, and the GPU works in system memory."""
+    """If one page of 2 MiB is pinned, none migrates to VRAM, and the GPU uses system memory."""
     values, before, stored = numbered(buffer, sentinel), device.region(device.vram[0]).used, sentinel()
     with held(buffer.address + page * PAGE):
         for offset in (0, SZ_2M // 2, SZ_2M - 4):
@@ -85,7 +85,7 @@ def test_one_pinned_page_keeps_chunk_in_sysmem(
 @acts("refusal", "store")
 @needs("device-pages", "atomic")
 def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """A GPU atomic, which needs VRAM, fails on memory that the kernel holds; when it is let go a new queue can."""
+    """A GPU atomic that needs VRAM fails on pinned memory, and works on a new queue after the unpin."""
     start, added = sentinel() >> 1, sentinel() >> 1
     buffer.set_u32(0, start)
     with held(buffer.address):
@@ -104,7 +104,7 @@ def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel:
 def test_range_over_two_cpu_vmas_does_not_migrate(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """A range whose memory has become two CPU mappings since it was made does not move, and its data is right."""
+    """A range whose memory was split into two CPU VMAs after its creation does not migrate; its data is correct."""
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
     buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
@@ -126,7 +126,7 @@ def test_range_over_two_cpu_vmas_does_not_migrate(
 def test_range_half_replaced_by_mmap_follows_it(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
 ) -> None:
-    """When new memory is mapped over half of a range, the GPU sees the new there and the old next to it."""
+    """After mmap over half of a range, the GPU sees the new memory there and the old data next to it."""
     values = numbered(buffer, sentinel)
     gpu_sees(queue, buffer.address, values[0])
     buffer.remap_fresh(offset, SZ_2M // 2)
@@ -138,7 +138,7 @@ def test_range_half_replaced_by_mmap_follows_it(
 @behaviour("migrate.vma-must-cover")
 @acts("refusal", "load")
 def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """Memory in VRAM that becomes PROT_READ is out of reach of a writable mirror; made writable, its data is there."""
+    """Memory in VRAM that becomes PROT_READ faults in a writable mirror; once writable again, its data is there."""
     values = numbered(buffer, sentinel)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
     buffer.mprotect(PROT_READ)
@@ -156,7 +156,7 @@ def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, 
 def test_chunk_partly_in_vram_migrates_whole(
     make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int
 ) -> None:
-    """Of 2 MiB, 64 KiB are in VRAM already: they are evicted once, then all moves as a whole, with the right data."""
+    """If 64 KiB of 2 MiB are in VRAM already, they are evicted once, then all migrates with the right data."""
     values = numbered(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)
     part.mirror(buffer.address + at, SZ_64K)

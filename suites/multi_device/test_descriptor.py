@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The descriptor by which advice names the VRAM of a device (xe_svm.c: xe_drm_pagemap_from_fd, xe_vm_madvise.c)."""
+"""The devmem_fd by which PREFERRED_LOC names a device (xe_svm.c: xe_drm_pagemap_from_fd, xe_vm_madvise.c)."""
 
 import contextlib
 import os
@@ -73,7 +73,7 @@ def buffer(memory: Memory) -> Buffer:
 def test_devmem_fd_zero_is_default_device(
     mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Advice with devmem_fd 0 is for the GPU that faults, even if descriptor 0 is another GPU."""
+    """devmem_fd 0 means the GPU that faults, even if descriptor 0 is another GPU."""
     value = sentinel()
     buffer.set_u32(0, value)
     before, there = used(devices[0]), used(devices[1])
@@ -90,7 +90,7 @@ def test_devmem_fd_zero_is_default_device(
 def test_card_node_fd_names_device(
     mirror_vm: Vm, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """A descriptor of a card node, which has the number of no render node, names the VRAM of its device."""
+    """A descriptor of a card node, whose minor is not a render node's, names the VRAM of its device."""
     value, device = sentinel(), mirror_vm.device
     buffer.set_u32(0, value)
     with open_device(card_node(device)) as card:
@@ -115,7 +115,7 @@ def card_node(device: Device) -> str:
 def test_region_instance_selects_tile(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel, tile: int
 ) -> None:
-    """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults."""
+    """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults on it."""
     region, value = device.vram[tile], sentinel()
     buffer.set_u32(0, value)
     prefer(mirror_vm, buffer, device.fd, region)
@@ -137,7 +137,7 @@ def test_region_instance_selects_tile(
 def test_madvise_with_reused_fd_number_is_new(
     mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """The same descriptor number first names one GPU, then another: memory is placed on the second."""
+    """If a descriptor number names one GPU first and another later, memory is placed on the second."""
     number, value = os.dup(devices[1].fd), sentinel()
     buffer.set_u32(0, value)
     try:
@@ -158,7 +158,7 @@ def test_madvise_with_reused_fd_number_is_new(
 def test_madvise_same_fd_other_region_is_new(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Advice names one region of a device, then another by the same descriptor: memory is placed in the second."""
+    """If MADVISE names one region of a device, then another by the same descriptor, memory is placed in the second."""
     value = sentinel()
     buffer.set_u32(0, value)
     for region in device.vram[:2]:

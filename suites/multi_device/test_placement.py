@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Several GPUs: advice that names another device's VRAM, and who may reach it (xe_vm_madvise.c, xe_svm.c)."""
+"""Several GPUs: PREFERRED_LOC on another device, and who can access its VRAM (xe_vm_madvise.c, xe_svm.c)."""
 
 import errno
 import os
@@ -47,7 +47,7 @@ def prefer(vm: Vm, buffer: Buffer, fd: int, region: int = 1) -> None:
 @acts("refusal")
 @needs("range-attributes")
 def test_closed_devmem_fd_is_enoent(mirror_vm: Vm, memory: Memory) -> None:
-    """A devmem_fd that is not open gives ENOENT, and the advice is as before."""
+    """A devmem_fd that is not open gives ENOENT, and the attributes are unchanged."""
     buffer = memory(SZ_2M, align=SZ_2M)
     before = [bytes(area) for area in mirror_vm.attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOENT):
@@ -81,7 +81,7 @@ def test_non_vram_region_instance_is_enoent(
 def test_preferred_vram_of_own_device(
     mirror_vm: Vm, device: Device, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Advice may name the VRAM of the VM's own device: a fault then moves the memory there."""
+    """PREFERRED_LOC can name the VRAM of the VM's own device: a fault then migrates the memory there."""
     buffer, value, before = memory(SZ_2M, align=SZ_2M), sentinel(), counters.snapshot()
     buffer.set_u32(0, value)
     prefer(mirror_vm, buffer, device.fd, device.vram[0])
@@ -94,7 +94,7 @@ def test_preferred_vram_of_own_device(
 @acts("store", "load")
 @needs("two-devices")
 def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory: Memory, sentinel: Sentinel) -> None:
-    """Each GPU sees what the other and the CPU stored in one buffer."""
+    """Each GPU sees what the other and the CPU stored to a shared buffer."""
     buffer, queues = memory(SZ_2M, align=SZ_2M), [vm.queue() for vm in pair]
     for writer, reader in (queues, queues[::-1], queues):
         value = sentinel()
@@ -113,7 +113,7 @@ def test_two_gpus_share_one_buffer(pair: tuple[Vm, Vm], memory: Memory, sentinel
 def test_preferred_vram_of_other_gpu(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Advice names the other GPU's VRAM: a fault places the memory there, and both GPUs and the CPU see its data."""
+    """With the other GPU's VRAM as PREFERRED_LOC, a fault places memory there; both GPUs and the CPU see its data."""
     near, far = pair
     instance = devices[1].vram[0]
     buffer = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x42")
@@ -137,7 +137,7 @@ def test_preferred_vram_of_other_gpu(
 def test_preferred_location_outlives_its_fd(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """After close of the descriptor that the advice named, memory is still placed on that device."""
+    """After the devmem_fd is closed, memory is still placed on that device."""
     instance, buffer = devices[1].vram[0], memory(4 * SZ_2M, align=SZ_2M, fill=b"\x42")
     fd = os.open(devices[1].path, os.O_RDWR | os.O_CLOEXEC)
     prefer(pair[0], buffer, fd, instance)
@@ -155,7 +155,7 @@ def test_preferred_location_outlives_its_fd(
 def test_preferred_device_without_link_is_enolink(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Advice that names a device without a fast link gives ENOLINK, changes nothing, and the memory is usable."""
+    """PREFERRED_LOC on a device without a fast link gives ENOLINK, changes nothing, and the memory is usable."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     before = [bytes(area) for area in pair[0].attributes(buffer.address, SZ_2M)]
     with refused(errno.ENOLINK):
@@ -171,7 +171,7 @@ def test_preferred_device_without_link_is_enolink(
 def test_memory_in_vram_is_usable_by_other_gpu(
     pair: tuple[Vm, Vm], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Memory that one GPU's fault took to its VRAM is there for the other GPU, with or without a fast link."""
+    """The other GPU can use memory that one GPU's fault migrated to its VRAM, with or without a fast link."""
     buffer, queues = memory(2 * SZ_2M, align=SZ_2M), [vm.queue() for vm in pair]
     first, second = sentinel(), sentinel()
     queues[0].store(buffer.address, first)
@@ -188,7 +188,7 @@ def test_memory_in_vram_is_usable_by_other_gpu(
 def test_prefetch_moves_memory_between_gpus(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Memory in the VRAM of one GPU moves to the other's by prefetch, and keeps its data."""
+    """PREFETCH moves memory from the VRAM of one GPU to the other's, with its data."""
     buffer, values = memory(SZ_2M, align=SZ_2M), {offset: sentinel() for offset in (0, 4096, SZ_2M - 4)}
     for offset, value in values.items():
         pair[0].queue().store(buffer.address + offset, value)
@@ -207,7 +207,7 @@ def test_prefetch_moves_memory_between_gpus(
 def test_prefetch_goes_to_preferred_location(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """PREFETCH to the advised location takes memory to the other GPU's VRAM, as advised."""
+    """PREFETCH to the preferred location moves memory to the other GPU's VRAM, if that is preferred."""
     instance, buffer, value = devices[1].vram[0], memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(0, value)
     prefer(pair[0], buffer, devices[1].fd, instance)

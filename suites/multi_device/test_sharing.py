@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two GPUs use the same memory: where it is, whose faults move it, what is left when one goes (drm_pagemap.c)."""
+"""Two GPUs use the same memory: where it is, whose faults move it, what happens when one goes (drm_pagemap.c)."""
 
 import threading
 
@@ -71,7 +71,7 @@ def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
 def test_each_device_counts_its_own_faults(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, first: int
 ) -> None:
-    """Each of two devices faults on memory that the other has mapped, and its own counter says so."""
+    """Each of two devices faults on memory that the other has mapped, and its own counter shows it."""
     queues = [vm.queue() for vm in pair]
     for queue in queues:
         queue.run(Batch().noop())
@@ -91,7 +91,7 @@ def test_each_device_counts_its_own_faults(
 def test_preferred_remote_vram_is_used_in_place(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """A fault on memory that is in the other GPU's VRAM, as was advised, maps it there: the other need not fault."""
+    """A fault on memory in the other GPU's VRAM, its preferred location, maps it there: the other does not fault."""
     values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
     prefer(pair[0], buffer, devices[1])
     for offset in (0, SZ_2M // 2):
@@ -116,7 +116,7 @@ def test_preferred_remote_vram_is_used_in_place(
 def test_memory_without_link_migrates_to_faulting_gpu(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Without a fast link memory in one GPU's VRAM leaves it when the other faults, and the data is right."""
+    """Without a fast link memory leaves one GPU's VRAM when the other faults, and the data is correct."""
     values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
     gpu_sees(queues[1], buffer.address, values[0])
     before, counters = used(devices[1]), Counters(devices[0])
@@ -136,7 +136,7 @@ def test_memory_without_link_migrates_to_faulting_gpu(
 def test_fault_gathers_chunk_from_several_places(
     make_vm: MakeVm, devices: list[Device], buffer: Buffer, sentinel: Sentinel, taker: int
 ) -> None:
-    """Of one chunk, parts are in the VRAM of two GPUs and the rest in system memory: a fault brings it together."""
+    """If parts of a chunk are in the VRAM of two GPUs and in system memory, a fault gathers them in one place."""
     values, parts = numbered(buffer, sentinel), {}
     for number, offset in enumerate((4 * SZ_64K, 9 * SZ_64K, 20 * SZ_64K, 31 * SZ_64K)):
         vm = make_vm(FAULTING, devices[number % 2])
@@ -162,7 +162,7 @@ def test_fault_gathers_chunk_from_several_places(
 def test_concurrent_adds_of_two_gpus_are_not_lost(
     pair: tuple[Vm, Vm], buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Two GPUs that add to one number at the same time both finish, and no addition is lost."""
+    """Two GPUs that add to one counter concurrently both finish, and no add is lost."""
     start, rounds, each = sentinel(), 8, 4
     buffer.set_u32(PAGE, start)
     added = [sentinel(), sentinel()]
@@ -200,7 +200,7 @@ def test_concurrent_adds_of_two_gpus_are_not_lost(
 def test_memory_in_vram_outlives_its_vm_and_fd(
     pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, how: str, linked: bool
 ) -> None:
-    """When VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU go on with it."""
+    """After VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU can still use it."""
     near, far = pair
     values = numbered(buffer, sentinel)
     gpu_sees(far.queue(), buffer.address, values[0])
@@ -229,7 +229,7 @@ def test_memory_in_vram_outlives_its_vm_and_fd(
 def test_eviction_from_remote_vram_keeps_data(
     pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is right for both GPUs."""
+    """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is correct for both GPUs."""
     near, far = pair
     values, queue = numbered(buffer, sentinel), near.queue()
     prefer(near, buffer, devices[1])

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A device loses its driver while others use its VRAM (drm_pagemap.c: DOC Overview; xe_svm.c).
+"""The driver is unbound from a device while others use its VRAM (drm_pagemap.c: DOC Overview; xe_svm.c).
 
-To unbind the driver is what user space can do of taking a device away.
+Unbinding the driver is as close to hot-unplug as user space can get.
 """
 
 import errno
@@ -60,7 +60,7 @@ def buffer(memory: Memory) -> Buffer:
 def test_devmem_fd_of_unbound_device_is_enodev(
     mirror_vm: Vm, devices: list[Device], unplug: Unplug, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Advice that names a device without a driver gives ENODEV, and the advice is as before."""
+    """PREFERRED_LOC on an unbound device gives ENODEV, and the attributes are unchanged."""
     value, region = sentinel(), devices[1].vram[0]
     buffer.set_u32(0, value)
     before = [bytes(area) for area in mirror_vm.attributes(buffer.address, buffer.size)]
@@ -92,7 +92,7 @@ def test_driver_unbind_moves_memory_to_sysmem(
     sentinel: Sentinel,
     linked: bool,
 ) -> None:
-    """When its driver is taken away, memory in a GPU's VRAM is in system memory, and right for CPU and other GPU."""
+    """Unbinding the driver moves memory in its VRAM to system memory, with its data for the CPU and the other GPU."""
     values, queue, far = numbered(buffer, sentinel), mirror_vm.queue(), make_vm(FAULTING, devices[1])
     far.mirror()
     if linked:
@@ -117,7 +117,7 @@ def test_driver_unbind_moves_memory_to_sysmem(
 def test_nothing_migrates_to_unbound_device(
     mirror_vm: Vm, devices: list[Device], unplug: Unplug, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """With a device without a driver as preferred location, faults and PREFETCH use system memory, and succeed."""
+    """With an unbound device as preferred location, faults and PREFETCH use system memory, and succeed."""
     values, queue = numbered(buffer, sentinel), mirror_vm.queue()
     prefer(mirror_vm, buffer, devices[1])
     gpu_sees(queue, buffer.address, values[0])
@@ -142,7 +142,7 @@ def references() -> int:
 def test_memory_in_vram_holds_module_reference(
     open_device: OpenDevice, devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """While memory is in VRAM the module is held, though what put it there is closed; without memory it is let go."""
+    """Memory in VRAM holds a reference on the module, even after VM and descriptor are closed."""
     # To unbind the device in this state may take the kernel along: see docs/findings.md.
     device, buffer, value = open_device(devices[1].path), memory(SZ_2M, align=SZ_2M), sentinel()
     vm = Vm(device, FAULTING)

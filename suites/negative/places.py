@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can be seen of a VM: its areas with their attributes, and what the GPU finds in a part that stays."""
+"""Observable state of a VM: its VMAs with their attributes, and what the GPU reads from a neighbouring BO."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def areas(vm: Vm) -> list[tuple[int, ...]]:
 
 
 class Neighbour:
-    """An object bound just below ``AT``, with a value in it that the GPU can be asked for."""
+    """A BO bound just below ``AT``, with a value in it that the GPU can be asked for."""
 
     def __init__(self, vm: Vm, bo: Bo, value: int) -> None:
         self._queue = vm.queue()
@@ -46,6 +46,6 @@ class Neighbour:
 
 
 def whole(vm: Vm, neighbour: Neighbour) -> Any:
-    """Areas, and the neighbour's value as the GPU sees it."""
+    """VMAs, and the neighbour's value as the GPU sees it."""
     seen = neighbour.seen()  # first: it binds what its queue needs
     return areas(vm), seen

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_BIND with one thing wrong (xe_vm.c: vm_bind_ioctl_check_args, xe_vm_bind_ioctl), op by op."""
+"""VM_BIND with one wrong field (xe_vm.c: vm_bind_ioctl_check_args, xe_vm_bind_ioctl), op by op."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -228,14 +228,14 @@ def bind(bo: MakeBo, sentinel: Sentinel) -> Callable[..., Call]:
 
 @pytest.fixture
 def bind_object(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
-    """MAP of an object."""
+    """MAP of a BO."""
     handle = bo(SZ_64K).handle
     return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "obj": handle})
 
 
 @BIND_OBJECT.rows
 def test_bo_map_invalid_args(bind_object: Call, wrong: Row) -> None:
-    """MAP of an object with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """MAP of a BO with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(bind_object)
 
 
@@ -273,7 +273,7 @@ def bind_mirror(bind: Callable[..., Call], fault_vm: Vm) -> Call:
 @needs("cpu-addr-mirror")
 @MIRROR_ROWS.rows
 def test_mirror_map_invalid_args(bind_mirror: Call, wrong: Row) -> None:
-    """A mirror with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """MAP of a mirror with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(bind_mirror)
 
 
@@ -305,7 +305,7 @@ def bind_null(bind: Callable[..., Call], plain_vm: Vm) -> Call:
 
 @NULL_ROWS.rows
 def test_null_map_invalid_args(bind_null: Call, wrong: Row) -> None:
-    """MAP of NULL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """MAP of NULL with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(bind_null)
 
 
@@ -346,7 +346,7 @@ def bind_userptr(bind: Callable[..., Call], plain_vm: Vm, memory: Memory) -> Cal
 @USERPTR.rows
 @needs("userptr")
 def test_userptr_map_invalid_args(bind_userptr: Call, wrong: Row) -> None:
-    """MAP_USERPTR with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """MAP_USERPTR with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(bind_userptr)
 
 
@@ -366,7 +366,7 @@ UNMAP_ROWS = Table(
 
 @pytest.fixture
 def unbind(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
-    """UNMAP of an object that is bound; undone by binding it again."""
+    """UNMAP of a BO that is bound; undone by binding it again."""
     made = bo(SZ_64K)
     plain_vm.map(made, AT)
     return bind(
@@ -378,7 +378,7 @@ def unbind(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
 
 @UNMAP_ROWS.rows
 def test_unmap_invalid_args(unbind: Call, wrong: Row) -> None:
-    """UNMAP with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """UNMAP with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(unbind)
 
 
@@ -400,7 +400,7 @@ UNMAP_ALL_ROWS = Table(
 
 @pytest.fixture
 def unbind_all(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
-    """UNMAP_ALL of an object that is bound; undone by binding it again."""
+    """UNMAP_ALL of a BO that is bound; undone by binding it again."""
     made = bo(SZ_64K)
     plain_vm.map(made, AT)
     return bind(plain_vm, lambda: {"op": UNMAP_ALL, "obj": made.handle}, undo=lambda: plain_vm.map(made, AT))
@@ -408,7 +408,7 @@ def unbind_all(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo) -> Call:
 
 @UNMAP_ALL_ROWS.rows
 def test_unmap_all_invalid_args(unbind_all: Call, wrong: Row) -> None:
-    """UNMAP_ALL with one wrong field is refused: the VM's areas and what the GPU sees stay."""
+    """UNMAP_ALL with one wrong field is refused; VMAs and what the GPU sees are unchanged."""
     wrong.prove(unbind_all)
 
 
@@ -437,7 +437,7 @@ PREFETCH_ROWS = Table(
 
 @pytest.fixture
 def prefetch(plain_vm: Vm, bo: MakeBo) -> Call:
-    """PREFETCH of an object in system memory to where it is, which nobody can see."""
+    """PREFETCH of a BO in system memory to where it is, which nobody can see."""
     plain_vm.map(bo(SZ_64K), AT)
     return Call(
         plain_vm.device,
@@ -450,7 +450,7 @@ def prefetch(plain_vm: Vm, bo: MakeBo) -> Call:
 
 @PREFETCH_ROWS.rows
 def test_prefetch_invalid_args(prefetch: Call, wrong: Row, plain_vm: Vm) -> None:
-    """PREFETCH with one wrong field is refused: the VM's areas stay."""
+    """PREFETCH with one wrong field is refused; the VMAs are unchanged."""
     before = areas(plain_vm)
     wrong.prove(prefetch)
     assert areas(plain_vm) == before
@@ -490,7 +490,7 @@ LAST = Table(
 
 @pytest.fixture
 def bind_array(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Call:
-    """Three ops in one call: an object at two places, with a hole that is cut out of a third."""
+    """Three ops in one call: a BO at two places, with a hole that is cut out of a third."""
     neighbour = Neighbour(plain_vm, bo(SZ_64K), sentinel())
     handle = bo(SZ_64K).handle
 
@@ -515,13 +515,13 @@ def bind_array(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> Call:
 
 @LAST.rows
 def test_bind_array_invalid_last_op(bind_array: Call, wrong: Row) -> None:
-    """An array whose last op has one wrong field is refused as a whole: no op of it takes effect."""
+    """An array whose last op has one wrong field is refused as a whole: no op takes effect."""
     wrong.prove(bind_array)
 
 
 @pytest.fixture
 def bind_and_signal(bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo, syncobj: MakeSyncobj) -> Call:
-    """MAP of an object that signals a syncobj."""
+    """MAP of a BO that signals a syncobj."""
     handle, done = bo(SZ_64K).handle, syncobj()
     return bind(plain_vm, lambda: {"addr": AT, "range": SZ_64K, "obj": handle}, sync=done.sync)
 
@@ -536,7 +536,7 @@ def test_bind_invalid_sync(bind_and_signal: Call, wrong: Row) -> None:
 def bind_and_write_fence(
     bind: Callable[..., Call], plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> Call:
-    """MAP of an object that writes a user fence; an unbind before that would give EBUSY."""
+    """MAP of a BO that writes a user fence; an unbind before that would give EBUSY."""
     handle, fence, values = bo(SZ_64K).handle, memory(PAGE), [0]
 
     def sync() -> xe.drm_xe_sync:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""EXEC and WAIT_USER_FENCE with one thing wrong (xe_exec.c, xe_sync.c, xe_wait_user_fence.c)."""
+"""EXEC and WAIT_USER_FENCE with one wrong field (xe_exec.c, xe_sync.c, xe_wait_user_fence.c)."""
 
 from collections.abc import Callable
 from errno import EFAULT, EINVAL, ENOENT
@@ -35,7 +35,7 @@ SIZE = SZ_64K
 
 
 class Exec(Call):
-    """EXEC of a batch that stores a value: a call that is accepted is over when the value is there."""
+    """EXEC of a batch that stores a value: an accepted call has completed when the value is there."""
 
     def __init__(
         self, queue: Queue, bo: Bo, sentinel: Sentinel, *, sync: Callable[[], xe.drm_xe_sync] | None = None
@@ -174,5 +174,5 @@ def wait_user_fence(device: Device, memory: Memory, sentinel: Sentinel) -> Call:
 
 @WAIT_USER_FENCE.rows
 def test_wait_user_fence_invalid_args(wait_user_fence: Call, wrong: Row) -> None:
-    """WAIT_USER_FENCE with one wrong field is refused, even where there is nothing to wait for."""
+    """WAIT_USER_FENCE with one wrong field is refused, even if there is nothing to wait for."""
     wrong.prove(wait_user_fence)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GEM_CREATE and GEM_MMAP_OFFSET with one thing wrong (xe_bo.c), with extensions and without."""
+"""GEM_CREATE and GEM_MMAP_OFFSET with one wrong field (xe_bo.c), with extensions and without."""
 
 import ctypes
 import itertools
@@ -115,14 +115,14 @@ def gem_create(device: Device) -> Call:
 
 @GEM_CREATE.rows
 def test_gem_create_invalid_args(gem_create: Call, wrong: Row) -> None:
-    """GEM_CREATE with one wrong field is refused, and the file has no handle more."""
+    """GEM_CREATE with one wrong field is refused, and creates no handle."""
     wrong.prove(gem_create)
 
 
 @behaviour("abi.gem-extensions")
 @acts("ioctl")
 def test_gem_create_with_16_extensions(device: Device) -> None:
-    """GEM_CREATE takes a chain of 16 extensions."""
+    """GEM_CREATE accepts a chain of 16 extensions."""
     chain = chained(MOST)
     argument = xe.drm_xe_gem_create(
         size=SZ_64K, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
@@ -173,7 +173,7 @@ def gem_create_with_extensions(device: Device) -> Call:
 
 @EXTENSIONS.rows
 def test_gem_create_invalid_last_extension(gem_create_with_extensions: Call, wrong: Row) -> None:
-    """A wrong field in the last extension of a chain refuses the whole GEM_CREATE."""
+    """GEM_CREATE with a wrong field in the last extension of a chain is refused."""
     wrong.prove(gem_create_with_extensions)
 
 
@@ -192,12 +192,12 @@ GEM_MMAP_OFFSET = Table(
 
 @pytest.fixture
 def gem_mmap_offset(device: Device) -> Call:
-    """GEM_MMAP_OFFSET of an object."""
+    """GEM_MMAP_OFFSET of a BO."""
     handle = create_object(device)
     return Call(device, xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET, lambda: xe.drm_xe_gem_mmap_offset(handle=handle))
 
 
 @GEM_MMAP_OFFSET.rows
 def test_gem_mmap_offset_invalid_args(gem_mmap_offset: Call, wrong: Row) -> None:
-    """GEM_MMAP_OFFSET with one wrong field is refused, and tells no offset."""
+    """GEM_MMAP_OFFSET with one wrong field is refused, and returns no offset."""
     wrong.prove(gem_mmap_offset)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""MADVISE and VM_QUERY_MEM_RANGE_ATTRS with one thing wrong (xe_vm_madvise.c, xe_vm.c)."""
+"""MADVISE and VM_QUERY_MEM_RANGE_ATTRS with one wrong field (xe_vm_madvise.c, xe_vm.c)."""
 
 import ctypes
 from collections.abc import Callable, Iterator
@@ -133,14 +133,14 @@ def advise(fault_vm: Vm) -> Callable[..., Call]:
 @needs("cpu-addr-mirror")
 @ATOMIC_ROWS.rows
 def test_madvise_atomic_invalid_args(advise: Callable[..., Call], wrong: Row) -> None:
-    """MADVISE ATOMIC with one wrong field is refused: the attributes of the area stay."""
+    """MADVISE ATOMIC with one wrong field is refused; the attributes are unchanged."""
     wrong.prove(advise(ATOMIC, {"val": xe.DRM_XE_ATOMIC_CPU}, {"val": xe.DRM_XE_ATOMIC_UNDEFINED}))
 
 
 @needs("cpu-addr-mirror")
 @PREFERRED_ROWS.rows
 def test_madvise_preferred_loc_invalid_args(advise: Callable[..., Call], wrong: Row) -> None:
-    """MADVISE PREFERRED_LOC with one wrong field is refused: the attributes of the area stay."""
+    """MADVISE PREFERRED_LOC with one wrong field is refused; the attributes are unchanged."""
     wrong.prove(advise(PREFERRED_LOC, {"devmem_fd": DEFAULT_SYSTEM}, {"devmem_fd": 0}))
 
 
@@ -152,12 +152,12 @@ that a device with page faults has."""
 @needs("cpu-addr-mirror")
 @PAT_ROWS.rows
 def test_madvise_pat_invalid_args(advise: Callable[..., Call], wrong: Row, device: Device) -> None:
-    """MADVISE PAT with one wrong field is refused: the attributes of the area stay."""
+    """MADVISE PAT with one wrong field is refused; the attributes are unchanged."""
     wrong.prove(advise(PAT, {"val": OTHER_PAT}, {"val": device.write_back_pat}))
 
 
 def said_before(*_: object) -> Iterator[int]:
-    """Words that are not 0 before the call, where the kernel would tell whether the memory was kept."""
+    """Nonzero words at the address where the kernel would write "retained"."""
     for value in (1, 1 << 31, 0xFFFF_FFFF):
         word = ctypes.c_uint32(value)
         yield ctypes.addressof(word)
@@ -188,7 +188,7 @@ PURGEABLE_ROWS = Table(
 
 
 def needed(bo: Bo) -> bool:
-    """Whether the object's memory is kept: an object that may be purged cannot be mapped (EBUSY)."""
+    """Whether the BO's memory is kept: a BO that may be purged cannot be mapped (EBUSY)."""
     try:
         bo.map().close()
     except OSError as error:
@@ -200,7 +200,7 @@ def needed(bo: Bo) -> bool:
 
 @pytest.fixture
 def advise_purging(plain_vm: Vm, bo: MakeBo) -> Call:
-    """MADVISE PURGEABLE_STATE: the object's memory is not needed; undone by saying that it is."""
+    """MADVISE PURGEABLE_STATE: the BO's memory is not needed; undone by saying that it is."""
     made = bo(SZ_64K)
     plain_vm.map(made, AT)
 
@@ -223,7 +223,7 @@ def advise_purging(plain_vm: Vm, bo: MakeBo) -> Call:
 @needs("purging")
 @PURGEABLE_ROWS.rows
 def test_madvise_purgeable_state_invalid_args(advise_purging: Call, wrong: Row) -> None:
-    """MADVISE PURGEABLE_STATE with one wrong field is refused: the object's memory is still needed."""
+    """MADVISE PURGEABLE_STATE with one wrong field is refused; the BO stays in state WILLNEED."""
     wrong.prove(advise_purging)
 
 
@@ -231,7 +231,7 @@ def test_madvise_purgeable_state_invalid_args(advise_purging: Call, wrong: Row) 
 @behaviour("madvise.purge.retained-unwritable")
 @acts("ioctl")
 def test_madvise_retained_needs_writable_pointer(plain_vm: Vm, bo: MakeBo) -> None:
-    """A word that may be read only stays 0; whether the call then gives EFAULT, and is carried out, is recorded."""
+    """A read-only retained word stays 0; whether the call gives EFAULT, and takes effect, is recorded."""
     made, word = bo(SZ_64K), unwritable()[-1]
     plain_vm.map(made, AT)
     try:
@@ -276,7 +276,7 @@ AREAS = 3
 
 @pytest.fixture
 def three_areas(plain_vm: Vm, bo: MakeBo) -> Vm:
-    """A VM in which one object is bound three times, not side by side."""
+    """A VM in which one BO is bound three times, not side by side."""
     made = bo(SZ_64K)
     for index in range(AREAS):
         plain_vm.map(made, AT + 2 * index * SZ_64K)
@@ -290,13 +290,13 @@ def query(vm: Vm, **fields: int) -> xe.drm_xe_vm_query_mem_range_attr:
 
 @pytest.fixture
 def count_areas(three_areas: Vm) -> Call:
-    """VM_QUERY_MEM_RANGE_ATTRS that asks for the number of areas."""
+    """VM_QUERY_MEM_RANGE_ATTRS that asks for the number of VMAs."""
     return Call(three_areas.device, xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, lambda: query(three_areas))
 
 
 @COUNT.rows
 def test_query_mem_range_attrs_count_invalid_args(count_areas: Call, wrong: Row) -> None:
-    """VM_QUERY_MEM_RANGE_ATTRS that asks for the number of areas is refused with one wrong field."""
+    """VM_QUERY_MEM_RANGE_ATTRS for the number of VMAs is refused with one wrong field."""
     wrong.prove(count_areas)
 
 
@@ -325,7 +325,7 @@ FILL = Table(
 
 @pytest.fixture
 def read_areas(three_areas: Vm, memory: Memory) -> Call:
-    """VM_QUERY_MEM_RANGE_ATTRS that reads all areas."""
+    """VM_QUERY_MEM_RANGE_ATTRS that reads all VMAs."""
     reply = memory(PAGE, fill=b"\xa5")
 
     def state() -> Any:
@@ -344,5 +344,5 @@ def read_areas(three_areas: Vm, memory: Memory) -> Call:
 
 @FILL.rows
 def test_query_mem_range_attrs_invalid_args(read_areas: Call, wrong: Row) -> None:
-    """VM_QUERY_MEM_RANGE_ATTRS that reads areas is refused with one wrong field, and writes nothing."""
+    """VM_QUERY_MEM_RANGE_ATTRS for the attributes is refused with one wrong field, and writes nothing."""
     wrong.prove(read_areas)

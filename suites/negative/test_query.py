@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DEVICE_QUERY with one thing wrong (xe_query.c), in its argument and in what two of the queries read at data."""
+"""DEVICE_QUERY with one wrong field (xe_query.c), in its argument and in the input that two of the queries read."""
 
 import ctypes
 import time
@@ -59,7 +59,7 @@ def device_query(device: Device, memory: Memory) -> Call:
 
 @DEVICE_QUERY.rows
 def test_device_query_invalid_args(device_query: Call, wrong: Row) -> None:
-    """DEVICE_QUERY with one wrong field is refused, and nothing is written at data."""
+    """DEVICE_QUERY with one wrong field is refused, and nothing is written to data."""
     wrong.prove(device_query)
 
 
@@ -122,7 +122,7 @@ def engine_cycles(device: Device, memory: Memory) -> Call:
 @needs("engine-cycles")
 @ENGINE_CYCLES.rows
 def test_query_engine_cycles_invalid_args(engine_cycles: Call, wrong: Row) -> None:
-    """ENGINE_CYCLES of what is not an engine, or by what is not a clock, is refused, and nothing is written."""
+    """ENGINE_CYCLES with an invalid engine or clock is refused, and nothing is written."""
     wrong.prove(engine_cycles)
 
 
@@ -151,5 +151,5 @@ def uc_fw_version(device: Device, memory: Memory) -> Call:
 
 @UC_FW_VERSION.rows
 def test_query_uc_fw_version_invalid_args(uc_fw_version: Call, wrong: Row) -> None:
-    """UC_FW_VERSION with an unknown firmware or padding that is not zero is refused, and nothing is written."""
+    """UC_FW_VERSION with an unknown firmware or nonzero padding is refused, and nothing is written."""
     wrong.prove(uc_fw_version)

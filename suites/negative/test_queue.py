@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one thing wrong (xe_exec_queue.c)."""
+"""EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one wrong field (xe_exec_queue.c)."""
 
 import ctypes
 import itertools
@@ -52,7 +52,7 @@ def priority(next_extension: int = 0) -> xe.drm_xe_ext_set_property:
 
 
 def loop(*_: object) -> Iterator[int]:
-    """An extension that comes after itself."""
+    """An extension that points to itself."""
     extension = priority()
     extension.base.next_extension = ctypes.addressof(extension)
     yield ctypes.addressof(extension)
@@ -166,14 +166,14 @@ def exec_queue_create(device: Device, plain_vm: Vm) -> Call:
 
 @EXEC_QUEUE_CREATE.rows
 def test_exec_queue_create_invalid_args(exec_queue_create: Call, wrong: Row) -> None:
-    """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and the file has no queue more."""
+    """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and creates no queue."""
     wrong.prove(exec_queue_create)
 
 
 @behaviour("execq.create.extensions")
 @acts("ioctl")
 def test_exec_queue_create_with_16_extensions(plain_vm: Vm) -> None:
-    """EXEC_QUEUE_CREATE takes a chain of 16 extensions, and the queue works."""
+    """EXEC_QUEUE_CREATE accepts a chain of 16 extensions, and the queue works."""
     chain = chained(LONGEST)
     queue = plain_vm.queue(extensions=ctypes.addressof(chain))
     queue.run(Batch().noop())
@@ -215,7 +215,7 @@ def bind_queue_create(device: Device, plain_vm: Vm) -> Call:
 
 @BIND_QUEUE.rows
 def test_bind_queue_create_invalid_args(bind_queue_create: Call, wrong: Row) -> None:
-    """A queue for binds takes one place and instance 0, and nothing is made of anything else."""
+    """A bind queue takes one placement and instance 0; anything else is refused and creates no queue."""
     wrong.prove(bind_queue_create)
 
 
@@ -246,7 +246,7 @@ def exec_queue_destroy(device: Device, plain_vm: Vm) -> Call:
 
 @EXEC_QUEUE_DESTROY.rows
 def test_exec_queue_destroy_invalid_args(exec_queue_destroy: Call, wrong: Row) -> None:
-    """EXEC_QUEUE_DESTROY with one wrong field is refused, and the queue lives on."""
+    """EXEC_QUEUE_DESTROY with one wrong field is refused, and the queue still works."""
     wrong.prove(exec_queue_destroy)
 
 
@@ -258,7 +258,7 @@ def test_exec_queue_destroy_invalid_args(exec_queue_destroy: Call, wrong: Row) -
     signature="assert create_queue(device, plain_vm.id) != #: # != #",
 )
 def test_exec_queue_id_zero_is_never_given(device: Device, plain_vm: Vm) -> None:
-    """EXEC_QUEUE_DESTROY of 0 gives ENOENT, and 0, which means no queue to other ioctls, is given to none later."""
+    """EXEC_QUEUE_DESTROY of id 0 gives ENOENT, and 0, which means "no queue" elsewhere, is never allocated."""
     create_queue(device, plain_vm.id)
     with refused(ENOENT):
         destroy_queue(device, 0)
@@ -289,5 +289,5 @@ def exec_queue_get_property(device: Device, plain_vm: Vm) -> Call:
 
 @EXEC_QUEUE_GET_PROPERTY.rows
 def test_exec_queue_get_property_invalid_args(exec_queue_get_property: Call, wrong: Row) -> None:
-    """EXEC_QUEUE_GET_PROPERTY with one wrong field is refused, and tells nothing."""
+    """EXEC_QUEUE_GET_PROPERTY with one wrong field is refused, and returns nothing."""
     wrong.prove(exec_queue_get_property)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_CREATE, VM_DESTROY and VM_GET_PROPERTY with one thing wrong (xe_vm.c)."""
+"""VM_CREATE, VM_DESTROY and VM_GET_PROPERTY with one wrong field (xe_vm.c)."""
 
 import ctypes
 from errno import EFAULT, EINVAL, ENOENT
@@ -82,7 +82,7 @@ def scratch_is_forced(device: Device) -> bool:
 
 @VM_CREATE.rows
 def test_vm_create_invalid_args(vm_create: Call, wrong: Row) -> None:
-    """VM_CREATE with one wrong field is refused, and the file has no VM more."""
+    """VM_CREATE with one wrong field is refused, and creates no VM."""
     wrong.prove(vm_create)
 
 
@@ -114,7 +114,7 @@ def vm_destroy(device: Device) -> Call:
 
 @VM_DESTROY.rows
 def test_vm_destroy_invalid_args(vm_destroy: Call, wrong: Row) -> None:
-    """VM_DESTROY with one wrong field is refused, and the VM lives on."""
+    """VM_DESTROY with one wrong field is refused, and the VM still works."""
     wrong.prove(vm_destroy)
 
 
@@ -144,7 +144,7 @@ def size_of_faults(device: Device, plain_vm: Vm) -> Call:
 
 @VM_GET_PROPERTY.rows
 def test_vm_get_property_invalid_args(size_of_faults: Call, wrong: Row) -> None:
-    """VM_GET_PROPERTY with one wrong field is refused, also where there is nothing to read."""
+    """VM_GET_PROPERTY with one wrong field is refused, even if there is nothing to read."""
     wrong.prove(size_of_faults)
 
 

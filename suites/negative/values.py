@@ -52,7 +52,7 @@ def unwritable() -> tuple[int, ...]:
 
 
 def looping_chain(*_: object) -> Iterator[int]:
-    """A well-formed extension that comes after itself."""
+    """A well-formed extension that points to itself."""
     extension = xe.drm_xe_ext_set_property()
     extension.base.next_extension = ctypes.addressof(extension)
     yield ctypes.addressof(extension)
@@ -189,7 +189,7 @@ def strange_vms(call: Call, _: str) -> Iterator[int]:
 
 
 def strange_objects(call: Call, _: str) -> Iterator[int]:
-    """Numbers that do not name a bo of this file."""
+    """Numbers that do not name a BO of this file."""
     yield from _strange(call, create_object, close_object, objects(call.device))
 
 

@@ -78,7 +78,7 @@ def test_event_makes_gpu_refault_once(
     event: Callable[[Buffer], int],
     size: int,
 ) -> None:
-    """After an event that does not unmap, the next GPU access faults the range in again, once."""
+    """After an event other than an unmap, the next GPU access faults the range in again, once."""
     buffer, value = memory(size, align=size), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
@@ -98,7 +98,7 @@ def test_event_makes_gpu_refault_once(
 @acts("load", "store")
 @needs("thp")
 def test_madv_collapse_keeps_data(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """MADV_COLLAPSE of memory in use, small pages into a huge one, loses nothing for GPU and CPU."""
+    """MADV_COLLAPSE of memory in use, small pages into a huge one, loses no data for GPU and CPU."""
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {buffer.address + offset: sentinel() for offset in range(0, SZ_2M, SZ_2M // 8)}
     queue.store_all(values)
@@ -118,7 +118,7 @@ def test_madv_collapse_keeps_data(queue: Queue, memory: Memory, sentinel: Sentin
 def test_migration_to_ram_invalidates_every_vm(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When memory in VRAM goes back to the CPU, all VMs that mirror it lose it, and each faults again."""
+    """When memory in VRAM migrates back, all VMs that mirror it are invalidated, and each faults again."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queues = []
     for index in range(3):
@@ -139,7 +139,7 @@ def test_migration_to_ram_invalidates_every_vm(
 def test_replaced_memory_is_invalidated_in_every_vm(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """When memory is replaced by other memory, all VMs that mirror it see the new memory."""
+    """When memory is replaced, all VMs that mirror it see the new memory."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queues = []
     for index in range(3):
@@ -166,7 +166,7 @@ def test_replaced_memory_is_invalidated_in_every_vm(
 def test_munmap_of_one_page_invalidates_whole_range(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, gone: int
 ) -> None:
-    """When one page of a range is unmapped, the GPU loses all of the range: it faults at a page that stayed."""
+    """munmap(2) of one page invalidates the whole range: the GPU faults on a page that is still mapped."""
     buffer, stays = memory(SZ_2M, align=SZ_2M), SZ_2M // 4
     values = {buffer.address + offset: sentinel() for offset in (stays, gone)}
     queue.store_all(values)
@@ -185,7 +185,7 @@ def test_munmap_of_one_page_invalidates_whole_range(
 def test_invalid_range_is_not_invalidated_again(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: int
 ) -> None:
-    """The first event invalidates a range; further ones, and its munmap, find nothing to do until the GPU is back."""
+    """The first event invalidates a range; further ones, and its munmap, invalidate nothing until the GPU faults."""
     buffer = memory(size, align=size, shared=True)
     before = counters.snapshot()
     queue.store(buffer.address, sentinel())
@@ -206,7 +206,7 @@ def test_invalid_range_is_not_invalidated_again(
 def test_events_outside_ranges_invalidate_nothing(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Events next to a range, in the same window, invalidate nothing, and the GPU keeps the range."""
+    """Events next to a range, in the same notifier, invalidate nothing, and the range stays mapped."""
     buffer, value = memory(3 * SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(SZ_2M, value)
     gpu_sees(queue, buffer.address + SZ_2M, value)
@@ -235,7 +235,7 @@ def across_windows() -> Iterator[Buffer]:
 def test_event_over_two_notifiers_invalidates_all(
     queue: Queue, across_windows: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory of several ranges on both sides of a window's border is replaced at once: the GPU sees the new memory."""
+    """Ranges on both sides of a notifier boundary are replaced by one mmap: the GPU sees the new memory."""
     buffer = across_windows
     values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     queue.store_all(values)
@@ -254,7 +254,7 @@ def test_event_over_two_notifiers_invalidates_all(
 def test_event_over_four_ranges_counts_four(
     queue: Queue, device: Device, across_windows: Buffer, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """One event over four ranges in two windows counts four invalidations on each GT that has them."""
+    """One event over four ranges in two notifiers counts four invalidations on each GT that has them."""
     buffer = across_windows
     values = {buffer.address + offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     queue.store_all(values)

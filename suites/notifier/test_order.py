@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""When a system call that changes memory returns, no GPU access to the old pages is left, nor comes later.
+"""After a system call that changes memory returns, the GPU never accesses the old pages again.
 
 A batch that runs meanwhile is the witness: it has used the memory, waits at a gate until the call has returned, and
 then uses the memory again. Pages that are mapped twice tell whether it still got there.
@@ -55,7 +55,7 @@ WAYS = {
 def test_running_batch_cannot_store_to_lost_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel, way: str
 ) -> None:
-    """A batch that stores once more, after the call that took the memory away, fails and changes no page."""
+    """A running batch that stores after the memory was unmapped fails and changes no page."""
     used, other = twice
     value = sentinel()
     job = queue.start(
@@ -74,7 +74,7 @@ def test_running_batch_cannot_store_to_lost_pages(
 def test_running_batch_cannot_load_lost_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """A batch that loads once more, after other memory was mapped over what it used, gets the other memory's data."""
+    """A running batch that loads after other memory was mapped over what it used sees the new data."""
     used, other = twice
     result, old, new = memory(SZ_2M, shared=True), sentinel(), sentinel()
     used.set_u32(0, old)
@@ -96,7 +96,7 @@ def test_running_batch_cannot_load_lost_pages(
 def test_running_batch_stores_to_replaced_pages(
     queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel
 ) -> None:
-    """A batch that stores on after other memory was mapped over what it used stores into the other memory."""
+    """A running batch that stores after other memory was mapped over what it used stores to the new memory."""
     used, other = twice
     old, new = sentinel(), sentinel()
     job = queue.start(gate.hold(Batch().store_dword(used.address, old)).store_dword(used.address, new))
@@ -113,7 +113,7 @@ def test_running_batch_stores_to_replaced_pages(
 def test_running_batch_stores_after_dontneed_are_kept(
     queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
-    """MADV_DONTNEED while a batch runs drops what it stored before, and nothing of what it stores after."""
+    """MADV_DONTNEED while a batch runs discards its earlier stores, and none of its later ones."""
     buffer, after = memory(SZ_2M, align=SZ_2M), sentinel()
     job = queue.start(
         gate.hold(Batch().store_dword(buffer.address, sentinel())).store_dword(buffer.address + 4, after)
@@ -131,7 +131,7 @@ def test_running_batch_stores_after_dontneed_are_kept(
 def test_munmap_and_waiting_bind_both_complete(
     mirror_vm: Vm, plain_vm: Vm, memory: Memory, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
 ) -> None:
-    """Munmap while a bind of the VM waits for a batch of another VM is done when the bind is, and both take effect."""
+    """munmap(2) while a bind waits for another VM's batch completes with the bind, and both take effect."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     mirror_vm.queue().store(buffer.address, value)
     landed(buffer, 0, value)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel takes the memory of a dying process early, and cannot wait for anything while it does.
+"""The OOM reaper and process_mrelease(2): the kernel frees the memory of a dying process without blocking.
 
 The OOM reaper, and process_mrelease(2) which does the same on request, notify in a way that must not block. The driver
 cannot take memory from a GPU without waiting, so it declines, and the reaper leaves that memory to the exit of the
@@ -76,7 +76,7 @@ def ends(pid: int) -> bool:
 def test_process_mrelease_while_gpu_has_memory(
     device: Device, make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A process_mrelease of a killed process returns at once while a GPU has its memory, and the device goes on."""
+    """process_mrelease(2) of a killed process returns at once while a GPU uses its memory; the device still works."""
 
     def use_memory() -> None:
         opened = Device(device.path)

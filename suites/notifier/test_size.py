@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The size of a notifier's window, module parameter svm_notifier_size: a matter of speed, never of what is right.
+"""The size of a notifier, module parameter svm_notifier_size: it affects speed, never correctness.
 
 (xe_module.c; xe_svm.c: xe_svm_init)
 """
@@ -31,7 +31,7 @@ def parameter() -> Iterator[Path]:
 @behaviour("notifier.size-default")
 @acts("query")
 def test_notifier_size_default_is_512_mib() -> None:
-    """The parameter is 512, in MiB, a power of two."""
+    """The default of the parameter is 512, in MiB, a power of two."""
     assert PARAMETER.read_text() == "512\n"
     count("query")
 
@@ -42,7 +42,7 @@ def test_notifier_size_default_is_512_mib() -> None:
 def test_vm_works_with_any_notifier_size(
     parameter: Path, make_vm: MakeVm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A VM made after the parameter was changed uses the size, and faults, moves and invalidates as any other."""
+    """A VM created after the parameter was changed uses the new size; faults, migration and invalidation work."""
     parameter.write_text(f"{size}\n")
     vm = make_vm(FAULTING)
     vm.mirror()

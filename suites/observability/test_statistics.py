@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The GT statistics of the driver: that they count, and what (xe_gt_stats.c). Other suites take them for witnesses."""
+"""The GT statistics of the driver: what they count (xe_gt_stats.c). Other suites rely on them."""
 
 import re
 from pathlib import Path
@@ -65,7 +65,7 @@ def test_stats_file_has_one_counter_a_line(device: Device) -> None:
 def test_each_mirror_fault_counts_once(
     ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, ranges: int
 ) -> None:
-    """svm_pagefault_count grows by one for the first access of each range, and by none for the next."""
+    """svm_pagefault_count grows by one for the first access to each range, and not for later ones."""
     buffer = memory(ranges * SZ_2M, align=SZ_2M)
     for offset in range(0, buffer.size, SZ_2M):
         before = counters.snapshot()
@@ -84,7 +84,7 @@ def test_each_mirror_fault_counts_once(
 def test_faults_count_in_the_class_of_their_range(
     ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: str
 ) -> None:
-    """A fault counts in svm_<size>_pagefault_count of its range's size, and in no other."""
+    """A fault counts in the svm_<size>_pagefault_count of its range's size only."""
     buffer, before = memory(BYTES[size], align=BYTES[size]), counters.snapshot()
     used_by_gpu(ready, buffer, sentinel)
     rose = counters.by_size("pagefault_count", since=before)
@@ -100,7 +100,7 @@ def test_faults_count_in_the_class_of_their_range(
 def test_moves_count_in_the_class_of_their_range(
     ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, size: str
 ) -> None:
-    """A move to VRAM counts in svm_<size>_migrate_count of its range's size, and in no other."""
+    """A migration to VRAM counts in the svm_<size>_migrate_count of its range's size only."""
     buffer, value = memory(BYTES[size], align=BYTES[size]), sentinel()
     buffer.set_u32(BYTES[size] - 4, value)
     before = counters.snapshot()
@@ -116,7 +116,7 @@ def test_moves_count_in_the_class_of_their_range(
 def test_vma_faults_count_apart(
     mirror_vm: Vm, ready: Queue, bo: MakeBo, memory: Memory, sentinel: Sentinel, counters: Counters, kind: str
 ) -> None:
-    """A fault on a bo or userptr counts in vma_pagefault_count and its size in vma_pagefault_kb, not as SVM."""
+    """A fault on a BO or userptr counts in vma_pagefault_count and its size in vma_pagefault_kb, not as SVM."""
     value = sentinel()
     if kind == "bo":
         made = bo(SZ_2M)
@@ -141,7 +141,7 @@ def test_vma_faults_count_apart(
 def test_times_grow_with_their_events(
     ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """No counter of microseconds ever falls; that of faults on ranges of 2 MiB grows with them."""
+    """No counter of microseconds ever decreases; that of faults on 2 MiB ranges grows with each fault."""
     first = before = counters.snapshot()
     names = [name for name in before if name.endswith("_us")]
     for _ in range(4):
@@ -162,7 +162,7 @@ def test_times_grow_with_their_events(
 def test_each_range_that_is_taken_away_counts(
     device: Device, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, ranges: int
 ) -> None:
-    """svm_tlb_inval_count grows when memory that the GPU has mapped is taken away, once for each range and GT."""
+    """svm_tlb_inval_count grows when memory that the GPU has mapped is invalidated, once for each range and GT."""
     buffer, start = memory(ranges * SZ_2M, align=SZ_2M), counters.snapshot()
     for offset in range(0, buffer.size, SZ_2M):
         ready.store(buffer.address + offset, sentinel())

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One GPU reaches into the VRAM of another over PCI (xe_svm.c: xe_drm_pagemap_device_map, xe_has_interconnect)."""
+"""One GPU accesses the VRAM of another over PCI (xe_svm.c: xe_drm_pagemap_device_map, xe_has_interconnect)."""
 
 import random
 
@@ -54,7 +54,7 @@ def used(device: Device) -> int:
 def test_linked_devices_can_prefer_each_other(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel, first: int, policy: int
 ) -> None:
-    """With a fast link each of two devices can advise the VRAM of the other and its own, and memory is placed there."""
+    """With a fast link each of two devices can prefer the other's VRAM or its own, and memory is placed there."""
     vm = pair[first]
     queue = vm.queue()
     for device in (devices[1 - first], devices[first]):
@@ -86,7 +86,7 @@ def test_linked_devices_can_prefer_each_other(
 def test_all_of_remote_vram_is_reachable(
     pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, rng: random.Random, eighths: int
 ) -> None:
-    """Wherever in the other GPU's VRAM memory is, both GPUs and the CPU see the same bytes, and no others."""
+    """Wherever memory is in the other GPU's VRAM, both GPUs and the CPU see the same bytes, and no others."""
     near, far = pair
     room = devices[1].region(devices[1].vram[0])
     for _ in range(eighths):
@@ -145,7 +145,7 @@ def test_range_of_any_size_in_remote_vram_is_usable(
 def test_atomic_migrates_memory_from_other_gpu(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A GPU atomic moves memory to the VRAM of the GPU that does it, though the other's is preferred and has it."""
+    """A GPU atomic moves memory to that GPU's VRAM, although it is in the other's, its preferred location."""
     buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel(), [sentinel(), sentinel()]
     prefer(pair[0], buffer, devices[1])
     queues = [vm.queue() for vm in pair]
@@ -166,7 +166,7 @@ def test_atomic_migrates_memory_from_other_gpu(
 def test_move_between_gpus_is_one_copy(
     pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, rng: random.Random
 ) -> None:
-    """Memory moves from one GPU's VRAM to the other's in one copy, which the GPU that had it does."""
+    """Memory moves from one GPU's VRAM to the other's in one copy, by the GPU that had it."""
     buffer, data = memory(SZ_2M, align=SZ_2M), rng.randbytes(SZ_2M)
     buffer.write(0, data)
     pair[0].prefetch(buffer.address, SZ_2M, devices[0].vram[0])
@@ -197,7 +197,7 @@ def test_move_between_gpus_is_one_copy(
 def test_memory_behind_small_bar_is_read_right(
     pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Where the BAR shows a part of the VRAM only, memory placed behind it is right for GPUs and CPU."""
+    """With a small BAR, memory placed in VRAM beyond it is correct for GPUs and CPU."""
     near, far = pair
     room = devices[1].region(devices[1].vram[0])
     bo(room.cpu_visible_size - SZ_2M, device=devices[1], placement=1 << room.instance)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Devices form groups in which all reach all: only within one is memory used in place (drm_pagemap_acquire_owner)."""
+"""Devices form groups that share an owner: only within one is memory used in place (drm_pagemap_acquire_owner)."""
 
 import errno
 import itertools
@@ -70,7 +70,7 @@ def check(groups: dict[int, set[int]]) -> None:
 def test_devices_that_reach_each_other_are_a_clique(
     make_vm: MakeVm, devices: list[Device], memory: Memory, sentinel: Sentinel, order: tuple[int, ...]
 ) -> None:
-    """Of three devices those that may name each other's VRAM all reach all; memory passes between any two."""
+    """Of three devices those that can name each other's VRAM all share one owner; memory passes between any two."""
     vms, buffer = mirrors(make_vm, devices, order), memory(SZ_2M, align=SZ_2M)
     groups = relation(vms, devices, buffer.address)
     check(groups)
@@ -94,7 +94,7 @@ def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
 def test_cliques_are_sound_after_all_vms_closed(
     make_vm: MakeVm, devices: list[Device], memory: Memory
 ) -> None:
-    """When all VMs are closed and made again in another order, devices may be grouped in another way, and soundly."""
+    """If all VMs are closed and recreated in another order, devices can be grouped differently, and consistently."""
     buffer, seen = memory(SZ_2M, align=SZ_2M), []
     for order in itertools.permutations(range(3)):
         vms = mirrors(make_vm, devices, order)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Page descriptors of VRAM: made when needed, kept while used, given back under pressure (drm_pagemap_util.c).
+"""Page descriptors of VRAM: created on demand, kept while used, freed by the shrinker (drm_pagemap_util.c).
 
 /proc/iomem shows them: the physical addresses that they stand for have the device's name. To let the kernel drop
 what it can make again (drop_caches) is memory pressure for those that nobody uses.
@@ -100,7 +100,7 @@ def buffer(memory: Memory) -> Buffer:
 @acts("ioctl")
 @observed
 def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device: OpenDevice, bo: MakeBo) -> None:
-    """An open device, a plain VM and objects in VRAM need no page descriptors; a VM in fault mode does."""
+    """An open device, a plain VM and BOs in VRAM need no page descriptors; a VM in fault mode does."""
     device = open_device()
     Vm(device).close()
     bo(SZ_2M, device=device, placement=1 << device.vram[0]).close()
@@ -116,7 +116,7 @@ def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device: Open
 def test_pagemap_is_usable_by_next_vm(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """When the last VM is gone its page descriptors may stay, and those of the next VM work."""
+    """After the last VM is gone its page descriptors may stay, and the next VM works."""
     device = open_device()
     Vm(device, FAULTING).close()
     kept = slot.page_descriptors
@@ -133,7 +133,7 @@ def test_pagemap_is_usable_by_next_vm(
 @acts("ioctl")
 @observed
 def test_vms_share_pagemap_of_region(slot: Slot, open_device: OpenDevice) -> None:
-    """VMs that are made at the same time, by several descriptors, share one set of page descriptors for a region."""
+    """VMs created concurrently, on several descriptors, share one set of page descriptors for a region."""
     devices, vms, ready = [open_device() for _ in range(6)], [], threading.Barrier(6)
 
     def join(device: Device) -> None:
@@ -157,7 +157,7 @@ def test_vms_share_pagemap_of_region(slot: Slot, open_device: OpenDevice) -> Non
 def test_shrinker_frees_unused_pagemap(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Pressure leaves page descriptors to an idle VM, frees them after the last VM, and then a VM makes new ones."""
+    """The shrinker keeps the page descriptors of an idle VM, frees them after the last VM; a new VM recreates them."""
     device, vm = open_device(), None
     for _ in range(2):
         vm = Vm(device, FAULTING)
@@ -182,7 +182,7 @@ def test_shrinker_frees_unused_pagemap(
 def test_vms_come_and_go_under_shrinker(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """VMs that are made and closed while there is pressure work, each of them, and the memory keeps its data."""
+    """VMs created and closed under memory pressure all work, and the memory keeps its data."""
     stop, device = threading.Event(), open_device()
 
     def press() -> None:
@@ -230,7 +230,7 @@ def interruptions() -> Iterator[list[int]]:
 def test_vm_create_under_signals_can_be_retried(
     open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """While signals arrive, making a VM and naming a device in advice succeeds or gives EINTR, and then succeeds."""
+    """While signals arrive, VM_CREATE and MADVISE of a device succeed, or give EINTR and succeed when restarted."""
     device = open_device()
     with interruptions() as arrived:
         for _ in range(10):
@@ -260,7 +260,7 @@ def uninterrupted(call: Callable[[], T]) -> T:
 def test_memory_in_vram_outlives_its_vm(
     open_device: OpenDevice, memory: Memory, rng: random.Random, how: str
 ) -> None:
-    """After VM_DESTROY, or the close of the descriptor, memory that is in VRAM comes back with its data."""
+    """After VM_DESTROY or close(2), memory that is in VRAM comes back with its data."""
     buffer, data, device = memory(3 * SZ_2M, align=SZ_2M), rng.randbytes(3 * SZ_2M), open_device()
     buffer.write(0, data)
     vm = make(device)
@@ -281,7 +281,7 @@ def test_memory_in_vram_outlives_its_vm(
 def test_memory_in_vram_keeps_pagemap(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """Memory in VRAM keeps page descriptors after VM and descriptor are closed, until the last of it has left."""
+    """Memory in VRAM keeps its page descriptors after VM and descriptor are closed, until all of it has left."""
     device, value = open_device(), sentinel()
     vm = make(device)
     use(vm, buffer, value)
@@ -316,7 +316,7 @@ RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
 def test_preferred_location_keeps_remote_pagemap(
     devices: list[Device], make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, how: str
 ) -> None:
-    """Advice keeps the page descriptors of another device until there is other advice, an unbind, or no VM."""
+    """PREFERRED_LOC keeps the page descriptors of another device until it is changed, unbound, or the VM is gone."""
     vm, remote, value = make_vm(FAULTING), Slot(devices[1]), sentinel()
     wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
     vm.mirror()
@@ -343,7 +343,7 @@ def test_preferred_location_keeps_remote_pagemap(
 def test_driver_unbind_with_memory_in_vram(
     device: Device, mirror_vm: Vm, unplug: Unplug, memory: Memory, rng: random.Random
 ) -> None:
-    """When the driver is taken from a device that has memory in VRAM, the process keeps its data, and all else goes."""
+    """After the driver is unbound from a device with memory in VRAM, the process keeps its data; all else is freed."""
     buffer, data, slot = memory(4 * SZ_2M, align=SZ_2M), rng.randbytes(4 * SZ_2M), Slot(device)
     buffer.write(0, data)
     gpu_sees(mirror_vm.queue(), buffer.address, int.from_bytes(data[:4], "little"))
@@ -370,7 +370,7 @@ def test_rebound_device_works_on_same_memory(
     open_device: OpenDevice,
     sentinel: Sentinel,
 ) -> None:
-    """A device whose driver was taken away under load and given back makes VMs that work on the same memory."""
+    """After unbind under load and bind, VMs of the device work on the same memory."""
     buffer, slot = memory(2 * SZ_2M, align=SZ_2M), Slot(device)
     use(mirror_vm, buffer, sentinel())
     slot.unbind()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PREFETCH of what is bound otherwise: buffer objects and user pointers (xe_vm.c, xe_bo.c: xe_bo_migrate)."""
+"""PREFETCH of BOs and userptrs (xe_vm.c, xe_bo.c: xe_bo_migrate)."""
 
 import errno
 
@@ -33,7 +33,7 @@ def used(vm: Vm, region: int) -> int:
 def test_prefetch_of_bo_moves_it_to_region(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
 ) -> None:
-    """PREFETCH of an object moves it to the region and back, and its data is right."""
+    """PREFETCH of a BO moves it to the region and back, with its data."""
     vm = make_vm(mode)
     region = vm.device.vram[0]
     free = used(vm, region)  # page tables will be there too, but not SIZE of them
@@ -59,7 +59,7 @@ def test_prefetch_of_bo_moves_it_to_region(
 def test_prefetch_of_bo_to_other_placement_is_einval(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
 ) -> None:
-    """PREFETCH of an object to a region that is not a placement of it gives EINVAL; to its own it succeeds."""
+    """PREFETCH of a BO to a region that is not one of its placements gives EINVAL; to its own it succeeds."""
     vm, value = make_vm(mode), sentinel()
     regions = [0, *vm.device.vram]
     for own in regions:
@@ -87,7 +87,7 @@ def test_prefetch_of_bo_to_other_placement_is_einval(
 def test_prefetch_of_bo_to_default_moves_it_to_vram(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int, places: str
 ) -> None:
-    """PREFETCH of an object to region -1 moves it to VRAM if it may be there, and else leaves it where it is."""
+    """PREFETCH of a BO to region -1 moves it to VRAM if that is a placement, and otherwise leaves it."""
     vm, value = make_vm(mode), sentinel()
     region, *_ = *vm.device.vram, 0
     free = used(vm, region) if region else 0
@@ -108,7 +108,7 @@ def test_prefetch_of_bo_to_default_moves_it_to_vram(
 @needs("purging")
 @MODES
 def test_prefetch_of_dontneed_bo_is_ebusy(make_vm: MakeVm, bo: MakeBo, mode: int) -> None:
-    """PREFETCH of an object marked DONTNEED gives EBUSY; needed again, it succeeds."""
+    """PREFETCH of a BO marked DONTNEED gives EBUSY; after WILLNEED it succeeds."""
     vm = make_vm(mode)
     made = bo(SIZE)
     vm.map(made, AT)
@@ -127,7 +127,7 @@ def test_prefetch_of_dontneed_bo_is_ebusy(make_vm: MakeVm, bo: MakeBo, mode: int
 def test_prefetch_of_userptr_repins_pages(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """PREFETCH of a user pointer takes the memory that is there now; where there is none any more it gives EFAULT."""
+    """PREFETCH of a userptr maps the memory that is there now; if it was unmapped it gives EFAULT."""
     vm, buffer, value = make_vm(mode), memory(SIZE), sentinel()
     vm.map_userptr(AT, buffer.address, SIZE)
     buffer.set_u32(0, sentinel())

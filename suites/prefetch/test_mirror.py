@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PREFETCH of mirrored memory: the faults that are to come happen now (xe_vm.c: prefetch_ranges)."""
+"""PREFETCH of mirrored memory (xe_vm.c: prefetch_ranges)."""
 
 import errno
 import mmap
@@ -62,7 +62,7 @@ def ready(queue: Queue) -> Queue:
 def test_prefetch_to_sysmem_maps_memory(
     mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, first: str
 ) -> None:
-    """PREFETCH to system memory has the memory there, wherever it was, and mapped: GPU accesses do not fault."""
+    """PREFETCH to system memory moves memory there, wherever it was, and maps it: GPU accesses do not fault."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     if first == "gpu":
@@ -82,7 +82,7 @@ def test_prefetch_to_sysmem_maps_memory(
 def test_prefetch_moves_valid_range_to_other_region(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """PREFETCH to one region after the other moves the memory each time, though the GPU has it mapped."""
+    """PREFETCH to one region after the other moves the memory each time, even if the GPU has it mapped."""
     buffer = memory(SZ_2M, align=SZ_2M)
     for region in (*mirror_vm.device.vram, SYSTEM, *mirror_vm.device.vram[::-1], SYSTEM):
         values = numbered(buffer, sentinel)
@@ -103,7 +103,7 @@ def test_prefetch_moves_valid_range_to_other_region(
 def test_second_prefetch_does_nothing(
     mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, home: str
 ) -> None:
-    """The same PREFETCH again copies nothing and takes no mapping away, in each region."""
+    """Repeating a PREFETCH copies nothing and removes no mapping, in each region."""
     buffer = memory(SZ_2M, align=SZ_2M)
     for region in places(mirror_vm) if home == "vram" else [SYSTEM]:
         values = numbered(buffer, sentinel)
@@ -131,7 +131,7 @@ ADVICE = {
 def test_prefetch_to_region_minus_1_consults_madvise(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel, advice: str, home: str
 ) -> None:
-    """PREFETCH to region -1 goes where the area's advice says: by default VRAM of the first tile, if it can."""
+    """PREFETCH to region -1 uses the VMA's preferred location: by default VRAM of the first tile, if possible."""
     buffer = memory(SZ_2M, align=SZ_2M)
     values, location = numbered(buffer, sentinel), ADVICE[advice]
     if location is not None:
@@ -179,7 +179,7 @@ def test_prefetch_maps_for_every_tile(
 def test_prefetch_skips_holes(
     mirror_vm: Vm, ready: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """PREFETCH over memory with holes maps what there is on both sides of each."""
+    """PREFETCH over memory with holes maps the memory on both sides of each."""
     buffer = memory(6 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     for hole in (0, 2, 3):
@@ -198,7 +198,7 @@ def test_prefetch_skips_holes(
 def test_prefetch_without_cpu_vma_succeeds(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """PREFETCH of addresses without memory succeeds and signals; memory that is mapped there later is used."""
+    """PREFETCH of addresses without memory succeeds and signals; memory mapped there later is used."""
     buffer = memory(SZ_2M, align=SZ_2M)
     buffer.munmap()
     for region in places(mirror_vm):
@@ -211,7 +211,7 @@ def test_prefetch_without_cpu_vma_succeeds(
 @behaviour("prefetch.no-vma", "prefetch.ufence")
 @acts("ioctl")
 def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """PREFETCH of addresses at which the VM has nothing succeeds, signals its fence, and moves nothing."""
+    """PREFETCH of unbound addresses succeeds, signals its fence, and moves nothing."""
     buffer = memory(SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     for region in places(fault_vm):
@@ -239,7 +239,7 @@ def test_partial_prefetch_takes_only_its_ranges(
     end: int,
     home: str,
 ) -> None:
-    """PREFETCH of a part takes the ranges that the part is in, and none next to them: those fault as usual."""
+    """PREFETCH of a part maps the ranges that the part is in, and not those next to them."""
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     values = numbered(buffer, sentinel)
     region = places(mirror_vm)[-1] if home == "vram" else SYSTEM
@@ -262,7 +262,7 @@ def test_partial_prefetch_takes_only_its_ranges(
 def test_prefetch_of_nonmigratable_range_succeeds(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """PREFETCH of a range that cannot move, being of two CPU mappings now, succeeds and signals; access is as usual."""
+    """PREFETCH of a range that cannot migrate, as it spans two CPU VMAs now, succeeds and signals; accesses work."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     values = numbered(buffer, sentinel)
@@ -296,7 +296,7 @@ def test_prefetch_of_prot_read_memory_is_eperm(
 @behaviour("prefetch.io-memory")
 @acts("refusal")
 def test_prefetch_of_io_memory_is_eio(mirror_vm: Vm, bo: MakeBo) -> None:
-    """PREFETCH of the CPU mapping of a buffer object, which is I/O memory, through a mirror gives EIO."""
+    """PREFETCH of the CPU mapping of a BO, which is I/O memory, through a mirror gives EIO."""
     mapped = bo(SZ_2M).map()
     for region in places(mirror_vm):
         with refused(errno.EIO):
@@ -378,7 +378,7 @@ def test_prefetch_over_several_vmas(
     counters: Counters,
     between: str,
 ) -> None:
-    """PREFETCH over areas of other advice, and over an object between them, is right afterwards for all of them."""
+    """PREFETCH over VMAs with different attributes, and a BO between them, does the right thing for each."""
     buffer, region = memory(3 * SZ_2M, align=SZ_2M), places(mirror_vm)[-1]
     values = numbered(buffer, sentinel)
     if between == "mirror":
@@ -407,7 +407,7 @@ def test_prefetch_over_several_vmas(
 @needs("device-pages")
 @pytest.mark.timeout(60)
 def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """PREFETCH while the memory is replaced succeeds or has to be made again; the GPU then sees the new memory."""
+    """PREFETCH while the memory is replaced succeeds or has to be restarted; the GPU then sees the new memory."""
     buffer, stop, wrong = memory(2 * SZ_2M, align=SZ_2M), threading.Event(), []
     regions = places(mirror_vm)
 
@@ -448,7 +448,7 @@ def test_prefetch_races_with_munmap(mirror_vm: Vm, queue: Queue, memory: Memory,
 def test_prefetch_fence_signals_when_memory_is_there(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """When the user fence of a PREFETCH is there so is the memory."""
+    """When the user fence of a PREFETCH is signalled, the memory is in place."""
     buffer, fence = memory(SZ_2M, align=SZ_2M), UserFence(mirror_vm.device)
     values = numbered(buffer, sentinel)
     mirror_vm.bind(

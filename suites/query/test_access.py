@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who may query, and do everything else, through a render node."""
+"""Permissions of a render node."""
 
 import os
 
@@ -17,7 +17,7 @@ NOBODY = 65534
 @behaviour("query.render-node")
 @acts("ioctl")
 def test_unprivileged_use_of_render_node(device: Device, bo: MakeBo) -> None:
-    """Query, VM, object, bind, queue and fence work through a render node without any privilege."""
+    """Queries, VMs, BOs, binds, queues and fences work on a render node without any privilege."""
 
     def unprivileged() -> int:
         if os.geteuid() == 0:

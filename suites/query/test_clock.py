@@ -45,7 +45,7 @@ def cycles(
 @needs("engine-cycles")
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
 def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
-    """The time of the clock lies between two looks at it, and the cycles have not more bits than width says."""
+    """The CPU timestamp lies between two reads of the clock, and the cycles have at most "width" bits."""
     wide = max(gt.ip_ver_major for gt in device.gts) >= 20
     for engine in device.engines:
         before = time.clock_gettime_ns(clock)
@@ -62,7 +62,7 @@ def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
 @acts("query")
 @needs("engine-cycles")
 def test_engine_cycles_go_forward(device: Device) -> None:
-    """Of two looks at an engine the later one finds no fewer cycles, and a later time."""
+    """Of two queries of an engine the later one returns no fewer cycles, and a later time."""
     engine = device.engine()
     first = cycles(device, engine, time.CLOCK_MONOTONIC)
     second = cycles(device, engine, time.CLOCK_MONOTONIC)
@@ -73,7 +73,7 @@ def test_engine_cycles_go_forward(device: Device) -> None:
 @behaviour("query.firmware.reply")
 @acts("query")
 def test_guc_has_version(device: Device) -> None:
-    """The GuC's version for compatibility has a major number, and branch 0."""
+    """The GuC submission version has a nonzero major number, and branch 0."""
     reply = xe.drm_xe_query_uc_fw_version(
         uc_type=xe.XE_QUERY_UC_TYPE_GUC_SUBMISSION, branch_ver=7, major_ver=0
     )
@@ -85,7 +85,7 @@ def test_guc_has_version(device: Device) -> None:
 @behaviour("query.firmware.reply")
 @acts("query")
 def test_huc_has_version_or_is_enodev(device: Device) -> None:
-    """The HuC has a version where it runs, and gives ENODEV where it does not."""
+    """The HuC has a version if it runs, and gives ENODEV otherwise."""
     reply = xe.drm_xe_query_uc_fw_version(uc_type=xe.XE_QUERY_UC_TYPE_HUC, branch_ver=7)
     try:
         ask(device, xe.DRM_XE_DEVICE_QUERY_UC_FW_VERSION, reply)

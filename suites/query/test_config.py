@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DEVICE_QUERY CONFIG: each thing the device claims is put to the test."""
+"""DEVICE_QUERY CONFIG: each claim of the device is put to the test."""
 
 import ctypes
 import errno
@@ -23,7 +23,7 @@ NOBODY = 65534
 @behaviour("query.config.num-params")
 @acts("query")
 def test_config_has_five_parameters(device: Device) -> None:
-    """CONFIG has 5 parameters of 8 bytes behind its header."""
+    """CONFIG has 5 parameters of 8 bytes after its header."""
     reply = device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
     header = xe.drm_xe_query_config.from_buffer_copy(reply)
     assert header.num_params == 5
@@ -44,7 +44,7 @@ def test_claimed_mirror_can_be_bound(device: Device, make_vm: MakeVm) -> None:
 @acts("query", "refusal")
 @needs("no-page-faults")
 def test_device_without_page_faults_claims_no_mirror(device: Device) -> None:
-    """Where there are no VMs in fault mode there is no claim of a mirror."""
+    """A device without fault mode does not claim CPU address mirroring."""
     assert not device.config.has_cpu_addr_mirror
     with refused(errno.EINVAL, may_change=("flags",)):  # a workaround adds scratch pages first
         Vm(device, FAULTING)
@@ -57,7 +57,7 @@ def test_device_without_page_faults_claims_no_mirror(device: Device) -> None:
 def test_unclaimed_mirror_is_einval(
     device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
 ) -> None:
-    """A driver that does not claim mirrors answers one with EINVAL in every VM, and the VM goes on as before."""
+    """A driver that does not claim mirrors gives EINVAL for one in every VM, and the VM still works."""
     assert not device.config.has_cpu_addr_mirror
     vm, obj, value = make_vm(mode), bo(SZ_64K), sentinel()
     vm.map(obj, SZ_64K)
@@ -73,7 +73,7 @@ def test_unclaimed_mirror_is_einval(
 @behaviour("query.config.has-vram")
 @acts("query")
 def test_has_vram_matches_memory_regions(device: Device) -> None:
-    """The flag HAS_VRAM and the list of memory regions say the same."""
+    """The flag HAS_VRAM and the list of memory regions agree."""
     classes = [region.mem_class for region in device.regions]
     assert device.config.has_vram == (xe.DRM_XE_MEM_REGION_CLASS_VRAM in classes)
 
@@ -91,7 +91,7 @@ def test_claimed_low_latency_hint_is_accepted(device: Device, plain_vm: Vm) -> N
 @behaviour("query.config.has-no-compression")
 @acts("query", "ioctl")
 def test_no_compression_hint_works_only_if_claimed(device: Device, bo: MakeBo) -> None:
-    """GEM_CREATE with NO_COMPRESSION works where the hint is claimed, and gives EOPNOTSUPP where it is not."""
+    """GEM_CREATE with NO_COMPRESSION works if the hint is claimed, and gives EOPNOTSUPP otherwise."""
     claimed = device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_NO_COMPRESSION_HINT
     main = [gt for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN]
     assert bool(claimed) == (max(gt.ip_ver_major for gt in main) >= 20)
@@ -106,7 +106,7 @@ def test_no_compression_hint_works_only_if_claimed(device: Device, bo: MakeBo) -
 @behaviour("query.config.has-purging")
 @acts("query", "ioctl")
 def test_claimed_purging_is_accepted_by_madvise(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
-    """HAS_PURGING_SUPPORT is set, and madvise of the purgeable state of a bound object works."""
+    """HAS_PURGING_SUPPORT is set, and MADVISE PURGEABLE_STATE of a bound BO works."""
     assert device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_PURGING_SUPPORT
     plain_vm.map(bo(SZ_64K), SZ_64K)
     retained = ctypes.c_uint32(0)
@@ -135,7 +135,7 @@ def test_min_alignment_is_that_of_vram(device: Device) -> None:
 @acts("query", "refusal", "ioctl")
 @needs("vram")
 def test_unaligned_size_of_vram_bo_is_einval(device: Device, bo: MakeBo) -> None:
-    """GEM_CREATE in VRAM takes a multiple of the minimal alignment, and gives EINVAL for half a page more."""
+    """GEM_CREATE in VRAM accepts a multiple of MIN_ALIGNMENT, and gives EINVAL for half a page more."""
     alignment = device.config.min_alignment
     placement = 1 << device.vram[0]
     assert bo(alignment, placement=placement).handle
@@ -156,7 +156,7 @@ def test_bind_up_to_va_bits_is_accepted(device: Device, plain_vm: Vm) -> None:
 @acts("query", "refusal")
 @pytest.mark.parametrize("pages", [1, 2], ids=["across", "beyond"])
 def test_bind_past_va_bits_is_einval(device: Device, plain_vm: Vm, pages: int) -> None:
-    """A bind that goes beyond 1 << VA_BITS gives EINVAL, and leaves what could have been bound unbound."""
+    """A bind beyond 1 << VA_BITS gives EINVAL, and binds nothing below it either."""
     end = 1 << device.config.va_bits
     with refused(errno.EINVAL):
         plain_vm.bind(addr=end - 2 * SZ_64K + pages * SZ_64K, range=2 * SZ_64K, flags=NULL)
@@ -176,7 +176,7 @@ def queue_of_priority(vm: Vm, priority: int) -> Queue:
 @behaviour("query.config.max-priority")
 @acts("query", "ioctl")
 def test_max_exec_queue_priority_can_be_set(device: Device, plain_vm: Vm) -> None:
-    """A queue can be made with MAX_EXEC_QUEUE_PRIORITY and with everything below it."""
+    """A queue can be created with MAX_EXEC_QUEUE_PRIORITY and any lower priority."""
     for priority in range(device.config.max_priority + 1):
         assert queue_of_priority(plain_vm, priority).id
 
@@ -184,7 +184,7 @@ def test_max_exec_queue_priority_can_be_set(device: Device, plain_vm: Vm) -> Non
 @behaviour("query.config.max-priority")
 @acts("query")
 def test_high_priority_without_cap_is_eperm(device: Device, plain_vm: Vm) -> None:
-    """Without CAP_SYS_NICE the priority above MAX_EXEC_QUEUE_PRIORITY is valid, but gives EPERM."""
+    """Without CAP_SYS_NICE the priority above MAX_EXEC_QUEUE_PRIORITY gives EPERM."""
 
     def unprivileged() -> tuple[Config, int]:
         if os.geteuid() == 0:

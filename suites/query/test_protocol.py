@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DEVICE_QUERY: ask for the size of a reply, then for the reply, and what is refused on the way."""
+"""DEVICE_QUERY: the size of a reply, the reply, and what is refused."""
 
 import ctypes
 import errno
@@ -50,7 +50,7 @@ def test_unknown_query_is_einval(device: Device, memory: Memory, query: int, siz
 @acts("refusal")
 @every_query
 def test_query_with_extension_is_einval(device: Device, query: int) -> None:
-    """DEVICE_QUERY takes no extensions: even one that is well-formed gives EINVAL."""
+    """DEVICE_QUERY accepts no extensions: even a well-formed one gives EINVAL."""
     extension = xe.drm_xe_user_extension()
     with refused(errno.EINVAL):
         ask(device, query, 0, extensions=ctypes.addressof(extension))
@@ -63,7 +63,7 @@ def test_query_with_extension_is_einval(device: Device, query: int) -> None:
 def test_query_with_nonzero_reserved_is_einval(
     device: Device, query: int, word: int, sentinel: Sentinel
 ) -> None:
-    """Each reserved word has to be 0, or DEVICE_QUERY gives EINVAL."""
+    """A nonzero reserved word of DEVICE_QUERY gives EINVAL."""
     argument = xe.drm_xe_device_query(query=query)
     argument.reserved[word] = sentinel()
     with refused(errno.EINVAL):
@@ -74,7 +74,7 @@ def test_query_with_nonzero_reserved_is_einval(
 @acts("query")
 @every_query
 def test_query_with_size_zero_returns_size(device: Device, memory: Memory, query: int) -> None:
-    """With size 0 the call stores the size of the reply in size and leaves the data alone."""
+    """With size 0 the call returns the size of the reply and does not write to data."""
     reply = memory(PAGE, fill=b"\xa5")
     with_data = ask(device, query, 0, reply.address)
     without_data = ask(device, query, 0, 0)
@@ -87,7 +87,7 @@ def test_query_with_size_zero_returns_size(device: Device, memory: Memory, query
 @acts("query")
 @every_query
 def test_query_reply_has_announced_size(device: Device, memory: Memory, query: int) -> None:
-    """The reply is exactly as long as the size that was announced: it begins, ends, and writes nothing beyond."""
+    """The reply has exactly the announced size, and nothing is written beyond it."""
     size = ask(device, query, 0).size
     replies = []
     for fill in (b"\xa5", b"\x5a"):
@@ -120,7 +120,7 @@ def test_query_with_other_size_is_einval(device: Device, memory: Memory, query: 
 @acts("refusal")
 @every_query
 def test_query_with_unwritable_data_is_efault(device: Device, memory: Memory, query: int) -> None:
-    """With the right size and unwritable data the call gives EFAULT, MEM_REGIONS alone gives ENOSPC."""
+    """With the right size and unwritable data the call gives EFAULT; only MEM_REGIONS gives ENOSPC."""
     size = ask(device, query, 0).size
     nothing_there = memory(PAGE, protection=PROT_NONE, populate=False)
     with refused(errno.ENOSPC if query == MEM_REGIONS else errno.EFAULT):

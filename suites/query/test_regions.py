@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""DEVICE_QUERY MEM_REGIONS and GT_LIST: where memory is, how much of it, and who is near it."""
+"""DEVICE_QUERY MEM_REGIONS and GT_LIST: memory regions, their sizes, and which are near a GT."""
 
 from fixtures import acts, behaviour, needs, wait_until
 from fixtures.given import MakeBo, Memory, Sentinel
@@ -18,7 +18,7 @@ VRAM = xe.DRM_XE_MEM_REGION_CLASS_VRAM
 @behaviour("query.mem.sysmem-first")
 @acts("query")
 def test_first_region_is_sysmem(device: Device) -> None:
-    """Region 0 is system memory: instance 0, pages of the CPU, nothing in the fields about VRAM."""
+    """Region 0 is system memory: instance 0, the CPU's page size, zeros in the fields about VRAM."""
     first = device.regions[0]
     assert (first.mem_class, first.instance) == (SYSMEM, 0)
     assert first.min_page_size == PAGE
@@ -39,7 +39,7 @@ def test_sysmem_region_is_listed_once(device: Device) -> None:
 @acts("query", "ioctl")
 @needs("vram")
 def test_vram_instances_are_bo_placements(device: Device, bo: MakeBo) -> None:
-    """VRAM regions are instances 1, 2 ..., and each is a bit of the placement of an object."""
+    """VRAM regions are instances 1, 2 ..., and each is a placement bit of a BO."""
     vram = [region for region in device.regions if region.mem_class == VRAM]
     assert [region.instance for region in vram] == list(range(1, len(vram) + 1))
     for region in vram:
@@ -55,7 +55,7 @@ def test_vram_instances_are_bo_placements(device: Device, bo: MakeBo) -> None:
 def test_used_follows_migration_and_munmap(
     device: Device, mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """VRAM in use grows by the memory that a GPU fault brings there, and is free again after munmap."""
+    """VRAM in use grows by the memory that a GPU fault migrates there, and is freed by munmap."""
     size = 2 * SZ_1M
     instance = device.vram[0]
     buffer = memory(size, align=size)
@@ -71,7 +71,7 @@ def test_used_follows_migration_and_munmap(
 @acts("query")
 @needs("vram")
 def test_cpu_visible_size_is_at_most_vram(device: Device) -> None:
-    """Of each VRAM region the CPU sees a part that is not 0 and not more than all, and uses no more than is used."""
+    """In each VRAM region 0 < cpu_visible_size <= total_size, and cpu_visible_used <= used."""
     for region in device.regions[1:]:
         assert 0 < region.cpu_visible_size <= region.total_size
         assert region.cpu_visible_used <= region.used <= region.total_size
@@ -80,7 +80,7 @@ def test_cpu_visible_size_is_at_most_vram(device: Device) -> None:
 @behaviour("query.gt.near-far-regions")
 @acts("query")
 def test_near_and_far_regions_of_gt_are_disjoint(device: Device) -> None:
-    """Near and far of a GT share no region, and together are the regions that are listed."""
+    """Near and far regions of a GT do not overlap, and together are the listed regions."""
     listed = sum(1 << region.instance for region in device.regions)
     assert device.gts
     for gt in device.gts:
@@ -91,7 +91,7 @@ def test_near_and_far_regions_of_gt_are_disjoint(device: Device) -> None:
 @behaviour("query.gt.near-far-regions")
 @acts("query")
 def test_near_region_of_gt_is_on_its_tile(device: Device) -> None:
-    """On an integrated GPU near is system memory; on a discrete one it is the VRAM of the tile."""
+    """On an integrated GPU the near region is system memory; on a discrete one it is the VRAM of the tile."""
     for gt in device.gts:
         near = [r for r in device.regions if gt.near_mem_regions >> r.instance & 1]
         if device.config.has_vram:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How ranges live: used again, never split, one place for all pages of one (drm_gpusvm.c, xe_svm.c)."""
+"""Life cycle of ranges: reused, never split, all pages of one in one place (drm_gpusvm.c, xe_svm.c)."""
 
 import ctypes
 import functools
@@ -51,7 +51,7 @@ def unmap(part: Interval) -> None:
 @acts("fault", "store")
 @needs("debugfs")
 def test_invalidated_range_is_used_again(queue: Queue, memory: Memory, cut: Cut, sentinel: Sentinel) -> None:
-    """A range that lost its pages is used again as it is, also where the rule would now make a larger one."""
+    """A range that lost its pages is reused as it is, even if a new one would be larger."""
     buffer = memory(SZ_2M, align=SZ_2M)
     buffer.mprotect(PROT_NONE, PAGE, SZ_2M - PAGE)
     assert cut(queue, buffer.address) == "4K"
@@ -70,7 +70,7 @@ def test_invalidated_range_is_used_again(queue: Queue, memory: Memory, cut: Cut,
 def test_range_survives_split_of_cpu_vma(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """A range of 2 MiB stays one when its CPU mapping becomes two, and serves both: only new ranges look at borders."""
+    """A 2 MiB range stays one range when its CPU VMA is split in two, and covers both."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, sentinel())
     buffer.madvise(mmap.MADV_DONTFORK, SZ_1M, SZ_1M)
@@ -91,7 +91,7 @@ def test_range_survives_split_of_cpu_vma(
 def test_partial_munmap_ends_whole_range(
     queue: Queue, memory: Memory, cut: Cut, sentinel: Sentinel, relation: Relation
 ) -> None:
-    """Munmap of a part ends all of a range: what is left is cut by its new borders, and has its data."""
+    """munmap(2) of a part removes the whole range: new ranges fit the new bounds, and the data is intact."""
     buffer = memory(SZ_2M, align=SZ_2M)
     whole = intervals.of(buffer)
     gone = relation.to(whole)
@@ -116,7 +116,7 @@ def test_partial_munmap_ends_whole_range(
 def test_rest_after_munmap_is_usable(
     queue: Queue, memory: Memory, sentinel: Sentinel, piece: int, relation: Relation
 ) -> None:
-    """After munmap of any part of a mapping that the GPU uses, it reads and writes what is left."""
+    """After munmap of any part of a mapping in use, the GPU can read and write what is left."""
     buffer = memory(intervals.ROOM * piece, align=SZ_2M)
     mapping = intervals.middle(buffer)
     gone = relation.to(mapping)
@@ -140,7 +140,7 @@ def test_rest_after_munmap_is_usable(
 def test_rest_after_munmap_of_any_memory_is_usable(
     queue: Queue, memory: Memory, sentinel: Sentinel, kind: kinds.Kind, relation: Relation
 ) -> None:
-    """After munmap of a part of memory of any kind that the GPU uses, what is left has its data, and takes stores."""
+    """After munmap of part of any kind of memory in use, what is left keeps its data and can be stored to."""
     buffer = memory(intervals.ROOM * kind.piece, align=SZ_2M, kind=kind)
     mapping = intervals.middle(buffer)
     gone = relation.to(mapping)
@@ -161,7 +161,7 @@ def test_rest_after_munmap_of_any_memory_is_usable(
 def test_invalidated_range_is_not_valid(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """A fault on a range that was invalidated collects its pages again: it does not count as valid."""
+    """A fault on an invalidated range gets its pages again and does not count as valid."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     queue.store(buffer.address, sentinel())
     buffer.madvise(mmap.MADV_DONTNEED)
@@ -178,7 +178,7 @@ def test_invalidated_range_is_not_valid(
 def test_range_in_wrong_place_is_not_valid(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """When madvise wants VRAM for a range that the GPU used in system memory, the next fault moves it there."""
+    """When MADVISE sets VRAM for a range in use in system memory, the next fault migrates it."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
     buffer.set_u32(0, value)
     place = {"type": PREFERRED_LOC}
@@ -201,7 +201,7 @@ def test_range_in_wrong_place_is_not_valid(
 @behaviour("range.outside-svm-window")
 @acts("refusal", "store")
 def test_access_outside_svm_window_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """Where no process can have memory a mirror leads nowhere: a GPU access fails, and hurts its queue only."""
+    """Beyond the process's address space a GPU access through a mirror fails, and bans its queue only."""
     top = min(mirror_vm.size, 1 << 48)
     for address in top // 2, top - PAGE:
         with gpu_fault(mirror_vm.queue()) as queue:
@@ -218,7 +218,7 @@ def test_access_outside_svm_window_faults(mirror_vm: Vm, memory: Memory, sentine
 def test_mixed_range_is_gathered_in_one_place(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, cut: Cut, counters: Counters, part: str
 ) -> None:
-    """A range of which another VM moved a part to VRAM is gathered in one place, with the data of all pages."""
+    """A range of which another VM migrated a part to VRAM is gathered in one place, with its data."""
     pieces = {"first": [0], "last": [31], "both-ends": [0, 31], "every-other": list(range(0, 32, 2))}[part]
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
@@ -250,7 +250,7 @@ def test_mixed_range_is_gathered_in_one_place(
 def test_range_on_two_devices_is_gathered_on_one(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel, last: int
 ) -> None:
-    """A range of which two devices hold pages is gathered for the one that uses it, with the data of all pages."""
+    """A range with pages in two devices is gathered in the one that uses it, with its data."""
     buffer = memory(SZ_2M, align=SZ_2M)
     values = {offset: sentinel() for offset in range(0, SZ_2M, SZ_64K)}
     for offset, value in values.items():
@@ -275,7 +275,7 @@ def test_range_on_two_devices_is_gathered_on_one(
 @acts("load", "store")
 @needs("vram", "cpu-addr-mirror")
 def test_small_mallocs_of_processes_do_not_mix(open_device: OpenDevice, sentinel: Sentinel) -> None:
-    """16 KiB blocks of many processes, used by the GPU at the same time, hold what their own process put there."""
+    """16 KiB blocks of many processes, used by the GPU concurrently, keep the data of their own process."""
     marks, size = [sentinel() for _ in range(3)], SZ_16K
 
     def wrong_in(mark: int) -> list[str]:
@@ -308,7 +308,7 @@ def test_small_mallocs_of_processes_do_not_mix(open_device: OpenDevice, sentinel
 def test_fault_racing_with_munmap_avoids_old_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """While the process replaces the pages of a range, GPU stores go to old pages or to new ones, never elsewhere."""
+    """While the process replaces the pages of a range, GPU stores hit old or new pages, never others."""
     buffer, untouched = memory(size, align=size, fill=b"\x11"), memory(size, align=size, fill=b"\x22")
     for _ in range(4):
         value = sentinel()
@@ -330,7 +330,7 @@ def test_fault_racing_with_munmap_avoids_old_pages(
 def test_access_completes_when_invalidation_stops(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """A GPU access of memory that a thread keeps discarding ends, at the latest when the thread stops."""
+    """A GPU access to memory that a thread keeps discarding completes, at the latest when the thread stops."""
     buffer, value = memory(size, align=size), sentinel()
     stop = threading.Event()
 
@@ -359,7 +359,7 @@ def test_access_completes_when_invalidation_stops(
 def test_gpu_stores_survive_new_page_tables(
     queue: Queue, memory: Memory, sentinel: Sentinel, kind: kinds.Kind
 ) -> None:
-    """What the GPU stored into shared memory is there when its page-table entries have gone and come again."""
+    """GPU stores to shared memory survive the removal and refault of its page-table entries."""
     buffer = memory(SZ_64K, kind=kind)
     for _ in range(2):
         value = sentinel()
@@ -373,7 +373,7 @@ def test_gpu_stores_survive_new_page_tables(
 def test_gpu_stores_are_written_back_to_file(
     queue: Queue, memory: Memory, sentinel: Sentinel, tmp_path: Path
 ) -> None:
-    """What the GPU stored into a shared file mapping is written to the file, before and after a first write-back."""
+    """GPU stores to a shared file mapping reach the file, before and after a first write-back."""
     path = tmp_path / "data"
     path.write_bytes(bytes(SZ_64K))
     with path.open("r+b") as file:
@@ -392,7 +392,7 @@ def test_gpu_stores_are_written_back_to_file(
 @needs("swap")
 @each_size
 def test_gpu_stores_survive_swap(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
-    """What the GPU stored into memory that is then swapped out is what GPU and CPU find there later."""
+    """GPU stores to memory that is then swapped out are seen by GPU and CPU later."""
     buffer, values = memory(size, align=size), {offset: sentinel() for offset in (0, size - 4)}
     for offset, value in values.items():
         queue.store(buffer.address + offset, value)

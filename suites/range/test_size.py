@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How large a range is: the largest of 2M, 64K and 4K that fits (drm_gpusvm.c: drm_gpusvm_range_chunk_size)."""
+"""Range sizes: the largest of 2M, 64K and 4K that fits (drm_gpusvm.c: drm_gpusvm_range_chunk_size)."""
 
 import itertools
 import mmap
@@ -73,7 +73,7 @@ LAYOUTS: dict[str, tuple[int, int, list[tuple[int, str | None]]]] = {
 @acts("fault", "exec")
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory: Memory, cut: Cut, layout: str) -> None:
-    """A fault makes a range of 2M, else 64K, else 4K, whichever aligned window lies in the CPU mapping."""
+    """A fault makes a range of 2M, 64K or 4K: the largest aligned window inside the CPU VMA."""
     start, end, touches = LAYOUTS[layout]
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     narrowed(buffer, start, end)
@@ -86,7 +86,7 @@ def test_range_is_largest_chunk_inside_cpu_vma(queue: Queue, memory: Memory, cut
 def test_range_size_does_not_depend_on_memory_kind(
     queue: Queue, memory: Memory, cut: Cut, kind: kinds.Kind
 ) -> None:
-    """Ranges of every kind of memory are cut by the same rule."""
+    """Ranges of every kind of memory have the same sizes."""
     buffer = memory(2 * SZ_2M, align=SZ_2M, kind=kind)
     assert cut(queue, buffer.address + PAGE) == "2M"
     if kind.page == PAGE:
@@ -99,7 +99,7 @@ def test_range_size_does_not_depend_on_memory_kind(
 @acts("fault", "exec")
 @pytest.mark.parametrize("size", SIZES)
 def test_range_is_naturally_aligned(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
-    """A range is the naturally aligned window around the fault: its ends do not fault again, the neighbours' do."""
+    """A range is the naturally aligned window around the fault: accesses to its ends do not fault, adjacent ones do."""
     unit = SIZES[size]
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     # A CPU mapping that holds three whole windows of this size and none of the next larger one.
@@ -118,7 +118,7 @@ def test_range_is_naturally_aligned(queue: Queue, memory: Memory, cut: Cut, size
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("end", [SZ_1M, SZ_64K, PAGE], ids=["1M", "64K", "4K"])
 def test_range_stays_inside_mirror(fault_vm: Vm, memory: Memory, cut: Cut, end: int) -> None:
-    """Where only a part of a window is mirrored the ranges are those that fit into it."""
+    """If only part of a window is mirrored, the ranges are those that fit into that part."""
     buffer = memory(SZ_2M, align=SZ_2M)
     fault_vm.mirror(buffer.address, end)
     queue = fault_vm.queue()
@@ -131,7 +131,7 @@ def test_range_stays_inside_mirror(fault_vm: Vm, memory: Memory, cut: Cut, end: 
 @acts("fault", "ioctl")
 @needs("range-attributes")
 def test_range_does_not_cross_attribute_boundary(mirror_vm: Vm, memory: Memory, cut: Cut) -> None:
-    """Where madvise gave one half of a window other attributes, both halves have ranges of their own."""
+    """If MADVISE changed the attributes of half a window, each half has its own ranges."""
     buffer = memory(SZ_2M, align=SZ_2M)
     mirror_vm.madvise(
         buffer.address + SZ_1M,
@@ -156,7 +156,7 @@ def test_range_does_not_cross_attribute_boundary(mirror_vm: Vm, memory: Memory, 
 def test_range_does_not_overlap_bound_bo(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, cut: Cut, offset: int
 ) -> None:
-    """A buffer object bound inside a window of the mirror leaves ranges of 64 KiB around it, and takes no SVM fault."""
+    """A BO bound inside a window of the mirror leaves ranges of 64 KiB around it, and takes no SVM fault."""
     buffer, target = memory(SZ_2M, align=SZ_2M), bo(SZ_64K)
     mirror_vm.map(target, buffer.address + offset)
     queue = mirror_vm.queue()
@@ -169,7 +169,7 @@ def test_range_does_not_overlap_bound_bo(
 @acts("fault")
 @pytest.mark.parametrize("size", ["4K", "64K"])
 def test_new_range_does_not_overlap_existing_range(queue: Queue, memory: Memory, cut: Cut, size: str) -> None:
-    """Next to a smaller range, made when the CPU mapping was smaller, a fault makes one that does not overlap it."""
+    """Next to a smaller range, made when the CPU VMA was smaller, a fault makes a range that does not overlap it."""
     buffer = memory(SZ_2M, align=SZ_2M)
     first = 5 * SZ_64K
     narrowed(buffer, first, first + SIZES[size])
@@ -188,7 +188,7 @@ def test_new_range_does_not_overlap_existing_range(queue: Queue, memory: Memory,
 def test_untouched_migratable_memory_gets_4k_ranges(
     queue: Queue, memory: Memory, cut: Cut, home: str
 ) -> None:
-    """Where memory can be in VRAM, a 64 KiB range is made only if all pages of it are there; elsewhere nobody looks."""
+    """With SVM migration a 64 KiB range is made only if all its pages are populated; without, this is not checked."""
     buffer = memory(SZ_1M, align=SZ_2M, populate=False)
     whole, partly, none = 0, SZ_64K, 2 * SZ_64K
     buffer.fill(b"\x5a", whole, SZ_64K)
@@ -203,7 +203,7 @@ def test_untouched_migratable_memory_gets_4k_ranges(
 @acts("fault", "cpu-fault")
 @needs("vram", "svm-vram")
 def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm: MakeVm, memory: Memory, cut: Cut) -> None:
-    """Where pages are in the GPU's own VRAM a 64 KiB range can be made of them, as of pages in system memory."""
+    """Pages in the GPU's own VRAM can form a 64 KiB range, like pages in system memory."""
     buffer, other = memory(SZ_64K, align=SZ_2M, fill=b"\x5a"), make_vm(mirror_vm.flags)
     assert cut(mirror_vm.queue(), buffer.address) == "64K"
     assert not buffer.present()
@@ -215,7 +215,7 @@ def test_pages_in_vram_count_as_populated(mirror_vm: Vm, make_vm: MakeVm, memory
 @behaviour("range.2m-unpopulated", "range.chunk-2m")
 @acts("fault")
 def test_untouched_2m_chunk_is_one_range(queue: Queue, memory: Memory, cut: Cut) -> None:
-    """A window of 2 MiB of which no page was ever touched is one range."""
+    """A 2 MiB window in which no page was ever touched becomes one range."""
     buffer = memory(SZ_2M, align=SZ_2M, populate=False)
     assert cut(queue, buffer.address + SZ_1M) == "2M"
     assert cut(queue, buffer.address + SZ_2M - 4) is None
@@ -256,7 +256,7 @@ def borders(rng: random.Random) -> list[int]:
 def test_range_size_rule_holds_for_any_fault_order(
     queue: Queue, memory: Memory, cut: Cut, rng: random.Random, variant: int
 ) -> None:
-    """Whatever the borders of CPU mappings and the order of faults, each makes the range that the rule says."""
+    """Whatever the bounds of CPU VMAs and the order of faults, each fault makes the range of the documented size."""
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     ends = borders(rng)
     mappings = [

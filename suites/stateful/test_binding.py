@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Binds in any order: after each of them every address leads where the last bind of it says."""
+"""Binds in any order: after each of them every address maps what was bound there last."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Slots(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What an address leads to: a slot of the arena's own memory, of an object or of other memory; or nothing."""
+    """What an address leads to: a slot of the arena's own memory, of a BO or of other memory; or nothing."""
 
     what: str
     slot: int = 0
@@ -135,7 +135,7 @@ class Binding(machine.Machine):
 
     @rule(gone=SMALL, slots=SMALL, name=OBJECTS)
     def array(self, gone: Slots, slots: Slots, name: str) -> None:
-        """Unbind some slots and bind an object at some, as one call: all of it or nothing."""
+        """Unbind some slots and bind a BO at some, as one call: all of it or nothing."""
         line = (
             f"fence = UserFence(vm.device)\n"
             f"vm.bind_array([\n"
@@ -235,6 +235,6 @@ class Binding(machine.Machine):
 def test_every_address_follows_the_last_bind(
     make_vm: MakeVm, memory: Memory, bo: MakeBo, device: Device
 ) -> None:
-    """Mirrors, objects, user pointers, NULL and nothing, bound over each other in any order, or refused in whole."""
+    """Mirrors, BOs, userptrs, NULL and UNMAP over each other in any order: each takes effect, or fails as a whole."""
     given = {"make_vm": make_vm, "memory": memory, "bo": bo, "device": device}
     machine.run(Binding, given, max_examples=20, stateful_step_count=20)

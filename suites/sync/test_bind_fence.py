@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""User fences and syncobjs of VM_BIND and EXEC: when they are written, and where (xe_sync.c)."""
+"""User fences and syncobjs of VM_BIND and EXEC: when they are signalled, and where (xe_sync.c)."""
 
 import errno
 import itertools
@@ -51,7 +51,7 @@ NO_DMA_FENCES = pytest.mark.parametrize(
 def test_bind_fence_is_written_when_the_bind_is_done(
     make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, flags: int, place: int
 ) -> None:
-    """The user fence of VM_BIND is 64 bits of process memory, written when the bind is done, and nothing next to it."""
+    """The user fence of VM_BIND is 64 bits of process memory, written when the bind completes, and nothing else is."""
     vm, made, buffer, fence, value = make_vm(flags), bo(PAGE), memory(PAGE), fence_value(), sentinel()
     buffer.fill(b"\xa5")
     vm.bind(addr=AT, range=PAGE, obj=made.handle, syncs=[user_fence(buffer.address + place, fence)])
@@ -93,7 +93,7 @@ def test_lr_vm_signals_no_syncobj(
 def test_exec_of_an_lr_vm_waits_for_a_syncobj(
     make_vm: MakeVm, bo: MakeBo, device: Device, sentinel: Sentinel, flags: int, point: int
 ) -> None:
-    """EXEC in a long-running VM runs its batch when the syncobj is signalled, and not before."""
+    """EXEC in a long-running VM with an in-syncobj runs its batch when that is signalled, and not before."""
     vm, made, plain, value = make_vm(flags), bo(PAGE), make_vm(PLAIN), sentinel()
     mapped, door = made.map(), bo(PAGE)
     gate, ready = door.map(), Syncobj(device)
@@ -118,7 +118,7 @@ def test_exec_of_an_lr_vm_waits_for_a_syncobj(
 def test_in_syncobj_without_fence_is_einval(
     make_vm: MakeVm, bo: MakeBo, syncobj: MakeSyncobj, flags: int
 ) -> None:
-    """Waiting for a syncobj that has no fence, or for a point that is not there yet, gives EINVAL."""
+    """Waiting for a syncobj without a fence, or for a timeline point that does not exist yet, gives EINVAL."""
     vm, made, empty, timeline = make_vm(flags), bo(PAGE), syncobj(), syncobj()
     queue = vm.queue()
     for syncs in ([empty.waiting()], [timeline.waiting(3)]):
@@ -162,7 +162,7 @@ def test_bind_fences_are_written_in_order(plain_vm: Vm, bo: MakeBo, memory: Memo
 @acts("ioctl")
 @MODES
 def test_unmap_after_the_wait_is_not_busy(make_vm: MakeVm, bo: MakeBo, flags: int) -> None:
-    """When the wait for a bind's user fence has returned, UNMAP of that bind is accepted, each time."""
+    """After the wait for a bind's user fence, UNMAP of the mapping succeeds, each time."""
     vm, made = make_vm(flags), bo(PAGE)
     for _ in range(50):
         vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
@@ -178,7 +178,7 @@ def test_unmap_after_the_wait_is_not_busy(make_vm: MakeVm, bo: MakeBo, flags: in
 def test_fence_in_unmapped_memory_is_lost_alone(
     plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A user fence whose memory is unmapped meanwhile is lost; its bind is done, and the next fence is written."""
+    """A user fence whose memory is unmapped is lost; its bind completes, and the next fence is written."""
     made, door, gone, value = bo(PAGE), bo(PAGE), memory(PAGE), sentinel()
     gate, held, after = door.map(), Syncobj(plain_vm.device), UserFence(plain_vm.device)
     plain_vm.map(door, AT - SZ_2M)
@@ -202,7 +202,7 @@ def test_fence_in_unmapped_memory_is_lost_alone(
 def test_fence_of_a_process_that_ended_is_lost(
     plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """If a process ends before its bind is done nothing is written for it; the bind is done, the device works on."""
+    """If a process exits before its bind is done, its fence is not written; the bind completes, the device works."""
     made, door, shared, value = bo(PAGE), bo(PAGE), memory(PAGE, shared=True), sentinel()
     gate, held = door.map(), Syncobj(plain_vm.device)
     plain_vm.map(door, AT - SZ_2M)
@@ -228,7 +228,7 @@ def test_fence_of_a_process_that_ended_is_lost(
 @acts("store")
 @needs("vram", "svm-vram", "page-faults", "cpu-addr-mirror")
 def test_bind_fence_in_a_page_in_vram(fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel) -> None:
-    """The kernel writes a user fence whose page is in VRAM: the page comes back, with all else that is in it."""
+    """The kernel can write a user fence in a page that is in VRAM: the page migrates back with its data."""
     buffer, made, fence, after = (
         memory(SZ_2M, align=SZ_2M),
         bo(2 * PAGE),

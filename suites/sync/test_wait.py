@@ -67,7 +67,7 @@ def met(device: Device, word: Word, value: int, **options: int) -> bool:
 @acts("ioctl", "refusal")
 @pytest.mark.parametrize("name", OPERATORS)
 def test_wait_compares_as_unsigned_64_bits(device: Device, rng: random.Random, name: str) -> None:
-    """WAIT_USER_FENCE compares what is at the address with the value, as unsigned numbers of 64 bits."""
+    """WAIT_USER_FENCE compares memory with the value as unsigned 64-bit numbers."""
     op, compare = OPERATORS[name]
     numbers = [0, 1, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, 1 << 63, ALL - 1, ALL, rng.getrandbits(64)]
     for there in numbers:
@@ -81,7 +81,7 @@ def test_wait_compares_as_unsigned_64_bits(device: Device, rng: random.Random, n
 @pytest.mark.parametrize("mask", [0xFF, 0xFFFF_FFFF, 0xFFFF_FFFF_0000_0000, 1 << 63], ids=hex)
 @pytest.mark.parametrize("name", OPERATORS)
 def test_wait_masks_both_sides(device: Device, rng: random.Random, name: str, mask: int) -> None:
-    """WAIT_USER_FENCE applies the mask to what is at the address and to the value, before it compares."""
+    """WAIT_USER_FENCE applies the mask to memory and value before comparing them."""
     op, compare = OPERATORS[name]
     numbers = [0, ALL, 0x5A, *(rng.getrandbits(64) for _ in range(4))]
     for there in numbers:
@@ -93,7 +93,7 @@ def test_wait_masks_both_sides(device: Device, rng: random.Random, name: str, ma
 @behaviour("ufence.wait.ops")
 @acts("ioctl", "refusal")
 def test_empty_mask_makes_all_equal(device: Device, sentinel: Sentinel) -> None:
-    """With a mask of 0 any value is equal to what is at the address."""
+    """With a mask of 0 any value compares equal."""
     for name, (op, compare) in OPERATORS.items():
         assert met(device, Word(sentinel()), sentinel(), op=op, mask=0) == compare(0, 0), name
 
@@ -102,7 +102,7 @@ def test_empty_mask_makes_all_equal(device: Device, sentinel: Sentinel) -> None:
 @acts("refusal")
 @pytest.mark.parametrize("timeout", [0, 1, 20_000_000, SECOND // 5], ids=["0", "1ns", "20ms", "200ms"])
 def test_wait_ends_after_its_timeout(device: Device, sentinel: Sentinel, timeout: int) -> None:
-    """WAIT_USER_FENCE whose condition is not met gives ETIME after its timeout, not before; 0 looks once."""
+    """WAIT_USER_FENCE without a match gives ETIME after its timeout, not before; timeout 0 checks once."""
     word, argument = Word(sentinel()), xe.drm_xe_wait_user_fence(mask=ALL, timeout=timeout)
     argument.addr, argument.value = word.address, 0
     start = time.monotonic_ns()
@@ -117,7 +117,7 @@ def test_wait_ends_after_its_timeout(device: Device, sentinel: Sentinel, timeout
 @acts("ioctl")
 @pytest.mark.parametrize("timeout", [-1, -(1 << 63)], ids=["-1", "least"])
 def test_negative_timeout_waits_on(plain_vm: Vm, bo: MakeBo, timeout: int) -> None:
-    """A negative timeout waits until the condition is met, here by a batch that is let go meanwhile."""
+    """A negative timeout waits until the condition is met, here by a batch."""
     made, queue = bo(PAGE), plain_vm.queue()
     at, mapped = 1 << 40, made.map()
     plain_vm.map(made, at)
@@ -137,7 +137,7 @@ def test_negative_timeout_waits_on(plain_vm: Vm, bo: MakeBo, timeout: int) -> No
 @behaviour("ufence.wait.timeout-writeback")
 @acts("ioctl")
 def test_wait_writes_back_what_is_left(plain_vm: Vm, bo: MakeBo) -> None:
-    """A wait that succeeds writes the rest of a relative timeout back: less than was given by the time it took."""
+    """A successful wait writes back the rest of a relative timeout: reduced by the time it took."""
     made, queue = bo(PAGE), plain_vm.queue()
     at, mapped = 1 << 40, made.map()
     plain_vm.map(made, at)
@@ -158,7 +158,7 @@ def test_wait_writes_back_what_is_left(plain_vm: Vm, bo: MakeBo) -> None:
 @acts("refusal", "ioctl")
 @pytest.mark.parametrize("ahead", [-SECOND, 0, 50_000_000], ids=["past", "now", "50ms"])
 def test_absolute_time_ends_the_wait_and_stays(device: Device, sentinel: Sentinel, ahead: int) -> None:
-    """A wait with ABSTIME ends at that time of CLOCK_MONOTONIC, if it is past soon, and leaves it in place."""
+    """A wait with ABSTIME ends at that time of CLOCK_MONOTONIC, and does not change the timeout."""
     word = Word(sentinel())
     until = time.clock_gettime_ns(time.CLOCK_MONOTONIC) + ahead
     argument = xe.drm_xe_wait_user_fence(
@@ -178,7 +178,7 @@ def test_absolute_time_ends_the_wait_and_stays(device: Device, sentinel: Sentine
 @acts("ioctl", "refusal")
 @needs("page-faults")
 def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel: Sentinel) -> None:
-    """A wait whose condition is met returns 0, without any time and with a banned queue too."""
+    """A wait whose condition is met returns 0, even with timeout 0 and with a banned queue."""
     value = sentinel()
     word, queue, device = Word(value), mirror_vm.queue(), mirror_vm.device
     with gpu_fault(queue):
@@ -193,7 +193,7 @@ def test_condition_that_is_met_needs_no_wait(mirror_vm: Vm, sentinel: Sentinel) 
 @needs("page-faults")
 @pytest.mark.parametrize("timeout", [0, 5 * SECOND, -1], ids=["0", "5s", "ever"])
 def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel: Sentinel, timeout: int) -> None:
-    """A wait with a queue that is banned gives EIO at once; with another queue of the VM it waits."""
+    """A wait with a banned queue gives EIO at once; with another queue of the VM it waits."""
     word, banned, other = Word(sentinel()), mirror_vm.queue(), mirror_vm.queue()
     with gpu_fault(banned):
         banned.store(1 << 40, sentinel())
@@ -207,7 +207,7 @@ def test_wait_with_a_banned_queue_is_eio(mirror_vm: Vm, sentinel: Sentinel, time
 @behaviour("ufence.wait.signal")
 @acts("ioctl")
 def test_signal_interrupts_a_wait(device: Device, sentinel: Sentinel) -> None:
-    """A signal whose handler runs ends a wait with EINTR, or the wait goes on with the rest of its time."""
+    """A signal whose handler runs ends a wait with EINTR, or the wait continues with the remaining time."""
     word, caught = Word(sentinel()), []
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
     signal.siginterrupt(signal.SIGUSR1, True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A driver in a kernel without DRM_GPUSVM, which it collects the pages of user pointers with (xe_userptr.h)."""
+"""A driver built without DRM_GPUSVM, which provides the pages of userptrs (xe_userptr.h)."""
 
 import errno
 
@@ -28,7 +28,7 @@ AT = 0x20_0000_0000
 def test_userptr_without_gpusvm_is_einval(
     make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel, mode: int, flags: int
 ) -> None:
-    """A kernel without DRM_GPUSVM answers MAP_USERPTR with EINVAL in every VM, also over an object, which stays."""
+    """A kernel without DRM_GPUSVM rejects MAP_USERPTR with EINVAL in every VM, also over a BO, which stays mapped."""
     vm, obj, buffer, value = make_vm(mode), bo(SZ_64K), memory(SZ_64K), sentinel()
     vm.map(obj, AT)
     before = [bytes(area) for area in vm.attributes(0, vm.size)]

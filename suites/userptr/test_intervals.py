@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What happens to parts of the memory under a user pointer, by munmap, mremap, madvise and mprotect of any interval.
+"""munmap, mremap, madvise and mprotect of any part of the memory under a userptr.
 
 The binding is by address: whatever is mapped there is what the GPU gets. Its pages are collected all together
 (xe_userptr.c: xe_vma_userptr_pin_pages), so one hole takes the GPU's access to all of it, until the hole is filled or
@@ -98,7 +98,7 @@ def unreachable(sentinel: Sentinel) -> Unreachable:
 def test_munmap_of_part_takes_binding_until_refilled(
     make_bound: MakeBound, unreachable: Unreachable, kind: Kind, relation: Relation
 ) -> None:
-    """Munmap of a part takes all of the binding from the GPU; new memory there brings the rest back with its data."""
+    """munmap(2) of a part disables the binding; new memory there enables it again, with the data of the rest."""
     bound = make_bound(FAULTING, kind)
     cut = relation.to(bound.mapping)
     bound.buffer.munmap(bound.offset(cut), cut.size)
@@ -114,7 +114,7 @@ def test_munmap_of_part_takes_binding_until_refilled(
 @each_kind
 @each_relation
 def test_next_exec_finds_new_memory_in_hole(make_bound: MakeBound, kind: Kind, relation: Relation) -> None:
-    """Without page faults, new memory where a part was unmapped is what the next EXEC uses, along with the rest."""
+    """Without page faults, the next EXEC uses new memory mapped where a part was unmapped, along with the rest."""
     bound = make_bound(PLAIN, kind)
     cut = relation.to(bound.mapping)
     bound.buffer.munmap(bound.offset(cut), cut.size)
@@ -129,7 +129,7 @@ def test_next_exec_finds_new_memory_in_hole(make_bound: MakeBound, kind: Kind, r
 def test_hole_seen_by_exec_may_be_refilled(
     make_bound: MakeBound, sentinel: Sentinel, relation: Relation
 ) -> None:
-    """Whether a binding is usable again after an EXEC met a hole in its memory is recorded; a new binding always is."""
+    """Whether a binding is usable after an EXEC failed on a hole in its memory is recorded; a new binding always is."""
     bound = make_bound(PLAIN)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
     bound.buffer.munmap(bound.offset(cut), cut.size)
@@ -154,7 +154,7 @@ def test_hole_seen_by_exec_may_be_refilled(
 def test_unmap_of_hole_brings_rest_back(
     make_bound: MakeBound, unreachable: Unreachable, relation: Relation
 ) -> None:
-    """Where a part of the memory was unmapped, UNMAP of that part makes the rest usable again, data and all."""
+    """After munmap of a part, UNMAP of that part makes the rest usable again, with its data."""
     bound = make_bound(FAULTING)
     (cut,) = bound.mapping.common(relation.to(bound.mapping))
     bound.buffer.munmap(bound.offset(cut), cut.size)
@@ -171,7 +171,7 @@ def test_unmap_of_hole_brings_rest_back(
 @needs("range-attributes")
 @pytest.mark.parametrize("mode", [pytest.param(PLAIN, id="plain"), FAULT])
 def test_unmap_that_keeps_hole_is_efault(make_bound: MakeBound, mode: int) -> None:
-    """UNMAP of a part gives EFAULT, and changes nothing, where memory of a part that stays bound is not mapped."""
+    """UNMAP of a part gives EFAULT, and changes nothing, if memory under the rest of the binding is not mapped."""
     bound = make_bound(mode)
     (gone,) = bound.mapping.common(RIGHT.to(bound.mapping))
     bound.buffer.munmap(bound.offset(gone), gone.size)
@@ -191,7 +191,7 @@ def test_unmap_that_keeps_hole_is_efault(make_bound: MakeBound, mode: int) -> No
 def test_userptr_over_partly_mapped_memory_is_efault(
     make_vm: MakeVm, memory: Memory, make_layout: MakeLayout, mode: int, relation: Relation
 ) -> None:
-    """MAP_USERPTR of an interval gives EFAULT if any of it is not mapped, and works if all of it is."""
+    """MAP_USERPTR of an interval gives EFAULT if any of it is unmapped, and works otherwise."""
     vm, buffer = make_vm(mode), memory(ROOM * SZ_64K)
     mapping = intervals.middle(buffer)
     buffer.munmap(0, SZ_64K)
@@ -215,7 +215,7 @@ def test_userptr_over_partly_mapped_memory_is_efault(
 def test_dontneed_of_part_of_userptr_is_seen_by_gpu(
     make_bound: MakeBound, mode: int, kind: Kind, relation: Relation
 ) -> None:
-    """After MADV_DONTNEED of a part the GPU sees zeros there, or the file's data, and the data of the rest."""
+    """After MADV_DONTNEED of a part the GPU sees zeros, or the file's data, there, and the rest unchanged."""
     bound = make_bound(mode, kind)
     cut = relation.to(bound.mapping)
     if kinds.discard(bound.buffer, kind, bound.offset(cut), cut.size):
@@ -231,7 +231,7 @@ def test_dontneed_of_part_of_userptr_is_seen_by_gpu(
 def test_mremap_away_and_back_keeps_binding(
     make_bound: MakeBound, unreachable: Unreachable, kind: Kind, relation: Relation
 ) -> None:
-    """Mremap of a part leaves a hole under the binding; when it is moved back, data and binding are as before."""
+    """mremap(2) of a part leaves a hole under the binding; when it is moved back, the binding works with its data."""
     bound = make_bound(FAULTING, kind)
     cut = relation.to(bound.mapping)
     part = Buffer(cut.start, cut.size)
@@ -248,7 +248,7 @@ def test_mremap_away_and_back_keeps_binding(
 def test_mremap_dontunmap_leaves_zeros_in_binding(
     make_bound: MakeBound, sentinel: Sentinel, mode: int, relation: Relation
 ) -> None:
-    """After mremap with DONTUNMAP the binding leads to zeros where the pages were, and the moved pages are safe."""
+    """After mremap with DONTUNMAP the binding maps zeros where the pages were, and the moved pages are untouched."""
     bound = make_bound(mode)
     cut = relation.to(bound.mapping)
     before = bound.buffer.bytes(bound.offset(cut), cut.size)
@@ -266,7 +266,7 @@ def test_mremap_dontunmap_leaves_zeros_in_binding(
 def test_memory_grown_by_mremap_can_be_bound(
     make_vm: MakeVm, memory: Memory, make_layout: MakeLayout, mode: int, kind: Kind
 ) -> None:
-    """Mremap that makes memory larger in place disturbs no binding of it, and what is new can be bound behind it."""
+    """mremap(2) that grows memory in place affects no binding of it, and the new part can be bound after it."""
     vm, buffer, size = make_vm(mode), memory(ROOM * kind.piece, kind=kind, align=SZ_2M), 4 * kind.piece
     buffer.munmap(size)
     vm.map_userptr(AT, buffer.address, size)
@@ -287,7 +287,7 @@ def test_memory_grown_by_mremap_can_be_bound(
 def test_memory_shrunk_by_mremap_can_be_rebound(
     make_bound: MakeBound, unreachable: Unreachable, kind: Kind
 ) -> None:
-    """Memory made smaller by mremap is taken from the GPU, and is back once the binding is cut to what is left."""
+    """After mremap shrinks memory the binding is unusable until it is cut to what is left."""
     bound = make_bound(FAULTING, kind)
     left = 3 * kind.piece
     Buffer(bound.buffer.address, bound.buffer.size).mremap(left, flags=0)
@@ -305,7 +305,7 @@ def test_memory_shrunk_by_mremap_can_be_rebound(
 def test_mprotect_read_takes_writable_binding(
     make_bound: MakeBound, unreachable: Unreachable, relation: Relation
 ) -> None:
-    """Mprotect of a part to PROT_READ takes a writable binding from the GPU; with PROT_WRITE it is there again."""
+    """mprotect(2) of a part to PROT_READ disables a writable binding; PROT_WRITE enables it again."""
     bound = make_bound(FAULTING)
     cut = relation.to(bound.mapping)
     bound.buffer.mprotect(PROT_READ, bound.offset(cut), cut.size)
@@ -318,7 +318,7 @@ def test_mprotect_read_takes_writable_binding(
 @acts("store", "load", "refusal")
 @intervals.relations(*CUTTING, EXACT)
 def test_exec_with_read_only_part_can_be_retried(make_bound: MakeBound, relation: Relation) -> None:
-    """EXEC gives EPERM while a part of a writable binding is read-only memory; once it is not, EXEC works again."""
+    """EXEC gives EPERM while part of a writable binding is read-only memory, and works again afterwards."""
     bound = make_bound(PLAIN)
     cut = relation.to(bound.mapping)
     bound.buffer.mprotect(PROT_READ, bound.offset(cut), cut.size)
@@ -336,7 +336,7 @@ def test_exec_with_read_only_part_can_be_retried(make_bound: MakeBound, relation
 def test_prot_read_memory_needs_readonly_bind(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int, relation: Relation
 ) -> None:
-    """MAP_USERPTR of memory of which a part is PROT_READ gives EPERM, and works with READONLY."""
+    """MAP_USERPTR of memory that is partly PROT_READ gives EPERM, and works with READONLY."""
     vm, buffer, value = make_vm(mode), memory(4 * SZ_64K), sentinel()
     cut = relation.to(intervals.of(buffer))
     buffer.set_u32(cut.start - buffer.address, value)

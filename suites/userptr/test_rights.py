@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the GPU may do through a user pointer: atomics, advice about a part of it, memory of several devices."""
+"""Userptrs with atomics, with MADVISE of a part, and with memory in the VRAM of several devices."""
 
 import errno
 
@@ -28,7 +28,7 @@ pytestmark = needs("page-faults", "userptr")
 @acts("refusal")
 @needs("vram", "atomic")
 def test_atomic_on_userptr_faults_by_default(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """On a discrete GPU an atomic on bound process memory, which never moves to VRAM, fails and changes nothing."""
+    """On a discrete GPU an atomic on a userptr, which never migrates to VRAM, fails and changes nothing."""
     buffer, value = memory(SZ_64K), sentinel()
     buffer.set_u32(0, value)
     fault_vm.map_userptr(AT, buffer.address, SZ_64K)
@@ -42,7 +42,7 @@ def test_atomic_on_userptr_faults_by_default(fault_vm: Vm, memory: Memory, senti
 @acts("store")
 @needs("vram", "atomic", "xe2")
 def test_device_atomic_on_userptr_works(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """After the advice ATOMIC DEVICE an atomic on bound process memory works, on a device that has them there."""
+    """After MADVISE ATOMIC DEVICE an atomic on a userptr works, if the device has atomics on system memory."""
     buffer, start, added = memory(SZ_64K), sentinel(), sentinel()
     buffer.set_u32(0, start)
     fault_vm.map_userptr(AT, buffer.address, SZ_64K)
@@ -57,7 +57,7 @@ def test_device_atomic_on_userptr_works(fault_vm: Vm, memory: Memory, sentinel: 
 def test_madvise_of_part_of_userptr_is_harmless(
     fault_vm: Vm, memory: Memory, make_layout: MakeLayout, part: int
 ) -> None:
-    """MADVISE of a part of a binding succeeds or fails; either way all of it leads to its memory, with its data."""
+    """MADVISE of part of a binding succeeds or fails; either way all of it maps its memory, with its data."""
     readable, buffer = memory(SZ_64K, fill=b"\x3c"), memory(4 * SZ_64K)
     fault_vm.map_userptr(AT, buffer.address, 4 * SZ_64K)
     layout = make_layout(fault_vm.queue(), SZ_64K)
@@ -78,7 +78,7 @@ def test_madvise_of_part_of_userptr_is_harmless(
 def test_userptr_over_two_pagemaps_is_eopnotsupp(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """MAP_USERPTR of memory that is partly in the VRAM of one device, partly in that of another, gives EOPNOTSUPP."""
+    """MAP_USERPTR of memory that is in the VRAM of two devices gives EOPNOTSUPP."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
     values = [sentinel(), sentinel()]
     vms = [make_vm(FAULTING, device) for device in devices[:2]]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Memory that goes away while a batch uses it through a user pointer (xe_vm_doc.h: Invalidation)."""
+"""munmap and exit while a batch uses memory through a userptr (xe_vm_doc.h: Invalidation)."""
 
 import os
 import signal
@@ -42,7 +42,7 @@ def waiting_batch(started: int, go: int, late: int) -> Batch:
 def test_munmap_of_userptr_waits_for_running_batch(
     plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel, call: str
 ) -> None:
-    """Munmap and mprotect of bound memory wait for running batches of a VM without long-running mode."""
+    """munmap(2) and mprotect(2) of bound memory wait for running batches of a VM without LR mode."""
     gate, buffer = bo(PAGE), memory(SZ_64K)
     switch = gate.map()
     plain_vm.map(gate, AT)
@@ -102,7 +102,7 @@ def test_munmap_of_userptr_waits_for_running_batch(
 def test_process_exit_stops_its_batch(
     device: Device, plain_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, mode: int, how: str
 ) -> None:
-    """A process ends though its batch runs and would not end by itself, and the batch stores nothing after that."""
+    """A process can exit while its endless batch runs, and the batch stores nothing after that."""
     shared, values = memory(SZ_64K, shared=True), [sentinel() for _ in range(3)]
     started, go, late = values
 

@@ -39,7 +39,7 @@ pytestmark = needs("userptr")
 def test_userptr_at_other_gpu_address_is_usable(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """Memory bound at a GPU address of its own is one memory for both: each sees what the other stored."""
+    """Process memory bound at a different GPU address is shared: CPU and GPU see each other's stores."""
     vm, buffer = make_vm(mode), memory(SZ_64K)
     vm.map_userptr(AT, buffer.address, SZ_64K)
     queue = vm.queue()
@@ -57,7 +57,7 @@ def test_userptr_at_other_gpu_address_is_usable(
 @MODES
 @pytest.mark.parametrize("hole", [0, SZ_64K // 2, SZ_64K - PAGE], ids=["first", "middle", "last"])
 def test_userptr_with_hole_is_efault(make_vm: MakeVm, memory: Memory, mode: int, hole: int) -> None:
-    """Pages are collected when they are bound: a range that is not mapped whole gives EFAULT, in every mode."""
+    """Pages are pinned at bind time: a range that is not completely mapped gives EFAULT, in every mode."""
     vm, buffer = make_vm(mode), memory(SZ_64K)
     buffer.munmap(hole, PAGE)
     with refused(errno.EFAULT):
@@ -69,7 +69,7 @@ def test_userptr_with_hole_is_efault(make_vm: MakeVm, memory: Memory, mode: int,
 @acts("refusal")
 @MODES
 def test_userptr_of_io_memory_is_efault(make_vm: MakeVm, bo: MakeBo, mode: int) -> None:
-    """A mapping of a buffer object is not process memory: the bind gives EFAULT."""
+    """MAP_USERPTR of the CPU mapping of a BO gives EFAULT."""
     vm, content = make_vm(mode), bo(SZ_64K).map()
     with refused(errno.EFAULT):
         vm.bind(MAP_USERPTR, addr=AT, range=SZ_64K, obj_offset=content.address)
@@ -93,7 +93,7 @@ def test_prot_read_memory_can_be_bound_readonly(
 @acts("refusal", "load")
 @needs("page-faults")
 def test_store_through_readonly_userptr_faults(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """In fault mode a GPU store through a READONLY binding fails, and the memory is as it was."""
+    """In fault mode a GPU store through a READONLY binding fails, and the memory is unchanged."""
     buffer, value = memory(SZ_64K), sentinel()
     buffer.set_u32(0, value)
     fault_vm.map_userptr(AT, buffer.address, SZ_64K, flags=READONLY)
@@ -123,7 +123,7 @@ def test_userptr_of_shared_file_is_usable(
 @behaviour("userptr.overlapping")
 @acts("store", "load")
 def test_userptrs_of_one_memory_alias(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
-    """Bindings of one memory at several addresses, in several VMs, are one memory."""
+    """Bindings of the same memory at several addresses, in several VMs, are coherent."""
     buffer = memory(SZ_64K)
     first, second = make_vm(), make_vm()
     first.map_userptr(AT, buffer.address, SZ_64K)
@@ -143,7 +143,7 @@ def test_userptrs_of_one_memory_alias(make_vm: MakeVm, memory: Memory, sentinel:
 def test_unmap_of_middle_of_userptr_keeps_ends(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """After UNMAP of a middle part both ends still lead to their own memory."""
+    """After UNMAP of a middle part both ends still map their own memory."""
     vm, buffer = make_vm(mode), memory(3 * SZ_64K)
     vm.map_userptr(AT, buffer.address, 3 * SZ_64K)
     vm.unmap(AT + SZ_64K, SZ_64K)
@@ -164,7 +164,7 @@ def test_unmap_of_middle_of_userptr_keeps_ends(
 def test_munmap_of_bound_memory_is_harmless(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """Memory may be unmapped while it is bound: batches that use other memory go on, binds too."""
+    """Memory can be unmapped while it is bound: batches and binds that use other memory still work."""
     vm, gone, kept = make_vm(mode), memory(SZ_64K), memory(SZ_64K)
     vm.map_userptr(AT, gone.address, SZ_64K)
     vm.map_userptr(AT + SZ_64K, kept.address, SZ_64K)
@@ -185,7 +185,7 @@ def test_munmap_of_bound_memory_is_harmless(
 @acts("refusal", "store")
 @needs("page-faults")
 def test_access_to_freed_userptr_faults(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """In fault mode a GPU access of bound memory that was unmapped fails; the VM lives on."""
+    """In fault mode a GPU access to bound memory that was unmapped fails; the VM still works."""
     gone, kept = memory(SZ_64K), memory(SZ_64K)
     fault_vm.map_userptr(AT, gone.address, SZ_64K)
     fault_vm.map_userptr(AT + SZ_64K, kept.address, SZ_64K)
@@ -206,7 +206,7 @@ def test_access_to_freed_userptr_faults(fault_vm: Vm, memory: Memory, sentinel: 
 def test_userptr_follows_remapped_memory(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """After munmap and a new mmap at the same CPU address, the binding leads to the new memory."""
+    """After munmap and mmap at the same CPU address, the binding maps the new memory."""
     vm, buffer = make_vm(mode), memory(SZ_64K)
     vm.map_userptr(AT, buffer.address, SZ_64K)
     queue = vm.queue()
@@ -226,7 +226,7 @@ def test_userptr_follows_remapped_memory(
 def test_invalidated_userptr_refaults(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """In fault mode the GPU loses bound memory that is replaced, and faults on its next access."""
+    """In fault mode bound memory that is replaced is zapped, and the next GPU access faults."""
     buffer = memory(SZ_64K)
     fault_vm.map_userptr(AT, buffer.address, SZ_64K)
     queue = fault_vm.queue()
@@ -245,7 +245,7 @@ def test_invalidated_userptr_refaults(
 def test_userptr_memory_never_migrates(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Memory bound as user pointer is used where it is, however often."""
+    """Memory bound as userptr never migrates."""
     buffer, before = memory(SZ_2M, align=SZ_2M), counters.snapshot()
     fault_vm.map_userptr(AT, buffer.address, buffer.size)
     queue = fault_vm.queue()
@@ -260,7 +260,7 @@ def test_userptr_memory_never_migrates(
 @acts("store", "load")
 @needs("page-faults")
 def test_userptr_and_mirror_alias_one_memory(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A store through the mirror is seen through a user pointer to the same memory, and the other way round."""
+    """A store through the mirror is visible through a userptr to the same memory, and vice versa."""
     buffer = memory(SZ_2M, align=SZ_2M)
     mirror_vm.map_userptr(AT, buffer.address, buffer.size)
     queue = mirror_vm.queue()
@@ -281,7 +281,7 @@ def test_userptr_and_mirror_alias_one_memory(mirror_vm: Vm, memory: Memory, sent
 def test_fork_child_keeps_its_own_copy(
     make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int
 ) -> None:
-    """After fork the parent's GPU stores are seen by the parent, not by the child."""
+    """After fork the parent's GPU stores are visible to the parent, not to the child."""
     vm, buffer, before, after = make_vm(mode), memory(SZ_64K), sentinel(), sentinel()
     buffer.set_u32(0, before)
     vm.map_userptr(AT, buffer.address, SZ_64K)
@@ -311,7 +311,7 @@ def test_fork_child_keeps_its_own_copy(
 @needs("xe2")
 @pytest.mark.parametrize("index", [3, 9], ids=["incoherent", "compressed"])
 def test_userptr_with_incoherent_pat_is_einval(plain_vm: Vm, memory: Memory, index: int) -> None:
-    """User pointers are coherent with the CPU and never compressed: such a PAT index of Xe2 gives EINVAL."""
+    """MAP_USERPTR with an incoherent or compressing PAT index of Xe2 gives EINVAL."""
     with refused(errno.EINVAL):
         plain_vm.bind(MAP_USERPTR, addr=AT, range=SZ_64K, obj_offset=memory(SZ_64K).address, pat_index=index)
 
@@ -319,7 +319,7 @@ def test_userptr_with_incoherent_pat_is_einval(plain_vm: Vm, memory: Memory, ind
 @behaviour("userptr.preempt-mode")
 @acts("store")
 def test_running_batch_survives_remapped_userptr(lr_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """In an LR VM a batch that waits goes on, and finds the new memory, after its memory was replaced under it."""
+    """In an LR VM a running batch whose memory is replaced continues, and sees the new memory."""
     buffer, gate = memory(SZ_64K), memory(SZ_64K)
     lr_vm.map_userptr(AT, buffer.address, SZ_64K)
     lr_vm.map_userptr(AT + SZ_64K, gate.address, SZ_64K)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A VM that the kernel banned because it could not bring its memory back (xe_vm.c: xe_vm_kill).
+"""A VM that the kernel banned because it could not rebind it (xe_vm.c: xe_vm_kill).
 
 How it comes to that: a long-running VM without fault mode has process memory bound for writing, and the process takes
 the permission to write away. The worker that binds the memory again gets EPERM, which it can do nothing about.
@@ -51,7 +51,7 @@ def banned(lr_vm: Vm, memory: Memory, sentinel: Sentinel) -> Queue:
 @behaviour("vm.banned-ioctls", "bind.closed-vm", "execq.create.unknown-vm", "exec.closed-vm")
 @acts("refusal")
 def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo: MakeBo) -> None:
-    """VM_BIND and EXEC_QUEUE_CREATE on a banned VM give ENOENT, EXEC on its queue ECANCELED, each time."""
+    """VM_BIND and EXEC_QUEUE_CREATE on a banned VM give ENOENT, EXEC on its queue gives ECANCELED, each time."""
     vm, made = banned.vm, bo(SZ_64K)
     for _ in range(2):
         with refused(errno.ENOENT):
@@ -69,7 +69,7 @@ def test_banned_vm_refuses_bind_queue_and_exec(banned: Queue, bo: MakeBo) -> Non
 @acts("refusal", "ioctl")
 @needs("range-attributes")
 def test_banned_vm_refuses_madvise_not_query(banned: Queue) -> None:
-    """MADVISE on a banned VM gives ENOENT; the query of its areas still works."""
+    """MADVISE on a banned VM gives ENOENT; the query of its VMAs still works."""
     with refused(errno.ENOENT):
         banned.vm.madvise(AT, SZ_64K, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
     (area,) = banned.vm.attributes(AT, SZ_64K)

@@ -45,7 +45,7 @@ def destroy(device: Device, vm_id: int, **fields: int) -> None:
     ],
 )
 def test_documented_flags_give_nonzero_vm_id(device: Device, flags: int) -> None:
-    """Every documented combination of flags makes a VM, its id is not zero, and it can be destroyed."""
+    """Every documented combination of flags creates a VM with a nonzero id that can be destroyed."""
     vm_id = create(device, flags=flags)
     assert vm_id != 0
     destroy(device, vm_id)
@@ -63,7 +63,7 @@ HOLDING = 16
     [pytest.param(LONG_RUNNING, id="lr"), pytest.param(FAULTING, id="fault", marks=needs("page-faults"))],
 )
 def test_lr_vm_holds_runtime_pm_reference(device: Device, flags: int) -> None:
-    """Each VM in long-running mode, with faults or without, keeps the device from sleeping until it is destroyed."""
+    """Each long-running VM, with or without faults, keeps the device awake until it is destroyed."""
     slot, before = Slot(device), Slot(device).usage
     made = [create(device, flags=flags) for _ in range(HOLDING)]
     held = slot.usage
@@ -77,7 +77,7 @@ def test_lr_vm_holds_runtime_pm_reference(device: Device, flags: int) -> None:
 @acts("ioctl")
 @needs("page-faults")
 def test_scratch_with_fault_mode_only_on_xe2_and_xe3(device: Device) -> None:
-    """SCRATCH_PAGE and FAULT_MODE go together on Xe2 and Xe3, which prefetch out of bounds, and only there."""
+    """SCRATCH_PAGE with FAULT_MODE is accepted on Xe2 and Xe3, which prefetch out of bounds, and only there."""
     graphics = max(gt.ip_ver_major for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN)
     if 20 <= graphics <= 30:  # xe_pci.c: needs_scratch
         destroy(device, create(device, flags=FAULTING | SCRATCH))
@@ -91,7 +91,7 @@ def test_scratch_with_fault_mode_only_on_xe2_and_xe3(device: Device) -> None:
 @acts("refusal", "ioctl")
 @needs("no-page-faults")
 def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
-    """FAULT_MODE gives EINVAL on a device without page faults, with LR_MODE too; LR_MODE alone works."""
+    """FAULT_MODE gives EINVAL on a device without page faults, even with LR_MODE; LR_MODE alone works."""
     for flags in (FAULT, FAULTING, FAULTING | SCRATCH, FAULTING | NO_OVERCOMMIT):
         argument = xe.drm_xe_vm_create(flags=flags)
         # Where scratch pages are forced they are added first.
@@ -106,7 +106,7 @@ def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
 @needs("forced-scratch")
 @pytest.mark.parametrize("flags", [PLAIN, LONG_RUNNING], ids=["plain", "lr"])
 def test_forced_scratch_page_is_reported(device: Device, make_vm: MakeVm, flags: int) -> None:
-    """VM_CREATE adds SCRATCH_PAGE to the flags that it was given, and accesses to nothing end without a fault."""
+    """VM_CREATE adds SCRATCH_PAGE to the given flags, and accesses to unbound addresses do not fault."""
     argument = xe.drm_xe_vm_create(flags=flags)
     device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
     assert argument.flags == flags | SCRATCH
@@ -118,7 +118,7 @@ def test_forced_scratch_page_is_reported(device: Device, make_vm: MakeVm, flags:
 @behaviour("vm.create.id-nonzero", "vm.destroy.unknown-id")
 @acts("refusal")
 def test_vm_id_of_other_file_is_unknown(device: Device, open_device: OpenDevice) -> None:
-    """The id of a VM means nothing on another descriptor, and destroying it there leaves the VM alive."""
+    """The id of a VM is invalid on another descriptor, and destroying it there does not affect the VM."""
     other = open_device()
     vm_id = create(device)
     for _ in range(3):  # ids of the other file are its own: make sure that none of them is this one
@@ -135,7 +135,7 @@ def test_vm_id_of_other_file_is_unknown(device: Device, open_device: OpenDevice)
 @acts("ioctl")
 @needs("page-faults", "cpu-addr-mirror")
 def test_many_vms_mirror_one_process(device: Device) -> None:
-    """Any number of fault-mode VMs mirror the same process at once."""
+    """Many fault-mode VMs can mirror the same process at once."""
     vms = [Vm(device, FAULTING) for _ in range(8)]
     for vm in vms:
         vm.mirror()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_DESTROY: what stands in its way and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
+"""VM_DESTROY: when it is refused, and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
 
 import errno
 from ctypes import Structure
@@ -29,7 +29,7 @@ def destroy(device: Device, **fields: object) -> None:
     ids=["pad", "pad-high", "reserved0", "reserved1"],
 )
 def test_vm_destroy_with_padding_is_einval(device: Device, plain_vm: Vm, fields: dict[str, object]) -> None:
-    """VM_DESTROY with padding that is not zero gives EINVAL, and the VM can still be used."""
+    """VM_DESTROY with nonzero padding gives EINVAL, and the VM can still be used."""
     with refused(errno.EINVAL):
         destroy(device, vm_id=plain_vm.id, **fields)
     plain_vm.unmap(0, PAGE)
@@ -39,7 +39,7 @@ def test_vm_destroy_with_padding_is_einval(device: Device, plain_vm: Vm, fields:
 @acts("refusal")
 @pytest.mark.parametrize("vm_id", [0, 0x7FFF_FFFF, 0xFFFF_FFFF])
 def test_vm_destroy_of_unknown_id_is_enoent(device: Device, vm_id: int) -> None:
-    """Destroying a VM that never was gives ENOENT."""
+    """VM_DESTROY of an id that was never allocated gives ENOENT."""
     with refused(errno.ENOENT):
         destroy(device, vm_id=vm_id)
 
@@ -58,7 +58,7 @@ def test_vm_can_be_destroyed_only_once(device: Device, make_vm: MakeVm) -> None:
 @behaviour("vm.destroy.busy-preempt-mode")
 @acts("refusal", "ioctl")
 def test_destroy_of_lr_vm_with_queue_is_ebusy(device: Device, lr_vm: Vm) -> None:
-    """An LR VM without fault mode gives EBUSY as long as one of its exec queues lives."""
+    """VM_DESTROY of an LR VM without fault mode gives EBUSY while it has exec queues."""
     queues = [lr_vm.queue(), lr_vm.queue()]
     for queue in queues:
         with refused(errno.EBUSY):
@@ -72,7 +72,7 @@ def test_destroy_of_lr_vm_with_queue_is_ebusy(device: Device, lr_vm: Vm) -> None
 @acts("refusal", "ioctl")
 @needs("page-faults")
 def test_destroy_of_fault_mode_vm_with_queue(device: Device, fault_vm: Vm) -> None:
-    """A fault-mode VM is destroyed although a queue lives; EXEC on that queue then gives ECANCELED."""
+    """A fault-mode VM can be destroyed while it has a queue; EXEC on that queue then gives ECANCELED."""
     queue = fault_vm.queue()
     destroy(device, vm_id=fault_vm.id)
     fault_vm.id = 0
@@ -86,7 +86,7 @@ def test_destroy_of_fault_mode_vm_with_queue(device: Device, fault_vm: Vm) -> No
 def test_destroy_of_vm_with_ranges_keeps_data(
     device: Device, fault_vm: Vm, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """VM_DESTROY needs no unbind of mirrored ranges in use; what the GPU wrote stays in the process's memory."""
+    """VM_DESTROY needs no unbind of mirrored ranges in use; the process keeps what the GPU wrote."""
     fault_vm.mirror()
     buffer = memory(PAGE)
     before, stored = sentinel(), sentinel()
@@ -133,7 +133,7 @@ def test_destroy_of_vm_with_ranges_keeps_data(
 def test_errno_for_unknown_vm_of_each_ioctl(
     device: Device, request_name: str, argument: Structure, code: int
 ) -> None:
-    """Binds and attribute calls answer EINVAL to an unknown VM id, all others ENOENT."""
+    """VM_BIND, MADVISE and attribute queries give EINVAL for an unknown VM id, all others ENOENT."""
     call = getattr(xe, f"DRM_IOCTL_XE_{request_name}")
     argument = type(argument).from_buffer_copy(argument)
     argument.vm_id = 0x1234_5678
@@ -144,7 +144,7 @@ def test_errno_for_unknown_vm_of_each_ioctl(
 @behaviour("vm.lookup-errno-map")
 @acts("refusal")
 def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm: MakeVm) -> None:
-    """EXEC_QUEUE_CREATE answers ENOENT to an unknown VM id."""
+    """EXEC_QUEUE_CREATE gives ENOENT for an unknown VM id."""
     vm = make_vm()
     vm.close()
     vm.id = 0x1234_5678
@@ -159,7 +159,7 @@ def test_queue_for_unknown_vm_is_enoent(device: Device, make_vm: MakeVm) -> None
 def test_batch_outliving_its_vm_stores_nothing(
     device: Device, fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A batch that is still waiting when its VM is destroyed does not store into the process's memory any more."""
+    """A batch that is still waiting when its VM is destroyed no longer stores to process memory."""
     fault_vm.mirror()
     buffer, gate, kept = memory(PAGE), memory(PAGE), sentinel()
     buffer.set_u32(0, kept)

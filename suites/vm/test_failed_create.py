@@ -75,7 +75,7 @@ def leaves_nothing(
 def test_vm_create_failing_at_any_step_leaks_nothing(
     device: Device, leaves_nothing: Callable[[], None], step: str, flags: int
 ) -> None:
-    """When a step of VM_CREATE fails the ioctl gives its ENOMEM, no VM is there, and no memory stays in use."""
+    """If a step of VM_CREATE fails, the ioctl returns its ENOMEM, creates no VM, and leaks no memory."""
     for _ in range(TIMES):
         # Where the device has all VMs use scratch pages the kernel says so in the flags, whatever comes of it.
         with failing.refused_at(step, errno.ENOMEM, may_change=["flags"]):
@@ -91,7 +91,7 @@ def test_vm_create_failing_at_any_step_leaks_nothing(
 def test_failing_vm_create_allocations_leak_nothing(
     device: Device, leaves_nothing: Callable[[], None], flags: int
 ) -> None:
-    """Whichever allocation of VM_CREATE fails, it gives ENOMEM or makes a VM, and nothing else is left."""
+    """Whichever allocation of VM_CREATE fails, it gives ENOMEM or creates a VM, and leaks nothing."""
     made: list[Vm] = []
     codes = set()
     for code in failing.each_allocation(lambda: made.append(Vm(device, flags))):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VM_GET_PROPERTY FAULTS: the list of the faults that failed (xe_vm.c: xe_vm_get_property_helper)."""
+"""VM_GET_PROPERTY FAULTS: the list of failed faults (xe_vm.c: xe_vm_get_property_helper)."""
 
 import ctypes
 import errno
@@ -60,7 +60,7 @@ def test_new_vm_has_no_faults(request: pytest.FixtureRequest, flags: str) -> Non
 @acts("ioctl", "refusal")
 @needs("page-faults")
 def test_short_read_returns_oldest_faults(fault_vm: Vm, memory: Memory) -> None:
-    """With room for k entries the k oldest are read, in order, and nothing behind them is written."""
+    """With room for k entries the k oldest are read, in order, and nothing after them is written."""
     addresses = fail(fault_vm, 3)
     assert recorded(fault_vm, 3) == addresses
     entries = b"".join(bytes(fault) for fault in fault_vm.faults())
@@ -76,7 +76,7 @@ def test_short_read_returns_oldest_faults(fault_vm: Vm, memory: Memory) -> None:
 @acts("ioctl")
 @needs("page-faults")
 def test_fault_entry_has_only_defined_values(fault_vm: Vm) -> None:
-    """Access, kind and level of a fault are among those defined, and padding and reserved words are zero."""
+    """Access type, fault type and level of a fault have defined values; padding and reserved words are zero."""
     (address,) = fail(fault_vm, 1)
     recorded(fault_vm, 1)
     (fault,) = fault_vm.faults()
@@ -91,7 +91,7 @@ def test_fault_entry_has_only_defined_values(fault_vm: Vm) -> None:
 @acts("ioctl")
 @needs("page-faults")
 def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
-    """The address of a fault in the upper half of the VM is sign-extended, as the hardware writes addresses."""
+    """The address of a fault in the upper half of the VM is sign-extended to a canonical address."""
     address = fault_vm.size - SZ_1G
     with pytest.raises(QueueError):
         fault_vm.queue().store(address, 1)
@@ -103,7 +103,7 @@ def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
 @needs("page-faults")
 @pytest.mark.timeout(60)
 def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm: MakeVm) -> None:
-    """Of 52 faults the first 50 are in the list, the later ones are not; another VM's list is its own."""
+    """Of 52 faults the first 50 are listed, the later ones are not; another VM has its own list."""
     other = make_vm(fault_vm.flags)
     addresses = fail(fault_vm, KEPT)
     assert recorded(fault_vm, KEPT) == addresses
@@ -117,7 +117,7 @@ def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm: MakeVm) -> None:
 @acts("refusal", "ioctl")
 @needs("page-faults")
 def test_faults_of_destroyed_vm_are_gone(fault_vm: Vm, make_vm: MakeVm) -> None:
-    """VM_GET_PROPERTY of a VM that is destroyed gives ENOENT, and the VM that gets its id next has no faults."""
+    """VM_GET_PROPERTY of a destroyed VM gives ENOENT, and the next VM with its id has no faults."""
     fail(fault_vm, 1)
     recorded(fault_vm, 1)
     number, flags = fault_vm.id, fault_vm.flags

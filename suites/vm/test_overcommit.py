@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""NO_VM_OVERCOMMIT: whether objects of a VM may push each other out of VRAM (xe_vm.c: vma_lock_and_validate)."""
+"""NO_VM_OVERCOMMIT: whether BOs of a VM can evict each other (xe_vm.c: vma_lock_and_validate)."""
 
 import errno
 from collections.abc import Callable
@@ -25,7 +25,7 @@ TwoLarge = Callable[[Vm], list[Bo]]
 
 @pytest.fixture
 def two_large(device: Device, bo: MakeBo) -> TwoLarge:
-    """``two_large(vm)``: two objects of a VM, without memory yet, that do not fit into VRAM together."""
+    """``two_large(vm)``: two BOs of a VM, without memory yet, that do not fit into VRAM together."""
     total = device.region(device.vram[0]).total_size
     size = total * 5 // 8 // (2 * SZ_1M) * (2 * SZ_1M)
     return lambda vm: [bo(size, placement=1 << device.vram[0], vm=vm.id, flags=DEFER) for _ in range(2)]
@@ -34,7 +34,7 @@ def two_large(device: Device, bo: MakeBo) -> TwoLarge:
 @behaviour("vm.create.no-overcommit-effect")
 @acts("ioctl")
 def test_bind_with_no_overcommit_does_not_evict(make_vm: MakeVm, two_large: TwoLarge) -> None:
-    """With NO_VM_OVERCOMMIT an IMMEDIATE bind that fits only without another object gives ENOMEM or ENOSPC."""
+    """With NO_VM_OVERCOMMIT an IMMEDIATE bind that would have to evict another BO gives ENOMEM or ENOSPC."""
     vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
     first, second = two_large(vm)
     vm.map(first, AT, flags=IMMEDIATE)
@@ -49,7 +49,7 @@ def test_bind_with_no_overcommit_does_not_evict(make_vm: MakeVm, two_large: TwoL
 @behaviour("vm.create.no-overcommit-effect")
 @acts("ioctl")
 def test_bind_with_overcommit_evicts_bo_of_its_vm(make_vm: MakeVm, two_large: TwoLarge) -> None:
-    """Without the flag the same bind evicts the first object and succeeds."""
+    """Without the flag the same bind evicts the first BO and succeeds."""
     vm: Vm = make_vm(FAULTING)
     first, second = two_large(vm)
     vm.map(first, AT, flags=IMMEDIATE)
@@ -61,7 +61,7 @@ def test_bind_with_overcommit_evicts_bo_of_its_vm(make_vm: MakeVm, two_large: Tw
 def test_page_fault_evicts_despite_no_overcommit(
     make_vm: MakeVm, two_large: TwoLarge, sentinel: Sentinel
 ) -> None:
-    """With NO_VM_OVERCOMMIT objects that are bound by page faults take turns in VRAM, and both keep their data."""
+    """With NO_VM_OVERCOMMIT BOs that are mapped by page faults evict each other, and both keep their data."""
     vm: Vm = make_vm(FAULTING | NO_OVERCOMMIT)
     objects = two_large(vm)
     queue = vm.queue()

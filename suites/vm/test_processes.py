@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VMs and processes: whose memory a VM mirrors, how many there may be, and when an id becomes valid."""
+"""VMs and processes: whose memory a VM mirrors, how many there can be, and when an id becomes valid."""
 
 import errno
 import os
@@ -24,7 +24,7 @@ PROCESSES = 40
 @acts("store")
 @needs("page-faults", "fork-events")
 def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """A batch that a child process submits to its parent's VM stores into the parent's memory, not the child's."""
+    """A batch that a child process submits to its parent's VM stores to the parent's memory, not the child's."""
     buffer, queue = memory(PAGE), mirror_vm.queue()
     first, second, own = sentinel(), sentinel(), sentinel()
     queue.store(buffer.address, first)  # so that the queue has its buffer, shared by both
@@ -47,7 +47,7 @@ def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory: Memory,
 @needs("page-faults")
 @pytest.mark.timeout(60)
 def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> None:
-    """40 processes have a VM that mirrors them at the same time."""
+    """40 processes can each have a VM that mirrors them at the same time."""
     made, tell = os.pipe()
     wait, leave = os.pipe()
 
@@ -80,7 +80,7 @@ def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> No
 @behaviour("vm.create.id-published-last")
 @acts("ioctl")
 def test_vm_id_is_published_last(device: Device) -> None:
-    """A thread that tries ids while another makes and destroys VMs meets unknown ids and VMs that can be bound to."""
+    """A thread that tries ids while another creates and destroys VMs finds invalid ids, or VMs that work."""
     stop = threading.Event()
     answers: set[int] = set()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Scratch pages: what the GPU finds where a VM has nothing bound (xe_vm_doc.h: Scratch page)."""
+"""Scratch pages: what the GPU sees at unbound addresses (xe_vm_doc.h: Scratch page)."""
 
 import pytest
 
@@ -29,7 +29,7 @@ MODES = pytest.mark.parametrize(
 def test_unbound_accesses_with_scratch_are_harmless(
     make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int
 ) -> None:
-    """In a VM with scratch loads and stores where nothing is bound end without a fault, and no object is changed."""
+    """In a VM with scratch pages, accesses to unbound addresses do not fault and change no BO."""
     vm = make_vm(SCRATCH | mode)
     content, kept, value = bo(SZ_64K), sentinel(), sentinel()
     view = content.map()
@@ -48,7 +48,7 @@ def test_unbound_accesses_with_scratch_are_harmless(
 @acts("exec")
 @MODES
 def test_unmap_of_bo_leaves_scratch(make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int) -> None:
-    """Where an object was unbound a VM with scratch reads no more of it, and stores do not reach it."""
+    """In a VM with scratch pages, accesses to an unbound BO neither read nor change it."""
     vm = make_vm(SCRATCH | mode)
     content, kept = bo(SZ_64K), sentinel()
     view, queue = content.map(), vm.queue()
@@ -67,7 +67,7 @@ def test_unmap_of_bo_leaves_scratch(make_vm: MakeVm, bo: MakeBo, sentinel: Senti
 def test_deferred_bind_replaces_scratch(
     make_vm: MakeVm, bo: MakeBo, counters: Counters, sentinel: Sentinel
 ) -> None:
-    """A MAP without IMMEDIATE in a VM with scratch: the first access faults, and reaches the object, not scratch."""
+    """After MAP without IMMEDIATE in a VM with scratch pages the first access faults and reaches the BO."""
     vm = make_vm(SCRATCH | FAULTING)
     content, value = bo(SZ_64K), sentinel()
     view, queue = content.map(), vm.queue()
@@ -91,7 +91,7 @@ def test_deferred_bind_replaces_scratch(
 def test_mirror_replaces_scratch(
     make_vm: MakeVm, memory: Memory, counters: Counters, sentinel: Sentinel
 ) -> None:
-    """A mirror in a VM with scratch: the first access faults, and reaches the memory of the process, not scratch."""
+    """Through a mirror in a VM with scratch pages the first access faults and reaches process memory."""
     vm: Vm = make_vm(SCRATCH | FAULTING)
     buffer, value = memory(SZ_64K), sentinel()
     queue = vm.queue()
