@@ -59,7 +59,7 @@ def _serve(arguments: argparse.Namespace, keeper: socket.socket, unanswered: Una
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
         server.serve(channel, unanswered, lambda listener: _entrust(keeper, listener))
         with contextlib.suppress(OSError):
-            os.kill(os.getppid(), signal.SIGCONT)  # nobody else would let a stopped keeper end
+            os.kill(os.getppid(), signal.SIGCONT)  # nothing else would let a stopped keeper end
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})
