@@ -43,7 +43,7 @@ def measure(rounds: int, scale: float) -> Iterator[Group]:
     cpus = sorted(os.sched_getaffinity(0))
     ways: list[tuple[str, Callable[[], Mapping[str, Operation]]]] = [
         ("client and mock on one processor", functools.partial(_mock, cpus[0], cpus[0])),
-        ("as the scheduler likes it", functools.partial(_mock, None, None)),
+        ("as scheduled", functools.partial(_mock, None, None)),
     ]
     if len(cpus) > 1:
         across = functools.partial(_mock, cpus[0], cpus[1])

@@ -35,7 +35,7 @@ def _cpu() -> str:
 
 
 class Noise:
-    """The same small computation, done again and again between the measurements: it takes as long on a quiet
+    """The same small computation, repeated between the measurements: it takes as long on a quiet
     machine.
     """
 

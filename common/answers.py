@@ -59,7 +59,7 @@ def status_of(command: str, work: Callable[[], int], *, trouble: int = NO_ANSWER
 
 
 def _unexpected(error: Exception) -> str:
-    """A line for what nobody expected."""
+    """A line for the unexpected."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return one_line(f"{type(error).__name__}: {error}").removesuffix(":") + " (svmcts --debug shows where)"

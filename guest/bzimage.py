@@ -59,7 +59,7 @@ class Image:
         return hashlib.sha256(self.data).hexdigest()[:16]
 
     def vmlinux(self) -> bytes | None:
-        """The ELF kernel, or None when it cannot be had.
+        """The ELF kernel, or None if it cannot be extracted.
 
         QEMU starts it by its PVH entry: without the decompression in the guest, the slowest part of a start in TCG.
         """

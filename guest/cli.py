@@ -30,7 +30,9 @@ def run_parser() -> argparse.ArgumentParser:
     add_options(parser)
     parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this time")
-    parser.add_argument("command", nargs="+", metavar="-- COMMAND", help="or: kernels (list what can be had)")
+    parser.add_argument(
+        "command", nargs="+", metavar="-- COMMAND", help="or: kernels (list the available ones)"
+    )
     return parser
 
 
@@ -81,7 +83,7 @@ def raw_terminal() -> Iterator[None]:
 
 def list_kernels(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="svmcts guest kernels", description="Kernels that can be had, newest first."
+        prog="svmcts guest kernels", description="Available kernels, newest first."
     )
     parser.add_argument(
         "--fetch", action="append", default=[], metavar="KERNEL", help="put a kernel into the cache"

@@ -182,7 +182,7 @@ class Archive:
             return [self._fetch_one(package) for package in packages]
 
     def _drop_abandoned(self) -> None:
-        """Remove beginnings of downloads that nobody went on with."""
+        """Remove partial downloads that were not resumed."""
         for file in self.downloads.glob("*.deb"):
             # Not its modification time: apt sets that to the mirror's.
             if time.time() - file.stat().st_ctime > ABANDONED_S:

@@ -156,7 +156,7 @@ def obtainable() -> dict[str, list[Package]]:
 
 
 def exact_version(wanted: str) -> str:
-    """The version that ``wanted`` stands for today: the newest one of a series that can be had."""
+    """The version that ``wanted`` stands for today: the newest one available of a series."""
     if wanted in cached():
         return wanted
     known = obtainable()

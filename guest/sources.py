@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Kernel sources to build: a git tree at a commit, a tarball, or Debian's package.
 
-Each becomes a directory of the cache that is the build's own: a tree that somebody works in may change while it is
+Each becomes a directory of the cache that is the build's own: a tree that is worked in may change while it is
 built. Of a git tree only its objects are read, and nothing is written into it.
 """
 

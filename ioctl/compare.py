@@ -339,7 +339,7 @@ def _relation(name: str, fact: Value, old: Table, new: Table) -> str:
 
 
 def _holes(old: Table, new: Table) -> Iterator[Finding]:
-    """Bytes that have no name: the kernel cannot ask for zeros there, so nobody can use them later."""
+    """Bytes that have no name: the kernel cannot check for zeros there, so they cannot be used later."""
     known = _unnamed(old)
     for name, holes in _unnamed(new).items():
         for first, end in holes:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Running a C compiler on text that nobody has looked at: with limits, and with messages that are safe to print."""
+"""Running a C compiler on untrusted text: with limits, and with messages that are safe to print."""
 
 import contextlib
 import os

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Structures as text, in the manner of strace: field by field, names for numbers, what pointers point at.
 
-Everything here works on copies taken earlier and runs when somebody reads a transcript, so it may be slow.
+Everything here works on copies taken earlier and runs when a transcript is read, so it may be slow.
 """
 
 import ctypes

@@ -60,7 +60,7 @@ def _serve(
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
         server.serve(channel, unanswered, lambda listener: _entrust(to_keeper, listener))
         if os.getppid() == keeper:
-            os.kill(keeper, signal.SIGCONT)  # nobody else would let a stopped keeper end
+            os.kill(keeper, signal.SIGCONT)  # nothing else would let a stopped keeper end
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})

@@ -52,7 +52,7 @@ class Clients:
         self._spaces: dict[AddressSpace, None] = {}
         self._dirty: dict[AddressSpace, None] = {}
         self._unsettled: dict[AddressSpace, int] = {}
-        """Those that pages are on their way out of, and how often it was looked in vain whether one may go on."""
+        """Those that pages are on their way out of, and how often a check whether one may go on failed."""
         self._to_equip: set[AddressSpace] = set()
         self._sweeping = False
 

@@ -29,7 +29,7 @@ LARGEST = (1 << 63) - 1
 
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4
-"""F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: nobody changes the size."""
+"""F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW: the size is fixed."""
 
 _COST = 4
 """Descriptors of the mock that an open file takes, rounded up."""
@@ -71,7 +71,7 @@ class ClientFile:
         os.close(self._fd)
 
     def sole(self) -> bool:
-        """Whether nobody has it open any more. Only then does the kernel let it be leased for writing."""
+        """Whether its last descriptor is closed. Only then does the kernel let it be leased for writing."""
         try:
             fcntl.fcntl(self._fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         except OSError as error:
@@ -136,7 +136,7 @@ class Files:
         return self._create(made, released)
 
     def create(self, released: Callable[[], None]) -> ClientFile:
-        """A file with memory; `released` is called when nobody has it any more. OSError(EMFILE), OSError(ENFILE)."""
+        """A file with memory; `released` is called when its last user is gone. OSError(EMFILE), OSError(ENFILE)."""
         return self._create(os.memfd_create(NAME, os.MFD_CLOEXEC), released)
 
     def _create(self, made: int, released: Callable[[], None]) -> ClientFile:

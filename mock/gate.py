@@ -81,7 +81,7 @@ class Gate:
         self._listener = listener
 
     def ready(self) -> bool:
-        """The listener has something: answer it. False when nobody waits for an answer (any more)."""
+        """The listener has something: answer it. False if no caller waits for an answer (any more)."""
         listener = self._listener
         assert listener is not None
         notification = listener.receive()

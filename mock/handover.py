@@ -38,7 +38,7 @@ class Channel:
         self._connection.close()
 
     def send(self, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-        """Raises HandoverError when nobody is there."""
+        """Raises HandoverError if the other side is gone."""
         try:
             socket.send_fds(self._connection, [json.dumps(message).encode()], list(fds))
         except OSError as error:

@@ -41,7 +41,7 @@ def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswe
     if listener_fd is not None:
         _first(process, (listener_fd, 0))
     if not _ends(process, GRACE):
-        print("mock: nobody is left, and the mock does not end: killed", file=sys.stderr, flush=True)
+        print("mock: no client is left, and the mock does not end: killed", file=sys.stderr, flush=True)
         os.kill(mock, signal.SIGKILL)
         os.waitpid(mock, 0)
         return 1

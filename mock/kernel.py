@@ -36,7 +36,7 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
 
 
 class Stalled(Exception):  # noqa: N818 - a condition, not a failure
-    """Pages of `mm` are on their way out of the client, which is stopped or slow: nobody waits for it.
+    """Pages of `mm` are on their way out of the client, which is stopped or slow: it is not waited for.
 
     Nothing was done that has to be undone. Try again once `Mm.when_settled` calls; what was taken by then is kept
     for that.
@@ -132,7 +132,7 @@ class Notifier(Protocol):
         """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); `address` is page aligned.
 
         Every notifier is called; the one that has the page must `restore` at least it before it returns, or
-        the touch repeats and comes again. OSError when the page cannot be had: the thread `tid`, whose access it
+        the touch repeats and comes again. OSError if the page is not available: the thread `tid`, whose access it
         is, gets SIGBUS (VM_FAULT_SIGBUS). Also called from inside Mm.read and Mm.write when they meet an isolated
         page, without a thread; they give EFAULT then.
         """
@@ -168,7 +168,7 @@ class Mm(Protocol):
         """
 
     def write(self, address: int, data: bytes) -> None:
-        """copy_to_user, likewise. OSError(EFAULT) when some of it is not mapped writable; the bytes before
+        """copy_to_user, in the same way. OSError(EFAULT) when some of it is not mapped writable; the bytes before
         may have been written then, as with copy_to_user.
         """
 
@@ -196,7 +196,7 @@ class Mm(Protocol):
 
     def populate(self, start: int, end: int) -> None:
         """hmm_range_fault's faulting in: give every page of [start, end) that has none a zero page (or its
-        file's). Isolated pages stay so. Pages that cannot be had are left out.
+        file's). Isolated pages stay so. Pages that cannot be isolated are left out.
         """
 
     def present(self, start: int, end: int) -> list[bool]:
@@ -217,7 +217,7 @@ class Mm(Protocol):
         next touch becomes Notifier.cpu_fault. No CPU store is lost.
 
         Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads
-        as zeros). Pages missing from the result could not be had (not private anonymous memory, isolated
+        as zeros). Pages missing from the result could not be isolated (not private anonymous memory, isolated
         already, unmapped or changed meanwhile): migrate_vma leaves such pages out too. Without Ability.ZAP:
         empty. Watches the range's mappings for as long as pages of them are isolated. Raises `Stalled` when the
         client does not run.
@@ -480,4 +480,4 @@ class Driver(Protocol):
         """Whether one that is there may be written."""
 
     def write_file(self, path: str, data: bytes) -> None:
-        """One write(2) to such a file. Raises OSError, which nobody sees: the write is over by then."""
+        """One write(2) to such a file. Raises OSError, which is not reported: the write is over by then."""

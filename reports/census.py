@@ -33,7 +33,7 @@ DOCUMENTS = (
     "Documentation/mm/hmm.rst",
 )
 WHY = {
-    "describes": "says what something is, or how the code goes about it, and binds nobody",
+    "describes": "says what something is, or how the code goes about it, and is not a requirement",
     "inside": "binds parts of the kernel to each other, where no program can see it",
     "program": "binds the program, not the kernel",
     "elsewhere": "is about a part of the uAPI that this suite does not test",

@@ -28,7 +28,7 @@ class Kind(Enum):
 
     @property
     def worse(self) -> bool:
-        """Whether a change for the worse: somebody has to look."""
+        """Whether a change for the worse, which needs a look."""
         return self in (Kind.FAILING, Kind.UNTESTED)
 
 

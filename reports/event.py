@@ -44,7 +44,7 @@ class Outcome(Enum):
 
     @property
     def bad(self) -> bool:
-        """Whether somebody has to look: the kernel, the test or the waiver is wrong."""
+        """Whether it needs a look: the kernel, the test or the waiver is wrong."""
         return self in (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
 
     @property
@@ -319,7 +319,7 @@ class Result:
 
     @property
     def lacking(self) -> str:
-        """The capability for want of which it is an error, one that is expected of the environment; or empty."""
+        """The missing capability that makes it an error, as it is expected of the environment; or empty."""
         return self.reason_code.removeprefix(EXPECTED) if self.reason_code.startswith(EXPECTED) else ""
 
     def to_event(self) -> Event:

@@ -246,7 +246,7 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
         ]
         if skipped:
             first = skipped[0]
-            what = f"{environment.name}: {_tests(len(skipped))} skipped for want of {name}: {first.reason}"
+            what = f"{environment.name}: {_tests(len(skipped))} skipped for lack of {name}: {first.reason}"
             yield Refusal(run.path, first.at, what, f"run it where there is {name}, or do not require it")
         elif environment.lacks(name):
             why = environment.absent.get(name, "the environment says no")

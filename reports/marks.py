@@ -14,7 +14,7 @@ class Mark:
     """One id in one ``behaviour(...)`` call."""
 
     identifier: str | None
-    """None if the argument is not a literal, so that nobody can check it without running the test."""
+    """None if the argument is not a literal, so that it cannot be checked without running the test."""
     where: str
     test: str = ""
     """Node id of the function that it decorates; ``where`` for the mark of a parameter."""

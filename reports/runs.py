@@ -5,7 +5,7 @@
     reports/out/newest                       a link to the run that was started or resumed last
     reports/out/results.jsonl, index.html... links to the files of that run
 
-A folder that somebody named (``--results=DIR``) has the files of its run directly in it, and what it had before in
+A folder that was named (``--results=DIR``) has the files of its run directly in it, and what it had before in
 ``DIR/earlier``.
 """
 
@@ -40,7 +40,7 @@ FILES = ("index.html", STREAM, "junit.xml", "allure-results")
 LOGS = "logs"
 """What its workers leave."""
 KEPT = 20
-"""Runs that are kept, unless somebody says another number."""
+"""Runs that are kept by default."""
 
 _LOCK = ".lock"
 _FLOCK = "hhqqi"
@@ -246,7 +246,7 @@ class Listed:
 
 
 def listed(folder: Path) -> list[Listed]:
-    """The runs of ``reports/out``, or of a folder that somebody named, oldest first; raises OSError."""
+    """The runs of ``reports/out``, or of a folder that was named, oldest first; raises OSError."""
     own = [folder] if (folder / STREAM).exists() and not (folder / STREAM).is_symlink() else []
     folders = [*_folders(folder / RUNS), *_folders(folder / EARLIER), *own]
     runs = [Listed(path, read(path)) for path in folders if (path / STREAM).exists()]

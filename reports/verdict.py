@@ -173,7 +173,7 @@ def tally(results: Iterable[Result]) -> dict[tuple[str, str], Counter[Outcome]]:
 
 
 def failures(results: Iterable[Result]) -> list[list[Result]]:
-    """What somebody has to look at, worst first; a function that failed alike everywhere is one entry."""
+    """What needs a look, worst first; a function that failed alike everywhere is one entry."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.outcome.bad:

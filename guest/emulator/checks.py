@@ -31,7 +31,7 @@ NAMES = {
     "emulator-error": "the emulator itself failed while it ran a context: a defect of the emulator",
     "ctb": "a command transport buffer descriptor with impossible offsets",
     "invalidation-length": "a page-selective invalidation of 4 MiB or 8 MiB, which the interface does not have",
-    "invalidation-mode": "an invalidation that somebody waits for, and that does not wait for accesses or flush caches",
+    "invalidation-mode": "an invalidation that is waited for, but does not wait for accesses or flush caches",
     "invalidation-seqno": "an invalidation whose number is 0, or not above that of the one before it",
     "invalidation-range": "a page-selective invalidation whose address is not a multiple of its length",
 }

@@ -100,7 +100,7 @@ class Faults(Generic[Who]):
         return who, fault, not first & UNSUCCESSFUL
 
     def clear(self) -> None:
-        """The function was reset: nobody waits any more.
+        """The function was reset: nothing waits any more.
 
         Answers may come all the same, one for each: the driver goes on with the fault that it serves while it drops
         those behind it (xe_pagefault.c: xe_pagefault_queue_reset).

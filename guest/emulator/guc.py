@@ -50,7 +50,7 @@ CONFIGURE_G2H = {0x0905: 0, 0x0906: 1, 0x0907: 2}
 
 INVALIDATE_FULL, INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES, INVALIDATE_GLOBAL = range(4)
 NO_ANSWER = 0xFFFF_FFFF
-"""Sequence number of an invalidation that nobody waits for (TLB_INVALIDATION_SEQNO_INVALID)."""
+"""Sequence number of an invalidation that is not waited for (TLB_INVALIDATION_SEQNO_INVALID)."""
 SEQNOS = 0x10_0000
 """Sequence numbers before they begin again at 1 (TLB_INVALIDATION_SEQNO_MAX, which itself asks for no answer)."""
 INVALIDATE_LITE, INVALIDATE_FLUSHES = 1 << 8, 1 << 31
@@ -287,7 +287,7 @@ class Guc:
             self.send([hxg.event(Action.TLB_INVALIDATION_DONE), seqno])
 
     def _check_invalidation(self, seqno: int, operation: int) -> None:
-        """Numbers go up, as answers come in their order; what somebody waits for has to be complete when it is done."""
+        """Numbers go up, as answers come in order; an invalidation with a waiter is complete when it is done."""
         if seqno in (NO_ANSWER, SEQNOS):
             return
         last = self._last_seqno

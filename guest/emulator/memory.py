@@ -42,7 +42,7 @@ class Vram:
         self.qwords = self.view.cast("Q")
 
     def clear(self, offset: int, size: int) -> None:
-        """Fill with zeros. What was never touched stays so: the driver clears memory that nobody may ever use."""
+        """Fill with zeros. What was never touched stays so: the driver clears memory that may never be used."""
         try:
             first = os.lseek(self.descriptor, offset, os.SEEK_DATA)
         except OSError:  # no data up to the end

@@ -3,7 +3,7 @@
 
 The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
 things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory
-that has another owner now. And a page that was *cleared* for somebody new, and is then used through an address that
+that has another owner now. And a page that was *cleared* for a new owner, and is then used through an address that
 never had it and through one that had it before and was never taken back, has two owners: a page table still holds the
 old address. Sharing looks alike, and is not reported: an address that was invalidated in between may have got the page
 again, and memory that comes back by a copy is still that of all who share it. Pages that were walked as page tables

@@ -2,7 +2,7 @@
 """Contexts and their turns.
 
 Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is
-parked and stops nobody else, and never the driver's messages, which are handled between slices. Source of the
+parked and stops no other, and never the driver's messages, which are handled between slices. Source of the
 states: drivers/gpu/drm/xe/xe_guc_submit.c (what the driver expects after registration, enable, disable and
 reset).
 """
@@ -30,7 +30,7 @@ SLICE_SECONDS = 0.002
 SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
-"""Seconds between two looks at unsatisfied semaphores: the first, and the longest after many in vain."""
+"""Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
 HANG_SECONDS = 0.64
 """How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """The translation cache: what the GPU has once translated it may use until the driver invalidates it.
 
-Hardware may keep a translation as long as it likes, and may fetch the neighbours of an entry with it. So this keeps
+Hardware may keep a translation indefinitely, and may fetch the neighbours of an entry with it. So this keeps
 every translation, and takes all present entries of a table at once. Entries that are not present are never kept
 (xe_pt.c invalidates after a bind only where scratch pages were mapped before).
 

@@ -50,7 +50,7 @@ class Campaign:
             stream.writelines(forget_line(*key) for key in subtests)
 
     def run(self, boot: Boot) -> None:
-        """Raises GuestError when guests are lost again and again before anything runs in them."""
+        """Raises GuestError when guests are lost repeatedly before anything runs in them."""
         self.directory.mkdir(parents=True, exist_ok=True)
         in_vain = 0
         while left := self.remaining():

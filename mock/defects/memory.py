@@ -17,7 +17,7 @@ from mock.memory.space import AddressSpace
 
 
 class _Freed:
-    """Pages of processes that were freed, and that the GPU still uses because nobody told the driver.
+    """Pages of processes that were freed, and that the GPU still uses because the driver was not notified.
 
     What they hold now is unknown: they read as POISON, and what is stored there reaches nothing that the
     process can see.

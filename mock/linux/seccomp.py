@@ -78,7 +78,7 @@ class Notification(NamedTuple):
 
 
 class Gone(Exception):  # noqa: N818 - a condition, not a failure
-    """The caller died, nobody waits for the answer."""
+    """The caller died, the answer is not needed."""
 
 
 class Listener:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a userfaultfd has reported and nobody has acted on yet.
+"""What a userfaultfd has reported and what has not been handled yet.
 
 A client's munmap, madvise, mremap and fork sleep until their event is read, and UFFDIO_COPY fails with EAGAIN
 meanwhile: so events are read whenever the mock waits for anything, kept here in order, and acted on when the
@@ -151,7 +151,7 @@ class Inbox:
         self._release_held()
 
     def _release_held(self) -> None:
-        """Tell of moves, but not before somebody's leaving of the place they go to: nothing could have been
+        """Tell of moves, but not before the place they go to was left: nothing could have been
         moved there before, so that event is on its way.
         """
         held, self._held = self._held, []

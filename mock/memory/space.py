@@ -210,7 +210,7 @@ class AddressSpace:
                         raise Stalled(self)
 
     def _read_going(self, address: int, size: int) -> bytes:
-        """Read memory of which pages are on their way out: nobody stores to those but `write`."""
+        """Read memory of which pages are on their way out: only `write` stores to those."""
         memory = self._checked(address, size, procfs.READABLE)
         data = bytearray()
         while len(data) < size:
@@ -465,7 +465,7 @@ class AddressSpace:
             self._settle(step)
 
     def _settle(self, taken: dict[int, bytes | None]) -> None:
-        """Nobody waits for what was taken: it is held until somebody asks."""
+        """What was taken is not waited for: it is held until it is asked for."""
         if self._work is not None:
             self._work.close()
             self._work = None

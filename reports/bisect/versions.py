@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
 
 
 def kernels() -> list[str]:
-    """Versions that can be had, oldest first. Raises NoAnswerError."""
+    """Available versions, oldest first. Raises NoAnswerError."""
     done = subprocess.run(
         [sys.executable, ROOT / "svmcts", "guest", "kernels"], capture_output=True, text=True, check=False
     )

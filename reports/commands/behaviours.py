@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts behaviours [GLOB]``: what is documented, what proves it, and what came of it."""
+"""``svmcts behaviours [GLOB]``: what is documented, what proves it, and the result."""
 
 from __future__ import annotations
 

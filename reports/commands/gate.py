@@ -47,7 +47,7 @@ def main(arguments: list[str]) -> int:
         type=_requirement,
         action="append",
         default=[],
-        help="capability for want of which no test may be skipped: vram, or vram@mock/bmg* for some environments; "
+        help="capability for lack of which no test may be skipped: vram, or vram@mock/bmg* for some environments; "
         "may be repeated",
     )
     parser.add_argument(

@@ -18,7 +18,7 @@ from ioctl.layout import Structure, u8
 
 AT = 1 << 20
 BAD = 8
-"""An address that nobody can read: the kernel gets as far as copying the argument."""
+"""An unreadable address: the kernel gets as far as copying the argument."""
 BASE = 0x40
 """DRM_COMMAND_BASE."""
 W, WR = Direction.WRITE, Direction.BOTH

@@ -33,7 +33,7 @@ def give(
     size: int,
     direction: Direction | None = None,
 ) -> bytes:
-    """Make a call with the first ``size`` bytes of an argument, and rubbish behind: what the place holds then."""
+    """Make a call with the first ``size`` bytes of an argument, and garbage after them: the memory afterwards."""
     place.fill(FILL)
     place.write(0, bytes(argument)[:size])
     device.ioctl(resized(request, size, direction), place.address)

@@ -105,5 +105,5 @@ def test_large_page_returns_as_small_pages(device: Device, sentinel: Sentinel, r
         untested("no-large-page", "memory that came back from VRAM did not ask for a large page")
     for right, large in failed:
         assert right, "a wrong byte"
-        assert not large, "a large page, although none could be had"
+        assert not large, "a large page, although none could be allocated"
         count("cpu-fault")

@@ -136,7 +136,7 @@ def test_numa_move_under_gpu_keeps_data(queue: Queue, memory: Memory, sentinel: 
     for node in 1, 0, 1:
         queue.store_all({buffer.address + offset: value for offset, value in values.items()})
         buffer.bytes()  # only pages of system memory have a node
-        # A page that somebody holds for a moment is reported busy, and stays (mm/migrate.c).
+        # A page that is held for a moment is reported busy, and stays (mm/migrate.c).
         moved = functools.partial(lambda to: nodes_of(buffer, to) == {to}, node)
         wait_until(moved, what=f"the move of all pages to node {node}")
         gpu_finds(queue, {buffer.address + offset: value for offset, value in values.items()})

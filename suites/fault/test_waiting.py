@@ -21,7 +21,7 @@ def test_fault_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sen
     with Userfault(buffer) as fault:
         job = queue.start(Batch().store_dword(buffer.address + PAGE + 8, stored))
         while (page := fault.waits()) != PAGE:
-            assert page is not None, "nobody waits for the page that the GPU stores to"
+            assert page is not None, "nothing waits for the page that the GPU stores to"
             assert not job.done
             fault.give(page, b"")
         assert not job.done

@@ -105,7 +105,7 @@ def place(op: str) -> tuple[Row, ...]:
 
 
 def flags(op: str) -> tuple[Row, ...]:
-    """Flags that nobody knows."""
+    """Undefined flags."""
     unknown = unknown_flags(but=INJECT)
     return (row(f"{op}.flags", unknown, EINVAL, behaviour("bind.args.flags-unknown"), label="unknown"),)
 
@@ -437,7 +437,7 @@ PREFETCH_ROWS = Table(
 
 @pytest.fixture
 def prefetch(plain_vm: Vm, bo: MakeBo) -> Call:
-    """PREFETCH of a BO in system memory to where it is, which nobody can see."""
+    """PREFETCH of a BO in system memory to where it is, which has no visible effect."""
     plain_vm.map(bo(SZ_64K), AT)
     return Call(
         plain_vm.device,

@@ -16,7 +16,7 @@ from ioctl import Request, drm, xe
 from ioctl.layout import Structure
 
 UNKNOWN = (0x1234_5678, 0x7FFF_FFFF, 0xFFFF_FFFF)
-"""Numbers of objects that nobody was ever given."""
+"""Ids and handles that were never allocated."""
 KERNEL = 0xFFFF_8000_0000_0000
 """An address that is the kernel's (x86-64)."""
 NON_CANONICAL = 0x8000_0000_0000_0000

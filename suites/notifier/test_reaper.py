@@ -3,7 +3,7 @@
 
 The OOM reaper, and process_mrelease(2) which does the same on request, notify in a way that must not block. The driver
 cannot take memory from a GPU without waiting, so it declines, and the reaper leaves that memory to the exit of the
-process (drm_gpusvm.c: drm_gpusvm_notifier_invalidate). Nobody waits for anybody.
+process (drm_gpusvm.c: drm_gpusvm_notifier_invalidate). Neither waits for the other.
 """
 
 import contextlib

@@ -2,7 +2,7 @@
 """Page descriptors of VRAM: created on demand, kept while used, freed by the shrinker (drm_pagemap_util.c).
 
 /proc/iomem shows them: the physical addresses that they stand for have the device's name. To let the kernel drop
-what it can make again (drop_caches) is memory pressure for those that nobody uses.
+what it can make again (drop_caches) is memory pressure for unused ones.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def slot(open_device: OpenDevice) -> Slot:
     """The device, without page descriptors: whatever had any before is released."""
     with open_device() as device:
         slot = Slot(device)
-    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+    wait_until(lambda: gone(slot), what="the release of unused page descriptors")
     return slot
 
 
@@ -172,7 +172,7 @@ def test_shrinker_frees_unused_pagemap(
         vm.queue().store(buffer.address, value)
         landed(buffer, 0, value)
         vm.close()
-        wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+        wait_until(lambda: gone(slot), what="the release of unused page descriptors")
 
 
 @behaviour("pml.shrink-race")
@@ -200,7 +200,7 @@ def test_vms_come_and_go_under_shrinker(
     finally:
         stop.set()
         presser.join()
-    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+    wait_until(lambda: gone(slot), what="the release of unused page descriptors")
 
 
 @contextlib.contextmanager
@@ -292,7 +292,7 @@ def test_memory_in_vram_keeps_pagemap(
         pressure()
     assert slot.page_descriptors == used
     returned(buffer, 0, value.to_bytes(4, "little"))
-    wait_until(lambda: gone(slot), what="the end of page descriptors that nobody uses")
+    wait_until(lambda: gone(slot), what="the release of unused page descriptors")
 
 
 def unbind(vm: Vm, buffer: Buffer) -> None:
@@ -318,7 +318,7 @@ def test_preferred_location_keeps_remote_pagemap(
 ) -> None:
     """PREFERRED_LOC keeps the page descriptors of another device until it is changed, unbound, or the VM is gone."""
     vm, remote, value = make_vm(FAULTING), Slot(devices[1]), sentinel()
-    wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
+    wait_until(lambda: gone(remote), what="the release of unused page descriptors")
     vm.mirror()
     advise(vm, buffer, devices[1].fd, devices[1].vram[0])
     named = remote.page_descriptors
@@ -332,7 +332,7 @@ def test_preferred_location_keeps_remote_pagemap(
     gpu_sees(vm.queue(), buffer.end - 4, value)
     assert buffer.u32(SZ_2M - 4) == value
     RELEASES[how](vm, buffer)
-    wait_until(lambda: gone(remote), what="the end of page descriptors that nobody uses")
+    wait_until(lambda: gone(remote), what="the release of unused page descriptors")
 
 
 @behaviour("pml.remove-no-crash", "pml.unbind-direct-destroy", "pml.revoke-on-offline")

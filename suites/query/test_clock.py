@@ -34,7 +34,7 @@ def ask(device: Device, query: int, reply: Structure) -> None:
 def cycles(
     device: Device, engine: xe.drm_xe_engine_class_instance, clock: int
 ) -> xe.drm_xe_query_engine_cycles:
-    """ENGINE_CYCLES of an engine by a clock, with rubbish in what is written."""
+    """ENGINE_CYCLES of an engine by a clock, with garbage in the fields to be written."""
     reply = xe.drm_xe_query_engine_cycles(eci=engine, clockid=clock, width=7, engine_cycles=1 << 63)
     ask(device, xe.DRM_XE_DEVICE_QUERY_ENGINE_CYCLES, reply)
     return reply

@@ -89,7 +89,7 @@ class Binding(machine.Machine):
         return any(slot in self.in_use for slot in slots.all)
 
     def bind(self, line: str, slots: Slots, places: Mapping[int, Place]) -> None:
-        """Run a bind that is not a mirror, and expect what has to come of it."""
+        """Run a bind that is not a mirror, and expect the right result."""
         if self.busy(slots):
             self.run(f"with refused(errno.EBUSY):\n    {line}")
             return

@@ -61,7 +61,7 @@ def test_another_failure_cannot_tell() -> None:
 
 
 class Script:
-    """Runs that end as given, the last one again and again."""
+    """Runs that end as given, the last one repeatedly."""
 
     def __init__(self, *judgements: Judgement) -> None:
         self.judgements = list(judgements)

@@ -128,7 +128,7 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
 def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]) -> list[Test]:
     """Of the tests that noticed a defect in a run of all, a few of each file that notice it in a run of their own.
 
-    Then leftovers of the tests before them are not the reason. Those that only waited in vain are left out, unless
+    Then leftovers of the tests before them are not the reason. Those that only timed out are left out, unless
     there are no others: each would cost the control its deadline.
     """
     functions: dict[str, list[str]] = {}
@@ -149,7 +149,7 @@ def _cannot_show(result: Result) -> str:
     if result.outcome == "NOT-CLAIMED":
         return f"{result.reason}: no platform of the mock runs it"
     if result.outcome == "UNTESTED":
-        return f"{result.reason}: nobody could run it who recorded this"
+        return f"{result.reason}: not runnable where this was recorded"
     return ""
 
 

@@ -210,7 +210,7 @@ def test_recording_lists_who_notices_and_tells_who_does_not(
         of("test_kept")[0]: "a person said so",
         of("test_f[3]")[0]: "[NEEDS:pxp: no platform of the mock runs it]",
         of("test_absent")[0]: "[NEEDS:pxp: no platform of the mock runs it]",
-        of("test_swap_2")[0]: "[NEEDS:swap: nobody could run it who recorded this]",
+        of("test_swap_2")[0]: "[NEEDS:swap: not runnable where this was recorded]",
     }
 
 

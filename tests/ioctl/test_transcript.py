@@ -340,7 +340,7 @@ def test_a_user_fence_is_told_before_and_after() -> None:
     ],
 )
 def test_an_attribute_is_told_by_its_type(kind: int, member: dict[str, Any], expected: str) -> None:
-    """The union member that the type selects; the bytes for a type that nobody knows."""
+    """The union member that the type selects; the bytes for an unknown type."""
     arg = xe.drm_xe_madvise(vm_id=1, type=kind)
     for name, fields in member.items():
         for field, value in fields.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Environments: which the command line asks for, and one clear line for what cannot be had."""
+"""Environments: which the command line asks for, and one clear line for what is not available."""
 
 import os
 import stat

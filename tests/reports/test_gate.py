@@ -224,7 +224,7 @@ def test_a_file_of_waivers_that_is_wrong_says_in_which_line(
 
 def test_a_required_capability_that_made_a_test_skip_is_refused(tmp_path: Path) -> None:
     (refusal,) = judged(tmp_path, "good", require="vram").refusals
-    assert refusal.what == f"{LNL}: 1 test skipped for want of vram: config flag 0x1 is clear"
+    assert refusal.what == f"{LNL}: 1 test skipped for lack of vram: config flag 0x1 is clear"
     assert refusal.line == line_of(tmp_path, "good", '"NOT-CLAIMED"')
 
 

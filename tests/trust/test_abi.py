@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A header is never accepted, nor called broken, by an accident: no room, a hostile text, an answer nobody reads."""
+"""A header is never accepted, nor called broken, by accident: no room, a hostile text, an unread answer."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ ROWS: list[tuple[str, Callable[[], Events], list[str], int, str]] = [
         lambda: good((COLLECT, BMG), more=[lacking("NEEDS:vram")]),
         ["--require", f"vram@{BMG}"],
         1,
-        f"{BMG}: 1 test skipped for want of vram",
+        f"{BMG}: 1 test skipped for lack of vram",
     ),
     (
         "an environment without a required capability",

@@ -117,7 +117,7 @@ def wait_until(
 
 
 def when_settled(attempt: Callable[[], Blocking[None]]) -> Blocking[None]:
-    """Make an attempt to move memory, again and again while its process does not run."""
+    """Attempt to move memory, repeatedly while its process does not run."""
     while True:
         try:
             yield from attempt()

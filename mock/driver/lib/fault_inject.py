@@ -159,7 +159,7 @@ class FailFunction:
 
 
 class FailSlab:
-    """Allocations from the slabs: kmalloc and its like (mm/failslab.c)."""
+    """Allocations from the slabs: kmalloc and similar (mm/failslab.c)."""
 
     def __init__(self, nth: Nth) -> None:
         self.attr = FaultAttr(nth)

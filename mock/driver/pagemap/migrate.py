@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice: float = 0.0) -> None:
     """Move [start, end) to VRAM, with a second try after everything went to system memory (xe_svm_alloc_vram).
 
-    `timeslice` in seconds. Raises Refused: EBUSY when a page cannot be had, ENOMEM without room, ENOENT or EINVAL
+    `timeslice` in seconds. Raises Refused: EBUSY if a page cannot be isolated, ENOMEM without room, ENOENT or EINVAL
     when the CPU mapping does not cover the range.
     """
     if sum(s.size for s in process.vram.within(start, end) if s.devmem.pagemap is pagemap) == end - start:
@@ -70,7 +70,7 @@ def _migrate(process: Process, devmem: DevMem, start: int, end: int) -> None:
     if len(isolated) * SZ_4K + sum(s.size for s in there) != end - start:
         for page, contents in isolated.items():
             mm.restore(page, contents)
-        raise Refused(errno.EBUSY, "a page could not be had")
+        raise Refused(errno.EBUSY, "a page could not be isolated")
     with copies.timed(pagemap.stats, "device", end - start):
         _fill(devmem, start, isolated)
         for old in there:

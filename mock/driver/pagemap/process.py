@@ -114,7 +114,7 @@ class Process:
 
     @staticmethod
     def _populate_ram(devmem: DevMem, size: int, tid: int | None) -> None:
-        """System memory for `size` bytes, in large pages where they are so in VRAM and such pages can be had.
+        """System memory for `size` bytes, in large pages where they are so in VRAM and such pages are available.
 
         (__drm_pagemap_migrate_to_ram, drm_pagemap_migrate_populate_ram_pfn). Raises Refused(ENOMEM).
         """

@@ -122,7 +122,7 @@ class Svm:
     # Garbage collection
 
     def _collect_quietly(self) -> None:
-        """The work item of the collector, which has nobody to tell of an error."""
+        """The work item of the collector, which has no caller to return an error to."""
         if not self.vm.closed_or_banned:
             with contextlib.suppress(VmaChanged, Refused):
                 self.collect()
@@ -372,7 +372,7 @@ class Svm:
     def prefetch(self, vma: Vma, start: int, end: int, region: int) -> Blocking[int]:
         """DRM_XE_VM_BIND_OP_PREFETCH of the part [start, end) of a mirror VMA to a memory region instance.
 
-        Returns the number of ranges that were mapped. Raises Refused: ENODATA when a range could not be had, which is
+        Returns the number of ranges that were mapped. Raises Refused: ENODATA if a range could not be made, which is
         not an error of the bind (prefetch_ranges in xe_vm.c).
         """
         device = self.vm.device

@@ -39,7 +39,7 @@ class Mappings:
         self._mms.setdefault(bo, set()).add(mm)
 
     def collect(self) -> None:
-        """Let go of objects that nothing but a mapping held, and that nobody maps any more."""
+        """Free objects that only a mapping held and that are no longer mapped."""
         for bo, mms in list(self._mms.items()):
             if bo.references == 1 and not any(_maps(mm, bo) for mm in mms):
                 self._drop(bo)

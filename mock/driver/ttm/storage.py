@@ -60,7 +60,7 @@ class Storage:
         self.size = size
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the object; what nobody wrote is zero."""
+        """Bytes of the object; what was not written is zero."""
         return os.pread(self.memory.fd, size, self.base + offset)
 
     def write(self, offset: int, data: bytes) -> None:

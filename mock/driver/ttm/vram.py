@@ -113,7 +113,7 @@ class VramManager:
     """The VRAM of one tile (xe_ttm_vram_mgr.c)."""
 
     def __init__(self, size: int, page: int, collect: Callable[[], None]) -> None:
-        """`size` bytes in pages of `page`; `collect` lets go of what is only kept because nobody looked."""
+        """`size` bytes in pages of `page`; `collect` frees what is only kept because it was not looked at."""
         self.size = size
         self.buddy = Buddy(size, page)
         self._collect = collect

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Changes of VMAs that nobody bound: borders for madvise, mirrors joined or put back (xe_vm.c: xe_vm_alloc_vma)."""
+"""Changes of VMAs other than binds: splits for madvise, mirrors merged or restored (xe_vm.c: xe_vm_alloc_vma)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class ProcessPages:
     """Memory of a process at `address`, wherever each page is: in system memory or in VRAM within reach.
 
-    Nobody tells the driver of mprotect(2), nor of what happens to mappings of files, so each access looks: what could
+    The driver is not notified of mprotect(2), nor of changes to file mappings, so each access looks: what could
     not be pinned as a whole is not there.
     """
 
@@ -152,7 +152,7 @@ class UserptrState:
         return bool(self.invalidated)
 
     def look(self) -> None:
-        """Find out what nobody told the driver, before it matters: memory that cannot be pinned any more."""
+        """Find changes without a notification before they matter: memory that cannot be pinned any more."""
         for vma in self._vmas:
             if vma in self.invalidated or vma.destroyed:
                 continue

@@ -169,7 +169,7 @@ def inject(client: Client, name: str, *, times: int = -1) -> None:
 
 
 def test_vm_create_tries_twice_for_memory(client: Client) -> None:
-    """One failure for want of memory does not fail VM_CREATE, two do, and they leave no VM."""
+    """One failure for lack of memory does not fail VM_CREATE, two do, and they leave no VM."""
     inject(client, "xe_pt_create", times=1)
     client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
     vms = client.file.scheduler.vms
@@ -219,7 +219,7 @@ def page_failures(client: Client, *, min_order: int, nth: int) -> None:
 
 @pytest.mark.parametrize("nth", [1, 16])
 def test_memory_without_pages_for_it_stays_in_vram(client: Client, nth: int) -> None:
-    """Whichever page of an allocation cannot be had, all of it stays, and comes back at the next try."""
+    """Whichever page of an allocation is not available, all of it stays, and comes back at the next try."""
     process, address = in_vram(client, 1 << 16)
     page_failures(client, min_order=0, nth=nth)
     with pytest.raises(Refused) as caught:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process that does not run while its memory is to move: it waits for itself, nobody for it."""
+"""A process that does not run while its memory is to move: only it waits."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""User pointers when the process does things to its memory of which nobody tells the driver (userptr.py)."""
+"""Userptrs when the process changes its memory without a notification of the driver (userptr.py)."""
 
 import errno
 

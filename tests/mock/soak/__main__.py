@@ -57,7 +57,7 @@ def _arguments() -> argparse.Namespace:
     add = parser.add_argument
     add("--platform", action="append", metavar="NAME", help="default: lnl and bmg2")
     add("--ioctls", type=int, default=1_000_000, metavar="N", help="a platform (default: 1000000)")
-    add("--batches", type=int, default=100_000, metavar="N", help="likewise (default: 100000)")
+    add("--batches", type=int, default=100_000, metavar="N", help="number of batches (default: 100000)")
     add("--seed", type=int, default=1, metavar="N", help="default: 1")
     add("--seconds", type=float, default=1800, metavar="S", help="most, a platform (default: 1800)")
     add("--every", type=float, default=10, metavar="S", help="between two lines (default: 10)")

@@ -117,7 +117,7 @@ def test_foreign_ioctls_pass() -> None:
 
 
 def test_bug_in_the_driver() -> None:
-    """An exception in the driver is EIO and a traceback in the attachment, and the mock lives on."""
+    """An exception in the driver is EIO and a traceback in the attachment, and the mock keeps running."""
 
     def scenario(client: Client) -> None:
         refused(errno.EIO, client.call, echo.CRASH, 0)

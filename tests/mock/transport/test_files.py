@@ -348,7 +348,7 @@ def test_files_room() -> None:
 
 
 def test_lost_close_events() -> None:
-    """When the kernel had no room for all closes, files that nobody has open are found all the same."""
+    """When the kernel had no room for all closes, files that are not open are found all the same."""
     loop = EventLoop(lambda: None, lambda _, error: None)
     files = Files(loop, 64)
     released: list[int] = []

@@ -190,7 +190,7 @@ def test_no_userfaultfd() -> None:
 
 
 def test_no_tracing() -> None:
-    """Where descriptors of other processes cannot be had nothing migrates, the rest works."""
+    """Where descriptors of other processes are not available nothing migrates, the rest works."""
 
     def scenario(client: Client) -> None:
         assert Ability.ZAP not in client.attachment.abilities

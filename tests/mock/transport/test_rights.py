@@ -210,7 +210,7 @@ class Recycled:
 
 
 def test_number_of_another_process() -> None:
-    """Nothing is written to, or read from, a process that has got the number of a caller that is gone."""
+    """Nothing is written to, or read from, a process that has the pid of a caller that is gone."""
     target = ctypes.create_string_buffer(b"untouched", 4096)
     name = ctypes.create_string_buffer(b"/dev/dri/card0")
     call = Call(Recycled(), Notification(1, os.getpid(), NUMBERS["stat"], (0,) * 6))  # type: ignore[arg-type]

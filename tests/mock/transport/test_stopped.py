@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients that are stopped, or die, while their memory is being taken: nothing is lost, nobody else waits."""
+"""Clients that are stopped, or die, while their memory is being taken: nothing is lost, no other client waits."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.mock.transport import echo_driver as echo
 from tests.mock.transport.harness import PAGE, Client, Region, call, child, fork, run, wait_until
 
 QUICK = 2.0
-"""Seconds, on a machine that is very busy, of a call that waits for nobody."""
+"""Seconds, on a very busy machine, of a call that does not wait."""
 
 
 @contextlib.contextmanager
 def quickly() -> Iterator[None]:
-    """What is done inside waits for nobody."""
+    """What is done inside does not wait."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < QUICK
 
 
 def quick(fd: int) -> None:
-    """Somebody else has an answer at once."""
+    """Another client has an answer at once."""
     with quickly():
         call(fd, echo.ADD, 1, 2)
 
@@ -38,7 +38,7 @@ def stopped(pid: int) -> bool:
 
 
 def test_stopped_client_loses_nothing() -> None:
-    """A client stopped in the middle of a migration has its memory afterwards, and nobody else waits meanwhile."""
+    """A client stopped in the middle of a migration has its memory afterwards, and no other client waits meanwhile."""
 
     def scenario(client: Client) -> None:
         def victim() -> None:
@@ -60,7 +60,7 @@ def test_stopped_client_loses_nothing() -> None:
 
 
 def test_stopped_client_again_and_again() -> None:
-    """A client that is stopped at random while its memory migrates to and fro never loses any of it."""
+    """A client that is stopped at random while its memory migrates back and forth never loses any of it."""
 
     def scenario(client: Client) -> None:
         dice = random.Random(7)
