@@ -28,6 +28,15 @@ AVOID = {
     "beside": "next to",
     "(carry|carries|carrying) on": "continue, go on",
     "as ever": "as usual",
+    "somebody": "a task, another client; or the passive voice",
+    "rubbish": "garbage",
+    "for want of": "for lack of",
+    "in vain": "without success, and timed out",
+    "be had": "be available, obtained, allocated",
+    "again and again": "repeatedly",
+    "to and fro": "back and forth",
+    "and (its|their) (kin|like)": "and similar",
+    "from under": "beneath",
     r"(?!there )\w+[^\w\s]* (is|are|was|were) no(?! longer)": "is not a",
 }
 """Regular expression of a phrase, and what to write instead."""
