@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts guest``: run any program in a guest, or list the kernels that there are.
+"""``svmcts guest``: run any program in a guest, or list the available kernels.
 
-The host's files are visible inside at the same paths, read-only, with a writable layer that is forgotten at the end;
+The guest sees the host's files at the same paths, read-only, with a writable layer that is discarded at the end;
 what is written to the scratch directory (``$SVMCTS_SCRATCH`` inside) stays on the host.
 """
 

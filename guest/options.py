@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE.ko",
-        help="put this in place of the kernel's module of the same name; may be repeated",
+        help="replaces the kernel's module of the same name; may be repeated",
     )
     add("--gpus", type=int, choices=(0, 1, 2), default=1, help="emulated GPUs (default: %(default)s)")
     add(

@@ -22,8 +22,8 @@ INSTALLED = (Path("/usr/include/drm/xe_drm.h"), Path("/usr/include/libdrm/xe_drm
 DESCRIPTION = """\
 Checks structures, request numbers, flags and enum values of a xe_drm.h, measured by a C compiler ($CC, or cc, gcc or
 clang) for 64-bit and for 32-bit programs, against the recorded uAPI of a kernel version or against another header.
-What breaks programs built for that one is named, one line each; so is a new name that a recorded version has with
-another value or place. Other new names are listed.
+Each change that breaks programs built for that one is reported in one line; so is a new name that a recorded version
+has with another value or place. Other new names are listed.
 
 HEADER and BASE are a file, a pipe or a file of a git revision:
 

@@ -29,7 +29,7 @@ def find_python() -> Finding:
     detail = f"{platform.python_version()} ({sys.executable})"
     works = sys.version_info >= (3, 11)
     return Finding(
-        "Python 3.11 or newer", works, detail, Use.MOCK, "there can be no mock", "install Python 3.11"
+        "Python 3.11 or newer", works, detail, Use.MOCK, "the mock is not available", "install Python 3.11"
     )
 
 

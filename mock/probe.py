@@ -74,7 +74,7 @@ def _sysctl(path: str) -> str | None:
 def find_seccomp() -> Finding:
     """Filters with user notification: without them there is no mock."""
     name = "seccomp user notification"
-    lost = "there can be no mock"
+    lost = "the mock is not available"
     if not NUMBERS:
         return Finding(
             name, False, f"the mock knows no {MACHINE}", Use.MOCK, lost, "use an x86_64 or aarch64 machine"
@@ -204,7 +204,7 @@ def find_tracing() -> Finding:
         os.close(os.open(f"/proc/{child}/mem", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         remedy = f"sysctl kernel.yama.ptrace_scope=1, or run as root, {sandbox} ptrace (Docker: --cap-add SYS_PTRACE)"
-        return Finding(name, False, f"{said}, {_why(error)}", Use.MOCK, "there can be no mock", remedy)
+        return Finding(name, False, f"{said}, {_why(error)}", Use.MOCK, "the mock is not available", remedy)
     else:
         try:
             os.close(pidfd.take(process, 0))

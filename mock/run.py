@@ -16,19 +16,19 @@ from mock.attach import Unavailable, attach
 from mock.filter import PROGRAMS
 
 _LIMITS = """\
-what works otherwise than on a GPU:
-  a program that is being traced (gdb, strace) cannot be given what migration needs: its memory stays in system memory;
+differences from a GPU:
+  a program that is being traced (gdb, strace) cannot be equipped for migration: its memory stays in system memory;
   32-bit and statically filtered programs see no devices; files of sysfs other than those that name the device do not
   exist; a signal that arrives in the instant in which an ioctl begins may end it with EINTR.
 
-exit status: that of the program; 2 there can be no mock, 126 the program cannot be run, 127 there is none
+exit status: that of the program; 2 the mock is not available, 126 the program cannot be run, 127 it does not exist
 """
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="svmcts mock",
-        description="Run a program with mock GPUs in /dev/dri as it sees it.",
+        description="Run a program that sees mock GPUs in /dev/dri.",
         epilog=_LIMITS,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         usage="svmcts mock [--platform NAME] [--level VERSION] [--defect NAME] [--verbose] -- COMMAND...",
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    """Becomes the program, so its exit status is the program's; 2 when there can be no mock, 126 or 127 as a shell
+    """Becomes the program, so its exit status is the program's; 2 if the mock is not available, 126 or 127 as a shell
     without the program.
     """
     options = _parser().parse_args(arguments)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two runs compared: what fails now, what is fixed, what is no longer tested, what fails otherwise, what flickers."""
+"""Two runs compared: what fails now, what is fixed, what is no longer tested, what fails differently, what flickers."""
 
 from __future__ import annotations
 

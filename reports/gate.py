@@ -249,7 +249,7 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
             what = f"{environment.name}: {_tests(len(skipped))} skipped for lack of {name}: {first.reason}"
             yield Refusal(run.path, first.at, what, f"run it where there is {name}, or do not require it")
         elif environment.lacks(name):
-            why = environment.absent.get(name, "the environment says no")
+            why = environment.absent.get(name, "the environment lacks it")
             what = f"{environment.name} has no {name}: {why}"
             yield Refusal(
                 run.path, environment.at or 1, what, f"run it where there is {name}, or do not require it"
@@ -273,7 +273,7 @@ def _against(run: Run, baseline: Run, comparison: Comparison) -> Iterable[Refusa
         if new is None or new.outcome is not Outcome.NOTRUN:
             groups.setdefault((change.result.env, why, "new" if new else "base"), []).append(change.result)
     for (env, why, side), results in groups.items():
-        what = f"{env}: {_tests(len(results))} judged in the baseline, and not any more: {why}"
+        what = f"{env}: {_tests(len(results))} judged in the baseline, but not here: {why}"
         path = run.path if side == "new" else baseline.path
         details = tuple(result.test for result in results[:5])
         more = (f"and {len(results) - 5} more",) if len(results) > 5 else ()

@@ -13,7 +13,7 @@
     reason = "copy on write breaks after migration"
     expires = 2026-12-31
 
-A waiver is for one failure: one that fails otherwise is not waived, and neither is one after the last day.
+A waiver is for one failure: one that fails differently is not waived, and neither is one after the last day.
 """
 
 from __future__ import annotations

@@ -46,10 +46,10 @@ def parser() -> argparse.ArgumentParser:
     )
     add("--output", type=Path, default=PROJECT / "reports/out/igt", metavar="DIR", help="where results go")
     add("--resume", action="store_true", help="keep the results that are there, and run the rest")
-    add("--retry", action="store_true", help="--resume, and run again what did not pass for no known reason")
+    add("--retry", action="store_true", help="--resume, and rerun what failed without a known reason")
     add("--sample", type=int, default=3, metavar="N",
-        help="run N subtests of each family of look-alikes (%(default)s)")  # fmt: skip
-    add("--all", action="store_const", dest="sample", const=None, help="run all of them, which takes hours")
+        help="run N subtests of each family of similar ones (%(default)s)")  # fmt: skip
+    add("--all", action="store_const", dest="sample", const=None, help="run all subtests, which takes hours")
     add("--seed", type=int, default=1, help="of the sample (%(default)s)")
     add("--timeout", type=float, default=300.0, metavar="SECONDS", help="for one subtest (%(default)s)")
     add("--report", action="store_true", help="run nothing, write the table of the results that are there")

@@ -62,5 +62,5 @@ def judge(run: Run) -> Judgement:
 def against(judgement: Judgement, signature: str) -> Judgement:
     """The judgement, if a failure is the one that is searched for; else one that cannot tell."""
     if judgement.verdict is Verdict.FAILS and judgement.signature != normalised(signature):
-        return Judgement(Verdict.CANNOT_TELL, f"fails otherwise: {judgement.why}")
+        return Judgement(Verdict.CANNOT_TELL, f"fails differently: {judgement.why}")
     return judgement

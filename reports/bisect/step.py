@@ -24,22 +24,22 @@ One step of git bisect run, in a kernel tree with a .config:
     git bisect start BAD GOOD
     git bisect run svmcts bisect-step --test ID
 
-or, where only a driver changes, of its module in a kernel that is there:
+or, if only a driver changes, with its module in an existing kernel:
 
     git bisect run svmcts bisect-step --test ID --guest 7.3 --module drivers/gpu/drm/xe/xe.ko
 
-The first step also builds the bad commit, and learns from it the failure that is searched for, and how often it comes.
-When something began to work is found with git's own terms, given here too (old: it fails, new: it works):
+The first step also builds the bad commit, and learns from it which failure to search for, and how often it occurs.
+To find when something began to work, give git's terms here too (old: it fails, new: it works):
 
     git bisect start --term-old broken --term-new works NEW OLD
     git bisect run svmcts bisect-step --test ID --term-old broken --term-new works
 
-It judges the good commit once, too: where that fails there is nothing to search for.
+It tests the good commit once, too: if that fails there is nothing to search for.
 
 Exit status, as git bisect run wants it: 0 good (or old), 1 bad (or new), 125 cannot tell: it does not build or boot,
-the build leaves nothing new, the test is not claimed, or fails otherwise. 255, which ends the search: the question is
+the build leaves nothing new, the test is not claimed, or fails differently. 255, which ends the search: the question is
 wrong, the good commit fails, or something else is wrong.
-Interrupted in any way, the same git bisect run goes on.
+After an interruption, the same git bisect run continues.
 """
 OLD, NEW, CANNOT_TELL, INTERRUPTED, WRONG = 0, 1, 125, 130, 255
 FOLDER = "svmcts-bisect"

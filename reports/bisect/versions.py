@@ -23,8 +23,8 @@ from reports.bisect.trial import ROOT, Failure, call_pytest, learn, rounds, the_
 DESCRIPTION = """\
 Searches Debian's kernels for the one that broke a test, or made it work; each step boots one in a guest. Whether the
 good kernel is older or newer than the bad one says which of the two. The bad kernel shows the failure that is searched
-for, and how often it comes: a kernel that fails otherwise is stepped around, and one is good only after as many passes
-in a row as a failure of that rate needs. Stopped and called again it goes on where it was.
+for, and how often it occurs: a kernel that fails differently is skipped, and one is good only after as many passes
+in a row as a failure of that rate needs. If stopped, the same command continues where it was.
 """
 REPORT = "report.md"
 
@@ -104,13 +104,13 @@ class _Search:
         question = {"test": self.test, "good": self.good, "bad": self.bad, "options": trial_options(options)}
         self.log = Log(folder.absolute(), question)
         if self.log.steps or self.log.failure:
-            self._say(f"going on with the search in {self.log.folder}")
+            self._say(f"continuing the search in {self.log.folder}")
 
     def run(self) -> int:
         failure = self.log.failure or self._learn()
         self._step(self.good, failure)
         if self.log.steps[self.good].verdict is not Verdict.WORKS:
-            raise NoAnswerError(f"{self.good} was to be good: {self.log.steps[self.good].why}")
+            raise NoAnswerError(f"{self.good} was given as good: {self.log.steps[self.good].why}")
         while True:
             seen = {name: step.verdict for name, step in self.log.steps.items()}
             found = search.span(self.kernels, seen, self.terms.old)
@@ -135,7 +135,7 @@ class _Search:
                 lambda line: self._say(f"{self.bad}: {line}"),
             )
         except NoAnswerError as error:
-            raise NoAnswerError(f"{self.bad} was to be bad: {error}") from None
+            raise NoAnswerError(f"{self.bad} was given as bad: {error}") from None
         self.log.learnt(failure)
         self.log.add(Step(self.bad, Verdict.FAILS, failure.why, failure.runs))
         if failure.needed > 1:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts behaviours [GLOB]``: what is documented, what proves it, and the result."""
+"""``svmcts behaviours [GLOB]``: what is documented, which tests prove it, and their results."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ from reports.stream import Run
 from reports.write import write_report
 
 DESCRIPTION = """\
-Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; one that
-several runs have is that of the newest, and the others are its history. Of a run that was cut off or damaged it
+Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; if
+several runs have it, the newest is shown and the others are its history. Of a run that was cut off or damaged it
 shows what there is, and ends with 2.
 """
 STATUS = "exit status: 0 written, 2 something cannot be read or written"

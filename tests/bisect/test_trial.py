@@ -56,7 +56,7 @@ def test_the_same_failure_with_other_numbers_is_the_same() -> None:
 
 def test_another_failure_cannot_tell() -> None:
     assert against(FAILS, "EINVAL: DRM_IOCTL_XE_VM_BIND") == Judgement(
-        Verdict.CANNOT_TELL, "fails otherwise: the CPU sees 0x12, not 0x34"
+        Verdict.CANNOT_TELL, "fails differently: the CPU sees 0x12, not 0x34"
     )
 
 

@@ -233,7 +233,7 @@ def test_a_required_capability_that_made_a_test_skip_is_refused(tmp_path: Path) 
     [
         ("vram@mock/b*", None),
         ("atomic debugfs", None),
-        ("two-devices@mock/bmg", "mock/bmg has no two-devices: the environment says no"),
+        ("two-devices@mock/bmg", "mock/bmg has no two-devices: the environment lacks it"),
         ("vran", "does not say whether it has vran"),
         ("vram@guest/*", "no environment is called guest/*"),
     ],
@@ -257,7 +257,7 @@ def test_a_test_that_judged_in_the_baseline_must_judge(tmp_path: Path) -> None:
     events = [*golden_runs.good()[:3], *golden_runs.passing((COLLECT, BMG)), skip, streams.end()]
     run = read(streams.write(tmp_path / "r.jsonl", *events))
     (refusal,) = judge(run, baseline=read(golden_runs.write("good", tmp_path)), today=TODAY).refusals
-    assert refusal.what.startswith(f"{BMG}: 1 test judged in the baseline, and not any more: NOT-CLAIMED")
+    assert refusal.what.startswith(f"{BMG}: 1 test judged in the baseline, but not here: NOT-CLAIMED")
     assert refusal.details == (COLLECT,)
 
 

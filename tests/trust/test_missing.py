@@ -81,14 +81,14 @@ ROWS: list[tuple[str, Callable[[], Events], list[str], int, str]] = [
         lambda: good(ONE),
         ["--baseline"],
         1,
-        f"{BMG}: 1 test judged in the baseline, and not any more: the test is gone",
+        f"{BMG}: 1 test judged in the baseline, but not here: the test is gone",
     ),
     (
         "tests that a lost capability skips",
         lambda: good((COLLECT, BMG), more=[lacking("NEEDS:vram")]),
         ["--baseline"],
         1,
-        f"{BMG}: 1 test judged in the baseline, and not any more: NOT-CLAIMED the probe says no",
+        f"{BMG}: 1 test judged in the baseline, but not here: NOT-CLAIMED the probe says no",
     ),
     (
         "a capability that is required",
