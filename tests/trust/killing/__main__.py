@@ -24,7 +24,7 @@ TESTS = (
     "suites/query/test_config.py",
     "suites/vm/test_processes.py::test_vm_id_is_published_last",
 )
-"""What runs, unless somebody says otherwise: for some seconds, with children, moving memory and refusals."""
+"""What runs by default: for some seconds, with children, moving memory and refusals."""
 PLATFORMS = ("lnl", "bmg")
 AGAIN = 0.2
 """Of the runs that go on, these are killed as well."""
@@ -36,7 +36,7 @@ def _arguments() -> argparse.Namespace:
         description="Kill one process of a small conformance run at a random moment: the pytest that was started, a "
         "worker, a mock, its keeper; with a guest the process that runs it, QEMU, the emulated GPU. Resume the run, "
         "and compare: no result is lost or doubled, all verdicts are those of a run that was left alone, but for the "
-        "test that lost its process, and no process, file or namespace is left. Again and again. Exit status: 0 all "
+        "test that lost its process, and no process, file or namespace is left. This is repeated. Exit status: 0 all "
         "is well, 1 it is not, 2 the work was not done in time.",
     )
     add = parser.add_argument
