@@ -48,6 +48,19 @@ def test_a_wrong_mark_under_xdist_ends_the_run_in_one_line(project):
     result.stdout.no_fnmatch_line("*Traceback*")
 
 
+@pytest.mark.parametrize("options", [(), ("--platform", "lnl", "--platform", "bmg")], ids=["one", "xdist"])
+def test_a_ledger_that_is_not_well_formed_ends_the_run_in_one_line(project, options):
+    ledger = project.path / "behaviours" / "demo.yaml"
+    ledger.write_text(ledger.read_text().replace("kind: must", "kind: mst", 1))
+    project.suite(GOOD + BODY)
+    result = project.run_apart(*options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *demo.yaml*kind 'mst' is not one of*"])
+    assert not any(
+        "Traceback" in line or "INTERNALERROR" in line for line in result.outlines + result.errlines
+    )
+
+
 def test_marks_are_not_asked_of_tests_outside_suites(project):
     project.pytester.makepyfile(test_other="def test_x():\n    pass\n")
     result = project.run("test_other.py")
