@@ -263,6 +263,7 @@ DRM_XE_TOPO_DSS_COMPUTE = 2
 DRM_XE_TOPO_L3_BANK = 3
 DRM_XE_TOPO_EU_PER_DSS = 4
 DRM_XE_TOPO_SIMD16_EU_PER_DSS = 5
+TOPOLOGY_MASK = values("DRM_XE_TOPO_")
 
 
 class drm_xe_query_topology_mask(Structure):
@@ -276,7 +277,7 @@ class drm_xe_query_topology_mask(Structure):
         ("mask", u8 * 0),
     )
     _about_ = {
-        "type": values("DRM_XE_TOPO_"),
+        "type": TOPOLOGY_MASK,
         "mask": Flexible("num_bytes"),
     }
 

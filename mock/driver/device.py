@@ -140,6 +140,8 @@ class Device:
         self.wedged = False
         self.master: object = None
         self.ttm = TtmDevice(index, (tile.vram for tile in profile.tiles), profile.min_page_size)
+        self.min_run_period_ms = {"lr": 5, "pf": 0}
+        """Long-running queues are not stopped before they ran for so long; nothing on the mock takes any time."""
         gt_ids = itertools.count()
         self.tiles = [Tile(self, number, tile, gt_ids) for number, tile in enumerate(profile.tiles)]
         self.ufence_wq = WaitQueue()

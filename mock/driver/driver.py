@@ -116,11 +116,18 @@ class Driver:
 
     def writable_file(self, path: str) -> bool:
         """Whether such a file may be written."""
-        return _FAIL_NTH.fullmatch(path) is not None or self.faults.writable(path.removeprefix(_DEBUGFS))
+        name = path.removeprefix(_DEBUGFS)
+        if name.startswith("dri/"):
+            return debugfs.writable(self.devices, name.removeprefix("dri/"))
+        return _FAIL_NTH.fullmatch(path) is not None or self.faults.writable(name)
 
     def write_file(self, path: str, data: bytes) -> None:
         """Raises OSError with the errno of write(2)."""
         if match := _FAIL_NTH.fullmatch(path):
             self.faults.set_fail_nth(int(match["tid"]), data)
+            return
+        name = path.removeprefix(_DEBUGFS)
+        if name.startswith("dri/"):
+            debugfs.write(self.devices, name.removeprefix("dri/"), data)
         else:
-            self.faults.write(path.removeprefix(_DEBUGFS), data)
+            self.faults.write(name, data)

@@ -44,6 +44,7 @@ FEATURES: dict[str, Level] = {
     "hang-replay-state": V7_0,
     "idle-in-sync-refused": V7_0,
     "job-limit": V7_0,
+    "min-run-period": V7_0,
     "preferred-location-region": V7_0,
     "mirror-merge": V7_0,
     "autoreset-forgets-pat": V7_0,
@@ -55,4 +56,5 @@ FEATURES: dict[str, Level] = {
     "l2-flush-pat": V7_1,
     "incoherent-mirror-refused": V7_2,
     "engine-cycles-cut-gt-id": V7_2,
+    "stats-cleared-by-write": V7_3,
 }

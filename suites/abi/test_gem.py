@@ -3,6 +3,7 @@
 
 import ctypes
 import errno
+import os
 
 import pytest
 
@@ -110,6 +111,68 @@ def test_deferred_backing_takes_vram_at_bind(
     plain_vm.unmap(AT + 64 * SZ_1M, size)
     made.close()
     wait_until(lambda: device.region(instance).used < before + size, what="the release of VRAM")
+
+
+@behaviour("abi.gem-create.defer-export")
+@acts("query", "load")
+@pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("vram"))])
+def test_export_of_deferred_bo_takes_no_memory(
+    device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str
+) -> None:
+    """PRIME export of an object with DEFER_BACKING takes no memory; a bind does, and then it has its data."""
+    instance, size, value = device.vram[0] if place == "vram" else 0, 16 * SZ_1M, sentinel()
+    plain_vm.map(bo(SZ_64K), AT)  # page tables take VRAM too
+    queue = plain_vm.queue()
+    queue.load(AT)
+    made = bo(size, placement=1 << instance, flags=DEFER)
+    before = device.region(instance).used
+    exported = [_export(made) for _ in range(2)]
+    try:
+        assert device.region(instance).used < before + size
+        mapped = made.map()
+        plain_vm.map(made, AT + 64 * SZ_1M)
+        mapped.set_u32(size - 4, value)
+        assert device.region(instance).used >= before + size
+        gpu_sees(queue, AT + 64 * SZ_1M + size - 4, value)
+    finally:
+        for fd in exported:
+            os.close(fd)
+
+
+def _export(made: Bo) -> int:
+    """PRIME_HANDLE_TO_FD: the descriptor; raises OSError."""
+    argument = drm.drm_prime_handle(handle=made.handle, flags=os.O_CLOEXEC)
+    made.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
+    fd: int = argument.fd
+    return fd
+
+
+@behaviour("abi.gem-create.visible-vram")
+@acts("query", "load")
+@needs("vram", "small-bar")
+@pytest.mark.parametrize("number", [1, 5])
+def test_visible_bo_stays_in_vram_at_cpu_access(
+    device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, number: int
+) -> None:
+    """Objects with NEEDS_VISIBLE_VRAM are in the part of VRAM that the CPU reaches, and stay there when it stores."""
+    instance, size = device.vram[0], 4 * SZ_1M
+    before = device.region(instance)
+    made = [bo(size, placement=1 << instance, flags=VISIBLE) for _ in range(number)]
+    now = device.region(instance)
+    assert now.used >= before.used + number * size
+    assert now.cpu_visible_used >= before.cpu_visible_used + number * size
+    queue = plain_vm.queue()
+    for index, one in enumerate(made):
+        plain_vm.map(one, AT + index * size)
+        first, last = sentinel(), sentinel()
+        mapped = one.map()
+        mapped.set_u32(0, first)
+        mapped.set_u32(size - 4, last)
+        gpu_sees(queue, AT + index * size, first)
+        gpu_sees(queue, AT + (index + 1) * size - 4, last)
+    after = device.region(instance)
+    assert after.cpu_visible_used >= now.cpu_visible_used
+    assert after.used >= now.used
 
 
 @behaviour("abi.gem-mmap-offset.args")

@@ -41,6 +41,47 @@ def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
     fence.wait()
 
 
+@behaviour("prefetch.array-mixed")
+@acts("load", "refusal")
+@pytest.mark.parametrize(
+    "stuck",
+    [
+        False,
+        pytest.param(
+            True,
+            marks=[
+                known(
+                    FINDING, first="6.17", signature="expected EIO, but the call succeeded", acts=("load",)
+                ),
+                spoils("the VMA is never destroyed, and keeps the device: the driver cannot be bound again"),
+            ],
+        ),
+    ],
+    ids=["movable", "stuck"],
+)
+@pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "middle", "last"])
+def test_map_and_unmap_around_prefetch_take_effect(
+    mirror_vm: Vm, sentinel: Sentinel, prefetch: xe.drm_xe_vm_bind_op, position: int
+) -> None:
+    """MAP and UNMAP in an array with a PREFETCH are carried out, whether the memory could move or not."""
+    queue, there = mirror_vm.queue(), AT + 16 * SZ_2M
+    mirror_vm.bind_and_wait(addr=AT, range=SZ_2M, flags=NULL | IMMEDIATE)
+    mirror_vm.unmap(there, SZ_2M)  # no mirror any more
+    gpu_sees(queue, AT + PAGE, 0)
+    with gpu_fault(other := mirror_vm.queue()):
+        other.load(there)
+    operations = [
+        mirror_vm.operation(UNMAP, addr=AT, range=SZ_2M),
+        mirror_vm.operation(addr=there, range=SZ_2M, flags=NULL | IMMEDIATE),
+    ]
+    operations.insert(position, prefetch)
+    _array(mirror_vm, operations)
+    with gpu_fault(queue):
+        queue.store(AT + PAGE, sentinel())
+    for offset in (0, SZ_2M // 2, SZ_2M - 4):
+        gpu_sees(mirror_vm.queue(), there + offset, 0)
+
+
 @behaviour("bind.array.order", "prefetch.best-effort")
 @acts("load", "refusal")
 @pytest.mark.parametrize(

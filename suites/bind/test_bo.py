@@ -62,6 +62,27 @@ def test_wb_bo_with_incoherent_pat_is_einval(request: pytest.FixtureRequest, bo:
     vm.bind_and_wait(MAP, addr=AT + SZ_64K, range=SZ_64K, obj=combined.handle, pat_index=INCOHERENT)
 
 
+@behaviour("bind.pat.pre-mtl-buckets")
+@acts("refusal", "ioctl")
+@needs("pre-mtl")
+def test_pre_mtl_write_back_alone_is_coherent(plain_vm: Vm, bo: MakeBo) -> None:
+    """On old platforms a write-back object takes the PAT indices of write-back and no other; another takes all."""
+    device = plain_vm.device
+    cached = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WB)
+    combined = bo(SZ_64K, caching=xe.DRM_XE_GEM_CPU_CACHING_WC)
+    indices = range(8 if device.write_back_pat == 3 else 4)
+    assert set(device.coherent_pats) < set(indices)
+    for index in indices:
+        if index in device.coherent_pats:
+            plain_vm.bind_and_wait(MAP, addr=AT, range=SZ_64K, obj=cached.handle, pat_index=index)
+        else:
+            with refused(errno.EINVAL):
+                plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=cached.handle, pat_index=index)
+        plain_vm.bind_and_wait(MAP, addr=AT + SZ_64K, range=SZ_64K, obj=combined.handle, pat_index=index)
+    with refused(errno.EINVAL):
+        plain_vm.bind(MAP, addr=AT, range=SZ_64K, obj=combined.handle, pat_index=len(indices))
+
+
 @behaviour("bind.bo.coherency", "bind.bo.compression")
 @acts("refusal", "ioctl")
 @needs("xe2", "two-devices")

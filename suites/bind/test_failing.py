@@ -5,12 +5,14 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, failing, gpu_finds, needs
+from fixtures import acts, behaviour, failing, gpu_finds, known, needs
 from fixtures.given import MakeBo, Sentinel
 from fixtures.sizes import SZ_64K
+from fixtures.xe.flags import UNMAP
 from fixtures.xe.queue import Queue
 from fixtures.xe.sync import UserFence
 from fixtures.xe.vm import Vm
+from ioctl import errno_name
 
 AT = 1 << 32
 
@@ -95,6 +97,38 @@ def test_bind_failing_at_any_step_changes_nothing(change: Change, step: str, cou
     assert change.areas() == before
     change.bind()
     change.has_happened()
+
+
+@behaviour("bind.unmap.never-resource-fails")
+@acts("ioctl", "load")
+@known(
+    "UNMAP fails where an allocation fails",
+    first="6.17",
+    signature="UNMAP gave ENOMEM",
+    acts=("load",),
+)
+@pytest.mark.parametrize("part", ["whole", "start", "middle", "end"])
+def test_unmap_without_memory_succeeds(change: Change, part: str) -> None:
+    """UNMAP of a mapping or a part of it is carried out, whichever allocation fails."""
+    blocks = {"whole": range(4), "start": range(1), "middle": range(1, 3), "end": range(3, 4)}[part]
+    fence = UserFence(change.vm.device)
+    syncs = [fence.sync()]
+
+    def unmap() -> None:
+        change.vm.bind(UNMAP, addr=AT + blocks.start * SZ_64K, range=len(blocks) * SZ_64K, syncs=syncs)
+
+    codes = []
+    for code in failing.each_allocation(unmap):
+        codes.append(code)
+        if code:
+            change.has_not_happened()
+    assert codes[-1] == 0
+    gpu_finds(
+        change.queue,
+        {at: value for at, value in change.before.items() if (at - AT) // SZ_64K not in blocks},
+    )
+    failed = [errno_name(code) for code in codes if code]
+    assert not failed, f"UNMAP gave {failed[0]}"
 
 
 @behaviour("bind.enobufs-array-of-2", "bind.array.atomic")

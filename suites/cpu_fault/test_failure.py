@@ -73,7 +73,7 @@ def test_failed_migration_to_ram_raises_sigbus(
         count("cpu-fault")
 
 
-@behaviour("cpu-fault.highorder-fallback")
+@behaviour("cpu-fault.highorder-fallback", "migrate.thp-alloc-fails")
 @acts("cpu-fault")
 @needs("thp")
 @pytest.mark.timeout(30)

@@ -94,6 +94,31 @@ def test_gpu_reads_evicted_bo(
     gpu_finds(queue, rivals.found)
 
 
+@behaviour("evict.upper-half")
+@acts("exec", "load", "store")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("place", ["middle", "last"])
+@pytest.mark.parametrize("flags", MODES)
+def test_bo_in_upper_half_keeps_data_when_evicted(
+    device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, flags: int, place: str
+) -> None:
+    """An object bound in the upper half of the address space has its data there after it lost its VRAM."""
+    vm = make_vm(flags)
+    rivals = Rivals(device, bo, sentinel, 0)
+    size = rivals.evicted.size
+    at = vm.size // 2 if place == "middle" else vm.size - size
+    vm.map(rivals.evicted, at)
+    queue = vm.queue()
+    found = {at + address - ADDRESS: value for address, value in rivals.found.items()}
+    gpu_finds(queue, found)
+    rivals.evict()
+    gpu_finds(queue, found)
+    queue.store(at + size - 4, value := sentinel())
+    assert rivals.view.u32(size - 4) == value
+    count("store")
+
+
 @behaviour("evict.object-stays-reachable")
 @acts("exec", "load")
 @needs("vram")

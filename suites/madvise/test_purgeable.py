@@ -87,6 +87,36 @@ def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo: MakeBo, pur
     count("ioctl")
 
 
+@behaviour("madvise.purge.default-willneed")
+@acts("load", "query")
+@needs("vram")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("asked", [False, True], ids=["pressure", "asked-first"])
+def test_bo_without_madvise_is_not_purged(
+    device: Device, plain_vm: Vm, bo: MakeBo, sentinel: Sentinel, asked: bool
+) -> None:
+    """Bos that were bound and never advised keep their data when others take the VRAM; WILLNEED reports retained 1."""
+    places = [AT + n * SZ_2M for n in range(3)]
+    made = [bo(SZ_2M, placement=1 << device.vram[0] | SYSTEM) for _ in places]
+    values = {at + SZ_2M - 4: sentinel() for at in places}
+    for at, one in zip(places, made, strict=True):
+        plain_vm.map(one, at)
+        one.map().set_u32(SZ_2M - 4, values[at + SZ_2M - 4])
+    if asked:
+        assert purgeable(plain_vm, AT, 3 * SZ_2M, WILLNEED) == 1
+    before = device.region(device.vram[0]).used
+    fill_vram(device, bo)
+    assert device.region(device.vram[0]).used > before
+    for at in places:
+        assert purgeable(plain_vm, at, SZ_2M, WILLNEED) == 1
+    assert purgeable(plain_vm, AT, 3 * SZ_2M, WILLNEED) == 1
+    queue = plain_vm.queue()
+    for address, value in values.items():
+        gpu_sees(queue, address, value)
+    for one, value in zip(made, values.values(), strict=True):
+        assert one.map().u32(SZ_2M - 4) == value
+
+
 @behaviour("madvise.purge.non-bo")
 @acts("load", "store")
 @needs("page-faults", "userptr", "cpu-addr-mirror")

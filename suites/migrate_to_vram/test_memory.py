@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Migration of small ranges and huge pages to VRAM, and what the rest of the kernel sees of it (drm_pagemap.c)."""
 
+import contextlib
 import mmap
 import random
 import threading
@@ -9,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
+from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested, wait_until
+from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.kinds import THP, huge_bytes
-from fixtures.memory import PAGE, Buffer
+from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap, munmap
 from fixtures.patience import patient
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M, SZ_64K
@@ -111,6 +113,90 @@ def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sent
         landed(buffer, offset, stored)
     landed(buffer, 2 * SZ_2M, value)
     assert not any(buffer.bytes(2 * SZ_2M + 4))
+
+
+@behaviour("migrate.thp-partial-mremap")
+@acts("load", "store", "cpu-fault")
+@needs("thp", "device-pages")
+@pytest.mark.parametrize("size", [PAGE, SZ_64K, SZ_2M // 2], ids=["4K", "64K", "1M"])
+@pytest.mark.parametrize("place", ["first", "middle", "last"])
+@pytest.mark.parametrize("call", ["mremap", "munmap"])
+def test_part_of_thp_in_vram_goes_elsewhere(
+    queue: Queue, memory: Memory, rng: random.Random, sentinel: Sentinel, call: str, place: str, size: int
+) -> None:
+    """Of a huge page in VRAM a part is moved by mremap, or unmapped: what moved and what stayed keep their data."""
+    buffer, there, data = memory(SZ_2M, kind=THP), memory(SZ_2M, align=SZ_2M), rng.randbytes(SZ_2M)
+    buffer.write(0, data)
+    assert huge_bytes(buffer) == SZ_2M
+    gpu_sees(queue, buffer.address, int.from_bytes(data[:4], "little"))
+    assert in_vram(buffer)
+    start = {"first": 0, "middle": (SZ_2M - size) // 2 // size * size, "last": SZ_2M - size}[place]
+    edges = sorted({0, max(start - PAGE, 0), min(start + size, SZ_2M - PAGE), SZ_2M - PAGE})
+    stays = [offset for offset in edges if not start <= offset < start + size]
+    if call == "mremap":
+        mremap(buffer.address + start, size, size, MREMAP_MAYMOVE | MREMAP_FIXED, there.address + start)
+        for offset in {start, start + size // 2 // PAGE * PAGE, start + size - PAGE}:
+            word = data[offset + 4 : offset + 8]
+            gpu_sees(queue, there.address + offset + 4, int.from_bytes(word, "little"))
+        queue.store(there.address + start, value := sentinel())
+        landed(there, start, value)
+        assert there.bytes(start + 4, size - 4) == data[start + 4 : start + size]
+    else:
+        munmap(buffer.address + start, size)
+    for offset in stays:
+        gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
+        queue.store(buffer.address + offset + 8, value := sentinel())
+        data = data[: offset + 8] + value.to_bytes(4, "little") + data[offset + 12 :]
+    for begin, end in ((0, start), (start + size, SZ_2M)):
+        if end > begin:
+            returned(buffer, begin, data[begin:end])
+
+
+MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE = 20, 21, 25
+"""include/uapi/asm-generic/mman-common.h; Python has no names for these."""
+PAGE_IDLE = Path("/sys/kernel/mm/page_idle/bitmap")
+
+
+@behaviour("migrate.thp-rmap-walk")
+@acts("load", "cpu-fault")
+@needs("thp", "device-pages")
+@pytest.mark.parametrize("walk", ["pageout", "cold", "collapse", "page-idle"])
+def test_reclaim_leaves_thp_in_vram_alone(
+    queue: Queue, memory: Memory, rng: random.Random, sentinel: Sentinel, walk: str
+) -> None:
+    """MADV_PAGEOUT, MADV_COLD, MADV_COLLAPSE and page_idle over a huge page in VRAM change none of its data."""
+    buffer, data = memory(3 * SZ_2M, kind=THP), rng.randbytes(SZ_2M)
+    for start in range(0, buffer.size, SZ_2M):
+        buffer.write(start, data)
+    gpu_sees(queue, buffer.address + SZ_2M, int.from_bytes(data[:4], "little"))  # the middle one of three
+    assert not buffer.present(SZ_2M)
+    value = sentinel()
+    queue.store(buffer.address + SZ_2M + SZ_64K, value)
+    if walk == "page-idle":
+        if not PAGE_IDLE.exists():
+            untested("KERNEL:page-idle", "the kernel lacks CONFIG_IDLE_PAGE_TRACKING, or this is not root")
+        with PAGE_IDLE.open("r+b", buffering=0) as bitmap:
+            for offset in range(0, buffer.size, SZ_64K):
+                if frame := frame_of(buffer, offset):
+                    bitmap.seek(frame // 64 * 8)
+                    bitmap.write(b"\xff" * 8)
+    else:
+        advice = {"pageout": MADV_PAGEOUT, "cold": MADV_COLD, "collapse": MADV_COLLAPSE}[walk]
+        with contextlib.suppress(OSError):  # which it may refuse: nothing of it may go wrong
+            buffer.madvise(advice)
+    gpu_sees(queue, buffer.address + SZ_2M + SZ_64K, value)
+    expected = data[:SZ_64K] + value.to_bytes(4, "little") + data[SZ_64K + 4 :]
+    for start in range(0, buffer.size, SZ_2M):
+        assert buffer.bytes(start, SZ_2M) == (expected if start == SZ_2M else data)
+    count("cpu-fault")
+
+
+def frame_of(buffer: Buffer, offset: int) -> int:
+    """The number of the page frame at an offset, 0 where no page of the CPU is (proc(5), pagemap)."""
+    with Path("/proc/self/pagemap").open("rb", buffering=0) as pagemap:
+        pagemap.seek((buffer.address + offset) // PAGE * 8)
+        entry = int.from_bytes(pagemap.read(8), "little")
+    return entry & ((1 << 55) - 1) if entry >> 63 else 0
 
 
 @behaviour("migrate.rss-unchanged")

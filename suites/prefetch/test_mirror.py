@@ -402,6 +402,30 @@ def test_prefetch_over_several_vmas(
     chose(f"areas that PREFETCH served: {''.join('01'[done] for done in served)}")
 
 
+@behaviour("prefetch.multi-vma")
+@acts("load")
+@needs("svm-vram")
+@pytest.mark.parametrize("at", [0, 1, 3, 4], ids=["first", "second", "fourth", "last"])
+def test_prefetch_over_bo_may_move_what_is_behind(
+    mirror_vm: Vm, queue: Queue, memory: Memory, bo: MakeBo, sentinel: Sentinel, at: int
+) -> None:
+    """PREFETCH over an object among mirrors moves what is before it, perhaps what is behind it, and keeps all data."""
+    buffer, region = memory(5 * SZ_2M, align=SZ_2M), mirror_vm.device.vram[0]
+    values, inside = numbered(buffer, sentinel), bo(SZ_2M, placement=1 << region | 1)
+    mapped = inside.map()
+    for offset in (0, SZ_2M // 2, SZ_2M - 4):
+        mapped.set_u32(offset, values[at * SZ_2M + offset])
+    mirror_vm.map(inside, buffer.address + at * SZ_2M)
+    mirror_vm.prefetch(buffer.address, buffer.size, region)
+    present = [buffer.present(index * SZ_2M + SZ_2M // 2) for index in range(5)]
+    assert present[at]  # the process's own memory under the object stays where it is
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    assert not any(present[:at])
+    left = [index for index in range(at + 1, 5) if present[index]]
+    chose(f"mirrors behind a bo that PREFETCH moved: {4 - at - len(left)} of {4 - at}")
+
+
 @behaviour("prefetch.race-munmap")
 @acts("load", "store")
 @needs("device-pages")

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: MIT
 """munmap and exit while a batch uses memory through a userptr (xe_vm_doc.h: Invalidation)."""
 
+import errno
+import mmap
 import os
 import signal
 import threading
 
 import pytest
 
-from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
-from fixtures.given import MakeBo, Memory, Sentinel
+from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, untested, wait_until
+from fixtures.choices import chose
+from fixtures.counting import count
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import asleep, in_child
 from fixtures.sizes import SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.vm import LONG_RUNNING, Vm
 from gpu import Batch
+from suites.locking_race.meanwhile import meanwhile
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
@@ -131,3 +136,72 @@ def assert_usable(vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     value = sentinel()
     vm.queue().store(AT, value)
     landed(content, 0, value)
+
+
+@behaviour("bind.userptr.race-eagain")
+@acts("store", "ioctl")
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("size", [PAGE, SZ_64K, 16 * SZ_64K], ids=["4K", "64K", "1M"])
+def test_userptr_bind_races_with_invalidation(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, size: int
+) -> None:
+    """A userptr bind while its memory is replaced succeeds or gives EAGAIN, and succeeds when it is made again."""
+    vm, buffer = make_vm(PLAIN), memory(size)
+    pages, given, met, refusals = range(0, size, PAGE), [0], 0, 0
+
+    def replace(number: int) -> None:
+        buffer.remap_fresh(pages[number % len(pages)], PAGE)
+        given[0] += 1
+
+    with meanwhile(replace, most=2000):
+        for _ in range(40):
+            before = given[0]
+            try:
+                vm.map_userptr(AT, buffer.address, size)
+            except OSError as error:
+                if error.errno not in (
+                    errno.EAGAIN,
+                    errno.ENOMEM,
+                ):  # ENOMEM: it had no pause to collect the pages
+                    raise
+                refusals += 1
+            met += given[0] != before
+    vm.map_userptr(AT, buffer.address, size)
+    queue = vm.queue()
+    for offset in sorted({0, size // 2, size - 4}):
+        queue.store(AT + offset, value := sentinel())
+        landed(buffer, offset, value)
+    if not met:
+        untested("overlap", "no page was replaced during a bind")
+    chose(f"userptr binds that lost a race: {refusals} of {met}")
+
+
+@behaviour("userptr.ebusy-becomes-enomem")
+@acts("refusal", "store")
+@needs("device-pages")
+@pytest.mark.timeout(120)
+def test_bind_that_never_gets_its_pages_is_enomem(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel
+) -> None:
+    """A userptr bind whose memory changes without a pause gives ENOMEM, not EBUSY; with a pause it succeeds."""
+    vm, buffer = make_vm(PLAIN), memory(64 << 20)
+    pages, codes = buffer.size // PAGE, []
+
+    def drop(number: int) -> None:
+        buffer.madvise(mmap.MADV_DONTNEED, number * 4099 % pages * PAGE, PAGE)
+
+    with meanwhile(drop, drop, most=1 << 20):
+        for _ in range(4):
+            try:
+                vm.map_userptr(AT, buffer.address, buffer.size)
+            except OSError as error:
+                codes.append(error.errno)
+                if error.errno == errno.ENOMEM:
+                    break
+    assert set(codes) <= {errno.ENOMEM, errno.EAGAIN}, [errno.errorcode.get(code or 0) for code in codes]
+    vm.map_userptr(AT, buffer.address, buffer.size)
+    vm.queue().store(AT + buffer.size - 4, value := sentinel())
+    landed(buffer, buffer.size - 4, value)
+    if errno.ENOMEM not in codes:
+        untested("overlap", "the bind got its pages between two changes")
+    count("refusal")

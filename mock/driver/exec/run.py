@@ -53,9 +53,10 @@ class Run:
         self._executions = [Execution(self._space, address, engine=streamer) for address in job.addresses]
 
     @property
-    def progress(self) -> int:
-        """Grows with every instruction done."""
-        return self._done + sum(execution.retired for execution in self._executions)
+    def progress(self) -> tuple[int, int]:
+        """Grows with every instruction done, and with every part of one that takes more than a step."""
+        parts = [execution.progress.done for execution in self._executions if execution.progress is not None]
+        return self._done + sum(execution.retired for execution in self._executions), sum(parts)
 
     def step(self) -> None:
         """Execute some instructions of each batch, or store the user fence when all batches are done."""

@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: MIT
+"""EXEC where it waits, and a signal that ends the wait (xe_exec.c, xe_hw_engine_group.c: wait_syncs)."""
+
+import errno
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fixtures import PLAIN, acts, behaviour, landed, needs, untested
+from fixtures.counting import count
+from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
+from fixtures.memory import PAGE
+from fixtures.process import Caller, interruptions
+from fixtures.xe.device import Device
+from fixtures.xe.queue import Job
+from fixtures.xe.sync import Syncobj, UserFence
+from fixtures.xe.vm import Vm
+from gpu import Batch
+from ioctl import xe
+
+AT = 0x20_0000_0000
+"""A GPU address at which nothing is bound."""
+OTHERS = (xe.DRM_XE_ENGINE_CLASS_RENDER, xe.DRM_XE_ENGINE_CLASS_COMPUTE)
+"""Classes of engines that are in no group with copy engines (xe_hw_engine_setup_groups)."""
+
+pytestmark = needs("page-faults", "cpu-addr-mirror")
+
+
+@pytest.fixture
+def pending(
+    device: Device, make_vm: MakeVm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
+) -> Iterator[tuple[Syncobj, Callable[[], None]]]:
+    """A syncobj that a job on another group of engines signals, and what lets that job end."""
+    vm, made, fence, go = make_vm(PLAIN), bo(PAGE), syncobj(), sentinel()
+    mapped = made.map()
+    vm.map(made, AT)
+    mine = device.engine().engine_class
+    engine = next(e for e in device.known_engines if e.engine_class in OTHERS and e.engine_class != mine)
+    vm.queue(engine).start(Batch().semaphore_wait(AT, go), syncs=[fence.sync()])
+    yield fence, lambda: mapped.set_u32(0, go)
+    mapped.set_u32(0, go)
+
+
+@behaviour("exec.signal-interrupt", "race.signal-during-ioctl")
+@acts("store", "refusal")
+@pytest.mark.parametrize("signals", [1, 3])
+def test_exec_interrupted_at_its_syncs_runs_nothing(
+    mirror_vm: Vm,
+    make_vm: MakeVm,
+    bo: MakeBo,
+    memory: Memory,
+    syncobj: MakeSyncobj,
+    sentinel: Sentinel,
+    pending: tuple[Syncobj, Callable[[], None]],
+    signals: int,
+) -> None:
+    """A signal while EXEC waits for its syncobj gives EINTR: no batch runs, no syncobj is signalled, VMs work on."""
+    fence, release = pending
+    plain, made, faulting, buffer = make_vm(PLAIN), bo(2 * PAGE), mirror_vm.queue(), memory(PAGE)
+    mapped = made.map()
+    plain.map(made, AT)
+    faulting.store(buffer.address, sentinel())  # long-running: the group changes its mode for the job to come
+    queue, done, value = plain.queue(), syncobj(), sentinel()
+    jobs: list[Job] = []
+
+    def execute() -> None:
+        jobs.append(queue.start(Batch().store_dword(AT, value), [fence.waiting(), done.sync()]))
+
+    with interruptions() as came:
+        for _ in range(signals):
+            call = Caller(execute, xe.DRM_IOCTL_XE_EXEC)
+            if not call.waits():
+                untested("overlap", "EXEC does not wait for its syncobj")
+            call.interrupt()
+            assert call.end() == errno.EINTR
+            count("refusal")
+    assert not jobs
+    assert len(came) == signals
+    # What EXEC held is free: the VM binds, the other kind of job runs.
+    bound = UserFence(plain.device)
+    plain.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, obj_offset=PAGE, syncs=[bound.sync()])
+    bound.wait()
+    faulting.store(buffer.address, stored := sentinel())
+    landed(buffer, 0, stored)
+    release()
+    fence.wait()
+    plain.queue().store(AT + PAGE, stored := sentinel())
+    landed(mapped, PAGE, stored)
+    assert mapped.u32(0) == 0
+    execute()
+    done.wait()
+    jobs[0].wait()
+    landed(mapped, 0, value)
