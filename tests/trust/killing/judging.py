@@ -158,5 +158,9 @@ def _mounts() -> list[str]:
 
 
 def _sockets() -> set[Path]:
-    """Of guests."""
-    return set(GUESTS.glob("*/*/*.sock"))
+    """Of guests of this checkout that nobody runs any more; others may run some meanwhile."""
+    return {
+        path
+        for path in GUESTS.glob("*/*/*.sock")
+        if not Path("/proc", (path.parent / "owner").read_text()).exists()
+    }
