@@ -15,7 +15,7 @@ from reports.stream import Flaw, Run, read
 from tests.trust.killing import processes
 from tests.trust.killing.runs import Pace, Runs
 
-END = 60.0
+END = 120.0
 """Seconds that what a killed process has left behind may take to end."""
 GUESTS = Path("reports/out/guest")
 BLAMED = (
