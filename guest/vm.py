@@ -119,8 +119,7 @@ class Guest:
         for process in reversed(self._processes):
             process.kill()
             process.wait()
-        for name in self._sockets():
-            (self.files.directory / name).unlink(missing_ok=True)
+        self._drop_sockets()
         if self._reports >= 0:
             os.close(self._reports)
         if self.files.scratch.is_dir():
@@ -138,6 +137,7 @@ class Guest:
         place = Place(self.files.directory, self.files.console, self.files.scratch)
         machine = self.start(place, channels, gpus)
         self._processes.append(machine)
+        self._drop_sockets()  # now: a process that is killed leaves none
         channels.handed_over()
         channels.send("control", instructions.message())
         if instructions.terminal:
@@ -163,6 +163,10 @@ class Guest:
     def _sockets(self) -> list[str]:
         # Relative to the run's directory: an address of a Unix socket has at most 107 characters.
         return [f"gpu{index}.sock" for index in range(self.machine.gpus)]
+
+    def _drop_sockets(self) -> None:
+        for name in self._sockets():
+            (self.files.directory / name).unlink(missing_ok=True)
 
     def _start_emulator(self) -> subprocess.Popen[bytes]:
         """The emulated GPUs, each listening on its socket."""

@@ -355,7 +355,10 @@ class Result:
             outcome = Outcome(fields.text("outcome"))
         except ValueError:
             raise FieldError(f"outcome has to be one of {', '.join(o.value for o in Outcome)}") from None
-        reason = Fields(fields.mapping("reason", object, "code and text"))
+        given = fields.mapping("reason", str, "code and text")
+        if event.get("reason") is not None and not {"code", "text"} <= given.keys():
+            raise FieldError("reason has to be an object of code and text")
+        reason = Fields(given)
         acts, declared, message = fields.counts("acts"), fields.words("declared"), fields.text("message")
         vacuous = fields.flag("vacuous")
         if vacuous is None:  # a stream from before the field

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reports.compare import Comparison, compare
-from reports.event import Environment, Outcome, Result
+from reports.event import EXPECTED, Environment, Outcome, Result
 from reports.stream import Run
 from reports.waivers import Waived, Waiver, apply
 
@@ -55,6 +55,30 @@ class Report:
             f"{environment.name}: {line}"
             for environment in self.environments.values()
             for line in environment.missing.values()
+        )
+
+    @cached_property
+    def listed(self) -> tuple[Result, ...]:
+        """The results, and an ERROR for each capability that an environment is known to have and lacks, if no test
+        shows that: for formats that have nothing but tests.
+        """
+        shown = {(result.env, result.lacking) for result in self.results}
+        return (
+            *self.results,
+            *(
+                Result(
+                    environment.name,
+                    f"environment::{name}",
+                    Outcome.ERROR,
+                    area="environment",
+                    message=line,
+                    reason_code=f"{EXPECTED}{name}",
+                    at=environment.at,
+                )
+                for environment in self.environments.values()
+                for name, line in environment.missing.items()
+                if (environment.name, name) not in shown
+            ),
         )
 
     @cached_property

@@ -226,8 +226,11 @@ class _Reader:
                     environment = replace(environment, missing={**earlier.missing, **environment.missing})
                 self.environments[environment.name] = environment
             case "start":
+                if type(event.get("time")) not in (int, float):  # which some write
+                    fields.time("time")
                 self.running[fields.name("env"), fields.name("test")] = number
             case "resume":  # the run was interrupted: what it was doing then, it does again
+                fields.texts("suite")
                 self.resumed.append(fields.time("time"))
                 self.running.clear()
                 self.ended = False

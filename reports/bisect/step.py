@@ -36,10 +36,12 @@ To find when something began to work, give git's terms here too (old: it fails, 
 
 It tests the good commit once, too: if that fails there is nothing to search for.
 
-Exit status, as git bisect run wants it: 0 good (or old), 1 bad (or new), 125 cannot tell: it does not build or boot,
-the build leaves nothing new, the test is not claimed, or fails differently. 255, which ends the search: the question is
-wrong, the good commit fails, or something else is wrong.
 After an interruption, the same git bisect run continues.
+"""
+STATUS = """\
+exit status: 0 good (or old), 1 bad (or new), as git bisect run wants it;
+125 cannot tell: it does not build or boot, the build leaves nothing new, the test is not claimed, or fails differently;
+130 interrupted; 255, which ends the search: the question is wrong, the good commit fails, or something else is wrong
 """
 OLD, NEW, CANNOT_TELL, INTERRUPTED, WRONG = 0, 1, 125, 130, 255
 FOLDER = "svmcts-bisect"
@@ -69,7 +71,10 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "svmcts bisect-step", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+        "svmcts bisect-step",
+        description=DESCRIPTION,
+        epilog=STATUS,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "--tree", type=Path, default=Path(), metavar="DIR", help="the kernel tree (default: here)"

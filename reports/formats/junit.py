@@ -43,11 +43,11 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 def junit(report: Report, ledger: Ledger) -> str:
     """The whole document; the type of a failure of what nobody promises begins with ``driver``."""
     root = ET.Element("testsuites", name="svm-cts")
-    saying = sum(result.outcome in _ELEMENT for result in report.results)
+    saying = sum(result.outcome in _ELEMENT for result in report.listed)
     share = min(LONGEST, TEXTS // max(saying, 1))
     for name in report.environments:
         run = report.run_of[name]
-        results = [result for result in report.results if result.env == name]
+        results = [result for result in report.listed if result.env == name]
         suite = ET.SubElement(root, "testsuite", {"name": _text(name), **_counts(results)})
         if _is_time(run.start):
             suite.set("timestamp", run.start)

@@ -45,7 +45,7 @@ def kcidb(report: Report, ledger: Ledger) -> str:
         checkout, build = _kernel(environment, run)
         checkouts.append(checkout)
         builds.append(build)
-        for number, result in enumerate(r for r in report.results if r.env == name):
+        for number, result in enumerate(r for r in report.listed if r.env == name):
             test = _test(result, environment, run, build["id"], number, ledger)
             tests.append(test)
             waiver = report.waived.by.get((result.env, result.test))

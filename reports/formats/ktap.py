@@ -22,7 +22,7 @@ def ktap(report: Report) -> str:
     blocks: list[_Block] = []
     for name in report.environments:
         areas: dict[str, list[Result]] = {}
-        for result in report.results:
+        for result in report.listed:
             if result.env == name:
                 areas.setdefault(result.area or "none", []).append(result)
         if areas:

@@ -52,7 +52,7 @@ def test_device_without_page_faults_claims_no_mirror(device: Device) -> None:
 
 @behaviour("query.config.has-cpu-addr-mirror", "bind.cam.requires-kconfig")
 @acts("query", "refusal", "store")
-@needs("page-faults", "no-cpu-addr-mirror")
+@needs("page-faults", "no-cpu-addr-mirror", "range-attributes")
 @pytest.mark.parametrize("mode", [PLAIN, LONG_RUNNING, FAULTING], ids=["plain", "lr", "fault"])
 def test_unclaimed_mirror_is_einval(
     device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel, mode: int

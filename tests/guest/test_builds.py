@@ -9,13 +9,13 @@ import signal
 import subprocess
 import sys
 import tarfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from common.answers import status_of
+from fixtures.checks import wait_until
 from guest import GuestError, builds, cache, debian, kconfig, kernel_cli, kernels, sources
 from guest.debian import Archive, Package
 from guest.kbuild import Make
@@ -501,10 +501,12 @@ def begin(tree: Tree) -> tuple[subprocess.Popen[str], Path]:
     tree.write("drivers/gpu/drm/xe/xe_vm.c", "slow\n")
     tree.commit("slow")
     process = building(tree, stderr=subprocess.STDOUT)
-    while not (begun := list(cache.cache_root().glob("builds/*/plain/slow"))):
+
+    def begun() -> list[Path]:
         assert process.poll() is None
-        time.sleep(0.01)
-    return process, begun[0]
+        return list(cache.cache_root().glob("builds/*/plain/slow"))
+
+    return process, wait_until(begun, 60, "make to begin")[0]
 
 
 def at_work(out: Path) -> list[str]:
@@ -526,10 +528,7 @@ def test_interrupted_build_leaves_nothing_and_goes_on(tree: Tree, number: signal
     process.send_signal(number)
     said = process.communicate()[0]
     assert ("the same command goes on from here" in said) is (number != signal.SIGKILL), said
-    end = time.monotonic() + 20
-    while at_work(begun.parent) and time.monotonic() < end:
-        time.sleep(0.05)
-    assert at_work(begun.parent) == []
+    wait_until(lambda: not at_work(begun.parent), 20, "make to end")
     assert builds.every() == []
     assert list(cache.cache_root().glob(f"{kernels.BUILT}/*")) == []
     assert built(tree).out == str(begun.parent)

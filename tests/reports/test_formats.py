@@ -79,6 +79,29 @@ def test_formats_tell_driver_regressions_apart(tmp_path: Path) -> None:
     assert {t["misc"]["conformance"] for t in tests if t["misc"]["node"] != STORE} == {True}
 
 
+def test_formats_of_tests_show_a_lost_capability(tmp_path: Path) -> None:
+    """Also if no test is there that needs it; if one is, that shows it."""
+    lost = {"vram": "vram is expected: no VRAM region", "atomic": "atomic is expected: the flag is clear"}
+    reason = {"code": "EXPECTED:atomic", "text": lost["atomic"]}
+    events = [
+        streams.run(environments=[BMG]),
+        streams.environment(BMG, missing=lost),
+        streams.result(STORE, "ERROR", BMG, message=lost["atomic"], reason=reason),
+        streams.end(exit=1),
+    ]
+    report = merge([read(streams.write(tmp_path / "lost.jsonl", *events))])
+    root = ET.fromstring(junit(report, golden_runs.ledger()))
+    cases = {c.get("name"): c for c in root.iter("testcase") if c.find("error") is not None}
+    assert set(cases) == {STORE.partition("::")[2], "vram"}
+    assert cases["vram"].get("classname") == f"{BMG}.environment"
+    assert cases["vram"].find("error").get("message") == f"EXPECTED:vram: {lost['vram']}"  # type: ignore[union-attr]
+    assert (root.get("tests"), root.get("errors")) == ("2", "2")
+    lines = [line.strip() for line in ktap(report).splitlines()]
+    assert f"not ok 1 environment::vram # ERROR {lost['vram']}" in lines
+    tests = json.loads(kcidb(report, golden_runs.ledger()))["tests"]
+    assert [(t["path"], t["status"]) for t in tests][1:] == [("svmcts.environment.vram", "ERROR")]
+
+
 @pytest.mark.parametrize("name", golden_runs.RUNS)
 def test_junit_has_every_test_of_every_environment(tmp_path: Path, name: str) -> None:
     report = made(tmp_path, name)

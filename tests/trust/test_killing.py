@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run that loses a process to SIGKILL goes on by --resume: three of those that ``make soak`` kills."""
+"""A run that loses a process to SIGKILL goes on by --resume: two of those that ``make soak`` kills."""
 
 import subprocess
 import sys
@@ -9,8 +9,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_killed_run_goes_on_and_is_whole() -> None:
-    command = [sys.executable, "-m", "tests.trust.killing", "--kills", "3", "--seconds", "240"]
+    command = [sys.executable, "-m", "tests.trust.killing", "--kills", "2", "--seconds", "500"]
     command += ["suites/gc/test_close.py", "suites/query/test_config.py"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1] == "all is well"

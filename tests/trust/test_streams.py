@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 
 from reports.commands import behaviours, compare, gate, report
@@ -164,6 +165,38 @@ def test_stream_that_is_not_whole_is_no_answer(
     shows = case.is_stream and command in ("report", "behaviours")
     assert bool(said.out) == shows
     assert (tmp_path / "out/index.html").exists() == (shows and command == "report")
+
+
+SCHEMA = json.loads((Path(streams.__file__).parents[2] / "reports/results.schema.json").read_text())
+WHOLE = [*GOOD[:-1], {"event": "resume", "time": "2026-11-21T05:40:00+00:00"}, GOOD[-1]]
+FIELDS = [
+    (kind, field)
+    for kind, definition in SCHEMA["$defs"].items()
+    if kind != "text"
+    for field in definition["properties"]
+    if field != "event"
+]
+NO_FIELD_HAS: tuple[Any, ...] = ([[1]], {"a": [1]}, 1.5, "\0", True)
+
+
+@pytest.mark.parametrize(("kind", "field"), FIELDS)
+def test_stream_damaged_in_any_field_is_no_answer(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: str, field: str
+) -> None:
+    """Whatever the schema does not allow there."""
+    at = next(i for i, event in enumerate(WHOLE) if isinstance(event, dict) and event["event"] == kind)
+    takes = jsonschema.Draft202012Validator(SCHEMA)
+    wrong = 0
+    for value in NO_FIELD_HAS:
+        event = {**WHOLE[at], field: value}  # type: ignore[dict-item]
+        if takes.is_valid(event):
+            continue
+        wrong += 1
+        path = streams.write(tmp_path / "bad.jsonl", *WHOLE[:at], event, *WHOLE[at + 1 :])
+        status, said = called(gate.main, path), capsys.readouterr()
+        assert (status, said.out) == (2, ""), f"{field} {value!r}: {said.out}"
+        assert said.err.startswith(f"svmcts gate: {path}:{at + 1}: "), f"{field} {value!r}: {said.err}"
+    assert wrong >= 2
 
 
 def test_nothing_of_a_damaged_result_passes(tmp_path: Path) -> None:

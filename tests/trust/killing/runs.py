@@ -14,6 +14,7 @@ from pathlib import Path
 from random import Random
 
 from reports.stream import STREAM
+from tests.mock.soak.clients import end_with_parent
 from tests.trust.killing import processes
 
 DEADLINE = 600.0
@@ -141,6 +142,7 @@ class Runs:
                 stderr=log,
                 env={**os.environ, "TMPDIR": str(self.temporary)},
                 start_new_session=True,
+                preexec_fn=end_with_parent,  # noqa: PLW1509 - no thread has been started
             )
 
     def _kill(self, process: subprocess.Popen[bytes], attack: Attack) -> processes.Process | None:
