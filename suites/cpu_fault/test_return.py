@@ -3,7 +3,6 @@
 
 import ctypes
 import os
-import threading
 
 import pytest
 
@@ -12,6 +11,7 @@ from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.process import in_child
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.threads import in_threads
 from fixtures.xe.counters import Counters
 from fixtures.xe.queue import Queue
 from gpu import Batch
@@ -147,17 +147,8 @@ def test_threads_touching_one_vram_page_see_gpu_data(
     """Threads that access the same page in VRAM concurrently all see the GPU's data."""
     value = sentinel()
     queue.store(buffer.address, value)
-    barrier, seen = threading.Barrier(8), []
-
-    def touch() -> None:
-        barrier.wait()
-        seen.append(buffer.u32(0))
-
-    threads = [threading.Thread(target=touch) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    seen: list[int] = []
+    in_threads([lambda: seen.append(buffer.u32(0))] * 8)
     assert seen == [value] * 8
     landed(buffer, 0, value)
 

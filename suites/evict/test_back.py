@@ -19,12 +19,6 @@ PIECES = 8
 pytestmark = needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror")
 
 
-def used(vm: Vm) -> int:
-    """Bytes in use of the first VRAM region."""
-    value: int = vm.device.region(vm.device.vram[0]).used
-    return value
-
-
 @behaviour("evict.cpu-touch-frees")
 @acts("cpu-fault")
 @pytest.mark.parametrize("chunks", [1, 4])
@@ -34,17 +28,17 @@ def test_vram_is_free_when_all_memory_is_back(
     """When CPU accesses have brought back all of a device allocation, its VRAM is freed."""
     buffer, queue = memory(chunks * SZ_2M, align=SZ_2M), mirror_vm.queue()
     queue.store(memory(PAGE).address, sentinel())
-    before = used(mirror_vm)
+    before = mirror_vm.device.vram_used()
     starts = range(0, buffer.size, SZ_2M)
     values = {offset: sentinel() for start in starts for offset in (start, start + SZ_2M - 4)}
     queue.store_all({buffer.address + offset: value for offset, value in values.items()})
-    full = used(mirror_vm)
+    full = mirror_vm.device.vram_used()
     assert full >= before + chunks * SZ_2M
     for start in starts:
         returned(buffer, start, values[start].to_bytes(4, "little"))
         for page in range(start, start + SZ_2M, PAGE):
             buffer.u32(page)
-    wait_until(lambda: used(mirror_vm) <= full - chunks * SZ_2M, what="the release of VRAM")
+    wait_until(lambda: mirror_vm.device.vram_used() <= full - chunks * SZ_2M, what="the release of VRAM")
     for offset, value in values.items():
         landed(buffer, offset, value)
 

@@ -16,7 +16,7 @@ import pytest
 from fixtures import acts, behaviour, gpu_sees, landed, needs, wait_until
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
-from fixtures.memory import PAGE, Buffer
+from fixtures.memory import PAGE, Buffer, numbered
 from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.sizes import SZ_2M, SZ_64K
@@ -32,19 +32,6 @@ from ioctl import xe
 pytestmark = [needs("page-faults", "vram", "svm-vram"), pytest.mark.timeout(60)]
 
 Make = Callable[..., Bo]
-
-
-def used(device: Device) -> int:
-    """Bytes of VRAM in use."""
-    return int(device.region(device.vram[0]).used)
-
-
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
-    for offset, value in values.items():
-        buffer.set_u32(offset, value)
-    return values
 
 
 def in_vram(vm: Vm, buffer: Buffer) -> None:
@@ -86,7 +73,7 @@ def test_bos_evict_svm_memory_and_it_comes_back(
     assert buffer.u32(SZ_64K) == values[SZ_64K]
     for made in objects:
         made.close()
-    wait_until(lambda: used(device) < SZ_2M * 16, what="the release of the objects")
+    wait_until(lambda: device.vram_used() < SZ_2M * 16, what="the release of the objects")
     before = counters.snapshot()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
@@ -195,7 +182,7 @@ def test_vram_of_dead_process_can_be_reused(
     open_device: OpenDevice, device: Device, bo: MakeBo, queue: Queue, memory: Memory, how: str
 ) -> None:
     """VRAM of a process that exited or was killed can be used for BOs."""
-    free, reader, writer = used(device), *os.pipe()
+    free, reader, writer = device.vram_used(), *os.pipe()
 
     def child() -> None:
         with open_device() as own:
@@ -214,7 +201,7 @@ def test_vram_of_dead_process_can_be_reused(
         os.close(writer)
         assert os.read(reader, 1) == b"1"
         if how == "kill":
-            assert used(device) >= free + 8 * SZ_2M
+            assert device.vram_used() >= free + 8 * SZ_2M
             process.kill()
         else:
             process.end(20)
@@ -234,16 +221,16 @@ def test_vram_is_freed_with_last_page(
     mirror_vm: Vm, device: Device, buffer: Buffer, sentinel: Sentinel, how: str
 ) -> None:
     """munmap, MADV_DONTNEED and mmap over memory in VRAM free the VRAM, possibly a little later."""
-    values, free = numbered(buffer, sentinel), used(device)
+    values, free = numbered(buffer, sentinel), device.vram_used()
     in_vram(mirror_vm, buffer)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
-    assert used(device) >= free + buffer.size
+    assert device.vram_used() >= free + buffer.size
     {
         "munmap": buffer.munmap,
         "discard": lambda: buffer.madvise(mmap.MADV_DONTNEED),
         "remap": buffer.remap_fresh,
     }[how]()
-    wait_until(lambda: used(device) < free + SZ_2M, what="the release of VRAM")
+    wait_until(lambda: device.vram_used() < free + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("evict.partial-free-keeps")
@@ -253,18 +240,18 @@ def test_one_page_keeps_whole_vram_allocation(
     mirror_vm: Vm, device: Device, memory: Memory, sentinel: Sentinel, left: int
 ) -> None:
     """A VRAM allocation of which one page is left keeps all its VRAM until that page is freed."""
-    buffer, value, free = memory(SZ_2M, align=SZ_2M), sentinel(), used(device)
+    buffer, value, free = memory(SZ_2M, align=SZ_2M), sentinel(), device.vram_used()
     buffer.set_u32(left, value)
     in_vram(mirror_vm, buffer)
     if left:
         buffer.munmap(0, left)
     if left + PAGE < SZ_2M:
         buffer.munmap(left + PAGE)
-    assert used(device) >= free + SZ_2M
+    assert device.vram_used() >= free + SZ_2M
     assert not buffer.present(left)
     gpu_sees(mirror_vm.queue(), buffer.address + left, value)
     buffer.munmap(left, PAGE)
-    wait_until(lambda: used(device) < free + SZ_2M, what="the release of VRAM")
+    wait_until(lambda: device.vram_used() < free + SZ_2M, what="the release of VRAM")
 
 
 @behaviour("evict.no-resource-bo")
@@ -293,18 +280,18 @@ def test_bo_for_cpu_atomics_moves_on_cpu_fault(
 ) -> None:
     """A BO in VRAM with atomic mode CPU moves to system memory when the CPU accesses it."""
     region, at, value = device.vram[0], 0x20_0000_0000, sentinel()
-    free = used(device)
+    free = device.vram_used()
     made = bo(SZ_2M, placement=SYSTEM | 1 << region)
     mapped, queue = made.map(), mirror_vm.queue()
     mirror_vm.map(made, at)
     mirror_vm.prefetch(at, SZ_2M, region)
     queue.store(at, value)
     landed(mapped, 0, value)
-    before = used(device)
+    before = device.vram_used()
     assert before >= free + SZ_2M
     mirror_vm.madvise(at, SZ_2M, ATOMIC, val=getattr(xe, f"DRM_XE_ATOMIC_{mode}"))
     landed(mapped, 0, value)
-    wait_until(lambda: used(device) <= before - SZ_2M, what="the bo to leave VRAM")
+    wait_until(lambda: device.vram_used() <= before - SZ_2M, what="the bo to leave VRAM")
     value = sentinel()
     queue.store(at + PAGE, value)
     landed(mapped, PAGE, value)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """What remains of a process on the device when it exits, calls execve(2), or passes its descriptor on."""
 
+import functools
 import itertools
 import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
+from fixtures.threads import in_threads
 from fixtures.xe.device import Device
 from gpu import Batch
 from ioctl import xe
@@ -45,7 +46,7 @@ pytestmark = [needs("page-faults", "cpu-addr-mirror"), pytest.mark.timeout(60)]
 
 def used(device: Device) -> int:
     """Bytes in use of the device's first VRAM region; 0 where there is none."""
-    return device.region(device.vram[0]).used if device.vram else 0
+    return device.vram_used() if device.vram else 0
 
 
 def let_go(device: Device, before: int) -> None:
@@ -190,26 +191,16 @@ def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory: Memory, sentinel
     queues = [mirror_vm.queue() for _ in range(threads)]
     for queue in queues:
         queue.run(Batch().noop())  # its own bind is done: two binds at once may meet (EBUSY)
-    start = threading.Barrier(threads)
 
     def run(number: int) -> None:
-        try:
-            start.wait(patient(10))
-            for turn in range(rounds):
-                offset = 4 * (number + threads * turn)  # neighbours share a page, most of them a cache line
-                queues[number].store(buffer.address + offset, values[number][turn])
-                seen = queues[number].load(buffer.address + offset)
-                if seen != values[number][turn] or buffer.u32(offset) != seen:
-                    wrong.append((number, turn, seen))
-        except Exception as error:
-            wrong.append((number, error))
+        for turn in range(rounds):
+            offset = 4 * (number + threads * turn)  # neighbours share a page, most of them a cache line
+            queues[number].store(buffer.address + offset, values[number][turn])
+            seen = queues[number].load(buffer.address + offset)
+            if seen != values[number][turn] or buffer.u32(offset) != seen:
+                wrong.append((number, turn, seen))
 
-    running = [threading.Thread(target=run, args=(number,)) for number in range(threads)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(patient(40))
-    assert not any(thread.is_alive() for thread in running)
+    in_threads(functools.partial(run, number) for number in range(threads))
     assert not wrong, wrong
     for number, turns in enumerate(values):
         for turn, value in enumerate(turns):

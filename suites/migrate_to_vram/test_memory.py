@@ -2,9 +2,9 @@
 """Migration of small ranges and huge pages to VRAM, and what the rest of the kernel sees of it (drm_pagemap.c)."""
 
 import contextlib
+import functools
 import mmap
 import random
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,9 +15,9 @@ from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.kinds import THP, huge_bytes
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap, munmap
-from fixtures.patience import patient
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.threads import in_threads
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
@@ -298,31 +298,19 @@ def test_two_vms_contending_for_chunk_both_finish(
     """Two VMs, of two devices if there are two, compete for one chunk: both finish, and no store is lost."""
     rounds, buffer = 12, memory(SZ_2M, align=SZ_2M)
     values = {16 * index: sentinel() for index in range(2 * rounds)}
-    ready = threading.Barrier(2)
-    failed: list[BaseException] = []
 
     def fight(number: int) -> None:
         vm = vms[number]
-        queue = vm.queue()
         place = vm.device.vram[0] if number == 0 or len(devices) > 1 else 0
-        ready.wait()
-        try:
-            for offset in list(values)[number::2]:
-                patiently(lambda: vm.prefetch(buffer.address, SZ_2M, place))
-                queue.store(buffer.address + offset, values[offset])
-        except BaseException as error:
-            failed.append(error)
+        for offset in list(values)[number::2]:
+            patiently(lambda: vm.prefetch(buffer.address, SZ_2M, place))
+            queues[number].store(buffer.address + offset, values[offset])
 
     vms = [make_vm(FAULTING, devices[number % len(devices)]) for number in range(2)]
     for vm in vms:
         vm.mirror()
-    threads = [threading.Thread(target=fight, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(patient(40))
-    assert not failed, failed
-    assert not any(thread.is_alive() for thread in threads)
+    queues = [vm.queue() for vm in vms]
+    in_threads(functools.partial(fight, number) for number in range(2))
     queue = vms[0].queue()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)

@@ -12,7 +12,7 @@ import pytest
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs
 from fixtures.choices import chose
 from fixtures.given import MakeVm, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer
+from fixtures.memory import PAGE, PROT_READ, READ_WRITE, Buffer, numbered
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
@@ -43,12 +43,9 @@ def held(address: int) -> Iterator[None]:
         os.close(reader)
 
 
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value in the first bytes of each 64 KiB of a buffer and in its last: what was stored, by offset."""
-    values = {offset: sentinel() for offset in (*range(0, buffer.size, SZ_64K), buffer.size - 4)}
-    for offset, value in values.items():
-        buffer.set_u32(offset, value)
-    return values
+def marked(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
+    """``numbered``, with a value at the end of the buffer too."""
+    return numbered(buffer, sentinel, (*range(0, buffer.size, SZ_64K), buffer.size - 4))
 
 
 def everywhere(buffer: Buffer) -> set[bool]:
@@ -70,12 +67,12 @@ def test_one_pinned_page_keeps_chunk_in_sysmem(
     queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
 ) -> None:
     """If one page of 2 MiB is pinned, none migrates to VRAM, and the GPU uses system memory."""
-    values, before, stored = numbered(buffer, sentinel), device.region(device.vram[0]).used, sentinel()
+    values, before, stored = marked(buffer, sentinel), device.vram_used(), sentinel()
     with held(buffer.address + page * PAGE):
         for offset in (0, SZ_2M // 2, SZ_2M - 4):
             gpu_sees(queue, buffer.address + offset, values[offset])
         assert everywhere(buffer) == {True}
-        assert device.region(device.vram[0]).used < before + SZ_2M  # page tables are there too
+        assert device.vram_used() < before + SZ_2M  # page tables are there too
         queue.store(buffer.address + 8, stored)
         landed(buffer, 8, stored)
     assert {offset: buffer.u32(offset) for offset in values} == values
@@ -106,7 +103,7 @@ def test_range_over_two_cpu_vmas_does_not_migrate(
 ) -> None:
     """A range whose memory was split into two CPU VMAs after its creation does not migrate; its data is correct."""
     queue.store(buffer.address, sentinel())
-    values = numbered(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
+    values = marked(buffer, sentinel)  # by the CPU: the memory comes back, the range stays what it is
     buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
     before = counters.snapshot()
     for offset in (0, SZ_2M // 2, SZ_2M - 4):
@@ -127,7 +124,7 @@ def test_range_half_replaced_by_mmap_follows_it(
     queue: Queue, buffer: Buffer, sentinel: Sentinel, offset: int
 ) -> None:
     """After mmap over half of a range, the GPU sees the new memory there and the old data next to it."""
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     gpu_sees(queue, buffer.address, values[0])
     buffer.remap_fresh(offset, SZ_2M // 2)
     for at, value in values.items():
@@ -139,7 +136,7 @@ def test_range_half_replaced_by_mmap_follows_it(
 @acts("refusal", "load")
 def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
     """Memory in VRAM that becomes PROT_READ faults in a writable mirror; once writable again, its data is there."""
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
     buffer.mprotect(PROT_READ)
     with gpu_fault(mirror_vm.queue()) as queue:
@@ -157,7 +154,7 @@ def test_chunk_partly_in_vram_migrates_whole(
     make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int
 ) -> None:
     """If 64 KiB of 2 MiB are in VRAM already, they are evicted once, then all migrates with the right data."""
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)
     part.mirror(buffer.address + at, SZ_64K)
     whole.mirror()

@@ -12,25 +12,11 @@ from fixtures.given import Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
 from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
-from fixtures.xe.flags import PREFERRED_LOC
 from fixtures.xe.vm import Vm
-from ioctl import xe
 
 FINDING = "Advice by a descriptor number that names something else now is ignored"
 
 pytestmark = needs("page-faults", "vram", "svm-vram")
-
-
-def prefer(vm: Vm, buffer: Buffer, fd: int, region: int) -> None:
-    """Advice: the memory is to be in a region of the device that ``fd`` has open."""
-    vm.madvise(
-        buffer.address,
-        buffer.size,
-        PREFERRED_LOC,
-        devmem_fd=fd,
-        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
-        region_instance=region,
-    )
 
 
 def grown(device: Device, before: dict[int, int]) -> list[int]:
@@ -78,7 +64,7 @@ def test_devmem_fd_zero_is_default_device(
     buffer.set_u32(0, value)
     before, there = used(devices[0]), used(devices[1])
     with as_descriptor(0, devices[1].fd):
-        prefer(mirror_vm, buffer, 0, 0)
+        mirror_vm.prefer(buffer, 0, 0)
     gpu_sees(mirror_vm.queue(), buffer.address, value)
     assert grown(devices[0], before) == [devices[0].vram[0]]
     assert not grown(devices[1], there)
@@ -94,7 +80,7 @@ def test_card_node_fd_names_device(
     value, device = sentinel(), mirror_vm.device
     buffer.set_u32(0, value)
     with open_device(card_node(device)) as card:
-        prefer(mirror_vm, buffer, card.fd, device.vram[0])
+        mirror_vm.prefer(buffer, card.fd, device.vram[0])
         (area,) = mirror_vm.attributes(buffer.address, SZ_2M)
         assert area.preferred_mem_loc.devmem_fd == card.fd
     before = used(device)
@@ -118,7 +104,7 @@ def test_region_instance_selects_tile(
     """Region instance n of a device is the VRAM of tile n - 1, whichever tile's engine faults on it."""
     region, value = device.vram[tile], sentinel()
     buffer.set_u32(0, value)
-    prefer(mirror_vm, buffer, device.fd, region)
+    mirror_vm.prefer(buffer, device.fd, region)
     before = used(device)
     for engine in {engine.gt_id: engine for engine in device.known_engines}.values():
         gpu_sees(mirror_vm.queue(engine), buffer.address, value)
@@ -143,7 +129,7 @@ def test_madvise_with_reused_fd_number_is_new(
     try:
         for device in (devices[1], devices[0]):
             os.dup2(device.fd, number, inheritable=False)
-            prefer(mirror_vm, buffer, number, device.vram[0])
+            mirror_vm.prefer(buffer, number, device.vram[0])
     finally:
         os.close(number)
     before = used(devices[0])
@@ -162,7 +148,7 @@ def test_madvise_same_fd_other_region_is_new(
     value = sentinel()
     buffer.set_u32(0, value)
     for region in device.vram[:2]:
-        prefer(mirror_vm, buffer, device.fd, region)
+        mirror_vm.prefer(buffer, device.fd, region)
     before = used(device)
     gpu_sees(mirror_vm.queue(), buffer.address, value)
     assert grown(device, before) == [device.vram[1]]

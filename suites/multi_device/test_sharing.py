@@ -1,36 +1,25 @@
 # SPDX-License-Identifier: MIT
 """Two GPUs use the same memory: where it is, whose faults move it, what happens when one goes (drm_pagemap.c)."""
 
-import threading
+import functools
 
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_until
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
-from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
+from fixtures.memory import PAGE, Buffer, numbered
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.threads import in_threads
 from fixtures.xe.bo import Bo
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
-from fixtures.xe.flags import PREFERRED_LOC
 from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
-from ioctl import xe
 
 MASK = 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "two-devices", "vram", "svm-vram")
-
-
-@pytest.fixture
-def pair(make_vm: MakeVm, devices: list[Device]) -> tuple[Vm, Vm]:
-    """A mirror of the process on each of two devices."""
-    first, second = (make_vm(FAULTING, device) for device in devices[:2])
-    first.mirror()
-    second.mirror()
-    return first, second
 
 
 @pytest.fixture
@@ -39,40 +28,15 @@ def buffer(memory: Memory) -> Buffer:
     return memory(SZ_2M, align=SZ_2M)
 
 
-def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
-    """Advice: the memory is to be in the VRAM of a device."""
-    vm.madvise(
-        buffer.address,
-        buffer.size,
-        PREFERRED_LOC,
-        devmem_fd=device.fd,
-        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
-        region_instance=device.vram[0],
-    )
-
-
-def used(device: Device) -> int:
-    """Bytes of a device's VRAM in use."""
-    return int(device.region(device.vram[0]).used)
-
-
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
-    for offset, value in values.items():
-        buffer.set_u32(offset, value)
-    return values
-
-
 @behaviour("md.one-device-1to1")
 @acts("load", "store", "fault")
 @needs("debugfs")
 @pytest.mark.parametrize("first", [0, 1])
 def test_each_device_counts_its_own_faults(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, first: int
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, first: int
 ) -> None:
     """Each of two devices faults on memory that the other has mapped, and its own counter shows it."""
-    queues = [vm.queue() for vm in pair]
+    queues = [vm.queue() for vm in mirror_pair]
     for queue in queues:
         queue.run(Batch().noop())
     for user in (first, 1 - first):
@@ -89,19 +53,19 @@ def test_each_device_counts_its_own_faults(
 @acts("load", "store", "fault")
 @needs("interconnect", "debugfs")
 def test_preferred_remote_vram_is_used_in_place(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """A fault on memory in the other GPU's VRAM, its preferred location, maps it there: the other does not fault."""
-    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
-    prefer(pair[0], buffer, devices[1])
+    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in mirror_pair]
+    mirror_pair[0].prefer(buffer, devices[1].fd, devices[1].vram[0])
     for offset in (0, SZ_2M // 2):
         gpu_sees(queues[1], buffer.address + offset, values[offset])
-    room, own, others = used(devices[0]), Counters(devices[0]), Counters(devices[1])
+    room, own, others = devices[0].vram_used(), Counters(devices[0]), Counters(devices[1])
     before, there = own.snapshot(), others.snapshot()
     for offset, value in values.items():
         gpu_sees(queues[0], buffer.address + offset, value)
     own.rose("svm_pagefault_count", since=before)
-    assert used(devices[0]) < room + SZ_2M
+    assert devices[0].vram_used() < room + SZ_2M
     value = sentinel()
     queues[0].store(buffer.address + SZ_2M - 4, value)
     gpu_sees(queues[1], buffer.address + SZ_2M - 4, value)
@@ -114,18 +78,18 @@ def test_preferred_remote_vram_is_used_in_place(
 @acts("load", "query", "migrate")
 @needs("no-interconnect", "debugfs")
 def test_memory_without_link_migrates_to_faulting_gpu(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Without a fast link memory leaves one GPU's VRAM when the other faults, and the data is correct."""
-    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in pair]
+    values, queues = numbered(buffer, sentinel), [vm.queue() for vm in mirror_pair]
     gpu_sees(queues[1], buffer.address, values[0])
-    before, counters = used(devices[1]), Counters(devices[0])
+    before, counters = devices[1].vram_used(), Counters(devices[0])
     counted = counters.snapshot()
     for offset, value in values.items():
         gpu_sees(queues[0], buffer.address + offset, value)
     counters.rose("svm_2M_migrate_count", since=counted)
     assert not buffer.present()
-    wait_until(lambda: used(devices[1]) <= before - SZ_2M, what="the release of the VRAM that it left")
+    wait_until(lambda: devices[1].vram_used() <= before - SZ_2M, what="the release of the VRAM that it left")
     for offset, value in values.items():
         gpu_sees(queues[1], buffer.address + offset, value)
 
@@ -146,10 +110,10 @@ def test_fault_gathers_chunk_from_several_places(
     assert [offset for offset in values if not buffer.present(offset)] == list(parts)
     vm = make_vm(FAULTING, devices[taker])
     vm.mirror()
-    before, queue = used(devices[taker]), vm.queue()
+    before, queue = devices[taker].vram_used(), vm.queue()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
-    assert used(devices[taker]) >= before + SZ_2M - 4 * SZ_64K
+    assert devices[taker].vram_used() >= before + SZ_2M - 4 * SZ_64K
     assert not any(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
     returned(buffer, 0, values[0].to_bytes(4, "little"))
     assert {offset: buffer.u32(offset) for offset in values} == values
@@ -160,33 +124,22 @@ def test_fault_gathers_chunk_from_several_places(
 @needs("atomic")
 @pytest.mark.timeout(60)
 def test_concurrent_adds_of_two_gpus_are_not_lost(
-    pair: tuple[Vm, Vm], buffer: Buffer, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Two GPUs that add to one counter concurrently both finish, and no add is lost."""
     start, rounds, each = sentinel(), 8, 4
     buffer.set_u32(PAGE, start)
     added = [sentinel(), sentinel()]
-    ready, failed = threading.Barrier(2), []
+    queues = [vm.queue() for vm in mirror_pair]
 
     def add(number: int) -> None:
-        queue = pair[number].queue()
-        ready.wait()
-        try:
-            for _ in range(rounds):
-                batch = Batch()
-                for _ in range(each):
-                    batch.atomic(buffer.address + PAGE, "add", added[number])
-                queue.run(batch)
-        except BaseException as error:
-            failed.append(error)
+        for _ in range(rounds):
+            batch = Batch()
+            for _ in range(each):
+                batch.atomic(buffer.address + PAGE, "add", added[number])
+            queues[number].run(batch)
 
-    threads = [threading.Thread(target=add, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(patient(40))
-    assert not failed, failed
-    assert not any(thread.is_alive() for thread in threads)
+    in_threads(functools.partial(add, number) for number in range(2))
     landed(buffer, PAGE, (start + rounds * each * sum(added)) & MASK)
 
 
@@ -198,15 +151,20 @@ def test_concurrent_adds_of_two_gpus_are_not_lost(
     [pytest.param(True, marks=needs("interconnect"), id="advised"), pytest.param(False, id="default")],
 )
 def test_memory_in_vram_outlives_its_vm_and_fd(
-    pair: tuple[Vm, Vm], devices: list[Device], buffer: Buffer, sentinel: Sentinel, how: str, linked: bool
+    mirror_pair: tuple[Vm, Vm],
+    devices: list[Device],
+    buffer: Buffer,
+    sentinel: Sentinel,
+    how: str,
+    linked: bool,
 ) -> None:
     """After VM or descriptor of the GPU that has the memory is closed, the other GPU and the CPU can still use it."""
-    near, far = pair
+    near, far = mirror_pair
     values = numbered(buffer, sentinel)
     gpu_sees(far.queue(), buffer.address, values[0])
     queue = near.queue()
     if linked:
-        prefer(near, buffer, devices[1])
+        near.prefer(buffer, devices[1].fd, devices[1].vram[0])
         gpu_sees(queue, buffer.address, values[0])
     if how == "vm":
         far.close()
@@ -227,12 +185,12 @@ def test_memory_in_vram_outlives_its_vm_and_fd(
 @needs("interconnect")
 @pytest.mark.timeout(60)
 def test_eviction_from_remote_vram_keeps_data(
-    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, buffer: Buffer, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """Memory that one GPU uses in the other's VRAM is evicted when that fills up, and is correct for both GPUs."""
-    near, far = pair
+    near, far = mirror_pair
     values, queue = numbered(buffer, sentinel), near.queue()
-    prefer(near, buffer, devices[1])
+    near.prefer(buffer, devices[1].fd, devices[1].vram[0])
     for offset in values:
         values[offset] = sentinel()
         queue.store(buffer.address + offset, values[offset])

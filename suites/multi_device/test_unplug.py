@@ -11,12 +11,11 @@ import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, refused, wait_until
 from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel, Unplug
-from fixtures.memory import PAGE, Buffer
+from fixtures.memory import PAGE, Buffer, numbered
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.flags import CONSULT, PREFERRED_LOC
 from fixtures.xe.vm import FAULTING, Vm
-from ioctl import xe
 
 REFERENCES = Path("/sys/module/xe/refcnt")
 
@@ -26,26 +25,6 @@ pytestmark = [
     # 7.0 warns whenever the driver starts on a virtual function.
     pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering"),
 ]
-
-
-def prefer(vm: Vm, buffer: Buffer, device: Device) -> None:
-    """Advice: the memory is to be in the VRAM of a device."""
-    vm.madvise(
-        buffer.address,
-        buffer.size,
-        PREFERRED_LOC,
-        devmem_fd=device.fd,
-        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
-        region_instance=device.vram[0],
-    )
-
-
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value in the first bytes of each 64 KiB of a buffer, stored by the CPU: by offset."""
-    values = {offset: sentinel() for offset in range(0, buffer.size, SZ_64K)}
-    for offset, value in values.items():
-        buffer.set_u32(offset, value)
-    return values
 
 
 @pytest.fixture
@@ -96,7 +75,7 @@ def test_driver_unbind_moves_memory_to_sysmem(
     values, queue, far = numbered(buffer, sentinel), mirror_vm.queue(), make_vm(FAULTING, devices[1])
     far.mirror()
     if linked:
-        prefer(mirror_vm, buffer, devices[1])
+        mirror_vm.prefer(buffer, devices[1].fd, devices[1].vram[0])
         gpu_sees(queue, buffer.address, values[0])
     far.prefetch(buffer.address, buffer.size, devices[1].vram[0])
     assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
@@ -119,7 +98,7 @@ def test_nothing_migrates_to_unbound_device(
 ) -> None:
     """With an unbound device as preferred location, faults and PREFETCH use system memory, and succeed."""
     values, queue = numbered(buffer, sentinel), mirror_vm.queue()
-    prefer(mirror_vm, buffer, devices[1])
+    mirror_vm.prefer(buffer, devices[1].fd, devices[1].vram[0])
     gpu_sees(queue, buffer.address, values[0])
     assert not buffer.present()
     with unplug(devices[1]):

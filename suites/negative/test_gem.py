@@ -2,8 +2,7 @@
 """GEM_CREATE and GEM_MMAP_OFFSET with one wrong field (xe_bo.c), with extensions and without."""
 
 import ctypes
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import E2BIG, EFAULT, EINVAL, ENOENT
 
 import pytest
@@ -27,8 +26,10 @@ from fixtures.xe.device import Device
 from fixtures.xe.flags import DEFER, SCANOUT, VISIBLE
 from ioctl import xe
 from suites.negative.values import (
+    Extensions,
     close_object,
     create_object,
+    linked,
     looping_chain,
     objects,
     off_page,
@@ -55,12 +56,9 @@ MOST = 16
 """Extensions that may be chained (xe_bo.c: MAX_USER_EXTENSIONS)."""
 
 
-def chained(number: int) -> ctypes.Array[xe.drm_xe_ext_set_property]:
-    """Well-formed extensions, each of which is followed by the next."""
-    chain = (xe.drm_xe_ext_set_property * number)()
-    for here, behind in itertools.pairwise(chain):
-        here.base.next_extension = ctypes.addressof(behind)
-    return chain
+def chained(number: int) -> Extensions:
+    """A chain of well-formed extensions."""
+    return linked((xe.drm_xe_ext_set_property * number)())
 
 
 def long_chain(*_: object) -> Iterator[int]:
@@ -101,16 +99,21 @@ GEM_CREATE = Table(
 )
 
 
-@pytest.fixture
-def gem_create(device: Device) -> Call:
-    """GEM_CREATE of 64 KiB of system memory, cached."""
+def creation(device: Device, build: Callable[[], xe.drm_xe_gem_create | Parts]) -> Call:
+    """GEM_CREATE; undone by closing the handle."""
     return Call(
         device,
         xe.DRM_IOCTL_XE_GEM_CREATE,
-        lambda: xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=WB),
+        build,
         state=lambda: objects(device),
         undo=lambda argument: close_object(device, argument.handle),
     )
+
+
+@pytest.fixture
+def gem_create(device: Device) -> Call:
+    """GEM_CREATE of 64 KiB of system memory, cached."""
+    return creation(device, lambda: xe.drm_xe_gem_create(size=SZ_64K, placement=1, cpu_caching=WB))
 
 
 @GEM_CREATE.rows
@@ -162,13 +165,7 @@ def gem_create_with_extensions(device: Device) -> Call:
         argument.extensions = ctypes.addressof(first)
         return Parts(argument, first, second=second)
 
-    return Call(
-        device,
-        xe.DRM_IOCTL_XE_GEM_CREATE,
-        build,
-        state=lambda: objects(device),
-        undo=lambda argument: close_object(device, argument.handle),
-    )
+    return creation(device, build)
 
 
 @EXTENSIONS.rows

@@ -2,8 +2,7 @@
 """EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one wrong field (xe_exec_queue.c)."""
 
 import ctypes
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import E2BIG, EFAULT, EINVAL, ENOENT
 
 import pytest
@@ -26,8 +25,10 @@ from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import names, xe
 from suites.negative.values import (
+    Extensions,
     create_queue,
     destroy_queue,
+    linked,
     queues,
     strange_queues,
     strange_vms,
@@ -58,12 +59,9 @@ def loop(*_: object) -> Iterator[int]:
     yield ctypes.addressof(extension)
 
 
-def chained(number: int) -> ctypes.Array[xe.drm_xe_ext_set_property]:
-    """Extensions that give a queue normal priority, each of which is followed by the next."""
-    chain = (xe.drm_xe_ext_set_property * number)(*[priority()] * number)
-    for here, behind in itertools.pairwise(chain):
-        here.base.next_extension = ctypes.addressof(behind)
-    return chain
+def chained(number: int) -> Extensions:
+    """A chain of extensions that give a queue normal priority."""
+    return linked((xe.drm_xe_ext_set_property * number)(*[priority()] * number))
 
 
 def long_chain(*_: object) -> Iterator[int]:
@@ -139,6 +137,17 @@ EXEC_QUEUE_CREATE = Table(
 )
 
 
+def creation(device: Device, build: Callable[[], Parts]) -> Call:
+    """EXEC_QUEUE_CREATE; undone by destroying the queue."""
+    return Call(
+        device,
+        xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE,
+        build,
+        state=lambda: queues(device),
+        undo=lambda argument: destroy_queue(device, argument.exec_queue_id),
+    )
+
+
 @pytest.fixture
 def exec_queue_create(device: Device, plain_vm: Vm) -> Call:
     """EXEC_QUEUE_CREATE on one engine, with normal priority."""
@@ -155,13 +164,7 @@ def exec_queue_create(device: Device, plain_vm: Vm) -> Call:
         )
         return Parts(argument, engine=engine, extension=extension)
 
-    return Call(
-        device,
-        xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE,
-        build,
-        state=lambda: queues(device),
-        undo=lambda argument: destroy_queue(device, argument.exec_queue_id),
-    )
+    return creation(device, build)
 
 
 @EXEC_QUEUE_CREATE.rows
@@ -204,13 +207,7 @@ def bind_queue_create(device: Device, plain_vm: Vm) -> Call:
         )
         return Parts(argument, engines, engine=engines[0])
 
-    return Call(
-        device,
-        xe.DRM_IOCTL_XE_EXEC_QUEUE_CREATE,
-        build,
-        state=lambda: queues(device),
-        undo=lambda argument: destroy_queue(device, argument.exec_queue_id),
-    )
+    return creation(device, build)
 
 
 @BIND_QUEUE.rows

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import itertools
 from collections.abc import Callable, Collection, Iterator
 
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_READ, READ_WRITE, mmap, reserve
@@ -21,11 +22,12 @@ KERNEL = 0xFFFF_8000_0000_0000
 """An address that is the kernel's (x86-64)."""
 NON_CANONICAL = 0x8000_0000_0000_0000
 """An address that no page can have (x86-64)."""
+Extensions = ctypes.Array[xe.drm_xe_ext_set_property]
 SEEN = 24
 """Ids that `alive` looks at: more than a test makes."""
 
 
-# User pointers
+# Pointers
 
 
 @functools.cache
@@ -59,6 +61,13 @@ def looping_chain(*_: object) -> Iterator[int]:
 
 
 # Places
+
+
+def linked(chain: Extensions) -> Extensions:
+    """The same extensions, each of which points to the next."""
+    for here, following in itertools.pairwise(chain):
+        here.base.next_extension = ctypes.addressof(following)
+    return chain
 
 
 def off_page(call: Call, path: str) -> Iterator[int]:

@@ -6,13 +6,12 @@ import random
 import pytest
 
 from fixtures import acts, behaviour, each_size, gpu_sees, known, landed, needs, returned, wait_until
-from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
-from fixtures.memory import PAGE, Buffer
+from fixtures.given import MakeBo, Memory, Sentinel
+from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
-from fixtures.xe.flags import PREFERRED_LOC
-from fixtures.xe.vm import FAULTING, Vm
+from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 
@@ -21,53 +20,32 @@ MASK = 0xFFFF_FFFF
 pytestmark = needs("page-faults", "two-devices", "interconnect", "vram", "svm-vram")
 
 
-@pytest.fixture
-def pair(make_vm: MakeVm, devices: list[Device]) -> tuple[Vm, Vm]:
-    """A mirror of the process on each of two devices."""
-    first, second = (make_vm(FAULTING, device) for device in devices[:2])
-    first.mirror()
-    second.mirror()
-    return first, second
-
-
-def prefer(vm: Vm, buffer: Buffer, device: Device, policy: int = xe.DRM_XE_MIGRATE_ALL_PAGES) -> None:
-    """Advice: the memory is to be in the VRAM of a device."""
-    vm.madvise(
-        buffer.address,
-        buffer.size,
-        PREFERRED_LOC,
-        devmem_fd=device.fd,
-        migration_policy=policy,
-        region_instance=device.vram[0],
-    )
-
-
-def used(device: Device) -> int:
-    """Bytes of a device's VRAM in use."""
-    return int(device.region(device.vram[0]).used)
-
-
 @behaviour("p2p.owner-by-distance")
 @acts("load", "query")
 @pytest.mark.parametrize("policy", [xe.DRM_XE_MIGRATE_ALL_PAGES, xe.DRM_XE_MIGRATE_ONLY_SYSTEM_PAGES])
 @pytest.mark.parametrize("first", [0, 1])
 def test_linked_devices_can_prefer_each_other(
-    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel, first: int, policy: int
+    mirror_pair: tuple[Vm, Vm],
+    devices: list[Device],
+    memory: Memory,
+    sentinel: Sentinel,
+    first: int,
+    policy: int,
 ) -> None:
     """With a fast link each of two devices can prefer the other's VRAM or its own, and memory is placed there."""
-    vm = pair[first]
+    vm = mirror_pair[first]
     queue = vm.queue()
     for device in (devices[1 - first], devices[first]):
         buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
         buffer.set_u32(PAGE, value)
-        prefer(vm, buffer, device, policy)
+        vm.prefer(buffer, device.fd, device.vram[0], policy=policy)
         (area,) = vm.attributes(buffer.address, SZ_2M)
         assert (area.start, area.end) == (buffer.address, buffer.end)
         assert area.preferred_mem_loc.devmem_fd == device.fd
         assert area.preferred_mem_loc.migration_policy == policy
-        before = used(device)
+        before = device.vram_used()
         gpu_sees(queue, buffer.address + PAGE, value)
-        assert used(device) >= before + SZ_2M
+        assert device.vram_used() >= before + SZ_2M
 
 
 @behaviour("p2p.address-mapping")
@@ -84,25 +62,30 @@ def test_linked_devices_can_prefer_each_other(
 )
 @pytest.mark.timeout(60)
 def test_all_of_remote_vram_is_reachable(
-    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, rng: random.Random, eighths: int
+    mirror_pair: tuple[Vm, Vm],
+    devices: list[Device],
+    bo: MakeBo,
+    memory: Memory,
+    rng: random.Random,
+    eighths: int,
 ) -> None:
     """Wherever memory is in the other GPU's VRAM, both GPUs and the CPU see the same bytes, and no others."""
-    near, far = pair
+    near, far = mirror_pair
     room = devices[1].region(devices[1].vram[0])
     for _ in range(eighths):
         bo(room.total_size // 8 // SZ_2M * SZ_2M - SZ_2M, device=devices[1], placement=1 << room.instance)
     buffer = memory(4 * SZ_2M, align=SZ_2M)
     data = rng.randbytes(buffer.size)
     buffer.write(0, data)
-    prefer(near, buffer, devices[1])
-    before, queues = used(devices[1]), (near.queue(), far.queue())
+    near.prefer(buffer, devices[1].fd, devices[1].vram[0])
+    before, queues = devices[1].vram_used(), (near.queue(), far.queue())
     edges = sorted(
         {edge + at for edge in range(0, buffer.size, SZ_2M) for at in (0, PAGE, SZ_2M // 2, SZ_2M - 4)}
     )
     for queue in queues:
         for offset in edges:
             gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
-    assert used(devices[1]) >= before + buffer.size
+    assert devices[1].vram_used() >= before + buffer.size
     stored = {offset: rng.getrandbits(32) for offset in edges}
     for number, (offset, value) in enumerate(stored.items()):
         queues[number % 2].store(buffer.address + offset, value)
@@ -119,7 +102,7 @@ def test_all_of_remote_vram_is_reachable(
 @acts("load", "cpu-fault")
 @each_size
 def test_range_of_any_size_in_remote_vram_is_usable(
-    pair: tuple[Vm, Vm],
+    mirror_pair: tuple[Vm, Vm],
     devices: list[Device],
     memory: Memory,
     rng: random.Random,
@@ -129,13 +112,13 @@ def test_range_of_any_size_in_remote_vram_is_usable(
     """A range of each size is placed in the other GPU's VRAM, and read back from there, by copies of the GPU too."""
     buffer, data, value = memory(size, align=size), rng.randbytes(size), sentinel()
     buffer.write(0, data)
-    prefer(pair[0], buffer, devices[1])
-    queue, copy = pair[0].queue(), memory(size, align=size)
+    mirror_pair[0].prefer(buffer, devices[1].fd, devices[1].vram[0])
+    queue, copy = mirror_pair[0].queue(), memory(size, align=size)
     queue.store(buffer.address + size - 4, value)
     queue.run(Batch().copy(copy.address, buffer.address, size))
     expected = data[:-4] + value.to_bytes(4, "little")
     assert copy.bytes() == expected
-    gpu_sees(pair[1].queue(), buffer.address + size - 4, value)
+    gpu_sees(mirror_pair[1].queue(), buffer.address + size - 4, value)
     returned(buffer, 0, expected)
 
 
@@ -143,19 +126,19 @@ def test_range_of_any_size_in_remote_vram_is_usable(
 @acts("store", "query")
 @needs("atomic")
 def test_atomic_migrates_memory_from_other_gpu(
-    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, sentinel: Sentinel
 ) -> None:
     """A GPU atomic moves memory to that GPU's VRAM, although it is in the other's, its preferred location."""
     buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel(), [sentinel(), sentinel()]
-    prefer(pair[0], buffer, devices[1])
-    queues = [vm.queue() for vm in pair]
+    mirror_pair[0].prefer(buffer, devices[1].fd, devices[1].vram[0])
+    queues = [vm.queue() for vm in mirror_pair]
     queues[0].store(buffer.address + PAGE, start)
-    own, others = used(devices[0]), used(devices[1])
+    own, others = devices[0].vram_used(), devices[1].vram_used()
     queues[0].run(Batch().atomic(buffer.address + PAGE, "add", added[0]))
-    assert used(devices[0]) >= own + SZ_2M
-    wait_until(lambda: used(devices[1]) <= others - SZ_2M, what="the release of the other GPU's VRAM")
+    assert devices[0].vram_used() >= own + SZ_2M
+    wait_until(lambda: devices[1].vram_used() <= others - SZ_2M, what="the release of the other GPU's VRAM")
     queues[1].run(Batch().atomic(buffer.address + PAGE, "add", added[1]))
-    assert used(devices[1]) >= others
+    assert devices[1].vram_used() >= others
     assert not buffer.present(PAGE)
     landed(buffer, PAGE, (start + sum(added)) & MASK)
 
@@ -164,20 +147,20 @@ def test_atomic_migrates_memory_from_other_gpu(
 @acts("load", "query")
 @needs("svm-counters")
 def test_move_between_gpus_is_one_copy(
-    pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, rng: random.Random
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], memory: Memory, rng: random.Random
 ) -> None:
     """Memory moves from one GPU's VRAM to the other's in one copy, by the GPU that had it."""
     buffer, data = memory(SZ_2M, align=SZ_2M), rng.randbytes(SZ_2M)
     buffer.write(0, data)
-    pair[0].prefetch(buffer.address, SZ_2M, devices[0].vram[0])
+    mirror_pair[0].prefetch(buffer.address, SZ_2M, devices[0].vram[0])
     counters = [Counters(device) for device in devices[:2]]
-    before, own = [each.snapshot() for each in counters], used(devices[0])
-    pair[1].prefetch(buffer.address, SZ_2M, devices[1].vram[0])
+    before, own = [each.snapshot() for each in counters], devices[0].vram_used()
+    mirror_pair[1].prefetch(buffer.address, SZ_2M, devices[1].vram[0])
     assert not any(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
     counters[0].rose("svm_cpu_copy_kb", since=before[0], by=SZ_2M >> 10)
     counters[1].still("svm_device_copy_kb", since=before[1])
-    wait_until(lambda: used(devices[0]) <= own - SZ_2M, what="the release of the VRAM that it left")
-    queue = pair[1].queue()
+    wait_until(lambda: devices[0].vram_used() <= own - SZ_2M, what="the release of the VRAM that it left")
+    queue = mirror_pair[1].queue()
     for offset in (0, PAGE, SZ_2M - 4):
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
     assert buffer.bytes() == data
@@ -195,17 +178,17 @@ def test_move_between_gpus_is_one_copy(
 @needs("small-bar")
 @pytest.mark.timeout(60)
 def test_memory_behind_small_bar_is_read_right(
-    pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, sentinel: Sentinel
+    mirror_pair: tuple[Vm, Vm], devices: list[Device], bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
     """With a small BAR, memory placed in VRAM beyond it is correct for GPUs and CPU."""
-    near, far = pair
+    near, far = mirror_pair
     room = devices[1].region(devices[1].vram[0])
     bo(room.cpu_visible_size - SZ_2M, device=devices[1], placement=1 << room.instance)
     buffer = memory(8 * SZ_2M, align=SZ_2M)
     values = {offset: sentinel() for offset in range(0, buffer.size, SZ_2M)}
     for offset, value in values.items():
         buffer.set_u32(offset, value)
-    prefer(near, buffer, devices[1])
+    near.prefer(buffer, devices[1].fd, devices[1].vram[0])
     queue = near.queue()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)

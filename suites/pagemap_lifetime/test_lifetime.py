@@ -26,10 +26,10 @@ from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M
+from fixtures.threads import in_threads
 from fixtures.xe.device import Device
-from fixtures.xe.flags import DEFAULT_DEVICE, PREFERRED_LOC
+from fixtures.xe.flags import DEFAULT_DEVICE
 from fixtures.xe.vm import FAULTING, Vm
-from ioctl import xe
 
 T = TypeVar("T")
 
@@ -67,18 +67,6 @@ def use(vm: Vm, buffer: Buffer, value: int) -> None:
     buffer.set_u32(0, value)
     gpu_sees(vm.queue(), buffer.address, value)
     assert not buffer.present()
-
-
-def advise(vm: Vm, buffer: Buffer, fd: int, region: int = 0) -> None:
-    """Advice: where the memory is to be."""
-    vm.madvise(
-        buffer.address,
-        buffer.size,
-        PREFERRED_LOC,
-        devmem_fd=fd,
-        migration_policy=xe.DRM_XE_MIGRATE_ALL_PAGES,
-        region_instance=region,
-    )
 
 
 @pytest.fixture
@@ -134,17 +122,12 @@ def test_pagemap_is_usable_by_next_vm(
 @observed
 def test_vms_share_pagemap_of_region(slot: Slot, open_device: OpenDevice) -> None:
     """VMs created concurrently, on several descriptors, share one set of page descriptors for a region."""
-    devices, vms, ready = [open_device() for _ in range(6)], [], threading.Barrier(6)
+    devices, vms = [open_device() for _ in range(6)], []
 
     def join(device: Device) -> None:
-        ready.wait()
         vms.append(Vm(device, FAULTING))
 
-    threads = [threading.Thread(target=join, args=(device,)) for device in devices]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    in_threads(functools.partial(join, device) for device in devices)
     assert len(vms) == len(devices)
     assert len(slot.page_descriptors) == len(devices[0].vram)
     for vm in vms:
@@ -235,7 +218,7 @@ def test_vm_create_under_signals_can_be_retried(
     with interruptions() as arrived:
         for _ in range(10):
             vm = uninterrupted(lambda: Vm(device, FAULTING))
-            uninterrupted(functools.partial(advise, vm, buffer, device.fd, device.vram[0]))
+            uninterrupted(functools.partial(vm.prefer, buffer, device.fd, device.vram[0]))
             uninterrupted(vm.close)
         wait_until(lambda: arrived, what="a signal")
     vm = make(device)
@@ -302,7 +285,7 @@ def unbind(vm: Vm, buffer: Buffer) -> None:
 
 
 RELEASES: dict[str, Callable[[Vm, Buffer], None]] = {
-    "other-advice": lambda vm, buffer: advise(vm, buffer, DEFAULT_DEVICE),
+    "other-advice": lambda vm, buffer: vm.prefer(buffer, DEFAULT_DEVICE),
     "unbind": unbind,
     "destroy": lambda vm, buffer: vm.close(),
 }
@@ -320,11 +303,11 @@ def test_preferred_location_keeps_remote_pagemap(
     vm, remote, value = make_vm(FAULTING), Slot(devices[1]), sentinel()
     wait_until(lambda: gone(remote), what="the release of unused page descriptors")
     vm.mirror()
-    advise(vm, buffer, devices[1].fd, devices[1].vram[0])
+    vm.prefer(buffer, devices[1].fd, devices[1].vram[0])
     named = remote.page_descriptors
     assert len(named) == 1
     # A split area keeps them as the whole did.
-    advise(vm, Buffer(buffer.address, SZ_2M // 2), DEFAULT_DEVICE)
+    vm.prefer(Buffer(buffer.address, SZ_2M // 2), DEFAULT_DEVICE)
     for _ in range(3):
         pressure()
     assert remote.page_descriptors == named

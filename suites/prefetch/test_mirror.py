@@ -11,7 +11,7 @@ import pytest
 from fixtures import acts, behaviour, each_home, gpu_fault, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
 from fixtures.given import MakeBo, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.memory import PAGE, PROT_READ, Buffer, numbered
 from fixtures.patience import patient
 from fixtures.sizes import SZ_2M
 from fixtures.xe.counters import Counters
@@ -27,14 +27,12 @@ SYSTEM = 0
 pytestmark = needs("page-faults")
 
 
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value at the start, the middle and the end of each chunk of a buffer, stored by the CPU: by offset."""
-    values = {}
-    for start in range(0, buffer.size, SZ_2M):
-        for offset in (start, start + SZ_2M // 2, start + SZ_2M - 4):
-            values[offset] = sentinel()
-            buffer.set_u32(offset, values[offset])
-    return values
+def marked(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
+    """``numbered``, at the start, the middle and the end of each chunk."""
+    chunks = range(0, buffer.size, SZ_2M)
+    return numbered(
+        buffer, sentinel, (start + place for start in chunks for place in (0, SZ_2M // 2, SZ_2M - 4))
+    )
 
 
 def places(vm: Vm) -> list[int]:
@@ -64,7 +62,7 @@ def test_prefetch_to_sysmem_maps_memory(
 ) -> None:
     """PREFETCH to system memory moves memory there, wherever it was, and maps it: GPU accesses do not fault."""
     buffer = memory(2 * SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     if first == "gpu":
         for start in range(0, buffer.size, SZ_2M):
             ready.store(buffer.address + start + PAGE, sentinel())
@@ -85,7 +83,7 @@ def test_prefetch_moves_valid_range_to_other_region(
     """PREFETCH to one region after the other moves the memory each time, even if the GPU has it mapped."""
     buffer = memory(SZ_2M, align=SZ_2M)
     for region in (*mirror_vm.device.vram, SYSTEM, *mirror_vm.device.vram[::-1], SYSTEM):
-        values = numbered(buffer, sentinel)
+        values = marked(buffer, sentinel)
         mirror_vm.prefetch(buffer.address, SZ_2M, region)
         assert is_there(buffer, region)
         for offset, value in values.items():
@@ -106,7 +104,7 @@ def test_second_prefetch_does_nothing(
     """Repeating a PREFETCH copies nothing and removes no mapping, in each region."""
     buffer = memory(SZ_2M, align=SZ_2M)
     for region in places(mirror_vm) if home == "vram" else [SYSTEM]:
-        values = numbered(buffer, sentinel)
+        values = marked(buffer, sentinel)
         mirror_vm.prefetch(buffer.address, SZ_2M, region)
         before = counters.snapshot()
         mirror_vm.prefetch(buffer.address, SZ_2M, region)
@@ -133,7 +131,7 @@ def test_prefetch_to_region_minus_1_consults_madvise(
 ) -> None:
     """PREFETCH to region -1 uses the VMA's preferred location: by default VRAM of the first tile, if possible."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    values, location = numbered(buffer, sentinel), ADVICE[advice]
+    values, location = marked(buffer, sentinel), ADVICE[advice]
     if location is not None:
         mirror_vm.madvise(
             buffer.address,
@@ -164,7 +162,7 @@ def test_prefetch_maps_for_every_tile(
     for queue in queues:
         queue.run(Batch().noop())
     for region in places(mirror_vm):
-        values = numbered(buffer, sentinel)
+        values = marked(buffer, sentinel)
         mirror_vm.prefetch(buffer.address, SZ_2M, region)
         before = counters.snapshot()
         for queue in queues:
@@ -181,7 +179,7 @@ def test_prefetch_skips_holes(
 ) -> None:
     """PREFETCH over memory with holes maps the memory on both sides of each."""
     buffer = memory(6 * SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     for hole in (0, 2, 3):
         buffer.munmap(hole * SZ_2M, SZ_2M)
     for region in places(mirror_vm):
@@ -213,7 +211,7 @@ def test_prefetch_without_cpu_vma_succeeds(
 def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """PREFETCH of unbound addresses succeeds, signals its fence, and moves nothing."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     for region in places(fault_vm):
         fault_vm.prefetch(buffer.address, SZ_2M, region)
         assert is_there(buffer, SYSTEM)
@@ -241,7 +239,7 @@ def test_partial_prefetch_takes_only_its_ranges(
 ) -> None:
     """PREFETCH of a part maps the ranges that the part is in, and not those next to them."""
     buffer = memory(4 * SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     region = places(mirror_vm)[-1] if home == "vram" else SYSTEM
     mirror_vm.prefetch(buffer.address + start, end - start, region)
     for offset, value in values.items():
@@ -265,7 +263,7 @@ def test_prefetch_of_nonmigratable_range_succeeds(
     """PREFETCH of a range that cannot migrate, as it spans two CPU VMAs now, succeeds and signals; accesses work."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
     mirror_vm.prefetch(buffer.address, SZ_2M, mirror_vm.device.vram[0])
     for offset, value in values.items():
@@ -282,7 +280,7 @@ def test_prefetch_of_prot_read_memory_is_eperm(
 ) -> None:
     """PREFETCH of PROT_READ memory through a writable mirror gives EPERM, to any region, and moves nothing."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     buffer.mprotect(PROT_READ)
     for region in (*places(mirror_vm), CONSULT):
         with refused(errno.EPERM):
@@ -311,7 +309,7 @@ def test_prefetch_through_readonly_mirror(
 ) -> None:
     """PREFETCH of PROT_READ memory through a READONLY mirror maps it: loads do not fault."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     buffer.mprotect(PROT_READ)
     fault_vm.mirror(buffer.address, SZ_2M, READONLY)
     queue = fault_vm.queue()
@@ -329,7 +327,7 @@ def test_prefetch_through_readonly_mirror(
 def test_store_after_readonly_prefetch_faults(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """A store to memory that was prefetched through a READONLY mirror fails, although the memory is writable."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     fault_vm.mirror(buffer.address, SZ_2M, READONLY)
     fault_vm.prefetch(buffer.address, SZ_2M, SYSTEM)
     with gpu_fault(fault_vm.queue()) as queue:
@@ -351,7 +349,7 @@ def test_prefetch_of_file_memory_maps_in_place(
         buffer = memory(SZ_2M, align=SZ_2M, shared=shared, fd=fd)
     finally:
         os.close(fd)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     for region in places(mirror_vm):
         before = counters.snapshot()
         mirror_vm.prefetch(buffer.address, SZ_2M, region)
@@ -380,7 +378,7 @@ def test_prefetch_over_several_vmas(
 ) -> None:
     """PREFETCH over VMAs with different attributes, and a BO between them, does the right thing for each."""
     buffer, region = memory(3 * SZ_2M, align=SZ_2M), places(mirror_vm)[-1]
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     if between == "mirror":
         mirror_vm.madvise(buffer.address + SZ_2M, SZ_2M, ATOMIC, val=xe.DRM_XE_ATOMIC_GLOBAL)
     else:
@@ -474,7 +472,7 @@ def test_prefetch_fence_signals_when_memory_is_there(
 ) -> None:
     """When the user fence of a PREFETCH is signalled, the memory is in place."""
     buffer, fence = memory(SZ_2M, align=SZ_2M), UserFence(mirror_vm.device)
-    values = numbered(buffer, sentinel)
+    values = marked(buffer, sentinel)
     mirror_vm.bind(
         PREFETCH, addr=buffer.address, range=SZ_2M, region=mirror_vm.device.vram[0], syncs=[fence.sync()]
     )
