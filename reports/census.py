@@ -58,7 +58,7 @@ class CensusError(NoAnswerError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One sentence of a document, and what became of it."""
+    """One sentence of a document, and how it was classified."""
 
     line: int
     digest: str
@@ -143,7 +143,7 @@ def _row(sentence: Sentence) -> Row:
 
 
 def compare(recorded: Sequence[Row], now: Sequence[Row]) -> Difference:
-    """What became of the recorded sentences; equal ones keep their order."""
+    """What changed in the recorded sentences; equal ones keep their order."""
     difference = Difference(now=now)
     matcher = difflib.SequenceMatcher(
         None, [r.digest for r in recorded], [r.digest for r in now], autojunk=False

@@ -18,7 +18,7 @@ JUDGED = frozenset({Outcome.PASS, Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Ou
 
 
 class Kind(Enum):
-    """What became of a test; the value is the heading. Worse ones come first."""
+    """Kind of change of a test; the value is the heading. Worse ones come first."""
 
     FAILING = "newly failing"
     UNTESTED = "newly untested"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How an outcome is shown where people look."""
+"""How an outcome is displayed."""
 
 from __future__ import annotations
 

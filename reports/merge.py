@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Any number of runs made one set of verdicts: the newest of each environment, and how it came to be."""
+"""Any number of runs merged into one set of verdicts: the newest of each environment, and its history."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def check(tree: Path, made: Iterable[Path]) -> None:
 def run(commands: Sequence[Sequence[str]], tree: Path, output: Path, keep: Sequence[int] = ()) -> None:
     """Run the commands in the tree, with what they print in a file, and ``keep`` open. Raises BuildError.
 
-    However this ends, nothing goes on in the tree, and nothing half made is left that a later build would take.
+    However this ends, nothing keeps running in the tree, and no partial output is left that a later build would use.
     """
     for command in commands:
         with output.open("ab") as file:

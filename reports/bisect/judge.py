@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What one run says about the one test that is searched with."""
+"""The verdict of one run of the one test of a search."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The steps of a search, kept as they are made: a search that was interrupted goes on where it was."""
+"""The log of a search: an interrupted search continues where it was."""
 
 from __future__ import annotations
 

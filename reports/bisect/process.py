@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Programs that a step runs: of each nothing is left when it is done, or when the step has to end."""
+"""Programs that a step runs: nothing of them is left when they are done, or when the step ends."""
 
 from __future__ import annotations
 

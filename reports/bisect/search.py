@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which kernel to try next, and what is known when there is none left: a binary search that steps around gaps."""
+"""Which kernel to try next, and the result when none is left: a binary search that skips gaps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Span:
 
 
 class ContradictionError(ValueError):
-    """A newer kernel is as the old ones, and an older one as the new ones: there is more than one change."""
+    """A newer kernel behaves like the old ones, and an older one like the new ones: there is more than one change."""
 
 
 def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> Span:

@@ -156,7 +156,7 @@ class _InTree:
         return OLD if (judgement.verdict is Verdict.WORKS) is not self.repair else NEW
 
     def _terms(self) -> tuple[str, str]:
-        """Git's words for new and old (bisect.c: read_bisect_terms). Raises NoAnswerError if the options differ."""
+        """Git's terms for new and old (bisect.c: read_bisect_terms). Raises NoAnswerError if the options differ."""
         file = self.git_folder / "BISECT_TERMS"
         new, old = file.read_text().split() if file.exists() else ("bad", "good")
         told = (self.options.term_new, self.options.term_old)

@@ -33,7 +33,7 @@ Once = Callable[[Path], Judgement]
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """The failure that is searched for, as the kernel that is known to fail shows it."""
+    """The failure to search for, as the kernel that is known to fail shows it."""
 
     why: str
     """Its message; another kernel fails alike if that is the same but for numbers."""

@@ -89,7 +89,7 @@ def _listed(groups: list[list[Change]], ledger: Ledger) -> list[str]:
 
 
 def _untested(changes: list[Change]) -> list[str]:
-    """By reason: a capability that is gone takes many tests with it."""
+    """By reason: a missing capability affects many tests."""
     reasons: dict[str, list[Change]] = {}
     for change in changes:
         new = change.new

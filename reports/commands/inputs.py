@@ -66,5 +66,5 @@ def waivers_at(path: Path | None) -> tuple[Waiver, ...]:
 
 
 def today() -> datetime.date:
-    """The day, of UTC: the same for everybody who asks at the same time."""
+    """Today's date in UTC, which is the same everywhere."""
     return datetime.datetime.now(datetime.UTC).date()

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""A report as others read it: one module a format, each from reports.merge.Report to text."""
+"""Report formats: one module each, from reports.merge.Report to text."""

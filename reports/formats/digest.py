@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A report for people to read, in the order of a mail: regressions first, the unchanged folded."""
+"""A report for people, in the order of a mail: regressions first, the unchanged folded."""
 
 from __future__ import annotations
 

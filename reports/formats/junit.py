@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""JUnit, for CI systems: a suite for each environment, whose name begins the class names.
+"""JUnit, for CI systems: a suite for each environment, whose name prefixes the class names.
 
 CI systems tell tests apart by class name and name, and drop most properties: so the columns of one run are tests of
 their own, and what a person needs is in the text of the failure.
