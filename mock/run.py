@@ -37,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
         "--platform",
         default="bmg",
         metavar="NAME",
-        help="lnl, bmg (default), bmg2, bmg2-far, bmg3-chain, pvc",
+        help="of docs/mock.md, which lists what there is (default: %(default)s)",
     )
     parser.add_argument(
         "--level",

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ioctl import xe
+from mock.driver.arguments import is_unknown
 from mock.driver.lib import user
 from mock.driver.lib.errors import Refused, refuse_if
 from mock.driver.lib.sizes import SZ_4K
@@ -25,10 +26,8 @@ def device_query(call: Call, args: Any) -> None:
     """xe_query_ioctl()."""
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     refuse_if(any(args.reserved), errno.EINVAL, "reserved")
-    handler = _QUERIES.get(args.query)
-    if handler is None:
-        raise Refused(errno.EINVAL, "query")
-    handler(call, args)
+    refuse_if(is_unknown(call.device.level, args, "query"), errno.EINVAL, "query")
+    _QUERIES[args.query](call, args)
 
 
 def _sized(args: Any, size: int) -> bool:

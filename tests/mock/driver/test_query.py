@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ioctl import xe
+from ioctl import names, xe
 from tests.mock.driver.double import Client, Services, Task, fields
 
 REQUEST = xe.DRM_IOCTL_XE_DEVICE_QUERY
@@ -45,10 +45,38 @@ def test_size_protocol(open_client: Any, platform: str, number: int) -> None:
 
 @pytest.mark.parametrize(
     "values",
-    [{"extensions": 1}, {"reserved": [1, 0]}, {"reserved": [0, 1]}, {"query": 11}, {"query": 0xFFFFFFFF}],
+    [
+        {"extensions": 1},
+        {"reserved": [1, 0]},
+        {"reserved": [0, 1]},
+        {"query": max(names.known(xe.drm_xe_device_query, "query")) + 1},
+        {"query": 0xFFFFFFFF},
+    ],
 )
 def test_bad_argument_is_einval(client: Client, values: dict[str, Any]) -> None:
     assert client.refused(REQUEST, fields(xe.drm_xe_device_query, **values)) == errno.EINVAL
+
+
+@pytest.mark.parametrize("number", sorted(names.known(xe.drm_xe_device_query, "query")))
+def test_every_query_of_the_header_is_answered(client: Client, number: int) -> None:
+    arg = xe.drm_xe_device_query(query=number)
+    answer = errno.ENODEV if number == xe.DRM_XE_DEVICE_QUERY_EU_STALL else None
+    assert client.refused(REQUEST, arg) == answer
+
+
+def test_query_of_a_later_kernel_is_einval(open_client: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = names.known
+    new = xe.DRM_XE_DEVICE_QUERY_CONFIG
+
+    def recorded(struct: Any, name: str, kernel: str = "", request: Any = None) -> frozenset[int]:
+        return known(struct, name, kernel, request) - ({new} if kernel == "7.2" else set())
+
+    monkeypatch.setattr(names, "known", recorded)
+    answers = [
+        open_client("lnl", level).refused(REQUEST, xe.drm_xe_device_query(query=new))
+        for level in ("7.2", "7.3")
+    ]
+    assert answers == [errno.EINVAL, None]
 
 
 def test_reply_that_cannot_be_written_is_efault_but_enospc_for_regions(client: Client) -> None:
