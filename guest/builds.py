@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Kernels that are built here, from a source and the options of the project (guest/kconfig).
+"""Kernels built here, from a source and the options of the project (guest/kconfig).
 
-What make leaves stays in the cache, in a directory for each source and configuration: the next build makes only what
-has changed, and one that was interrupted goes on. What is complete becomes an entry of its own, which guests boot.
+The build tree stays in the cache, in a directory for each source and configuration: the next build makes only what
+has changed, and an interrupted one continues. A complete kernel becomes an entry of its own, which guests boot.
 """
 
 import contextlib
@@ -30,11 +30,11 @@ TOOLS = {
 """Programs that a build needs, and Debian's package of each."""
 HEADERS = {"gelf.h": "libelf-dev", "openssl/opensslv.h": "libssl-dev"}
 ROOM = 3_000_000_000
-"""Bytes that a build takes, at most."""
+"""Upper bound of the bytes that a build needs."""
 LONGEST_RELEASE = 64
 """Characters (include/uapi/linux/utsname.h: __NEW_UTS_LEN)."""
 USUAL_STEPS = 2800
-"""Of a plain kernel 7.3, for a first build to say how far it is."""
+"""Of a plain kernel 7.3, for the progress of a first build."""
 FACTS, STEPS = "build.json", "steps"
 KEPT = (kernels.IMAGE, ".config", "modules.order", "Module.symvers")
 """What guests take of a built tree, next to its modules."""
@@ -86,7 +86,7 @@ def _read(file: Path) -> Build:
 
 
 def check_tools() -> None:
-    """Raise GuestError naming all that a build needs and that is not installed, with its packages."""
+    """Raise GuestError naming everything that a build needs and that is not installed, with its package."""
     lacking = {program: package for program, package in TOOLS.items() if not shutil.which(program)}
     if "gcc" not in lacking:
         lacking |= {header: package for header, package in HEADERS.items() if not _has_header(header)}
@@ -240,7 +240,7 @@ class _Making:
 
 
 def _made(out: Path) -> int:
-    """How many things kbuild has made there: it keeps the command of each."""
+    """How many files kbuild has made there: it keeps the command of each."""
     return sum(name.endswith(".cmd") for _, _, names in os.walk(out) for name in names)
 
 

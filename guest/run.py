@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From what the user asked for to a finished run: prepare every part, boot, and keep what is worth reading."""
+"""A run from start to end: prepare every part, boot, and keep the logs."""
 
 import json
 import os

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The processes of the client tree and their address spaces, from the first sign of each to its end."""
+"""The processes of the client tree and their address spaces, from first use of a device to exit."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from mock.memory.work import Pause
 from mock.tasks import Process, Thread
 
 _SWEEP = 1.0
-"""Seconds between looks whether children that were never heard of again are still there."""
+"""Seconds between checks whether children without any event still exist."""
 
 _QUICK, _GLANCE, _LOOK = 0.02, 0.0001, 0.002
-"""Seconds that others wait for a thread that is to equip its process, between looks at it, and between later ones."""
+"""Seconds that others wait for a thread that is to equip its process, between polls of it, and between later polls."""
 
 
 class Clients:
@@ -152,7 +152,7 @@ class Clients:
             process.space.died()
 
     def recruit(self, thread: Thread) -> Stopping | None:
-        """Before a call of `thread` is answered: have it stop afterwards, if its process has yet to be
+        """Before a call of `thread` is answered: make it stop afterwards, if its process has yet to be
         equipped.
         """
         process = thread.process
@@ -184,7 +184,7 @@ class Clients:
             self._loop.call_at(self._loop.time() + _LOOK, lambda: self._go_on(space, work))
 
     def _advance(self, space: AddressSpace, work: Waiting[None]) -> bool:
-        """Whether there is more to do."""
+        """Whether more is left to do."""
         try:
             next(work)
         except StopIteration:
@@ -286,7 +286,7 @@ class Clients:
         return child
 
     def _sweep(self) -> None:
-        """Find children that ended without a word: nothing else tells, as long as their process is
+        """Find children that exited without an event: there is no other sign as long as their process is
         not known.
         """
         for space in list(self._unbound):
@@ -310,7 +310,7 @@ class Clients:
         self._dirty[space] = None
 
     def settle(self) -> None:
-        """Between any two things the mock does: tell the driver what happened to memory."""
+        """Between any two operations of the mock: tell the driver what happened to memory."""
         for space in self._spaces:
             space.doubt()
         while self._dirty:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""System calls of clients: who answers which, and those on devices."""
+"""System calls of clients: which module answers them, and those on devices."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the kernel is to the driver: the seam between the transport and mock.driver.
+"""The kernel as the driver sees it: the interface between the transport and mock.driver.
 
 The driver is written as code in the kernel would be. The transport implements the Protocols here except
 `Driver` and `Notifier`, which the driver implements. Everything runs on one thread: the transport calls the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reports of what a driver did wrong and real hardware would do in silence.
+"""Reports of driver errors that real hardware would not report.
 
 A report is one JSON line: {"check": name, "device": name, "time": seconds since start, "message": one
 sentence, and the numbers}. Equal reports are counted, not repeated: a broken driver repeats itself.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Defects of the GPU and of who schedules it."""
+"""Defects of the GPU and its scheduling."""
 
 from __future__ import annotations
 

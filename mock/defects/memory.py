@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Defects of what the driver hears and keeps of the process's memory."""
+"""Defects of MMU notifications, and of what the driver keeps about process memory."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def ignore_mremap() -> None:
 
 
 def mprotect_unheard() -> None:
-    """The GPU goes on as before when the process takes rights away from its own memory."""
+    """The GPU keeps its access when the process restricts its own memory with mprotect."""
     replace(Guarded, "_check", nothing)
 
 
@@ -107,7 +107,7 @@ def no_gc() -> None:
 
 
 def neighbours_deaf() -> None:
-    """Of several VMs that mirror a process, only the newest hears of changes."""
+    """Of several VMs that mirror a process, only the newest is notified of changes."""
     freed_vram_stays()
 
     def notify(self: Process, start: int, end: int, *, unmapped: bool = False) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Defects of the way to VRAM and back."""
+"""Defects of migration to VRAM and back."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def copies_zero() -> None:
 
 
 def freed_vram_stays() -> None:
-    """No defect, but part of some: who still has a mapping of VRAM that was given back finds the old data there."""
+    """Not a defect, but part of some: a stale mapping of freed VRAM still finds the old data."""
 
     def release(self: DevMem) -> None:
         self._allocation.free()
@@ -45,7 +45,7 @@ def last_page_lost() -> None:
 
 
 def returned_page_zero() -> None:
-    """Of what comes back from VRAM in one piece, the page in the middle holds zeros."""
+    """Of memory that migrates back from VRAM in one piece, the page in the middle holds zeros."""
     sound = DevMem.copy_out
 
     def copy_out(self: DevMem, offset: int, size: int) -> bytes:

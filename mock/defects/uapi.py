@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Defects of ioctls: what they answer and what they leave behind."""
+"""Defects of ioctls: their results and side effects."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which job runs on which engine, for how long, and what becomes of it.
+"""Which job runs on which engine, for how long, and how it ends.
 
 What the DRM scheduler, GuC and the engines do together: jobs of a queue run one after the other once their
 dependencies have signalled; contexts on an engine share it in time slices, higher priorities first; a context that

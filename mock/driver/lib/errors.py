@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How the driver says no: an OSError with the errno the kernel returns, raised where the rule is checked."""
+"""Refusals: an OSError with the errno the kernel returns, raised where the rule is checked."""
 
 from __future__ import annotations
 

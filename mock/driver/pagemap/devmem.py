@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Process memory in VRAM: allocations, and which page of which process is where (drm_pagemap.c, xe_svm.c)."""
+"""Process memory in VRAM: allocations, and the location of each page (drm_pagemap.c, xe_svm.c)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who may map whose VRAM: groups of devices that all reach each other (drm_pagemap_util.c, xe_svm.c)."""
+"""Which device can map whose VRAM: groups of devices that all reach each other (drm_pagemap_util.c, xe_svm.c)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which memory of a process is in VRAM, and where there: by stretches, not by pages, of which 2 MiB have 512."""
+"""Which memory of a process is in VRAM, and where: by stretches, not by pages, of which 2 MiB have 512."""
 
 from __future__ import annotations
 
