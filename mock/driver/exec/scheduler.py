@@ -41,7 +41,10 @@ TURN_S = 1e-3
 
 
 class Scheduler:
-    """The engines of one device. Implements mock.driver.vm.vm.Engines."""
+    """The engines of one device. Implements mock.driver.vm.vm.Engines.
+
+    vms  of the device, by address space id
+    """
 
     def __init__(self, device: Device) -> None:
         self.device = device
