@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
@@ -163,7 +163,8 @@ def test_page_of_fault_goes_while_it_waits(
         fault.close()
         with gpu_fault(job.queue):
             job.wait()
-    if how == "read":
+    if how != "munmap":
+        mprotect(buffer.address + target * PAGE, PAGE, READ_WRITE)
         assert buffer.u32(target * PAGE + 8) == 0
     queue = mirror_vm.queue()
     for page in (0, HELD - 3, HELD - 1, PAGES - 1):
@@ -174,7 +175,22 @@ def test_page_of_fault_goes_while_it_waits(
 
 @behaviour("race.fault-vs-munmap", "fault.userfaultfd")
 @acts("store", "load")
-@pytest.mark.parametrize("advice", ["dontneed", "dontfork", "hugepage", "read"])
+@pytest.mark.parametrize(
+    "advice",
+    [
+        "dontneed",
+        "dontfork",
+        "hugepage",
+        pytest.param(
+            "read",
+            marks=known(
+                "A range of which a part is not writable keeps the fault handler busy",
+                first="7.3",
+                signature="ETIME: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Timer expired",
+            ),
+        ),
+    ],
+)
 def test_mapping_changes_while_range_waits(
     mirror_vm: Vm,
     queue: Queue,

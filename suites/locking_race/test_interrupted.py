@@ -260,8 +260,7 @@ def test_signal_at_page_of_prefetch(
     queue.store(other.address, stored := sentinel())
     landed(other, 0, stored)
     vm.prefetch(buffer.address, SZ_64K, place)
-    if how == "interrupted":
-        gpu_sees(queue, buffer.address + page * PAGE, value)
+    gpu_sees(queue, buffer.address + page * PAGE, value if how == "interrupted" else 0)
     for offset in sorted({0, page * PAGE, SZ_64K - PAGE}):
         queue.store(buffer.address + offset, stored := sentinel())
         landed(buffer, offset, stored)
@@ -274,6 +273,8 @@ class Invalidating:
         self.vm, self.buffer, made = vm, memory(SZ_64K), bo(PAGE)
         self._word, self._go = made.map(), sentinel()
         self.other = memory(SZ_64K)
+        self.queue = vm.queue()
+        self.queue.run(Batch().noop())  # what it needs for itself is bound before the notifiers' lock is held
         vm.map(made, AT)
         vm.map_userptr(AT + SZ_2M, self.buffer.address, SZ_64K)
         vm.map_userptr(AT + 2 * SZ_2M, self.other.address, SZ_64K)
@@ -317,14 +318,14 @@ def test_signal_at_notifier_lock_of_madvise(
     with interruptions():
         call = Caller(advise, xe.DRM_IOCTL_XE_MADVISE)
         if not call.waits():
-            untested("overlap", "MADVISE does not wait for the invalidation")
+            untested("overlap", f"MADVISE does not wait for the invalidation: {call.error}")
         call.interrupt()
         code = call.end() if call.ends() else None
         assert code in (None, errno.EINTR)
         invalidating.release()
         assert call.end() in (0, errno.EINTR)
     advise()
-    queue = vm.queue()
+    queue = invalidating.queue
     for at, buffer in ((AT + SZ_2M, invalidating.buffer), (AT + 2 * SZ_2M, invalidating.other)):
         queue.store(at + SZ_64K - 4, value := sentinel())
         landed(buffer, SZ_64K - 4, value)
@@ -340,7 +341,7 @@ def test_signal_at_notifier_lock_of_madvise(
 @needs("userptr", "blocking-unmap")
 def test_exec_during_invalidation_uses_new_memory(invalidating: Invalidating, sentinel: Sentinel) -> None:
     """EXEC while a user pointer is invalidated returns, and its batch stores into the memory that is there then."""
-    queue, value = invalidating.vm.queue(), sentinel()
+    queue, value = invalidating.queue, sentinel()
     job: list[Job] = []
     call = Caller(
         lambda: job.append(queue.start(Batch().store_dword(AT + SZ_2M + 8, value))), xe.DRM_IOCTL_XE_EXEC

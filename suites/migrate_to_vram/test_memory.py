@@ -143,13 +143,17 @@ def test_part_of_thp_in_vram_goes_elsewhere(
         assert there.bytes(start + 4, size - 4) == data[start + 4 : start + size]
     else:
         munmap(buffer.address + start, size)
+    stored = {}
     for offset in stays:
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
         queue.store(buffer.address + offset + 8, value := sentinel())
+        stored[offset + 8] = value
         data = data[: offset + 8] + value.to_bytes(4, "little") + data[offset + 12 :]
     for begin, end in ((0, start), (start + size, SZ_2M)):
         if end > begin:
             returned(buffer, begin, data[begin:end])
+    for offset, value in stored.items():
+        landed(buffer, offset, value)
 
 
 MADV_COLD, MADV_PAGEOUT, MADV_COLLAPSE = 20, 21, 25
