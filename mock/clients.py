@@ -26,6 +26,9 @@ from mock.tasks import Process, Thread
 _SWEEP = 1.0
 """Seconds between checks whether children without any event still exist."""
 
+_REAP = 0.01
+"""Seconds between looks whether a thread that was killed while it was traced has ended."""
+
 _QUICK, _GLANCE, _LOOK = 0.02, 0.0001, 0.002
 """Seconds that others wait for a thread that is to equip its process, between polls of it, and between later polls."""
 
@@ -205,6 +208,7 @@ class Clients:
             made = yield from inject(stopping, process.tgid, space.memory, uffd=space.uffd is None)
         finally:
             yield from stopping.leave()
+            self._reap(stopping)
         if made.missing:
             self.log(f"{process.tgid}: its memory cannot migrate: {made.missing}")
         if made.uffd is not None:
@@ -214,6 +218,10 @@ class Clients:
             self.introduce(space, made.mailbox)
         if made.ring is not None:
             space.equip(Ring(*made.ring), process.tgid)
+
+    def _reap(self, stopping: Stopping) -> None:
+        if not stopping.over():
+            self._loop.call_at(self._loop.time() + _REAP, lambda: self._reap(stopping))
 
     # Address spaces.
 

@@ -80,15 +80,16 @@ class Stopping:
         self._traced = True
         self._stopped = False
         _request(_SEIZE, tid, 0, _O_TRACESYSGOOD)
-        _request(_INTERRUPT, tid)
+        with contextlib.suppress(OSError):  # it has ended, which `stop` finds out
+            _request(_INTERRUPT, tid)
 
     def leave(self) -> Waiting[None]:
-        """Let it go on, stopped if its process is by now."""
+        """Let it go on, stopped if its process is by now. One that was killed has to be waited for: see `over`."""
         while self._traced:
             if self._stopped:
-                self._traced = False
                 with contextlib.suppress(OSError):  # it is dead
                     _request(_DETACH, self.tid)
+                    self._traced = False
                 return
             try:
                 _request(_INTERRUPT, self.tid)
@@ -96,6 +97,24 @@ class Stopping:
                     yield
             except OSError:
                 return
+
+    def over(self) -> bool:
+        """After `leave`: whether it is not traced any more. The parent of a process that ends does not learn of it
+        before its tracer does.
+        """
+        while self._traced:
+            try:
+                if self._look() is None:
+                    return False
+                _request(_DETACH, self.tid)
+            except OSError as error:
+                if error.errno == errno.ECHILD:
+                    self._traced = False
+                elif self._traced:
+                    return False
+            else:
+                self._traced = False
+        return True
 
     def _look(self) -> int | None:
         """The stop it is in (a status without its low byte), if it has come to one. OSError(ESRCH) when it ended."""

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Deadlines and deaths: a test that hangs, or takes its process with it, costs itself only."""
 
+import os
+
 import pytest
 
 from fixtures.plugin import deadline
@@ -113,6 +115,29 @@ def test_a_stopped_worker_is_killed_by_the_controller(project):
         "mock/bmg test_stops": "ERROR",
         "mock/bmg test_later": "PASS",
     }
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_worker_that_dies_before_it_says_a_word_is_started_again(project, monkeypatch, times):
+    """Once; what does not start then is an end of the run that leaves no process or file open."""
+    project.suite(BEFORE)
+    (project.path / "sitecustomize.py").write_text(
+        "import os, pathlib, sys\n"
+        "left = sorted(pathlib.Path(__file__).parent.glob('dies*'))\n"
+        "if sys.argv == ['-c'] and left:\n    left[0].unlink()\n    os._exit(1)\n"
+    )
+    for number in range(times):
+        (project.path / f"dies{number}").touch()
+    monkeypatch.setenv("PYTHONPATH", str(project.path), prepend=os.pathsep)
+    result = project.run_apart("-n", "1")
+    assert not list(project.path.glob("dies*"))
+    if times == 1:
+        assert result.ret == 0
+        assert project.outcomes() == {"mock/bmg test_before": "PASS"}
+    else:
+        assert result.ret == pytest.ExitCode.INTERNAL_ERROR
+        assert "EOFError" in result.stdout.str()
+        assert "ResourceWarning" not in result.stdout.str() + result.stderr.str()
 
 
 def test_an_environment_that_dies_before_any_test_ends_the_run(project):

@@ -24,6 +24,8 @@ Work = list[tuple[clients.Body, int, int]]
 """What a client does, which of its kind it is, and how often."""
 
 TALKERS, BATCHERS, HONEST = 24, 6, 2
+END = 120.0
+"""Seconds that clients may take to end."""
 WARM = 0.05
 """Part of the work after which the mock has what it keeps: the figures begin there."""
 GROWTH = 32 << 10
@@ -101,6 +103,8 @@ def _soak(platform: str, arguments: argparse.Namespace) -> int:
             warm = samples[-1]
         if samples[-1].seconds > arguments.seconds:
             tally.over = 1
+        if samples[-1].seconds > arguments.seconds + END:
+            break
         report = lines.next(arguments.every, patient=True)
     if report is None:
         report = lines.next(60)

@@ -6,6 +6,7 @@ remembers.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ import pytest
 from mock.clients import Clients
 from mock.files import Files
 from mock.kernel import Change
+from mock.linux.ptrace import Stopping
 from mock.linux.userfaultfd import Busy, Kind, Message, Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
 from mock.memory.intervals import Intervals
 from mock.memory.space import AddressSpace
 from mock.unanswered import Unanswered
+from tests.mock.transport.harness import fork, wait_until
 
 PAGE = 4096
 
@@ -71,6 +74,26 @@ def test_loop_survives_exceptions(loop: EventLoop) -> None:
     loop.run()
     (failure,) = loop.failures  # type: ignore[attr-defined]
     assert "bad" in failure[0]
+
+
+@pytest.mark.parametrize("when", ["stopped", "on its way"])
+def test_traced_thread_that_is_killed_is_waited_for(when: str) -> None:
+    """Its parent would wait for it without end: of a traced process its tracer has to learn first."""
+    pid = fork()
+    if pid == 0:
+        while True:
+            os.getppid()
+    stopping = Stopping(pid)
+    if when == "stopped":
+        stop = stopping.stop()
+        wait_until(lambda: next(stop, "stopped") == "stopped")
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: ") Z " in Path(f"/proc/{pid}/stat").read_text())
+    for _ in stopping.leave():
+        pass
+    wait_until(stopping.over)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
 
 
 class Marked:
