@@ -33,6 +33,7 @@ Data = dict[str, Any]
 FIELDS: dict[str, tuple[str, ...]] = {
     "open": ("fd", "path"),
     "close": ("fd",),
+    "dup": ("fd", "to"),
     "reserve": ("address", "size"),
     "mmap": ("address", "size", "protection", "flags", "fd", "offset", "file", "result", "errno"),
     "munmap": ("address", "size", "errno"),

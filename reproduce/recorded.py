@@ -180,11 +180,17 @@ def outputs(step: Step) -> Iterator[tuple[str, bytes]]:
 
 def makes(step: Step) -> Iterator[tuple[int, str, int]]:
     """Descriptor, sort and number of the objects that an ioctl made."""
+    for sort, number, _ in makes_named(step):
+        yield step.fields["fd"], sort, number
+
+
+def makes_named(step: Step) -> Iterator[tuple[str, int, str]]:
+    """Sort and number of the objects that an ioctl made, and the field that has it."""
     if step.errno or isinstance(step.before, int) or step.request.struct is None:
         return
     for name, meaning in meanings(step).items():
         if isinstance(meaning, Id) and meaning.made:
-            yield step.fields["fd"], meaning.sort, getattr(step.after, name)
+            yield meaning.sort, getattr(step.after, name), name
 
 
 def uses(step: Step) -> Iterator[tuple[int, str, int]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from reproduce.answers import elements, leaves
-from reproduce.recorded import CALLS, Course, Step, outputs
+from reproduce.recorded import CALLS, Course, Step, makes_named, outputs
 
 NEAR = 12
 """A comparison is of one of that many steps that looked at something last."""
@@ -39,7 +39,9 @@ def verdict_of(course: Course) -> Verdict:
     check, steps = course.check, course.steps
     kind = check["check"]
     if kind == "errno":
-        return Verdict(kind, _last(steps, lambda step: step.do in CALLS), check, why="no call failed")
+        calls = [step for step in steps if step.do in CALLS]
+        found = _last(calls, lambda step: step.errno == check.get("seen", step.errno))
+        return Verdict(kind, found or _last(calls, lambda _: True), check, why="no call failed")
     if kind == "untouched":
         return Verdict(kind, _last(steps, lambda step: step.do == "ioctl"), check, why="no ioctl failed")
     if kind == "load":
@@ -140,7 +142,12 @@ def _path_of(step: Step, value: int, message: str) -> str | None:
         return "" if bool(step.fields.get("value")) == bool(value) and value in (0, 1) else None
     if step.do != "ioctl" or isinstance(step.before, int):
         return None
-    found = [path for path, now, before in leaves(step.after, step.before) if now == value and now != before]
+    made = {name for _, _, name in makes_named(step)}
+    found = [
+        path
+        for path, now, before in leaves(step.after, step.before)
+        if now == value and (now != before or path in made)
+    ]
     found += [
         path for head, data in outputs(step) for path, now in elements(step, head, data) if now == value
     ]
