@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each finding has a program or a reason why it has none; programs show the fault where the mock plays it, and only there."""
+"""Each finding has a program, or a reason why it has none; on the mock each shows its fault where the mock plays it."""
 
 from __future__ import annotations
 
