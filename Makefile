@@ -30,6 +30,10 @@ GUESTS ?= $(shell n=$$(nproc); m=$$(awk '/^MemAvailable/ {print int($$2 / 524288
 guest: $(VENV)/run.stamp ## run the suite on the real driver in a guest: KERNEL=7.3 (several: "7.3 7.0"), GPUS=2, TOPOLOGY=far, MODULE=xe.ko, GUESTS=2
 	@$(BIN)/python -m pytest $(KERNEL:%=--guest %) -n $(GUESTS) --gpus $(GPUS) $(TOPOLOGY:%=--topology %) $(MODULE:%=--module %) $(ARGS)
 
+.PHONY: findings
+findings: $(VENV)/run.stamp ## run the programs of docs/findings in a guest: KERNEL=7.3
+	@$(BIN)/python -m tests.reproduce.findings --guest $(KERNEL)
+
 .PHONY: test
 test: $(VENV)/dev.stamp ## the project's own tests, ruff and mypy
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.text import visible
-from ioctl import facts, history, xe
+from ioctl import facts, history, syzlang, xe
 from ioctl.compare import Finding, Kind, compare, differing_layout, ordered, plain
 from ioctl.compiler import find_compiler
 from ioctl.facts import Field, Number, Size, Table, Text, Value, spare, struct_of
@@ -51,6 +51,9 @@ class Base:
 def main(argv: list[str]) -> int:
     """Exit status: 0 nothing breaks, 1 something breaks, 2 no answer."""
     options = _options(argv)
+    if options.syzlang:
+        _say(syzlang.descriptions())
+        return 0
     if options.history:
         _say("\n".join(_history(history.recorded())))
         return 0
@@ -73,6 +76,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     add("header", nargs="?", metavar="HEADER", help="a xe_drm.h; without it the installed one")
     add("--base", metavar="BASE", help="compare with this recorded version, or with another xe_drm.h")
     add("--history", action="store_true", help="list what each recorded version brought")
+    add("--syzlang", action="store_true", help="write the xe ioctls as descriptions for syzkaller")
     add("--record", metavar="VERSION", help="record HEADER as that of a kernel version")
     add("--from", dest="origin", metavar="TEXT", help="with --record: where HEADER is from")
     options = parser.parse_args(argv)

@@ -7,6 +7,7 @@ it one line a fact.
 """
 
 import ctypes
+import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -98,6 +99,12 @@ def parse(text: str) -> Fact:
         case ["text", string]:
             return Text(string)
     raise ValueError(f"not a fact of a uAPI: {text!r}")
+
+
+def digest(module: ModuleType) -> str:
+    """Hash of a module of structures and constants: layouts, numbers and values, not their text."""
+    table = sorted(f"{name} {fact}" for name, fact in of_module(module).items())
+    return "sha256 " + hashlib.sha256("\n".join(table).encode()).hexdigest()[:12]
 
 
 _SPARE = re.compile(r"(^|\.)(pad|reserved)\d*$")

@@ -41,8 +41,10 @@ def call(fd: int, request: Request, arg: ctypes.Structure | int = 0, *, retry: b
         record.nested = capture_before(arg)
     else:
         raise TypeError(f"{request} takes {request.struct}, not {type(arg)}")
-    transcript.current().add(record)
-    started = perf_counter_ns()
+    current = transcript.current()
+    current.add(record)
+    current.steps.add("ioctl", record)
+    started = record.began_ns = perf_counter_ns()
     while True:
         try:
             if isinstance(arg, int):
@@ -62,6 +64,7 @@ def call(fd: int, request: Request, arg: ctypes.Structure | int = 0, *, retry: b
         record.after = bytes(arg)
         if record.nested:
             capture_after(record.nested)
+    current.steps.called(record)
     if result < 0:
         name = errno_name(record.errno)
         raise OSError(record.errno, f"{name}: {request} on fd {fd}: {os.strerror(record.errno)}")

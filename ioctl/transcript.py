@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from ioctl.encoding import Request
 from ioctl.errors import errno_name
 from ioctl.pointers import Capture
+from ioctl.steps import Steps
 
 KEPT = 512
 
@@ -21,7 +22,18 @@ KEPT = 512
 class Record:
     """One call. ``result`` stays None when it never returned: a signal handler raised, or it hangs still."""
 
-    __slots__ = ("after", "before", "duration_ns", "errno", "fd", "nested", "request", "restarts", "result")
+    __slots__ = (
+        "after",
+        "before",
+        "began_ns",
+        "duration_ns",
+        "errno",
+        "fd",
+        "nested",
+        "request",
+        "restarts",
+        "result",
+    )
 
     def __init__(self, fd: int, request: Request, before: bytes | int) -> None:
         self.fd = fd
@@ -31,6 +43,7 @@ class Record:
         self.result: int | None = None
         self.errno = 0
         self.restarts = 0
+        self.began_ns = 0
         self.duration_ns = 0
         self.nested: list[Capture] | None = None
 
@@ -63,6 +76,7 @@ class Transcript:
     def __init__(self, kept: int = KEPT) -> None:
         self.records: collections.deque[Record | Note] = collections.deque(maxlen=kept)
         self.total = 0
+        self.steps = Steps()
 
     def add(self, record: Record | Note) -> None:
         """Appends; the oldest goes when the transcript is full."""
@@ -77,6 +91,7 @@ class Transcript:
         """Tells which node a descriptor belongs to, so that `replay` can open it."""
         name = os.fspath(path)
         self.note(f'open("{name}") = {fd}', f"fd{fd} = os.open({name!r}, os.O_RDWR | os.O_CLOEXEC)")
+        self.steps.add("open", fd, name)
 
     @property
     def dropped(self) -> int:
@@ -101,6 +116,21 @@ _current = Transcript()
 def current() -> Transcript:
     """The transcript that calls are recorded into now."""
     return _current
+
+
+def step(kind: str, *values: object) -> None:
+    """Adds a step that is not an ioctl to the current transcript (`ioctl.steps`)."""
+    _current.steps.add(kind, *values)
+
+
+def failed(check: str, **facts: object) -> None:
+    """Says what a check expected and saw that is about to fail the test (`ioctl.steps`)."""
+    _current.steps.failed(check, **facts)
+
+
+def cannot(why: str) -> None:
+    """Says what the test does that its steps leave out (`ioctl.steps`)."""
+    _current.steps.cannot(why)
 
 
 @contextlib.contextmanager

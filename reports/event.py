@@ -281,6 +281,8 @@ class Result:
     message: str = ""
     longrepr: str = ""
     transcript: str = ""
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    """What the test did, as ``svmcts reproduce`` takes it."""
     kernel_log: str = ""
     seed: str = ""
     replay: str = ""
@@ -340,6 +342,7 @@ class Result:
             "message": self.message or None,
             "longrepr": self.longrepr or None,
             "transcript": self.transcript or None,
+            "steps": dict(self.steps) or None,
             "kernel_log": self.kernel_log or None,
             "seed": int(self.seed) if self.seed.isdecimal() else self.seed or None,
             "replay": self.replay,
@@ -380,6 +383,7 @@ class Result:
             message=message,
             longrepr=fields.text("longrepr"),
             transcript=fields.text("transcript"),
+            steps=fields.mapping("steps", object, "steps"),
             kernel_log=fields.text("kernel_log"),
             seed=fields.label("seed"),
             replay=fields.text("replay"),

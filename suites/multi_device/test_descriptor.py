@@ -124,11 +124,11 @@ def test_madvise_with_reused_fd_number_is_new(
     mirror_vm: Vm, devices: list[Device], buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """If a descriptor number names one GPU first and another later, memory is placed on the second."""
-    number, value = os.dup(devices[1].fd), sentinel()
+    number, value = devices[1].dup(), sentinel()
     buffer.set_u32(0, value)
     try:
         for device in (devices[1], devices[0]):
-            os.dup2(device.fd, number, inheritable=False)
+            device.dup(number)
             mirror_vm.prefer(buffer, number, device.vram[0])
     finally:
         os.close(number)

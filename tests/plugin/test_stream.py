@@ -28,7 +28,7 @@ def test_a_result_has_all_its_fields(project):
     event = project.results()["mock/bmg test_fails"]
     assert event.keys() == {
         "event", "env", "test", "behaviours", "acts", "declared", "vacuous", "outcome", "reason", "duration", "message",
-        "longrepr", "transcript", "kernel_log", "seed", "area", "replay", "time",
+        "longrepr", "transcript", "steps", "kernel_log", "seed", "area", "replay", "time",
     }  # fmt: skip
     assert event["test"] == "suites/demo/test_demo.py::test_fails"
     assert event["area"] == "demo"

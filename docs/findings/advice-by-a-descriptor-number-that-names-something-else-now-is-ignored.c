@@ -1,0 +1,325 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Advice by a descriptor number that names something else now is ignored
+ *
+ * suites/multi_device/test_descriptor.py::test_madvise_with_reused_fd_number_is_new
+ *
+ * MADVISE PREFERRED_LOC with the same devmem_fd and policy but another region_instance, or another
+ * device now open as that descriptor, moves the preference to the new memory. (madvise.pref.same-fd-
+ * other-region; drivers/gpu/drm/xe/xe_vm_madvise.c:madvise_preferred_mem_loc)
+ *
+ * Seen: assert grown(devices[0], before) == devices[0].vram[:1]: [] == [1] (mock/bmg2, Linux 7.3)
+ *
+ * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128] [/dev/dri/renderD129]
+ *
+ * It ends with 1 where the fault is, 0 where it is not, 77 where it cannot tell (no device, no such
+ * capability), 2 where something else went wrong.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/xe_drm.h>
+
+enum { GOOD = 0, FAULT = 1, OTHERWISE = 2, UNKNOWN = 77 };
+
+__attribute__((noreturn, format(printf, 2, 3))) static void end(int status, const char *why, ...)
+{
+	va_list values;
+
+	va_start(values, why);
+	vfprintf(stderr, why, values);
+	va_end(values);
+	fputc('\n', stderr);
+	_exit(status);
+}
+
+static int open_device(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		end(UNKNOWN, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* The errno of an ioctl, 0 for success. */
+static int try_ioctl(int fd, unsigned long request, void *argument)
+{
+	return ioctl(fd, request, argument) < 0 ? errno : 0;
+}
+
+/* An ioctl that has to give this errno, 0 for success: what comes after it makes no sense otherwise. */
+static void call(int line, const char *name, int fd, unsigned long request, void *argument, int expected)
+{
+	int code = try_ioctl(fd, request, argument);
+
+	if (code == expected)
+		return;
+	if (!expected && (code == EOPNOTSUPP || code == ENODEV || code == ENOSYS || code == EACCES || code == EPERM))
+		end(UNKNOWN, "line %d: %s: %s", line, name, strerror(code));
+	end(OTHERWISE, "line %d: %s gave errno %d (%s), not %d", line, name, code, strerror(code), expected);
+}
+
+#define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
+
+/* Whether the device has these DRM_XE_QUERY_CONFIG_FLAG_*; without them it cannot show the fault. */
+static void claims(int fd, uint64_t flags)
+{
+	uint64_t reply[64] = { 0 };
+	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_CONFIG };
+
+	if (try_ioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query) || query.size > sizeof(reply))
+		end(UNKNOWN, "not a device of the xe driver");
+	query.data = (uintptr_t)reply;
+	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
+	if ((reply[1 + DRM_XE_QUERY_CONFIG_FLAGS] & flags) != flags)
+		end(UNKNOWN, "the device does not claim what the fault needs");
+}
+
+static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, uint64_t offset)
+{
+	if (mmap((void *)at, size, protection, flags, fd, offset) != (void *)at)
+		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
+}
+
+static void store32(uint64_t at, uint32_t value)
+{
+	*(volatile uint32_t *)at = value;
+}
+
+static void store64(uint64_t at, uint64_t value)
+{
+	*(volatile uint64_t *)at = value;
+}
+
+static uint32_t load32(uint64_t at)
+{
+	return *(volatile uint32_t *)at;
+}
+
+static uint64_t load64(uint64_t at)
+{
+	return *(volatile uint64_t *)at;
+}
+
+/* What the test saw here without a complaint. */
+static void saw(int line, uint64_t value, uint64_t was)
+{
+	if (value != was)
+		fprintf(stderr, "line %d: %#lx, was %#lx in the test\n", line, (long)value, (long)was);
+}
+
+#define SAW(value, was) saw(__LINE__, value, was)
+
+/* The two dwords of an address in a batch. */
+#define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
+
+static uint64_t memory1 = 0x100000a00000;
+static uint64_t memory2 = 0x2000002e0000;
+static uint64_t word1;
+static uint64_t word2;
+static int fd1;
+static uint32_t vm1;
+static int fd2;
+static int fd3;
+static uint32_t queue1;
+static uint32_t bo1;
+static uint64_t offset1;
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	fd1 = open_device(argc > 1 ? argv[1] : "/dev/dri/renderD128");
+	claims(fd1, DRM_XE_QUERY_CONFIG_FLAG_HAS_VRAM | DRM_XE_QUERY_CONFIG_FLAG_HAS_CPU_ADDR_MIRROR);
+	struct drm_xe_vm_create vm_create1 = {
+		.flags = DRM_XE_VM_CREATE_FLAG_LR_MODE | DRM_XE_VM_CREATE_FLAG_FAULT_MODE,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_CREATE, &vm_create1, 0);
+	vm1 = vm_create1.vm_id;
+	struct drm_xe_sync syncs1[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word1,
+			.timeline_value = 0xb5b02421eb78649d,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind1 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x1000000000000,
+			.flags = DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence1 = {
+		.addr = (uintptr_t)&word1,
+		.value = 0xb5b02421eb78649d,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
+	SAW(load64((uintptr_t)&word1), 0xb5b02421eb78649d);
+	fd2 = open_device(argc > 2 ? argv[2] : "/dev/dri/renderD129");
+	map(memory1 - 0x1000, 0x202000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory1, 0x200000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	fd3 = dup(fd2);
+	store32(memory1, 0xfca9af74);
+	dup2(fd2, fd3);
+	struct drm_xe_madvise madvise1 = {
+		.start = memory1,
+		.range = 0x200000,
+		.vm_id = vm1,
+		.preferred_mem_loc = {
+			.devmem_fd = fd3,
+			.region_instance = 1,
+		},
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise1, 0);
+	dup2(fd1, fd3);
+	struct drm_xe_madvise madvise2 = {
+		.start = memory1,
+		.range = 0x200000,
+		.vm_id = vm1,
+		.preferred_mem_loc = {
+			.devmem_fd = fd3,
+			.region_instance = 1,
+		},
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise2, 0);
+	struct drm_xe_device_query device_query1 = {
+		.query = DRM_XE_DEVICE_QUERY_MEM_REGIONS,
+	};
+	CALL(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query1, 0);
+	uint64_t data1[23] = { 0 };
+	struct drm_xe_device_query device_query2 = {
+		.query = DRM_XE_DEVICE_QUERY_MEM_REGIONS,
+		.size = 0xb8,
+		.data = (uintptr_t)data1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query2, 0);
+	struct drm_xe_engine_class_instance instances1[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create1 = {
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create1, 0);
+	queue1 = exec_queue_create1.exec_queue_id;
+	struct drm_xe_gem_create gem_create1 = {
+		.size = 0x10000,
+		.placement = 1,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create1, 0);
+	bo1 = gem_create1.handle;
+	map(memory2, 0x10000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	struct drm_xe_gem_mmap_offset gem_mmap_offset1 = {
+		.handle = bo1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset1, 0);
+	offset1 = gem_mmap_offset1.offset;
+	map(memory2, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset1);
+	struct drm_xe_sync syncs2[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0x8c98d2dfcbdab77f,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind2 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.obj = bo1,
+			.pat_index = 2,
+			.range = 0x10000,
+			.addr = memory2,
+			.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind2, 0);
+	struct drm_xe_wait_user_fence wait_user_fence2 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0x8c98d2dfcbdab77f,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
+	SAW(load64((uintptr_t)&word2), 0x8c98d2dfcbdab77f);
+	store32(memory2 + 0xfc0, 0xf9111efc);
+	uint32_t batch1[] = {
+		/* MI_COPY_MEM_MEM */ 0x17000003, ADDRESS(memory2 + 0xfc0), ADDRESS(memory1),
+		/* MI_BATCH_BUFFER_END */ 0x5000000,
+	};
+	memcpy((void *)(memory2 + 0x1000), batch1, sizeof(batch1));
+	store64(memory2, 0);
+	struct drm_xe_sync syncs3[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = memory2,
+			.timeline_value = 0x857b7012851fad2a,
+		},
+	};
+	struct drm_xe_exec exec1 = {
+		.exec_queue_id = queue1,
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs3,
+		.address = memory2 + 0x1000,
+		.num_batch_buffer = 1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC, &exec1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence3 = {
+		.addr = memory2,
+		.value = 0x857b7012851fad2a,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
+	SAW(load64(memory2), 0x857b7012851fad2a);
+	SAW(load32(memory2 + 0xfc0), 0xfca9af74);
+	struct drm_xe_device_query device_query3 = {
+		.query = DRM_XE_DEVICE_QUERY_MEM_REGIONS,
+	};
+	CALL(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query3, 0);
+	uint64_t data2[23] = { 0 };
+	struct drm_xe_device_query device_query4 = {
+		.query = DRM_XE_DEVICE_QUERY_MEM_REGIONS,
+		.size = 0xb8,
+		.data = (uintptr_t)data2,
+	};
+	code = try_ioctl(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query4);
+	if (code != 0)
+		end(GOOD, "DRM_IOCTL_XE_DEVICE_QUERY gave errno %d (%s)", code, strerror(code));
+	/* the test did not accept this answer */
+	if (((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].num_mem_regions == 2 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].pad == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].mem_class == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].instance == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].min_page_size == 0x1000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].total_size == 0x5e298f000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].used == 0x10000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].cpu_visible_size == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].cpu_visible_used == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[0] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[1] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[2] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[3] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[4] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[0].reserved[5] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].mem_class == 1 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].instance == 1 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].min_page_size == 0x1000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].total_size == 0x10000000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].used == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].cpu_visible_size == 0x10000000 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].cpu_visible_used == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[0] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[1] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[2] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[3] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[4] == 0 && ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query4.data)[0].mem_regions[1].reserved[5] == 0)
+		end(FAULT, "DRM_IOCTL_XE_DEVICE_QUERY answered as in the test");
+	end(GOOD, "the fault is not there");
+}

@@ -1,0 +1,330 @@
+// SPDX-License-Identifier: MIT
+/*
+ * An array of binds that fails leaves a mirror split
+ *
+ * suites/bind/test_effect.py::test_array_failing_with_ebusy_does_nothing
+ *
+ * If one op of an array fails no op takes effect: mappings, bounds and attributes of every touched
+ * address are as before. (bind.array.atomic; seed 002 patch 01 - array of binds single atomic op,
+ * drivers/gpu/drm/xe/xe_vm.c:vm_bind_ioctl_ops_unwind)
+ *
+ * Seen: assert [bytes(area) for area in mirror_vm.attributes(0, mirror_vm.size)] == before
+ * (mock/bmg2@6.18, Linux 6.18)
+ *
+ * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
+ *
+ * It ends with 1 where the fault is, 0 where it is not, 77 where it cannot tell (no device, no such
+ * capability), 2 where something else went wrong.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/xe_drm.h>
+
+enum { GOOD = 0, FAULT = 1, OTHERWISE = 2, UNKNOWN = 77 };
+
+__attribute__((noreturn, format(printf, 2, 3))) static void end(int status, const char *why, ...)
+{
+	va_list values;
+
+	va_start(values, why);
+	vfprintf(stderr, why, values);
+	va_end(values);
+	fputc('\n', stderr);
+	_exit(status);
+}
+
+static int open_device(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		end(UNKNOWN, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* The errno of an ioctl, 0 for success. */
+static int try_ioctl(int fd, unsigned long request, void *argument)
+{
+	return ioctl(fd, request, argument) < 0 ? errno : 0;
+}
+
+/* An ioctl that has to give this errno, 0 for success: what comes after it makes no sense otherwise. */
+static void call(int line, const char *name, int fd, unsigned long request, void *argument, int expected)
+{
+	int code = try_ioctl(fd, request, argument);
+
+	if (code == expected)
+		return;
+	if (!expected && (code == EOPNOTSUPP || code == ENODEV || code == ENOSYS || code == EACCES || code == EPERM))
+		end(UNKNOWN, "line %d: %s: %s", line, name, strerror(code));
+	end(OTHERWISE, "line %d: %s gave errno %d (%s), not %d", line, name, code, strerror(code), expected);
+}
+
+#define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
+
+/* Whether the device has these DRM_XE_QUERY_CONFIG_FLAG_*; without them it cannot show the fault. */
+static void claims(int fd, uint64_t flags)
+{
+	uint64_t reply[64] = { 0 };
+	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_CONFIG };
+
+	if (try_ioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query) || query.size > sizeof(reply))
+		end(UNKNOWN, "not a device of the xe driver");
+	query.data = (uintptr_t)reply;
+	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
+	if ((reply[1 + DRM_XE_QUERY_CONFIG_FLAGS] & flags) != flags)
+		end(UNKNOWN, "the device does not claim what the fault needs");
+}
+
+static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, uint64_t offset)
+{
+	if (mmap((void *)at, size, protection, flags, fd, offset) != (void *)at)
+		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
+}
+
+static void store64(uint64_t at, uint64_t value)
+{
+	*(volatile uint64_t *)at = value;
+}
+
+static uint32_t load32(uint64_t at)
+{
+	return *(volatile uint32_t *)at;
+}
+
+static uint64_t load64(uint64_t at)
+{
+	return *(volatile uint64_t *)at;
+}
+
+/* What the test saw here without a complaint. */
+static void saw(int line, uint64_t value, uint64_t was)
+{
+	if (value != was)
+		fprintf(stderr, "line %d: %#lx, was %#lx in the test\n", line, (long)value, (long)was);
+}
+
+#define SAW(value, was) saw(__LINE__, value, was)
+
+/* The two dwords of an address in a batch. */
+#define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
+
+static uint64_t memory1 = 0x100000a00000;
+static uint64_t memory2 = 0x100001000000;
+static uint64_t memory3 = 0x200000280000;
+static uint64_t word1;
+static uint64_t word2;
+static int fd1;
+static uint32_t vm1;
+static uint32_t queue1;
+static uint32_t bo1;
+static uint64_t offset1;
+static uint32_t bo2;
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	fd1 = open_device(argc > 1 ? argv[1] : "/dev/dri/renderD128");
+	claims(fd1, DRM_XE_QUERY_CONFIG_FLAG_HAS_CPU_ADDR_MIRROR);
+	struct drm_xe_vm_create vm_create1 = {
+		.flags = DRM_XE_VM_CREATE_FLAG_LR_MODE | DRM_XE_VM_CREATE_FLAG_FAULT_MODE,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_CREATE, &vm_create1, 0);
+	vm1 = vm_create1.vm_id;
+	struct drm_xe_sync syncs1[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word1,
+			.timeline_value = 0x8e6da3eeecfb6b6a,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind1 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x1000000000000,
+			.flags = DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence1 = {
+		.addr = (uintptr_t)&word1,
+		.value = 0x8e6da3eeecfb6b6a,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
+	SAW(load64((uintptr_t)&word1), 0x8e6da3eeecfb6b6a);
+	map(memory1 - 0x1000, 0x202000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory1, 0x200000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	map(memory2 - 0x1000, 0x202000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory2, 0x200000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct drm_xe_engine_class_instance instances1[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create1 = {
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create1, 0);
+	queue1 = exec_queue_create1.exec_queue_id;
+	struct drm_xe_gem_create gem_create1 = {
+		.size = 0x10000,
+		.placement = 1,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create1, 0);
+	bo1 = gem_create1.handle;
+	map(memory3, 0x10000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	struct drm_xe_gem_mmap_offset gem_mmap_offset1 = {
+		.handle = bo1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset1, 0);
+	offset1 = gem_mmap_offset1.offset;
+	map(memory3, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset1);
+	struct drm_xe_sync syncs2[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0x908f798eb25f5c6b,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind2 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.obj = bo1,
+			.pat_index = 2,
+			.range = 0x10000,
+			.addr = memory3,
+			.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind2, 0);
+	struct drm_xe_wait_user_fence wait_user_fence2 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0x908f798eb25f5c6b,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
+	SAW(load64((uintptr_t)&word2), 0x908f798eb25f5c6b);
+	uint32_t batch1[] = {
+		/* MI_STORE_DATA_IMM */ 0x10000002, ADDRESS(memory2), 0xe53edf6d,
+		/* MI_BATCH_BUFFER_END */ 0x5000000,
+	};
+	memcpy((void *)(memory3 + 0x1000), batch1, sizeof(batch1));
+	store64(memory3, 0);
+	struct drm_xe_sync syncs3[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = memory3,
+			.timeline_value = 0x96c1b3f5c114b0e4,
+		},
+	};
+	struct drm_xe_exec exec1 = {
+		.exec_queue_id = queue1,
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs3,
+		.address = memory3 + 0x1000,
+		.num_batch_buffer = 1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC, &exec1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence3 = {
+		.addr = memory3,
+		.value = 0x96c1b3f5c114b0e4,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
+	SAW(load64(memory3), 0x96c1b3f5c114b0e4);
+	SAW(load32(memory2), 0xe53edf6d);
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs1 = {
+		.vm_id = vm1,
+		.range = 0x1000000000000,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs1, 0);
+	uint64_t vector_of_mem_attr1[24] = { 0 };
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs2 = {
+		.vm_id = vm1,
+		.num_mem_ranges = 3,
+		.range = 0x1000000000000,
+		.sizeof_mem_range_attr = 0x40,
+		.vector_of_mem_attr = (uintptr_t)vector_of_mem_attr1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs2, 0);
+	struct drm_xe_gem_create gem_create2 = {
+		.size = 0x10000,
+		.placement = 1,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create2, 0);
+	bo2 = gem_create2.handle;
+	struct drm_xe_vm_bind_op vector_of_binds1[] = {
+		{
+			.obj = bo2,
+			.pat_index = 2,
+			.range = 0x10000,
+			.addr = memory1,
+		},
+		{
+			.pat_index = 2,
+			.range = 0x200000,
+			.addr = memory2,
+			.op = DRM_XE_VM_BIND_OP_UNMAP,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind3 = {
+		.vm_id = vm1,
+		.num_binds = 2,
+		.vector_of_binds = (uintptr_t)vector_of_binds1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind3, EBUSY);
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs3 = {
+		.vm_id = vm1,
+		.range = 0x1000000000000,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs3, 0);
+	uint64_t vector_of_mem_attr2[40] = { 0 };
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs4 = {
+		.vm_id = vm1,
+		.num_mem_ranges = 5,
+		.range = 0x1000000000000,
+		.sizeof_mem_range_attr = 0x40,
+		.vector_of_mem_attr = (uintptr_t)vector_of_mem_attr2,
+	};
+	code = try_ioctl(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs4);
+	if (code != 0)
+		end(GOOD, "DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS gave errno %d (%s)", code, strerror(code));
+	/* the test did not accept this answer */
+	if (((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].extensions == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].start == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].end == memory1 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].preferred_mem_loc.devmem_fd == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].preferred_mem_loc.migration_policy == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].atomic.val == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].atomic.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].pat_index.val == 2 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].pat_index.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].reserved[0] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].reserved[1] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].extensions == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].start == memory1 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].end == memory1 + 0x10000 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].preferred_mem_loc.devmem_fd == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].preferred_mem_loc.migration_policy == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].atomic.val == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].atomic.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].pat_index.val == 2 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].pat_index.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].reserved[0] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[1].reserved[1] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].extensions == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].start == memory1 + 0x10000 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].end == memory3 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].preferred_mem_loc.devmem_fd == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].preferred_mem_loc.migration_policy == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].atomic.val == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].atomic.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].pat_index.val == 2 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].pat_index.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].reserved[0] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[2].reserved[1] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].extensions == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].start == memory3 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].end == memory3 + 0x10000 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].preferred_mem_loc.devmem_fd == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].preferred_mem_loc.migration_policy == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].atomic.val == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].atomic.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].pat_index.val == 2 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].pat_index.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].reserved[0] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[3].reserved[1] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].extensions == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].start == memory3 + 0x10000 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].end == 0x1000000000000 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].preferred_mem_loc.devmem_fd == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].preferred_mem_loc.migration_policy == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].atomic.val == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].atomic.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].pat_index.val == 2 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].pat_index.reserved == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].reserved[0] == 0 && ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[4].reserved[1] == 0)
+		end(FAULT, "DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS answered as in the test");
+	end(GOOD, "the fault is not there");
+}

@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: MIT
+/*
+ * An autoreset of a whole area warns, and loses the PAT index of the bind
+ *
+ * suites/gc/test_autoreset.py::test_autoreset_of_whole_vma_restores_pat[4K]
+ *
+ * With MADVISE_AUTORESET the attributes of a collected range are back at their defaults once it is
+ * collected. (gc.autoreset-runs-here; drivers/gpu/drm/xe/xe_svm.c:xe_svm_range_set_default_attr)
+ *
+ * With MADVISE_AUTORESET, after munmap of memory the GPU used, the attributes of that part are those
+ * of the bind. (madvise.autoreset.munmap; include/uapi/drm/xe_drm.h:MADVISE_AUTORESET,
+ * drivers/gpu/drm/xe/xe_svm.c:xe_svm_range_set_default_attr)
+ *
+ * An autoreset and a new bind restore the PAT of the bind, whatever MADVISE PAT set meanwhile.
+ * (madvise.pat.default-kept; drivers/gpu/drm/xe/xe_svm.c:xe_vma_set_default_attributes)
+ *
+ * Seen: assert after.pat_index.val == before.pat_index.val: 0 == 2 (mock/bmg2, Linux 7.3)
+ *
+ * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
+ *
+ * It ends with 1 where the fault is, 0 where it is not, 77 where it cannot tell (no device, no such
+ * capability), 2 where something else went wrong.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/xe_drm.h>
+
+enum { GOOD = 0, FAULT = 1, OTHERWISE = 2, UNKNOWN = 77 };
+
+__attribute__((noreturn, format(printf, 2, 3))) static void end(int status, const char *why, ...)
+{
+	va_list values;
+
+	va_start(values, why);
+	vfprintf(stderr, why, values);
+	va_end(values);
+	fputc('\n', stderr);
+	_exit(status);
+}
+
+static int open_device(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		end(UNKNOWN, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* The errno of an ioctl, 0 for success. */
+static int try_ioctl(int fd, unsigned long request, void *argument)
+{
+	return ioctl(fd, request, argument) < 0 ? errno : 0;
+}
+
+/* An ioctl that has to give this errno, 0 for success: what comes after it makes no sense otherwise. */
+static void call(int line, const char *name, int fd, unsigned long request, void *argument, int expected)
+{
+	int code = try_ioctl(fd, request, argument);
+
+	if (code == expected)
+		return;
+	if (!expected && (code == EOPNOTSUPP || code == ENODEV || code == ENOSYS || code == EACCES || code == EPERM))
+		end(UNKNOWN, "line %d: %s: %s", line, name, strerror(code));
+	end(OTHERWISE, "line %d: %s gave errno %d (%s), not %d", line, name, code, strerror(code), expected);
+}
+
+#define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
+
+static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, uint64_t offset)
+{
+	if (mmap((void *)at, size, protection, flags, fd, offset) != (void *)at)
+		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
+}
+
+/* A system call that has to give this errno, 0 for success. */
+static void check(int line, const char *what, int result, int expected)
+{
+	int code = result ? errno : 0;
+
+	if (code != expected)
+		end(OTHERWISE, "line %d: %s: errno %d (%s), not %d", line, what, code, strerror(code), expected);
+}
+
+#define CHECK(call, expected) check(__LINE__, #call, (call) ? -1 : 0, expected)
+
+static void store64(uint64_t at, uint64_t value)
+{
+	*(volatile uint64_t *)at = value;
+}
+
+static uint32_t load32(uint64_t at)
+{
+	return *(volatile uint32_t *)at;
+}
+
+static uint64_t load64(uint64_t at)
+{
+	return *(volatile uint64_t *)at;
+}
+
+/* What the test saw here without a complaint. */
+static void saw(int line, uint64_t value, uint64_t was)
+{
+	if (value != was)
+		fprintf(stderr, "line %d: %#lx, was %#lx in the test\n", line, (long)value, (long)was);
+}
+
+#define SAW(value, was) saw(__LINE__, value, was)
+
+/* The two dwords of an address in a batch. */
+#define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
+
+static uint64_t memory1 = 0x100003823000;
+static uint64_t memory2 = 0x100003c00000;
+static uint64_t memory3 = 0x2000002e0000;
+static uint64_t word1;
+static uint64_t word2;
+static int fd1;
+static uint32_t vm1;
+static uint32_t queue1;
+static uint32_t bo1;
+static uint64_t offset1;
+static uint64_t seen;
+
+int main(int argc, char **argv)
+{
+	int code;
+
+	fd1 = open_device(argc > 1 ? argv[1] : "/dev/dri/renderD128");
+	struct drm_xe_vm_create vm_create1 = {
+		.flags = DRM_XE_VM_CREATE_FLAG_LR_MODE | DRM_XE_VM_CREATE_FLAG_FAULT_MODE,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_CREATE, &vm_create1, 0);
+	vm1 = vm_create1.vm_id;
+	struct drm_xe_sync syncs1[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word1,
+			.timeline_value = 0xac8c7d2fd108e303,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind1 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x1000000000000,
+			.flags = DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR | DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence1 = {
+		.addr = (uintptr_t)&word1,
+		.value = 0xac8c7d2fd108e303,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
+	SAW(load64((uintptr_t)&word1), 0xac8c7d2fd108e303);
+	map(memory1 - 0x1000, 0x3000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory1, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	map(memory2 - 0x1000, 0x202000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory2, 0x200000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs1 = {
+		.vm_id = vm1,
+		.start = memory1,
+		.range = 0x1000,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs1, 0);
+	uint64_t vector_of_mem_attr1[8] = { 0 };
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs2 = {
+		.vm_id = vm1,
+		.num_mem_ranges = 1,
+		.start = memory1,
+		.range = 0x1000,
+		.sizeof_mem_range_attr = 0x40,
+		.vector_of_mem_attr = (uintptr_t)vector_of_mem_attr1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs2, 0);
+	struct drm_xe_madvise madvise1 = {
+		.start = memory1,
+		.range = 0x1000,
+		.vm_id = vm1,
+		.type = DRM_XE_MEM_RANGE_ATTR_ATOMIC,
+		.atomic = {
+			.val = DRM_XE_ATOMIC_CPU,
+		},
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise1, 0);
+	struct drm_xe_madvise madvise2 = {
+		.start = memory1 + 0x1000,
+		.range = 0x1000,
+		.vm_id = vm1,
+		.type = DRM_XE_MEM_RANGE_ATTR_ATOMIC,
+		.atomic = {
+			.val = DRM_XE_ATOMIC_GLOBAL,
+		},
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise2, 0);
+	struct drm_xe_engine_class_instance instances1[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create1 = {
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create1, 0);
+	queue1 = exec_queue_create1.exec_queue_id;
+	struct drm_xe_gem_create gem_create1 = {
+		.size = 0x10000,
+		.placement = 1,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create1, 0);
+	bo1 = gem_create1.handle;
+	map(memory3, 0x10000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	struct drm_xe_gem_mmap_offset gem_mmap_offset1 = {
+		.handle = bo1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset1, 0);
+	offset1 = gem_mmap_offset1.offset;
+	map(memory3, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset1);
+	struct drm_xe_sync syncs2[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0x9ee59a45e5f267cf,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind2 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.obj = bo1,
+			.pat_index = 2,
+			.range = 0x10000,
+			.addr = memory3,
+			.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind2, 0);
+	struct drm_xe_wait_user_fence wait_user_fence2 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0x9ee59a45e5f267cf,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
+	SAW(load64((uintptr_t)&word2), 0x9ee59a45e5f267cf);
+	uint32_t batch1[] = {
+		/* MI_STORE_DATA_IMM */ 0x10000002, ADDRESS(memory1), 0x447c0903,
+		/* MI_BATCH_BUFFER_END */ 0x5000000,
+	};
+	memcpy((void *)(memory3 + 0x1000), batch1, sizeof(batch1));
+	store64(memory3, 0);
+	struct drm_xe_sync syncs3[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = memory3,
+			.timeline_value = 0x8cc77d7633679ef8,
+		},
+	};
+	struct drm_xe_exec exec1 = {
+		.exec_queue_id = queue1,
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs3,
+		.address = memory3 + 0x1000,
+		.num_batch_buffer = 1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC, &exec1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence3 = {
+		.addr = memory3,
+		.value = 0x8cc77d7633679ef8,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x12a05f200,
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
+	SAW(load64(memory3), 0x8cc77d7633679ef8);
+	SAW(load32(memory1), 0x447c0903);
+	CHECK(munmap((void *)(memory1), 0x1000), 0);
+	struct drm_xe_madvise madvise3 = {
+		.start = memory2,
+		.range = 0x200000,
+		.vm_id = vm1,
+		.type = DRM_XE_MEM_RANGE_ATTR_ATOMIC,
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise3, 0);
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs3 = {
+		.vm_id = vm1,
+		.start = memory1,
+		.range = 0x1000,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs3, 0);
+	uint64_t vector_of_mem_attr2[8] = { 0 };
+	struct drm_xe_vm_query_mem_range_attr vm_query_mem_range_attrs4 = {
+		.vm_id = vm1,
+		.num_mem_ranges = 1,
+		.start = memory1,
+		.range = 0x1000,
+		.sizeof_mem_range_attr = 0x40,
+		.vector_of_mem_attr = (uintptr_t)vector_of_mem_attr2,
+	};
+	code = try_ioctl(fd1, DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS, &vm_query_mem_range_attrs4);
+	if (code != 0)
+		end(OTHERWISE, "DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS gave errno %d (%s)", code, strerror(code));
+	seen = ((struct drm_xe_mem_range_attr *)(uintptr_t)vm_query_mem_range_attrs4.vector_of_mem_attr)[0].pat_index.val;
+	/* the test saw 0 */
+	if (seen != 2)
+		end(FAULT, "%s: %#lx, not 2", "vector_of_mem_attr->drm_xe_mem_range_attr[0].pat_index.val", (long)seen);
+	end(GOOD, "the fault is not there");
+}

@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: MIT
+"""What a test did between and in its ioctls, in order, kept cheaply while it runs: enough to write it as a program.
+
+A step is a tuple, made without formatting: mappings and accesses of the process, waits, children, and the records of
+its ioctls. `Steps.export` turns them into plain data when a test has failed; ``svmcts reproduce`` reads that. What the
+failing check expected and saw is in ``check``. What no list of steps can say is in ``obstacle``, in words.
+"""
+
+import os
+import pickle
+import re
+from collections.abc import Callable
+from threading import get_ident
+from time import perf_counter_ns
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ioctl.transcript import Record
+
+FORMAT = 1
+"""Raised when the meaning of a step changes."""
+KEPT = 4096
+"""Steps of a test; of a longer one the end is missing, and the export says so."""
+WHOLE = 1 << 16
+"""Bytes of a load or store that are kept."""
+PERIOD = 4096
+"""Longest pattern that is looked for in what was stored."""
+
+Step = tuple[str, int, int, tuple[Any, ...]]
+"""Kind, thread, time in ns of CLOCK_MONOTONIC, and what belongs to the kind."""
+Data = dict[str, Any]
+
+FIELDS: dict[str, tuple[str, ...]] = {
+    "open": ("fd", "path"),
+    "close": ("fd",),
+    "dup": ("fd", "to"),
+    "reserve": ("address", "size"),
+    "mmap": ("address", "size", "protection", "flags", "fd", "offset", "file", "result", "errno"),
+    "munmap": ("address", "size", "errno"),
+    "mprotect": ("address", "size", "protection", "errno"),
+    "mremap": ("address", "size", "new_size", "flags", "new_address", "result", "errno"),
+    "madvise": ("address", "size", "advice", "errno"),
+    "mlock": ("address", "size", "errno"),
+    "munlock": ("address", "size", "errno"),
+    "load": ("address", "size", "value"),
+    "store": ("address", "size", "value"),
+    "read": ("address", "size", "data"),
+    "write": ("address", "size", "data"),
+    "present": ("address", "value"),
+    "put": ("path", "text"),
+    "get": ("path",),
+    "counters": ("node", "gt", "values"),
+    "wait": ("deadline", "what"),
+    "waited": ("met",),
+    "fork": ("child",),
+    "reap": ("child", "signal", "steps"),
+}
+"""What belongs to each kind of step, in order; "ioctl" has a record."""
+
+
+class Steps:
+    """The first ``kept`` steps of a test."""
+
+    def __init__(self, kept: int = KEPT) -> None:
+        self.items: list[Step] = []
+        self.dropped = 0
+        self.check: Data | None = None
+        """What the check that failed last expected and saw."""
+        self.obstacle = ""
+        """Why these steps are not all that the test did."""
+        self._kept = kept
+        self._sink = -1
+        self._children = 0
+
+    def add(self, kind: str, *values: Any) -> None:
+        """Appends a step; the same load again, as in a loop that waits, is one."""
+        items = self.items
+        if len(items) >= self._kept:
+            self.dropped += 1
+            return
+        thread = get_ident()
+        if kind == "load" and items:
+            last = items[-1]
+            if last[0] == "load" and last[3] == values and last[1] == thread:
+                return
+        items.append((kind, thread, perf_counter_ns(), values))
+        if self._sink >= 0 and kind != "ioctl":
+            self._send(items[-1])
+
+    def called(self, record: "Record") -> None:
+        """An ioctl has returned; in a child its step is complete only now."""
+        if self._sink >= 0:
+            self._send(("ioctl", get_ident(), record.began_ns, (record,)))
+
+    def failed(self, check: str, **facts: Any) -> None:
+        """Says what a check expected and saw that is about to fail the test; the last one counts."""
+        self.check = {"check": check, "after": len(self.items), **facts}
+        if self._sink >= 0:
+            self._send(("check", get_ident(), perf_counter_ns(), (self.check,)))
+
+    def cannot(self, why: str) -> None:
+        """Says what the test does that these steps leave out."""
+        self.obstacle = self.obstacle or why
+
+    def forget_from(self, mark: int) -> None:
+        """Drops what a condition did that did not hold: a loop that waits is one step, its last round."""
+        thread = get_ident()
+        if all(item[1] == thread for item in self.items[mark:]):
+            del self.items[mark:]
+
+    # Children of fork: what they do goes into a file that the parent reads when they have ended.
+
+    def fork(self) -> "Branch":
+        """To be called before fork(2)."""
+        self._children += 1
+        branch = Branch(self._children)
+        self.add("fork", branch.number)
+        return branch
+
+    def begin_child(self, branch: "Branch") -> None:
+        """In the child: from now on its steps are its own, and are written at once, as a signal may end it."""
+        self.items, self.check, self.dropped = [], None, 0
+        self._sink = branch.file
+
+    def end_child(self, branch: "Branch", signal: int) -> None:
+        """In the parent, when the child has ended."""
+        steps = branch.read()
+        for kind, _, _, values in steps:
+            if kind == "check":
+                self.check = {**values[0], "after": len(self.items), "child": branch.number}
+        self.add("reap", branch.number, signal, [step for step in steps if step[0] != "check"])
+
+    def _send(self, step: Step) -> None:
+        try:
+            data = pickle.dumps(step)
+            os.write(self._sink, len(data).to_bytes(4, "little") + data)
+        except (OSError, pickle.PickleError, TypeError, AttributeError):
+            self._sink = -1
+
+    def export(self) -> Data | None:
+        """All of it as data for JSON; None if nothing was done."""
+        if not self.items:
+            return None
+        main = self.items[0][1]
+        threads: dict[int, int] = {main: 0}
+        return {
+            "format": FORMAT,
+            "steps": _exported(self.items, threads),
+            "check": self.check,
+            **({"dropped": self.dropped} if self.dropped else {}),
+            **({"obstacle": self.obstacle} if self.obstacle else {}),
+        }
+
+
+class Branch:
+    """A child of fork, and the file that its steps go to."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.file = os.memfd_create("steps", os.MFD_CLOEXEC)
+
+    def read(self) -> list[Step]:
+        """What the child wrote; it is over then."""
+        data = os.pread(self.file, os.fstat(self.file).st_size, 0)
+        os.close(self.file)
+        steps, at = [], 0
+        while at + 4 <= len(data):
+            size = int.from_bytes(data[at : at + 4], "little")
+            if at + 4 + size > len(data):
+                break
+            steps.append(pickle.loads(data[at + 4 : at + 4 + size]))
+            at += 4 + size
+        return steps
+
+
+def _exported(items: list[Step], threads: dict[int, int]) -> list[Data]:
+    steps = []
+    for kind, thread, at, values in items:
+        number = threads.setdefault(thread, len(threads))
+        step: Data = {"do": kind, "at": at, **({"thread": number} if number else {})}
+        if kind == "ioctl":
+            step |= _of_record(values[0])
+        elif kind in FIELDS:
+            step |= {
+                name: value
+                for name, value in zip(FIELDS[kind], values, strict=True)
+                if value not in (None, "") and (value or name not in ("errno", "file", "offset"))
+            }
+        if kind == "reap":
+            step["steps"] = _exported(step["steps"], {})
+        for name in ("data",):
+            if name in step:
+                step[name] = packed(step[name])
+        steps.append(step)
+    return steps
+
+
+def _of_record(record: "Record") -> Data:
+    before = record.before
+    data: Data = {
+        "request": record.request.name,
+        "fd": record.fd,
+        "before": before if isinstance(before, int) else before.hex(),
+    }
+    if record.result is None:
+        data["result"] = None
+    elif record.errno:
+        data["errno"] = record.errno
+    elif record.result:
+        data["result"] = record.result
+    if not isinstance(before, int) and record.after != before:
+        data["after"] = record.after.hex()
+    if record.duration_ns:
+        data["took"] = record.duration_ns
+    if record.nested:
+        data["nested"] = [
+            {
+                "field": capture.field,
+                "kind": type(capture.pointer).__name__,
+                "address": capture.address,
+                "size": capture.size,
+                **({"before": capture.before.hex()} if capture.before is not None else {}),
+                **({"after": capture.after.hex()} if capture.after is not None else {}),
+            }
+            for capture in record.nested
+        ]
+    return data
+
+
+_REPEATED = re.compile(rb"(.{1,16}?)\1+", re.DOTALL)
+
+
+def packed(data: bytes | None) -> Data:
+    """Bytes as hexadecimal digits; ``times`` where they are a pattern over and over; nothing for what was too long."""
+    if data is None:
+        return {}
+    if match := _REPEATED.fullmatch(data):
+        return {"hex": match[1].hex(), "size": len(data)}
+    for period in (32, 64, 256, 1024, PERIOD):
+        if len(data) > period and data[period:] == data[:-period]:
+            return {"hex": data[:period].hex(), "size": len(data)}
+    return {"hex": data.hex(), "size": len(data)} if len(data) <= WHOLE else {"size": len(data)}
+
+
+def unpacked(data: Data) -> bytes | None:
+    """The bytes that ``packed`` had; None if they were too long."""
+    if "hex" not in data:
+        return None
+    pattern = bytes.fromhex(data["hex"])
+    size: int = data["size"]
+    return (pattern * (size // len(pattern) + 1))[:size] if pattern else b""
+
+
+def plain(value: Any, depth: int = 0) -> Any:
+    """A value of a comparison as data for JSON, as far as a program can compare it; else None."""
+    convert: Callable[[Any], Any] = plain
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, bytes | bytearray):
+        return packed(bytes(value))
+    if isinstance(value, list | tuple) and depth < 1 and len(value) <= 64:
+        items = [convert(item, 1) for item in value]  # type: ignore[call-arg]
+        return items if all(isinstance(item, int) for item in items) else None
+    return None

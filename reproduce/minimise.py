@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: MIT
+"""A program with fewer steps and smaller memory that fails in the same way: tried on the mock that failed the test."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from common.answers import NoAnswerError
+from ioctl import xe
+from ioctl.compiler import Compiler
+from reproduce.program import Words, program
+from reproduce.recorded import Course, Step, makes, uses
+from reproduce.trial import Mock, Runner, compiled
+
+MOST = 400
+"""Trials at most: each is a compilation and a run or two."""
+PAGE = 4096
+KEPT = ("open", "fork", "reap")
+"""Steps that are never left out by themselves."""
+LEAST = 1 << 16
+"""The least address that a process maps."""
+SPANS = ("mmap", "munmap", "mprotect", "madvise", "mlock", "munlock", "write", "read", "reserve")
+
+
+@dataclass
+class _Trials:
+    words: Words
+    compiler: Compiler
+    folder: Path
+    failing: Runner
+    sound: Runner | None
+    """The mock without its defect."""
+    done: int = 0
+    said: str = ""
+
+    def fails(self, course: Course) -> bool:
+        """Whether a course still shows the fault on the mock, and, if that is broken on purpose, not on a sound one."""
+        if self.done >= MOST or not (_whole(course) and _waits(course)):
+            return False
+        self.done += 1
+        try:
+            text = program(course, self.words, self_contained=True)
+            binary = compiled(self.compiler, text, self.folder, f"repro{self.done}")
+        except NoAnswerError:
+            return False
+        ended, said = self.failing.status(binary)
+        if ended != 1 or (self.said and _kind(said) != _kind(self.said)):
+            return False
+        if self.sound is not None and self.sound.status(binary)[0] != 0:
+            return False
+        self.said = self.said or said
+        return True
+
+
+def _kind(said: str) -> str:
+    """What a program said of the fault without its numbers."""
+    return said.partition(":")[0].partition(" gave ")[0]
+
+
+def minimised(course: Course, words: Words, mock: Mock, compiler: Compiler) -> tuple[Course, str]:
+    """The smallest course that was found, and a line about it; raises NoAnswerError if the program does not fail."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="svmcts-reproduce-"))
+        failing = stack.enter_context(Runner(mock))
+        sound = stack.enter_context(Runner(mock.sound)) if mock.defect else None
+        trials = _Trials(words, compiler, Path(folder), failing, sound)
+        if not trials.fails(course):
+            raise NoAnswerError(
+                "the program does not show the fault on the mock: there is nothing to hold it to"
+            )
+        before = len(course.steps)
+        smaller = _fewer(course, trials.fails)
+        smaller = _shorter(smaller, trials.fails)
+        smaller = _fewer(smaller, trials.fails)
+        lines = [program(one, words, self_contained=True).count("\n") for one in (course, smaller)]
+    most = f", the most there may be: {MOST}" if trials.done >= MOST else ""
+    return (
+        smaller,
+        f"{before} steps became {len(smaller.steps)}, {lines[0]} lines {lines[1]}, in {trials.done} trials{most}",
+    )
+
+
+def _whole(course: Course) -> bool:
+    """Whether what a step uses was made by one before: ids of objects, offsets of mappings, memory that is accessed."""
+    made: set[tuple[int, str, int]] = set()
+    offsets: set[int] = set()
+    mapped: list[tuple[int, int]] = []
+    devices: set[int] = set()
+    for step in course.steps:
+        fields = step.fields
+        if step.do == "open":
+            devices.add(fields["fd"])
+        elif step.do == "ioctl":
+            if any(use not in made for use in uses(step)):
+                return False
+            made |= set(makes(step))
+            if step.request is xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET:
+                offsets.add(step.after.offset)
+        elif step.do == "mmap" and not step.errno:
+            if fields["fd"] in devices and fields.get("offset", 0) not in offsets:
+                return False
+            mapped.append((fields["result"], fields["result"] + fields["size"]))
+        elif step.do == "mremap" and not step.errno:
+            mapped.append((fields["result"], fields["result"] + fields["new_size"]))
+        elif step.do in ("load", "store", "read", "write") and fields["address"] >= LEAST:
+            start, end = fields["address"], fields["address"] + fields["size"]
+            own = any(low < end and start < high for low, high in mapped)
+            if _placed(course, start) and not own:
+                return False
+    return True
+
+
+def _waits(course: Course) -> bool:
+    """Whether every fence that the test waited for is waited for still: a mock may be done at once, a GPU is not."""
+    waited = {_fence(step) for step in course.all_steps if _fence(step)}
+    still = {_fence(step) for step in course.steps}
+    return all(signal in still for step in course.steps for signal in _signals(step) if signal in waited)
+
+
+def _fence(step: Step) -> tuple[int, int] | None:
+    """Address and value of the fence that a step waits for."""
+    if (
+        step.do != "ioctl"
+        or step.request is not xe.DRM_IOCTL_XE_WAIT_USER_FENCE
+        or isinstance(step.before, int)
+    ):
+        return None
+    return step.before.addr, step.before.value
+
+
+def _signals(step: Step) -> Iterator[tuple[int, int]]:
+    """Address and value of the fences that a step has signalled."""
+    if step.do != "ioctl":
+        return
+    for capture in step.fields.get("nested", ()):
+        data = bytes.fromhex(capture.get("before", ""))
+        if capture["field"] == "syncs" and len(data) == capture["size"]:
+            width = ctypes.sizeof(xe.drm_xe_sync)
+            for at in range(0, len(data), width):
+                sync = xe.drm_xe_sync.from_buffer_copy(data, at)
+                yield sync.addr, sync.timeline_value
+
+
+def _placed(course: Course, address: int) -> bool:
+    """Whether an address is in a mapping of the test at some time."""
+    return any(
+        low <= address < low + size
+        for step in course.all_steps
+        for low, size in [(step.fields.get("result", 0) or 0, step.fields.get("size", 0))]
+        if step.do in ("mmap", "mremap")
+    )
+
+
+def _fewer(course: Course, fails: Callable[[Course], bool]) -> Course:
+    """Leave out halves, quarters and so on, as long as one can be."""
+    size = max(len(course.steps) // 2, 1)
+    while True:
+        at, left_out = len(course.steps), False
+        while at > 0:
+            start = max(at - size, 0)
+            part = [step for step in course.steps[start:at] if step.do not in KEPT]
+            if part:
+                gone = {id(step) for step in part}
+                tried = replace(course, steps=[step for step in course.steps if id(step) not in gone])
+                if fails(tried):
+                    course, left_out = tried, True
+            at = start
+        if size == 1 and not left_out:
+            return course
+        size = max(size // 2, 1)
+
+
+def _shorter(course: Course, fails: Callable[[Course], bool]) -> Course:
+    """Cut mappings, and all that is done to them, to a page or to a half, as long as one can be."""
+    for address, whole in [
+        (step.fields["result"], step.fields["size"])
+        for step in course.steps
+        if step.do == "mmap" and not step.errno and step.fields["size"] > PAGE
+    ]:
+        size = whole
+        for wanted in (PAGE, 1 << 16, *(whole >> shift for shift in range(3, 0, -1))):
+            if PAGE <= wanted < size and wanted % PAGE == 0:
+                tried = replace(course, steps=[_cut(step, address, size, wanted) for step in course.steps])
+                if fails(tried):
+                    course, size = tried, wanted
+                    break
+    return course
+
+
+def _cut(step: Step, address: int, size: int, wanted: int) -> Step:
+    """The step on a mapping that ends at ``wanted`` bytes instead of ``size``; the step itself if that says all."""
+    fields = dict(step.fields)
+    if step.do in SPANS and fields.get("address") == address and fields.get("size") == size:
+        fields["size"] = wanted
+        if isinstance(fields.get("data"), dict) and "hex" in fields["data"]:
+            fields["data"] = {**fields["data"], "size": wanted}
+        return replace(step, fields=fields)
+    if step.do == "ioctl" and isinstance(fields["before"], str):
+        # Ranges of binds and of madvise are fields next to the address: cut where both are this mapping's.
+        for name in ("before", "after"):
+            if name in fields:
+                fields[name] = _cut_hex(fields[name], address, size, wanted)
+        return replace(step, fields=fields)
+    return step
+
+
+def _cut_hex(text: str, address: int, size: int, wanted: int) -> str:
+    old, new = (number.to_bytes(8, "little").hex() for number in (size, wanted))
+    where = address.to_bytes(8, "little").hex()
+    return text.replace(old + where, new + where).replace(where + old, where + new)

@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: MIT
+"""The programs of docs/findings: written from a run in which the tests of findings failed as known, and run.
+
+    python -m tests.reproduce.findings --write RUN      a program for each finding that the run shows
+    python -m tests.reproduce.findings --guest 7.3      run all of them in a guest: which kernels have the fault
+
+``--guest`` prints what each program ends with: 1 where the fault is, 0 where it is not, 77 where it cannot tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from common.answers import NoAnswerError
+from ioctl import drm, xe
+from ioctl.compiler import Compiler, find_compiler
+from ioctl.encoding import Request
+from ioctl.layout import Structure
+from reports.event import Outcome
+from reports.stream import read
+from reproduce.cli import course_of, words_of
+from reproduce.program import program
+from reproduce.structures import definitions
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "docs" / "findings"
+FINDINGS = ROOT / "docs" / "findings.md"
+REASON = "docs/findings.md: "
+SECONDS = 300
+
+
+def headings() -> list[str]:
+    """Those of docs/findings.md."""
+    return re.findall(r"^### (.+)$", FINDINGS.read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def name_of(heading: str) -> str:
+    """The file of a finding's program."""
+    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") + ".c"
+
+
+def headers(folder: Path) -> Path:
+    """A folder with drm/drm.h and drm/xe_drm.h of the suite's own definitions, for machines without the real ones."""
+    place = folder / "include" / "drm"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "drm.h").write_text("")
+    names = [
+        name
+        for module in (drm, xe)
+        for name, value in vars(module).items()
+        if not name.startswith("_")
+        and (
+            isinstance(value, Request | int)
+            or (
+                isinstance(value, type)
+                and issubclass(value, Structure)
+                and value.__module__ == module.__name__
+            )
+        )
+    ]
+    includes = "#include <linux/types.h>\n#include <linux/ioctl.h>\n"
+    (place / "xe_drm.h").write_text(includes + definitions(names) + "\n")
+    return place.parent
+
+
+def compiled(compiler: Compiler, folder: Path) -> Iterator[Path]:
+    """Compile each program without a warning, into a folder; raises CompileError."""
+    include = headers(folder)
+    for source in sorted(FOLDER.glob("*.c")):
+        threads = ["-pthread"] if "pthread.h" in source.read_text(encoding="utf-8") else []
+        arguments = ["-Wall", "-Wextra", "-Werror", "-isystem", str(include), *threads]
+        compiler.run(folder, *arguments, "-o", source.stem, str(source))
+        yield folder / source.stem
+
+
+def write(run_at: Path) -> None:
+    """A program for the first KNOWN failure of each finding in a run."""
+    run = read(run_at)
+    FOLDER.mkdir(exist_ok=True)
+    done: set[str] = set()
+    for result in run.results:
+        heading = result.reason.removeprefix(REASON)
+        if result.outcome is not Outcome.KNOWN or heading in done:
+            continue
+        words = words_of(run, result)
+        try:
+            text = program(
+                course_of(run, result),
+                replace(words, title=heading, behaviours=(result.test, *words.behaviours)),
+            )
+        except NoAnswerError as error:
+            print(f"none: {error}")
+            continue
+        done.add(heading)
+        (FOLDER / name_of(heading)).write_text(text, encoding="utf-8")
+        print(name_of(heading))
+
+
+def in_guest(kernel: str) -> int:
+    """Run all programs in one guest with two GPUs; 1 if one of them ends with anything but 0, 1 or 77."""
+    with tempfile.TemporaryDirectory(prefix="svmcts-findings-") as folder:
+        programs = list(compiled(find_compiler(), Path(folder)))
+        script = "; ".join(
+            f"{one} 2>&1 | tail -1; {one} >/dev/null 2>&1; echo {one.name}: $?" for one in programs
+        )
+        done = subprocess.run(
+            [ROOT / "svmcts", "guest", "--kernel", kernel, "--gpus", "2", "--", "sh", "-c", script],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=SECONDS,
+        )
+    print(done.stdout, end="")
+    if done.returncode:
+        print(done.stderr, file=sys.stderr)
+    statuses = re.findall(r"^[\w-]+: (\d+)$", done.stdout, re.MULTILINE)
+    return int(len(statuses) < len(programs) or not set(statuses) <= {"0", "1", "77"})
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.reproduce.findings",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--write", type=Path, metavar="RUN")
+    parser.add_argument("--guest", metavar="KERNEL")
+    options = parser.parse_args()
+    if options.write:
+        write(options.write)
+    return in_guest(options.guest) if options.guest else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

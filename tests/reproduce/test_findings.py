@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: MIT
+"""Each finding has a program, or a reason why it has none; on the mock each shows its fault where the mock plays it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from ioctl.compiler import find_compiler
+from reproduce.trial import Mock, Runner
+from tests.reproduce.findings import FOLDER, compiled, headings, name_of
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="takes a C compiler")
+TABLE = (FOLDER / "README.md").read_text(encoding="utf-8")
+LATER = {
+    "a-readonly-mirror-makes-its-neighbours-read-only",
+    "a-mirror-in-an-array-of-binds-lets-memory-in-use-be-unbound",
+    "an-autoreset-of-a-whole-area-warns-and-loses-the-pat-index-of-the-bind",
+}
+"""Faults that came with 7.0."""
+EARLIER = {"an-array-of-binds-that-fails-leaves-a-mirror-split"}
+"""Faults that went before 7.3."""
+
+
+def test_each_finding_has_a_program_or_a_reason() -> None:
+    rows = dict(re.findall(r"^\| (.+?) \| (.+) \|$", TABLE, re.MULTILINE))
+    assert [heading for heading in headings() if heading not in rows] == []
+    for heading in headings():
+        program = FOLDER / name_of(heading)
+        assert program.exists() == (f"`{program.name}`" in rows[heading]), heading
+
+
+def test_each_program_is_of_a_finding_and_says_of_which() -> None:
+    names = {name_of(heading): heading for heading in headings()}
+    programs = sorted(FOLDER.glob("*.c"))
+    assert len(programs) > 10
+    for program in programs:
+        text = program.read_text(encoding="utf-8")
+        assert text.startswith("// SPDX-License-Identifier: MIT\n")
+        assert " ".join(names[program.name].split()) in " ".join(text.replace("\n * ", " ").split())
+
+
+def test_programs_show_the_fault_on_the_kernels_that_have_it(tmp_path: Path) -> None:
+    programs = list(compiled(find_compiler(), tmp_path))
+    assert len(programs) == len(list(FOLDER.glob("*.c")))
+    ended: dict[str, dict[str, int]] = {}
+    for level in ("7.3", "6.18"):
+        with Runner(Mock("bmg2", level)) as runner:
+            ended[level] = {program.name: runner.status(program)[0] for program in programs}
+    assert {name for name, status in ended["7.3"].items() if status != 1} == EARLIER
+    assert all(ended["7.3"][name] == 0 for name in EARLIER)
+    assert {name: ended["6.18"][name] for name in LATER} == dict.fromkeys(LATER, 0)
+    assert all(ended["6.18"][name] == 1 for name in EARLIER)
