@@ -409,7 +409,7 @@ def test_prefetch_over_bo_may_move_what_is_behind(
 ) -> None:
     """PREFETCH over an object among mirrors moves what is before it, perhaps what is behind it, and keeps all data."""
     buffer, region = memory(5 * SZ_2M, align=SZ_2M), mirror_vm.device.vram[0]
-    values, inside = numbered(buffer, sentinel), bo(SZ_2M, placement=1 << region | 1)
+    values, inside = marked(buffer, sentinel), bo(SZ_2M, placement=1 << region | 1)
     mapped = inside.map()
     for offset in (0, SZ_2M // 2, SZ_2M - 4):
         mapped.set_u32(offset, values[at * SZ_2M + offset])
