@@ -47,8 +47,7 @@ def test_stopped_client_loses_nothing() -> None:
             region.number()
             call(fd, echo.MIRROR, region.address, region.size)
             call(fd, echo.ISOLATE_SOON, region.address, region.size)
-            time.sleep(0.2)
-            assert call(fd, echo.STATE)[2] == 16
+            wait_until(lambda: call(fd, echo.STATE)[2] == 16)
             region.check()
 
         with child(victim) as pid:
