@@ -5,6 +5,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import xe
+from mock.driver.exec import scheduler
 from mock.driver.lib.fence import Fence
 from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, in_syncobj, out_syncobj, user_fence
@@ -202,3 +203,24 @@ def test_user_fence_takes_a_canonical_address(gpu: Gpu) -> None:
     gpu.execute(gpu.queue(vm), syncs=(user_fence(high | 0xFFFF_0000_0000_0000, 6),))
     gpu.client.run(1)
     assert gpu.value(data) == 6
+
+
+def test_a_blit_longer_than_a_turn_is_gone_on_with(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One instruction of which a turn of the engine moves only a part is progress, though it has not ended."""
+    monkeypatch.setattr(scheduler, "TURN_S", 0.0)
+    size = 0x100_0000
+    vm, batch = gpu.vm(LR), gpu.bo()
+    source, target = gpu.bo(size), gpu.bo(size)
+    there = DATA + 2 * size
+    gpu.map(vm, batch, BATCH)
+    gpu.bind(vm, gpu.op(obj=source, addr=DATA + size, range=size))
+    gpu.bind(vm, gpu.op(obj=target, addr=there, range=size))
+    done = gpu.bo()
+    gpu.map(vm, done, DATA)
+    gpu.client.run(3)
+    gpu.write(source, size - 4, b"\1\2\3\4")
+    gpu.batch(batch, Batch().copy(there, DATA + size, size).end())
+    gpu.execute(gpu.queue(vm), syncs=(user_fence(DATA + 64, 1),))
+    gpu.client.services.loop.run_until(lambda: gpu.value(done, 64) == 1, 20)
+    assert gpu.value(done, 64) == 1
+    assert gpu.value(target, size - 4) == 0x0403_0201
