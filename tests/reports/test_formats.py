@@ -408,7 +408,7 @@ def test_the_command_writes_everything_of_any_number_of_runs(
     }  # fmt: skip
     assert all(path.exists() for path in written)
     page = (out / "index.html").read_text()
-    assert page.count('<section class="card">') == 4
+    assert page.count('<article class="panel" id="@') == 4
     assert "lab-b:mock/bmg" in page
 
 
@@ -425,4 +425,4 @@ def test_an_environment_of_several_runs_is_that_of_the_newest_and_has_a_history(
     assert [run.path for run in report.runs] == paths
     assert {run.path for run in report.run_of.values()} == {paths[1]}
     (result,) = (r for r in report.results if (r.test, r.env) == (STORE, BMG))
-    assert report.past(result) == (Outcome.FAIL, Outcome.PASS)
+    assert report.pasts[result.env, result.test].outcomes == (Outcome.FAIL, Outcome.PASS)
