@@ -73,29 +73,32 @@ def submission(
 
 def kcidb(report: Report, ledger: Ledger, about: Submission = _NOTHING_KNOWN) -> str:
     """The whole document, as JSON; an object a line, as there are many."""
-    checkouts, builds, tests, incidents = [], [], [], []
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    checkouts: list[str] = []
+    builds: list[str] = []
+    tests: list[str] = []
+    incidents: list[str] = []
     waivers: dict[Waiver, None] = {}
     for name, environment in report.environments.items():
         run = report.run_of[name]
         checkout, build = _kernel(environment, run, about)
         if not (about.checkout or about.build):
-            checkouts.append(checkout)
+            checkouts.append(encode(checkout))
         if not about.build:
-            builds.append(build)
+            builds.append(encode(build))
         for number, result in enumerate(r for r in report.listed if r.env == name):
             test = _test(result, environment, run, about.build or build["id"], number, ledger, about.origin)
-            tests.append(test)
+            tests.append(encode(test))
             waiver = report.waived.by.get((result.env, result.test))
             if waiver is not None:
                 waivers[waiver] = None
-                incidents.append(_incident(waiver, test["id"], about.origin))
+                incidents.append(encode(_incident(waiver, test["id"], about.origin)))
     document = {"checkouts": checkouts, "builds": builds, "tests": tests}
     if waivers:
-        document |= {"issues": [_issue(waiver, about.origin) for waiver in waivers], "incidents": incidents}
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        issues = [encode(_issue(waiver, about.origin)) for waiver in waivers]
+        document |= {"issues": issues, "incidents": incidents}
     parts = [f'"version":{encode(VERSION)}']
-    for name, objects in document.items():
-        parts.append(f'"{name}":[\n' + ",\n".join(map(encode, objects)) + "\n]")
+    parts += [f'"{name}":[\n' + ",\n".join(objects) + "\n]" for name, objects in document.items()]
     return "{" + ",\n".join(parts) + "}\n"
 
 
