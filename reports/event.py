@@ -7,8 +7,10 @@ sense is a ``FieldError``, never a default. A field that is absent or null has i
 
 from __future__ import annotations
 
+import functools
 import math
 import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -61,6 +63,12 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
     return min(outcomes, key=lambda outcome: outcome.rank)
 
 
+@functools.lru_cache(maxsize=10_000)
+def _shared(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The same object for the same words: tests and environments repeat them."""
+    return words
+
+
 class FieldError(ValueError):
     """A field of an event cannot be used; the message names it and says what it has to be."""
 
@@ -80,7 +88,8 @@ class Fields:
 
     def text(self, name: str) -> str:
         """Text; empty if there is none."""
-        return self._get(name, str, "text") or ""
+        value = self._event.get(name)
+        return value if type(value) is str else self._get(name, str, "text") or ""
 
     def name(self, name: str) -> str:
         """Text that has to be there."""
@@ -129,10 +138,12 @@ class Fields:
 
     def words(self, name: str) -> tuple[str, ...]:
         """A list of texts."""
-        values = self._get(name, list, "a list of texts") or []
+        values = self._get(name, list, "a list of texts")
+        if not values:
+            return ()
         if not all(isinstance(value, str) for value in values):
             raise FieldError(f"{name} has to be a list of texts")
-        return tuple(values)
+        return _shared(tuple(values))
 
     def facts(self, name: str) -> tuple[dict[str, str | int], ...]:
         """A list of objects of texts and whole numbers."""
@@ -145,7 +156,9 @@ class Fields:
 
     def mapping(self, name: str, kinds: type | tuple[type, ...], what: str) -> dict[str, Any]:
         """An object whose values are of these types."""
-        values: dict[str, Any] = self._get(name, dict, f"an object of {what}") or {}
+        values: dict[str, Any] | None = self._get(name, dict, f"an object of {what}")
+        if not values:
+            return {}
         if not all(isinstance(value, kinds) for value in values.values()):
             raise FieldError(f"{name} has to be an object of {what}")
         return values
@@ -157,6 +170,9 @@ class Fields:
 
     def counts(self, name: str) -> dict[str, int]:
         """An object of whole numbers."""
+        given = self._event.get(name)
+        if type(given) is dict and all(type(v) is int and 0 <= v < _WHOLE for v in given.values()):
+            return given
         values = Fields(self.mapping(name, object, "whole numbers"))
         return {key: values.whole(key) or 0 for key in values._event}
 
@@ -369,10 +385,10 @@ class Result:
         if outcome is Outcome.PASS:
             vacuous = any(not acts.get(kind) for kind in declared)
         return cls(
-            env=fields.name("env"),
-            test=test,
+            env=sys.intern(fields.name("env")),
+            test=sys.intern(test),
             outcome=outcome,
-            area=fields.text("area") or area_of(test),
+            area=sys.intern(fields.text("area") or area_of(test)),
             behaviours=fields.words("behaviours"),
             acts=acts,
             declared=declared,

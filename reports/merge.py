@@ -11,6 +11,7 @@ from pathlib import Path
 
 from reports.compare import Comparison, compare
 from reports.event import EXPECTED, Environment, Outcome, Result
+from reports.history import Key, Past, pasts
 from reports.stream import Run
 from reports.waivers import Waived, Waiver, apply
 
@@ -82,18 +83,9 @@ class Report:
         )
 
     @cached_property
-    def _past(self) -> dict[tuple[str, str], tuple[Outcome, ...]]:
-        past: dict[tuple[str, str], tuple[Outcome, ...]] = {}
-        for run in self.runs:
-            for result in run.results:
-                key = (result.env, result.test)
-                past[key] = (*past.get(key, ()), result.outcome)
-        return past
-
-    def past(self, result: Result) -> tuple[Outcome, ...]:
-        """The outcomes of a test over all runs, oldest first; empty if there was only one."""
-        outcomes = self._past.get((result.env, result.test), ())
-        return outcomes if len(outcomes) > 1 else ()
+    def pasts(self) -> Mapping[Key, Past]:
+        """What became of each test in environments that several runs have."""
+        return pasts(self.history.items())
 
 
 def merge(

@@ -8,6 +8,8 @@ as it goes, and said; nothing of it is an exception. The fields are documented i
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import re
 import shlex
@@ -110,9 +112,23 @@ def read(path: Path) -> Run:
     """Read a results stream, or that in a folder of reports; raises OSError only if it cannot be opened."""
     path = path / STREAM if path.is_dir() else path
     reader = _Reader()
-    for number, line in lines(path):
-        reader.take(number, _clean_event(number, line))
-    return reader.run(path)
+    with _uncollected():
+        for number, line in lines(path):
+            reader.take(number, _clean_event(number, line))
+        return reader.run(path)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No search for garbage in cycles: what is read has none, and there is much of it."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.freeze()
+            gc.enable()
 
 
 def lines(path: Path) -> Iterator[tuple[int, str]]:
@@ -125,7 +141,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 def parse(number: int, line: str) -> Event | Problem:
     """The event of a line, with the node id that its test has now, or why it is none."""
     try:
-        event = json.loads(line, parse_constant=_no_number)
+        event = _DECODER.decode(line)
     except (ValueError, RecursionError):
         if not line.endswith("\n"):
             return Problem("stops in the middle: the run was cut off", Flaw.CUT, number)
@@ -137,7 +153,7 @@ def parse(number: int, line: str) -> Event | Problem:
 
 def _clean_event(number: int, line: str) -> Event | Problem:
     event = parse(number, line)
-    if isinstance(event, Problem) or not _UNCLEAN.search(line):
+    if isinstance(event, Problem) or not _unclean(line):
         return event
     try:
         return clean(event)
@@ -148,6 +164,9 @@ def _clean_event(number: int, line: str) -> Event | Problem:
 def _no_number(text: str) -> None:
     """NaN and Infinity, which Python would take."""
     raise ValueError(text)
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 
 @dataclass
@@ -340,8 +359,15 @@ def environments_of(results: Iterable[Result]) -> str:
     return ", ".join(dict.fromkeys(result.env for result in results))
 
 
-_UNCLEAN = re.compile(rf"\\[ubfr]|[{re.escape(''.join(map(chr, HIDDEN)))}\ud800-\udfff]")
-"""What a line of JSON has in it, as itself or escaped, if a string of it has to be cleaned. Few lines have."""
+_ESCAPE = re.compile(r"\\[ubfr]")
+_HIDDEN = re.compile(rf"[{re.escape(''.join(map(chr, HIDDEN)))}\ud800-\udfff]")
+
+
+def _unclean(line: str) -> bool:
+    """Whether a string in a line of JSON has to be cleaned, for what is in it as itself or escaped. Few have."""
+    if "\\" in line and _ESCAPE.search(line):
+        return True
+    return not (line.isascii() and line[:-1].isprintable()) and bool(_HIDDEN.search(line))
 
 
 def clean(event: Event) -> Event:

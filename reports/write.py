@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from reports.formats.digest import digest
 from reports.formats.junit import junit
-from reports.formats.kcidb import kcidb
+from reports.formats.kcidb import Submission, kcidb
 from reports.formats.ktap import ktap
 from reports.formats.mail import mail
 from reports.formats.markdown import markdown
+from reports.formats.table import as_csv, as_json
 from reports.ledger import Ledger
 from reports.merge import Report, merge
 from reports.page import page
@@ -35,20 +37,35 @@ def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:
     return summary(run, verdicts, written)
 
 
-def write_report(report: Report, out: Path, ledger: Ledger) -> list[Path]:
-    """Write a report in every format into ``out``, and return what was written; raises OSError."""
+def write_report(
+    report: Report,
+    out: Path,
+    ledger: Ledger,
+    about: Submission | None = None,
+    tell: Callable[[str], object] = str,
+) -> list[Path]:
+    """Write a report in every format into ``out``, and return what was written; raises OSError.
+
+    ``about`` is for KCIDB. ``tell`` hears the name of each file before it is made: the larger ones take seconds.
+    """
     from reports.formats import allure
 
-    digested = digest(report, ledger)
-    texts = {
-        "index.html": page(report, matrix(report, ledger), ledger),
-        "junit.xml": junit(report, ledger),
-        "results.ktap": ktap(report),
-        "kcidb.json": kcidb(report, ledger),
-        "summary.md": markdown(digested),
-        "mail.txt": mail(digested),
+    digested, verdicts = digest(report, ledger), matrix(report, ledger)
+    makers: dict[str, Callable[[], str]] = {
+        "index.html": lambda: page(report, verdicts, ledger),
+        "matrix.csv": lambda: as_csv(verdicts),
+        "matrix.json": lambda: as_json(verdicts),
+        "junit.xml": lambda: junit(report, ledger),
+        "results.ktap": lambda: ktap(report),
+        "kcidb.json": lambda: kcidb(report, ledger, about or Submission()),
+        "summary.md": lambda: markdown(digested),
+        "mail.txt": lambda: mail(digested),
     }
-    written = _write(out, texts)
+    written = []
+    for name, make in makers.items():
+        tell(name)
+        written += _write(out, {name: make()})
+    tell("allure-results")
     allure.write(report, out / "allure-results", ledger)
     return [*written, out / "allure-results"]
 

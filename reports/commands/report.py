@@ -4,9 +4,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from reports.commands.inputs import RUN, waivers_at, what_there_is_at, whole
+from reports.formats.kcidb import submission
 from reports.ledger import Ledger
 from reports.merge import merge, named, split_name
 from reports.stream import Run
@@ -34,14 +36,38 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted (svmcts gate)"
     )
+    kernel = parser.add_argument_group("for kcidb.json")
+    kernel.add_argument(
+        "--origin", metavar="NAME", default="", help="the submitting system, as agreed with KernelCI"
+    )
+    kernel.add_argument(
+        "--checkout", metavar="ID", default="", help="ORIGIN:ID of a checkout that is reported already"
+    )
+    kernel.add_argument(
+        "--build", metavar="ID", default="", help="ORIGIN:ID of a build that is reported already"
+    )
+    kernel.add_argument("--commit", metavar="HASH", default="", help="the commit that was tested")
+    kernel.add_argument("--tree", metavar="NAME", default="", help="the tree that it is of, as mainline")
     options = parser.parse_args(arguments)
+    try:
+        about = submission(options.origin, options.checkout, options.build, options.commit, options.tree)
+    except ValueError as error:
+        parser.error(str(error))
     runs = [_run(text) for text in options.runs]
     baseline = _run(options.baseline) if options.baseline else None
     report = merge(runs, baseline, waivers_at(options.waivers))
-    for path in write_report(report, options.output, Ledger.load()):
+    for path in write_report(report, options.output, Ledger.load(), about, _tell):
         print(path)
     whole(*runs, *([baseline] if baseline else []))
     return 0
+
+
+def _tell(name: str) -> None:
+    """Say to a person who waits what is being written."""
+    if sys.stderr.isatty():
+        print(
+            f"\r\x1b[K{name}" if name != "allure-results" else "\r\x1b[K", end="", file=sys.stderr, flush=True
+        )
 
 
 def _run(text: str) -> Run:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -36,43 +37,87 @@ _STATUS = {
 }
 
 
-def kcidb(report: Report, ledger: Ledger) -> str:
-    """The whole document, as JSON."""
-    checkouts, builds, tests, incidents = [], [], [], []
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """What the user knows of who sends, and of what was tested."""
+
+    origin: str = ORIGIN
+    """Name of the submitting system, as agreed with KernelCI."""
+    checkout: str = ""
+    """Id of the checkout, if it was reported elsewhere; its origin is before the colon."""
+    build: str = ""
+    """Id of the build, likewise."""
+    commit: str = ""
+    """Hash of the commit that was tested."""
+    tree: str = ""
+    """Name of the tree that it is of, as mainline."""
+
+
+_NOTHING_KNOWN = Submission()
+_IDENTIFIER = re.compile(r"[a-z0-9_]+:.+")
+
+
+def submission(
+    origin: str = "", checkout: str = "", build: str = "", commit: str = "", tree: str = ""
+) -> Submission:
+    """Check what a user says; raises ValueError with what to write instead."""
+    if not re.fullmatch(r"[a-z0-9_]+", origin or ORIGIN):
+        raise ValueError(f"origin {origin!r} has to be lower-case letters, digits and underscores")
+    for name, value in (("checkout", checkout), ("build", build)):
+        if value and not _IDENTIFIER.fullmatch(value):
+            raise ValueError(f"{name} {value!r} has to be ORIGIN:ID, as KCIDB has it")
+    if commit and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
+        raise ValueError(f"commit {commit!r} has to be a full hash, of 40 or 64 hexadecimal digits")
+    return Submission(origin or ORIGIN, checkout, build, commit, tree)
+
+
+def kcidb(report: Report, ledger: Ledger, about: Submission = _NOTHING_KNOWN) -> str:
+    """The whole document, as JSON; an object a line, as there are many."""
+    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+    checkouts: list[str] = []
+    builds: list[str] = []
+    tests: list[str] = []
+    incidents: list[str] = []
     waivers: dict[Waiver, None] = {}
     for name, environment in report.environments.items():
         run = report.run_of[name]
-        checkout, build = _kernel(environment, run)
-        checkouts.append(checkout)
-        builds.append(build)
+        checkout, build = _kernel(environment, run, about)
+        if not (about.checkout or about.build):
+            checkouts.append(encode(checkout))
+        if not about.build:
+            builds.append(encode(build))
         for number, result in enumerate(r for r in report.listed if r.env == name):
-            test = _test(result, environment, run, build["id"], number, ledger)
-            tests.append(test)
+            test = _test(result, environment, run, about.build or build["id"], number, ledger, about.origin)
+            tests.append(encode(test))
             waiver = report.waived.by.get((result.env, result.test))
             if waiver is not None:
                 waivers[waiver] = None
-                incidents.append(_incident(waiver, test["id"]))
-    document: dict[str, Any] = {"version": VERSION, "checkouts": checkouts, "builds": builds, "tests": tests}
+                incidents.append(encode(_incident(waiver, test["id"], about.origin)))
+    document = {"checkouts": checkouts, "builds": builds, "tests": tests}
     if waivers:
-        document |= {"issues": [_issue(waiver) for waiver in waivers], "incidents": incidents}
-    return json.dumps(document, ensure_ascii=False, indent=1) + "\n"
+        issues = [encode(_issue(waiver, about.origin)) for waiver in waivers]
+        document |= {"issues": issues, "incidents": incidents}
+    parts = [f'"version":{encode(VERSION)}']
+    parts += [f'"{name}":[\n' + ",\n".join(objects) + "\n]" for name, objects in document.items()]
+    return "{" + ",\n".join(parts) + "}\n"
 
 
-def _kernel(environment: Environment, run: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+def _kernel(environment: Environment, run: Run, about: Submission) -> tuple[dict[str, Any], dict[str, Any]]:
     release = environment.fields.get("kernel", "unknown")
-    identifier = _id(run.start, environment.name, release)
+    identifier = _id(about.origin, run.start, environment.name, release)
     checkout = {
         "id": identifier,
-        "origin": ORIGIN,
-        "tree_name": _tree(environment),
+        "origin": about.origin,
+        "tree_name": about.tree or _tree(environment),
+        **({"git_commit_hash": about.commit} if about.commit else {}),
         "git_commit_name": release,
         "comment": f"kernel {release} as run by svm-cts in {environment.name}",
         "valid": True,
     }
     build = {
         "id": identifier,
-        "checkout_id": identifier,
-        "origin": ORIGIN,
+        "checkout_id": about.checkout or identifier,
+        "origin": about.origin,
         "architecture": "x86_64",
         "status": "PASS",
         "comment": environment.name,
@@ -94,12 +139,12 @@ def _tree(environment: Environment) -> str:
 
 
 def _test(
-    result: Result, environment: Environment, run: Run, build: str, number: int, ledger: Ledger
+    result: Result, environment: Environment, run: Run, build: str, number: int, ledger: Ledger, origin: str
 ) -> dict[str, Any]:
     test: dict[str, Any] = {
-        "id": _id(run.start, result.env, result.test, str(number)),
+        "id": _id(origin, run.start, result.env, result.test, str(number)),
         "build_id": build,
-        "origin": ORIGIN,
+        "origin": origin,
         "path": path_of(result),
         "status": _STATUS[result.outcome],
         "duration": result.duration,
@@ -142,11 +187,11 @@ def _excerpt(result: Result) -> str:
     return text[-MAX_EXCERPT:]
 
 
-def _issue(waiver: Waiver) -> dict[str, Any]:
+def _issue(waiver: Waiver, origin: str) -> dict[str, Any]:
     issue: dict[str, Any] = {
-        "id": _issue_id(waiver),
+        "id": _issue_id(waiver, origin),
         "version": int(waiver.expires.strftime("%Y%m%d")),
-        "origin": ORIGIN,
+        "origin": origin,
         "report_subject": waiver.reason,
         "culprit": {"code": True, "tool": False, "harness": False},
         "comment": f"{waiver.subject}: {waiver.signature}",
@@ -162,24 +207,24 @@ def _issue(waiver: Waiver) -> dict[str, Any]:
     return issue
 
 
-def _incident(waiver: Waiver, test: str) -> dict[str, Any]:
+def _incident(waiver: Waiver, test: str, origin: str) -> dict[str, Any]:
     return {
-        "id": _id(_issue_id(waiver), test),
-        "origin": ORIGIN,
-        "issue_id": _issue_id(waiver),
+        "id": _id(origin, _issue_id(waiver, origin), test),
+        "origin": origin,
+        "issue_id": _issue_id(waiver, origin),
         "issue_version": int(waiver.expires.strftime("%Y%m%d")),
         "test_id": test,
         "present": True,
     }
 
 
-def _issue_id(waiver: Waiver) -> str:
-    return _id(waiver.subject, waiver.environment, waiver.signature)
+def _issue_id(waiver: Waiver, origin: str) -> str:
+    return _id(origin, waiver.subject, waiver.environment, waiver.signature)
 
 
-def _id(*parts: str) -> str:
+def _id(origin: str, *parts: str) -> str:
     """The same for the same object, whenever the report is made."""
-    return f"{ORIGIN}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
+    return f"{origin}:{hashlib.sha256(chr(0).join(parts).encode()).hexdigest()[:32]}"
 
 
 def _is_time(text: str) -> bool:

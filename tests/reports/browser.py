@@ -50,6 +50,29 @@ class Browser:
         """The value of a JavaScript expression; also where the page may run no script."""
         return self._call("POST", "/execute/sync", script=f"return {script}", args=[])
 
+    def wait_for(self, script: str, seconds: float = 60) -> None:
+        """Wait until a JavaScript expression is true; the page goes on meanwhile."""
+        self._call("POST", "/timeouts", script=int(seconds * 1000))
+        self._call(
+            "POST",
+            "/execute/async",
+            script="const done = arguments[0];"
+            f"const look = () => ({script}) ? done() : requestAnimationFrame(look); look();",
+            args=[],
+        )
+
+    @contextmanager
+    def before_any_script(self, script: str) -> Iterator[None]:
+        """Run a script in each page that is opened, before those of the page."""
+        added = self._cdp("Page.addScriptToEvaluateOnNewDocument", source=script)
+        try:
+            yield
+        finally:
+            self._cdp("Page.removeScriptToEvaluateOnNewDocument", **added)
+
+    def _cdp(self, command: str, **parameters: Any) -> Any:
+        return self._call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
+
     def find(self, selector: str) -> str:
         """The first element that a CSS selector names; raises HTTPError if there is none."""
         found: str = self._call("POST", "/element", using="css selector", value=selector)[_ELEMENT]
@@ -82,7 +105,8 @@ class Browser:
 
     def pdf(self) -> bytes:
         """The page, printed."""
-        return base64.b64decode(self._call("POST", "/print"))
+        # WebDriver's own command waits for no more than ten seconds.
+        return base64.b64decode(self._cdp("Page.printToPDF")["data"])
 
     def complaints(self) -> list[str]:
         """What the console has of errors since the last call."""

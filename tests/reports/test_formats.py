@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """The formats for machines and for mails, of runs as they are left behind; each read by a reader that is not ours."""
 
+import csv
 import datetime
+import io
 import json
 import os
 import re
@@ -22,13 +24,15 @@ from reports.event import Outcome, Result
 from reports.formats import allure
 from reports.formats.digest import digest
 from reports.formats.junit import junit
-from reports.formats.kcidb import kcidb, path_of
+from reports.formats.kcidb import kcidb, path_of, submission
 from reports.formats.ktap import ktap
 from reports.formats.mail import WIDTH, mail
 from reports.formats.markdown import markdown
+from reports.formats.table import as_csv, as_json
 from reports.ledger import Ledger
 from reports.merge import Report, merge
 from reports.stream import read
+from reports.verdict import matrix
 from reports.waivers import load
 from tests.reports import golden_runs, junit_schema, streams
 from tests.reports.conftest import called
@@ -404,11 +408,12 @@ def test_the_command_writes_everything_of_any_number_of_runs(
     )
     written = {Path(line) for line in capsys.readouterr().out.splitlines()}
     assert {path.name for path in written} == {
-        "index.html", "junit.xml", "results.ktap", "kcidb.json", "summary.md", "mail.txt", "allure-results",
+        "index.html", "matrix.csv", "matrix.json", "junit.xml",
+        "results.ktap", "kcidb.json", "summary.md", "mail.txt", "allure-results",
     }  # fmt: skip
     assert all(path.exists() for path in written)
     page = (out / "index.html").read_text()
-    assert page.count('<section class="card">') == 4
+    assert page.count('<article class="panel" id="@') == 4
     assert "lab-b:mock/bmg" in page
 
 
@@ -425,4 +430,56 @@ def test_an_environment_of_several_runs_is_that_of_the_newest_and_has_a_history(
     assert [run.path for run in report.runs] == paths
     assert {run.path for run in report.run_of.values()} == {paths[1]}
     (result,) = (r for r in report.results if (r.test, r.env) == (STORE, BMG))
-    assert report.past(result) == (Outcome.FAIL, Outcome.PASS)
+    assert report.pasts[result.env, result.test].outcomes == (Outcome.FAIL, Outcome.PASS)
+
+
+def test_kcidb_has_origin_commit_and_tree_of_the_user(tmp_path: Path) -> None:
+    report = merge([read(golden_runs.write("failing", tmp_path))])
+    commit = "0123456789abcdef" * 2 + "01234567"
+    document = json.loads(
+        kcidb(report, golden_runs.ledger(), submission("lab_x", commit=commit, tree="drm-tip"))
+    )
+    objects = [o for kind in ("checkouts", "builds", "tests") for o in document[kind]]
+    assert {o["origin"] for o in objects} == {"lab_x"}
+    assert all(o["id"].startswith("lab_x:") for o in objects)
+    assert {(o["git_commit_hash"], o["tree_name"]) for o in document["checkouts"]} == {(commit, "drm-tip")}
+    named = json.loads(kcidb(report, golden_runs.ledger(), submission("lab_x", checkout="maestro:1")))
+    assert named["checkouts"] == []
+    assert {o["checkout_id"] for o in named["builds"]} == {"maestro:1"}
+    built = json.loads(kcidb(report, golden_runs.ledger(), submission("lab_x", build="maestro:2")))
+    assert built["checkouts"] == built["builds"] == []
+    assert {o["build_id"] for o in built["tests"]} == {"maestro:2"}
+
+
+@pytest.mark.parametrize(
+    "option", ["--origin=Lab X", "--checkout=1", "--build=: 2", "--commit=main", "--commit=0123"]
+)
+def test_kcidb_takes_no_name_that_it_cannot_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    path = golden_runs.write("good", tmp_path)
+    assert called(command.main, path, "-o", tmp_path / "out", option) == 2
+    assert option.partition("=")[2] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_matrix_is_a_table_for_spreadsheets_and_programs(tmp_path: Path) -> None:
+    verdicts = matrix(merge([read(golden_runs.write("failing", tmp_path))]), golden_runs.ledger())
+    rows = list(csv.reader(io.StringIO(as_csv(verdicts), newline="")))
+    assert rows[0] == ["area", "behaviour", "title", "kind", "promise", LNL, BMG]
+    by_id = {row[1]: row[5:] for row in rows[1:]}
+    assert by_id["bind.cam.requires-fault-mode"] == ["FAIL", "FAIL"]
+    assert by_id["gc.async"] == ["NOT-CLAIMED", "PASS"]
+    document = json.loads(as_json(verdicts))
+    assert [environment["name"] for environment in document["environments"]] == [LNL, BMG]
+    assert document["environments"][1]["conformance"] == {"passed": 1, "claimed": 4, "all": 4}
+    assert {b["id"]: list(b["outcomes"].values()) for b in document["behaviours"]} == by_id
+
+
+def test_a_spreadsheet_computes_nothing(tmp_path: Path) -> None:
+    events = [streams.run(), streams.environment("=mock/bmg"), streams.result(env="=mock/bmg"), streams.end()]
+    events[2]["behaviours"] = ['=HYPERLINK("x")']
+    verdicts = matrix(merge([read(streams.write(tmp_path / "r.jsonl", *events))]), golden_runs.ledger())
+    cells = [cell for row in csv.reader(io.StringIO(as_csv(verdicts), newline="")) for cell in row]
+    assert "'=mock/bmg" in cells
+    assert not [cell for cell in cells if cell.startswith("=")]

@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: MIT
+"""The columns of the page: what each environment is, in words and numbers, and by what it is grouped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reports.event import Environment, Outcome
+from reports.ledger import Ledger
+from reports.looks import LOOKS
+from reports.merge import Report
+from reports.trend import Trend, trend
+from reports.verdict import CONFORMANCE, DRIVER, Matrix, Score
+
+_RELEASE = re.compile(r"\d+\.\d+(\.\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One environment."""
+
+    environment: Environment
+    score: Score
+    """Of all behaviours."""
+    conformance: Score
+    """Of what is promised or agreed."""
+    driver: Score
+    """Of what only this driver does."""
+    trend: Trend | None
+
+    @property
+    def name(self) -> str:
+        """As the stream has it; the page's links have it, too."""
+        return self.environment.name
+
+    @property
+    def bad(self) -> int:
+        """Behaviours with a failure, an error or an unexpected pass."""
+        return sum(number for outcome, number in self.score.counts.items() if outcome.bad)
+
+    @property
+    def state(self) -> str:
+        """bad, part (something did not run) or good."""
+        if self.bad or self.environment.missing:
+            return "bad"
+        return "part" if self.score.counts[Outcome.NOTRUN] else "good"
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, as it is tagged: 7.3.4; empty if it is not known."""
+        fields = self.environment.fields
+        for name in ("level",) if fields.get("backend") == "mock" else ("kernel", "level"):
+            if found := _RELEASE.match(fields.get(name, "")):
+                return found[0]
+        return ""
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Kernel series, platform and machine."""
+        fields = self.environment.fields
+        lab, colon, _ = self.name.partition(":")
+        machine = lab if colon else fields.get("machine", "unknown")
+        return {
+            "kernel": ".".join(self.release.split(".")[:2]) or "unknown",
+            "platform": fields.get("platform", "unknown"),
+            "machine": "mock" if fields.get("backend") == "mock" else machine,
+        }
+
+    @property
+    def bar(self) -> list[tuple[str, str, int]]:
+        """(name, word, behaviours) of each outcome, passed ones first."""
+        looks = sorted(LOOKS.values(), key=lambda look: look.name != "PASS")
+        return [(look.name, look.word, number) for look in looks if (number := self.score.of(look.name))]
+
+
+def columns(report: Report, matrix: Matrix, ledger: Ledger) -> list[Column]:
+    """All of them, in the order of the matrix."""
+    return [
+        Column(
+            environment,
+            matrix.score(number),
+            matrix.score(number, promises=CONFORMANCE),
+            matrix.score(number, promises=(DRIVER,)),
+            trend(environment.name, report.history.get(environment.name, ()), ledger),
+        )
+        for number, environment in enumerate(matrix.environments)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line that is said once for all the environments that it is about."""
+
+    text: str
+    names: tuple[str, ...]
+    all: bool
+
+    @property
+    def where(self) -> str:
+        """The environments, or that it is all of them."""
+        return "all environments" if self.all and len(self.names) > 1 else ", ".join(self.names)
+
+
+def said_once(lines: Mapping[str, Sequence[str]]) -> list[Said]:
+    """Lines of environments (the keys), each with all that have it."""
+    names: dict[str, list[str]] = {}
+    for name, texts in lines.items():
+        for text in texts:
+            names.setdefault(" ".join(text.split()), []).append(name)
+    return [Said(text, tuple(having), len(having) == len(lines)) for text, having in names.items()]
