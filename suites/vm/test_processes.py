@@ -3,7 +3,6 @@
 
 import errno
 import os
-import select
 import threading
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from fixtures import FAULTING, acts, behaviour, in_child, landed, needs
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.process import Child
+from fixtures.process import Child, readable
 from fixtures.xe.device import Device
 from fixtures.xe.vm import Vm
 from ioctl import xe
@@ -62,8 +61,7 @@ def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> No
     children = [Child(child) for _ in range(PROCESSES)]
     try:
         for number in range(PROCESSES):
-            ready, _, _ = select.select([made], [], [], 30)
-            assert ready, f"{number} of {PROCESSES} processes have a mirror"
+            assert readable(made, 30), f"{number} of {PROCESSES} processes have a mirror"
             os.read(made, 1)
         os.write(leave, b"." * PROCESSES)
         ended = [one.end(30) for one in children]

@@ -5,7 +5,8 @@ import os
 
 import pytest
 
-from fixtures.plugin import deadline
+from fixtures.plugin import backend, deadline
+from fixtures.plugin.environment import Environment
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 BEFORE = MARKS + "def test_before():\n    count('ioctl')\n"
@@ -219,3 +220,16 @@ def test_a_dead_backend_ends_a_run_without_workers(project):
     result = project.run_apart()
     assert result.ret == 1
     assert project.outcomes() == {"mock/bmg test_kills": "ERROR", "mock/bmg test_later": "NOTRUN"}
+
+
+def test_a_device_that_does_not_come_back_is_a_dead_backend(tmp_path, monkeypatch):
+    """Its process ends, so that a guest is replaced: each later test would wait for the node until its deadline."""
+    nodes = [tmp_path / "renderD128", tmp_path / "renderD129"]
+    for node in nodes:
+        node.touch()
+    monkeypatch.setattr(backend, "xe_nodes", lambda _: [str(node) for node in nodes])
+    started = backend._start_driver(Environment("driver", "driver"))
+    assert started.alive()
+    nodes[1].unlink()
+    assert not started.alive()
+    assert started.death.startswith("a device did not come back: ")

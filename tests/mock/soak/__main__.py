@@ -7,7 +7,6 @@ import argparse
 import itertools
 import json
 import os
-import select
 import signal
 import sys
 import time
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fixtures.process import readable
 from mock.attach import attach
 from tests.mock.soak import clients
 from tests.mock.soak.tally import Tally
@@ -193,7 +193,7 @@ class _Lines:
         """The next, None when there is none in time and `patient`."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._data:
-            if not select.select([self._fd], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            if not readable(self._fd, deadline - time.monotonic()):
                 if patient:
                     return None
                 sys.exit("soak: no word from the clients")

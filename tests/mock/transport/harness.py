@@ -8,7 +8,6 @@ import ctypes
 import fcntl
 import mmap
 import os
-import select
 import signal
 import time
 import traceback
@@ -17,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import pytest
 
+from fixtures.process import readable
 from mock.attach import Attachment, attach
 from mock.filter import DEVICES
 from mock.linux.bpf import Rule
@@ -178,7 +178,7 @@ def run(
     deadline = time.monotonic() + seconds
     try:
         with open(reader, "rb", buffering=0) as pipe:
-            while select.select([pipe], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            while readable(pipe.fileno(), deadline - time.monotonic()):
                 chunk = pipe.read(65536)
                 if not chunk:
                     break
