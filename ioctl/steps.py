@@ -123,6 +123,11 @@ class Steps:
         """Says what the test does that these steps leave out."""
         self.obstacle = self.obstacle or why
 
+    def back_to(self, mark: int) -> None:
+        """Drops all from step ``mark`` on: a machine begins again, and only its last course counts."""
+        del self.items[mark:]
+        self.check, self.dropped, self._bytes = None, 0, 0
+
     def forget_from(self, mark: int) -> None:
         """Drops what a condition did that did not hold: a loop that waits is one step, its last round."""
         thread = get_ident()
