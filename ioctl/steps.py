@@ -23,6 +23,10 @@ KEPT = 4096
 """Steps of a test; of a longer one the end is missing, and the export says so."""
 WHOLE = 1 << 16
 """Bytes of a load or store that are kept."""
+MOST = 1 << 22
+"""Bytes of all loads and stores of a test that are kept."""
+CHUNK = 64
+"""Bytes of the pattern that is looked for in a store that is too long to keep."""
 PERIOD = 4096
 """Longest pattern that is looked for in what was stored."""
 
@@ -58,6 +62,9 @@ FIELDS: dict[str, tuple[str, ...]] = {
 """What belongs to each kind of step, in order; "ioctl" has a record."""
 
 
+_WITH_DATA = frozenset({"read", "write"})
+
+
 class Steps:
     """The first ``kept`` steps of a test."""
 
@@ -69,6 +76,7 @@ class Steps:
         self.obstacle = ""
         """Why these steps are not all that the test did."""
         self._kept = kept
+        self._bytes = 0
         self._sink = -1
         self._children = 0
 
@@ -83,9 +91,22 @@ class Steps:
             last = items[-1]
             if last[0] == "load" and last[3] == values and last[1] == thread:
                 return
+        if kind in _WITH_DATA:
+            values = (*values[:2], self._data(values[2]))
         items.append((kind, thread, perf_counter_ns(), values))
         if self._sink >= 0 and kind != "ioctl":
             self._send(items[-1])
+
+    def _data(self, data: bytes) -> "bytes | Data":
+        """What is kept of bytes: themselves, a pattern, or only how many there are."""
+        size = len(data)
+        if size > WHOLE:
+            chunk = data[:CHUNK]
+            if size % CHUNK == 0 and data == chunk * (size // CHUNK):
+                return {"hex": chunk.hex(), "size": size}
+            return {"size": size}
+        self._bytes += size
+        return data if self._bytes <= MOST else {"size": size}
 
     def called(self, record: "Record") -> None:
         """An ioctl has returned; in a child its step is complete only now."""
@@ -101,6 +122,11 @@ class Steps:
     def cannot(self, why: str) -> None:
         """Says what the test does that these steps leave out."""
         self.obstacle = self.obstacle or why
+
+    def back_to(self, mark: int) -> None:
+        """Drops all from step ``mark`` on: a machine begins again, and only its last course counts."""
+        del self.items[mark:]
+        self.check, self.dropped, self._bytes = None, 0, 0
 
     def forget_from(self, mark: int) -> None:
         """Drops what a condition did that did not hold: a loop that waits is one step, its last round."""
@@ -230,10 +256,10 @@ def _of_record(record: "Record") -> Data:
 _REPEATED = re.compile(rb"(.{1,16}?)\1+", re.DOTALL)
 
 
-def packed(data: bytes | None) -> Data:
-    """Bytes as hexadecimal digits; ``times`` where they are a pattern over and over; nothing for what was too long."""
-    if data is None:
-        return {}
+def packed(data: bytes | Data) -> Data:
+    """Bytes as hexadecimal digits and their number: of a pattern that is repeated once, of what was too long none."""
+    if isinstance(data, dict):
+        return data
     if match := _REPEATED.fullmatch(data):
         return {"hex": match[1].hex(), "size": len(data)}
     for period in (32, 64, 256, 1024, PERIOD):

@@ -169,5 +169,5 @@ def words_of(run: Run, result: Result) -> Words:
 def file_name(result: Result) -> str:
     """A name for the program of a result, from its test and environment."""
     function, _, parameters = result.test.partition("[")
-    test = "-".join([function.rpartition("/")[2].replace(".py::", "-"), parameters.removesuffix("]")])
-    return re.sub(r"[^\w.-]+", "-", f"{test}-{result.env}").strip("-")[:120]
+    parts = [function.rpartition("/")[2].replace(".py::", "-"), parameters.removesuffix("]"), result.env]
+    return re.sub(r"[^\w.-]+", "-", "-".join(filter(None, parts))).strip("-")[:120]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -57,9 +58,12 @@ class _Trials:
         return True
 
 
+_PLACE = re.compile(r"\b(memory|word)\d+( [+-] 0x[0-9a-f]+)?")
+
+
 def _kind(said: str) -> str:
-    """What a program said of the fault without its numbers."""
-    return said.partition(":")[0].partition(" gave ")[0]
+    """What a program said of the fault, without the names of places, which are counted."""
+    return _PLACE.sub("memory", said)
 
 
 def minimised(course: Course, words: Words, mock: Mock, compiler: Compiler) -> tuple[Course, str]:

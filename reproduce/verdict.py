@@ -114,7 +114,10 @@ def _of_comparison(steps: list[Step], check: Mapping[str, Any], message: str) ->
                     return Verdict("value", loads[at], check, wanted=(wanted[at],), seen=seen[at])
         if isinstance(seen, dict) and isinstance(wanted, dict) and op == "==" and "hex" in wanted:
             for step in reversed(looked):
-                if step.do == "read" and step.fields.get("data") == seen:
+                data = step.fields.get("data", {})
+                if step.do == "read" and (
+                    data == seen or ("hex" not in data and data.get("size") == seen["size"])
+                ):
                     return Verdict("read", step, {"expected": wanted})
         values = tuple(wanted) if isinstance(wanted, list) and op in ("in", "not in") else (wanted,)
         if not _number(seen) or not all(map(_number, values)):

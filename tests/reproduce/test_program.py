@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -17,11 +18,12 @@ from ioctl import xe
 from ioctl.compiler import Compiler, find_compiler
 from ioctl.steps import FORMAT, Steps
 from ioctl.transcript import Record
+from reproduce import minimise
 from reproduce.helpers import _helpers, helpers
 from reproduce.program import Words, program
 from reproduce.recorded import course
 from reproduce.structures import definitions
-from reproduce.trial import compiled
+from reproduce.trial import Mock, compiled
 from tests.reproduce.table import Row, rows
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="takes a C compiler")
@@ -215,6 +217,55 @@ def test_programs_of_broken_mock_fail_there_only(defect: str, tmp_path: Path) ->
     assert len(found) == len(ON_MOCK[defect])
     wrong = [str(row) for row in found if not row.right]
     assert not wrong, "\n".join(wrong)
+
+
+class Here:
+    """Runs programs without a mock."""
+
+    def __init__(self, mock: Mock) -> None:
+        pass
+
+    def __enter__(self) -> Here:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def status(self, program: Path) -> tuple[int, str]:
+        done = subprocess.run([program], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr.strip()
+
+
+NOISE = recorded(
+    mapping(AT + (1 << 30), 4096),
+    mapping(AT, 16 * 4096),
+    {"do": "store", "address": AT + (1 << 30), "size": 4, "value": 1},
+    {"do": "store", "address": AT + 4, "size": 4, "value": 5},
+    load(AT + 8, 0),
+    {"do": "madvise", "address": AT + 4096, "size": 4096, "advice": 4},
+    load(AT + 4, 5),
+    check={"check": "load", "size": 4, "seen": 5, "expected": 6},
+)
+
+
+def test_minimised_program_has_what_the_fault_takes(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left: a page, the store and the load, which sees the value that the test saw."""
+    monkeypatch.setattr(minimise, "Runner", Here)
+    fewer, said = minimise.minimised(course(NOISE), WORDS, Mock("bmg"), compiler)
+    assert [step.do for step in fewer.steps] == ["mmap", "store", "load"]
+    assert fewer.steps[0].fields["size"] == 4096
+    assert re.match(r"7 steps became 3, \d+ lines \d+, in \d+ trials$", said)
+
+
+def test_program_that_shows_no_fault_cannot_be_minimised(
+    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(minimise, "Runner", Here)
+    good = {**NOISE, "check": {**NOISE["check"], "expected": 5}}
+    with pytest.raises(NoAnswerError, match="does not show the fault"):
+        minimise.minimised(course(good), WORDS, Mock("bmg"), compiler)
 
 
 def test_row_that_is_wrong_is_shown() -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import mmap
+import random
 import signal
 import threading
 from typing import Any
@@ -16,7 +17,7 @@ from fixtures.checks import wait_until
 from fixtures.memory import PAGE, PROT_NONE, allocate
 from fixtures.process import in_child
 from ioctl import transcript
-from ioctl.steps import Steps, packed, plain, unpacked
+from ioctl.steps import MOST, WHOLE, Steps, packed, plain, unpacked
 
 
 def steps(of: transcript.Transcript) -> list[dict[str, Any]]:
@@ -146,6 +147,23 @@ def test_same_load_again_is_one_step() -> None:
 def test_data_is_packed_by_its_pattern(data: bytes, digits: str) -> None:
     assert packed(data) == {"hex": digits, "size": len(data)}
     assert unpacked(packed(data)) == data
+
+
+def test_long_data_is_not_kept_but_for_its_pattern() -> None:
+    """The steps of a test that stores megabytes stay small while it runs."""
+    kept = Steps()
+    kept.add("write", 4096, 2 * WHOLE, b"abcd" * (WHOLE // 2))
+    kept.add("write", 4096, 2 * WHOLE, random.Random(1).randbytes(2 * WHOLE))
+    for _ in range(MOST // WHOLE + 1):
+        kept.add("read", 4096, WHOLE, bytes(WHOLE))
+    exported = kept.export()
+    assert exported is not None
+    first, second, *reads = (step["data"] for step in exported["steps"])
+    assert unpacked(first) == b"abcd" * (WHOLE // 2)
+    assert second == {"size": 2 * WHOLE}
+    assert unpacked(reads[0]) == bytes(WHOLE)
+    assert reads[-1] == {"size": WHOLE}
+    assert sum(len(one[3][2]) for one in kept.items if isinstance(one[3][2], bytes)) <= MOST
 
 
 def test_values_that_a_program_cannot_compare_are_left_out() -> None:
