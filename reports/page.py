@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -25,7 +26,7 @@ from reports.merge import Report
 from reports.stream import Run, environments_of, label
 from reports.trend import HEIGHT, WIDTH, trend
 from reports.unseen import headline
-from reports.verdict import CONFORMANCE, DRIVER, UNLISTED, Cell, Matrix, Row, failures
+from reports.verdict import CONFORMANCE, DRIVER, UNLISTED, Cell, Matrix, Row, failures, is_regression
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
 MAX_TEXT = 20_000
@@ -70,6 +71,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
         "gpu": _gpu,
         "label": label,
         "environments": environments_of,
+        "regression": partial(is_regression, ledger=ledger),
     }
     style, script = ((TEMPLATES / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     lines = _lines(matrix)

@@ -43,7 +43,7 @@ def write_report(report: Report, out: Path, ledger: Ledger) -> list[Path]:
     texts = {
         "index.html": page(report, matrix(report, ledger), ledger),
         "junit.xml": junit(report, ledger),
-        "results.ktap": ktap(report),
+        "results.ktap": ktap(report, ledger),
         "kcidb.json": kcidb(report, ledger),
         "summary.md": markdown(digested),
         "mail.txt": mail(digested),
