@@ -55,6 +55,7 @@ class Outcome(Enum):
         return _RANK[self]
 
 
+_OUTCOMES = ", ".join(outcome.value for outcome in Outcome)
 _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 
@@ -290,6 +291,8 @@ class Result:
     declared: tuple[str, ...] = ()
     vacuous: bool = False
     """Whether the test ended well, but did not do what it declares."""
+    apart: Mapping[str, Outcome] = field(default_factory=dict)
+    """Behaviours about which the test says something else than its own outcome, each with what it says."""
     reason_code: str = ""
     reason: str = ""
     duration: float = 0.0
@@ -319,6 +322,15 @@ class Result:
     def function(self) -> str:
         """The node id without parameters."""
         return self.test.partition("[")[0]
+
+    @property
+    def about(self) -> tuple[str, ...]:
+        """The behaviours that the outcome is about: all but those apart."""
+        return tuple(identifier for identifier in self.behaviours if identifier not in self.apart)
+
+    def outcome_of(self, identifier: str) -> Outcome:
+        """What the test says about one of its behaviours."""
+        return self.apart.get(identifier, self.outcome)
 
     @property
     def line(self) -> str:
@@ -353,6 +365,7 @@ class Result:
             "declared": list(self.declared),
             "vacuous": self.vacuous,
             "outcome": self.outcome.value,
+            "apart": {identifier: outcome.value for identifier, outcome in self.apart.items()},
             "reason": reason if self.reason_code or self.reason else None,
             "duration": round(self.duration, 6),
             "message": self.message or None,
@@ -373,7 +386,12 @@ class Result:
         try:
             outcome = Outcome(fields.text("outcome"))
         except ValueError:
-            raise FieldError(f"outcome has to be one of {', '.join(o.value for o in Outcome)}") from None
+            raise FieldError(f"outcome has to be one of {_OUTCOMES}") from None
+        behaviours, apart = fields.words("behaviours"), fields.texts("apart")
+        if unknown := apart.keys() - set(behaviours):
+            raise FieldError(f"apart names {min(unknown)}, which is not one of the behaviours")
+        if unknown := set(apart.values()) - {one.value for one in Outcome}:
+            raise FieldError(f"apart has {min(unknown)!r}: each has to be one of {_OUTCOMES}")
         given = fields.mapping("reason", str, "code and text")
         if event.get("reason") is not None and not {"code", "text"} <= given.keys():
             raise FieldError("reason has to be an object of code and text")
@@ -389,10 +407,11 @@ class Result:
             test=sys.intern(test),
             outcome=outcome,
             area=sys.intern(fields.text("area") or area_of(test)),
-            behaviours=fields.words("behaviours"),
+            behaviours=behaviours,
             acts=acts,
             declared=declared,
             vacuous=vacuous,
+            apart={identifier: Outcome(name) for identifier, name in apart.items()},
             reason_code=reason.text("code"),
             reason=reason.text("text"),
             duration=fields.number("duration"),

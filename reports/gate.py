@@ -14,7 +14,7 @@ from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.stream import CUT_OFF, STREAM, Run, label
 from reports.unseen import Unseen, unseen
-from reports.verdict import matrix, nobody_promises
+from reports.verdict import is_regression, matrix
 from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
@@ -87,7 +87,7 @@ def judge(
     comparison = compare(baseline, judged) if baseline is not None else None
 
     def spared(result: Result) -> bool:
-        return ledger is not None and not driver and _spared(result, ledger)
+        return ledger is not None and not driver and is_regression(result, ledger)
 
     gated = replace(judged, results=tuple(r for r in judged.results if not spared(r)))
     refusals = [
@@ -104,12 +104,6 @@ def judge(
     return Verdict(
         tuple(refusals), judged, waived, comparison, tuple(left_out), tuple(filter(spared, judged.results))
     )
-
-
-def _spared(result: Result, ledger: Ledger) -> bool:
-    """Whether a failure is of no promise; a test that is broken or did not act is refused whatever it is about."""
-    failed = result.outcome in (Outcome.FAIL, Outcome.XPASS)
-    return failed and not result.vacuous and nobody_promises(result, ledger)
 
 
 def _unfinished(run: Run) -> Iterable[Refusal]:
@@ -169,8 +163,8 @@ def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusa
         details = []
         if len(group) > 1:
             details.append(f"and in lines {', '.join(str(result.at) for result in group[1:])}")
-        if first.behaviours:
-            details.append(f"behaviour: {', '.join(first.behaviours)}")
+        if first.about:
+            details.append(f"behaviour: {', '.join(first.about)}")
         if first.replay:
             details.append(f"again: {first.replay}")
         what, todo = _failure(first, f"{first.env} {label(group)}", waived, today)

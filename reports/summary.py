@@ -11,7 +11,7 @@ from pathlib import Path
 from reports.event import Outcome
 from reports.stream import Run, environments_of, label
 from reports.unseen import headline
-from reports.verdict import CONFORMANCE, DRIVER, Matrix, failures, tally
+from reports.verdict import CONFORMANCE, DRIVER, Matrix, failures, is_regression, tally
 
 WIDTH = 100
 MAX_FAILURES = 20
@@ -33,7 +33,7 @@ def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
             *_table(run),
             *_skips(run),
             *_lacking(run),
-            *_failures(run),
+            *_failures(run, matrix),
             *_reductions(run),
             *_problems(run),
         ]
@@ -110,13 +110,14 @@ def _lacking(run: Run) -> list[str]:
     return ["environments", *lines, ""] if lines else []
 
 
-def _failures(run: Run) -> list[str]:
+def _failures(run: Run, matrix: Matrix) -> list[str]:
     """What failed; what could not run because the environment lacks something is said with the environment."""
     groups = failures(r for r in run.results if r.lacking not in run.environments[r.env].missing)
     lines = ["failures"] if groups else []
     for group in groups[:MAX_FAILURES]:
         first = group[0]
-        lines.append(f"  {first.outcome.value} {label(group)}  ({environments_of(group)})")
+        mark = f"  {DRIVER}" if is_regression(first, matrix.ledger) else ""
+        lines.append(f"  {first.outcome.value} {label(group)}  ({environments_of(group)}){mark}")
         lines += _wrapped(first.line or "no message", "    ")
         lines += [f"    {first.replay}"] if first.replay else []
     if len(groups) > MAX_FAILURES:

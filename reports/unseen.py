@@ -63,8 +63,8 @@ def _of(matrix: Matrix, column: int) -> Unseen:
             cell = row.cells[column]
             not_run[area] += cell.outcome is Outcome.NOTRUN
             if cell.outcome is Outcome.UNTESTED and cell.results:
-                first = next(r for r in cell.results if r.outcome is Outcome.UNTESTED)
-                why[f"{first.reason_code}: {first.reason}"] += 1
+                first = next((r for r in cell.results if r.outcome is Outcome.UNTESTED), None)
+                why[f"{first.reason_code}: {first.reason}" if first else cell.why] += 1
     return Unseen(
         environment=matrix.environments[column],
         total=matrix.score(column).total,

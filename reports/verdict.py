@@ -64,6 +64,7 @@ class Matrix:
     """(area, its title, its rows); the last one may be of ids that the ledger does not have."""
     loose: tuple[Result, ...]
     """Results of tests that name no behaviour."""
+    ledger: Ledger
 
     def score(
         self, column: int, area: str | None = None, promises: Collection[str] = (*CONFORMANCE, DRIVER)
@@ -82,13 +83,22 @@ class Matrix:
 
 
 def nobody_promises(result: Result, ledger: Ledger) -> bool:
-    """Whether a test names behaviours, and only such as nobody but the code of this driver promises.
+    """Whether the outcome of a test is about behaviours that nobody but the code of this driver promises, and no other.
 
     Then its failure is a regression of the driver, and says nothing against its conformance.
     """
-    return bool(result.behaviours) and all(
-        identifier in ledger and ledger[identifier].promise == DRIVER for identifier in result.behaviours
+    return bool(result.about) and all(
+        identifier in ledger and ledger[identifier].promise == DRIVER for identifier in result.about
     )
+
+
+def is_regression(result: Result, ledger: Ledger) -> bool:
+    """Whether a test failed, and what failed is of no promise: the driver changed, and may conform as before.
+
+    A test that is broken or did not act says nothing of the driver, whatever it is about.
+    """
+    failed = result.outcome in (Outcome.FAIL, Outcome.XPASS)
+    return failed and not result.vacuous and nobody_promises(result, ledger)
 
 
 def matrix(run: Judged, ledger: Ledger) -> Matrix:
@@ -117,14 +127,17 @@ def matrix(run: Judged, ledger: Ledger) -> Matrix:
     titled = [(area, ledger.vocabulary.areas[area], tuple(rows)) for area, rows in areas.items() if rows]
     if unlisted := [row(_unlisted(identifier)) for identifier in sorted(tested - ledger.keys())]:
         titled.append((UNLISTED, "ids that tests name and behaviours/ does not have", tuple(unlisted)))
-    return Matrix(environments, tuple(titled), tuple(r for r in run.results if not r.behaviours))
+    return Matrix(environments, tuple(titled), tuple(r for r in run.results if not r.behaviours), ledger)
 
 
 def _cell(
     behaviour: Behaviour, environment: Environment, results: list[Result], ledger: Ledger, tested: set[str]
 ) -> Cell:
     if results:
-        return Cell(worst(result.outcome for result in results), "", tuple(results))
+        # What random steps did not meet does not spoil what another test has shown.
+        met = [result for result in results if result.apart.get(behaviour.id) is not Outcome.UNTESTED]
+        outcome = worst(result.outcome_of(behaviour.id) for result in met or results)
+        return Cell(outcome, "" if met else "no step of this kind was drawn", tuple(results))
     if behaviour.kind == "model-only":
         return Cell(None, f"no program can see it: {behaviour.reason}")
     for need in behaviour.needs:

@@ -56,7 +56,7 @@ def write_report(
         "matrix.csv": lambda: as_csv(verdicts),
         "matrix.json": lambda: as_json(verdicts),
         "junit.xml": lambda: junit(report, ledger),
-        "results.ktap": lambda: ktap(report),
+        "results.ktap": lambda: ktap(report, ledger),
         "kcidb.json": lambda: kcidb(report, ledger, about or Submission()),
         "summary.md": lambda: markdown(digested),
         "mail.txt": lambda: mail(digested),

@@ -27,6 +27,7 @@ from common.kernels import Version
 from reports.event import Environment, Outcome, Result
 from reports.ledger import Behaviour, Ledger
 from reports.merge import Report
+from reports.verdict import DRIVER, is_regression
 
 SOURCE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/{path}?h=v{version}"
 
@@ -42,6 +43,7 @@ _STATUS = {
 }
 
 _CATEGORIES = {
+    "only this driver's ways": f"{DRIVER} (FAIL|XPASS).*",
     "kernel complained": "(FAIL|ERROR): the kernel (complained|was tainted).*",
     "emulated GPU complained": "(FAIL|ERROR): .*the emulated GPU reports.*",
     "failed as known": "KNOWN.*",
@@ -138,7 +140,7 @@ class AllureResults:
         if parameters:
             written.parameters.append(Parameter(name="parameters", value=repr(parameters.removesuffix("]"))))
         if result.outcome is not Outcome.PASS:
-            written.statusDetails = StatusDetails(message=_message(result), trace=result.longrepr)
+            written.statusDetails = StatusDetails(message=self._message(result), trace=result.longrepr)
         if result.outcome.bad or result.outcome is Outcome.KNOWN:
             texts = (
                 ("ioctls", result.transcript),
@@ -147,6 +149,11 @@ class AllureResults:
             )
             written.attachments += [self._attach(title, text) for title, text in texts if text]
         self._writer.report_result(written)
+
+    def _message(self, result: Result) -> str:
+        said = result.message or " ".join(filter(None, (result.reason_code, result.reason)))
+        mark = f"{DRIVER} " if is_regression(result, self._ledger) else ""
+        return "; ".join(filter(None, (f"{mark}{result.outcome.value}: {said}", result.known_as)))
 
     def _labels(self, result: Result) -> list[tuple[str, str]]:
         env = result.env
@@ -166,6 +173,8 @@ class AllureResults:
             behaviour = self._ledger.get(identifier)
             story = f"{identifier}: {behaviour.title}" if behaviour else identifier
             labels += [("feature", identifier.rpartition(".")[0]), ("story", story), ("tag", identifier)]
+        promises = [self._ledger[i].promise for i in result.about if i in self._ledger]
+        labels += [("promise", promise) for promise in promises]
         if result.reason_code.startswith("NEEDS:"):
             labels.append(("cap", result.reason_code.removeprefix("NEEDS:")))
         labels += [("oracle", kind) for kind in result.acts]
@@ -211,8 +220,3 @@ def _milliseconds(time: str) -> int:
 def _digest(*parts: str) -> str:
     """Identity of a test case or of its history: the same from run to run."""
     return hashlib.md5("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
-
-
-def _message(result: Result) -> str:
-    said = result.message or " ".join(filter(None, (result.reason_code, result.reason)))
-    return "; ".join(filter(None, (f"{result.outcome.value}: {said}", result.known_as)))

@@ -13,7 +13,7 @@ from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import label
 from reports.unseen import headline
-from reports.verdict import CONFORMANCE, failures, matrix
+from reports.verdict import CONFORMANCE, DRIVER, failures, is_regression, matrix
 
 LISTED = 20
 """Entries of a section that are listed; more are a number."""
@@ -205,11 +205,12 @@ def _of_results(results: list[Result], report: Report, ledger: Ledger) -> Entry:
 def _entry(results: list[Result], where: list[str], report: Report, ledger: Ledger, rate: str) -> Entry:
     first = results[0]
     waiver = report.waived.by.get((first.env, first.test))
+    mark = f"{DRIVER}: " if is_regression(first, ledger) else ""
     return Entry(
         test=label(results),
         where=tuple(dict.fromkeys(where)),
-        said="; ".join(filter(None, (rate, first.line, first.known_as))),
-        statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.behaviours),
+        said="; ".join(filter(None, (rate, mark + first.line, first.known_as))),
+        statements=tuple((i, ledger[i].title if i in ledger else "") for i in first.about),
         replay=first.replay if first.outcome.bad else "",
         link=waiver.link if waiver else "",
         number=len(results),

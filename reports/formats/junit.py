@@ -20,7 +20,7 @@ from pathlib import Path
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
-from reports.verdict import nobody_promises
+from reports.verdict import is_regression
 
 _ELEMENT = {
     Outcome.FAIL: "failure",
@@ -60,7 +60,7 @@ def junit(report: Report, ledger: Ledger) -> str:
         ):
             ET.SubElement(properties, "property", name=_text(key), value=_text(value))
         for result in results:
-            _case(suite, result, run.path, share, nobody_promises(result, ledger))
+            _case(suite, result, run.path, share, is_regression(result, ledger))
     for key in ("tests", "failures", "errors"):
         root.set(key, str(sum(int(suite.get(key, 0)) for suite in root)))
     ET.indent(root)
@@ -95,7 +95,7 @@ def _case(suite: ET.Element, result: Result, stream: Path, share: int, driver: b
     if kind is None:
         return
     message = _cut(_text(_message(result)), share // 4, " ... ")
-    what = f"driver {result.outcome.value}" if driver and kind == "failure" else result.outcome.value
+    what = f"driver {result.outcome.value}" if driver else result.outcome.value
     said = ET.SubElement(case, kind, type=what, message=message)
     if kind != "skipped":
         gap = f"\n... cut here: all of it is in line {result.at} of {_text(str(stream))} ...\n"
@@ -131,8 +131,8 @@ def _message(result: Result) -> str:
 
 
 def _details(result: Result) -> Iterable[str]:
-    if result.behaviours:
-        yield f"behaviours: {' '.join(result.behaviours)}"
+    if result.about:
+        yield f"behaviours: {' '.join(result.about)}"
     for title, text in (
         ("ioctls", result.transcript),
         ("kernel log", result.kernel_log),

@@ -6,7 +6,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.event import Outcome, Result
+from reports.ledger import Ledger
 from reports.merge import Report
+from reports.verdict import DRIVER, is_regression
 
 VERSION = "KTAP version 1"
 _FAILED = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN})
@@ -17,8 +19,11 @@ _Block = tuple[str, list[str], Sequence[Result]]
 """Name, lines, and the results in it."""
 
 
-def ktap(report: Report) -> str:
-    """The whole document; with no test in it, a plan of none, which a parser reports as such."""
+def ktap(report: Report, ledger: Ledger) -> str:
+    """The whole document, where a failure of what nobody promises has a line ``# driver``.
+
+    With no test in it, it is a plan of none, which a parser reports as such.
+    """
     blocks: list[_Block] = []
     for name in report.environments:
         areas: dict[str, list[Result]] = {}
@@ -26,7 +31,9 @@ def ktap(report: Report) -> str:
             if result.env == name:
                 areas.setdefault(result.area or "none", []).append(result)
         if areas:
-            inner: list[_Block] = [(area, _tests(results), results) for area, results in areas.items()]
+            inner: list[_Block] = [
+                (area, _tests(results, ledger), results) for area, results in areas.items()
+            ]
             everything = [result for results in areas.values() for result in results]
             blocks.append((name, _block(inner, []), everything))
     return "\n".join([*_block(blocks, _head(report)), ""])
@@ -47,11 +54,12 @@ def _block(blocks: list[_Block], head: list[str]) -> list[str]:
     return lines
 
 
-def _tests(results: Sequence[Result]) -> list[str]:
+def _tests(results: Sequence[Result], ledger: Ledger) -> list[str]:
     lines = [VERSION, f"1..{len(results)}"]
     for number, result in enumerate(results, 1):
         if result.outcome in _FAILED:
-            said = (*result.behaviours, result.line, f"again: {result.replay}" if result.replay else "")
+            mark = DRIVER if is_regression(result, ledger) else ""
+            said = (mark, *result.about, result.line, f"again: {result.replay}" if result.replay else "")
             lines += [f"# {_line(text)}" for text in said if text]
         verdict = "not ok" if result.outcome in _FAILED else "ok"
         lines.append(f"{verdict} {number} {_name(_short(result))}{_directive(result)}")

@@ -14,19 +14,20 @@ from typing import Any
 
 from reports.event import Outcome, Result
 from reports.history import Past
+from reports.ledger import Ledger
 from reports.looks import LOOKS, NOTHING
 from reports.merge import Report
 from reports.page.columns import Column
 from reports.page.texts import Clipped, Texts
 from reports.sources import url
-from reports.verdict import Cell, Matrix, Row
+from reports.verdict import Cell, Matrix, Row, is_regression
 
 LETTERS: dict[Outcome | None, str] = {None: "-", **dict(zip(Outcome, "FEXNUKPC", strict=True))}
 """A letter for each outcome; ``-`` where there is nothing to judge."""
 
 
 def data(
-    report: Report, matrix: Matrix, anchors: Mapping[str, str], columns: Sequence[Column]
+    report: Report, matrix: Matrix, ledger: Ledger, anchors: Mapping[str, str], columns: Sequence[Column]
 ) -> tuple[dict[str, Any], list[str]]:
     """All but the long texts, and those."""
     texts, long = Texts(), Clipped()
@@ -56,7 +57,7 @@ def data(
                 "passed": column.conformance.passed,
                 "outcomes": "".join(LETTERS[row.cells[number].outcome] for row in rows),
                 "why": _reasons((row.cells[number] for row in rows), texts),
-                **_results(by_column[column.name], tests, report.pasts, texts, long),
+                **_results(by_column[column.name], tests, report.pasts, texts, long, ledger),
             }
             for number, column in enumerate(columns)
         ],
@@ -109,6 +110,12 @@ class _Tests:
         return number
 
 
+def apart(result: Result) -> str:
+    """What a test says of behaviours that its outcome is not about; empty if there are none."""
+    said = ", ".join(f"{identifier} {outcome.value}" for identifier, outcome in result.apart.items())
+    return f"apart from it: {said}" if said else ""
+
+
 def _reasons(cells: Iterable[Cell], texts: Texts) -> list[int]:
     return [texts(cell.why) for cell in cells]
 
@@ -119,6 +126,7 @@ def _results(
     pasts: Mapping[tuple[str, str], Past],
     texts: Texts,
     long: Clipped,
+    ledger: Ledger,
 ) -> dict[str, Any]:
     """The results of a column, an array for each field; ``more`` of those that have more to say."""
     prefix = _prefix(results)
@@ -129,6 +137,8 @@ def _results(
         own = "" if result.replay == standard else result.replay or "-"
         reason = f"{result.reason_code}: {result.reason}" if result.reason_code else result.reason
         said = "" if result.reason and result.reason in result.line else reason
+        ways = "only this driver's ways" if is_regression(result, ledger) else ""
+        said = "; ".join(one for one in (ways, said, apart(result)) if one)
         parts = (result.line, said, result.known_as, own)
         longer = (result.longrepr, result.transcript, result.kernel_log)
         if any(parts) or any(longer):

@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import jinja2
@@ -24,12 +25,12 @@ from reports.ledger import Behaviour, Ledger
 from reports.looks import LOOKS, NOTHING, look
 from reports.merge import Report
 from reports.page.columns import columns, said_once
-from reports.page.data import data
+from reports.page.data import apart, data
 from reports.page.texts import clip, packed
 from reports.stream import Run, label
 from reports.trend import HEIGHT, WIDTH
 from reports.unseen import headline
-from reports.verdict import UNLISTED, Cell, Matrix, Row, failures
+from reports.verdict import UNLISTED, Cell, Matrix, Row, failures, is_regression
 
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "page"
 STYLES = ("base", "summary", "matrix", "panel", "print")
@@ -65,12 +66,12 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
     lines = _lines(matrix)
     anchors = {line.behaviour.id: line.anchor for area in lines for line in area}
     every = columns(report, matrix, ledger)
-    core, long = data(report, matrix, anchors, every)
+    core, long = data(report, matrix, ledger, anchors, every)
     style = "".join(_read(f"{name}.css") for name in STYLES)
     script = "".join(['"use strict";\n(() => {\n', *(_read(f"{name}.js") for name in SCRIPTS), "})();\n"])
     names = [column.name for column in every]
     return (
-        _environment()
+        _environment(ledger)
         .get_template("page.html")
         .render(
             report=report,
@@ -118,7 +119,7 @@ def _read(name: str) -> str:
     return (TEMPLATES / name).read_text(encoding="utf-8")
 
 
-def _environment() -> jinja2.Environment:
+def _environment(ledger: Ledger) -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -134,6 +135,8 @@ def _environment() -> jinja2.Environment:
         "label": label,
         "environments": _environments_of,
         "told": _told,
+        "apart": apart,
+        "regression": partial(is_regression, ledger=ledger),
     }
     return environment
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 
 import errno
 import os
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs, refused, untested, wait_until
+from fixtures import (
+    acts,
+    behaviour,
+    driver_only,
+    gpu_fault,
+    gpu_sees,
+    landed,
+    needs,
+    refused,
+    untested,
+    wait_until,
+)
 from fixtures.choices import chose
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
+from fixtures.overlap import meanwhile
 from fixtures.sizes import SZ_2M
 from fixtures.xe.bo import SYSTEM
 from fixtures.xe.counters import DEBUGFS, Counters
@@ -62,11 +72,11 @@ def buffer(memory: Memory) -> Buffer:
     return memory(SZ_2M, align=SZ_2M)
 
 
-@behaviour("atomic.global-dgpu")
+@behaviour("atomic.global-dgpu", "atomic.global-to-vram")
 @acts("store")
 @needs("vram")
 def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """In mode GLOBAL a GPU atomic moves memory to VRAM whatever the preferred location; then the CPU can use it."""
+    """With mode GLOBAL GPU atomics work, in VRAM against other advice with this driver; the CPU goes on with it."""
     total = sentinel()
     buffer.set_u32(PAGE, total)
     prefer_system(mirror_vm, buffer)
@@ -75,7 +85,8 @@ def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sen
     for _ in range(4):
         added = sentinel()
         add(queue, buffer.address + PAGE, added)
-        assert not buffer.present(PAGE)
+        with driver_only("atomic.global-to-vram"):
+            assert not buffer.present(PAGE)
         total = (total + added) & MASK
         landed(buffer, PAGE, total)
         total = total + 1 & MASK
@@ -154,7 +165,7 @@ def test_cpu_mode_atomic_on_integrated_gpu(mirror_vm: Vm, buffer: Buffer, sentin
     gpu_sees(mirror_vm.queue(), buffer.address + PAGE, expected)
 
 
-@behaviour("atomic.igpu")
+@behaviour("atomic.igpu", "obs.svm-pagefault-count")
 @acts("store")
 @needs("integrated", "debugfs")
 @pytest.mark.parametrize("mode", ["undefined", "device", "global"])
@@ -169,7 +180,8 @@ def test_integrated_gpu_atomics_are_in_place(
     gpu_sees(queue, buffer.address + PAGE, start)
     before = counters.snapshot()
     add(queue, buffer.address + PAGE, added)
-    counters.still("svm_pagefault_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.still("svm_pagefault_count", since=before)
     assert buffer.present(PAGE)
     landed(buffer, PAGE, (start + added) & MASK)
 
@@ -249,41 +261,38 @@ def test_atomic_on_sysmem_bo_moves_it_to_vram(
 
 
 @behaviour("atomic.cpu-gpu-counter", "atomic.livelock-free", "atomic.timeslice-doubles")
-@acts("store")
+@acts("store", "overlap")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("mode", ["undefined", "global"])
 def test_gpu_atomics_progress_while_cpu_touches_page(
     mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel, mode: str
 ) -> None:
-    """While CPU threads load and store next to a counter, all GPU adds to it complete, and none is lost."""
+    """While CPU threads load and store next to the number, each GPU addition is done or fails: what was done counts."""
     start, added, rounds = sentinel(), sentinel(), 8
     buffer.set_u32(PAGE, start)
     advise(mirror_vm, buffer, mode)
-    queue, stop, touched = mirror_vm.queue(), threading.Event(), [0, 0]
+    queue, touched, done = mirror_vm.queue(), [0, 0], 0
 
     def touch(number: int) -> None:
-        while not stop.is_set():
-            touched[number] += 1
-            buffer.set_u32(PAGE + 8 + 4 * number, touched[number])
-            assert buffer.u32(PAGE + 8 + 4 * number) == touched[number]
-            os.sched_yield()  # on a machine of two processors the thread that serves the fault needs one
+        touched[number] += 1
+        buffer.set_u32(PAGE + 8 + 4 * number, touched[number])
+        assert buffer.u32(PAGE + 8 + 4 * number) == touched[number]
+        os.sched_yield()  # on a machine of two processors the thread that serves the fault needs one
 
-    threads = [threading.Thread(target=touch, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    try:
+    with meanwhile(lambda _: touch(0), lambda _: touch(1)):
         for _ in range(rounds):
-            add(queue, buffer.address + PAGE, added)
-    finally:
-        stop.set()
-        for thread in threads:
-            thread.join(patient(20))
-    assert not any(thread.is_alive() for thread in threads)
-    landed(buffer, PAGE, (start + rounds * added) & MASK)
+            try:
+                add(queue, buffer.address + PAGE, added)
+                done += 1
+            except QueueError:
+                queue = mirror_vm.queue()
+    with driver_only("atomic.timeslice-doubles"):
+        assert done == rounds
+    landed(buffer, PAGE, (start + done * added) & MASK)
     assert [buffer.u32(PAGE + 8), buffer.u32(PAGE + 12)] == touched
 
 
-@behaviour("atomic.mode-change-invalidates")
+@behaviour("atomic.mode-change-invalidates", "obs.svm-pagefault-count")
 @acts("fault", "store", "refusal")
 @needs("vram", "debugfs")
 def test_atomic_mode_change_invalidates_range(
@@ -296,11 +305,13 @@ def test_atomic_mode_change_invalidates_range(
         advise(mirror_vm, buffer, mode)
         before, added = counters.snapshot(), sentinel()
         add(queue, buffer.address + PAGE, added)
-        counters.rose("svm_pagefault_count", since=before)
+        with driver_only("obs.svm-pagefault-count"):
+            counters.rose("svm_pagefault_count", since=before)
         total = (total + added) & MASK
         again = counters.snapshot()
         gpu_sees(queue, buffer.address + PAGE, total)
-        counters.still("svm_pagefault_count", since=again)
+        with driver_only("obs.svm-pagefault-count"):
+            counters.still("svm_pagefault_count", since=again)
     advise(mirror_vm, buffer, "cpu")
     with gpu_fault(queue):
         add(queue, buffer.address + PAGE, sentinel())

@@ -1,12 +1,25 @@
 # SPDX-License-Identifier: MIT
 """CPU address mirror: where it can be bound, and what can be done to it while the GPU uses it."""
 
+import ctypes
 import errno
 from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs, refused
+from fixtures import (
+    Buffer,
+    acts,
+    behaviour,
+    driver_only,
+    gpu_fault,
+    gpu_sees,
+    kinds,
+    known,
+    landed,
+    needs,
+    refused,
+)
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
 from fixtures.sizes import SZ_2M, SZ_64K
@@ -113,7 +126,7 @@ def test_mirror_with_incoherent_pat_needs_vram(device: Device, fault_vm: Vm, ind
         fault_vm.mirror(AT, PAGE)
 
 
-@behaviour("bind.cam.no-population", "bind.cam.immediate-ignored")
+@behaviour("bind.cam.no-population", "bind.cam.immediate-ignored", "obs.svm-pagefault-count")
 @acts("fault", "store")
 @needs("debugfs", "cpu-addr-mirror")
 @pytest.mark.parametrize("flags", [0, IMMEDIATE], ids=["mirror", "immediate"])
@@ -121,14 +134,20 @@ def test_mirror_bind_populates_nothing(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, counters: Counters, flags: int
 ) -> None:
     """Binding a mirror maps no page, not even with IMMEDIATE: the first GPU access faults."""
-    buffer = memory(PAGE, populate=False)
+    buffer = memory(SZ_2M, populate=False)
+    device = fault_vm.device
+    before_bind = [device.region(instance).used for instance in device.vram]
     fault_vm.mirror(flags=flags)
-    assert not buffer.present()
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    # The whole address space is bound: a page table for each of its pages would take more than there is.
+    after_bind = [device.region(instance).used for instance in device.vram]
+    assert all(after - before < SZ_2M for before, after in zip(before_bind, after_bind, strict=True))
     queue, value = fault_vm.queue(), sentinel()
     queue.run(Batch().noop())
     before = counters.snapshot()
     queue.store(buffer.address, value)
-    counters.rose("svm_pagefault_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.rose("svm_pagefault_count", since=before)
     landed(buffer, 0, value)
 
 
@@ -187,7 +206,7 @@ def test_unmap_of_active_mirror_is_ebusy(mirror_vm: Vm, memory: Memory, sentinel
 
 @behaviour("bind.cam.bo-over-active-busy")
 @acts("refusal", "store")
-@pytest.mark.parametrize("kind", ["object", "userptr", "null"])
+@pytest.mark.parametrize("kind", ["bo", "userptr", "null"])
 def test_map_over_active_mirror_is_ebusy(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, kind: str
 ) -> None:
@@ -198,7 +217,7 @@ def test_map_over_active_mirror_is_ebusy(
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
     fields: dict[str, Any] = {
-        "object": lambda: {"op": MAP, "obj": bo(size).handle},
+        "bo": lambda: {"op": MAP, "obj": bo(size).handle},
         "userptr": lambda: {"op": MAP_USERPTR, "obj_offset": other.address},
         "null": lambda: {"op": MAP, "flags": NULL},
     }[kind]()
@@ -405,8 +424,17 @@ def test_unmap_all_of_bo_leaves_mirrors_alone(
 @behaviour("bind.mirror-noncontiguous-cpu", "fault.any-pointer")
 @acts("store")
 def test_one_mirror_spans_many_cpu_vmas(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
-    """One mirror covers private, shared and far-apart CPU mappings: the GPU stores into each."""
-    buffers = [memory(PAGE), memory(PAGE, shared=True), memory(SZ_2M, align=SZ_2M), memory(3 * PAGE)]
+    """One mirror covers heap, file, private, shared and widely separated mappings: the GPU stores into each."""
+    heap = ctypes.create_string_buffer(16)
+    buffers = [
+        memory(PAGE),
+        memory(PAGE, shared=True),
+        memory(SZ_2M, align=SZ_2M),
+        memory(3 * PAGE),
+        memory(PAGE, kind=kinds.FILE_SHARED),
+        memory(PAGE, kind=kinds.FILE_PRIVATE),
+        Buffer(ctypes.addressof(heap) + 7 & ~7, 8),
+    ]
     values = [sentinel() for _ in buffers]
     batch = Batch()
     for buffer, value in zip(buffers, values, strict=True):

@@ -47,7 +47,7 @@ def gate(
 
 @behaviour("bind.ufence.busy")
 @acts("refusal", "store")
-@pytest.mark.parametrize("what", ["object", pytest.param("userptr", marks=needs("userptr"))])
+@pytest.mark.parametrize("what", ["bo", pytest.param("userptr", marks=needs("userptr"))])
 @pytest.mark.parametrize("how", ["unmap", "unmap-part", "map-over", "map-part"])
 def test_unmap_before_user_fence_signals_is_ebusy(
     plain_vm: Vm,
@@ -62,7 +62,7 @@ def test_unmap_before_user_fence_signals_is_ebusy(
     waiting_for, release = gate
     fence = UserFence(plain_vm.device)
     syncs = [waiting_for.waiting(), fence.sync()]
-    if what == "object":
+    if what == "bo":
         target = bo(2 * SZ_64K)
         content = target.map()
         plain_vm.bind(MAP, addr=AT, range=2 * SZ_64K, obj=target.handle, syncs=syncs)

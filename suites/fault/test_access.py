@@ -178,7 +178,7 @@ def test_valid_range_does_not_fault_again(
     landed(buffer, SZ_2M // 2, value)
 
 
-@behaviour("fault.unneeded-vma-size", "fault.bind-faulting-tile-only")
+@behaviour("fault.unneeded-vma-size")
 @acts("fault")
 @needs("debugfs")
 def test_fault_maps_one_chunk_not_whole_vma(

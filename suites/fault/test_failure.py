@@ -5,7 +5,18 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, failing, gpu_fault, gpu_sees, landed, needs, refused, wait_until
+from fixtures import (
+    acts,
+    behaviour,
+    driver_only,
+    failing,
+    gpu_fault,
+    gpu_sees,
+    landed,
+    needs,
+    refused,
+    wait_until,
+)
 from fixtures.choices import chose
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, READ_WRITE
@@ -39,7 +50,7 @@ def test_access_to_unbound_address_bans_queue(fault_vm: Vm, memory: Memory, sent
     assert buffer.u32(0) == kept
 
 
-@behaviour("fault.no-cpu-vma")
+@behaviour("fault.no-cpu-vma", "fault.failure-isolation")
 @acts("refusal", "store")
 def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """An access to a mirrored address without a CPU mapping fails; once memory is mapped, a new queue can use it."""
@@ -48,9 +59,11 @@ def test_access_without_cpu_vma_faults(mirror_vm: Vm, memory: Memory, sentinel: 
     buffer.munmap()
     failing_store(mirror_vm.queue(), address, sentinel())
     again = memory(SZ_2M, address=address)
+    assert again.u32(0) == 0
     value = sentinel()
-    mirror_vm.queue().store(address, value)
-    landed(again, 0, value)
+    with driver_only("fault.failure-isolation"):
+        mirror_vm.queue().store(address, value)
+        landed(again, 0, value)
 
 
 @behaviour("fault.cpu-readonly-vma")
@@ -148,8 +161,7 @@ def test_only_failed_faults_are_listed(mirror_vm: Vm, memory: Memory, sentinel: 
     hole.munmap()
     failing_store(mirror_vm.queue(), address + PAGE + 8, sentinel())
     (fault,) = wait_until(mirror_vm.faults, what="the entry of the failed fault")
-    assert fault.address == address + PAGE
-    assert fault.address_precision == PAGE
+    assert fault.address <= address + PAGE + 8 < fault.address + fault.address_precision
     assert fault.access_type == xe.FAULT_ACCESS_TYPE_WRITE
     assert fault.fault_type == xe.FAULT_TYPE_NOT_PRESENT
 
@@ -188,7 +200,7 @@ def test_banned_queue_fails_waits_and_execs(mirror_vm: Vm, memory: Memory, senti
         assert caught.value.errno == errno.ECANCELED
 
 
-@behaviour("fault.collect-error-other")
+@behaviour("fault.collect-error-other", "obs.svm-pagefault-count")
 @acts("load", "fault")
 @needs("debugfs", "fault-injection")
 @pytest.mark.parametrize("size", [PAGE, SZ_2M], ids=["4K", "2M"])
@@ -212,5 +224,6 @@ def test_fault_without_memory_gives_no_wrong_data(
         else:
             assert seen == value
             chose("the GPU faults again")
-    counters.rose("svm_pagefault_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.rose("svm_pagefault_count", since=before)
     gpu_sees(mirror_vm.queue(), buffer.address, value)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs
+from fixtures import acts, behaviour, driver_only, landed, needs
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
@@ -60,12 +60,13 @@ def test_engines_fault_on_one_page_concurrently(
         job.wait()
     for offset, value in values.items():
         landed(buffer, offset, value)
-    faults = counters.by_size("pagefault_count", since=before)["2M"]
+    faults = counters.by_size("pagefault_count", since=before).get("2M", 0)
     valid = counters.by_size("valid_pagefault_count", since=before).get("2M", 0)
-    assert faults - valid == 1, f"{faults} faults, {valid} of them on a valid range"
+    with driver_only("fault.valid-short-cut"):
+        assert faults - valid == 1, f"{faults} faults, {valid} of them on a valid range"
 
 
-@behaviour("fault.queue-capacity", "fault.many-eus")
+@behaviour("fault.many-eus", "obs.svm-pagefault-count")
 @acts("fault", "store")
 def test_engines_fault_on_many_pages_concurrently(
     device: Device, mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, counters: Counters
@@ -84,13 +85,14 @@ def test_engines_fault_on_many_pages_concurrently(
     gate.open()
     for job in jobs:
         job.wait()
-    counters.rose("svm_pagefault_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.rose("svm_pagefault_count", since=before)
     for buffer, stored in zip(buffers, values, strict=True):
         for offset, value in stored.items():
             landed(buffer, offset, value)
 
 
-@behaviour("fault.queue-capacity", "vm.create.many-vms-one-mm")
+@behaviour("vm.create.many-vms-one-mm", "obs.svm-pagefault-count")
 @acts("fault", "store")
 @needs("cpu-addr-mirror")
 def test_vms_fault_on_one_range_concurrently(
@@ -105,6 +107,7 @@ def test_vms_fault_on_one_range_concurrently(
         jobs.append(vm.queue().start(Batch().store_dword(buffer.address + offset, value)))
     for job in jobs:
         job.wait()
-    counters.rose("svm_pagefault_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.rose("svm_pagefault_count", since=before)
     for offset, value in values.items():
         landed(buffer, offset, value)

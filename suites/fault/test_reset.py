@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """GT reset while page faults are queued (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
 
+import errno
+
 import pytest
 
-from fixtures import acts, behaviour, gpu_fault, landed, needs, wait_until
+from fixtures import QueueError, acts, behaviour, landed, needs, wait_until
+from fixtures.choices import chose
+from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
@@ -23,12 +27,12 @@ def held(memory: Memory) -> list[Buffer]:
 
 
 @behaviour("fault.reset-squash")
-@acts("refusal", "store")
+@acts("store")
 @needs("user-faults", "two-engines")
-def test_gt_reset_drops_waiting_faults(
+def test_gt_reset_ends_waiting_faults(
     mirror_vm: Vm, held: list[Buffer], gate: Gate, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """A fault queued behind another one when its GT is reset is dropped; faults after the reset are handled."""
+    """Faults that wait when their GT is reset end, served or not; faults after the reset are served."""
     # In system memory: to move memory to VRAM takes a lock of the driver that the waiting fault would hold.
     mirror_vm.madvise(
         0,
@@ -51,15 +55,18 @@ def test_gt_reset_drops_waiting_faults(
         assert served.waits() == 0
         gate.open()
         wait_until(lambda: here.u32(0) == sign, what="the store before the one that faults")
-        assert waits.waits(0) is None
         reset_gt(mirror_vm.device, engine.gt_id)
         served.give(0, b"")
+        if waits.waits(0) is not None:  # a driver that serves the faults of a VM in parallel
+            waits.give(0, b"")
         for job in first, second:
-            with gpu_fault(job.queue):
+            try:
                 job.wait()
-        # Faults of one VM are served in turn: the one that was dropped would be before this.
+                chose("a fault that waits when its GT is reset: served")
+            except QueueError as error:
+                if error.errno != errno.EIO:
+                    raise
+                count("refusal")
+                chose("a fault that waits when its GT is reset: fails")
         mirror_vm.queue(engine).store(fresh.address, value)
         landed(fresh, 0, value)
-        assert waits.waits(0) is None
-    assert not first.done
-    assert not second.done

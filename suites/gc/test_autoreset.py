@@ -101,6 +101,11 @@ def test_attributes_stay_without_autoreset(mirror_vm: Vm, memory: Memory, sentin
     address = buffer.address
     buffer.munmap()
     collect(mirror_vm, elsewhere)
+    again = memory(SZ_2M, address=address)
+    assert atomic_at(mirror_vm, address) == xe.DRM_XE_ATOMIC_CPU
+    value = sentinel()
+    mirror_vm.queue().store(address, value)
+    landed(again, 0, value)
     assert atomic_at(mirror_vm, address) == xe.DRM_XE_ATOMIC_CPU
 
 

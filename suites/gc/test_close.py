@@ -6,14 +6,13 @@ the same, and in either order.
 """
 
 import errno
-import threading
 
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, landed, needs, refused
 from fixtures.given import MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.memory import Buffer
-from fixtures.patience import patient
+from fixtures.overlap import together
 from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
 from fixtures.xe.vm import Vm
@@ -63,25 +62,18 @@ def test_munmap_after_vm_destroy_returns(
 
 
 @behaviour("gc.closed-vm")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @needs("cpu-addr-mirror")
 def test_munmap_races_with_vm_destroy(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """Concurrent VM_DESTROY and munmap both return."""
     for _ in range(4):
         vm, buffer = in_use(make_vm, memory, sentinel)
-        start = threading.Barrier(2)
 
-        def unmap(buffer: Buffer = buffer, start: threading.Barrier = start) -> None:
-            start.wait()
+        def unmap(buffer: Buffer = buffer) -> None:
             for offset in range(0, SZ_2M, SZ_2M // 16):
                 buffer.munmap(offset, SZ_2M // 16)
 
-        thread = threading.Thread(target=unmap)
-        thread.start()
-        start.wait()
-        vm.close()
-        thread.join(patient(5))
-        assert not thread.is_alive(), "munmap did not return"
+        together(unmap, vm.close)
 
 
 @behaviour("gc.closed-vm", "gc.vm-close-with-pending")

@@ -29,11 +29,11 @@ from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
+from fixtures.overlap import together
 from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
-from fixtures.threads import in_threads
 from fixtures.xe.device import Device
 from gpu import Batch
 from ioctl import xe
@@ -181,7 +181,7 @@ def test_many_vms_leave_nothing(device: Device, flags: int) -> None:
 
 
 @behaviour("life.threads")
-@acts("store", "load")
+@acts("store", "load", "overlap")
 def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Threads with their own queues use the same mirrored memory concurrently; each sees the right data."""
     threads, rounds = 6, 10
@@ -200,7 +200,7 @@ def test_threads_share_mirror_and_memory(mirror_vm: Vm, memory: Memory, sentinel
             if seen != values[number][turn] or buffer.u32(offset) != seen:
                 wrong.append((number, turn, seen))
 
-    in_threads(functools.partial(run, number) for number in range(threads))
+    together(*(functools.partial(run, number) for number in range(threads)), deadline=40)
     assert not wrong, wrong
     for number, turns in enumerate(values):
         for turn, value in enumerate(turns):

@@ -31,6 +31,7 @@ from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
+from fixtures.overlap import in_flight, meanwhile
 from fixtures.patience import patient
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
@@ -39,7 +40,6 @@ from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
-from suites.locking_race.meanwhile import meanwhile
 
 ROUNDS = 6
 
@@ -50,7 +50,7 @@ pytestmark = needs("page-faults")
 
 
 @behaviour("race.fault-vs-munmap")
-@acts("store", "exec")
+@acts("store", "exec", "overlap")
 @pytest.mark.parametrize("size", [SZ_64K, SZ_2M], ids=["64K", "2M"])
 def test_mmap_fixed_races_with_gpu_stores(
     queue: Queue, memory: Memory, sentinel: Sentinel, rng: random.Random, size: int
@@ -84,17 +84,21 @@ def test_mmap_fixed_races_with_gpu_stores(
 
 
 @behaviour("race.fault-vs-munmap")
-@acts("store")
+@acts("store", "overlap")
 def test_munmap_races_with_gpu_stores(mirror_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """Memory is unmapped under a running batch: the batch ends, completed or not, and other memory is untouched."""
+    word = memory(PAGE, shared=True)
     for round_ in range(ROUNDS):
-        buffer = memory(SZ_2M, align=SZ_2M)
-        batch = Batch()
+        buffer, gate = memory(SZ_2M, align=SZ_2M), Gate(word)
+        batch = gate.hold(Batch())
         for offset in range(0, SZ_2M, PAGE * 4):
             batch.store_dword(buffer.address + offset, sentinel())
         queue = mirror_vm.queue()
         queue.store(buffer.address, 1)
         job = queue.start(batch)
+        gate.reached()
+        gate.open()
+        in_flight(job)
         for offset in range(0, SZ_2M, SZ_2M // 8) if round_ % 2 else (0,):
             buffer.munmap(offset, SZ_2M // 8 if round_ % 2 else SZ_2M)
         after = [memory(SZ_2M, align=SZ_2M, fill=b"\x3c") for _ in range(2)]
@@ -150,7 +154,8 @@ def test_mremap_to_where_batch_runs(queue: Queue, memory: Memory, gate: Gate, se
 
 
 @behaviour("race.fault-vs-cpu-fault", "race.unsynchronised-user-access")
-@acts("store")
+@acts("store", "overlap")
+@pytest.mark.timeout(60)
 def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """CPU and GPU store to different words of one page concurrently: each word has what was stored last."""
     buffer = memory(SZ_64K, align=SZ_64K)
@@ -174,7 +179,7 @@ def test_cpu_and_gpu_stores_to_page_are_not_lost(queue: Queue, memory: Memory, s
 
 
 @behaviour("race.fault-vs-cpu-fault")
-@acts("store")
+@acts("store", "overlap")
 def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Four threads read pages that the GPU stores to: each sees an old value or the new one, and all finish."""
     buffer = memory(SZ_2M, align=SZ_2M)
@@ -199,7 +204,7 @@ def test_cpu_threads_read_pages_gpu_stores_to(queue: Queue, memory: Memory, sent
 
 
 @behaviour("race.unsynchronised-user-access")
-@acts("exec", "store")
+@acts("exec", "store", "overlap")
 def test_cpu_and_gpu_store_to_same_word(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """CPU and GPU store to the same words: each word has a value that one of them stored; no other byte changes."""
     buffer = memory(PAGE, align=SZ_64K)
@@ -282,7 +287,7 @@ def test_fork_child_has_snapshot_of_vram(
 
 
 @behaviour("race.fork-vs-fault")
-@acts("store")
+@acts("store", "overlap")
 @needs("fork-events")
 def test_fork_children_see_whole_stores(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
     """Forks while batches store: each child sees a value in each page that was there at some time."""
@@ -334,7 +339,7 @@ def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory: Memory, sentine
 
 
 @behaviour("md.contention", "race.fault-vs-cpu-fault")
-@acts("store")
+@acts("store", "overlap")
 @needs("two-devices")
 def test_two_gpus_and_cpu_store_to_one_page(
     devices: list[Device], make_vm: MakeVm, memory: Memory, sentinel: Sentinel

@@ -18,6 +18,7 @@ from fixtures import FAULTING, UserFence, acts, behaviour, landed, needs, wait_u
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.overlap import in_flight, meanwhile
 from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
 from fixtures.xe.flags import ATOMIC, PREFERRED_LOC
@@ -25,9 +26,9 @@ from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
-from suites.locking_race.meanwhile import meanwhile
 
 ROUNDS = 6
+MASK = 0xFFFF_FFFF
 DEFAULTS = (xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE, xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM)
 
 T = TypeVar("T")
@@ -53,7 +54,7 @@ def storing(queue: Queue, memory: Memory, sentinel: Sentinel) -> Callable[[], No
 
 
 @behaviour("race.fault-vs-bind")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Callable[[], None]) -> None:
     """BOs are bound and unbound elsewhere in the VM while the GPU faults: all mirrored data is correct."""
     made, address = bo(SZ_2M), mirror_vm.size // 2
@@ -87,20 +88,24 @@ def test_bind_takes_effect_under_running_batch(
 
 
 @behaviour("race.fault-vs-madvise")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @needs("range-attributes")
 def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
-    """MADVISE of memory that the GPU is faulting in: data is correct, and the query shows one of the values."""
+    """MADVISE of the memory that the GPU faults in: data is right, and a query has the value set last."""
     buffer: Buffer = memory(4 * SZ_2M, align=SZ_2M)
+    place = buffer.address, buffer.size
 
     def advise(number: int) -> None:
-        mirror_vm.madvise(
-            buffer.address, buffer.size, PREFERRED_LOC, devmem_fd=DEFAULTS[number % 2] & 0xFFFF_FFFF
-        )
-        for area in mirror_vm.attributes(buffer.address, buffer.size):
-            assert area.preferred_mem_loc.devmem_fd in [one & 0xFFFF_FFFF for one in DEFAULTS]
+        mirror_vm.madvise(*place, PREFERRED_LOC, devmem_fd=DEFAULTS[number % 2] & MASK)
+        found = {area.preferred_mem_loc.devmem_fd & MASK for area in mirror_vm.attributes(*place)}
+        assert found == {DEFAULTS[number % 2] & MASK}
 
-    with meanwhile(advise):
+    def look(_: int) -> None:
+        found = {area.preferred_mem_loc.devmem_fd & MASK for area in mirror_vm.attributes(*place)}
+        assert len(found) == 1
+        assert found <= {one & MASK for one in DEFAULTS}
+
+    with meanwhile(advise, look):
         for _ in range(ROUNDS):
             values = {at: sentinel() for at in range(buffer.address, buffer.end, SZ_2M)}
             queue.store_all(values)
@@ -109,7 +114,7 @@ def test_madvise_races_with_faults(mirror_vm: Vm, queue: Queue, memory: Memory, 
 
 
 @behaviour("race.madvise-vs-madvise")
-@acts("ioctl", "store")
+@acts("ioctl", "store", "overlap")
 @needs("range-attributes")
 def test_concurrent_madvise_calls_are_serialised(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
@@ -132,7 +137,7 @@ def test_concurrent_madvise_calls_are_serialised(
 
 
 @behaviour("race.fault-vs-destroy")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @needs("cpu-addr-mirror")
 def test_vm_destroy_races_with_faults(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
     """VM_DESTROY while a batch faults on fresh memory returns, and another VM can use the memory."""
@@ -143,7 +148,7 @@ def test_vm_destroy_races_with_faults(make_vm: MakeVm, memory: Memory, sentinel:
         batch = Batch()
         for offset in range(0, buffer.size, 8 * PAGE):
             batch.store_dword(buffer.address + offset, sentinel())
-        vm.queue().start(batch)
+        in_flight(vm.queue().start(batch))
         vm.close()
     vm = make_vm(FAULTING)
     vm.mirror()
@@ -176,7 +181,7 @@ def test_vm_destroy_under_waiting_batch(
 
 
 @behaviour("race.create-destroy-storm")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 def test_vm_create_destroy_races_with_faults(make_vm: MakeVm, storing: Callable[[], None]) -> None:
     """VMs are created, used and destroyed while the GPU faults for another one, which never gets a foreign page."""
 
@@ -190,7 +195,7 @@ def test_vm_create_destroy_races_with_faults(make_vm: MakeVm, storing: Callable[
 
 
 @behaviour("race.signal-during-ioctl")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 def test_interrupted_ioctls_can_be_retried(
     mirror_vm: Vm, queue: Queue, bo: MakeBo, sentinel: Sentinel
 ) -> None:
@@ -227,7 +232,7 @@ def repeated(call: Callable[[], T]) -> T:
 
 
 @behaviour("race.vram-alloc-lock")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @needs("vram")
 def test_bo_allocation_races_with_migration(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
     """BOs in VRAM come and go while memory migrates there: data is correct, and no VRAM is leaked."""
@@ -246,7 +251,7 @@ def test_bo_allocation_races_with_migration(device: Device, bo: MakeBo, storing:
 
 
 @behaviour("race.fault-vs-evict")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @needs("vram")
 @pytest.mark.timeout(60)
 def test_eviction_races_with_faults(device: Device, bo: MakeBo, storing: Callable[[], None]) -> None:
@@ -255,6 +260,6 @@ def test_eviction_races_with_faults(device: Device, bo: MakeBo, storing: Callabl
     part = device.region(device.vram[0]).total_size // 16
     held = [bo(part, placement=placement) for _ in range(14)]
 
-    with meanwhile(lambda _: bo(part, placement=placement).close(), most=12):
+    with meanwhile(lambda _: bo(part, placement=placement).close(), each=2):
         storing()
     assert len(held) == 14

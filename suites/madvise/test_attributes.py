@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from fixtures import acts, behaviour, needs, refused
+from fixtures import acts, behaviour, beyond_header, needs, refused
 from fixtures.checks import HarnessError
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory
@@ -235,6 +235,7 @@ def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:
 
 @behaviour("madvise.type-unknown")
 @acts("refusal")
+@beyond_header
 def test_type_beyond_the_last_is_refused(fault_vm: Vm) -> None:
     """MADVISE with an undefined type gives EINVAL."""
     fault_vm.mirror(AT, SZ_2M)

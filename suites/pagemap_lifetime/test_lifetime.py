@@ -24,9 +24,9 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
 from fixtures.memory import PAGE, Buffer
+from fixtures.overlap import meanwhile, together
 from fixtures.pci import Slot
 from fixtures.sizes import SZ_2M
-from fixtures.threads import in_threads
 from fixtures.xe.device import Device
 from fixtures.xe.flags import DEFAULT_DEVICE
 from fixtures.xe.vm import FAULTING, Vm
@@ -118,16 +118,17 @@ def test_pagemap_is_usable_by_next_vm(
 
 
 @behaviour("pml.single-per-region")
-@acts("ioctl")
+@acts("ioctl", "overlap")
 @observed
 def test_vms_share_pagemap_of_region(slot: Slot, open_device: OpenDevice) -> None:
     """VMs created concurrently, on several descriptors, share one set of page descriptors for a region."""
-    devices, vms = [open_device() for _ in range(6)], []
+    devices: list[Device] = [open_device() for _ in range(6)]
+    vms: list[Vm] = []
 
     def join(device: Device) -> None:
         vms.append(Vm(device, FAULTING))
 
-    in_threads(functools.partial(join, device) for device in devices)
+    together(*(functools.partial(join, device) for device in devices))
     assert len(vms) == len(devices)
     assert len(slot.page_descriptors) == len(devices[0].vram)
     for vm in vms:
@@ -159,30 +160,20 @@ def test_shrinker_frees_unused_pagemap(
 
 
 @behaviour("pml.shrink-race")
-@acts("load")
+@acts("load", "overlap")
 @observed
 @pytest.mark.timeout(60)
 def test_vms_come_and_go_under_shrinker(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
     """VMs created and closed under memory pressure all work, and the memory keeps its data."""
-    stop, device = threading.Event(), open_device()
-
-    def press() -> None:
-        while not stop.is_set():
-            pressure()
-
-    presser = threading.Thread(target=press)
-    presser.start()
-    try:
+    device = open_device()
+    with meanwhile(lambda _: pressure()):
         for _ in range(20):
             vm, value = make(device), sentinel()
             use(vm, buffer, value)
             vm.close()
             assert buffer.u32(0) == value
-    finally:
-        stop.set()
-        presser.join()
     wait_until(lambda: gone(slot), what="the release of unused page descriptors")
 
 

@@ -11,12 +11,12 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.overlap import meanwhile
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
 from gpu import Batch
-from suites.locking_race.meanwhile import meanwhile
 
 RANGES = 12
 
@@ -104,7 +104,7 @@ def code(vm: Vm, address: int, size: int) -> int:
 
 
 @behaviour("prefetch.parallel")
-@acts("store", "load", "ioctl")
+@acts("store", "load", "ioctl", "overlap")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("threads", [2, 4])
 def test_prefetches_race_with_faults(

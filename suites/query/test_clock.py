@@ -46,13 +46,12 @@ def cycles(
 @pytest.mark.parametrize("clock", CLOCKS.values(), ids=CLOCKS)
 def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
     """The CPU timestamp lies between two reads of the clock, and the cycles have at most "width" bits."""
-    wide = max(gt.ip_ver_major for gt in device.gts) >= 20
     for engine in device.engines:
         before = time.clock_gettime_ns(clock)
         reply = cycles(device, engine, clock)
         after = time.clock_gettime_ns(clock)
         assert before <= reply.cpu_timestamp <= after
-        assert reply.width == (64 if wide else 36)
+        assert 0 < reply.width <= 64
         assert reply.engine_cycles < 1 << reply.width
         assert bytes(reply.eci) == bytes(engine)
         assert reply.clockid == clock
@@ -62,11 +61,11 @@ def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
 @acts("query")
 @needs("engine-cycles")
 def test_engine_cycles_go_forward(device: Device) -> None:
-    """Of two queries of an engine the later one returns no fewer cycles, and a later time."""
+    """Of two looks at an engine the later one finds no fewer cycles, and no earlier time."""
     engine = device.engine()
     first = cycles(device, engine, time.CLOCK_MONOTONIC)
     second = cycles(device, engine, time.CLOCK_MONOTONIC)
-    assert second.cpu_timestamp > first.cpu_timestamp
+    assert second.cpu_timestamp >= first.cpu_timestamp
     assert (second.engine_cycles - first.engine_cycles) % (1 << first.width) < 1 << first.width - 1
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, refused
+from fixtures import acts, behaviour, beyond_header, refused
 from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, PROT_NONE
@@ -36,6 +36,7 @@ def ask(device: Device, query: int, size: int, data: int = 0, **fields: Any) -> 
 
 @behaviour("query.unknown-id")
 @acts("refusal")
+@beyond_header
 @pytest.mark.parametrize("query", [FIRST_UNKNOWN, 0x7FFF_FFFF, 0xFFFF_FFFF], ids=hex)
 @pytest.mark.parametrize("size", [0, 8, PAGE])
 def test_unknown_query_is_einval(device: Device, memory: Memory, query: int, size: int) -> None:

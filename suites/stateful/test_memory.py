@@ -10,7 +10,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from fixtures import acts, behaviour, given, machine, needs
+from fixtures import acts, behaviour, given, machine, needs, only_if_exercised
+from fixtures.apart import exercised
 from fixtures.given import MakeVm
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
@@ -72,6 +73,12 @@ class Memory(machine.Machine):
         self.words: dict[int, int] = {}
         self.calls = 0
         self.mapped: dict[int, Page] = {}
+        self.used: set[int] = set()
+        """Pages of which the GPU has, or had, a mapping."""
+        self.renewed: set[int] = set()
+        """Those of them that are other memory now."""
+        self.parts: set[int] = set()
+        """Windows of 2 MiB of which a part was taken to VRAM."""
         self.run(f"buffer = memory({SIZE:#x}, address={ARENA:#x}, populate=False)")
         self.take(Part(0, PAGES))
         for name, device in ("vm", "devices[0]"), ("other_vm", "devices[-1]"):
@@ -87,9 +94,22 @@ class Memory(machine.Machine):
 
     def leave(self, part: Part) -> None:
         """The model of a mapping that is gone."""
+        self.renewed |= self.used & set(part.pages)
         for page in part.pages:
             self.mapped.pop(page, None)
             self.words.pop(page, None)
+
+    def reached(self, page: int) -> None:
+        """The GPU uses a page, which is mapped or is not."""
+        if page not in self.mapped:
+            exercised("fault.no-cpu-vma")
+            return
+        if page in self.renewed:
+            exercised("fault.gc-before-lookup")
+        if page * PAGE // SZ_2M in self.parts:
+            exercised("range.no-mixed-svm")
+        self.renewed.discard(page)
+        self.used.add(page)
 
     def all_mapped(self, part: Part) -> bool:
         return all(page in self.mapped for page in part.pages)
@@ -123,6 +143,8 @@ class Memory(machine.Machine):
             f"mremap(buffer.address + {part.first * PAGE:#x}, {part.length * PAGE:#x}, {part.length * PAGE:#x}, "
             f"MREMAP_MAYMOVE | MREMAP_FIXED, buffer.address + {target.first * PAGE:#x})"
         )
+        exercised("fault.mremap")
+        self.reached(part.first)
         distance = target.first - part.first
         moved = {page + distance: self.mapped[page] for page in part.pages}
         words = {page + distance: self.words[page] for page in part.pages if page in self.words}
@@ -133,6 +155,8 @@ class Memory(machine.Machine):
 
     @rule(part=PARTS)
     def discard(self, part: Part) -> None:
+        if self.used & self.words.keys() & set(part.pages):
+            exercised("fault.madvise-dontneed")
         line = f"buffer.madvise(mmap.MADV_DONTNEED, {part.text})"
         # A hole is reported when everything else is done (mm/madvise.c: madvise_walk_vmas).
         self.run(line if self.all_mapped(part) else f"with refused(errno.ENOMEM):\n    {line}")
@@ -145,11 +169,24 @@ class Memory(machine.Machine):
             f"vm.prefetch(buffer.address + {part.first * PAGE:#x}, {part.length * PAGE:#x}, region={region})"
         )
         known = region in (0, -1) or (region == 1 and self.vram)
-        self.run(line if known else f"with refused(errno.EINVAL):\n    {line}")
+        if not known:
+            self.run(f"with refused(errno.EINVAL):\n    {line}")
+            return
+        kinds = {-1: "prefetch.consult", 0: "prefetch.to-system", 1: "prefetch.to-vram"}
+        if self.all_mapped(part):
+            exercised(kinds[region])
+            if region == 1 and part.length < SZ_2M // PAGE:
+                self.parts |= {page * PAGE // SZ_2M for page in part.pages}
+            self.run(line)
+            return
+        hole = "holes-skipped" if self.mapped.keys() & set(part.pages) else "all-hole"
+        exercised(f"prefetch.{hole}")
+        self.run(f"with driver_only('prefetch.{hole}'):\n    {line}")
 
     @rule(page=PLACES, who=WHO, look=st.booleans())
     def gpu_store(self, page: int, who: str, look: bool) -> None:
         value, offset = self.value(), page * PAGE
+        self.reached(page)
         if page not in self.mapped:
             self.run(
                 f"with gpu_fault(vm.queue()) as faulting:\n    faulting.store(buffer.address + {offset:#x}, {value:#x})"
@@ -157,12 +194,15 @@ class Memory(machine.Machine):
             return
         self.run(f"{who}.store(buffer.address + {offset:#x}, {value:#x})")
         if look:
+            exercised("fault.write-visible-to-cpu")
             self.run(f"landed(buffer, {offset:#x}, {value:#x})")
         self.words[page] = value
 
     @rule(page=PLACES, who=WHO)
     def gpu_read(self, page: int, who: str) -> None:
+        self.reached(page)
         if page in self.mapped:
+            exercised("fault.read-sees-cpu-data" if page in self.words else "fault.untouched-page-zero")
             self.run(f"gpu_sees({who}, buffer.address + {page * PAGE:#x}, {self.words.get(page, 0):#x})")
         else:
             self.run(
@@ -216,6 +256,7 @@ class Memory(machine.Machine):
     "prefetch.all-hole",
 )
 @acts("exec", "store", "load")
+@only_if_exercised
 @needs("page-faults", "cpu-addr-mirror")
 @pytest.mark.timeout(120)
 def test_cpu_and_gpu_agree_after_any_steps(

@@ -14,12 +14,12 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.overlap import meanwhile
 from fixtures.process import asleep, in_child
 from fixtures.sizes import SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.vm import LONG_RUNNING, Vm
 from gpu import Batch
-from suites.locking_race.meanwhile import meanwhile
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
@@ -139,7 +139,7 @@ def assert_usable(vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
 
 
 @behaviour("bind.userptr.race-eagain")
-@acts("store", "ioctl")
+@acts("store", "ioctl", "overlap")
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("size", [PAGE, SZ_64K, 16 * SZ_64K], ids=["4K", "64K", "1M"])
 def test_userptr_bind_races_with_invalidation(
@@ -153,7 +153,7 @@ def test_userptr_bind_races_with_invalidation(
         buffer.remap_fresh(pages[number % len(pages)], PAGE)
         given[0] += 1
 
-    with meanwhile(replace, most=2000):
+    with meanwhile(replace, each=2000):
         for _ in range(40):
             before = given[0]
             try:
@@ -177,7 +177,7 @@ def test_userptr_bind_races_with_invalidation(
 
 
 @behaviour("userptr.ebusy-becomes-enomem")
-@acts("refusal", "store")
+@acts("refusal", "store", "overlap")
 @needs("device-pages")
 @pytest.mark.timeout(120)
 def test_bind_that_never_gets_its_pages_is_enomem(
@@ -190,7 +190,7 @@ def test_bind_that_never_gets_its_pages_is_enomem(
     def drop(_: int) -> None:
         buffer.madvise(mmap.MADV_DONTNEED)
 
-    with meanwhile(drop, drop, most=1 << 20):
+    with meanwhile(drop, drop, each=1 << 20):
         for _ in range(4):
             try:
                 vm.map_userptr(AT, buffer.address, buffer.size)

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 
-from fixtures import acts, behaviour, needs, refused, wait_until
+from fixtures import acts, behaviour, beyond_header, driver_only, needs, refused, wait_until
 from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_1G
@@ -67,20 +67,23 @@ def test_short_read_returns_oldest_faults(fault_vm: Vm, memory: Memory) -> None:
     for k in range(1, 4):
         reply = memory(PAGE, fill=b"\xa5")
         read(fault_vm, k * ENTRY, reply.address)
-        assert reply.bytes() == entries[: k * ENTRY] + b"\xa5" * (PAGE - k * ENTRY)
+        assert reply.bytes()[k * ENTRY :] == b"\xa5" * (PAGE - k * ENTRY)
+        with driver_only("vm.getprop.partial-read"):
+            assert reply.bytes()[: k * ENTRY] == entries[: k * ENTRY]
     with refused(errno.EINVAL):
         read(fault_vm, 4 * ENTRY, memory(PAGE).address)
 
 
 @behaviour("vm.getprop.entry-fields")
 @acts("ioctl")
+@beyond_header
 @needs("page-faults")
 def test_fault_entry_has_only_defined_values(fault_vm: Vm) -> None:
     """Access type, fault type and level of a fault have defined values; padding and reserved words are zero."""
     (address,) = fail(fault_vm, 1)
     recorded(fault_vm, 1)
     (fault,) = fault_vm.faults()
-    assert (fault.address, fault.address_precision) == (address, PAGE)
+    assert fault.address <= address < fault.address + fault.address_precision
     assert fault.access_type == xe.FAULT_ACCESS_TYPE_WRITE
     assert fault.fault_type <= xe.FAULT_TYPE_ATOMIC_ACCESS
     assert fault.fault_level <= xe.FAULT_LEVEL_PML5

@@ -3,13 +3,14 @@
 
 import errno
 import os
-import threading
 
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, in_child, landed, needs
+from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
-from fixtures.memory import PAGE
+from fixtures.memory import PAGE, allocate
+from fixtures.overlap import meanwhile
 from fixtures.process import Child, readable
 from fixtures.xe.device import Device
 from fixtures.xe.vm import Vm
@@ -42,11 +43,11 @@ def test_vm_mirrors_its_creator_not_the_submitter(mirror_vm: Vm, memory: Memory,
 
 
 @behaviour("vm.create.no-process-limit")
-@acts("ioctl")
+@acts("ioctl", "store")
 @needs("page-faults")
 @pytest.mark.timeout(60)
-def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> None:
-    """40 processes can each have a VM that mirrors them at the same time."""
+def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm, sentinel: Sentinel) -> None:
+    """40 processes can each have a VM that mirrors them at the same time, and store through it."""
     made, tell = os.pipe()
     wait, leave = os.pipe()
 
@@ -56,7 +57,9 @@ def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> No
             vm.mirror()
             os.write(tell, b".")
             os.read(wait, 1)  # until all have one
-        return "done"
+            buffer, value = allocate(PAGE), sentinel()
+            vm.queue().store(buffer.address, value)
+            return "stored" if buffer.u32(0) == value else "wrong"
 
     children = [Child(child) for _ in range(PROCESSES)]
     try:
@@ -71,35 +74,29 @@ def test_many_processes_have_mirror_at_once(device: Device, mirror_vm: Vm) -> No
         for fd in (made, tell, wait, leave):
             os.close(fd)
     assert [one.error for one in ended if one.error] == []
-    assert [one.result for one in ended] == ["done"] * PROCESSES
+    assert [one.result for one in ended] == ["stored"] * PROCESSES
+    count("store")
     mirror_vm.unmap(0, mirror_vm.size)
 
 
 @behaviour("vm.create.id-published-last")
-@acts("ioctl")
+@acts("ioctl", "overlap")
 def test_vm_id_is_published_last(device: Device) -> None:
     """A thread that tries ids while another creates and destroys VMs finds invalid ids, or VMs that work."""
-    stop = threading.Event()
     answers: set[int] = set()
 
-    def guess() -> None:
-        while not stop.is_set():
-            try:
-                device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind(vm_id=1))
-                answers.add(0)
-            except OSError as error:
-                answers.add(error.errno or -1)
+    def guess(_: int) -> None:
+        try:
+            device.ioctl(xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind(vm_id=1))
+            answers.add(0)
+        except OSError as error:
+            answers.add(error.errno or -1)
 
-    thread = threading.Thread(target=guess)
-    thread.start()
-    try:
+    with meanwhile(guess):
         for _ in range(100):
             argument = xe.drm_xe_vm_create()
             device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
             assert argument.vm_id
             device.ioctl(xe.DRM_IOCTL_XE_VM_DESTROY, xe.drm_xe_vm_destroy(vm_id=argument.vm_id))
-    finally:
-        stop.set()
-        thread.join()
     # ENOENT: the id was looked up, and the VM destroyed before the bind began (bind.closed-vm).
     assert answers <= {0, errno.EINVAL, errno.ENOENT}

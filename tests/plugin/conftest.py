@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 VOCABULARY = """
 areas: {demo: "Demonstration"}
 kinds: {must: has to}
-promises: {driver: does it}
+promises: {promised: says it, driver: does it}
 needs: {vram: a device with memory of its own}
 observable: {errno: return value}
 """
@@ -28,6 +28,17 @@ LEDGER = """
   kind: must
   promise: driver
   statement: A thing that is asked to work works.
+  sources: ["drivers/demo.c:demo"]
+  since: '6.8'
+  observable: [errno]
+- id: demo.promised
+  title: it is said to work
+  kind: must
+  promise: promised
+  promised_by:
+    - at: include/uapi/drm/demo.h:1
+      words: A thing that is asked to work works.
+  statement: A thing works, whatever does it.
   sources: ["drivers/demo.c:demo"]
   since: '6.8'
   observable: [errno]

@@ -27,8 +27,8 @@ def test_a_result_has_all_its_fields(project):
     project.run()
     event = project.results()["mock/bmg test_fails"]
     assert event.keys() == {
-        "event", "env", "test", "behaviours", "acts", "declared", "vacuous", "outcome", "reason", "duration", "message",
-        "longrepr", "transcript", "steps", "kernel_log", "seed", "area", "replay", "time",
+        "event", "env", "test", "behaviours", "acts", "declared", "vacuous", "outcome", "apart", "reason", "duration",
+        "message", "longrepr", "transcript", "steps", "kernel_log", "seed", "area", "replay", "time",
     }  # fmt: skip
     assert event["test"] == "suites/demo/test_demo.py::test_fails"
     assert event["area"] == "demo"

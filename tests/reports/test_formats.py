@@ -11,7 +11,9 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from kcidb_io.schema.v05_03 import Version as Kcidb
 from reports.commands import report as command
 from reports.event import Outcome, Result
 from reports.formats import allure
-from reports.formats.digest import digest
+from reports.formats.digest import Digest, digest
 from reports.formats.junit import junit
 from reports.formats.kcidb import kcidb, path_of, submission
 from reports.formats.ktap import ktap
@@ -31,7 +33,9 @@ from reports.formats.markdown import markdown
 from reports.formats.table import as_csv, as_json
 from reports.ledger import Ledger
 from reports.merge import Report, merge
+from reports.page import page
 from reports.stream import read
+from reports.summary import summary
 from reports.verdict import matrix
 from reports.waivers import load
 from tests.reports import golden_runs, junit_schema, streams
@@ -39,6 +43,7 @@ from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LNL, MIRROR, STORE, WAIVER
 from tests.reports.test_page import HOSTILE
 
+DRIVER_IDS = ("fault.write-visible-to-cpu",)
 GOLDEN = Path(__file__).parent / "golden"
 TODAY = datetime.date(2026, 11, 21)
 LEDGER = Ledger.load()
@@ -100,10 +105,71 @@ def test_formats_of_tests_show_a_lost_capability(tmp_path: Path) -> None:
     assert cases["vram"].get("classname") == f"{BMG}.environment"
     assert cases["vram"].find("error").get("message") == f"EXPECTED:vram: {lost['vram']}"  # type: ignore[union-attr]
     assert (root.get("tests"), root.get("errors")) == ("2", "2")
-    lines = [line.strip() for line in ktap(report).splitlines()]
+    lines = [line.strip() for line in ktap(report, LEDGER).splitlines()]
     assert f"not ok 1 environment::vram # ERROR {lost['vram']}" in lines
     tests = json.loads(kcidb(report, golden_runs.ledger()))["tests"]
     assert [(t["path"], t["status"]) for t in tests][1:] == [("svmcts.environment.vram", "ERROR")]
+
+
+def test_ktap_marks_driver_regressions(tmp_path: Path) -> None:
+    report, ledger = made(tmp_path, "failing"), golden_runs.ledger(*DRIVER_IDS)
+    lines = [line.strip() for line in ktap(report, ledger).splitlines()]
+    marked = [lines[at + 1] for at, line in enumerate(lines) if line == "# driver"]
+    assert marked == [f"# {identifier}" for identifier in DRIVER_IDS]
+    assert "# driver" not in ktap(report, golden_runs.ledger())
+
+
+def test_allure_marks_driver_regressions(tmp_path: Path) -> None:
+    allure.write(made(tmp_path, "failing"), tmp_path / "allure", golden_runs.ledger(*DRIVER_IDS))
+    results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    said = {
+        r["name"]: r["statusDetails"]["message"].partition(":")[0] for r in results if r["status"] == "failed"
+    }
+    store = STORE.partition("::")[2]
+    assert said.pop(store) == "driver FAIL"
+    assert set(said.values()) == {"FAIL", "XPASS"}
+    promises = {r["name"]: {one["value"] for one in r["labels"] if one["name"] == "promise"} for r in results}
+    assert promises.pop(store) == {"driver"}
+    assert set(map(tuple, promises.values())) == {("promised",)}
+    category = json.loads((tmp_path / "allure" / "categories.json").read_text())[0]
+    assert re.fullmatch(category["messageRegex"], f"driver FAIL: {golden_runs.WRONG_DATA}")
+
+
+@pytest.mark.parametrize("form", [mail, markdown])
+def test_texts_mark_driver_regressions(tmp_path: Path, form: Callable[[Digest], str]) -> None:
+    report = made(tmp_path, "failing")
+    text = form(digest(report, golden_runs.ledger(*DRIVER_IDS)))
+    assert [line for line in text.splitlines() if "driver: " in line and golden_runs.WRONG_DATA in line]
+    assert text.count("driver: ") == 1
+    assert "driver: " not in form(digest(report, golden_runs.ledger()))
+
+
+@pytest.mark.parametrize("apart", [{}, {"gc.async": "PASS"}], ids=["both", "apart"])
+def test_failure_of_what_is_apart_is_a_driver_regression(tmp_path: Path, apart: dict[str, str]) -> None:
+    """Of a test of a promise and of a way, where only the way changed: every format says so, and names it alone."""
+    failed = streams.result(
+        STORE, "FAIL", BMG, behaviours=["gc.async", *DRIVER_IDS], message="counted 3", apart=apart
+    )
+    events = streams.run(), streams.environment(BMG), failed, streams.end()
+    report, ledger = (
+        merge([read(streams.write(tmp_path / "r.jsonl", *events))]),
+        golden_runs.ledger(*DRIVER_IDS),
+    )
+    (failure,) = ET.fromstring(junit(report, ledger)).iter("failure")
+    (test,) = json.loads(kcidb(report, ledger))["tests"]
+    allure.write(report, tmp_path / "allure", ledger)
+    (path,) = (tmp_path / "allure").glob("*-result.json")
+    marks = {
+        failure.get("type") == "driver FAIL",
+        not test["misc"]["conformance"],
+        "# driver\n" in ktap(report, ledger),
+        "driver: counted 3" in mail(digest(report, ledger)),
+        json.loads(path.read_text())["statusDetails"]["message"] == "driver FAIL: counted 3",
+        "driver" in summary(report.runs[0], matrix(report, ledger), []).partition("counted 3")[0],
+        "only this driver's ways" in unescape(page(report, matrix(report, ledger), ledger)),
+    }
+    assert marks == {bool(apart)}
+    assert ("gc.async" in ktap(report, ledger)) != bool(apart)
 
 
 @pytest.mark.parametrize("name", golden_runs.RUNS)
@@ -224,7 +290,7 @@ class Tap:
 def test_ktap_is_well_formed_and_counts_as_the_run_does(tmp_path: Path, name: str) -> None:
     report = made(tmp_path, name)
     outcomes = Counter(result.outcome for result in report.results)
-    tap = Tap(ktap(report))
+    tap = Tap(ktap(report, LEDGER))
     assert tap.counts["SKIP"] == outcomes[Outcome.NOT_CLAIMED] + outcomes[Outcome.UNTESTED]
     assert tap.counts["ERROR"] == outcomes[Outcome.ERROR] + outcomes[Outcome.NOTRUN]
     assert tap.counts["not ok"] == outcomes[Outcome.FAIL] + outcomes[Outcome.XPASS]
@@ -232,7 +298,7 @@ def test_ktap_is_well_formed_and_counts_as_the_run_does(tmp_path: Path, name: st
 
 
 def test_ktap_takes_any_name(tmp_path: Path) -> None:
-    assert Tap(ktap(hostile(tmp_path))).counts == {"not ok": 1, "XFAIL": 1}
+    assert Tap(ktap(hostile(tmp_path), LEDGER)).counts == {"not ok": 1, "XFAIL": 1}
 
 
 KUNIT = Path(os.environ.get("KERNEL_SOURCE", "/nowhere")) / "tools/testing/kunit/kunit.py"
@@ -244,7 +310,7 @@ def test_kunit_reads_it(tmp_path: Path, name: str) -> None:
     report = hostile(tmp_path) if name == "hostile" else made(tmp_path, name)
     done = subprocess.run(
         [sys.executable, KUNIT, "parse"],
-        input=ktap(report),
+        input=ktap(report, LEDGER),
         capture_output=True,
         text=True,
         timeout=60,

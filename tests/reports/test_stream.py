@@ -361,4 +361,4 @@ def test_the_schema_documents_every_field_of_the_stream(event: dict[str, Any]) -
 
 
 def test_the_schema_and_the_reader_know_the_same_outcomes() -> None:
-    assert SCHEMA["result"]["properties"]["outcome"]["enum"] == [outcome.value for outcome in Outcome]
+    assert SCHEMA["outcome"]["enum"] == [outcome.value for outcome in Outcome]

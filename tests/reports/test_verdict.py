@@ -17,6 +17,7 @@ from reports.verdict import (
     Cell,
     Matrix,
     failures,
+    is_regression,
     matrix,
     nobody_promises,
     tally,
@@ -159,6 +160,43 @@ def test_what_nobody_promises(tmp_path: Path, ledger: Ledger, behaviours: list[s
     both = Ledger([*ledger.values(), *more], ledger.vocabulary, [])
     (result,) = read(streams.write(tmp_path / "r.jsonl", streams.result(behaviours=behaviours))).results
     assert nobody_promises(result, both) is spared
+
+
+def test_behaviours_apart_have_their_own_verdict(tmp_path: Path, ledger: Ledger) -> None:
+    both = Ledger([*ledger.values(), entry("bind.cut", promise="driver")], ledger.vocabulary, [])
+    failed = streams.result(outcome="FAIL", behaviours=["bind.one", "bind.cut"], apart={"bind.one": "PASS"})
+    verdicts = judge(tmp_path, both, streams.environment(), failed)
+    assert cell(verdicts, "bind.one").outcome is Outcome.PASS
+    assert cell(verdicts, "bind.cut").outcome is Outcome.FAIL
+    (result,) = cell(verdicts, "bind.cut").results
+    assert nobody_promises(result, both)
+    assert is_regression(result, both)
+    assert verdicts.score(0, promises=CONFORMANCE).of("FAIL") == 0
+
+
+@pytest.mark.parametrize(("others", "outcome"), [([], "UNTESTED"), (["PASS"], "PASS"), (["FAIL"], "FAIL")])
+def test_what_was_not_drawn_spoils_nothing(
+    tmp_path: Path, ledger: Ledger, others: list[str], outcome: str
+) -> None:
+    drawn = streams.result("a/b.py::t", behaviours=["bind.one", "bind.two"], apart={"bind.one": "UNTESTED"})
+    results = [streams.result(f"a/{one}.py::t", one, behaviours=["bind.one"]) for one in others]
+    verdicts = judge(tmp_path, ledger, streams.environment(), drawn, *results)
+    assert cell(verdicts, "bind.one").outcome is Outcome(outcome)
+    assert cell(verdicts, "bind.two").outcome is Outcome.PASS
+    assert bool(cell(verdicts, "bind.one").why) is (not others)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "vacuous", "regression"),
+    [("FAIL", False, True), ("XPASS", False, True), ("ERROR", False, False), ("FAIL", True, False)],
+)
+def test_regression_of_the_driver_is_a_failure(
+    tmp_path: Path, ledger: Ledger, outcome: str, vacuous: bool, regression: bool
+) -> None:
+    both = Ledger([*ledger.values(), entry("bind.cut", promise="driver")], ledger.vocabulary, [])
+    event = streams.result(outcome=outcome, behaviours=["bind.cut"], vacuous=vacuous)
+    (result,) = read(streams.write(tmp_path / "r.jsonl", event)).results
+    assert is_regression(result, both) is regression
 
 
 def test_ids_that_the_ledger_does_not_have_get_rows_of_their_own(tmp_path: Path, ledger: Ledger) -> None:

@@ -110,6 +110,20 @@ CASES = [
     wrong("a huge duration", A_RESULT, f"result: duration {NUMBER}", duration=1e300),
     wrong("a duration of 400 digits", A_RESULT, f"result: duration {NUMBER}", duration=10**400),
     wrong("a boolean for a count", A_RESULT, "result: store has to be a whole number", acts={"store": True}),
+    wrong(
+        "apart, and not its own",
+        A_RESULT,
+        "result: apart names gc.async, which is not one of the behaviours",
+        apart={"gc.async": "PASS"},
+    ),
+    wrong(
+        "apart, and no outcome",
+        A_RESULT,
+        "result: apart has 'GOOD': each has to be one of FAIL, ERROR, XPASS, NOTRUN, "
+        "UNTESTED, KNOWN, PASS, NOT-CLAIMED",
+        behaviours=["gc.async"],
+        apart={"gc.async": "GOOD"},
+    ),
     wrong("a text for a list", A_RESULT, "result: behaviours has to be a list of texts", behaviours="a.b"),
     wrong("a time of year 1", A_RESULT, f"result: time {TIME}", time="0001-01-01T00:00:00+00:00"),
     wrong("a time without a zone", A_RESULT, f"result: time {TIME}", time="2026-01-01T00:00:00"),
