@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from gpu import Reason, Stop
 from guest.emulator import hxg
+from guest.emulator.adversary import Adversary, Agenda, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import Engine
@@ -58,12 +59,16 @@ class Scheduler:
         send: Callable[[Sequence[int]], None],
         checks: Checks,
         trace: Trace,
+        agenda: Agenda,
+        adversary: Adversary,
     ) -> None:
         self._name = name
         self._make = make
         self._send = send
         self._checks = checks
         self._trace = trace
+        self._agenda = agenda
+        self._adversary = adversary
         self._groups: dict[int, _Group] = {}
         self._faults: Faults[Context] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
@@ -170,6 +175,7 @@ class Scheduler:
         if served:
             self._faulting.add(context.asid)
             context.condition = Condition.RUNNABLE
+            self._delay(context, Kind.FAULT)
             if group.enabled:
                 self._ready.append(context)
         else:
@@ -185,14 +191,21 @@ class Scheduler:
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)
-        if self._ready:
-            self._slice(self._ready.popleft(), now)
+        if able := [context for context in self._ready if context.not_before <= now]:
+            context = able[self._adversary.pick(len(able))]
+            self._ready.remove(context)
+            self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
+        wanted = [context.not_before - now for context in self._ready]
         if self._hung:
             self._reset_hung(now)
+            wanted.append(HANG_SECONDS / 4)
         if self._waiting:
-            return max(0.0, self._poll_at - now)
-        return HANG_SECONDS / 4 if self._hung else None
+            wanted.append(max(0.0, self._poll_at - now))
+        return min(wanted, default=None)
+
+    def _delay(self, context: Context, kind: Kind) -> None:
+        context.not_before = time.monotonic() + self._adversary.delay(kind, self._name)
 
     def _take_up(self, group: _Group) -> None:
         tails: Sequence[int | None] | None = [None]
@@ -200,7 +213,10 @@ class Scheduler:
             tails = group.queue.take(len(group.members))
         for index, context in enumerate(group.members):
             # With nothing new in a work queue, contexts that were off go on where they were.
+            idle = context.condition is Condition.IDLE
             context.load(tails[index] if tails is not None else context.tail)
+            if idle and context.condition is Condition.RUNNABLE:
+                self._delay(context, Kind.JOB if context.asid else Kind.COPY)
             match context.condition:
                 case Condition.RUNNABLE:
                     context.occupies_engine(True)
@@ -279,9 +295,16 @@ class Scheduler:
         context.condition = Condition.FAULTED
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
-        number = self._faults.report(context, source, stop.fault)
-        if self._trace.fault:
-            self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+        fault = stop.fault
+
+        def report() -> None:
+            if context.condition is not Condition.FAULTED:
+                return
+            number = self._faults.report(context, source, fault)
+            if self._trace.fault:
+                self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+
+        self._agenda.put(context, self._adversary.delay(Kind.FAULT, self._name), report)
 
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung for long are reset, and with them what they ran."""
