@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import hashlib
 import heapq
+import time
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 
@@ -73,7 +74,14 @@ USUAL, STRONG = "mild", "hard"
 class Adversary:
     """Draws what comes late, for all GPUs of a process."""
 
-    def __init__(self, mode: Mode = MODES["off"], trace: Trace | None = None) -> None:
+    def __init__(
+        self,
+        mode: Mode = MODES["off"],
+        trace: Trace | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.now = now
+        """The clock of all that is late, in seconds."""
         self._mode = mode
         self._trace = trace or Trace()
         self._seed = 0

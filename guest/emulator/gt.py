@@ -45,7 +45,7 @@ class Gt:
         show_command = partial(trace.line, name, "command") if trace.command else None
         self._surroundings = Surroundings(memory, ggtt, self.interrupts.engine, show_command)
         self.transport = Transport(name, ggtt, checks, self.interrupts.guc)
-        self.agenda = Agenda(time.monotonic)
+        self.agenda = Agenda(adversary.now)
         self.scheduler = Scheduler(
             name, self._make_context, self._send, checks, trace, self.agenda, adversary
         )

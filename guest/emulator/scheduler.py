@@ -191,12 +191,13 @@ class Scheduler:
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)
-        if able := [context for context in self._ready if context.not_before <= now]:
+        late = self._adversary.now()
+        if able := [context for context in self._ready if context.not_before <= late]:
             context = able[self._adversary.pick(len(able))]
             self._ready.remove(context)
             self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
-        wanted = [context.not_before - now for context in self._ready]
+        wanted = [context.not_before - late for context in self._ready]
         if self._hung:
             self._reset_hung(now)
             wanted.append(HANG_SECONDS / 4)
@@ -205,7 +206,7 @@ class Scheduler:
         return min(wanted, default=None)
 
     def _delay(self, context: Context, kind: Kind) -> None:
-        context.not_before = time.monotonic() + self._adversary.delay(kind, self._name)
+        context.not_before = self._adversary.now() + self._adversary.delay(kind, self._name)
 
     def _take_up(self, group: _Group) -> None:
         tails: Sequence[int | None] | None = [None]
