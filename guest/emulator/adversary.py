@@ -44,7 +44,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How much comes late: a share of the events (0 to 1), each by up to so many seconds."""
+    """How much comes late: a share of the events (0 to 1), each by up to `longest` seconds."""
 
     share: float
     longest: Mapping[Kind, float]
