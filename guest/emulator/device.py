@@ -90,7 +90,16 @@ class Gpu:
         platform = self._platform
         cache = TranslationCache(self.vram, platform.clock)
         memory = Memory(name, self.vram, self.bus, platform.owners_of, cache, platform.checks, platform.clock)
-        return Gt(name, kind, memory, self.ggtt, platform.checks, platform.trace, platform.adversary)
+        return Gt(
+            name,
+            kind,
+            memory,
+            self.ggtt,
+            platform.checks,
+            platform.trace,
+            platform.adversary,
+            lambda: self.config.masters_bus,
+        )
 
     def _make_regions(self) -> list[Region]:
         regions = [Region(0)] * REGIONS

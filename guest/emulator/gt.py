@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from guest.emulator import klv
@@ -38,6 +38,7 @@ class Gt:
         checks: Checks,
         trace: Trace,
         adversary: Adversary,
+        masters_bus: Callable[[], bool],
     ) -> None:
         self.name = name
         self.cache = memory.cache
@@ -47,7 +48,7 @@ class Gt:
         self.transport = Transport(name, ggtt, checks, self.interrupts.guc)
         self.agenda = Agenda(adversary.now)
         self.scheduler = Scheduler(
-            name, self._make_context, self._send, checks, trace, self.agenda, adversary
+            name, self._make_context, self._send, checks, trace, self.agenda, adversary, masters_bus
         )
         self.guc = Guc(
             name,

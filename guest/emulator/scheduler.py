@@ -32,6 +32,10 @@ SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
+LOOK_SECONDS = 1.0
+"""Between two looks at faults that are not answered."""
+IN_VAIN = 8
+"""Answers that serve one fault in vain before that is reported: a bind that another one waits for may come late."""
 HANG_SECONDS = 0.64
 """How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
@@ -61,6 +65,7 @@ class Scheduler:
         trace: Trace,
         agenda: Agenda,
         adversary: Adversary,
+        masters_bus: Callable[[], bool],
     ) -> None:
         self._name = name
         self._make = make
@@ -69,6 +74,7 @@ class Scheduler:
         self._trace = trace
         self._agenda = agenda
         self._adversary = adversary
+        self._masters_bus = masters_bus
         self._groups: dict[int, _Group] = {}
         self._faults: Faults[Context] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
@@ -174,6 +180,10 @@ class Scheduler:
         group = self._groups[context.identity]
         if served:
             self._faulting.add(context.asid)
+            if context.served_in_vain(fault.address) == IN_VAIN:
+                self._checks.report(
+                    "fault-served-in-vain", self._name, address=fault.address, asid=context.asid
+                )
             context.condition = Condition.RUNNABLE
             self._delay(context, Kind.FAULT)
             if group.enabled:
@@ -195,6 +205,8 @@ class Scheduler:
         if able := [context for context in self._ready if context.not_before <= late]:
             context = able[self._adversary.pick(len(able))]
             self._ready.remove(context)
+            if not self._masters_bus():
+                self._checks.report("no-bus-master", self._name, context=context.identity)
             self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
         wanted = [context.not_before - late for context in self._ready]
@@ -203,6 +215,9 @@ class Scheduler:
             wanted.append(HANG_SECONDS / 4)
         if self._waiting:
             wanted.append(max(0.0, self._poll_at - now))
+        if len(self._faults):
+            self._faults.look(now)
+            wanted.append(LOOK_SECONDS)
         return min(wanted, default=None)
 
     def _delay(self, context: Context, kind: Kind) -> None:
@@ -215,7 +230,8 @@ class Scheduler:
         for index, context in enumerate(group.members):
             # With nothing new in a work queue, contexts that were off go on where they were.
             idle = context.condition is Condition.IDLE
-            context.load(tails[index] if tails is not None else context.tail)
+            if not context.load(tails[index] if tails is not None else context.tail):
+                self._checks.report("ring-tail", self._name, context=context.identity, tail=context.tail)
             if idle and context.condition is Condition.RUNNABLE:
                 self._delay(context, Kind.JOB if context.asid else Kind.COPY)
             match context.condition:
