@@ -47,6 +47,7 @@ def environment(wanted: str, **changes: object) -> Environment:
         ("7.3", {"gpus": 2, "topology": "far"}, "guest/7.3.4x2-far"),
         ("7.3", {"module": [Path("/tmp/xe.ko")]}, "guest/7.3.4+xe"),
         ("7.3", {"adversary": "hard"}, "guest/7.3.4+adversary"),
+        ("7.3", {"adversary": True}, "guest/7.3.4+adversary"),
         ("7.3", {"adversary": "off"}, "guest/7.3.4+adversary-off"),
         ("7.3.4-deb1-kasan", {}, "guest/7.3.4-deb1-kasan"),
         ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
