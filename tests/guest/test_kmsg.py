@@ -33,6 +33,9 @@ ORDINARY = """\
 [   20.020000] xe 0000:01:00.0: [drm] Tile0: GT0: Engine reset: engine_class=bcs, logical_mask: 0x1, guc_id=3, state=0x0
 [   20.030000] xe 0000:01:00.0: [drm] Tile0: GT0: Timedout job: seqno=1, lrc_seqno=1, guc_id=3, flags=0x0 in python [77]
 [   20.040000] xe 0000:01:00.0: [drm] exec queue reset detected
+[   20.050000] xe 0000:01:00.0: [drm] Tile0: GT0: Check job timeout: seqno=1, lrc_seqno=1, guc_id=3, timestamp stuck
+[   20.060000] xe 0000:01:00.0: [drm] Tile0: GT0: G2H fence 18, action 550c, done
+[   20.070000] xe 0000:01:00.0: [drm] VM worker error: -1
 [   20.100000] xe 0000:01:00.0: [drm] Xe device coredump has been created
 [   20.200000] systemd[1]: WARNING: something in user space
 """
@@ -79,7 +82,8 @@ def test_a_warning_is_found_with_its_cause_and_its_trace() -> None:
         "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: Timed out wait for G2H, fence 18, action 550c, done no",
         "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: GuC Crash dump notification",
         "xe 0000:01:00.0: [drm] NOT POSSIBLE",
-        "xe 0000:01:00.0: [drm] VM worker error: -12",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: G2H channel broken on read, type=7, reset required",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: G2H fence (18) not found!",
     ],
 )
 def test_driver_that_lost_track_is_found(said: str) -> None:
