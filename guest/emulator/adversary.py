@@ -68,7 +68,7 @@ MODES = {
     ),
 }
 """All of them are far below what the driver waits for."""
-USUAL, STRONG = "mild", "hard"
+USUAL, STRONG = "off", "hard"
 
 
 class Adversary:

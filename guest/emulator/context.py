@@ -87,8 +87,8 @@ class Context:
         self._running_since: int | None = None
         self._idle_at = 0  # instructions done when it was idle last
         self._space: PageTableSpace | None = None
-        self._vain: tuple[int, int, int] | None = None
-        """The page of a fault that was served in vain, since when (see `Clock`), and how often."""
+        self._unserved: tuple[int, int, int] | None = None
+        """The page of a fault that was answered and is still missing, since when (see `Clock`), and how often."""
 
     def load(self, tail: int | None = None) -> bool:
         """Take up what the driver wrote into the image: at first everything, later the ring's tail.
@@ -110,19 +110,19 @@ class Context:
             self._idle_at = self.execution.retired
         return forward
 
-    def served_in_vain(self, address: int) -> int:
+    def unserved(self, address: int) -> int:
         """How many times running a fault at an address was answered as served, this time included, with no page there.
 
         Not what was taken away again: the driver invalidates that.
         """
         space = self._space
         if space is None or space.maps(address):
-            self._vain = None
+            self._unserved = None
             return 0
-        page, since, times = self._vain or (-1, 0, 0)
+        page, since, times = self._unserved or (-1, 0, 0)
         if page != address >> 12 or space.withdrawn_since(address, since):
             since, times = space.moment(), 0
-        self._vain = address >> 12, since, times + 1
+        self._unserved = address >> 12, since, times + 1
         return times + 1
 
     def _start(self) -> None:

@@ -34,8 +34,8 @@ POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
 LOOK_SECONDS = 1.0
 """Between two looks at faults that are not answered."""
-IN_VAIN = 8
-"""Answers that serve one fault in vain before that is reported: a bind that another one waits for may come late."""
+UNSERVED = 8
+"""Answers to one fault, with the page still missing, before that is reported: a bind may be complete a little later."""
 HANG_SECONDS = 0.64
 """How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
@@ -180,10 +180,8 @@ class Scheduler:
         group = self._groups[context.identity]
         if served:
             self._faulting.add(context.asid)
-            if context.served_in_vain(fault.address) == IN_VAIN:
-                self._checks.report(
-                    "fault-served-in-vain", self._name, address=fault.address, asid=context.asid
-                )
+            if context.unserved(fault.address) == UNSERVED:
+                self._checks.report("fault-not-served", self._name, address=fault.address, asid=context.asid)
             context.condition = Condition.RUNNABLE
             self._delay(context, Kind.FAULT)
             if group.enabled:

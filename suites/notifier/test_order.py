@@ -141,8 +141,8 @@ def test_running_batch_stores_after_dontneed_are_kept(
     """MADV_DONTNEED while a batch runs discards its earlier stores, and none of its later ones."""
     buffer, near, after = memory(2 * SZ_2M, align=SZ_2M), sentinel(), sentinel()
     gone = rng.choice((0, SZ_2M))
-    at, beside = gone + page_of(SZ_2M), SZ_2M - gone + page_of(SZ_2M)
-    before = Batch().store_dword(buffer.address + beside, near).store_dword(buffer.address + at, sentinel())
+    at, kept = gone + page_of(SZ_2M), SZ_2M - gone + page_of(SZ_2M)
+    before = Batch().store_dword(buffer.address + kept, near).store_dword(buffer.address + at, sentinel())
     job = queue.start(gate.hold(before).store_dword(buffer.address + at + 4, after))
     gate.reached()
     buffer.madvise(mmap.MADV_DONTNEED, gone, SZ_2M)
@@ -150,7 +150,7 @@ def test_running_batch_stores_after_dontneed_are_kept(
     job.wait()
     landed(buffer, at + 4, after)
     landed(buffer, at, 0)
-    landed(buffer, beside, near)
+    landed(buffer, kept, near)
 
 
 @behaviour("notifier.waits-binds")

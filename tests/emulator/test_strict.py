@@ -12,7 +12,7 @@ from guest.emulator import device, faults
 from guest.emulator.context import RING_TAIL
 from guest.emulator.hxg import Action
 from guest.emulator.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
-from guest.emulator.scheduler import IN_VAIN
+from guest.emulator.scheduler import UNSERVED
 from tests.emulator.driver import Driver, Queue, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
@@ -46,7 +46,7 @@ def store(queue: Queue) -> int:
     return queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
 
 
-def test_fault_that_nobody_answers_is_reported_once(
+def test_fault_without_answer_is_reported_once(
     driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(queue)
@@ -71,17 +71,17 @@ def test_fault_that_is_answered_is_not_reported(
     assert not reported(driver)
 
 
-def test_fault_served_in_vain_is_reported(driver: Driver, queue: Queue) -> None:
+def test_fault_unserved_is_reported(driver: Driver, queue: Queue) -> None:
     store(queue)
-    for _ in range(IN_VAIN):
+    for _ in range(UNSERVED):
         assert not reported(driver)
         driver.answer_fault(fault_of(driver))
-    assert reported(driver) == ["fault-served-in-vain"]
+    assert reported(driver) == ["fault-not-served"]
 
 
-def test_fault_of_a_page_that_is_taken_away_again_is_not_served_in_vain(driver: Driver, queue: Queue) -> None:
+def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(driver: Driver, queue: Queue) -> None:
     store(queue)
-    for _ in range(2 * IN_VAIN):
+    for _ in range(2 * UNSERVED):
         driver.answer_fault(fault_of(driver))
         driver.invalidate(5, DATA, 4096)
     assert not reported(driver)
@@ -90,7 +90,7 @@ def test_fault_of_a_page_that_is_taken_away_again_is_not_served_in_vain(driver: 
 def test_fault_that_is_served_at_last_begins_to_count_again(driver: Driver, vm: Vm, queue: Queue) -> None:
     for _ in range(2):
         seqno = store(queue)
-        for _ in range(IN_VAIN - 1):
+        for _ in range(UNSERVED - 1):
             driver.answer_fault(fault_of(driver))
         fault = fault_of(driver)
         vm.map(DATA, driver.ram())
