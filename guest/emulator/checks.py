@@ -27,7 +27,7 @@ NAMES = {
     "ggtt-missing": "an access through a GGTT entry that is not present",
     "fault-answered-twice": "a page fault was answered more than once",
     "fault-unanswered": "a page fault was not answered for a minute",
-    "fault-not-served": "a fault was answered as served, again and again, and the page is still not there",
+    "fault-not-served": "a fault was answered as served repeatedly, and the page is still not there",
     "fault-unknown": "an answer to a page fault that was never reported",
     "message-length": "a message of the wrong length",
     "message-unknown": "a message of an unknown kind, or with a value that the interface does not have",
