@@ -76,7 +76,7 @@ def test_a_worker_is_an_interpreter_in_such_a_guest(
         "./a tree//of mine",
         gpus=2,
         topology="far",
-        emulator="--vram 1G",
+        emulator="--vram=1G",
         adversary="hard",
         module=[Path("xe.ko")],
     )
@@ -85,13 +85,14 @@ def test_a_worker_is_an_interpreter_in_such_a_guest(
     assert "//" not in python  # would end the interpreter in the specification of execnet
     words = shlex.split(python)
     assert words[2:4] == ["guest", "python"]
+    assert "--emulator=--vram=1G" in words  # argparse takes what begins with dashes for an option of its own
+    words.remove("--emulator=--vram=1G")
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options == {
         "--kernel": f"{tmp_path}/a tree/of mine",
         "--gpus": "2",
         "--topology": "far",
         "--module": f"{tmp_path}/xe.ko",
-        "--emulator": "--vram 1G",
         "--adversary": "hard",
         "--name": "7.3.4-rc1@of minex2-far+xe+adversary",
     }
