@@ -281,7 +281,9 @@ def devices(count: int) -> list[str] | None:
 
 def environment(told: dict[str, Any]) -> dict[str, str]:
     variables: dict[str, str] = told["environment"]
-    return {**variables, "SVMCTS_CHECKS": port("checks")} if told["gpus"] else variables
+    if not told["gpus"]:
+        return variables
+    return {**variables, "SVMCTS_CHECKS": port("checks"), "SVMCTS_ORDERS": port("orders")}
 
 
 def start(told: dict[str, Any]) -> int:

@@ -12,7 +12,7 @@ NODES = 2  # of NUMA: pages that can be moved from one to another
 SWAP = 256 << 20  # bytes of the disk to swap to
 # Serial ports; a machine has all of them, whatever a run uses, so that every copy of a saved one is like it.
 TERMINAL = "terminal"
-PORTS = ("control", "status", "checks", "stdin", "stdout", "stderr", TERMINAL)
+PORTS = ("control", "status", "checks", "orders", "stdin", "stdout", "stderr", TERMINAL)
 
 
 class Topology(StrEnum):

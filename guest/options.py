@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 
 from common.kernels import DEFAULT_KERNEL
+from guest.emulator.adversary import MODES
 from guest.machine import GIB, Machine, Topology
 
 
@@ -39,6 +40,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--append", action="append", default=[], metavar="PARAMETER", help="kernel parameter; may be repeated"
     )
     add(
+        "--adversary",
+        choices=tuple(MODES),
+        default=None,
+        help="how much of what the emulated GPUs do comes late (docs/emulator.md)",
+    )
+    add(
         "--emulator",
         type=shlex.split,
         default=[],
@@ -54,5 +61,5 @@ def machine(options: argparse.Namespace) -> Machine:
         options.topology,
         options.memory * GIB,
         options=tuple(options.append),
-        emulator=tuple(options.emulator),
+        emulator=(*options.emulator, *(("--adversary", options.adversary) if options.adversary else ())),
     )

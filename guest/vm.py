@@ -132,7 +132,7 @@ class Guest:
             return self._run(instructions, channels)
 
     def _run(self, instructions: Instructions, channels: Channels) -> Outcome:
-        emulator = self._start_emulator() if self.machine.gpus else None
+        emulator = self._start_emulator(channels) if self.machine.gpus else None
         gpus = [gpu(index, socket) for index, socket in enumerate(self._sockets())]
         place = Place(self.files.directory, self.files.console, self.files.scratch)
         machine = self.start(place, channels, gpus)
@@ -168,17 +168,23 @@ class Guest:
         for name in self._sockets():
             (self.files.directory / name).unlink(missing_ok=True)
 
-    def _start_emulator(self) -> subprocess.Popen[bytes]:
+    def _start_emulator(self, channels: Channels) -> subprocess.Popen[bytes]:
         """The emulated GPUs, each listening on its socket."""
         directory = self.files.directory
         log = directory / "emulator.log"
         self._reports, report = os.pipe()
-        command = [sys.executable, "-m", "guest.emulator", "--reports", f"fd:{report}"]
+        orders = channels.ours[
+            "orders"
+        ].fileno()  # from the port itself: an order is obeyed when it is answered
+        command = [
+            *(sys.executable, "-m", "guest.emulator"),
+            *("--reports", f"fd:{report}", "--orders", f"fd:{orders}"),
+        ]
         for name in self._sockets():
             command += ["--socket", name]
         command += self.machine.emulator
         environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
-        process = spawn(command, directory, log, env=environment, pass_fds=[report])
+        process = spawn(command, directory, log, env=environment, pass_fds=[report, orders])
         self._processes.append(process)
         os.close(report)
         deadline = time.monotonic() + EMULATOR_DEADLINE_S

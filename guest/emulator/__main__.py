@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import TextIO
 
 from guest.emulator import atomics
+from guest.emulator.adversary import MODES, USUAL, Adversary
 from guest.emulator.checks import NAMES, Checks
 from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.loop import Loop
 from guest.emulator.memory import Clock
+from guest.emulator.orders import Orders
 from guest.emulator.trace import KINDS, Trace
 
 SMALLEST, LARGEST = 256 << 20, 8 << 30
@@ -56,6 +58,14 @@ def bar_size(text: str) -> int:
     return value
 
 
+def descriptor(text: str) -> int:
+    """An open file descriptor: fd:3."""
+    match = re.fullmatch(r"fd:(\d+)", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a descriptor; write fd:3")
+    return int(match[1])
+
+
 def power_of_two(value: int) -> int:
     """The smallest power of two that is not less."""
     return 1 << (value - 1).bit_length()
@@ -77,6 +87,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--reports", metavar="PATH",
         help="append what the checkers find, a JSON line each; fd:N is an open descriptor (standard error)",
     )  # fmt: skip
+    parser.add_argument(
+        "--adversary", choices=tuple(MODES), default=USUAL,
+        help="how much comes late: TLB invalidations, changes of contexts, jobs, page faults (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--orders", type=descriptor, metavar="fd:N", help="where tests tell of themselves: an open socket"
+    )
     parser.add_argument(
         "--trace",
         default="",
@@ -117,14 +134,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"guest.emulator: {wrong}", file=sys.stderr)
             return 2
         checks = Checks(open_reports(options.reports, stack))
-        platform = Platform(checks, trace, Clock(), {})
+        adversary = Adversary(MODES[options.adversary], trace)
+        orders = Orders(options.orders, adversary, checks) if options.orders is not None else None
+        platform = Platform(checks, trace, Clock(), {}, adversary)
         bar = options.bar or power_of_two(options.vram)
         gpus = [
             Gpu(f"gpu{n}", options.vram, bar, platform, media=options.media)
             for n in range(len(options.socket))
         ]
         connect_peers(gpus)
-        Loop(gpus, options.socket).run()
+        Loop(gpus, options.socket, orders).run()
     return 0
 
 

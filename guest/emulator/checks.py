@@ -19,11 +19,15 @@ NAMES = {
     "stale-owner": "VRAM was accessed through an address whose page has since been given to another owner",
     "two-owners": "a page of VRAM is used by its new owner and still through an address of the old one",
     "page-table-written": "a user's address reaches a page that is in use as a page table",
+    "no-bus-master": "a context has work to do while the device may not reach memory (bus mastering is off)",
+    "ring-tail": "the tail of a ring moved backwards, or over its head",
     "asid-reused": "an ASID came back with another page table and cached translations were never invalidated",
     "table-outside-vram": "a page table entry leads outside VRAM",
     "no-memory": "a translation leads to a bus address where nothing answers",
     "ggtt-missing": "an access through a GGTT entry that is not present",
     "fault-answered-twice": "a page fault was answered more than once",
+    "fault-unanswered": "a page fault was not answered for a minute",
+    "fault-not-served": "a fault was answered as served repeatedly, and the page is still not there",
     "fault-unknown": "an answer to a page fault that was never reported",
     "message-length": "a message of the wrong length",
     "message-unknown": "a message of an unknown kind, or with a value that the interface does not have",
@@ -33,6 +37,7 @@ NAMES = {
     "invalidation-length": "a page-selective invalidation of 4 MiB or 8 MiB, which the interface does not have",
     "invalidation-mode": "an invalidation that is waited for, but does not wait for accesses or flush caches",
     "invalidation-seqno": "an invalidation whose number is 0, or not above that of the one before it",
+    "order-unknown": "an order to the emulator that it does not know: a defect of who gave it",
     "invalidation-range": "a page-selective invalidation whose address is not a multiple of its length",
 }
 

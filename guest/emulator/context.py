@@ -76,6 +76,8 @@ class Context:
         self.condition = Condition.IDLE
         self.asid = 0
         self.hung_since = 0.0
+        self.not_before = 0.0
+        """When it may go on, if it is ready (Adversary.now)."""
         self.execution: Execution | None = None
         self._has_page_table = bool(descriptor & DESCRIPTOR_PPGTT)
         self._ggtt = surroundings.ggtt
@@ -85,23 +87,43 @@ class Context:
         self._running_since: int | None = None
         self._idle_at = 0  # instructions done when it was idle last
         self._space: PageTableSpace | None = None
+        self._unserved: tuple[int, int, int] | None = None
+        """The page of a fault that was answered and is still missing, since when (see `Clock`), and how often."""
 
-    def load(self, tail: int | None = None) -> None:
+    def load(self, tail: int | None = None) -> bool:
         """Take up what the driver wrote into the image: at first everything, later the ring's tail.
 
-        A parallel context's tails do not come from its images: `tail` is what came instead, in bytes.
+        A parallel context's tails do not come from its images: `tail` is what came instead, in bytes. Returns False if
+        the tail has moved backwards, and with it work that was there is gone.
         """
-        if self.execution is None:
+        if begins := self.execution is None:
             self._start()
         assert self.execution is not None
         ring = self.execution.ring
         assert ring is not None
         if tail is None:
             tail = self._ggtt.read_dword(self._state_address + 4 * RING_TAIL)
-        ring.tail = tail % ring.size & ~3
+        before, ring.tail = ring.tail, tail % ring.size & ~3
+        forward = begins or (ring.tail - ring.head) % ring.size >= (before - ring.head) % ring.size
         if self.condition is Condition.IDLE and ring.available:
             self.condition = Condition.RUNNABLE
             self._idle_at = self.execution.retired
+        return forward
+
+    def unserved(self, address: int) -> int:
+        """How many times running a fault at an address was answered as served, this time included, with no page there.
+
+        Not what was taken away again: the driver invalidates that.
+        """
+        space = self._space
+        if space is None or space.maps(address):
+            self._unserved = None
+            return 0
+        page, since, times = self._unserved or (-1, 0, 0)
+        if page != address >> 12 or space.withdrawn_since(address, since):
+            since, times = space.moment(), 0
+        self._unserved = address >> 12, since, times + 1
+        return times + 1
 
     def _start(self) -> None:
         state = memoryview(self._ggtt.read(self._state_address, 4 * STATE_DWORDS)).cast("I")

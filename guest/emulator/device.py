@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from guest.emulator import kinds, klv, pci
+from guest.emulator.adversary import Adversary
 from guest.emulator.checks import Checks
 from guest.emulator.ggtt import TABLE_OFFSET, TABLE_SIZE, GlobalTable
 from guest.emulator.gt import Gt
@@ -52,6 +53,8 @@ class Platform:
     clock: Clock
     owners: dict[int, Owners]
     """By the identity of the VRAM."""
+    adversary: Adversary = field(default_factory=Adversary)
+    """What comes late; by default nothing."""
 
     def owners_of(self, vram: Vram) -> Owners:
         """The owners of a VRAM's pages."""
@@ -87,7 +90,16 @@ class Gpu:
         platform = self._platform
         cache = TranslationCache(self.vram, platform.clock)
         memory = Memory(name, self.vram, self.bus, platform.owners_of, cache, platform.checks, platform.clock)
-        return Gt(name, kind, memory, self.ggtt, platform.checks, platform.trace)
+        return Gt(
+            name,
+            kind,
+            memory,
+            self.ggtt,
+            platform.checks,
+            platform.trace,
+            platform.adversary,
+            lambda: self.config.masters_bus,
+        )
 
     def _make_regions(self) -> list[Region]:
         regions = [Region(0)] * REGIONS

@@ -8,6 +8,7 @@ context.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from guest.emulator.checks import Checks
 Who = TypeVar("Who")
 
 NUMBERS = 1 << 16
+UNANSWERED = 60.0
+"""Seconds after which an answer is missing: tests hold one up for a few."""
 REMEMBERED = 4096
 """Answered faults whose numbers are not used again soon, so that a second answer is recognised."""
 NOT_PRESENT, WRITE_VIOLATION, ATOMIC_VIOLATION = 0, 1, 2
@@ -60,6 +63,8 @@ class Faults(Generic[Who]):
         self._checks = checks
         self._send = send
         self._pending: dict[int, tuple[Who, Source, GpuFault]] = {}
+        self._since: dict[int, float] = {}
+        """When the faults were reported that are pending and not overdue."""
         self._answered: deque[int] = deque(maxlen=REMEMBERED)
         self._dropped: set[int] = set()
         self._next = 0
@@ -71,6 +76,7 @@ class Faults(Generic[Who]):
         number = self._next
         self._next = (number + 1) % NUMBERS
         self._pending[number] = (who, source, fault)
+        self._since[number] = time.monotonic()
         self._send([hxg.event(hxg.Action.REPORT_PAGE_FAULT), *describe(number, source, fault)])
         return number
 
@@ -87,6 +93,7 @@ class Faults(Generic[Who]):
             self._checks.report(check, self._name, number=number)
             return None
         self._answered.append(number)
+        self._since.pop(number, None)
         who, source, fault = waiting
         asid, instance, engine_class = first >> 12, second >> 7 & 0x3F, second >> 13 & 7
         if (asid, instance, engine_class) != (source.asid, source.instance, source.engine_class):
@@ -99,6 +106,15 @@ class Faults(Generic[Who]):
             )
         return who, fault, not first & UNSUCCESSFUL
 
+    def look(self, now: float) -> None:
+        """Report faults that were not answered for too long, each once."""
+        for number in [number for number, since in self._since.items() if now - since > UNANSWERED]:
+            del self._since[number]
+            _, source, fault = self._pending[number]
+            self._checks.report(
+                "fault-unanswered", self._name, address=fault.address, asid=source.asid, number=number
+            )
+
     def clear(self) -> None:
         """The function was reset: nothing waits any more.
 
@@ -107,6 +123,7 @@ class Faults(Generic[Who]):
         """
         self._dropped |= self._pending.keys()
         self._pending.clear()
+        self._since.clear()
         self._answered.clear()
 
     def __len__(self) -> int:

@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from guest.emulator import klv
+from guest.emulator.adversary import Adversary, Agenda
 from guest.emulator.checks import Checks
 from guest.emulator.context import Context, Surroundings
 from guest.emulator.ctb import Transport
@@ -29,7 +30,15 @@ class Gt:
     """A GT of one GPU; `memory` is its own (its cache is), `ggtt` shared by all GTs of the GPU."""
 
     def __init__(
-        self, name: str, kind: Kind, memory: Memory, ggtt: GlobalTable, checks: Checks, trace: Trace
+        self,
+        name: str,
+        kind: Kind,
+        memory: Memory,
+        ggtt: GlobalTable,
+        checks: Checks,
+        trace: Trace,
+        adversary: Adversary,
+        masters_bus: Callable[[], bool],
     ) -> None:
         self.name = name
         self.cache = memory.cache
@@ -37,7 +46,10 @@ class Gt:
         show_command = partial(trace.line, name, "command") if trace.command else None
         self._surroundings = Surroundings(memory, ggtt, self.interrupts.engine, show_command)
         self.transport = Transport(name, ggtt, checks, self.interrupts.guc)
-        self.scheduler = Scheduler(name, self._make_context, self._send, checks, trace)
+        self.agenda = Agenda(adversary.now)
+        self.scheduler = Scheduler(
+            name, self._make_context, self._send, checks, trace, self.agenda, adversary, masters_bus
+        )
         self.guc = Guc(
             name,
             kind,
@@ -48,6 +60,8 @@ class Gt:
             cache=self.cache,
             checks=checks,
             trace=trace,
+            agenda=self.agenda,
+            adversary=adversary,
         )
         services = Services(self.guc.reset, self.guc.configure, self.transport.enable, ggtt.write)
         self.mailbox = Mailbox(name, klv.Provision(memory.vram.size, kind.version), services, trace)
@@ -61,13 +75,14 @@ class Gt:
     def turn(self) -> float | None:
         """Do a little work. Gives the seconds until this wants to be called again; None: when a message came."""
         self.guc.turn()
+        due = self.agenda.turn()
         wanted = self.scheduler.turn()
         if wanted != 0.0:
             now = time.monotonic()
             if now >= self._sweep_at:
                 self.cache.sweep(now)
                 self._sweep_at = now + SWEEP_SECONDS
-        return wanted
+        return min((time for time in (wanted, due) if time is not None), default=None)
 
     def _make_context(self, identity: int, engine: Engine, descriptor: int) -> Context:
         return Context(identity, engine, descriptor, self._surroundings)

@@ -8,9 +8,12 @@ requests and events none; a driver that gets one unasked resets the GPU.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 from guest.emulator import engines, hxg, relay
+from guest.emulator.adversary import Adversary, Agenda
+from guest.emulator.adversary import Kind as Late
 from guest.emulator.checks import Checks
 from guest.emulator.ctb import Transport
 from guest.emulator.engines import Engine
@@ -75,6 +78,8 @@ class Guc:
         cache: TranslationCache,
         checks: Checks,
         trace: Trace,
+        agenda: Agenda,
+        adversary: Adversary,
     ) -> None:
         self._name = name
         self._kind = kind
@@ -85,6 +90,8 @@ class Guc:
         self._cache = cache
         self._checks = checks
         self._trace = trace
+        self._agenda = agenda
+        self._adversary = adversary
         self._last_seqno: int | None = None
         self._handlers: dict[int, Callable[[Sequence[int]], None]] = {
             Action.REGISTER_CONTEXT: self._register_context,
@@ -104,6 +111,7 @@ class Guc:
         """VF_RESET: no contexts, no transport, no interrupts, nothing cached."""
         self._transport.enable(False)
         self._interrupts.forget()
+        self._agenda.clear()
         self._scheduler.reset()
         self._cache.invalidate_all()
         self._last_seqno = None  # a driver that comes back goes on where it was
@@ -237,20 +245,32 @@ class Guc:
         return chosen
 
     def _deregister_context(self, message: Sequence[int]) -> None:
-        self._scheduler.deregister(message[1])
-        self.send([hxg.event(Action.DEREGISTER_CONTEXT_DONE), message[1]])
+        identity = message[1]
+
+        def act() -> None:
+            self._scheduler.deregister(identity)
+            self.send([hxg.event(Action.DEREGISTER_CONTEXT_DONE), identity])
+
+        self._later(Late.CONTEXT, identity, act)
 
     def _sched_context(self, message: Sequence[int]) -> None:
-        self._scheduler.submit(message[1])
+        self._agenda.put(message[1], 0.0, lambda: self._scheduler.submit(message[1]))
 
     def _mode_set(self, message: Sequence[int]) -> None:
         context, enable = message[1], message[2]
-        if enable:
-            self._scheduler.enable(context)
-            self.send([hxg.event(Action.SCHED_CONTEXT_MODE_DONE), context, 1])
-        else:
-            self._scheduler.disable(context)
-            self.send([hxg.event(Action.SCHED_CONTEXT_MODE_DONE), context, 0])
+
+        def act() -> None:
+            if enable:
+                self._scheduler.enable(context)
+            else:
+                self._scheduler.disable(context)
+            self.send([hxg.event(Action.SCHED_CONTEXT_MODE_DONE), context, int(enable != 0)])
+
+        self._later(Late.CONTEXT, context, act)
+
+    def _later(self, kind: Late, line: Hashable, act: Callable[[], None]) -> None:
+        """Do and acknowledge something, perhaps after a while, behind all that waits in the same line."""
+        self._agenda.put(line, self._adversary.delay(kind, self._name), act)
 
     def _update_policies(self, message: Sequence[int]) -> None:
         if not self._scheduler.knows(message[1]):
@@ -268,23 +288,33 @@ class Guc:
         seqno, operation = message[1], message[2]
         self._check_invalidation(seqno, operation)
         kind = operation & 0xFF
-        dropped = 0
+        drop: Callable[[], int] = int
         if kind == INVALIDATE_FULL:
-            dropped = self._cache.invalidate_all()
+            drop = self._cache.invalidate_all
         elif kind in (INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES):
             if len(message) != 7:
                 self._checks.report(
                     "message-length", self._name, action=Action.TLB_INVALIDATION, length=len(message)
                 )
                 return
-            dropped = self._invalidate_pages(kind, *message[3:])
+            drop = self._invalidate_pages(kind, *message[3:])
         elif kind != INVALIDATE_GLOBAL:  # GGTT entries are not cached here
             self._checks.report("message-unknown", self._name, "an unknown kind of invalidation", kind=kind)
-        # Contexts run between messages, never during one: no access is under way with what was dropped.
-        if self._trace.tlb:
-            self._trace.line(self._name, "tlb", f"invalidated {dropped} ({', '.join(map(hex, message[1:]))})")
-        if seqno != NO_ANSWER:
-            self.send([hxg.event(Action.TLB_INVALIDATION_DONE), seqno])
+        self._invalidate_later(message, drop)
+
+    def _invalidate_later(self, message: Sequence[int], drop: Callable[[], int]) -> None:
+        """Drop translations and say so; the GPU goes on using them until then."""
+
+        def act() -> None:
+            # Contexts run between messages, never during one: no access is under way with what is dropped.
+            dropped = drop()
+            if self._trace.tlb:
+                shown = ", ".join(map(hex, message[1:]))
+                self._trace.line(self._name, "tlb", f"invalidated {dropped} ({shown})")
+            if message[1] != NO_ANSWER:
+                self.send([hxg.event(Action.TLB_INVALIDATION_DONE), message[1]])
+
+        self._later(Late.FLUSH, Late.FLUSH, act)
 
     def _check_invalidation(self, seqno: int, operation: int) -> None:
         """Numbers go up, as answers come in order; an invalidation with a waiter is complete when it is done."""
@@ -298,7 +328,10 @@ class Guc:
         if operation & INVALIDATE_LITE or not operation & INVALIDATE_FLUSHES:
             self._checks.report("invalidation-mode", self._name, operation=operation)
 
-    def _invalidate_pages(self, kind: int, who: int, low: int, high: int, log_pages: int) -> int:
+    def _invalidate_pages(
+        self, kind: int, who: int, low: int, high: int, log_pages: int
+    ) -> Callable[[], int]:
+        """What drops the pages."""
         address = low | high << 32
         length = PAGE << min(log_pages, 52)
         if address % length:
@@ -309,17 +342,14 @@ class Guc:
         if kind == INVALIDATE_CONTEXT_PAGES:
             asid = self._scheduler.asid_of(who)
         if asid is None:
-            return 0
+            return int
         start = address & ~(length - 1)
         mask = (1 << 48) - 1  # addresses come canonical
-        return self._cache.invalidate(asid, start & mask, (start & mask) + length)
+        return partial(self._cache.invalidate, asid, start & mask, (start & mask) + length)
 
     def _invalidate_all(self, message: Sequence[int]) -> None:
         self._check_invalidation(message[1], message[2])
-        dropped = self._cache.invalidate_all()
-        if self._trace.tlb:
-            self._trace.line(self._name, "tlb", f"invalidated all {dropped} (seqno {message[1]:#x})")
-        self.send([hxg.event(Action.TLB_INVALIDATION_DONE), message[1]])
+        self._invalidate_later(message, self._cache.invalidate_all)
 
 
 def _replaced(values: tuple[int, int, int], index: int, value: int) -> tuple[int, int, int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from guest.emulator.device import Gpu
+from guest.emulator.orders import Orders
 from guest.emulator.vfio_user import Connection, Disconnected
 
 MESSAGES_AT_ONCE = 64
@@ -30,8 +31,11 @@ class _Seat:
 class Loop:
     """Serves each GPU on its socket, until a client has come and none is left."""
 
-    def __init__(self, gpus: Sequence[Gpu], paths: Sequence[Path]) -> None:
+    def __init__(self, gpus: Sequence[Gpu], paths: Sequence[Path], orders: Orders | None = None) -> None:
         self._poll = select.epoll()
+        self._orders = orders
+        if orders is not None:
+            self._poll.register(orders, select.EPOLLIN)
         self._seats: dict[int, _Seat] = {}
         self._all: list[_Seat] = []
         self._paths = paths
@@ -75,6 +79,10 @@ class Loop:
         self._poll.register(stream, select.EPOLLIN)
 
     def _serve(self, descriptor: int) -> None:
+        if self._orders is not None and descriptor == self._orders.fileno():
+            if not self._orders.serve():
+                self._poll.unregister(self._orders)
+            return
         seat = self._seats[descriptor]
         if seat.connection is None:
             stream, _ = seat.listener.accept()

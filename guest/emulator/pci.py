@@ -18,7 +18,7 @@ CLASS_DISPLAY_OTHER = 0x038000
 SIZE = 4096
 COMMAND = 0x04
 COMMAND_WRITABLE = 0x0547  # I/O, memory, bus master, parity, SERR, INTx disable
-COMMAND_MEMORY = 0x2
+COMMAND_MEMORY, COMMAND_MASTER = 0x2, 0x4
 STATUS_CAPABILITIES = 0x10
 BAR0 = 0x10
 BARS = 6
@@ -85,6 +85,11 @@ class ConfigSpace:
             if at < SIZE:
                 mask = self._writable[at]
                 self._data[at] = self._data[at] & ~mask & 0xFF | byte & mask
+
+    @property
+    def masters_bus(self) -> bool:
+        """Whether the device may reach memory."""
+        return bool(self._data[COMMAND] & COMMAND_MASTER)
 
     def bar_window(self, number: int) -> tuple[int, int] | None:
         """Where the host put a BAR (bus address, size in bytes), None while memory decoding is off or it is

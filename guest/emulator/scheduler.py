@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from gpu import Reason, Stop
 from guest.emulator import hxg
+from guest.emulator.adversary import Adversary, Agenda, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import Engine
@@ -31,6 +32,10 @@ SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
+LOOK_SECONDS = 1.0
+"""Between two looks at faults that are not answered."""
+UNSERVED = 8
+"""Answers to one fault, with the page still missing, before that is reported: a bind may be complete a little later."""
 HANG_SECONDS = 0.64
 """How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
@@ -58,12 +63,18 @@ class Scheduler:
         send: Callable[[Sequence[int]], None],
         checks: Checks,
         trace: Trace,
+        agenda: Agenda,
+        adversary: Adversary,
+        masters_bus: Callable[[], bool],
     ) -> None:
         self._name = name
         self._make = make
         self._send = send
         self._checks = checks
         self._trace = trace
+        self._agenda = agenda
+        self._adversary = adversary
+        self._masters_bus = masters_bus
         self._groups: dict[int, _Group] = {}
         self._faults: Faults[Context] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
@@ -169,7 +180,10 @@ class Scheduler:
         group = self._groups[context.identity]
         if served:
             self._faulting.add(context.asid)
+            if context.unserved(fault.address) == UNSERVED:
+                self._checks.report("fault-not-served", self._name, address=fault.address, asid=context.asid)
             context.condition = Condition.RUNNABLE
+            self._delay(context, Kind.FAULT)
             if group.enabled:
                 self._ready.append(context)
         else:
@@ -185,14 +199,27 @@ class Scheduler:
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)
-        if self._ready:
-            self._slice(self._ready.popleft(), now)
+        late = self._adversary.now()
+        if able := [context for context in self._ready if context.not_before <= late]:
+            context = able[self._adversary.pick(len(able))]
+            self._ready.remove(context)
+            if not self._masters_bus():
+                self._checks.report("no-bus-master", self._name, context=context.identity)
+            self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
+        wanted = [context.not_before - late for context in self._ready]
         if self._hung:
             self._reset_hung(now)
+            wanted.append(HANG_SECONDS / 4)
         if self._waiting:
-            return max(0.0, self._poll_at - now)
-        return HANG_SECONDS / 4 if self._hung else None
+            wanted.append(max(0.0, self._poll_at - now))
+        if len(self._faults):
+            self._faults.look(now)
+            wanted.append(LOOK_SECONDS)
+        return min(wanted, default=None)
+
+    def _delay(self, context: Context, kind: Kind) -> None:
+        context.not_before = self._adversary.now() + self._adversary.delay(kind, self._name)
 
     def _take_up(self, group: _Group) -> None:
         tails: Sequence[int | None] | None = [None]
@@ -200,7 +227,11 @@ class Scheduler:
             tails = group.queue.take(len(group.members))
         for index, context in enumerate(group.members):
             # With nothing new in a work queue, contexts that were off go on where they were.
-            context.load(tails[index] if tails is not None else context.tail)
+            idle = context.condition is Condition.IDLE
+            if not context.load(tails[index] if tails is not None else context.tail):
+                self._checks.report("ring-tail", self._name, context=context.identity, tail=context.tail)
+            if idle and context.condition is Condition.RUNNABLE:
+                self._delay(context, Kind.JOB if context.asid else Kind.COPY)
             match context.condition:
                 case Condition.RUNNABLE:
                     context.occupies_engine(True)
@@ -279,9 +310,16 @@ class Scheduler:
         context.condition = Condition.FAULTED
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
-        number = self._faults.report(context, source, stop.fault)
-        if self._trace.fault:
-            self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+        fault = stop.fault
+
+        def report() -> None:
+            if context.condition is not Condition.FAULTED:
+                return
+            number = self._faults.report(context, source, fault)
+            if self._trace.fault:
+                self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+
+        self._agenda.put(context, self._adversary.delay(Kind.FAULT, self._name), report)
 
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung for long are reset, and with them what they ran."""

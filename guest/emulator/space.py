@@ -112,6 +112,22 @@ class PageTableSpace:
         """A flush in the ring with the invalidate bit: all translations of this address space on this engine."""
         self._memory.cache.forget(self.asid, self._engine)
 
+    def maps(self, address: int) -> bool:
+        """Whether the page table has an entry for an address now, whatever is cached."""
+        found = page_tables.walk(self._memory.vram, self.root, address)
+        if isinstance(found, Missing):
+            return False
+        index = address >> found.shift & found.count - 1
+        return bool(self._memory.vram.qwords[(found.offset >> 3) + index] & page_tables.PRESENT)
+
+    def moment(self) -> int:
+        """The moment of what happens now."""
+        return self._memory.clock.tick()
+
+    def withdrawn_since(self, address: int, moment: int) -> bool:
+        """Whether the driver invalidated, or may have invalidated, an address at `moment` or later."""
+        return self._memory.cache.withdrawn_since(self.asid, address, moment)
+
     def _piece(self, address: int, size: int, access: Access, needed: int) -> _Piece:
         """The longest contiguous piece at the start of an access that needs these entry bits. Raises GpuFault."""
         cache, mixed = self._memory.cache.space(self.asid, self.root, self._engine)

@@ -2,7 +2,8 @@
 """The debug trace: one line for each event of the kinds asked for, with the time since start.
 
 Kinds: ``register`` (trapped accesses), ``guc`` (every GuC message), ``command`` (instructions executed),
-``context`` (scheduling), ``fault``, ``tlb`` (invalidations), ``pci`` (configuration, memory map, interrupts).
+``context`` (scheduling), ``fault``, ``tlb`` (invalidations), ``pci`` (configuration, memory map, interrupts),
+``adversary`` (what comes late).
 A kind that is off costs one attribute test: callers write ``if trace.guc: trace.line(...)``.
 """
 
@@ -12,7 +13,7 @@ import time
 from collections.abc import Iterable
 from typing import TextIO
 
-KINDS = ("register", "guc", "command", "context", "fault", "tlb", "pci")
+KINDS = ("register", "guc", "command", "context", "fault", "tlb", "pci", "adversary")
 
 
 class Trace:
@@ -31,6 +32,7 @@ class Trace:
         self.fault = "fault" in chosen
         self.tlb = "tlb" in chosen
         self.pci = "pci" in chosen
+        self.adversary = "adversary" in chosen
         self._sink = sink
         self._start = time.monotonic()
 

@@ -10,6 +10,7 @@ from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, ne
 from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.seeds import page_of
 from fixtures.sizes import SZ_2M
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
@@ -24,11 +25,11 @@ pytestmark = needs("page-faults")
 def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After munmap a GPU load of the memory fails, although its range was valid before."""
     buffer, value = memory(size, align=size), sentinel()
-    queue = mirror_vm.queue()
-    queue.store(buffer.address, value)
-    landed(buffer, 0, value)
-    queue.store(buffer.address + 4, sentinel())
-    address = buffer.address
+    queue, at = mirror_vm.queue(), page_of(size)
+    address = buffer.address + at
+    queue.store(address, value)
+    landed(buffer, at, value)
+    queue.store(address + 4, sentinel())
     buffer.munmap()
     with gpu_fault(queue):
         queue.load(address)
@@ -42,11 +43,12 @@ def test_gpu_store_after_munmap_changes_nothing(
 ) -> None:
     """A GPU store to unmapped memory fails, and does not change memory mapped since, which may reuse the pages."""
     buffer, value = memory(size, align=size), sentinel()
-    queue = mirror_vm.queue()
-    queue.store(buffer.address, value)
-    landed(buffer, 0, value)
-    queue.store(buffer.address + 4, sentinel())
-    address, after = buffer.address, [memory(size, align=size, populate=False) for _ in range(4)]
+    queue, at = mirror_vm.queue(), page_of(size)
+    address = buffer.address + at
+    queue.store(address, value)
+    landed(buffer, at, value)
+    queue.store(address + 4, sentinel())
+    after = [memory(size, align=size, populate=False) for _ in range(4)]
     buffer.munmap()
     for other in after:  # the kernel hands freed pages out again at once
         other.fill(b"\x3c")
@@ -61,13 +63,13 @@ def test_gpu_store_after_munmap_changes_nothing(
 @each_size
 def test_gpu_uses_memory_mapped_over_old(queue: Queue, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """Memory mapped over memory in use replaces it: the GPU reads its zeros and stores to it, without a bind."""
-    buffer = memory(size, align=size)
-    queue.store(buffer.address, sentinel())
+    buffer, at, value = memory(size, align=size), page_of(size), sentinel()
+    address = buffer.address + at
+    queue.store(address, sentinel())
     buffer.remap_fresh()
-    gpu_sees(queue, buffer.address, 0)
-    value = sentinel()
-    queue.store(buffer.address, value)
-    landed(buffer, 0, value)
+    gpu_sees(queue, address, 0)
+    queue.store(address, value)
+    landed(buffer, at, value)
 
 
 @behaviour("invalidate.partial-munmap-keeps-rest")
@@ -141,7 +143,8 @@ def test_cpu_store_after_dontneed_is_seen_by_gpu(
 ) -> None:
     """What the CPU stores after MADV_DONTNEED is what the GPU reads."""
     buffer, value = memory(size, align=size), sentinel()
-    queue.store(buffer.address, sentinel())
+    at = page_of(size)
+    queue.store(buffer.address + at, sentinel())
     buffer.madvise(mmap.MADV_DONTNEED)
-    buffer.set_u32(0, value)
-    gpu_sees(queue, buffer.address, value)
+    buffer.set_u32(at, value)
+    gpu_sees(queue, buffer.address + at, value)

@@ -9,7 +9,9 @@ then uses the memory again. Pages that are mapped twice tell whether it still go
 
 import mmap
 import os
+import random
 import threading
+from dataclasses import dataclass
 
 import pytest
 
@@ -19,6 +21,7 @@ from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
 from fixtures.patience import patient
 from fixtures.process import asleep
+from fixtures.seeds import page_of
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.flags import IMMEDIATE
 from fixtures.xe.queue import Queue
@@ -28,22 +31,47 @@ from gpu import Batch
 pytestmark = needs("page-faults")
 
 
+@dataclass(frozen=True)
+class Twice:
+    """Two chunks of shared memory, mapped at two addresses: one goes, its neighbour in the page tables stays."""
+
+    used: Buffer
+    """What the GPU uses."""
+    other: Buffer
+    gone: int
+    """Offset of the chunk that goes."""
+    at: int
+    """Offset of a page in it, which is not its first."""
+    near: int
+    """Offset of a page in the neighbour."""
+
+    @property
+    def address(self) -> int:
+        """Where the GPU uses what goes."""
+        return self.used.address + self.at
+
+    def stored(self, near: int, value: int) -> Batch:
+        """A batch that stores a value to each chunk."""
+        return Batch().store_dword(self.used.address + self.near, near).store_dword(self.address, value)
+
+
 @pytest.fixture
-def twice(memory: Memory) -> tuple[Buffer, Buffer]:
-    """One shared memory of a chunk, mapped at two addresses."""
+def twice(memory: Memory, rng: random.Random) -> Twice:
+    """The memory, with random places in it."""
     fd = os.memfd_create("twice")
     try:
-        os.ftruncate(fd, SZ_2M)
-        first, second = (memory(SZ_2M, align=SZ_2M, shared=True, fd=fd) for _ in range(2))
-        return first, second
+        os.ftruncate(fd, 2 * SZ_2M)
+        used, other = (memory(2 * SZ_2M, align=SZ_2M, shared=True, fd=fd) for _ in range(2))
     finally:
         os.close(fd)
+    gone = rng.choice((0, SZ_2M))
+    return Twice(used, other, gone, gone + page_of(SZ_2M), SZ_2M - gone + page_of(SZ_2M))
 
 
 WAYS = {
-    "munmap": lambda buffer: buffer.munmap(),
-    "read-only": lambda buffer: buffer.mprotect(PROT_READ),
-    "inaccessible": lambda buffer: buffer.mprotect(PROT_NONE),
+    "munmap": lambda memory: memory.used.munmap(memory.gone, SZ_2M),
+    "read-only": lambda memory: memory.used.mprotect(PROT_READ, memory.gone, SZ_2M),
+    "inaccessible": lambda memory: memory.used.mprotect(PROT_NONE, memory.gone, SZ_2M),
 }
 
 
@@ -53,77 +81,76 @@ WAYS = {
 @acts("store", "refusal")
 @pytest.mark.parametrize("way", WAYS)
 def test_running_batch_cannot_store_to_lost_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel, way: str
+    queue: Queue, twice: Twice, gate: Gate, sentinel: Sentinel, way: str
 ) -> None:
     """A running batch that stores after the memory was unmapped fails and changes no page."""
-    used, other = twice
-    value = sentinel()
-    job = queue.start(
-        gate.hold(Batch().store_dword(used.address, value)).store_dword(used.address, sentinel())
-    )
+    near, value = sentinel(), sentinel()
+    job = queue.start(gate.hold(twice.stored(near, value)).store_dword(twice.address, sentinel()))
     gate.reached()
-    WAYS[way](used)
+    WAYS[way](twice)
     gate.open()
     with gpu_fault(job.queue):
         job.wait()
-    landed(other, 0, value)
+    landed(twice.other, twice.at, value)
+    landed(twice.other, twice.near, near)
 
 
 @behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-read")
 @acts("store")
 def test_running_batch_cannot_load_lost_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], memory: Memory, gate: Gate, sentinel: Sentinel
+    queue: Queue, twice: Twice, memory: Memory, gate: Gate, sentinel: Sentinel
 ) -> None:
     """A running batch that loads after other memory was mapped over what it used sees the new data."""
-    used, other = twice
     result, old, new = memory(SZ_2M, shared=True), sentinel(), sentinel()
-    used.set_u32(0, old)
+    twice.used.set_u32(twice.at, old)
     job = queue.start(
-        gate.hold(Batch().copy_mem(result.address, used.address)).copy_mem(result.address + 4, used.address)
+        gate.hold(Batch().copy_mem(result.address, twice.address)).copy_mem(result.address + 4, twice.address)
     )
     gate.reached()
-    used.remap_fresh()
-    used.set_u32(0, new)
+    twice.used.remap_fresh(twice.gone, SZ_2M)
+    twice.used.set_u32(twice.at, new)
     gate.open()
     job.wait()
     landed(result, 0, old)
     landed(result, 4, new)
-    assert other.u32(0) == old
+    assert twice.other.u32(twice.at) == old
 
 
 @behaviour("notifier.sync-with-syscall")
 @acts("store")
 def test_running_batch_stores_to_replaced_pages(
-    queue: Queue, twice: tuple[Buffer, Buffer], gate: Gate, sentinel: Sentinel
+    queue: Queue, twice: Twice, gate: Gate, sentinel: Sentinel
 ) -> None:
     """A running batch that stores after other memory was mapped over what it used stores to the new memory."""
-    used, other = twice
-    old, new = sentinel(), sentinel()
-    job = queue.start(gate.hold(Batch().store_dword(used.address, old)).store_dword(used.address, new))
+    near, old, new = sentinel(), sentinel(), sentinel()
+    job = queue.start(gate.hold(twice.stored(near, old)).store_dword(twice.address, new))
     gate.reached()
-    used.remap_fresh()
+    twice.used.remap_fresh(twice.gone, SZ_2M)
     gate.open()
     job.wait()
-    landed(used, 0, new)
-    landed(other, 0, old)
+    landed(twice.used, twice.at, new)
+    landed(twice.other, twice.at, old)
+    landed(twice.other, twice.near, near)
 
 
 @behaviour("notifier.sync-with-syscall", "notifier.other-events")
 @acts("store")
 def test_running_batch_stores_after_dontneed_are_kept(
-    queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel
+    queue: Queue, memory: Memory, gate: Gate, sentinel: Sentinel, rng: random.Random
 ) -> None:
     """MADV_DONTNEED while a batch runs discards its earlier stores, and none of its later ones."""
-    buffer, after = memory(SZ_2M, align=SZ_2M), sentinel()
-    job = queue.start(
-        gate.hold(Batch().store_dword(buffer.address, sentinel())).store_dword(buffer.address + 4, after)
-    )
+    buffer, near, after = memory(2 * SZ_2M, align=SZ_2M), sentinel(), sentinel()
+    gone = rng.choice((0, SZ_2M))
+    at, kept = gone + page_of(SZ_2M), SZ_2M - gone + page_of(SZ_2M)
+    before = Batch().store_dword(buffer.address + kept, near).store_dword(buffer.address + at, sentinel())
+    job = queue.start(gate.hold(before).store_dword(buffer.address + at + 4, after))
     gate.reached()
-    buffer.madvise(mmap.MADV_DONTNEED)
+    buffer.madvise(mmap.MADV_DONTNEED, gone, SZ_2M)
     gate.open()
     job.wait()
-    landed(buffer, 4, after)
-    landed(buffer, 0, 0)
+    landed(buffer, at + 4, after)
+    landed(buffer, at, 0)
+    landed(buffer, kept, near)
 
 
 @behaviour("notifier.waits-binds")

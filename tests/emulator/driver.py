@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from gpu import Batch
 from gpu import commands as c
 from guest.emulator import device, hxg, page_tables
+from guest.emulator.adversary import Adversary
 from guest.emulator.checks import Checks
 from guest.emulator.context import (
     ASID,
@@ -49,9 +50,9 @@ AE = page_tables.ATOMIC
 NULL = page_tables.NULL
 
 
-def platform(trace: Trace | None = None) -> Platform:
+def platform(trace: Trace | None = None, adversary: Adversary | None = None) -> Platform:
     """What GPUs share, with reports kept for the test to look at."""
-    return Platform(Checks(), trace or Trace(), Clock(), {})
+    return Platform(Checks(), trace or Trace(), Clock(), {}, adversary or Adversary())
 
 
 @dataclass
@@ -447,10 +448,15 @@ def end_machines() -> None:
 
 
 def machine(
-    count: int = 1, vram: int = VRAM, bar: int | None = None, *, media_gt: bool = False
+    count: int = 1,
+    vram: int = VRAM,
+    bar: int | None = None,
+    *,
+    media_gt: bool = False,
+    adversary: Adversary | None = None,
 ) -> list[Driver]:
     """GPUs that reach one another, each with a driver that has started it."""
-    shared = platform()
+    shared = platform(adversary=adversary)
     guest = Guest()
     gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt) for index in range(count)]
     connect_peers(gpus)

@@ -14,7 +14,7 @@ from fixtures.plugin.environment import Environment
 from guest import GuestError, run
 from guest.machine import Machine, Topology
 
-OPTION = Namespace(gpus=1, topology="near", module=[], emulator="", collectonly=False)
+OPTION = Namespace(gpus=1, topology="near", module=[], emulator="", adversary=None, collectonly=False)
 
 
 @pytest.fixture
@@ -46,6 +46,9 @@ def environment(wanted: str, **changes: object) -> Environment:
         ("7.3", {"gpus": 2}, "guest/7.3.4x2"),
         ("7.3", {"gpus": 2, "topology": "far"}, "guest/7.3.4x2-far"),
         ("7.3", {"module": [Path("/tmp/xe.ko")]}, "guest/7.3.4+xe"),
+        ("7.3", {"adversary": "hard"}, "guest/7.3.4+adversary"),
+        ("7.3", {"adversary": True}, "guest/7.3.4+adversary"),
+        ("7.3", {"adversary": "off"}, "guest/7.3.4+adversary-off"),
         ("7.3.4-deb1-kasan", {}, "guest/7.3.4-deb1-kasan"),
         ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
         ("/src/linux-patched/", {}, "guest/7.3.4-rc1@linux-patched"),
@@ -70,21 +73,28 @@ def test_a_worker_is_an_interpreter_in_such_a_guest(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     made = environment(
-        "./a tree//of mine", gpus=2, topology="far", emulator="--vram 1G", module=[Path("xe.ko")]
+        "./a tree//of mine",
+        gpus=2,
+        topology="far",
+        emulator="--vram=1G",
+        adversary="hard",
+        module=[Path("xe.ko")],
     )
     kind, _, python = made.transport.partition("//python=")
     assert kind == "popen"
     assert "//" not in python  # would end the interpreter in the specification of execnet
     words = shlex.split(python)
     assert words[2:4] == ["guest", "python"]
+    assert "--emulator=--vram=1G" in words  # argparse takes what begins with dashes for an option of its own
+    words.remove("--emulator=--vram=1G")
     options = dict(zip(words[4::2], words[5::2], strict=True))
     assert options == {
         "--kernel": f"{tmp_path}/a tree/of mine",
         "--gpus": "2",
         "--topology": "far",
         "--module": f"{tmp_path}/xe.ko",
-        "--emulator": "--vram 1G",
-        "--name": "7.3.4-rc1@of minex2-far+xe",
+        "--adversary": "hard",
+        "--name": "7.3.4-rc1@of minex2-far+xe+adversary",
     }
     assert made.replay[:2] == ("--guest", f"{tmp_path}/a tree/of mine")
     assert prepared == [Machine(2, Topology.FAR)]

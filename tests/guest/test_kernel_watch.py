@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: MIT
 """A test during which the kernel or the emulated GPU complains does not pass."""
 
+import json
+import os
+import tty
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from fixtures import kmsg
 from fixtures.kmsg import Record
-from fixtures.plugin.kernel import GpuChecks, KernelComplaintError, KernelWatch
+from fixtures.plugin import kernel
+from fixtures.plugin.kernel import GpuChecks, GpuOrders, KernelComplaintError, KernelWatch
 
 SPLAT = [
     Record(4, 1.0, "WARNING: drivers/gpu/drm/xe/xe_vm.c:1 at xe_vm_close"),
@@ -139,3 +145,33 @@ def test_half_a_report_waits_for_its_other_half(tmp_path: Path) -> None:
     with path.open("a") as file:
         file.write(REPORT[20:])
     assert len(checks.read()) == 1
+
+
+@pytest.fixture
+def port() -> Iterator[tuple[int, Path]]:
+    """What an emulated GPU reads and answers, and the path of the test's end."""
+    gpu, end = os.openpty()
+    tty.setraw(end)
+    yield gpu, Path(os.ttyname(end))
+    os.close(gpu)
+    os.close(end)
+
+
+def test_the_emulated_gpu_hears_of_a_test_before_it_begins(
+    log: Log, port: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, path = port
+    monkeypatch.setattr(kernel, "seed_of", lambda config: config.seed)
+    item = Item()
+    item.config = SimpleNamespace(seed=42)
+    os.write(gpu, b"{}\n")
+    next(KernelWatch(log, None, GpuOrders(path)).pytest_runtest_setup(item))
+    assert json.loads(os.read(gpu, 1000)) == {"test": Item.nodeid, "seed": 42}
+
+
+def test_an_emulated_gpu_that_does_not_answer_is_an_error(
+    port: tuple[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "ANSWER_S", 0.0)
+    with pytest.raises(TimeoutError, match="does not answer an order"):
+        GpuOrders(port[1]).begin("a", 1)

@@ -29,6 +29,13 @@ OOPS = """\
 """
 ORDINARY = """\
 [   20.000000] xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: Fault response: Unsuccessful -ENOENT
+[   20.010000] xe 0000:01:00.0: [drm] Tile0: GT0: Engine memory CAT error: class=bcs, logical_mask: 0x1, guc_id=3
+[   20.020000] xe 0000:01:00.0: [drm] Tile0: GT0: Engine reset: engine_class=bcs, logical_mask: 0x1, guc_id=3, state=0x0
+[   20.030000] xe 0000:01:00.0: [drm] Tile0: GT0: Timedout job: seqno=1, lrc_seqno=1, guc_id=3, flags=0x0 in python [77]
+[   20.040000] xe 0000:01:00.0: [drm] exec queue reset detected
+[   20.050000] xe 0000:01:00.0: [drm] Tile0: GT0: Check job timeout: seqno=1, lrc_seqno=1, guc_id=3, timestamp stuck
+[   20.060000] xe 0000:01:00.0: [drm] Tile0: GT0: G2H fence 18, action 550c, done
+[   20.070000] xe 0000:01:00.0: [drm] VM worker error: -1
 [   20.100000] xe 0000:01:00.0: [drm] Xe device coredump has been created
 [   20.200000] systemd[1]: WARNING: something in user space
 """
@@ -64,6 +71,19 @@ def test_a_warning_is_found_with_its_cause_and_its_trace() -> None:
         "xe 0000:01:00.0: [drm] Tile0: GT0: PageFault Queue (0) full, shouldn't be possible",
         "xe 0000:01:00.0: [drm] Tile0: GT0: Pending enable/disable failed to respond",
         "xe 0000:01:00.0: [drm] Tile0: GT0: Schedule disable failed to respond, guc_id=3",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: SCHED_DONE: Unexpected engine state 0x0001, guc_id=3",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: No exec queue found for guc_id 3",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: Check job timeout: seqno=1, lrc_seqno=1, guc_id=3, not started",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: CT read: non-zero status: 1",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: CT dequeue failed: -71",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: CTB receive failed (-EPROTO)",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: G2H action 0x1002 failed (-EPROTO) len 2 msg 02 10",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: FAST_REQ H2G fence 0x12 failed! e=0x30, h=0",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: Timed out wait for G2H, fence 18, action 550c, done no",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: GuC Crash dump notification",
+        "xe 0000:01:00.0: [drm] NOT POSSIBLE",
+        "xe 0000:01:00.0: [drm] *ERROR* Tile0: GT0: G2H channel broken on read, type=7, reset required",
+        "xe 0000:01:00.0: [drm] Tile0: GT0: G2H fence (18) not found!",
     ],
 )
 def test_driver_that_lost_track_is_found(said: str) -> None:

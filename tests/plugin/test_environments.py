@@ -117,6 +117,12 @@ def test_levels_other_than_the_default_are_in_the_name(project):
         (["--gpus", "2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
         (["--gpus", "1", "--platform", "bmg2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
         (["--topology", "far"], "ERROR: --topology is of guests: it needs --guest KERNEL"),
+        (["--adversary"], "ERROR: --adversary is of guests: it needs --guest KERNEL"),
+        (["--adversary=off"], "ERROR: --adversary is of guests: it needs --guest KERNEL"),
+        (
+            ["--guest", "7.3", "--adversary=x"],
+            "ERROR: --adversary x: it is one of off, mild, hard; before a folder*",
+        ),
         (["--emulator", "--vram 1G"], "ERROR: --emulator is of guests: it needs --guest KERNEL"),
         (
             ["--guest", "7.3", "--topology", "far"],

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: MIT
+"""What comes late: an emulated GPU may take its time, as hardware and firmware do.
+
+A driver that does not wait for what it has asked for looks right on a device that answers at once. So a part of what
+the driver asks for takes effect, and is acknowledged, after a while: until then the GPU goes on as before. Whether,
+and for how long, is drawn from the run's seed, the test and the event's number among those of its kind in that test,
+so that a test that is run again with the same seed gets the same.
+
+What must stay in order, and how long the driver waits at most: see `Kind` and `MODES`.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import heapq
+import time
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+
+from guest.emulator.trace import Trace
+
+MILLISECOND = 0.001
+
+
+class Kind(enum.Enum):
+    """What may come late."""
+
+    FLUSH = "flush"
+    """A TLB invalidation. They stay in order (xe_guc_tlb_inval.c: "The seqno algorithm relies on TLB invalidation
+    being processed in order") and must be answered within 250 ms (xe_guc_tlb_inval.c: tlb_inval_timeout_delay).
+    """
+    CONTEXT = "context"
+    """A context is enabled, disabled or deregistered; what is asked for one context stays in order. The driver waits
+    for 5 s (xe_guc_submit.c: disable_scheduling_deregister).
+    """
+    COPY = "copy"
+    """A job of the kernel's own contexts, which copy memory and write page tables, begins."""
+    JOB = "job"
+    """A job of a user's context begins."""
+    FAULT = "fault"
+    """A page fault is reported, or its context goes on after the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How much comes late: a share of the events (0 to 1), each by up to `longest` seconds."""
+
+    share: float
+    longest: Mapping[Kind, float]
+    shuffled: bool
+    """Whether any context that is ready may be next, not only the one that has waited longest."""
+
+
+MODES = {
+    "off": Mode(0.0, {}, False),
+    "mild": Mode(0.25, dict.fromkeys(Kind, 4 * MILLISECOND), True),
+    "hard": Mode(
+        0.5,
+        {
+            Kind.FLUSH: 40 * MILLISECOND,
+            Kind.CONTEXT: 100 * MILLISECOND,
+            Kind.COPY: 40 * MILLISECOND,
+            Kind.JOB: 20 * MILLISECOND,
+            Kind.FAULT: 20 * MILLISECOND,
+        },
+        True,
+    ),
+}
+"""All of them are far below what the driver waits for."""
+USUAL, STRONG = "off", "hard"
+
+
+class Adversary:
+    """Draws what comes late, for all GPUs of a process."""
+
+    def __init__(
+        self,
+        mode: Mode = MODES["off"],
+        trace: Trace | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.now = now
+        """The clock of all that is late, in seconds."""
+        self._mode = mode
+        self._trace = trace or Trace()
+        self._seed = 0
+        self._test = ""
+        self._drawn: dict[str, int] = {}
+
+    def begin(self, seed: int, test: str) -> None:
+        """A test begins: draw from its own numbers."""
+        self._seed, self._test = seed, test
+        self._drawn.clear()
+        if self._trace.adversary:
+            self._trace.line("-", "adversary", f"seed {seed}, {test}")
+
+    def delay(self, kind: Kind, device: str) -> float:
+        """By how many seconds the next event of a kind comes late; mostly 0."""
+        longest = self._mode.longest.get(kind, 0.0)
+        if not longest:
+            return 0.0
+        chance, length = self._draw(kind.value)
+        if chance >= self._mode.share:
+            return 0.0
+        if self._trace.adversary:
+            number = self._drawn[kind.value]
+            self._trace.line(
+                device, "adversary", f"{kind.value} {number} late by {length * longest * 1000:.1f} ms"
+            )
+        return length * longest
+
+    def pick(self, count: int) -> int:
+        """Which of `count` contexts that are ready, those that wait longest first, is next."""
+        return int(self._draw("turn")[0] * count) if self._mode.shuffled and count > 1 else 0
+
+    def _draw(self, what: str) -> tuple[float, float]:
+        """Two numbers from 0 up to 1."""
+        number = self._drawn[what] = self._drawn.get(what, 0) + 1
+        text = f"{self._seed} {self._test} {what} {number}"
+        digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+        return (digest >> 32) / (1 << 32), (digest & 0xFFFF_FFFF) / (1 << 32)
+
+
+@dataclass(order=True, slots=True)
+class _Entry:
+    due: float
+    number: int
+    line: Hashable = field(compare=False)
+    act: Callable[[], None] = field(compare=False)
+
+
+class Agenda:
+    """What is to be done later: entries of one line in their order, those of different lines as they are due."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._heap: list[_Entry] = []
+        self._ends: dict[Hashable, float] = {}
+        """Of each line that waits: when the last of it is due."""
+        self._number = 0
+
+    def put(self, line: Hashable, delay: float, act: Callable[[], None]) -> None:
+        """Do something after `delay` seconds and after all that waits in the same line; at once if neither is left."""
+        if not delay and line not in self._ends:
+            act()
+            return
+        due = max(self._now() + delay, self._ends.get(line, 0.0))
+        self._ends[line] = due
+        self._number += 1
+        heapq.heappush(self._heap, _Entry(due, self._number, line, act))
+
+    def turn(self) -> float | None:
+        """Do what is due. Gives the seconds until the next is, None with nothing left."""
+        while self._heap:
+            left = self._heap[0].due - self._now()
+            if left > 0:
+                return left
+            entry = heapq.heappop(self._heap)
+            if not any(other.line == entry.line for other in self._heap):
+                del self._ends[entry.line]
+            entry.act()
+        return None
+
+    def clear(self) -> None:
+        """Forget all of it."""
+        self._heap.clear()
+        self._ends.clear()
+
+    def __len__(self) -> int:
+        return len(self._heap)

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: MIT
+"""What tests tell the emulator: JSON lines, each answered by one when it has been obeyed.
+
+{"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+
+from guest.emulator.adversary import Adversary
+from guest.emulator.checks import Checks
+
+_MOST = 1 << 16
+
+
+class Orders:
+    """Orders and answers on one descriptor, a socket or a port, which is not closed here."""
+
+    def __init__(self, descriptor: int, adversary: Adversary, checks: Checks) -> None:
+        os.set_blocking(descriptor, False)
+        self._descriptor = descriptor
+        self._adversary = adversary
+        self._checks = checks
+        self._rest = b""
+
+    def fileno(self) -> int:
+        """Where orders come from."""
+        return self._descriptor
+
+    def serve(self) -> bool:
+        """Obey the orders that have come; False when no more can come."""
+        with contextlib.suppress(BlockingIOError):
+            while data := os.read(self._descriptor, _MOST):
+                self._rest += data
+                *lines, self._rest = self._rest.split(b"\n")
+                for line in lines:
+                    self._obey(line)
+            return False
+        return True
+
+    def _obey(self, line: bytes) -> None:
+        try:
+            order = json.loads(line)
+            self._adversary.begin(int(order["seed"]), str(order["test"]))
+        except (ValueError, KeyError, TypeError):
+            self._checks.report("order-unknown", "-", order=line.decode(errors="replace")[:200])
+        os.write(self._descriptor, b"{}\n")

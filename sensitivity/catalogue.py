@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: MIT
+"""The catalogue of seeded faults, faults.yaml: which edits of which functions, and what they break."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from common.answers import NoAnswerError
+from sensitivity.source import Edit
+
+CATALOGUE = Path(__file__).with_name("faults.yaml")
+SHOWN_BY = {
+    "tests": "any device shows it that does what it is asked to",
+    "tlb": "a device shows it that keeps translations as long as it may",
+    "late": "a device shows it that takes its time (docs/emulator.md, --adversary)",
+}
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+
+
+class CatalogueError(NoAnswerError, ValueError):
+    """The catalogue is not well-formed; the message names the entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One seeded fault."""
+
+    id: str
+    title: str
+    """What the broken driver does."""
+    edits: tuple[Edit, ...]
+    breaks: tuple[str, ...]
+    """Behaviours that no longer hold, of which at least one test has to notice."""
+    shown_by: str
+    """Key of SHOWN_BY: what a device must do for the fault to matter."""
+
+
+def load(path: Path = CATALOGUE) -> list[Fault]:
+    """All seeded faults. Raises CatalogueError."""
+    faults = [_fault(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    ids = [fault.id for fault in faults]
+    if twice := {name for name in ids if ids.count(name) > 1}:
+        raise CatalogueError(f"{path.name}: {min(twice)} is there twice")
+    return faults
+
+
+def find(name: str, path: Path = CATALOGUE) -> Fault:
+    """The fault of a name. Raises CatalogueError."""
+    for fault in load(path):
+        if fault.id == name:
+            return fault
+    raise CatalogueError(f"there is no seeded fault {name}: python -m sensitivity --list")
+
+
+def _fault(entry: dict[str, Any]) -> Fault:
+    name = str(entry.get("id"))
+    try:
+        fault = Fault(
+            id=name,
+            title=entry["title"],
+            edits=tuple(Edit(**edit) for edit in entry["edits"]),
+            breaks=tuple(entry["breaks"]),
+            shown_by=entry["shown_by"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CatalogueError(f"seeded fault {name}: {error}") from None
+    if not _ID.fullmatch(name) or not fault.edits or not fault.breaks or fault.shown_by not in SHOWN_BY:
+        raise CatalogueError(f"seeded fault {name}: its id, edits, breaks or shown_by is none")
+    return fault

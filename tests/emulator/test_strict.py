@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: MIT
+"""Checks of what a driver does over time: faults that it forgets or does not serve, rings, rights."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+
+from gpu import Batch
+from guest.emulator import device, faults
+from guest.emulator.context import RING_TAIL
+from guest.emulator.hxg import Action
+from guest.emulator.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
+from guest.emulator.scheduler import UNSERVED
+from tests.emulator.driver import Driver, Queue, Vm, machine
+
+BATCH, DATA = 0x10_0000, 0x20_0000
+
+
+@pytest.fixture
+def driver() -> Driver:
+    return machine()[0]
+
+
+@pytest.fixture
+def vm(driver: Driver) -> Vm:
+    return driver.vm(asid=5)
+
+
+@pytest.fixture
+def queue(driver: Driver, vm: Vm) -> Queue:
+    return driver.queue(vm).register().enable()
+
+
+def reported(driver: Driver) -> list[object]:
+    return [report["check"] for report in driver.checks.reports]
+
+
+def fault_of(driver: Driver) -> list[int]:
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
+    return driver.take(Action.REPORT_PAGE_FAULT)
+
+
+def store(queue: Queue) -> int:
+    return queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
+
+
+def test_fault_without_answer_is_reported_once(
+    driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store(queue)
+    fault_of(driver)
+    driver.gpu.turn()
+    assert not reported(driver)
+    monkeypatch.setattr(faults, "UNANSWERED", -1.0)
+    for _ in range(3):
+        driver.gpu.turn()
+    assert reported(driver) == ["fault-unanswered"]
+
+
+def test_fault_that_is_answered_is_not_reported(
+    driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seqno = store(queue)
+    fault = fault_of(driver)
+    vm.map(DATA, driver.ram())
+    driver.answer_fault(fault)
+    monkeypatch.setattr(faults, "UNANSWERED", -1.0)
+    driver.until(lambda: queue.completed == seqno)
+    assert not reported(driver)
+
+
+def test_fault_unserved_is_reported(driver: Driver, queue: Queue) -> None:
+    store(queue)
+    for _ in range(UNSERVED):
+        assert not reported(driver)
+        driver.answer_fault(fault_of(driver))
+    assert reported(driver) == ["fault-not-served"]
+
+
+def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(driver: Driver, queue: Queue) -> None:
+    store(queue)
+    for _ in range(2 * UNSERVED):
+        driver.answer_fault(fault_of(driver))
+        driver.invalidate(5, DATA, 4096)
+    assert not reported(driver)
+
+
+def test_fault_that_is_served_at_last_begins_to_count_again(driver: Driver, vm: Vm, queue: Queue) -> None:
+    for _ in range(2):
+        seqno = store(queue)
+        for _ in range(UNSERVED - 1):
+            driver.answer_fault(fault_of(driver))
+        fault = fault_of(driver)
+        vm.map(DATA, driver.ram())
+        driver.answer_fault(fault)
+        driver.until(lambda seqno=seqno: queue.completed == seqno)
+        vm.unmap(DATA)
+        driver.invalidate(5, DATA, 4096)
+    assert not reported(driver)
+
+
+@pytest.mark.parametrize(("command", "reports"), [(COMMAND_MEMORY, 1), (COMMAND_MEMORY | COMMAND_MASTER, 0)])
+def test_work_without_bus_mastering_is_reported(
+    driver: Driver, vm: Vm, queue: Queue, command: int, reports: int
+) -> None:
+    vm.map(DATA, driver.ram())
+    driver.gpu.region_write(device.REGION_CONFIG, COMMAND, struct.pack("<H", command))
+    seqno = store(queue)
+    driver.until(lambda: queue.completed == seqno)
+    assert reported(driver) == ["no-bus-master"] * reports
+
+
+def test_tail_that_moves_backwards_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
+    vm.map(DATA, driver.ram())
+    queue.submit(queue.place(Batch().semaphore_wait(DATA, 1).end(), BATCH))
+    driver.rest()
+    queue.submit(BATCH)
+    assert not reported(driver)
+    queue.set_state(RING_TAIL, queue.tail - 16)
+    driver.fast(Action.SCHED_CONTEXT, queue.identity)
+    assert reported(driver) == ["ring-tail"]
