@@ -164,6 +164,15 @@ class Fields:
             raise FieldError(f"{name} has to be an object of {what}")
         return values
 
+    def steps(self, name: str) -> dict[str, Any]:
+        """What ioctl.steps exports; null is empty."""
+        given = self.mapping(name, object, "format, steps and check")
+        if given and not (
+            "check" in given and type(given.get("format")) is int and type(given.get("steps")) is list
+        ):
+            raise FieldError(f"{name} has to be an object of format, steps and check")
+        return given
+
     def texts(self, name: str) -> dict[str, str]:
         """An object of texts; null is empty."""
         values = self.mapping(name, (str, type(None)), "texts")
@@ -418,7 +427,7 @@ class Result:
             message=message,
             longrepr=fields.text("longrepr"),
             transcript=fields.text("transcript"),
-            steps=fields.mapping("steps", object, "steps"),
+            steps=fields.steps("steps"),
             kernel_log=fields.text("kernel_log"),
             seed=fields.label("seed"),
             replay=fields.text("replay"),
