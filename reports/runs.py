@@ -103,6 +103,11 @@ def holder(folder: Path) -> int:
     return 0 if kind == fcntl.F_UNLCK else pid if pid > 0 else -1
 
 
+def left_locked(folder: Path) -> bool:
+    """Whether the process that wrote a run into a folder ended without giving its lock back: it was killed."""
+    return (folder / _LOCK).exists() and holder(folder) == 0
+
+
 def new_folder(out: Path, start: datetime, seed: int) -> Path:
     """Make the folder of a run that begins at ``start``; raises OSError."""
     runs = out / RUNS

@@ -118,6 +118,25 @@ def test_a_stopped_worker_is_killed_by_the_controller(project):
     }
 
 
+def test_worker_that_dies_behind_a_result_fails_no_test(project):
+    project.suite(BEFORE + AFTER)
+    (project.path / "dies.py").write_text(
+        "import os, pytest\n"
+        "def pytest_configure(config):\n"
+        "    if hasattr(config, 'workerinput'):\n"
+        "        config.pluginmanager.register(Dies())\n"
+        "class Dies:\n"
+        "    @pytest.hookimpl(trylast=True)\n"
+        "    def pytest_runtest_logfinish(self, nodeid):\n"
+        "        if nodeid.endswith('test_before'):\n"
+        "            os.kill(os.getpid(), 9)\n"
+    )
+    result = project.run_apart("-n", "1", "-p", "dies")
+    assert project.outcomes() == {"mock/bmg test_before": "PASS", "mock/bmg test_later": "PASS"}
+    assert result.ret == 0
+    result.assert_outcomes(passed=2)
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_worker_that_dies_before_it_says_a_word_is_started_again(project, monkeypatch, times):
     """Once; what does not start then is an end of the run that leaves no process or file open."""

@@ -146,6 +146,24 @@ def test_what_cannot_be_gone_on_with_is_refused(project, arguments, why):
     assert stream(project).read_text() == whole
 
 
+def test_a_run_that_was_killed_behind_its_last_test_gets_its_reports(project):
+    project.suite(TESTS)
+    project.run("--results=there")
+    ran(project)
+    folder = project.path / "there"
+    whole = (folder / "junit.xml").read_text()
+    for name in ("index.html", "junit.xml"):
+        (folder / name).unlink()
+    (folder / ".lock").touch()
+    result = project.pytester.runpytest_inprocess("--resume=there")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: *there is nothing left to do; its reports are written now"])
+    assert not (project.path / "ran.txt").exists()
+    assert (folder / "junit.xml").read_text() == whole
+    assert (folder / "index.html").exists()
+    assert not (folder / ".lock").exists()
+
+
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
