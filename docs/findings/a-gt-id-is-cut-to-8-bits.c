@@ -2,15 +2,15 @@
 /*
  * A GT id is cut to 8 bits
  *
- * suites/negative/test_query.py::test_query_engine_cycles_invalid_args[reply.eci.gt_id-high-byte]
+ * suites/negative/test_queue.py::test_exec_queue_create_invalid_args[engine.gt_id-high-byte]
  *
- * DEVICE_QUERY ENGINE_CYCLES gives EINVAL for what is no user-visible engine (class, instance or GT)
- * and for a clockid other than REALTIME, MONOTONIC, MONOTONIC_RAW, BOOTTIME and TAI, and EFAULT for
- * data that cannot be read and written. (query.cycles.args;
- * drivers/gpu/drm/xe/xe_query.c:query_engine_cycles,
- * include/uapi/drm/xe_drm.h:drm_xe_query_engine_cycles)
+ * EXEC_QUEUE_CREATE with unknown flags, reserved != 0, width times placements 0 or beyond the limit,
+ * an unknown GT, an unknown or reserved engine, mixed classes or GTs, or parallel placements that are
+ * not contiguous gives EINVAL. (execq.create.args;
+ * drivers/gpu/drm/xe/xe_exec_queue.c:xe_exec_queue_create_ioctl,
+ * drivers/gpu/drm/xe/xe_exec_queue.c:calc_validate_logical_mask)
  *
- * Seen: reply.eci.gt_id = 0x100: expected EINVAL, but the call succeeded (mock/bmg2, Linux 7.3)
+ * Seen: engine.gt_id = 0x100: expected EINVAL, but the call succeeded (mock/bmg2, Linux 7.3)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -76,64 +76,342 @@ static void call(int line, const char *name, int fd, unsigned long request, void
 
 #define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
 
-static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, uint64_t offset)
-{
-	if (mmap((void *)at, size, protection, flags, fd, offset) != (void *)at)
-		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
-}
-
-/* Repeat a pattern over memory. */
-static void fill(uint64_t at, uint64_t size, const void *pattern, uint64_t period)
-{
-	for (uint64_t done = 0; done < size; done += period)
-		memcpy((void *)(at + done), pattern, size - done < period ? size - done : period);
-}
-
-static uint64_t memory1 = 0x100000605000;
 static int fd1;
-static const unsigned char bytes1[] = {
-	0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-};
-static const unsigned char bytes2[] = {
-	0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-};
-static const unsigned char bytes3[] = {
-	0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-	0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00, 0x00,
-};
+static uint32_t vm1;
+static uint32_t queue1;
+static uint32_t queue2;
 
 int main(int argc, char **argv)
 {
 	int code;
 
 	fd1 = open_device(argc > 1 ? argv[1] : "/dev/dri/renderD128");
-	map(memory1 - 0x1000, 0x3000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
-	map(memory1, 0x1000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	fill(memory1, 0x1000, "\xa5", 1);
-	memcpy((void *)(memory1), bytes1, 40);
-	struct drm_xe_device_query device_query1 = {
-		.query = DRM_XE_DEVICE_QUERY_ENGINE_CYCLES,
-		.size = 0x28,
-		.data = memory1,
+	struct drm_xe_vm_create vm_create1 = { 0 };
+	CALL(fd1, DRM_IOCTL_XE_VM_CREATE, &vm_create1, 0);
+	vm1 = vm_create1.vm_id;
+	struct drm_xe_exec_queue_get_property exec_queue_get_property1 = { 0 };
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property1, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property2 = {
+		.exec_queue_id = 1,
 	};
-	CALL(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query1, 0);
-	fill(memory1, 0x1000, "\xa5", 1);
-	memcpy((void *)(memory1), bytes2, 40);
-	fill(memory1, 0x1000, "\xa5", 1);
-	memcpy((void *)(memory1), bytes3, 40);
-	struct drm_xe_device_query device_query2 = {
-		.query = DRM_XE_DEVICE_QUERY_ENGINE_CYCLES,
-		.size = 0x28,
-		.data = memory1,
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property2, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property3 = {
+		.exec_queue_id = 2,
 	};
-	code = try_ioctl(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query2);
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property3, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property4 = {
+		.exec_queue_id = 3,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property4, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property5 = {
+		.exec_queue_id = 4,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property5, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property6 = {
+		.exec_queue_id = 5,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property6, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property7 = {
+		.exec_queue_id = 6,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property7, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property8 = {
+		.exec_queue_id = 7,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property8, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property9 = {
+		.exec_queue_id = 8,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property9, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property10 = {
+		.exec_queue_id = 9,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property10, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property11 = {
+		.exec_queue_id = 0xa,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property11, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property12 = {
+		.exec_queue_id = 0xb,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property12, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property13 = {
+		.exec_queue_id = 0xc,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property13, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property14 = {
+		.exec_queue_id = 0xd,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property14, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property15 = {
+		.exec_queue_id = 0xe,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property15, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property16 = {
+		.exec_queue_id = 0xf,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property16, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property17 = {
+		.exec_queue_id = 0x10,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property17, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property18 = {
+		.exec_queue_id = 0x11,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property18, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property19 = {
+		.exec_queue_id = 0x12,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property19, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property20 = {
+		.exec_queue_id = 0x13,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property20, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property21 = {
+		.exec_queue_id = 0x14,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property21, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property22 = {
+		.exec_queue_id = 0x15,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property22, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property23 = {
+		.exec_queue_id = 0x16,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property23, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property24 = {
+		.exec_queue_id = 0x17,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property24, ENOENT);
+	struct drm_xe_ext_set_property extension1 = {
+		.value = 1,
+	};
+	struct drm_xe_engine_class_instance instances1[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create1 = {
+		.extensions = (uintptr_t)&extension1,
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create1, 0);
+	queue1 = exec_queue_create1.exec_queue_id;
+	struct drm_xe_exec_queue_get_property exec_queue_get_property25 = { 0 };
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property25, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property26 = {
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property26, 0);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property27 = {
+		.exec_queue_id = 2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property27, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property28 = {
+		.exec_queue_id = 3,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property28, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property29 = {
+		.exec_queue_id = 4,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property29, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property30 = {
+		.exec_queue_id = 5,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property30, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property31 = {
+		.exec_queue_id = 6,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property31, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property32 = {
+		.exec_queue_id = 7,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property32, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property33 = {
+		.exec_queue_id = 8,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property33, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property34 = {
+		.exec_queue_id = 9,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property34, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property35 = {
+		.exec_queue_id = 0xa,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property35, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property36 = {
+		.exec_queue_id = 0xb,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property36, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property37 = {
+		.exec_queue_id = 0xc,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property37, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property38 = {
+		.exec_queue_id = 0xd,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property38, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property39 = {
+		.exec_queue_id = 0xe,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property39, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property40 = {
+		.exec_queue_id = 0xf,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property40, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property41 = {
+		.exec_queue_id = 0x10,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property41, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property42 = {
+		.exec_queue_id = 0x11,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property42, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property43 = {
+		.exec_queue_id = 0x12,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property43, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property44 = {
+		.exec_queue_id = 0x13,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property44, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property45 = {
+		.exec_queue_id = 0x14,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property45, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property46 = {
+		.exec_queue_id = 0x15,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property46, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property47 = {
+		.exec_queue_id = 0x16,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property47, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property48 = {
+		.exec_queue_id = 0x17,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property48, ENOENT);
+	struct drm_xe_exec_queue_destroy exec_queue_destroy1 = {
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_DESTROY, &exec_queue_destroy1, 0);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property49 = { 0 };
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property49, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property50 = {
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property50, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property51 = {
+		.exec_queue_id = 2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property51, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property52 = {
+		.exec_queue_id = 3,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property52, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property53 = {
+		.exec_queue_id = 4,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property53, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property54 = {
+		.exec_queue_id = 5,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property54, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property55 = {
+		.exec_queue_id = 6,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property55, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property56 = {
+		.exec_queue_id = 7,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property56, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property57 = {
+		.exec_queue_id = 8,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property57, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property58 = {
+		.exec_queue_id = 9,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property58, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property59 = {
+		.exec_queue_id = 0xa,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property59, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property60 = {
+		.exec_queue_id = 0xb,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property60, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property61 = {
+		.exec_queue_id = 0xc,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property61, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property62 = {
+		.exec_queue_id = 0xd,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property62, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property63 = {
+		.exec_queue_id = 0xe,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property63, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property64 = {
+		.exec_queue_id = 0xf,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property64, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property65 = {
+		.exec_queue_id = 0x10,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property65, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property66 = {
+		.exec_queue_id = 0x11,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property66, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property67 = {
+		.exec_queue_id = 0x12,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property67, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property68 = {
+		.exec_queue_id = 0x13,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property68, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property69 = {
+		.exec_queue_id = 0x14,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property69, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property70 = {
+		.exec_queue_id = 0x15,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property70, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property71 = {
+		.exec_queue_id = 0x16,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property71, ENOENT);
+	struct drm_xe_exec_queue_get_property exec_queue_get_property72 = {
+		.exec_queue_id = 0x17,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY, &exec_queue_get_property72, ENOENT);
+	struct drm_xe_ext_set_property extension2 = {
+		.value = 1,
+	};
+	struct drm_xe_engine_class_instance instances2[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+			.gt_id = 0x100,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create2 = {
+		.extensions = (uintptr_t)&extension2,
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances2,
+	};
+	code = try_ioctl(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create2);
 	/* the test saw 0 */
 	if (code != EINVAL)
-		end(FAULT, "DRM_IOCTL_XE_DEVICE_QUERY gave errno %d (%s), not EINVAL", code, strerror(code));
+		end(FAULT, "DRM_IOCTL_XE_EXEC_QUEUE_CREATE gave errno %d (%s), not EINVAL", code, strerror(code));
+	queue2 = exec_queue_create2.exec_queue_id;
 	end(GOOD, "the fault is not there");
 }
