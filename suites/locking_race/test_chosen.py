@@ -187,6 +187,7 @@ def test_page_of_fault_goes_while_it_waits(
                 "A range of which a part is not writable keeps the fault handler busy",
                 first="7.3",
                 signature="ETIME: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Timer expired",
+                acts=("ioctl",),
             ),
         ),
     ],

@@ -8,8 +8,10 @@ notifiers, too, which an invalidation holds while it waits for a batch (xe_userp
 
 import errno
 import fcntl
+import mmap
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -282,10 +284,20 @@ class Invalidating:
         batch = Batch().store_dword(AT + 64, here).semaphore_wait(AT, self._go)
         self._job = vm.queue().start(batch.store_dword(AT + SZ_2M, sentinel()))
         wait_until(lambda: self._word.u32(64) == here, what="the start of the batch")
-        self._call = Caller(self.buffer.remap_fresh)
+        self._begin, self._begun = threading.Event(), threading.Event()
+        # Not munmap or mmap: they hold mmap_lock for writing, and all of the process would wait with them.
+        self._call = Caller(lambda: self.buffer.madvise(mmap.MADV_DONTNEED), after=self._begin)
+
+    def during(self, call: Callable[[], object], request: Request) -> Caller:
+        """Begin the invalidation, and the call once it waits."""
+        __tracebackhide__ = True
+        caller = Caller(call, request, after=self._begun)
+        self._begin.set()
         wait_until(lambda: self._call.over or self._call.asleep, what="the wait of the invalidation")
+        self._begun.set()
         if self._call.over:
             untested("overlap", "the invalidation does not wait for the batch")
+        return caller
 
     def release(self) -> None:
         """The batch ends, and so does the invalidation."""
@@ -301,6 +313,8 @@ def invalidating(make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel
     made = Invalidating(make_vm(PLAIN), bo, memory, sentinel)
     yield made
     made._word.set_u32(0, made._go)
+    made._begin.set()
+    made._begun.set()
 
 
 @behaviour("race.signal-during-ioctl")
@@ -316,7 +330,7 @@ def test_signal_at_notifier_lock_of_madvise(
         vm.madvise(AT + 2 * SZ_2M, SZ_64K, xe.DRM_XE_MEM_RANGE_ATTR_PAT, val=vm.device.write_back_pat)
 
     with interruptions():
-        call = Caller(advise, xe.DRM_IOCTL_XE_MADVISE)
+        call = invalidating.during(advise, xe.DRM_IOCTL_XE_MADVISE)
         if not call.waits():
             untested("overlap", f"MADVISE does not wait for the invalidation: {call.error}")
         call.interrupt()
@@ -343,7 +357,7 @@ def test_exec_during_invalidation_uses_new_memory(invalidating: Invalidating, se
     """EXEC while a user pointer is invalidated returns, and its batch stores into the memory that is there then."""
     queue, value = invalidating.queue, sentinel()
     job: list[Job] = []
-    call = Caller(
+    call = invalidating.during(
         lambda: job.append(queue.start(Batch().store_dword(AT + SZ_2M + 8, value))), xe.DRM_IOCTL_XE_EXEC
     )
     waited = call.waits()
