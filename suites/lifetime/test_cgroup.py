@@ -22,6 +22,9 @@ USED = 8 * SZ_2M
 MORE = 96 * SZ_1M
 """Bytes that it may have above what it has at the start."""
 
+LEFT = SZ_1M
+"""Bytes that a program at its limit has for itself: less than one move of 2 MiB back from VRAM would take twice."""
+
 pytestmark = [needs("page-faults", "cpu-addr-mirror", "device-pages", "root"), pytest.mark.timeout(120)]
 
 
@@ -82,7 +85,7 @@ def test_cpu_touch_at_memory_limit_returns_data(device: Device, touch: str) -> N
                 used.set_u32(at, value)
             own.vm.prefetch(used.address, USED, own.vm.device.vram[0])
             there = [not used.present(at) for at in values]
-            group.limit(group.current + PAGE * 16)
+            group.limit(group.current + LEFT)
             seen = []
             for at, value in values.items():
                 if touch == "store":
