@@ -142,7 +142,7 @@ def test_a_cell_has_a_name_that_opens_it(window: Browser, pages: dict[int, Path]
         ("is:different", lambda row, cells: len(set(cells)) > 1),
         ("not (is:pass or is:no-claim)", lambda row, cells: not {"PASS", "NOT-CLAIMED"} & set(cells)),
         ("is:fail@mock/lnl", lambda row, cells: cells[1] == "FAIL"),
-        ('id:gc.flush-* "before it looks at ranges"', lambda row, cells: row == "gc.flush-on-bind"),
+        ('id:gc.flush-* "before it checks ranges"', lambda row, cells: row == "gc.flush-on-bind"),
     ],
 )
 def test_a_query_leaves_the_rows_that_it_says(

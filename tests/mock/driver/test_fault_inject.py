@@ -150,7 +150,9 @@ def test_the_driver_has_the_files(client: Client) -> None:
     driver.write_file(nth, b"4")
     assert driver.read_file(times) == b"3\n"
     assert (driver.read_file(nth), driver.read_file("/proc/8/fail-nth")) == (b"4\n", b"0\n")
-    assert [driver.writable_file(path) for path in (times, nth, "/sys/kernel/debug/dri/128/gt0/stats")] == [
+    assert [
+        driver.writable_file(path) for path in (times, nth, "/sys/kernel/debug/fail_function/injectable")
+    ] == [
         True,
         True,
         False,
