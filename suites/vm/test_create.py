@@ -80,7 +80,9 @@ def test_scratch_with_fault_mode_only_on_xe2_and_xe3(device: Device) -> None:
     """SCRATCH_PAGE with FAULT_MODE is accepted on Xe2 and Xe3, which prefetch out of bounds, and only there."""
     graphics = max(gt.ip_ver_major for gt in device.gts if gt.type == xe.DRM_XE_QUERY_GT_TYPE_MAIN)
     if 20 <= graphics <= 30:  # xe_pci.c: needs_scratch
-        destroy(device, create(device, flags=FAULTING | SCRATCH))
+        made = create(device, flags=FAULTING | SCRATCH)
+        assert made
+        destroy(device, made)
     else:
         with refused(errno.EINVAL):
             create(device, flags=FAULTING | SCRATCH)

