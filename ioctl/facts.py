@@ -160,10 +160,11 @@ def _fields(struct: Any, start: int) -> Iterator[tuple[str, Field]]:
             yield name, Field(at, size, "struct")
             yield from ((f"{name}.{inner}", field) for inner, field in _fields(kind, at))
         elif issubclass(kind, ctypes.Array):
-            yield name, Field(at, size, _c_name(kind._type_) + "[]")
+            yield name, Field(at, size, c_type(kind._type_) + "[]")
         else:
-            yield name, Field(at, size, _c_name(kind))
+            yield name, Field(at, size, c_type(kind))
 
 
-def _c_name(kind: Any) -> str:
+def c_type(kind: Any) -> str:
+    """The C name of a type of ctypes that a header has."""
     return _C_NAMES.get(kind) or f"struct {kind.__name__}"

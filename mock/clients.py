@@ -294,9 +294,7 @@ class Clients:
         return child
 
     def _sweep(self) -> None:
-        """Find children that exited without an event: there is no other sign as long as their process is
-        not known.
-        """
+        """Find children that exited without an event: nothing else reports them while their process is unknown."""
         for space in list(self._unbound):
             assert space.uffd is not None
             mailbox = self._mailboxes.get(space)

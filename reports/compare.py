@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Two runs compared: what fails now, what is fixed, what is no longer tested, what fails differently, what flickers."""
+"""Compares two runs: which tests fail now, are fixed, are no longer run, fail differently, or are flaky."""
 
 from __future__ import annotations
 

@@ -10,9 +10,9 @@ from typing import Any
 from ioctl import names
 from ioctl.about import Flexible, Pointer, Rows
 from ioctl.decode import members
+from ioctl.facts import c_type
 from ioctl.layout import Structure, Union, char
 from reproduce.recorded import Step
-from reproduce.structures import c_type
 
 
 def leaves(after: Any, before: Any, path: str = "") -> Iterator[tuple[str, int, int]]:

@@ -19,13 +19,14 @@ from gpu.encoding import Address
 from ioctl import drm, names, xe
 from ioctl.about import Chain, Family, Id, Pointer, Rows
 from ioctl.decode import members
+from ioctl.facts import c_type
 from ioctl.layout import Structure, Union, char, u64
 from ioctl.steps import unpacked
 from reproduce.answers import elements, leaves
 from reproduce.helpers import helpers, includes
 from reproduce.places import PAGE, Places
 from reproduce.recorded import Actor, Course, Step, outputs
-from reproduce.structures import c_type, definitions
+from reproduce.structures import definitions
 from reproduce.verdict import Verdict, verdict_of
 
 NODE = "/dev/dri/renderD128"

@@ -9,28 +9,15 @@ from typing import Any
 
 from ioctl import drm, xe
 from ioctl.encoding import Direction, Request
+from ioctl.facts import c_type
 from ioctl.layout import Structure, Union
 
-_TYPES: dict[Any, str] = {
-    ctypes.c_uint8: "__u8",
-    ctypes.c_uint16: "__u16",
-    ctypes.c_uint32: "__u32",
-    ctypes.c_uint64: "__u64",
-    ctypes.c_int32: "__s32",
-    ctypes.c_int64: "__s64",
-    ctypes.c_char: "char",
-}
 _MACROS = {
     Direction.NONE: "_IO",
     Direction.WRITE: "_IOW",
     Direction.READ: "_IOR",
     Direction.BOTH: "_IOWR",
 }
-
-
-def c_type(kind: Any) -> str:
-    """The C name of a type of ctypes that a header has."""
-    return _TYPES.get(kind) or f"struct {kind.__name__}"
 
 
 def definitions(names: Iterable[str]) -> str:

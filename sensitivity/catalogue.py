@@ -54,7 +54,7 @@ def find(name: str, path: Path = CATALOGUE) -> Fault:
     for fault in load(path):
         if fault.id == name:
             return fault
-    raise CatalogueError(f"there is no seeded fault {name}: python -m sensitivity --list")
+    raise CatalogueError(f"no seeded fault is named {name}: python -m sensitivity --list")
 
 
 def _fault(entry: dict[str, Any]) -> Fault:

@@ -51,7 +51,7 @@ def body(source: str, name: str) -> tuple[int, int]:
             continue
         if (closing := re.compile(r"^\}", re.MULTILINE).search(source, opening.end())) is not None:
             return found.start(), closing.end()
-    raise EditError(f"there is no function {name}")
+    raise EditError(f"no function is named {name}")
 
 
 def _behind(source: str, start: int) -> int:

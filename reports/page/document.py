@@ -200,7 +200,7 @@ class _Plain:
         ]
 
     def text(self, text: str) -> str:
-        """A long text; nothing if it was shown, or once there is no place."""
+        """A long text, or nothing if it was shown before or the page has reached its limit."""
         if self._left <= 0 or not text or text in self._shown:
             return ""
         self._shown.add(text)

@@ -41,9 +41,7 @@ def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
     fence.wait()
 
 
-@behaviour("prefetch.array-mixed")
-@acts("load", "refusal")
-@pytest.mark.parametrize(
+each_stuck = pytest.mark.parametrize(
     "stuck",
     [
         False,
@@ -59,6 +57,12 @@ def _array(vm: Vm, operations: list[xe.drm_xe_vm_bind_op]) -> None:
     ],
     ids=["movable", "stuck"],
 )
+"""Parametrises a test by whether the memory of the PREFETCH can move."""
+
+
+@behaviour("prefetch.array-mixed")
+@acts("load", "refusal")
+@each_stuck
 @pytest.mark.parametrize("position", [0, 1, 2], ids=["first", "middle", "last"])
 def test_map_and_unmap_around_prefetch_take_effect(
     mirror_vm: Vm, sentinel: Sentinel, prefetch: xe.drm_xe_vm_bind_op, position: int
@@ -84,22 +88,7 @@ def test_map_and_unmap_around_prefetch_take_effect(
 
 @behaviour("bind.array.order", "prefetch.best-effort")
 @acts("load", "refusal")
-@pytest.mark.parametrize(
-    "stuck",
-    [
-        False,
-        pytest.param(
-            True,
-            marks=[
-                known(
-                    FINDING, first="6.17", signature="expected EIO, but the call succeeded", acts=("load",)
-                ),
-                spoils("the VMA is never destroyed, and keeps the device: the driver cannot be bound again"),
-            ],
-        ),
-    ],
-    ids=["movable", "stuck"],
-)
+@each_stuck
 @pytest.mark.parametrize("position", [0, 1], ids=["before", "after"])
 def test_unmap_next_to_prefetch_takes_effect(
     mirror_vm: Vm, sentinel: Sentinel, prefetch: xe.drm_xe_vm_bind_op, position: int

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Queues that carry several batches at a time (xe_exec.c: xe_exec_queue_is_parallel)."""
 
-import ctypes
 import errno
-from collections.abc import Sequence
 
 import pytest
 
@@ -36,21 +34,6 @@ def parallel(plain_vm: Vm) -> Queue:
     return untested("DEVICE:engines", "no class with parallel submission has two engines")
 
 
-def execute(
-    queue: Queue, address: int, syncs: Sequence[xe.drm_xe_sync] = (), *, batches: int = WIDTH
-) -> None:
-    """EXEC as it is; raises OSError."""
-    entries = (xe.drm_xe_sync * max(len(syncs), 1))(*syncs)
-    argument = xe.drm_xe_exec(
-        exec_queue_id=queue.id,
-        address=address,
-        num_batch_buffer=batches,
-        num_syncs=len(syncs),
-        syncs=ctypes.addressof(entries) if syncs else 0,
-    )
-    queue.vm.device.ioctl(xe.DRM_IOCTL_XE_EXEC, argument)
-
-
 @behaviour("exec.parallel-bad-pointer")
 @acts("refusal", "store")
 def test_parallel_exec_reads_all_its_addresses(
@@ -71,13 +54,13 @@ def test_parallel_exec_reads_all_its_addresses(
     size = 8 * WIDTH
     for address in (0, pages.address, first - 8, last - 8, last, last - size + 4):
         with refused(errno.EFAULT):
-            execute(parallel, address, [done.sync()])
+            parallel.submit(address, [done.sync()], batches=WIDTH)
     assert [mapped.u32(64 * number) for number in range(WIDTH)] == [0] * WIDTH
     for place in (PAGE, 2 * PAGE - size):  # the first and the last place that can be read
         for number in range(WIDTH):
             mapped.set_u32(64 * number, 0)
             pages.set_u64(place + 8 * number, AT + PAGE * (1 + number))
-        execute(parallel, pages.address + place, [done.sync()])
+        parallel.submit(pages.address + place, [done.sync()], batches=WIDTH)
         done.wait()
         for number, value in enumerate(values):
             landed(mapped, 64 * number, value)
@@ -93,7 +76,7 @@ def test_empty_parallel_exec_reads_no_address(
     made, done, value = bo(PAGE), syncobj(), sentinel()
     mapped = made.map()
     parallel.vm.map(made, AT)
-    execute(parallel, address, [done.sync()], batches=0)
+    parallel.submit(address, [done.sync()], batches=0)
     done.wait()
     parallel.vm.queue().store(AT, value)
     landed(mapped, 0, value)

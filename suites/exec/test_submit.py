@@ -3,7 +3,6 @@
 
 import ctypes
 import errno
-from collections.abc import Sequence
 
 import pytest
 
@@ -40,21 +39,6 @@ JOBS = 1000
 """Jobs of a queue that are not finished, at most (XE_MAX_JOB_COUNT_PER_EXEC_QUEUE)."""
 
 
-def execute(
-    queue: Queue, syncs: Sequence[xe.drm_xe_sync] = (), *, batches: int = 1, address: int = 0
-) -> None:
-    """EXEC as it is; raises OSError."""
-    entries = (xe.drm_xe_sync * max(len(syncs), 1))(*syncs)
-    argument = xe.drm_xe_exec(
-        exec_queue_id=queue.id,
-        address=address,
-        num_batch_buffer=batches,
-        num_syncs=len(syncs),
-        syncs=ctypes.addressof(entries) if syncs else 0,
-    )
-    queue.vm.device.ioctl(xe.DRM_IOCTL_XE_EXEC, argument)
-
-
 @pytest.fixture
 def bind_queue(plain_vm: Vm) -> Queue:
     """A queue for binds."""
@@ -68,7 +52,7 @@ def bind_queue(plain_vm: Vm) -> Queue:
 def test_exec_on_a_bind_queue_is_refused(bind_queue: Queue, batches: int) -> None:
     """EXEC on a queue of class VM_BIND gives EINVAL, with and without a batch."""
     with refused(errno.EINVAL):
-        execute(bind_queue, batches=batches)
+        bind_queue.submit(0, batches=batches)
 
 
 @behaviour("exec.banned-queue")
@@ -82,7 +66,7 @@ def test_exec_on_a_banned_queue_is_refused(mirror_vm: Vm, memory: Memory, sentin
     assert not other.banned
     for batches in (1, 0, 1):
         with refused(errno.ECANCELED):
-            execute(banned, batches=batches, address=AT)
+            banned.submit(AT, batches=batches)
     other.store(buffer.address, value)
     landed(buffer, 0, value)
 
@@ -97,7 +81,7 @@ def test_empty_exec_signals_after_earlier_work(
     mapped = made.map()
     plain_vm.map(made, AT)
     job = queue.start(Batch().semaphore_wait(AT, 1).store_dword(AT + 64, value))
-    execute(queue, [done.sync()], batches=0)
+    queue.submit(0, [done.sync()], batches=0)
     assert not done.signalled
     assert not job.done
     mapped.set_u32(0, 1)
@@ -111,7 +95,7 @@ def test_empty_exec_signals_after_earlier_work(
 def test_empty_exec_on_idle_queue_signals(plain_vm: Vm, syncobj: MakeSyncobj) -> None:
     """EXEC with num_batch_buffer 0 on an idle queue signals each of its syncobjs and timeline points."""
     queue, binary, timeline = plain_vm.queue(), syncobj(), syncobj()
-    execute(queue, [binary.sync(), timeline.sync(7)], batches=0)
+    queue.submit(0, [binary.sync(), timeline.sync(7)], batches=0)
     binary.wait()
     timeline.wait(7)
     count("ioctl")
@@ -130,8 +114,8 @@ def test_empty_exec_in_lr_mode_does_nothing(
     made, queue, value = bo(PAGE), vm.queue(), sentinel()
     mapped, never = made.map(), fence_value()
     vm.map(made, AT, flags=xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE)
-    execute(queue, batches=0)
-    execute(queue, [user_fence(AT, never)], batches=0)
+    queue.submit(0, batches=0)
+    queue.submit(0, [user_fence(AT, never)], batches=0)
     queue.store(AT + 64, value)
     landed(mapped, 64, value)
     assert mapped.u64(0) != never
@@ -144,7 +128,7 @@ def test_empty_exec_with_in_syncobj_is_eopnotsupp(plain_vm: Vm, syncobj: MakeSyn
     queue, ready, done = plain_vm.queue(), syncobj(signalled=True), syncobj()
     for syncs in ([ready.waiting()], [done.sync(), ready.waiting()], [ready.waiting(), done.sync()]):
         with refused(errno.EOPNOTSUPP):
-            execute(queue, syncs, batches=0)
+            queue.submit(0, syncs, batches=0)
     assert not done.signalled
 
 

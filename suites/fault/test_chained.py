@@ -9,32 +9,16 @@ from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
 from fixtures.xe.device import Device
-from fixtures.xe.flags import DEFAULT_SYSTEM, IMMEDIATE, PREFERRED_LOC
+from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.xe.queue import Job, Queue
 from fixtures.xe.reset import reset_gt
 from fixtures.xe.vm import Vm
 from gpu import Batch
+from suites.fault.gate import Gate
 
 MASK = 0xFFFF_FFFF
 
 pytestmark = needs("page-faults", "cpu-addr-mirror")
-
-
-class Gate:
-    """A word that batches of a VM wait for, in an object that is bound: to wait for it takes no fault."""
-
-    def __init__(self, vm: Vm, bo: MakeBo) -> None:
-        made = bo(SZ_64K)
-        self._word = made.map_at_own_address()
-        vm.map(made, self._word.address, flags=IMMEDIATE)
-
-    def batch(self) -> Batch:
-        """A batch that waits."""
-        return Batch().semaphore_wait(self._word.address, 1)
-
-    def open(self) -> None:
-        """Let them all go."""
-        self._word.set_u32(0, 1)
 
 
 def queues(vm: Vm, number: int, tile: int = 0) -> list[Queue]:

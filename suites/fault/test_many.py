@@ -6,31 +6,14 @@ import pytest
 from fixtures import acts, behaviour, driver_only, landed, needs
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.sizes import SZ_2M
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
-from fixtures.xe.flags import IMMEDIATE
 from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
+from suites.fault.gate import Gate
 
 pytestmark = needs("page-faults", "debugfs")
-
-
-class Gate:
-    """A word that batches of a VM wait for, in a BO that is bound: to wait for it takes no fault."""
-
-    def __init__(self, vm: Vm, bo: MakeBo) -> None:
-        made = bo(SZ_64K)
-        self._word = made.map_at_own_address()
-        vm.map(made, self._word.address, flags=IMMEDIATE)
-
-    def batch(self) -> Batch:
-        """A batch that waits."""
-        return Batch().semaphore_wait(self._word.address, 1)
-
-    def open(self) -> None:
-        """Let them all go."""
-        self._word.set_u32(0, 1)
 
 
 @behaviour("fault.many-eus", "fault.valid-short-cut")

@@ -11,7 +11,7 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.kmsg import KernelLog
 from fixtures.memory import PAGE
-from fixtures.xe.queue import QueueError
+from fixtures.xe.checks import stores_fail
 from fixtures.xe.vm import Vm
 
 FIRST = 1 << 33
@@ -31,16 +31,6 @@ def log() -> Iterator[KernelLog]:
     reader.close()
 
 
-def fail(vm: Vm, addresses: list[int]) -> None:
-    """Have a store to each address fail, each on a queue of its own."""
-    for address in addresses:
-        queue = vm.queue()
-        with pytest.raises(QueueError):
-            queue.store(address, 1)
-        queue.close()
-        vm.queues.remove(queue)
-
-
 def logged(log: KernelLog, found: list[int]) -> list[int]:
     """The addresses in the log, what was found before included."""
     for record in log.read():
@@ -52,7 +42,7 @@ def logged(log: KernelLog, found: list[int]) -> list[int]:
 @acts("refusal")
 def test_failed_fault_may_be_logged(fault_vm: Vm, log: KernelLog) -> None:
     """A fault that cannot be served is in the kernel's log with its address, or is not."""
-    fail(fault_vm, [FIRST])
+    stores_fail(fault_vm, [FIRST])
     wait_until(fault_vm.faults, what="the record of the fault")
     found = logged(log, [])
     assert set(found) <= {FIRST}
@@ -67,7 +57,7 @@ def test_failed_fault_may_be_logged(fault_vm: Vm, log: KernelLog) -> None:
 def test_logged_faults_are_in_fault_list(fault_vm: Vm, log: KernelLog, number: int) -> None:
     """Failed faults that are logged are in the list of their VM, in order and with the same addresses, up to 50."""
     addresses = [FIRST + 3 * index * PAGE for index in range(number)]
-    fail(fault_vm, addresses)
+    stores_fail(fault_vm, addresses)
     kept = min(number, KEPT)
     wait_until(lambda: len(fault_vm.faults()) >= kept, what=f"{kept} entries of failed faults")
     listed = [fault.address for fault in fault_vm.faults()]

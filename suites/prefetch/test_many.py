@@ -10,7 +10,7 @@ from fixtures import acts, behaviour, gpu_finds, landed, needs, untested
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ, Buffer
+from fixtures.memory import PAGE, PROT_READ, Buffer, in_each_chunk, numbered
 from fixtures.overlap import meanwhile
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.device import Device
@@ -23,20 +23,15 @@ RANGES = 12
 pytestmark = needs("page-faults", "svm-vram")
 
 
-def numbered(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """Another value in the first, a middle and the last word of each 2 MiB, stored by the CPU: by address."""
-    values = {}
-    for start in range(0, buffer.size, SZ_2M):
-        for offset in (start, start + SZ_2M // 2, start + SZ_2M - 4):
-            values[buffer.address + offset] = sentinel()
-            buffer.set_u32(offset, values[buffer.address + offset])
-    return values
+def by_address(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
+    """``numbered`` at each place of ``in_each_chunk``: by address."""
+    return {buffer.address + at: v for at, v in numbered(buffer, sentinel, in_each_chunk(buffer)).items()}
 
 
 def prepared(memory: Memory, queue: Queue, sentinel: Sentinel) -> tuple[Buffer, dict[int, int]]:
     """Memory of many ranges, each in one of four states: new, used by the GPU, with a hole, in small pieces."""
     buffer = memory(RANGES * SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = by_address(buffer, sentinel)
     for index in range(RANGES):
         start = index * SZ_2M
         if index % 4 == 1:
@@ -85,7 +80,7 @@ def test_one_prefetch_fails_as_one_for_each(
 ) -> None:
     """PREFETCH of many ranges of which one may not be written gives what a call for that one gives."""
     buffer = memory(RANGES * SZ_2M, align=SZ_2M)
-    values = numbered(buffer, sentinel)
+    values = by_address(buffer, sentinel)
     buffer.mprotect(PROT_READ, bad * SZ_2M, SZ_2M)
     alone = code(mirror_vm, buffer.address + bad * SZ_2M, SZ_2M)
     assert code(mirror_vm, buffer.address, buffer.size) == alone
@@ -112,7 +107,7 @@ def test_prefetches_race_with_faults(
 ) -> None:
     """PREFETCHes of one area by several threads, there and back, next to GPU stores: all end, and the data is right."""
     buffer, regions = memory(4 * SZ_2M, align=SZ_2M), (mirror_vm.device.vram[0], 0)
-    values = numbered(buffer, sentinel)
+    values = by_address(buffer, sentinel)
     queue.run(Batch().noop())
     storing, met = threading.Event(), [0] * threads
 

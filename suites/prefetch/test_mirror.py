@@ -10,7 +10,7 @@ import pytest
 from fixtures import acts, behaviour, driver_only, each_home, gpu_fault, gpu_sees, landed, needs, refused
 from fixtures.choices import chose
 from fixtures.given import MakeBo, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ, Buffer, numbered
+from fixtures.memory import PAGE, PROT_READ, Buffer, in_each_chunk, numbered
 from fixtures.overlap import meanwhile
 from fixtures.sizes import SZ_2M
 from fixtures.xe.counters import Counters
@@ -27,11 +27,8 @@ pytestmark = needs("page-faults")
 
 
 def marked(buffer: Buffer, sentinel: Sentinel) -> dict[int, int]:
-    """``numbered``, at the start, the middle and the end of each chunk."""
-    chunks = range(0, buffer.size, SZ_2M)
-    return numbered(
-        buffer, sentinel, (start + place for start in chunks for place in (0, SZ_2M // 2, SZ_2M - 4))
-    )
+    """``numbered`` at each place of ``in_each_chunk``."""
+    return numbered(buffer, sentinel, in_each_chunk(buffer))
 
 
 def places(vm: Vm) -> list[int]:

@@ -10,6 +10,7 @@ from fixtures import acts, behaviour, beyond_header, driver_only, needs, refused
 from fixtures.given import MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_1G
+from fixtures.xe.checks import stores_fail
 from fixtures.xe.queue import QueueError
 from fixtures.xe.vm import Vm
 from ioctl import xe
@@ -24,12 +25,7 @@ KEPT = 50
 def fail(vm: Vm, number: int, start: int = 0) -> list[int]:
     """Have ``number`` stores fail, each on a queue and a page of its own: the addresses, in order."""
     addresses = [FIRST + index * PAGE for index in range(start, start + number)]
-    for address in addresses:
-        queue = vm.queue()
-        with pytest.raises(QueueError):
-            queue.store(address, 1)
-        queue.close()
-        vm.queues.remove(queue)
+    stores_fail(vm, addresses)
     return addresses
 
 

@@ -217,6 +217,11 @@ class Driver:
         """Whether an event of an action has come and was not taken."""
         return any(hxg.action_of(message[0]) == action for message in self.received)
 
+    def fault(self) -> list[int]:
+        """Wait for the report of a page fault, and take it."""
+        self.until(lambda: self.has(Action.REPORT_PAGE_FAULT))
+        return self.take(Action.REPORT_PAGE_FAULT)
+
     def until(self, condition: Callable[[], bool]) -> None:
         """Let the GPU work until something is true."""
         end = time.monotonic() + DEADLINE

@@ -46,16 +46,6 @@ def driver(slow: Slow) -> Driver:
     return machine(adversary=slow)[0]
 
 
-@pytest.fixture
-def vm(driver: Driver) -> Vm:
-    return driver.vm(asid=5)
-
-
-@pytest.fixture
-def queue(driver: Driver, vm: Vm) -> Queue:
-    return driver.queue(vm).register().enable()
-
-
 def work(driver: Driver, times: int = 5) -> None:
     """The GPU works as long as nothing more is due."""
     for _ in range(times):

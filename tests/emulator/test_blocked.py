@@ -9,7 +9,7 @@ import pytest
 
 from gpu import Batch
 from guest.emulator.hxg import Action
-from tests.emulator.driver import RW, Driver, Queue, Vm, machine
+from tests.emulator.driver import RW, Driver, Queue, Vm
 
 BATCH, DATA, OTHER, MISSING = 0x10_0000, 0x20_0000, 0x40_0000, 0x80_0000
 
@@ -31,11 +31,6 @@ def hang() -> Batch:
 
 
 BLOCKS = pytest.mark.parametrize("block", [semaphore, fault, loop, hang])
-
-
-@pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
 
 
 @pytest.fixture

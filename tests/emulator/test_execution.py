@@ -18,26 +18,11 @@ BATCH, DATA = 0x10_0000, 0x20_0000
 
 
 @pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
-
-
-@pytest.fixture
-def vm(driver: Driver) -> Vm:
-    return driver.vm(asid=5)
-
-
-@pytest.fixture
 def data(driver: Driver, vm: Vm) -> int:
     """A page of guest RAM at DATA."""
     page = driver.ram()
     vm.map(DATA, page, flags=RW)
     return page
-
-
-@pytest.fixture
-def queue(driver: Driver, vm: Vm) -> Queue:
-    return driver.queue(vm).register().enable()
 
 
 def test_batch_stores_into_guest_memory(driver: Driver, queue: Queue, data: int) -> None:

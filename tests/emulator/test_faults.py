@@ -9,29 +9,14 @@ from gpu import Batch
 from guest.emulator import hxg
 from guest.emulator.hxg import Action
 from guest.emulator.page_tables import PRESENT
-from tests.emulator.driver import AE, LOCAL, RW, Driver, Queue, Vm, machine
+from tests.emulator.driver import AE, LOCAL, RW, Driver, Queue, Vm
 
 BATCH, DATA = 0x10_0000, 0x7F12_3456_7000
 
 
 @pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
-
-
-@pytest.fixture
 def vm(driver: Driver) -> Vm:
     return driver.vm(asid=0xABCDE)
-
-
-@pytest.fixture
-def queue(driver: Driver, vm: Vm) -> Queue:
-    return driver.queue(vm).register().enable()
-
-
-def fault_of(driver: Driver) -> list[int]:
-    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
-    return driver.take(Action.REPORT_PAGE_FAULT)
 
 
 def address_of(fault: list[int]) -> int:
@@ -40,7 +25,7 @@ def address_of(fault: list[int]) -> int:
 
 def test_missing_page_is_told_in_full(driver: Driver, vm: Vm, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA + 0x10, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     assert address_of(fault) == DATA
     assert fault[1] >> 12 == vm.asid
     assert fault[2] & 3 == 1  # a write
@@ -51,7 +36,7 @@ def test_missing_page_is_told_in_full(driver: Driver, vm: Vm, queue: Queue) -> N
 
 def test_served_fault_goes_on_with_the_same_instruction(driver: Driver, vm: Vm, queue: Queue) -> None:
     seqno = queue.submit(queue.place(Batch().store_dword(DATA, 1).store_dword(DATA + 4, 2).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     page = driver.ram()
     vm.map(DATA, page)
     driver.answer_fault(fault)
@@ -62,13 +47,13 @@ def test_served_fault_goes_on_with_the_same_instruction(driver: Driver, vm: Vm, 
 
 def test_served_fault_that_changed_nothing_comes_again(driver: Driver, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    driver.answer_fault(fault_of(driver))
-    assert address_of(fault_of(driver)) == DATA
+    driver.answer_fault(driver.fault())
+    assert address_of(driver.fault()) == DATA
 
 
 def test_fault_not_served_is_a_memory_error(driver: Driver, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    driver.answer_fault(fault_of(driver), served=False)
+    driver.answer_fault(driver.fault(), served=False)
     assert driver.take(Action.MEMORY_CAT_ERROR) == [queue.identity]
     queue.disable()
     queue.deregister()
@@ -77,7 +62,7 @@ def test_fault_not_served_is_a_memory_error(driver: Driver, queue: Queue) -> Non
 
 def test_batch_itself_may_fault(driver: Driver, vm: Vm, queue: Queue) -> None:
     seqno = queue.submit(DATA)
-    fault = fault_of(driver)
+    fault = driver.fault()
     assert (address_of(fault), fault[2] & 3) == (DATA, 0)
     queue.place(Batch().end(), DATA)
     driver.answer_fault(fault)
@@ -88,7 +73,7 @@ def test_read_only_page_is_a_write_violation(driver: Driver, vm: Vm, queue: Queu
     page = driver.ram()
     at = vm.set(DATA, page | PRESENT)
     seqno = queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     assert fault[2] & 0xF == 1 | 1 << 2
     driver.gpu.vram.qwords[at >> 3] = page | RW
     driver.answer_fault(fault)
@@ -100,7 +85,7 @@ def test_atomic_goes_on_once_the_bit_is_there(driver: Driver, vm: Vm, queue: Que
     page = driver.ram()
     vm.map(DATA, page, flags=RW)
     seqno = queue.submit(queue.place(Batch().atomic(DATA, "add", 5).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     vm.map(DATA, page, flags=RW | AE)
     driver.answer_fault(fault)
     driver.until(lambda: queue.completed == seqno)
@@ -109,7 +94,7 @@ def test_atomic_goes_on_once_the_bit_is_there(driver: Driver, vm: Vm, queue: Que
 
 def test_fault_parks_only_its_own_context(driver: Driver, vm: Vm, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     page = driver.ram()
     vm.map(DATA + 0x1000, page)
     other = driver.queue(vm, "ccs0").register().enable()
@@ -133,7 +118,7 @@ def test_each_of_many_faults_has_its_own_answer(driver: Driver, vm: Vm) -> None:
         where = DATA + 0x1000 * index
         queue.submit(queue.place(Batch().store_dword(where, index + 1).end(), BATCH + 0x1_0000 * index))
         queues.append(queue)
-        faults.append(fault_of(driver))
+        faults.append(driver.fault())
     page = driver.ram()
     for fault in reversed(faults):
         vm.map(address_of(fault), page)
@@ -146,7 +131,7 @@ def test_each_of_many_faults_has_its_own_answer(driver: Driver, vm: Vm) -> None:
 
 def test_answer_after_the_context_is_gone_is_no_error(driver: Driver, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     queue.disable()
     queue.deregister()
     driver.answer_fault(fault, served=False)
@@ -157,7 +142,7 @@ def test_answer_after_the_context_is_gone_is_no_error(driver: Driver, queue: Que
 
 def test_fault_answered_twice_is_reported(driver: Driver, vm: Vm, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     vm.map(DATA, driver.ram())
     driver.answer_fault(fault)
     driver.answer_fault(fault)
@@ -166,7 +151,7 @@ def test_fault_answered_twice_is_reported(driver: Driver, vm: Vm, queue: Queue) 
 
 def test_fault_from_before_a_reset_may_be_answered_once(driver: Driver, vm: Vm, queue: Queue) -> None:
     queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     assert driver.mailbox(Action.VF_RESET)[0] == hxg.success()
     driver.start()
     driver.answer_fault(fault)
@@ -179,7 +164,7 @@ def test_copy_stores_what_comes_before_the_missing_page(driver: Driver, vm: Vm, 
     vram = driver.vram.take(4096)
     vm.map(DATA, vram, flags=RW | LOCAL)
     seqno = queue.submit(queue.place(Batch().fill(DATA, 0x5A, 8192).end(), BATCH))
-    fault = fault_of(driver)
+    fault = driver.fault()
     assert address_of(fault) == DATA + 4096
     assert driver.vram_u32(vram) == 0x5A5A5A5A
     second = driver.ram()

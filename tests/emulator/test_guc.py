@@ -13,12 +13,7 @@ from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
 from guest.emulator.guc import INVALIDATE_LITE, NO_ANSWER, SEQNOS
 from guest.emulator.hxg import Action, Failure, Type
 from guest.emulator.klv import MAIN_REGISTERS
-from tests.emulator.driver import G2H_SIZE, VRAM, Driver, machine
-
-
-@pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
+from tests.emulator.driver import G2H_SIZE, VRAM, Driver
 
 
 def test_capability_register_says_virtual_function(driver: Driver) -> None:

@@ -13,33 +13,13 @@ from guest.emulator.context import RING_TAIL
 from guest.emulator.hxg import Action
 from guest.emulator.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
 from guest.emulator.scheduler import UNSERVED
-from tests.emulator.driver import Driver, Queue, Vm, machine
+from tests.emulator.driver import Driver, Queue, Vm
 
 BATCH, DATA = 0x10_0000, 0x20_0000
 
 
-@pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
-
-
-@pytest.fixture
-def vm(driver: Driver) -> Vm:
-    return driver.vm(asid=5)
-
-
-@pytest.fixture
-def queue(driver: Driver, vm: Vm) -> Queue:
-    return driver.queue(vm).register().enable()
-
-
 def reported(driver: Driver) -> list[object]:
     return [report["check"] for report in driver.checks.reports]
-
-
-def fault_of(driver: Driver) -> list[int]:
-    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
-    return driver.take(Action.REPORT_PAGE_FAULT)
 
 
 def store(queue: Queue) -> int:
@@ -50,7 +30,7 @@ def test_fault_without_answer_is_reported_once(
     driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store(queue)
-    fault_of(driver)
+    driver.fault()
     driver.gpu.turn()
     assert not reported(driver)
     monkeypatch.setattr(faults, "UNANSWERED", -1.0)
@@ -63,7 +43,7 @@ def test_fault_that_is_answered_is_not_reported(
     driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seqno = store(queue)
-    fault = fault_of(driver)
+    fault = driver.fault()
     vm.map(DATA, driver.ram())
     driver.answer_fault(fault)
     monkeypatch.setattr(faults, "UNANSWERED", -1.0)
@@ -75,14 +55,14 @@ def test_fault_unserved_is_reported(driver: Driver, queue: Queue) -> None:
     store(queue)
     for _ in range(UNSERVED):
         assert not reported(driver)
-        driver.answer_fault(fault_of(driver))
+        driver.answer_fault(driver.fault())
     assert reported(driver) == ["fault-not-served"]
 
 
 def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(driver: Driver, queue: Queue) -> None:
     store(queue)
     for _ in range(2 * UNSERVED):
-        driver.answer_fault(fault_of(driver))
+        driver.answer_fault(driver.fault())
         driver.invalidate(5, DATA, 4096)
     assert not reported(driver)
 
@@ -91,8 +71,8 @@ def test_fault_that_is_served_at_last_begins_to_count_again(driver: Driver, vm: 
     for _ in range(2):
         seqno = store(queue)
         for _ in range(UNSERVED - 1):
-            driver.answer_fault(fault_of(driver))
-        fault = fault_of(driver)
+            driver.answer_fault(driver.fault())
+        fault = driver.fault()
         vm.map(DATA, driver.ram())
         driver.answer_fault(fault)
         driver.until(lambda seqno=seqno: queue.completed == seqno)

@@ -16,21 +16,6 @@ from tests.emulator.driver import AE, LOCAL, RAM, RW, Driver, Queue, Vm, machine
 BATCH, DATA = 0x10_0000, 0x20_0000
 
 
-@pytest.fixture
-def driver() -> Driver:
-    return machine()[0]
-
-
-@pytest.fixture
-def vm(driver: Driver) -> Vm:
-    return driver.vm(asid=5)
-
-
-@pytest.fixture
-def queue(driver: Driver, vm: Vm) -> Queue:
-    return driver.queue(vm).register().enable()
-
-
 def kept(driver: Driver, vm: Vm) -> bool:
     """Whether the translation of DATA is cached."""
     cached = driver.gpu.main.cache.space(vm.asid, vm.root, "bcs0")[0].find(DATA)

@@ -81,7 +81,7 @@ def test_only_the_function_is_edited() -> None:
 @pytest.mark.parametrize(
     ("function", "find", "times", "why"),
     [
-        ("begin", "a", 1, "there is no function begin"),
+        ("begin", "a", 1, "no function is named begin"),
         ("stop", "b", 1, "stop has 0 times, not 1, the text 'b'"),
         ("start", "stop(a)", 1, "start has 2 times, not 1, the text 'stop\\(a\\)'"),
         ("stop", "a < 0", 2, "stop has 1 times, not 2"),
@@ -158,4 +158,4 @@ def test_faults_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_unknown_fault_is_no_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["no-such", "."]) == 2
-    assert "there is no seeded fault no-such" in capsys.readouterr().err
+    assert "no seeded fault is named no-such" in capsys.readouterr().err

@@ -104,7 +104,7 @@ class DevMem:
     """
 
     def __init__(self, pagemap: Pagemap, to_system: ToSystem, size: int, timeslice: float) -> None:
-        """Takes VRAM, evicting others. Raises Refused: ENOMEM when there is no room, E2BIG.
+        """Allocates VRAM, evicting others if necessary. Raises Refused: ENOMEM if VRAM is exhausted, E2BIG.
 
         `to_system` moves what lives here out of VRAM; `timeslice` in seconds.
         """

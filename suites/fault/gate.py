@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: MIT
+"""Batches that begin their accesses together: several faults at the same time."""
+
+from fixtures.given import MakeBo
+from fixtures.sizes import SZ_64K
+from fixtures.xe.flags import IMMEDIATE
+from fixtures.xe.vm import Vm
+from gpu import Batch
+
+
+class Gate:
+    """A word that batches of a VM wait for, in a BO that is bound: to wait for it takes no fault."""
+
+    def __init__(self, vm: Vm, bo: MakeBo) -> None:
+        made = bo(SZ_64K)
+        self._word = made.map_at_own_address()
+        vm.map(made, self._word.address, flags=IMMEDIATE)
+
+    def batch(self) -> Batch:
+        """A batch that waits."""
+        return Batch().semaphore_wait(self._word.address, 1)
+
+    def open(self) -> None:
+        """Let them all go."""
+        self._word.set_u32(0, 1)
