@@ -30,6 +30,10 @@ _ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
 """Key of an element's id, by the WebDriver standard."""
 
 
+PATIENCE = 10_000
+"""Milliseconds that an element may take to appear."""
+
+
 class Browser:
     """One window."""
 
@@ -74,7 +78,7 @@ class Browser:
         return self._call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
 
     def find(self, selector: str) -> str:
-        """The first element that a CSS selector names; raises HTTPError if there is none."""
+        """The first element that a CSS selector names, once it is there; raises HTTPError if none appears."""
         found: str = self._call("POST", "/element", using="css selector", value=selector)[_ELEMENT]
         return found
 
@@ -127,7 +131,11 @@ def browser(profile: Path, scripts: bool = True) -> Iterator[Browser]:
             assert driver.stdout
             line = next(line for line in driver.stdout if "started successfully on port" in line)
             server = f"http://127.0.0.1:{line.split()[-1].rstrip('.')}"
-            wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+            wanted = {
+                "goog:chromeOptions": options,
+                "goog:loggingPrefs": {"browser": "ALL"},
+                "timeouts": {"implicit": PATIENCE},  # a page makes its menus when they are opened
+            }
             value = Browser(server)._call("POST", "/session", capabilities={"alwaysMatch": wanted})
             window = Browser(f"{server}/session/{value['sessionId']}")
             try:
