@@ -12,5 +12,6 @@ pytest_plugins = (
     "fixtures.plugin.case",
     "fixtures.plugin.main",
     "fixtures.plugin.kernel",
+    "fixtures.plugin.differing",
     "fixtures.given",
 )
