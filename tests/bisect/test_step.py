@@ -12,6 +12,7 @@ import pytest
 from common.answers import status_of
 from reports.bisect import build, step
 from reports.bisect.judge import Judgement, Verdict
+from tests.git_tree import GitTree
 
 TEST = "suites/vm/test_destroy.py::test_vm_can_be_destroyed_only_once"
 JUDGEMENTS = {
@@ -43,31 +44,17 @@ def called(*arguments: str) -> int:
     return status_of("svmcts bisect-step", lambda: step.main(list(arguments)), trouble=step.WRONG)
 
 
-class Tree:
+class Tree(GitTree):
     """A git tree; each commit has a state."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.git("init", "-q", "-b", "main")
-        self.git("config", "user.email", "someone@example.org")
-        self.git("config", "user.name", "someone")
+        super().__init__(path)
         self.arguments: list[list[str]] = []
 
-    def git(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["git", "-C", self.path, *arguments], capture_output=True, text=True, check=True
-        )
-        return done.stdout
-
     def commit(self, state: str, **files: str) -> str:
-        (self.path / "state").write_text(state)
-        for name, text in files.items():
-            path = self.path / name.replace("__", "/")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text)
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", state)
-        return self.git("rev-parse", "HEAD").strip()
+        for name, text in {"state": state, **files}.items():
+            self.write(name.replace("__", "/"), text)
+        return super().commit(state)
 
     def step(self, *options: str, make: str = BOOTS) -> int:
         return called("--tree", str(self.path), "--test", TEST, "--build", make, *options)

@@ -19,6 +19,7 @@ from fixtures.checks import wait_until
 from guest import GuestError, builds, cache, debian, kconfig, kernel_cli, kernels, sources
 from guest.debian import Archive, Package
 from guest.kbuild import Make
+from tests.git_tree import GitTree
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE = Path(__file__).with_name("fake_make.py")
@@ -61,15 +62,11 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         signal.signal(number, handler)
 
 
-class Tree:
+class Tree(GitTree):
     """A git tree that looks like a kernel's."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        path.mkdir()
-        self.git("init", "-q", "-b", "main")
-        self.git("config", "user.email", "someone@example.org")
-        self.git("config", "user.name", "someone")
+        super().__init__(path)
         for name, text in (
             ("Makefile", MAKEFILE),
             ("Kconfig", KCONFIG),
@@ -80,19 +77,6 @@ class Tree:
         ):
             self.write(name, text)
         self.first = self.commit("first")
-
-    def git(self, *arguments: str) -> str:
-        done = subprocess.run(["git", *arguments], cwd=self.path, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    def write(self, name: str, text: str) -> None:
-        (self.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (self.path / name).write_text(text)
-
-    def commit(self, title: str) -> str:
-        self.git("add", "-A")
-        self.git("commit", "-q", "-m", title)
-        return self.git("rev-parse", "HEAD")
 
 
 @pytest.fixture

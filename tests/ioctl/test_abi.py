@@ -20,6 +20,7 @@ from ioctl import abi, compiler, history, source, xe
 from ioctl.compare import apart
 from ioctl.compiler import NoCompilerError, find_compiler
 from ioctl.history import History
+from tests.git_tree import GitTree
 from tests.ioctl.c_header import header
 
 try:
@@ -787,43 +788,27 @@ def write_all(descriptor: int, data: bytes) -> None:
         file.write(data)
 
 
+FILE = "include/uapi/drm/xe_drm.h"
+
+
 @pytest.fixture
 def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A kernel tree with tags v7.2 and v9.0; the second has a flag more, in a header next to the first."""
     for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE"):
         monkeypatch.delenv(name, raising=False)
-    for who in ("AUTHOR", "COMMITTER"):
-        monkeypatch.setenv(f"GIT_{who}_NAME", "someone")
-        monkeypatch.setenv(f"GIT_{who}_EMAIL", "someone@example.org")
-    root = tmp_path / "linux"
-    folder = root / "include" / "uapi" / "drm"
-    folder.mkdir(parents=True)
-    (folder / "xe_drm.h").write_text(header())
-    (root / "Makefile").write_text("VERSION = 7\nPATCHLEVEL = 2\n")
-    git(root, "init", "-q")
-    commit(root, "v7.2")
-    (folder / "xe_more.h").write_text("#define DRM_XE_SYNC_FLAG_FOO 0x40000000\n")
-    (folder / "xe_drm.h").write_text(header() + '#include "xe_more.h"\n')
-    (root / "Makefile").write_text("VERSION = 9\nPATCHLEVEL = 0\n")
-    commit(root, "v9.0")
-    (folder / "xe_drm.h").unlink()
-    monkeypatch.chdir(root)
-    return root
-
-
-def git(root: Path, *arguments: str) -> None:
-    """A command of git's that must work."""
-    subprocess.run(["git", "-C", root, *arguments], check=True, capture_output=True)
-
-
-def commit(root: Path, tag: str) -> None:
-    """All there is, with a tag."""
-    git(root, "add", ".")
-    git(root, "commit", "-q", "-m", tag)
-    git(root, "tag", tag)
-
-
-FILE = "include/uapi/drm/xe_drm.h"
+    made = GitTree(tmp_path / "linux")
+    made.write(FILE, header())
+    made.write("Makefile", "VERSION = 7\nPATCHLEVEL = 2\n")
+    made.commit("v7.2")
+    made.git("tag", "v7.2")
+    made.write("include/uapi/drm/xe_more.h", "#define DRM_XE_SYNC_FLAG_FOO 0x40000000\n")
+    made.write(FILE, header() + '#include "xe_more.h"\n')
+    made.write("Makefile", "VERSION = 9\nPATCHLEVEL = 0\n")
+    made.commit("v9.0")
+    made.git("tag", "v9.0")
+    (made.path / FILE).unlink()
+    monkeypatch.chdir(made.path)
+    return made.path
 
 
 @needs_compiler

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from common.answers import NoAnswerError
 from reports.affected import BY_FILE, BY_SYMBOL, affected, patch_of, touched
 from reports.commands.affected import main
 from reports.ledger import Ledger
+from tests.git_tree import GitTree
 
 SVM = "drivers/gpu/drm/xe/xe_svm.c"
 GPUSVM = "drivers/gpu/drm/drm_gpusvm.c"
@@ -43,37 +43,25 @@ struct third {
 """
 
 
-class Tree:
-    """A git tree with SOURCE in two files."""
+class Tree(GitTree):
+    """A git tree with SOURCE in four files."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.git("init", "-q")
+        super().__init__(path)
         for file in (SVM, GPUSVM, HEADER, OTHER):
-            (path / file).parent.mkdir(parents=True, exist_ok=True)
-            (path / file).write_text(SOURCE)
-        self.git("add", ".")
-        self.commit()
-
-    def git(self, *arguments: str) -> str:
-        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
-        command = ["git", "-C", str(self.path), *identity, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
-
-    def commit(self) -> None:
-        self.git("commit", "-qam", "a change")
+            self.write(file, SOURCE)
+        self.commit("first")
 
     def edit(self, old: str, new: str, file: str = SVM) -> str:
         """Replace a line of the file; what git says of it."""
         text = (self.path / file).read_text()
         assert text.count(old) == 1
-        (self.path / file).write_text(text.replace(old, new))
+        self.write(file, text.replace(old, new))
         return self.git("diff", "--", file)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    (tmp_path / "linux").mkdir()
     return Tree(tmp_path / "linux")
 
 
@@ -102,9 +90,9 @@ def test_words_of_header_count_too(tree: Tree) -> None:
 
 def test_series_touches_what_its_patches_touch(tree: Tree) -> None:
     tree.edit("int err = 0;", "int err = 1;")
-    tree.commit()
+    tree.commit("a change")
     tree.edit("\tint b;", "\tlong b;", GPUSVM)
-    tree.commit()
+    tree.commit("a change")
     series = tree.git("format-patch", "--stdout", "HEAD~2")
     assert touched(series) == {SVM: {"first"}, GPUSVM: {"third"}}
 
@@ -127,7 +115,7 @@ def test_behaviours_of_function_come_before_those_of_file() -> None:
 
 def test_range_of_commits_is_read_from_tree(tree: Tree) -> None:
     tree.edit("err = 0", "err = 1")
-    tree.commit()
+    tree.commit("a change")
     assert touched(patch_of("HEAD^..HEAD", tree.path)) == {SVM: {"first"}}
 
 
