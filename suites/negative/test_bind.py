@@ -19,6 +19,7 @@ from fixtures.negative import (
     each_bit,
     row,
     some_bits,
+    spare_rows,
     unknown_flags,
     unknown_values,
 )
@@ -42,7 +43,7 @@ from suites.negative.values import (
     KERNEL,
     beyond,
     create_queue,
-    looping_chain,
+    no_extensions,
     off_page,
     strange_objects,
     strange_queues,
@@ -67,9 +68,9 @@ def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:
 def padding(op: str) -> tuple[Row, ...]:
     """What the uAPI says must be zero in an op, and the kernel does not look at."""
     unchecked = behaviour("bind.args.op-pad-unchecked")
-    return tuple(
-        row(f"{op}.{field}", some_bits, None, unchecked)
-        for field in ("extensions", "pad", "pad2", "reserved")
+    return (
+        row(f"{op}.extensions", some_bits, None, unchecked),
+        *spare_rows(xe.drm_xe_vm_bind_op, unchecked, at=op, values=some_bits, answer=None),
     )
 
 
@@ -151,8 +152,7 @@ def kind(op: str, *others: int) -> tuple[Row, ...]:
 
 
 HEADER = (
-    row("extensions", each_bit, EINVAL, behaviour("bind.args.extensions")),
-    row("extensions", looping_chain, EINVAL, behaviour("bind.args.extensions"), label="loop"),
+    *no_extensions(behaviour("bind.args.extensions")),
     row("vm_id", strange_vms, (EINVAL, ENOENT), behaviour("bind.args.unknown-vm")),
     row("vm_id", (0,), (EINVAL, ENOENT), behaviour("bind.args.unknown-vm"), label="none"),
     row("exec_queue_id", strange_queues, ENOENT, behaviour("bind.queue.unknown")),
@@ -163,11 +163,9 @@ HEADER = (
         behaviour("bind.queue.wrong-class"),
         label="for-batches",
     ),
-    row("pad", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
-    row("pad2", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
     row("num_syncs", (1025, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("bind.args.num-syncs-limit")),
     row("num_syncs", (1, 1024), EFAULT, behaviour("sync.array-fault"), label="of-nothing"),
-    row("reserved", each_bit, EINVAL, behaviour("bind.args.pad-reserved")),
+    *spare_rows(xe.drm_xe_vm_bind, behaviour("bind.args.pad-reserved")),
 )
 """All but the operations."""
 

@@ -13,8 +13,8 @@ from fixtures.negative import (
     Parts,
     Row,
     Table,
-    each_bit,
     row,
+    spare_rows,
     unknown_flags,
     unknown_values,
 )
@@ -26,7 +26,7 @@ from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
 from suites.negative import syncs
-from suites.negative.values import looping_chain, strange_queues, unreadable
+from suites.negative.values import no_extensions, strange_queues, unreadable
 
 PLACE = 1 << 16
 """GPU address of the object in which the batch is, what it stores, and its fence."""
@@ -64,15 +64,13 @@ class Exec(Call):
 
 EXEC = Table(
     xe.drm_xe_exec,
-    row("extensions", each_bit, EINVAL, behaviour("exec.reserved")),
-    row("extensions", looping_chain, EINVAL, behaviour("exec.reserved"), label="loop"),
+    *no_extensions(behaviour("exec.reserved")),
     row("exec_queue_id", strange_queues, ENOENT, behaviour("exec.unknown-queue")),
     row("exec_queue_id", (0,), ENOENT, behaviour("exec.unknown-queue"), label="none"),
     row("num_syncs", (1025, 1 << 31, 0xFFFF_FFFF), EINVAL, behaviour("exec.num-syncs-limit")),
     row("num_syncs", (1, 1024), EFAULT, behaviour("sync.array-fault"), label="of-nothing"),
     row("num_batch_buffer", (2, 3, 8, 9, 0x8000, 0xFFFF), EINVAL, behaviour("exec.width-mismatch")),
-    row("pad", each_bit, EINVAL, behaviour("exec.reserved")),
-    row("reserved", each_bit, EINVAL, behaviour("exec.reserved")),
+    *spare_rows(xe.drm_xe_exec, behaviour("exec.reserved")),
     # Without syncs the pointer to them is not read; where the batch is, the GPU finds out.
     elsewhere=("syncs", "address"),
 )
@@ -135,8 +133,7 @@ def test_exec_invalid_user_fence(execute_and_write_fence: Call, wrong: Row) -> N
 
 WAIT_USER_FENCE = Table(
     xe.drm_xe_wait_user_fence,
-    row("extensions", each_bit, EINVAL, behaviour("ufence.wait.args")),
-    row("extensions", looping_chain, EINVAL, behaviour("ufence.wait.args"), label="loop"),
+    *no_extensions(behaviour("ufence.wait.args")),
     row(
         "addr",
         lambda call, _: [call.build().argument.addr + off for off in range(1, 8)],
@@ -152,10 +149,8 @@ WAIT_USER_FENCE = Table(
     ),
     row("op", unknown_values, EINVAL, behaviour("ufence.wait.args")),
     row("flags", unknown_flags(), EINVAL, behaviour("ufence.wait.args")),
-    row("pad", each_bit, EINVAL, behaviour("ufence.wait.args")),
     row("exec_queue_id", strange_queues, ENOENT, behaviour("ufence.wait.unknown-queue")),
-    row("pad2", each_bit, EINVAL, behaviour("ufence.wait.args")),
-    row("reserved", each_bit, EINVAL, behaviour("ufence.wait.args")),
+    *spare_rows(xe.drm_xe_wait_user_fence, behaviour("ufence.wait.args")),
     elsewhere=("value", "mask", "timeout"),
 )
 

@@ -18,6 +18,7 @@ from fixtures.negative import (
     each_bit,
     row,
     some_bits,
+    spare_rows,
     unknown_flags,
     unknown_values,
 )
@@ -31,6 +32,7 @@ from suites.negative.values import (
     create_object,
     linked,
     looping_chain,
+    no_extensions,
     objects,
     off_page,
     strange_objects,
@@ -94,8 +96,7 @@ GEM_CREATE = Table(
     row("handle", each_bit, EINVAL, behaviour("abi.gem-create.args")),
     row("cpu_caching", (0,), EINVAL, behaviour("abi.gem-create.args"), label="none"),
     row("cpu_caching", unknown_values, EINVAL, behaviour("abi.gem-create.args")),
-    row("pad", each_bit, EINVAL, behaviour("abi.gem-create.args")),
-    row("reserved", each_bit, EINVAL, behaviour("abi.gem-create.args")),
+    *spare_rows(xe.drm_xe_gem_create, behaviour("abi.gem-create.args")),
 )
 
 
@@ -146,8 +147,8 @@ EXTENSIONS = Table(
     ),
     row("second.base.next_extension", looping_chain, E2BIG, behaviour("abi.gem-extensions"), label="loop"),
     row("second.base.name", above(0), EINVAL, behaviour("abi.gem-extensions")),
-    row("second.base.pad", each_bit, EINVAL, behaviour("abi.gem-extensions")),
     row("second.property", above(0), EINVAL, behaviour("abi.gem-extensions")),
+    row("second.base.pad", each_bit, EINVAL, behaviour("abi.gem-extensions")),
     row("second.pad", each_bit, EINVAL, behaviour("abi.gem-extensions")),
     row("second.value", (2, 3, 1 << 32, (1 << 64) - 1), EINVAL, behaviour("abi.gem-extensions")),
     row("second.reserved", some_bits, None, behaviour("abi.extension-reserved")),
@@ -176,14 +177,13 @@ def test_gem_create_invalid_last_extension(gem_create_with_extensions: Call, wro
 
 GEM_MMAP_OFFSET = Table(
     xe.drm_xe_gem_mmap_offset,
-    row("extensions", each_bit, EINVAL, behaviour("abi.gem-mmap-offset.args")),
-    row("extensions", looping_chain, EINVAL, behaviour("abi.gem-mmap-offset.args"), label="loop"),
+    *no_extensions(behaviour("abi.gem-mmap-offset.args")),
     row("handle", strange_objects, ENOENT, behaviour("abi.gem-mmap-offset.args")),
     row("handle", (0,), ENOENT, behaviour("abi.gem-mmap-offset.args"), label="none"),
     row("flags", unknown_flags(), EINVAL, behaviour("abi.gem-mmap-offset.args")),
     row("flags", (1,), EINVAL, behaviour("abi.gem-mmap-offset.args"), label="barrier-with-handle"),
     row("offset", (1, PAGE, 1 << 63), None, behaviour("abi.output-in")),
-    row("reserved", each_bit, EINVAL, behaviour("abi.gem-mmap-offset.args")),
+    *spare_rows(xe.drm_xe_gem_mmap_offset, behaviour("abi.gem-mmap-offset.args")),
 )
 
 

@@ -11,11 +11,11 @@ import pytest
 from fixtures import behaviour, known, needs
 from fixtures.given import Memory
 from fixtures.memory import PAGE, Buffer
-from fixtures.negative import Call, Parts, Row, Table, each_bit, row, some_bits, unknown_values
+from fixtures.negative import Call, Parts, Row, Table, row, some_bits, spare_rows, unknown_values
 from fixtures.xe.device import Device
 from ioctl import xe
 from ioctl.layout import Structure
-from suites.negative.values import looping_chain, unreadable, unwritable
+from suites.negative.values import no_extensions, unreadable, unwritable
 
 CONFIG = xe.DRM_XE_DEVICE_QUERY_CONFIG
 CONFIG_SIZE = ctypes.sizeof(xe.drm_xe_query_config) + 5 * 8
@@ -30,8 +30,7 @@ def unknown_queries(call: Call, _: str) -> Iterator[tuple[int, int]]:
 
 DEVICE_QUERY = Table(
     xe.drm_xe_device_query,
-    row("extensions", each_bit, EINVAL, behaviour("query.extensions-mbz")),
-    row("extensions", looping_chain, EINVAL, behaviour("query.extensions-mbz"), label="loop"),
+    *no_extensions(behaviour("query.extensions-mbz")),
     row(("query", "size"), unknown_queries, EINVAL, behaviour("query.unknown-id")),
     row(
         "size",
@@ -40,7 +39,7 @@ DEVICE_QUERY = Table(
         behaviour("query.size-mismatch"),
     ),
     row("data", lambda *_: unwritable(), EFAULT, behaviour("query.bad-data-pointer")),
-    row("reserved", each_bit, EINVAL, behaviour("query.reserved-mbz")),
+    *spare_rows(xe.drm_xe_device_query, behaviour("query.reserved-mbz")),
 )
 
 
@@ -129,9 +128,7 @@ def test_query_engine_cycles_invalid_args(engine_cycles: Call, wrong: Row) -> No
 UC_FW_VERSION = Table(
     {"reply": xe.drm_xe_query_uc_fw_version},
     row("reply.uc_type", (2, 3, 0x8000, 0xFFFF), EINVAL, behaviour("query.firmware.args")),
-    row("reply.pad", each_bit, EINVAL, behaviour("query.firmware.args")),
-    row("reply.pad2", each_bit, EINVAL, behaviour("query.firmware.args")),
-    row("reply.reserved", each_bit, EINVAL, behaviour("query.firmware.args")),
+    *spare_rows(xe.drm_xe_query_uc_fw_version, behaviour("query.firmware.args"), at="reply"),
     row("data", lambda *_: unwritable(), EFAULT, behaviour("query.firmware.args")),
     elsewhere=("reply.branch_ver", "reply.major_ver", "reply.minor_ver", "reply.patch_ver"),
 )

@@ -17,6 +17,7 @@ from fixtures.negative import (
     each_bit,
     row,
     some_bits,
+    spare_rows,
     unknown_flags,
     unknown_values,
 )
@@ -99,7 +100,7 @@ EXEC_QUEUE_CREATE = Table(
         behaviour("execq.create.instances-fault"),
         label="no-user-address",
     ),
-    row("reserved", each_bit, EINVAL, behaviour("execq.create.args")),
+    *spare_rows(xe.drm_xe_exec_queue_create, behaviour("execq.create.args")),
     row("engine.engine_class", unknown_values, EINVAL, behaviour("execq.create.args")),
     row("engine.engine_instance", (63, 255, 0x8000, 0xFFFF), EINVAL, behaviour("execq.create.args")),
     row("engine.gt_id", (63, 255, 0xFFFF), EINVAL, behaviour("execq.create.args")),
@@ -124,13 +125,13 @@ EXEC_QUEUE_CREATE = Table(
         behaviour("execq.create.extensions"),
     ),
     row("extension.base.name", above(0), EINVAL, behaviour("execq.create.extensions")),
-    row("extension.base.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
     row(
         "extension.property",
         above(max(names.members(xe.QUEUE_PROPERTY))),
         EINVAL,
         behaviour("execq.create.extensions"),
     ),
+    row("extension.base.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
     row("extension.pad", each_bit, EINVAL, behaviour("execq.create.extensions")),
     row("extension.value", above(HIGH), EINVAL, behaviour("execq.create.extensions"), label="priority"),
     row("extension.reserved", some_bits, None, behaviour("abi.extension-reserved")),
@@ -219,8 +220,7 @@ def test_bind_queue_create_invalid_args(bind_queue_create: Call, wrong: Row) -> 
 EXEC_QUEUE_DESTROY = Table(
     xe.drm_xe_exec_queue_destroy,
     row("exec_queue_id", strange_queues, ENOENT, behaviour("execq.destroy.args")),
-    row("pad", each_bit, EINVAL, behaviour("execq.destroy.args")),
-    row("reserved", each_bit, EINVAL, behaviour("execq.destroy.args")),
+    *spare_rows(xe.drm_xe_exec_queue_destroy, behaviour("execq.destroy.args")),
 )
 
 
@@ -269,7 +269,7 @@ EXEC_QUEUE_GET_PROPERTY = Table(
     row("exec_queue_id", (0,), ENOENT, behaviour("execq.getprop"), label="none"),
     row("property", unknown_values, EINVAL, behaviour("execq.getprop")),
     row("value", (1, 1 << 63), None, behaviour("abi.output-in")),
-    row("reserved", each_bit, EINVAL, behaviour("execq.getprop")),
+    *spare_rows(xe.drm_xe_exec_queue_get_property, behaviour("execq.getprop")),
 )
 
 

@@ -14,8 +14,8 @@ from fixtures.negative import (
     Parts,
     Row,
     Table,
-    each_bit,
     row,
+    spare_rows,
     unknown_flags,
     unknown_values,
 )
@@ -26,7 +26,7 @@ from ioctl import xe
 from suites.negative.values import (
     create_vm,
     destroy_vm,
-    looping_chain,
+    no_extensions,
     strange_vms,
     unwritable,
     vms,
@@ -36,8 +36,7 @@ ENTRY = ctypes.sizeof(xe.xe_vm_fault)
 
 VM_CREATE = Table(
     xe.drm_xe_vm_create,
-    row("extensions", each_bit, EINVAL, behaviour("vm.create.extensions-mbz")),
-    row("extensions", looping_chain, EINVAL, behaviour("vm.create.extensions-mbz"), label="loop"),
+    *no_extensions(behaviour("vm.create.extensions-mbz")),
     row("flags", unknown_flags(), EINVAL, behaviour("vm.create.unknown-flags"), label="unknown"),
     row(
         "flags",
@@ -55,7 +54,7 @@ VM_CREATE = Table(
         label="no-overcommit-without-fault",
     ),
     row("vm_id", (1, 0xFFFF_FFFF), None, behaviour("abi.output-in")),
-    row("reserved", each_bit, EINVAL, behaviour("vm.create.reserved-mbz")),
+    *spare_rows(xe.drm_xe_vm_create, behaviour("vm.create.reserved-mbz")),
 )
 
 
@@ -90,8 +89,7 @@ VM_DESTROY = Table(
     xe.drm_xe_vm_destroy,
     row("vm_id", strange_vms, ENOENT, behaviour("vm.destroy.unknown-id")),
     row("vm_id", (0,), ENOENT, behaviour("vm.destroy.unknown-id"), label="none"),
-    row("pad", each_bit, EINVAL, behaviour("vm.destroy.pad-mbz")),
-    row("reserved", each_bit, EINVAL, behaviour("vm.destroy.pad-mbz")),
+    *spare_rows(xe.drm_xe_vm_destroy, behaviour("vm.destroy.pad-mbz")),
 )
 
 
@@ -119,13 +117,11 @@ def test_vm_destroy_invalid_args(vm_destroy: Call, wrong: Row) -> None:
 
 
 ARGUMENT_OF_GET_PROPERTY = (
-    row("extensions", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
-    row("extensions", looping_chain, EINVAL, behaviour("vm.getprop.reserved"), label="loop"),
+    *no_extensions(behaviour("vm.getprop.reserved")),
     row("vm_id", strange_vms, ENOENT, behaviour("vm.getprop.unknown-vm")),
     row("vm_id", (0,), ENOENT, behaviour("vm.getprop.unknown-vm"), label="none"),
     row("property", unknown_values, EINVAL, behaviour("vm.getprop.unknown-property")),
-    row("pad", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
-    row("reserved", each_bit, EINVAL, behaviour("vm.getprop.reserved")),
+    *spare_rows(xe.drm_xe_vm_get_property, behaviour("vm.getprop.reserved")),
 )
 
 VM_GET_PROPERTY = Table(

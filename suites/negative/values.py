@@ -8,9 +8,12 @@ import ctypes
 import functools
 import itertools
 from collections.abc import Callable, Collection, Iterator
+from errno import EINVAL
+
+import pytest
 
 from fixtures.memory import MAP_ANONYMOUS, MAP_FIXED, MAP_PRIVATE, PAGE, PROT_READ, READ_WRITE, mmap, reserve
-from fixtures.negative import Call
+from fixtures.negative import Call, Row, each_bit, row
 from fixtures.sizes import SZ_64K
 from fixtures.xe.device import Device
 from ioctl import Request, drm, xe
@@ -58,6 +61,14 @@ def looping_chain(*_: object) -> Iterator[int]:
     extension = xe.drm_xe_ext_set_property()
     extension.base.next_extension = ctypes.addressof(extension)
     yield ctypes.addressof(extension)
+
+
+def no_extensions(mark: pytest.MarkDecorator) -> tuple[Row, ...]:
+    """A chain of extensions where the ioctl takes none."""
+    return (
+        row("extensions", each_bit, EINVAL, mark),
+        row("extensions", looping_chain, EINVAL, mark, label="loop"),
+    )
 
 
 # Places

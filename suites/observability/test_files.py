@@ -7,6 +7,7 @@ import re
 import stat
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.kernel_file import write
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
-from fixtures.xe.counters import DEBUGFS, Counters
+from fixtures.xe.counters import DEBUGFS, Counters, Snapshot
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import LONG_RUNNING, Vm
@@ -35,9 +36,9 @@ def directory(device: Device) -> Path:
     return DEBUGFS / str(device.minor)
 
 
-def clearing(device: Device, gt: int) -> Path:
-    """The file of a GT that clears its statistics; skips the test where there is none."""
-    path = directory(device) / f"gt{gt}" / "stats"
+def clearing(device: Device) -> Path:
+    """The file that clears the statistics of the GT of the first engine; skips the test where there is none."""
+    path = directory(device) / f"gt{device.engine().gt_id}" / "stats"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     except PermissionError:
@@ -49,6 +50,14 @@ def clearing(device: Device, gt: int) -> Path:
     return path
 
 
+@contextmanager
+def served(counters: Counters, gt: int) -> Iterator[Snapshot]:
+    """The block makes the GT serve a fault; gives the counters before it."""
+    before = counters.snapshot(gt)
+    yield before
+    counters.rose("svm_pagefault_count", since=before, gt=gt)
+
+
 @behaviour("obs.stats-reset")
 @acts("fault", "store")
 @needs("debugfs", "svm-counters", "page-faults", "cpu-addr-mirror")
@@ -57,10 +66,9 @@ def test_true_value_clears_all_counters(
     device: Device, queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, yes: str
 ) -> None:
     """A true value written to the file of a GT zeroes each of its counters and none of another GT; then they count."""
-    gt = device.engine().gt_id
-    path, buffer, before = clearing(device, gt), memory(SZ_2M, align=SZ_2M), counters.snapshot(gt)
-    queue.store(buffer.address, sentinel())
-    counters.rose("svm_pagefault_count", since=before, gt=gt)
+    path, gt = clearing(device), device.engine().gt_id
+    with served(counters, gt) as before:
+        queue.store(memory(SZ_2M, align=SZ_2M).address, sentinel())
     others = {other.gt_id: counters.snapshot(other.gt_id) for other in device.known_gts if other.gt_id != gt}
     write(path, yes)
     cleared = counters.snapshot(gt)
@@ -82,10 +90,9 @@ def test_false_value_clears_no_counter(
     device: Device, queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters, no: str
 ) -> None:
     """A false value written to the file of a GT leaves each of its counters as it is."""
-    gt = device.engine().gt_id
-    path, start = clearing(device, gt), counters.snapshot(gt)
-    queue.store(memory(PAGE).address, sentinel())
-    counters.rose("svm_pagefault_count", since=start, gt=gt)
+    path, gt = clearing(device), device.engine().gt_id
+    with served(counters, gt):
+        queue.store(memory(PAGE).address, sentinel())
     before = counters.snapshot(gt)
     write(path, no)
     assert dict(counters.snapshot(gt)) == dict(before)
@@ -98,10 +105,9 @@ def test_other_text_for_statistics_is_einval(
     device: Device, queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
     """Text that is neither true nor false gives EINVAL and clears nothing."""
-    gt = device.engine().gt_id
-    path, start = clearing(device, gt), counters.snapshot(gt)
-    queue.store(memory(PAGE).address, sentinel())
-    counters.rose("svm_pagefault_count", since=start, gt=gt)
+    path, gt = clearing(device), device.engine().gt_id
+    with served(counters, gt):
+        queue.store(memory(PAGE).address, sentinel())
     before = counters.snapshot(gt)
     for text in ("2", "-1", "clear", "o", " 1", "\n"):
         with refused(errno.EINVAL):
