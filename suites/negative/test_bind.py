@@ -145,10 +145,13 @@ def only_map(op: str) -> tuple[Row, ...]:
     )
 
 
-def kind(op: str, *others: int) -> tuple[Row, ...]:
+OP_ARGUMENTS = behaviour("bind.args.op-arguments")
+
+
+def kind(op: str, *others: int, mark: pytest.MarkDecorator = OP_ARGUMENTS) -> tuple[Row, ...]:
     """An op that does not exist, and others that do not take the same arguments."""
     rows = (row(f"{op}.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),)
-    return (*rows, row(f"{op}.op", others, EINVAL, behaviour("bind.args.op-arguments"), label="other"))
+    return (*rows, row(f"{op}.op", others, EINVAL, mark, label="other"))
 
 
 HEADER = (
@@ -261,14 +264,7 @@ MIRROR_ROWS = Table(
         behaviour("bind.cam.offset-mbz"),
     ),
     *place("bind"),
-    row("bind.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),
-    row(
-        "bind.op",
-        (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
-        EINVAL,
-        behaviour("bind.cam.map-only"),
-        label="other",
-    ),
+    *kind("bind", UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH, mark=behaviour("bind.cam.map-only")),
     *flags("bind"),
     *no_region("bind"),
 )
@@ -294,14 +290,7 @@ NULL_ROWS = Table(
     *pat("bind"),
     row("bind.obj_offset", (PAGE, 1 << 63, (1 << 64) - PAGE), EINVAL, behaviour("bind.null.rules")),
     *place("bind"),
-    row("bind.op", unknown_values, EINVAL, behaviour("bind.args.op-unknown")),
-    row(
-        "bind.op",
-        (UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH),
-        EINVAL,
-        behaviour("bind.null.rules"),
-        label="other",
-    ),
+    *kind("bind", UNMAP, MAP_USERPTR, UNMAP_ALL, PREFETCH, mark=behaviour("bind.null.rules")),
     *flags("bind"),
     *no_region("bind"),
 )

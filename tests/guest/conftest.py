@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A cache of its own for every test."""
+"""A cache of its own for every test; what a guest that pretends is started from."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guest import debian
+from guest.channels import Channels
+from guest.machine import PORTS
+from guest.start import Parts
+from tests.guest import pretended
 
 
 @pytest.fixture(autouse=True)
@@ -15,3 +20,16 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SVMCTS_CACHE", str(directory))
     debian.mirror.cache_clear()
     return directory
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Parts:
+    """Of a guest whose QEMU pretends."""
+    return pretended.parts(tmp_path)
+
+
+@pytest.fixture
+def channels() -> Iterator[Channels]:
+    """Those of a guest, with nobody at the other end."""
+    with Channels(PORTS) as made:
+        yield made

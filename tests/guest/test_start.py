@@ -2,27 +2,15 @@
 """Starting QEMU, with a program that pretends to be QEMU."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guest import GuestError
 from guest.channels import Channels
-from guest.machine import NODES, PORTS, SWAP
+from guest.machine import NODES, SWAP
 from guest.start import Cold, Parts, guest_memory, memory_file, path_of
 from tests.guest import pretended
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Parts:
-    return pretended.parts(tmp_path)
-
-
-@pytest.fixture
-def channels() -> Iterator[Channels]:
-    with Channels(PORTS) as made:
-        yield made
 
 
 def words(process: int) -> list[str]:

@@ -4,7 +4,7 @@
 import dataclasses
 import os
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,17 +16,6 @@ from guest.modules import Module
 from guest.start import Parts, memory_file, path_of
 from guest.warm import CopyError, Warm
 from tests.guest import pretended
-
-
-@pytest.fixture
-def parts(tmp_path: Path) -> Parts:
-    return pretended.parts(tmp_path)
-
-
-@pytest.fixture
-def channels() -> Iterator[Channels]:
-    with Channels(PORTS) as made:
-        yield made
 
 
 def test_a_debian_kernel_under_software_emulation_starts_warm(parts: Parts) -> None:
