@@ -423,7 +423,7 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PciDevice:
-    """What sysfs says of a device. `slot` is its address, such as 0000:03:00.0."""
+    """What sysfs says of a device. `slot` is its address, such as 0000:03:00.0; `memory_bar` the size of BAR 2."""
 
     slot: str
     vendor: int
@@ -431,6 +431,7 @@ class PciDevice:
     subsystem_vendor: int
     subsystem_device: int
     revision: int
+    memory_bar: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -134,6 +134,7 @@ class Tree:
             "subsystem_device": f"{device.subsystem_device:#06x}\n",
             "revision": f"{device.revision:#04x}\n",
             "class": "0x030000\n",
+            "resource": _resources(device),
             "uevent": f"DRIVER=xe\nPCI_CLASS=30000\nPCI_ID={device.vendor:04X}:{device.device:04X}\n"
             f"PCI_SUBSYS_ID={device.subsystem_vendor:04X}:{device.subsystem_device:04X}\nPCI_SLOT_NAME={device.slot}\n",
         }
@@ -161,6 +162,15 @@ class Tree:
         (home / "subsystem").symlink_to("../../../../../class/drm")
         (root / "sys/class/drm" / name).symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
         (root / f"sys/dev/char/{DRM_MAJOR}:{minor}").symlink_to(f"../../devices/pci0000:00/{slot}/drm/{name}")
+
+
+def _resources(device: PciDevice) -> str:
+    """First and last address and flags of each BAR, a line each: here of the memory's, the others are not there."""
+    start, flags = 1 << 38, 0x14220C  # prefetchable, of 64 bits
+    bars = [(0, 0, 0)] * 6
+    if device.memory_bar:
+        bars[2] = (start, start + device.memory_bar - 1, flags)
+    return "".join(f"{first:#018x} {last:#018x} {bits:#018x}\n" for first, last, bits in bars)
 
 
 def _write(path: Path, text: str) -> None:

@@ -79,8 +79,15 @@ class Driver:
         """What the PCI bus says of the device behind a node."""
         device = self._device(minor)
         profile = device.profile
+        vram = sum(tile.vram for tile in profile.tiles)
         return PciDevice(
-            device.pci_address, INTEL, profile.device_id, INTEL, profile.device_id, profile.revision
+            device.pci_address,
+            INTEL,
+            profile.device_id,
+            INTEL,
+            profile.device_id,
+            profile.revision,
+            memory_bar=1 << (vram - 1).bit_length() if vram else 0,  # all of it: a full BAR
         )
 
     def open(self, minor: int, task: Task, memory: File) -> DrmFile:

@@ -217,10 +217,16 @@ def test_atomic_on_nonmigratable_memory_faults(
     assert buffer.u32(PAGE) == start
 
 
-@behaviour("atomic.nonmigratable", "atomic.cpu-mode", "vm.getprop.only-failed-faults")
 @acts("refusal")
 @needs("vram")
-@pytest.mark.parametrize("why", ["shared", "file", "cpu"])
+@pytest.mark.parametrize(
+    "why",
+    [
+        pytest.param("shared", marks=behaviour("atomic.nonmigratable")),
+        pytest.param("file", marks=behaviour("atomic.nonmigratable")),
+        pytest.param("cpu", marks=behaviour("atomic.cpu-mode", "vm.getprop.only-failed-faults")),
+    ],
+)
 def test_failed_atomic_is_in_vm_fault_list(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, why: str
 ) -> None:

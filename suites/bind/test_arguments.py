@@ -8,11 +8,22 @@ from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, beyond_header, driver_only, needs, refused
+from fixtures import acts, behaviour, beyond_header, driver_only, needs, refused, untested
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory
 from fixtures.memory import PAGE
 from fixtures.xe.device import Device
-from fixtures.xe.flags import AUTORESET, DECOMPRESS, MAP, MAP_USERPTR, NULL, PREFETCH, UNMAP, UNMAP_ALL
+from fixtures.xe.flags import (
+    AUTORESET,
+    DECOMPRESS,
+    INJECT,
+    MAP,
+    MAP_USERPTR,
+    NULL,
+    PREFETCH,
+    READONLY,
+    UNMAP,
+    UNMAP_ALL,
+)
 from fixtures.xe.sync import UserFence
 from fixtures.xe.vm import Vm
 from ioctl import xe
@@ -202,17 +213,49 @@ def test_map_of_unknown_bo_is_enoent(plain_vm: Vm) -> None:
         plain_vm.bind(MAP, addr=AT, range=PAGE, obj=0x1234_5678)
 
 
-@behaviour("bind.unmap-all.rules", "bind.unmap.obj-mbz", "bind.prefetch.obj-mbz", "userptr.obj-mbz")
+@behaviour("bind.args.flags-unknown")
+@acts("refusal", "ioctl")
+def test_bind_flag_of_error_injection_is_einval(plain_vm: Vm, bo: MakeBo) -> None:
+    """Bit 31 of the flags of a bind, which has no name, gives EINVAL where the kernel injects no errors."""
+    made = bo(PAGE)
+    try:
+        plain_vm.map(made, AT, flags=INJECT)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            untested(
+                "KERNEL:xe-debug", "the kernel takes the flag for an order to fail (CONFIG_DRM_XE_DEBUG)"
+            )
+    for flags in (INJECT, INJECT | READONLY):
+        with refused(errno.EINVAL):
+            plain_vm.map(made, AT, flags=flags)
+    plain_vm.map(made, AT)
+
+
 @acts("refusal")
 @pytest.mark.parametrize(
     ("op", "fields"),
     [
-        pytest.param(UNMAP_ALL, {"obj": 0}, id="unmap-all-without-bo"),
-        pytest.param(UNMAP_ALL, {"addr": AT}, id="unmap-all-with-address"),
-        pytest.param(UNMAP_ALL, {"range": PAGE}, id="unmap-all-with-range"),
-        pytest.param(UNMAP, {"addr": AT, "range": PAGE}, id="unmap-with-bo"),
-        pytest.param(PREFETCH, {"addr": AT, "range": PAGE}, id="prefetch-with-bo"),
-        pytest.param(MAP_USERPTR, {"addr": AT, "range": PAGE}, id="userptr-with-bo"),
+        pytest.param(
+            UNMAP_ALL, {"obj": 0}, id="unmap-all-without-bo", marks=behaviour("bind.unmap-all.rules")
+        ),
+        pytest.param(
+            UNMAP_ALL, {"addr": AT}, id="unmap-all-with-address", marks=behaviour("bind.unmap-all.rules")
+        ),
+        pytest.param(
+            UNMAP_ALL, {"range": PAGE}, id="unmap-all-with-range", marks=behaviour("bind.unmap-all.rules")
+        ),
+        pytest.param(
+            UNMAP, {"addr": AT, "range": PAGE}, id="unmap-with-bo", marks=behaviour("bind.unmap.obj-mbz")
+        ),
+        pytest.param(
+            PREFETCH,
+            {"addr": AT, "range": PAGE},
+            id="prefetch-with-bo",
+            marks=behaviour("bind.prefetch.obj-mbz"),
+        ),
+        pytest.param(
+            MAP_USERPTR, {"addr": AT, "range": PAGE}, id="userptr-with-bo", marks=behaviour("userptr.obj-mbz")
+        ),
     ],
 )
 def test_each_op_takes_only_its_own_arguments(

@@ -129,7 +129,7 @@ def test_gpu_store_to_unmapped_interval_faults(
     space.vm.unmap(cut.start, cut.size)
     (gone,) = mapping.common(cut)
     for address in gone.start, gone.end - 4:
-        with gpu_fault(space.vm.queue()) as queue:
+        with driver_only("fault.no-gpu-vma"), gpu_fault(space.vm.queue()) as queue:
             queue.store(address, sentinel())
     assert (content and content.bytes()) == before
     if rest := mapping.minus(cut):

@@ -163,6 +163,27 @@ def test_second_prefetch_to_vram_copies_nothing(
     gpu_sees(queue, buffer.address, value)
 
 
+@behaviour("migrate.already-there")
+@acts("load")
+@needs("svm-counters")
+def test_prefetch_by_second_vm_copies_nothing(
+    mirror_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel, counters: Counters
+) -> None:
+    """A VM that prefetches memory to the VRAM where another VM has it copies nothing, and finds the data."""
+    # A second PREFETCH of the same VM does not get that far: its range is valid (xe_svm.c: xe_svm_range_validate).
+    buffer, value = memory(SZ_2M, align=SZ_2M, fill=b"\x33"), sentinel()
+    buffer.set_u32(0, value)
+    mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
+    assert not buffer.present()
+    other = make_vm(FAULTING)
+    other.mirror()
+    queue, there = other.queue(), counters.snapshot()
+    other.prefetch(buffer.address, buffer.size, other.device.vram[0])
+    counters.still("svm_device_copy_kb", since=there)
+    assert not buffer.present()
+    gpu_sees(queue, buffer.address, value)
+
+
 @behaviour("migrate.copy-kb-exact")
 @acts("fault")
 @needs("svm-counters")

@@ -27,6 +27,7 @@ from fixtures.sizes import SZ_64K
 from fixtures.xe.flags import (
     AUTORESET,
     DECOMPRESS,
+    INJECT,
     MAP,
     MAP_USERPTR,
     MIRROR,
@@ -53,8 +54,6 @@ from suites.negative.values import (
 
 pytestmark = needs("range-attributes")
 
-INJECT = 1 << 31
-"""Makes a debug kernel fail on purpose; not part of the uAPI."""
 OP = ctypes.sizeof(xe.drm_xe_vm_bind_op)
 RESERVED_PAT = (16, 19)
 """Indices that the table of Xe2 leaves out (xe_pat.c: xe2_pat_table)."""

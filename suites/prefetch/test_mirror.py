@@ -188,7 +188,7 @@ def test_prefetch_skips_holes(
         counters.still("svm_pagefault_count", since=before)
 
 
-@behaviour("prefetch.all-hole", "prefetch.ufence")
+@behaviour("prefetch.all-hole")
 @acts("ioctl", "load")
 def test_prefetch_without_cpu_vma_succeeds(
     mirror_vm: Vm, queue: Queue, memory: Memory, sentinel: Sentinel
@@ -203,7 +203,7 @@ def test_prefetch_without_cpu_vma_succeeds(
     gpu_sees(queue, again.address + PAGE, value)
 
 
-@behaviour("prefetch.no-vma", "prefetch.ufence")
+@behaviour("prefetch.no-vma")
 @acts("ioctl")
 def test_prefetch_of_unbound_addresses_succeeds(fault_vm: Vm, memory: Memory, sentinel: Sentinel) -> None:
     """PREFETCH of unbound addresses succeeds, signals its fence, and moves nothing."""

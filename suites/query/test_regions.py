@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY MEM_REGIONS and GT_LIST: memory regions, their sizes, and which are near a GT."""
 
-from fixtures import acts, behaviour, needs, wait_until
+from fixtures import acts, behaviour, needs, untested, wait_until
 from fixtures.choices import chose
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.pci import Slot
 from fixtures.sizes import SZ_1M
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
@@ -82,6 +83,21 @@ def test_cpu_visible_size_is_at_most_vram(device: Device) -> None:
     for region in device.regions[1:]:
         assert region.cpu_visible_size <= region.total_size
         assert region.cpu_visible_used <= region.used <= region.total_size
+
+
+@behaviour("query.mem.cpu-visible-le-total")
+@acts("query")
+@needs("vram")
+def test_cpu_sees_all_vram_behind_full_bar(device: Device) -> None:
+    """If the memory BAR is as large as all VRAM, the CPU sees all of each region."""
+    regions = device.regions[1:]
+    try:
+        bar = Slot(device).memory_bar
+    except OSError as error:
+        untested("MACHINE:sysfs", f"the size of the memory BAR: {error}")
+    if bar < sum(region.total_size for region in regions):
+        untested("MACHINE:full-bar", f"a memory BAR of {bar >> 20} MiB")
+    assert [region.cpu_visible_size for region in regions] == [region.total_size for region in regions]
 
 
 @behaviour("query.gt.near-far-regions")

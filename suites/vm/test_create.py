@@ -124,7 +124,9 @@ def test_vm_id_of_other_file_is_unknown(device: Device, open_device: OpenDevice)
     other = open_device()
     vm_id = create(device)
     for _ in range(3):  # ids of the other file are its own: make sure that none of them is this one
-        assert create(other) != 0
+        number = create(other)
+        with driver_only("vm.create.id-nonzero"):
+            assert number != 0
     stranger = max(vm_id, 3) + 1
     while vm_id < stranger:
         vm_id = create(device)

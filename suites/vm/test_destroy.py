@@ -2,16 +2,19 @@
 """VM_DESTROY: when it is refused, and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
 
 import errno
+import random
 from ctypes import Structure
 
 import pytest
 
-from fixtures import acts, behaviour, driver_only, landed, needs, refused
+from fixtures import acts, behaviour, driver_only, landed, needs, refused, wait_until
+from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
 from fixtures.xe.flags import UNMAP
-from fixtures.xe.vm import Vm
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
@@ -78,6 +81,37 @@ def test_destroy_of_fault_mode_vm_with_queue(device: Device, fault_vm: Vm) -> No
     fault_vm.id = 0
     with refused(errno.ECANCELED):
         queue.submit(0x10000)
+
+
+@behaviour("vm.destroy.releases-svm")
+@acts("cpu-fault")
+@needs("page-faults", "svm-vram", "cpu-addr-mirror")
+def test_destroyed_vm_leaves_data_and_frees_vram(
+    device: Device, make_vm: MakeVm, memory: Memory, rng: random.Random
+) -> None:
+    """Memory in VRAM has its data after VM_DESTROY; the VRAM is free once the CPU has touched all of it."""
+    vm, buffer = make_vm(FAULTING), memory(4 * SZ_2M, align=SZ_2M)
+    data = rng.randbytes(buffer.size)
+    buffer.write(0, data)
+    vm.mirror()
+    vm.queue().run(Batch().noop())
+
+    def used() -> int:
+        return int(device.region(device.vram[0]).used)
+
+    before = used()
+    vm.prefetch(buffer.address, buffer.size, device.vram[0])
+    # An estimate, as the header says.
+    wait_until(lambda: used() >= before + buffer.size // 2, what="the use of VRAM by 8 MiB more")
+    assert not any(buffer.present(offset) for offset in range(0, buffer.size, PAGE))
+    destroy(device, vm_id=vm.id)
+    vm.id = 0
+    assert not buffer.present()
+    assert buffer.bytes() == data
+    count("cpu-fault")
+    wait_until(
+        lambda: used() < before + buffer.size // 2, what="the release of VRAM after the CPU's accesses"
+    )
 
 
 @behaviour("vm.destroy.with-mapped-ranges", "vm.destroy.releases-svm")
