@@ -54,7 +54,7 @@ def instruction(operation: str, operand1: str | None = None, operand2: str | Non
 
 
 class Unit:
-    """The unit in the middle of one MI_MATH: it can be stopped by a fault and run again.
+    """The state of one MI_MATH: a fault can stop it, and it can be resumed.
 
     `load` and `store` access a qword of memory (LOADIND and STOREIND); what they raise leaves the unit at the
     instruction that accessed memory.

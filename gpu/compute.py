@@ -2,7 +2,7 @@
 """Compute walkers. There are no execution units here: a few kernels are known by their code, and what they compute is
 done in their place; a walker of any other kernel has no effect.
 
-Known is the kernel with which IGT tries compute (lib/intel_compute_square_kernels.c, Xe2): it squares an array.
+The one that is known is IGT's compute test (lib/intel_compute_square_kernels.c, Xe2): it squares an array.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Perform = Callable[["Execution", c.ComputeWalker, AddressSpace, bytes], None]
 XE2_WALKER = 40
 """Dwords of a walker whose fields are where `ComputeWalker` says."""
 LONGEST = 1 << 20
-"""Elements that a walker is believed to have."""
+"""Largest number of elements of a walker."""
 
 
 def state_base_address(ex: Execution, cmd: c.StateBaseAddress) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands that are stepped over: they have no effect here, but their length must be right.
+"""Commands that are skipped: they have no effect here, but their length must be right.
 
 3D and compute state is not carried out (there are no execution units; walkers are in gpu.compute). Length rules: Linux
 xe, xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instructions/xe_gfxpipe_commands.h.

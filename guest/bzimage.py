@@ -34,7 +34,7 @@ def unpack(payload: bytes) -> bytes:
 
 
 class Image:
-    """A bzImage. Raises GuestError when ``path`` is none."""
+    """A bzImage. Raises GuestError if ``path`` is not one."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

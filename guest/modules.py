@@ -19,7 +19,7 @@ def module_name(path: Path) -> str:
 
 
 def read_module(path: Path) -> bytes:
-    """The module as an ELF object, uncompressed. Raises GuestError when the file is none."""
+    """The module as an ELF object, uncompressed. Raises GuestError if the file is not one."""
     data = path.read_bytes()
     try:
         if path.name.endswith(".xz"):

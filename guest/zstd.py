@@ -7,7 +7,7 @@ UNKNOWN = (1 << 64) - 2  # ZSTD_CONTENTSIZE_ERROR and, above it, ZSTD_CONTENTSIZ
 
 
 def decompress(data: bytes, size: int | None = None) -> bytes:
-    """One frame, of ``size`` bytes if it does not say so itself. Raises ValueError for what is none, OSError
+    """One frame, of ``size`` bytes if it does not say so itself. Raises ValueError if it is not one, OSError
     without the library.
     """
     library = ctypes.CDLL("libzstd.so.1")

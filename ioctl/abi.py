@@ -42,7 +42,7 @@ exit status: 0 nothing breaks, 1 something breaks, 2 no answer: the header or on
 
 @dataclass(frozen=True)
 class Base:
-    """What a header is compared with, and how that was chosen."""
+    """The header's counterpart, and how it was chosen."""
 
     table: Table
     label: str
@@ -164,7 +164,7 @@ def _check(probe: Probe, base: Base) -> int:
 
 
 def _own(table: Table, reported: set[str]) -> Iterator[Finding]:
-    """Where this package's own structures say something else than the header, beyond what is said already."""
+    """Where this package's own structures differ from the header, unless already reported."""
     for name, fact in facts.of_module(xe).items():
         now = table.get(name)
         if now is None or name in reported or spare(name) or (isinstance(now, Value) and not now.abi):

@@ -16,7 +16,7 @@ from ioctl.history import History
 
 
 class Kind(Enum):
-    """How grave a finding is; only BREAKS fails the check."""
+    """Severity of a finding; only BREAKS fails the check."""
 
     BREAKS = "breaks"
     WARNS = "warns"
@@ -47,7 +47,7 @@ def compare(old: Table, new: Table, past: History) -> list[Finding]:
 
 
 def ordered(findings: Iterable[Finding]) -> list[Finding]:
-    """Breakages first, otherwise as they come."""
+    """Breakages first, otherwise in the order found."""
     return sorted(findings, key=lambda finding: list(Kind).index(finding.kind))
 
 
@@ -367,7 +367,7 @@ def _unnamed(table: Table) -> dict[str, list[tuple[int, int]]]:
 
 
 def _numbering(name: str, nr: str, new: Table) -> Iterator[Finding]:
-    """xe_drm.h asks for command numbers without holes."""
+    """xe_drm.h requires command numbers without gaps."""
     taken = {int(apart(fact.number)[3], 16) for fact in new.values() if isinstance(fact, Number)}
     if int(nr, 16) - 1 not in taken and int(nr, 16):
         yield Finding(Kind.WARNS, name, f"number {nr} leaves a hole below it; the header asks for none")

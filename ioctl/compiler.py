@@ -28,7 +28,7 @@ class NoCompilerError(NoAnswerError):
 
 
 class CompileError(Exception):
-    """What the compiler would not translate: ``errors`` are its messages, each with "file:line:column" first."""
+    """What the compiler rejected: ``errors`` are its messages, each with "file:line:column" first."""
 
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         self.errors = errors

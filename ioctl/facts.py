@@ -85,7 +85,7 @@ Table = dict[str, Fact]
 
 
 def parse(text: str) -> Fact:
-    """The fact that this is the ``str`` of; ValueError if it is none."""
+    """The fact that this is the ``str`` of; ValueError if it is not one."""
     match text.split(" ", 1):
         case ["struct", size]:
             return Size(int(size))

@@ -191,7 +191,7 @@ def _balanced(body: str) -> bool:
 
 
 def _lines_of_constants(error: CompileError) -> set[int]:
-    """The lines of the constants that are none; anything else that is wrong stays an error."""
+    """The lines of macros that are not constants; any other error stays one."""
     lines: set[int] = set()
     for place, _ in error.errors:
         found = re.match(rf"{CONSTANTS}:(\d+)", place)

@@ -68,7 +68,7 @@ class Thread:
         # Stays with this thread: when its number is reused by another one, looking up names in it fails.
         self._fds = os.open(f"/proc/{process.tgid}/task/{tid}/fd", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self.installer: Callable[[int, bool], int] | None = None
-        """During a system call: gives the caller a file, see Listener.add_fd."""
+        """During a system call: install a file in the caller, see Listener.add_fd."""
 
     def close(self) -> None:
         os.close(self._fds)

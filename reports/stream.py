@@ -139,7 +139,7 @@ def lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def parse(number: int, line: str) -> Event | Problem:
-    """The event of a line, with the node id that its test has now, or why it is none."""
+    """The event of a line, with the node id that its test has now, or why it is not an event."""
     try:
         event = _DECODER.decode(line)
     except (ValueError, RecursionError):

@@ -70,5 +70,5 @@ def _fault(entry: dict[str, Any]) -> Fault:
     except (KeyError, TypeError) as error:
         raise CatalogueError(f"seeded fault {name}: {error}") from None
     if not _ID.fullmatch(name) or not fault.edits or not fault.breaks or fault.shown_by not in SHOWN_BY:
-        raise CatalogueError(f"seeded fault {name}: its id, edits, breaks or shown_by is none")
+        raise CatalogueError(f"seeded fault {name}: its id, edits, breaks or shown_by is invalid")
     return fault

@@ -24,7 +24,7 @@ MILLISECOND = 0.001
 
 
 class Kind(enum.Enum):
-    """What may come late."""
+    """Events that may be delayed."""
 
     FLUSH = "flush"
     """A TLB invalidation. They stay in order (xe_guc_tlb_inval.c: "The seqno algorithm relies on TLB invalidation
@@ -49,7 +49,7 @@ class Mode:
     share: float
     longest: Mapping[Kind, float]
     shuffled: bool
-    """Whether any context that is ready may be next, not only the one that has waited longest."""
+    """Whether the next context is a random ready one, not the one that has waited longest."""
 
 
 MODES = {
@@ -67,7 +67,7 @@ MODES = {
         True,
     ),
 }
-"""All of them are far below what the driver waits for."""
+"""All delays are far below the driver's timeouts."""
 USUAL, STRONG = "off", "hard"
 
 
@@ -81,7 +81,7 @@ class Adversary:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.now = now
-        """The clock of all that is late, in seconds."""
+        """The clock of delayed events, in seconds."""
         self._mode = mode
         self._trace = trace or Trace()
         self._seed = 0
@@ -96,7 +96,7 @@ class Adversary:
             self._trace.line("-", "adversary", f"seed {seed}, {test}")
 
     def delay(self, kind: Kind, device: str) -> float:
-        """By how many seconds the next event of a kind comes late; mostly 0."""
+        """Delay in seconds of the next event of a kind; mostly 0."""
         longest = self._mode.longest.get(kind, 0.0)
         if not longest:
             return 0.0
@@ -111,11 +111,11 @@ class Adversary:
         return length * longest
 
     def pick(self, count: int) -> int:
-        """Which of `count` contexts that are ready, those that wait longest first, is next."""
+        """Index of the next context of `count` ready ones, which are ordered by waiting time, longest first."""
         return int(self._draw("turn")[0] * count) if self._mode.shuffled and count > 1 else 0
 
     def _draw(self, what: str) -> tuple[float, float]:
-        """Two numbers from 0 up to 1."""
+        """Two numbers in [0, 1)."""
         number = self._drawn[what] = self._drawn.get(what, 0) + 1
         text = f"{self._seed} {self._test} {what} {number}"
         digest = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
@@ -131,13 +131,13 @@ class _Entry:
 
 
 class Agenda:
-    """What is to be done later: entries of one line in their order, those of different lines as they are due."""
+    """Deferred work: entries of one line run in order, those of different lines when they are due."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self._heap: list[_Entry] = []
         self._ends: dict[Hashable, float] = {}
-        """Of each line that waits: when the last of it is due."""
+        """For each line with pending entries: when its last one is due."""
         self._number = 0
 
     def put(self, line: Hashable, delay: float, act: Callable[[], None]) -> None:
@@ -151,7 +151,7 @@ class Agenda:
         heapq.heappush(self._heap, _Entry(due, self._number, line, act))
 
     def turn(self) -> float | None:
-        """Do what is due. Gives the seconds until the next is, None with nothing left."""
+        """Do what is due. Returns the seconds until the next is due, None if nothing is left."""
         while self._heap:
             left = self._heap[0].due - self._now()
             if left > 0:
@@ -163,7 +163,7 @@ class Agenda:
         return None
 
     def clear(self) -> None:
-        """Forget all of it."""
+        """Drop all of it."""
         self._heap.clear()
         self._ends.clear()
 

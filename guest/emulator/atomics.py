@@ -36,7 +36,7 @@ def _compare_exchange(size: int) -> Callable[..., bool]:
 
 
 def update(view: memoryview, size: int, operation: Callable[[int], int]) -> int:
-    """Replace the integer of `size` bytes (4 or 8) at the start of `view`, which is aligned; gives what it was."""
+    """Replace the integer of `size` bytes (4 or 8) at the start of `view`, which is aligned; returns the old value."""
     exchange = _compare_exchange(size)
     word = _TYPES[size].from_buffer(view)
     expected = _TYPES[size](word.value)

@@ -2,7 +2,7 @@
 """Reports of driver errors that real hardware would not report.
 
 A report is one JSON line: {"check": name, "device": name, "time": seconds since start, "message": one
-sentence, and the numbers}. Equal reports are counted, not repeated: a broken driver repeats itself.
+sentence, and the numbers}. Equal reports are counted, not repeated: a broken driver causes many.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from typing import TextIO
 
 LIMIT = 1000
-"""Most reports of one run: enough for any diagnosis, too few to fill a disk."""
+"""Limit of reports of one run: enough for any diagnosis, too few to fill a disk."""
 
 NAMES = {
     "stale-translation": "memory was accessed through a translation whose page table entry changed long ago",
@@ -43,7 +43,7 @@ NAMES = {
 
 
 class Checks:
-    """Where reports go, and how many there were."""
+    """Where reports go, and their number."""
 
     def __init__(self, sink: TextIO | None = None) -> None:
         self._sink = sink

@@ -50,13 +50,13 @@ class Condition(enum.Enum):
     RUNNABLE = "runnable"
     WAITING = "waiting"  #: a semaphore is not satisfied
     FAULTED = "faulted"  #: a page fault has not been answered
-    HUNG = "hung"  #: it met what the engine cannot carry out
+    HUNG = "hung"  #: it hit a command that the engine cannot execute
     DEAD = "dead"  #: it will never run again
 
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a context runs in: memory by both kinds of address, and who hears of its interrupts."""
+    """What a context runs in: memory by both kinds of address, and who receives its interrupts."""
 
     memory: Memory
     ggtt: GlobalTable
@@ -91,7 +91,7 @@ class Context:
         """The page of a fault that was answered and is still missing, since when (see `Clock`), and how often."""
 
     def load(self, tail: int | None = None) -> bool:
-        """Take up what the driver wrote into the image: at first everything, later the ring's tail.
+        """Read what the driver wrote into the image: first everything, later the ring's tail.
 
         A parallel context's tails do not come from its images: `tail` is what came instead, in bytes. Returns False if
         the tail has moved backwards, and with it work that was there is gone.
@@ -164,7 +164,7 @@ class Context:
         return ring.tail if ring is not None else 0
 
     def save(self) -> None:
-        """Write back what the driver may look at while the context is off: head and time on the engine."""
+        """Write back what the driver may read while the context is off: head and time on the engine."""
         if self.execution is None or self.execution.ring is None:
             return
         ggtt, state = self._ggtt, self._state_address
@@ -174,7 +174,7 @@ class Context:
         ggtt.write_dword(state + 4 * TIMESTAMP_UDW, ran >> 32)
 
     def occupies_engine(self, on: bool) -> None:
-        """The context is switched to (or stays on its engine), or away from."""
+        """The context is switched in (or stays on its engine), or out."""
         if on and self._running_since is None:
             self._running_since = ticks()
         elif not on and self._running_since is not None:

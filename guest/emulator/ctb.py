@@ -35,7 +35,7 @@ class Transport:
         self._waiting: deque[bytes] = deque()
 
     def enable(self, on: bool) -> None:
-        """CONTROL_CTB; messages of a transport that is switched off are forgotten."""
+        """CONTROL_CTB; disabling the transport drops its messages."""
         self.enabled = on
         self._waiting.clear()
 
@@ -66,14 +66,14 @@ class Transport:
         return None
 
     def send(self, fence: int, message: Sequence[int]) -> None:
-        """Give the driver a message, now or as soon as its buffer has room."""
+        """Send the driver a message, now or as soon as its buffer has room."""
         if not self.enabled:
             return
         self._waiting.append(struct.pack(f"<{len(message) + 1}I", fence << 16 | len(message), *message))
         self.flush()
 
     def flush(self) -> None:
-        """Write the messages that wait for room, as far as there is some."""
+        """Write the pending messages that fit."""
         if not self._waiting or not self.enabled:
             return
         buffer, descriptor, size = self.g2h

@@ -29,7 +29,7 @@ from guest.emulator.vfio_user import Region
 BAR0_SIZE = 16 << 20
 DOORBELLS = range(4 << 20, 8 << 20)
 DOORBELL_VALUE = 0xDEADBEEF
-"""What a doorbell page that was not given to the function reads."""
+"""Value read from a doorbell page that the function does not own."""
 
 VF_CAP = 0x1901F8
 VF_CAP_IS_FUNCTION = 1
@@ -46,7 +46,7 @@ INTERRUPT_COUNTS = (0, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """What the GPUs of one process share."""
+    """State that the GPUs of one process share."""
 
     checks: Checks
     trace: Trace
@@ -153,11 +153,11 @@ class Gpu:
         """Guest RAM appears."""
         if self._platform.trace.pci:
             self._show("pci", f"memory {address:#x}+{size:#x}")
-        if writable:  # firmware is none of a GPU's business
+        if writable:  # a GPU does not access firmware
             self.bus.map(address, size, descriptor, offset)
 
     def dma_unmap(self, address: int, size: int) -> None:
-        """Guest RAM goes away, and every translation to it."""
+        """Guest RAM is removed, with every translation to it."""
         if self._platform.trace.pci:
             self._show("pci", f"no memory {address:#x}+{size:#x}")
         for gt in self.gts:
@@ -171,7 +171,7 @@ class Gpu:
         self.config.reset()
 
     def disconnected(self) -> None:
-        """The client is gone: its memory and interrupts too."""
+        """The client has disconnected: drop its memory and interrupts."""
         for gt in self.gts:
             gt.guc.reset()
             gt.interrupts.connect(-1)
@@ -213,9 +213,7 @@ class Gpu:
     # The rest of the loop.
 
     def turn(self) -> float | None:
-        """Do a little work. Gives the seconds until this wants to be called again, None for: when a message
-        came.
-        """
+        """Do a little work. Returns the seconds until it should be called again, None for: after a message."""
         wanted = [seconds for gt in self.gts if (seconds := gt.turn()) is not None]
         return min(wanted, default=None)
 

@@ -41,7 +41,7 @@ class Source:
 
 
 def describe(number: int, source: Source, fault: GpuFault) -> list[int]:
-    """The four dwords that tell a fault."""
+    """The four dwords of a fault message."""
     if not fault.violation:
         kind = NOT_PRESENT
     else:
@@ -56,7 +56,7 @@ def describe(number: int, source: Source, fault: GpuFault) -> list[int]:
 
 
 class Faults(Generic[Who]):
-    """Faults that wait for their answers, each with who waits (`Who`)."""
+    """Unanswered faults, each with its context (`Who`)."""
 
     def __init__(self, name: str, checks: Checks, send: Callable[[list[int]], None]) -> None:
         self._name = name
@@ -70,7 +70,7 @@ class Faults(Generic[Who]):
         self._next = 0
 
     def report(self, who: Who, source: Source, fault: GpuFault) -> int:
-        """Tell the driver of a fault; gives its number."""
+        """Report a fault to the driver; returns its number."""
         while self._next in self._pending or self._next in self._dropped:
             self._next = (self._next + 1) % NUMBERS
         number = self._next

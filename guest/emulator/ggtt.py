@@ -85,7 +85,7 @@ class GlobalTable:
             at += part
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
-        """Read, change and write back one integer of `size` bytes; gives what was there."""
+        """Read, modify and write one integer of `size` bytes; returns the old value."""
         if (page := self.page(address)) is None:
             self._missing(address)
             return 0

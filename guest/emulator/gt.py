@@ -73,7 +73,7 @@ class Gt:
         self.guc.turn()
 
     def turn(self) -> float | None:
-        """Do a little work. Gives the seconds until this wants to be called again; None: when a message came."""
+        """Do a little work. Returns the seconds until it should be called again; None: after a message."""
         self.guc.turn()
         due = self.agenda.turn()
         wanted = self.scheduler.turn()

@@ -114,7 +114,7 @@ class Guc:
         self._agenda.clear()
         self._scheduler.reset()
         self._cache.invalidate_all()
-        self._last_seqno = None  # a driver that comes back goes on where it was
+        self._last_seqno = None  # a driver that comes back continues where it was
 
     def configure(self, key: int, length: int, value: int) -> bool:
         """SELF_CFG."""
@@ -148,7 +148,7 @@ class Guc:
         return worked
 
     def send(self, message: Sequence[int]) -> None:
-        """Tell the driver something unasked."""
+        """Send the driver an unsolicited message."""
         if self._trace.guc:
             self._show("g2h", message)
         self._transport.send(0, message)
@@ -269,7 +269,7 @@ class Guc:
         self._later(Late.CONTEXT, context, act)
 
     def _later(self, kind: Late, line: Hashable, act: Callable[[], None]) -> None:
-        """Do and acknowledge something, perhaps after a while, behind all that waits in the same line."""
+        """Do and acknowledge something, perhaps delayed, after all pending work of the same line."""
         self._agenda.put(line, self._adversary.delay(kind, self._name), act)
 
     def _update_policies(self, message: Sequence[int]) -> None:
@@ -303,7 +303,7 @@ class Guc:
         self._invalidate_later(message, drop)
 
     def _invalidate_later(self, message: Sequence[int], drop: Callable[[], int]) -> None:
-        """Drop translations and say so; the GPU goes on using them until then."""
+        """Drop translations and acknowledge; the GPU uses them until then."""
 
         def act() -> None:
             # Contexts run between messages, never during one: no access is under way with what is dropped.

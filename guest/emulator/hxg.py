@@ -81,17 +81,17 @@ def type_of(header: int) -> int:
 
 
 def success(data: int = 0) -> int:
-    """Header of a reply that says yes; `data` has 28 bits."""
+    """Header of a success reply; `data` has 28 bits."""
     return FROM_GUC | Type.RESPONSE_SUCCESS << 28 | data & 0x0FFF_FFFF
 
 
 def failure(error: int, hint: int = 0) -> int:
-    """Header of a reply that says no."""
+    """Header of a failure reply."""
     return FROM_GUC | Type.RESPONSE_FAILURE << 28 | (hint & 0xFFF) << 16 | error & 0xFFFF
 
 
 def event(action: int) -> int:
-    """Header of what the GuC tells unasked."""
+    """Header of an unsolicited message."""
     return FROM_GUC | Type.EVENT << 28 | action
 
 

@@ -25,7 +25,7 @@ class Clock:
         self.now = 0
 
     def tick(self) -> int:
-        """The moment of what has just happened: later than what was before, earlier than what comes."""
+        """The current moment: later than all earlier events, earlier than all later ones."""
         self.now += 1
         return self.now - 1
 
@@ -42,7 +42,7 @@ class Vram:
         self.qwords = self.view.cast("Q")
 
     def clear(self, offset: int, size: int) -> None:
-        """Fill with zeros. What was never touched stays so: the driver clears memory that may never be used."""
+        """Fill with zeros. Memory that was never touched stays so: the driver clears memory that may never be used."""
         try:
             first = os.lseek(self.descriptor, offset, os.SEEK_DATA)
         except OSError:  # no data up to the end
@@ -70,7 +70,7 @@ class _Ram:
 
 
 class Bus:
-    """What a GPU reaches by bus addresses: the guest's RAM, as its client maps it, and the BARs of `peers`.
+    """Memory that a GPU reaches by bus address: the guest's RAM, as its client maps it, and the BARs of `peers`.
 
     A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the
     kernel move BARs while they start.
@@ -95,7 +95,7 @@ class Bus:
         self._sort()
 
     def clear(self) -> None:
-        """The client is gone, all its memory with it."""
+        """The client has disconnected: drop all its memory."""
         self._ram.clear()
         self._sort()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Who a page of VRAM belongs to, as far as the GPU's own accesses tell.
+"""Which address spaces use a page of VRAM, as the GPU's own accesses show.
 
 The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
 things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory
@@ -57,7 +57,7 @@ class Owners:
         self._users: dict[int, _Users] = {}
 
     def use(self, offset: int, user: User) -> User | None:
-        """A page is used through an address; gives another address in use, if one of the two must be out of date."""
+        """A page is used through an address; returns another address in use, if one of the two must be stale."""
         page = offset // PAGE
         users = self._users.get(page)
         if users is None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Contexts and their turns.
+"""Scheduling of contexts.
 
 Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is
 parked and stops no other, and never the driver's messages, which are handled between slices. Source of the
@@ -29,7 +29,7 @@ from guest.emulator.trace import Trace
 SLICE_INSTRUCTIONS = 50
 SLICE_SECONDS = 0.002
 SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
-"""A context that runs on and on leaves the host's processor to the guest, this long (seconds) after each slice."""
+"""Seconds of the host's processor that a context which never stops leaves to the guest after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
 LOOK_SECONDS = 1.0
@@ -50,7 +50,7 @@ class _Group:
     queue: WorkQueue | None
     enabled: bool = False
     ran: bool = False
-    """Whether it was enabled before."""
+    """Whether it has been enabled before."""
 
 
 class Scheduler:
@@ -88,7 +88,7 @@ class Scheduler:
     # What the GuC asks for.
 
     def reset(self) -> None:
-        """Forget every context; whatever ran stops at once."""
+        """Drop every context; running ones stop immediately."""
         self._groups.clear()
         self._ready.clear()
         self._waiting.clear()
@@ -118,7 +118,7 @@ class Scheduler:
             self._show(context, f"registered at {context.address:#x}")
 
     def deregister(self, identity: int) -> None:
-        """Forget a context."""
+        """Drop a context."""
         group = self._groups.pop(identity, None)
         if group is None:
             self._misplaced("a context is deregistered that is not registered", identity)
@@ -147,7 +147,7 @@ class Scheduler:
         )
 
     def submit(self, identity: int) -> None:
-        """There is more in a context's ring."""
+        """A context's ring has new commands."""
         if (group := self._known(identity, "submitted to")) is not None and group.enabled:
             self._take_up(group)
 
@@ -190,10 +190,10 @@ class Scheduler:
             self._retire(group)
             self._send([hxg.event(Action.MEMORY_CAT_ERROR), context.identity])
 
-    # The turns.
+    # Scheduling.
 
     def turn(self) -> float | None:
-        """Run one slice of one context. Gives the seconds until this wants to be called again, None for
+        """Run one slice of one context. Returns the seconds until it should be called again, None for
         never.
         """
         now = time.monotonic()
@@ -248,7 +248,7 @@ class Scheduler:
         self._poll_at = time.monotonic()
 
     def _poll(self, now: float) -> None:
-        """Look at all semaphores that are waited for; those satisfied run on."""
+        """Look at all semaphores that are waited for; contexts whose semaphore is satisfied resume."""
         before = len(self._waiting)
         waiting, self._waiting = self._waiting, []
         for context in waiting:

@@ -101,7 +101,7 @@ class PageTableSpace:
             self._store(piece, view[at : at + piece.size], zeros=zeros, clears=clears)
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
-        """Read, change and write back an integer."""
+        """Read, modify and write an integer."""
         piece = self._piece(address, size, Access.ATOMIC, WRITABLE | ATOMIC)
         if (span := piece.span) is None:
             return int.from_bytes(self._load(piece), "little")

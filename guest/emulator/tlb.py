@@ -107,7 +107,7 @@ class Cached:
         return pieces
 
     def drop(self, first: int, last: int) -> int:
-        """Forget the entries first to last; gives how many were kept."""
+        """Drop the entries first to last; returns how many were cached."""
         count = 0
         for index in range(max(first, 0), min(last, len(self.entries) - 1) + 1):
             if self.entries[index]:
@@ -184,7 +184,7 @@ class SpaceCache:
         self._huge: dict[int, Cached] = {}
 
     def find(self, address: int) -> Cached | None:
-        """What is cached around an address; the entry for the address itself may be missing from it."""
+        """The cached entries around an address; that of the address itself may be missing."""
         return self._tables.get(address >> _TABLE) or self._huge.get(address >> _HUGE)
 
     def add(self, address: int, found: Found, entries: list[int], moment: int) -> Cached:
@@ -206,7 +206,7 @@ class SpaceCache:
         return cached
 
     def drop(self, start: int, end: int) -> int:
-        """Forget what overlaps the addresses start to end; gives how many translations there were."""
+        """Drop what overlaps the addresses start to end; returns the number of translations dropped."""
         return sum(
             self._drop(table, span, start, end)
             for table, span in ((self._tables, _TABLE), (self._huge, _HUGE))
@@ -292,7 +292,7 @@ class TranslationCache:
         return [cache for engines in self._spaces.values() for cache in engines.values()]
 
     def invalidate_all(self) -> int:
-        """The driver takes everything back; gives how many translations there were."""
+        """The driver invalidates everything; returns the number of translations dropped."""
         self._all_withdrawn = self._clock.tick()
         self._withdrawn.clear()
         count = sum(map(len, self._all()))
@@ -300,7 +300,7 @@ class TranslationCache:
         return count
 
     def invalidate(self, asid: int, start: int, end: int) -> int:
-        """The driver takes the addresses start to end of one ASID back; gives how many translations there were."""
+        """The driver invalidates the addresses start to end of one ASID; returns the number of translations dropped."""
         withdrawn = self._withdrawn.get(asid)
         if withdrawn is None:
             withdrawn = self._withdrawn[asid] = _Withdrawals(self._all_withdrawn + 1)

@@ -88,7 +88,7 @@ def booting(prepared: Prepared, directory: Path) -> Boot:
 
 
 def report(directory: Path, options: argparse.Namespace, root: Path) -> int:
-    """Write the table; gives the exit status."""
+    """Write the table; returns the exit status."""
     found = list(results.read(directory / results.STREAM).values())
     title = f"IGT {tree.version(root)} on Linux {options.kernel}"
     text = table.markdown(found, title)

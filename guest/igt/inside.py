@@ -113,7 +113,7 @@ class Runner:
             left = [name for name in left if name not in seen]
 
     def _once(self, program: str, subtests: Sequence[str]) -> set[str]:
-        """One start of the program; gives the subtests that have a result now, at least one."""
+        """Start the program once; returns the subtests that have a result now, at least one."""
         process = self._start(program, subtests)
         transcript = Transcript()
         seen: set[str] = set()

@@ -42,7 +42,7 @@ class _Freed:
 
 
 def ignore_munmap() -> None:
-    """The driver never hears of munmap, MAP_FIXED or MADV_DONTNEED: the GPU keeps the pages that were freed."""
+    """The driver is not notified of munmap, MAP_FIXED or MADV_DONTNEED: the GPU keeps the pages that were freed."""
     freed = _Freed()
     read, write, atomic = AddressSpace.gpu_read, AddressSpace.gpu_write, AddressSpace.gpu_atomic
     watch, check, remove = AddressSpace.watch, Guarded._check, Process.remove
@@ -92,7 +92,7 @@ def ignore_munmap() -> None:
 
 
 def ignore_mremap() -> None:
-    """The driver never hears of mremap: what was in VRAM does not follow its mapping."""
+    """The driver is not notified of mremap: what was in VRAM does not follow its mapping."""
     replace(AddressSpace, "moved", nothing)
 
 

@@ -110,7 +110,7 @@ class Migration:
     def _collect(self, start: int, end: int) -> Work[dict[int, bytes | None]]:
         uffd, inbox, memory, _ = self._parts
         # Registered for missing pages: from here on only we add pages, others can only take them away. What has been
-        # read and not digested may be of what was mapped here before, and the driver must hear of it first: nothing is
+        # read and not digested may be of what was mapped here before, and the driver must be notified first: nothing is
         # taken from such places. What comes later is of what is mapped now (see barrier).
         yield from persist(inbox, lambda: uffd.write_protect(start, end, on=True))
         doubtful = set(inbox.unsettled(start, end))

@@ -141,7 +141,7 @@ class AddressSpace:
         return not self._dead
 
     def died(self) -> None:
-        """The address space is gone; notifiers hear of it soon."""
+        """The address space is gone; notifiers are called soon."""
         if not self._dead:
             self._dead = True
             self._arrived()

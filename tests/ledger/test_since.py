@@ -28,7 +28,7 @@ def first_versions() -> dict[str, tuple[str, str]]:
 
 
 def named(behaviour: Behaviour, names: dict[str, tuple[str, str]], old: set[str]) -> Iterator[str]:
-    """The names of younger headers that an entry speaks of; a word that an old name has too is none."""
+    """The names of younger headers that an entry speaks of; a word that is also an old name is not counted."""
     words = set(NAME.findall(behaviour.statement))
     if MIRROR.search(behaviour.statement):
         words.add("CPU_ADDR_MIRROR")

@@ -106,9 +106,9 @@ ENTRY = """
     [
         ("title: t", "name: t", "'title'"),
         ("put:", "with:", "unexpected keyword argument 'with'"),
-        ("shown_by: tests", "shown_by: luck", "its id, edits, breaks or shown_by is none"),
-        ("id: a-b", "id: A B", "its id, edits, breaks or shown_by is none"),
-        ("breaks: [x.y]", "breaks: []", "its id, edits, breaks or shown_by is none"),
+        ("shown_by: tests", "shown_by: luck", "its id, edits, breaks or shown_by is invalid"),
+        ("id: a-b", "id: A B", "its id, edits, breaks or shown_by is invalid"),
+        ("breaks: [x.y]", "breaks: []", "its id, edits, breaks or shown_by is invalid"),
         ("shown_by: tests\n", "shown_by: tests\n" + ENTRY, "a-b is there twice"),
     ],
 )

@@ -32,7 +32,7 @@ class Interruptible:
 Blocking = Generator[Fence | Interruptible, None, T]
 
 NO_DEADLINE = 1e9
-"""Seconds of CLOCK_MONOTONIC that no machine reaches: deadlines beyond are none."""
+"""Seconds of CLOCK_MONOTONIC that no machine reaches: later deadlines never expire."""
 
 
 class Thread:

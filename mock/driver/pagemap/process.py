@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A client's address space as the driver follows it: who mirrors it, which of its pages are in VRAM.
 
-One for each mm, shared by all devices: memory migrates between them, and every VM hears of every change.
+One for each mm, shared by all devices: memory migrates between them, and every VM is notified of every change.
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def mappings(
 ) -> list[Mapping]:
     """The entries that map [start, end), all in system memory or all in one allocation in VRAM, for a GPU (its number).
 
-    `atomic` tells for VRAM or not whether GPU atomics are enabled; another device's VRAM is none (xe_res_is_vram).
+    `atomic` tells whether GPU atomics are enabled in VRAM and elsewhere; a peer's VRAM is elsewhere (xe_res_is_vram).
     Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
     """
     there = process.vram.within(start, end)

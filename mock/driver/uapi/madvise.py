@@ -180,7 +180,7 @@ def _set_atomic(vma: Vma, mode: int) -> bool:
         vma.bo.atomic_access = mode
         changed = True
         if vma.bo.in_vram and mode in (xe.DRM_XE_ATOMIC_CPU, xe.DRM_XE_ATOMIC_GLOBAL):
-            # The kernel waits for the next CPU access (xe_bo_fault_migrate), which the mock does not hear of.
+            # The kernel waits for the next CPU access (xe_bo_fault_migrate), which the mock cannot see.
             vma.bo.migrate(PL_TT)
     return changed
 

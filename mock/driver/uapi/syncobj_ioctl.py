@@ -262,7 +262,7 @@ def _is_done(entry: _Entry, flags: int) -> bool:
 
 
 def eventfd(call: Call, args: Any) -> None:
-    """drm_syncobj_eventfd_ioctl(): the eventfd hears of the point when it has signalled, or when there is a fence."""
+    """drm_syncobj_eventfd_ioctl(): signals the eventfd when the point has signalled, or when it has a fence."""
     refuse_if(args.flags & ~AVAILABLE, errno.EINVAL, "flags")
     refuse_if(args.pad, errno.EINVAL, "pad")
     entry = _Entry(_find(call.file, args.handle), args.point)

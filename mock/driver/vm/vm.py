@@ -169,7 +169,7 @@ class Vm:
         return list(self._bos.get(bo, ()))
 
     def link(self, vma: Vma, bo: Bo) -> None:
-        """A VMA holds an object: the VM hears of its moves (drm_gpuva_link)."""
+        """A VMA holds an object: the VM is notified of its moves (drm_gpuva_link)."""
         self._bos.setdefault(bo, []).append(vma)
         bo.users[self] = None
 
@@ -197,7 +197,7 @@ class Vm:
             gt.stats.add("tlb_inval_count")
 
     def lost(self, tile: Tile, address: int) -> bool:
-        """System memory under a mapping is gone or isolated, and the driver did not hear of it yet.
+        """System memory under a mapping is gone or isolated, and the driver has not been notified yet.
 
         Returns whether the access may fault now. Without fault mode it may not: the kernel would have made the client
         wait for the job, so the access must not be seen.
