@@ -191,12 +191,12 @@ class _Making:
         return built
 
     def _steps(self) -> int:
-        """How many steps a whole build has, about."""
+        """Estimated number of steps of a whole build."""
         file = self.out / STEPS
         return int(file.read_text()) if file.exists() else USUAL_STEPS
 
     def _configure(self, make: Make) -> None:
-        """Make the configuration, and see that nothing of it is lost. Raises GuestError."""
+        """Make the configuration, and check that all options were kept. Raises GuestError."""
         config = self.out / ".config"
         # What nobody names is off, but for what only then becomes visible: that has the kernel's own default.
         make("-s", "allnoconfig")
@@ -240,7 +240,7 @@ class _Making:
 
 
 def _made(out: Path) -> int:
-    """How many files kbuild has made there: it keeps the command of each."""
+    """Number of files that kbuild has made there: it saves the command of each."""
     return sum(name.endswith(".cmd") for _, _, names in os.walk(out) for name in names)
 
 

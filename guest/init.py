@@ -87,7 +87,7 @@ def port(name: str) -> str:
 
 
 class Status:
-    """The line to the host. Each report carries the guest's uptime in seconds."""
+    """The connection to the host. Each report carries the guest's uptime in seconds."""
 
     def __init__(self) -> None:
         self.port = os.open(port("status"), os.O_WRONLY)
@@ -149,7 +149,7 @@ class Interpreter:
 
         def run() -> None:
             os.setsid()
-            os.close(self._orders)  # its end of file is an order, too
+            os.close(self._orders)  # its end of file is a command, too
             for descriptor in (orders, answers):
                 os.set_inheritable(descriptor, True)
             os.chdir(project)
@@ -252,7 +252,7 @@ def write_settings() -> None:
 
 
 def swap_header(size: int) -> bytes:
-    """The first page of ``size`` bytes to swap to (include/linux/swap.h: union swap_header)."""
+    """The first page of a swap area of ``size`` bytes (include/linux/swap.h: union swap_header)."""
     page = os.sysconf("SC_PAGE_SIZE")
     numbers = struct.pack("=1024xIII", 1, size // page - 1, 0)  # version, last page, bad pages
     return numbers.ljust(page - 10, b"\0") + b"SWAPSPACE2"

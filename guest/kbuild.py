@@ -25,7 +25,7 @@ QUIET_S = 60.0
 
 
 class Progress:
-    """How far a build is, on standard error: one line that changes on a terminal, else one a minute."""
+    """Progress of a build, on standard error: one line that changes on a terminal, else one a minute."""
 
     def __init__(self, done: int, total: int) -> None:
         self.done = done
@@ -34,7 +34,7 @@ class Progress:
         self._live = sys.stderr.isatty()
 
     def line(self, printed: str) -> None:
-        """Count what make has printed."""
+        """Count the lines that make prints."""
         if not (step := STEP.match(printed)):
             return
         self.done += 1
@@ -50,7 +50,7 @@ class Progress:
             cache.say(text)
 
     def finish(self) -> None:
-        """Leave the terminal's line to others."""
+        """Clear the progress line on the terminal."""
         if self._live:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
 

@@ -45,7 +45,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Wiring:
-    """What connects the machine to a run: paths as QEMU sees them, and file descriptors that it inherits.
+    """Resources that connect the machine to a run: paths as QEMU sees them, and file descriptors that it inherits.
 
     ``memory`` has a file for each NUMA node, ``swap`` is the disk to swap to.
     """

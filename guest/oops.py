@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why a kernel died, in one line, from its console."""
+"""Why a kernel crashed, in one line, from its console."""
 
 import re
 
@@ -14,7 +14,7 @@ _FAR = 2000
 
 
 def cause(console: str) -> str | None:
-    """What the kernel first said of its end, with the function that it was in; None if it said nothing."""
+    """The first message of the crash, with its function; None if there is none."""
     text = _TIME.sub("", console)
     first = _FIRST.search(text)
     if first is None:

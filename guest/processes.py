@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes that a guest consists of: none outlives the one that started it."""
+"""The processes of a guest: none outlives its parent."""
 
 import ctypes
 import os

@@ -39,7 +39,7 @@ class Start(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """What every start needs."""
+    """Parameters of every start."""
 
     qemu: Qemu
     kernel: Kernel

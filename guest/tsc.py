@@ -15,7 +15,7 @@ TRIES = 20
 
 
 def measure() -> "Measure | None":
-    """Begin to measure; None where a process may not run what it has written."""
+    """Start a measurement; None where a process may not execute memory that it has written."""
     try:
         return Measure()
     except OSError:

@@ -55,7 +55,7 @@ class Files:
 
     @property
     def checks(self) -> Path:
-        """What the emulated GPUs' checkers found."""
+        """Reports of the emulated GPUs' checks."""
         return self.directory / "checks.jsonl"
 
     @property
@@ -137,7 +137,7 @@ class Guest:
         place = Place(self.files.directory, self.files.console, self.files.scratch)
         machine = self.start(place, channels, gpus)
         self._processes.append(machine)
-        self._drop_sockets()  # now: a process that is killed leaves none
+        self._drop_sockets()  # now: a process that is killed cannot
         channels.handed_over()
         channels.send("control", instructions.message())
         if instructions.terminal:
@@ -243,7 +243,7 @@ class Guest:
                     yield event
 
     def _reason(self, machine: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None) -> str:
-        """Why QEMU has gone: the emulated GPU, QEMU itself, or the guest's kernel."""
+        """Why QEMU exited: the emulated GPU, QEMU itself, or the guest's kernel."""
         code = machine.wait()
         if emulator is not None and emulator.poll() is not None:
             return f"the emulated GPU ended with status {emulator.returncode}, see emulator.log"

@@ -39,7 +39,7 @@ _PAGE = 4096
 
 
 class Unavailable(Exception):  # noqa: N818 - a condition, not a failure
-    """There can be no mock here; one line says why and what to do."""
+    """No mock can run here; one line says why and what to do."""
 
 
 @dataclass
@@ -49,9 +49,9 @@ class Attachment:
     nodes: list[str]
     """Paths of the device nodes: /dev/dri/card0, /dev/dri/renderD128, ..."""
     ladder: list[str]
-    """What the mock cannot do here and why, one line each; empty when it can do everything."""
+    """Limitations of the mock here and their causes, one line each; empty if there are none."""
     abilities: frozenset[str]
-    """What it can do to this process's memory: values of kernel.Ability."""
+    """Its abilities on this process's memory: values of kernel.Ability."""
     pid: int
     """The mock process."""
     _channel: Channel = field(repr=False)
@@ -70,8 +70,8 @@ class Attachment:
         return False
 
     def errors(self) -> str:
-        """What the mock has printed: internal errors with their tracebacks, and how it ended. Empty when all
-        is well.
+        """What the mock has printed: internal errors with their tracebacks, and how it ended. Empty if
+        nothing went wrong.
         """
         return _read_errors(self._errors)
 
@@ -185,7 +185,7 @@ def _join(channel: Channel, errors: int, program: bytes) -> Attachment:
 
 
 def _mailbox() -> int:
-    """A page for memory.mailbox, left mapped for good. Its address."""
+    """Map a page for memory.mailbox, which is never unmapped; returns its address."""
     page = mmap.mmap(-1, _PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     page.madvise(_MADV_WIPEONFORK)
     page.madvise(mmap.MADV_DONTNEED)

@@ -42,14 +42,14 @@ class Call(NamedTuple):
             raise Gone
 
     def answer(self, result: int | None) -> None:
-        """Let the caller go on with this result, see ANSWERED."""
+        """Complete the call with this result, see ANSWERED."""
         if result is None:
             self.listener.proceed(self.notification.id)
         elif result is not ANSWERED:
             self.listener.answer(self.notification.id, result)
 
     def give(self, fd: int, flags: int) -> int:
-        """Answer an open(2) with flags `flags` by the file that is `fd` here, which is closed."""
+        """Answer an open(2) with flags `flags` with our descriptor `fd`, which is closed."""
         try:
             self.listener.add_fd(self.notification.id, fd, cloexec=flags & os.O_CLOEXEC != 0, answer=True)
         finally:
@@ -57,7 +57,7 @@ class Call(NamedTuple):
         return ANSWERED
 
     def install(self, fd: int, cloexec: bool) -> int:
-        """Give the caller a file before the answer; its descriptor there. OSError (EMFILE, ESRCH)."""
+        """Install a file in the caller before the answer; returns its descriptor there. OSError (EMFILE, ESRCH)."""
         try:
             return self.listener.add_fd(self.notification.id, fd, cloexec=cloexec)
         except Gone:

@@ -187,7 +187,7 @@ class Clients:
             self._loop.call_at(self._loop.time() + _LOOK, lambda: self._go_on(space, work))
 
     def _advance(self, space: AddressSpace, work: Waiting[None]) -> bool:
-        """Whether more is left to do."""
+        """Whether work is left."""
         try:
             next(work)
         except StopIteration:
@@ -324,7 +324,7 @@ class Clients:
             try:
                 space.digest()
             except Exception as error:
-                # What it choked on is out of its inbox, what is left may be waited for.
+                # What failed is out of its inbox; others may wait for the rest.
                 self.internal_error(f"changes of {space!r}", error)
                 self._dirty[space] = None
             if not space.alive:
@@ -342,7 +342,7 @@ class Clients:
 
 
 def _pause(times: int) -> float:
-    """Seconds until it is looked again."""
+    """Seconds until the next look."""
     return float(0.0005 * 2 ** min(times, 5))
 
 

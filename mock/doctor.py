@@ -34,7 +34,7 @@ def find_python() -> Finding:
 
 
 def find_privileges() -> Finding:
-    """Who runs this; lack of privileges is not a fault, the ladder says what it costs."""
+    """The user; lack of privileges is not a fault, the ladder says what it costs."""
     held = [name for name, bit in _CAPABILITIES.items() if has_capability(bit)]
     return Finding(
         "privileges", True, f"user {os.geteuid()}, {', '.join(held) if held else 'no capabilities'}"
@@ -89,7 +89,7 @@ def _machine() -> list[Finding]:
 
 
 def report(findings: list[Finding]) -> str:
-    """The findings for people to read."""
+    """The findings as text."""
     width = max(len(finding.name) for finding in findings)
     lines = []
     for finding in findings:
@@ -115,7 +115,7 @@ def main(arguments: list[str]) -> int:
     """Exit status 0 if the mock can run at all."""
     parser = argparse.ArgumentParser(
         prog="svmcts doctor",
-        description="What this machine can run, and what to do for each thing missing.",
+        description="What this machine can run, and how to provide what is missing.",
         epilog="exit status: 0 the mock can run, reduced or not; 1 it cannot; 2 no answer",
     )
     parser.parse_args(arguments)

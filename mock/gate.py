@@ -81,7 +81,7 @@ class Gate:
         self._listener = listener
 
     def ready(self) -> bool:
-        """The listener has something: answer it. False if no caller waits for an answer (any more)."""
+        """Answer a notification of the listener. False if its caller no longer waits."""
         listener = self._listener
         assert listener is not None
         notification = listener.receive()
@@ -207,9 +207,9 @@ class Gate:
         return None
 
     def abandon_all(self) -> None:
-        """No client is left."""
+        """The last client has exited."""
         self._waiting.abandon_all()
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Clean up."""
         self._tree.close()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a client and its mock say to each other before the filter is on: JSON objects with descriptors
+"""Messages between a client and its mock before the filter is on: JSON objects with descriptors
 attached.
 
 mock: {"pid", "nodes"} the driver is there client: {"pid", "mailbox", "user_mode_only", "ring"} +

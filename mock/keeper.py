@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The mock's guardian: a small process that outlives it.
+"""The keeper: a small process that outlives the mock.
 
 Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
 client among them, and no test could even report what happened. The keeper holds the listener too: it then
@@ -82,7 +82,7 @@ def _ends(process: int, seconds: float) -> bool:
 
 
 def _stand_in(listener: Listener) -> None:
-    """Answer for a dead mock until the last client has ended."""
+    """Answer in place of a dead mock until the last client has exited."""
     poll = select.poll()
     poll.register(listener.fd, select.POLLIN)
     while not any(events & select.POLLHUP for _, events in poll.poll()):

@@ -210,7 +210,7 @@ class Mm(Protocol):
         """
 
     def unwatch(self, start: int, end: int) -> None:
-        """The opposite. Callbacks may still come for a while. Never fails."""
+        """Undo watch(). Callbacks may still come for a while. Never fails."""
 
     def isolate(self, start: int, end: int) -> dict[int, bytes | None]:
         """migrate_vma_setup, copy and zap of [start, end), page aligned: takes pages away from the CPU, whose
@@ -383,7 +383,7 @@ class Timer(Protocol):
 
 
 class Loop(Protocol):
-    """Work for later, all on the one thread. Exceptions go to Services.internal_error."""
+    """Deferred work, all on one thread. Exceptions go to Services.internal_error."""
 
     def time(self) -> float:
         """CLOCK_MONOTONIC, seconds."""
@@ -398,7 +398,7 @@ class Loop(Protocol):
 
 
 class Services(Protocol):
-    """Everything else the driver is given when it is made."""
+    """The other services that the driver gets when it is created."""
 
     @property
     def loop(self) -> Loop: ...
@@ -413,7 +413,7 @@ class Services(Protocol):
         """The same for a file to poll (sync_file)."""
 
     def log(self, message: str) -> None:
-        """One line for people (drm_dbg): shown by `svmcts mock --verbose` and when the mock dies."""
+        """A log line (drm_dbg): shown by `svmcts mock --verbose` and when the mock dies."""
 
     def internal_error(self, what: str, error: BaseException) -> None:
         """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock
@@ -423,7 +423,7 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PciDevice:
-    """What sysfs says of a device. `slot` is its address, such as 0000:03:00.0; `memory_bar` the size of BAR 2."""
+    """A device as sysfs shows it. `slot` is its address, such as 0000:03:00.0; `memory_bar` the size of BAR 2."""
 
     slot: str
     vendor: int
@@ -446,13 +446,13 @@ class MapRequest:
 
 
 class Driver(Protocol):
-    """What the transport calls. Made by mock.driver.driver.Driver(platform, level, services)."""
+    """The driver's entry points. Made by mock.driver.driver.Driver(platform, level, services)."""
 
     def nodes(self) -> Mapping[str, int]:
         """Names below /dev/dri, with their minor numbers: {"card0": 0, "renderD128": 128}."""
 
     def pci(self, minor: int) -> PciDevice:
-        """The device behind a node."""
+        """The device of a node."""
 
     def open(self, minor: int, task: Task, memory: File) -> Any:
         """A device node is being opened; `memory` is the file the client gets. Returns the driver's own

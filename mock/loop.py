@@ -15,7 +15,7 @@ Callback = Callable[[], object]
 
 
 class Order(IntEnum):
-    """What is handled first when several descriptors are ready. A client's munmap or close is over before its
+    """Priority of descriptors that are ready at the same time. A client's munmap or close is over before its
     next ioctl is made, so changes of memory and of files are taken in before system calls.
     """
 
@@ -39,7 +39,7 @@ class EventLoop:
     """Implements kernel.Loop.
 
     `settle` is run after every callback; what a callback left to be delivered is delivered there. Exceptions
-    of callbacks go to `failed`, the loop goes on.
+    of callbacks go to `failed`; the loop continues.
     """
 
     def __init__(self, settle: Callback, failed: Callable[[str, BaseException], None]) -> None:
@@ -69,7 +69,7 @@ class EventLoop:
         self._epoll.register(fd, events)
 
     def forget(self, fd: int) -> None:
-        """The opposite; before the descriptor is closed."""
+        """Undo watch(); call it before the descriptor is closed."""
         if self._handlers.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
@@ -78,7 +78,7 @@ class EventLoop:
         self._running = False
 
     def run(self) -> None:
-        """Until stop()."""
+        """Run until stop() is called."""
         self._running = True
         while self._running:
             self._wait()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this machine lets the mock do, found by trying; and what each thing missing takes away.
+"""What this machine lets the mock do, found by trying, and what each missing facility costs.
 
 The ladder: everything; userfaultfd for user-mode faults only; no userfaultfd; no seccomp notification, no
 mock.
@@ -40,7 +40,7 @@ class Finding:
     remedy: str = ""
 
     def __str__(self) -> str:
-        """As a reduction: what is lost and why."""
+        """The reduction: what is lost and why."""
         return f"{self.lost} ({self.name}: {self.detail})"
 
 
@@ -72,7 +72,7 @@ def _sysctl(path: str) -> str | None:
 
 
 def find_seccomp() -> Finding:
-    """Filters with user notification: without them there is no mock."""
+    """Filters with user notification, which the mock requires."""
     name = "seccomp user notification"
     lost = "the mock is not available"
     if not NUMBERS:

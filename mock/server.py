@@ -28,7 +28,7 @@ from mock.unanswered import Unanswered
 from mock.virtual import VirtualFiles
 
 DRIVER = "mock.driver.driver:Driver"
-"""Where the driver is, as module:class."""
+"""The driver, as module:class."""
 
 _MAX_ERRORS = 100
 """Internal errors shown; what follows them is more of the same."""
@@ -75,7 +75,7 @@ class Server:
             self.virtual.take_in()
         self.clients.settle()
 
-    # Life.
+    # Lifecycle.
 
     def load(self, driver: str, platform: str, level: str, defect: str | None) -> Driver:
         """Make the driver, broken if asked for. Raises HandoverError or ValueError with what was wrong."""

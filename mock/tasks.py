@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Threads and processes of clients: who makes a system call, and whose memory it means."""
+"""Threads and processes of clients: the caller of a system call, and the memory it refers to."""
 
 from __future__ import annotations
 

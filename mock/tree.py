@@ -85,7 +85,7 @@ class Tree:
         if self._root is None:
             return False
         try:
-            # Who may be asked what it is: no other file system, which may never answer.
+            # Only these are asked for their type: another file system may never answer.
             if not os.readlink(path).endswith(NODES):  # noqa: PTH115 - often, and pathlib is slow
                 return False
             return os.path.samestat(Path(path).stat(), self.stat(NODES, follow=True))
@@ -93,7 +93,7 @@ class Tree:
             return False
 
     def close(self) -> None:
-        """Leave nothing behind."""
+        """Clean up."""
         if self._root is not None:
             os.close(self._root)
         if self._temporary is not None:

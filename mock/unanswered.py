@@ -42,5 +42,5 @@ class Unanswered:
             self._free.append(slot)
 
     def __iter__(self) -> Iterator[int]:
-        """Calls that may be waiting for an answer."""
+        """Calls that may be unanswered."""
         return (ident for ident in self._slots if ident)

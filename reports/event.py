@@ -221,7 +221,7 @@ class Environment:
         return Version()
 
     def lacks(self, capability: str) -> bool:
-        """Whether the environment says no to the capability; one it never heard of is not lacking."""
+        """Whether the environment lacks the capability; one that it does not name is not lacking."""
         return self.capabilities.get(capability) is False
 
     def to_event(self) -> Event:

@@ -37,6 +37,10 @@ AVOID = {
     "to and fro": "back and forth",
     "and (its|their) (kin|like)": "and similar",
     "from under": "beneath",
+    "hear(|s|d|ing) of": "is notified of, sees",
+    "in spite of": "despite",
+    "such a one": "one",
+    "goes on (working|running|using)": "stays usable, keeps running",
     r"(?!there )\w+[^\w\s]* (is|are|was|were) no(?! longer)": "is not a",
 }
 """Regular expression of a phrase, and what to write instead."""
@@ -96,6 +100,7 @@ def test_plain_words_are_used() -> None:
         ("a store\nlands beside it", [(2, "beside")]),
         ("there is no such file, and there\n    # are no others", []),
         ("it is no longer there", []),
+        ("the VM\n    hears of it", [(2, "hears of")]),
         ("besides, it is not a mirror, and test_whoever is a name", []),
     ],
 )

@@ -35,7 +35,7 @@ CONTEXTS = 8192
 MEDIA_OFFSET = 0x380000
 """Where the media GT's copies of the main GT's registers are (xe_mmio.c:xe_mmio_adjusted_addr)."""
 MEDIA_ENGINES = 0x0003_0003
-"""GT_VEBOX_VDBOX_DISABLE, which in spite of its name has the engines that are there: two of each kind."""
+"""GT_VEBOX_VDBOX_DISABLE, which despite its name has the engines that are there: two of each kind."""
 
 MAIN_REGISTERS: tuple[tuple[int, int], ...] = (
     (0x0D00, 0x0000000E),  # RPM_CONFIG0: 19.2 MHz crystal

@@ -294,7 +294,7 @@ def test_insist(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Family:
-    """The mock around an address space whose children have all ended by the time that it hears of them."""
+    """The mock around an address space whose children have all ended by the time that it is notified."""
 
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         child = AddressSpace(self, "child", uffd, frozenset())  # type: ignore[arg-type]
@@ -316,7 +316,7 @@ class Told:
 
 
 def test_fork_of_a_child_that_has_ended() -> None:
-    """The pages of the parent became copy-on-write all the same, and the driver hears of it."""
+    """The pages of the parent became copy-on-write anyway, and the driver is notified."""
     script: Any = Script()
     space, told = AddressSpace(Family(), "parent", script, frozenset()), Told()  # type: ignore[arg-type]
     space.register(told)  # type: ignore[arg-type]
