@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts doctor: what this machine can run, and what to do for each thing missing."""
+"""svmcts doctor: what this machine can run, and how to provide what is missing."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ class Verdict:
     waived: Waived
     comparison: Comparison | None
     unseen: tuple[Unseen, ...] = ()
-    """What the run did not look at."""
+    """What the run did not cover."""
     regressions: tuple[Result, ...] = ()
     """Failures of what nobody but this driver's code promises, which were not to be judged."""
 

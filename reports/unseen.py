@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run did not look at: behaviours that did not run, or could not be exercised, in each environment."""
+"""What a run did not cover: behaviours that did not run, or could not be exercised, in each environment."""
 
 from __future__ import annotations
 

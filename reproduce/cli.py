@@ -29,7 +29,7 @@ DESCRIPTION = """\
 Writes what a failing test of a run did as one C program: its ioctls, its memory operations, the batches of its queues,
 its threads and children, and the check that failed. It needs libc and the uAPI headers, with --self-contained only
 libc. The program ends with 1 where the fault is, 0 where it is not, 77 where it cannot tell (no device, no such
-capability), 2 where something else went wrong. docs/reproduce.md tells more.
+capability), 2 where something else went wrong. See docs/reproduce.md.
 """
 STATUS = "exit status: 0 written; 2 no answer"
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
 expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
 missing and a test without a verdict. Each refusal names file and line, and says what to do. What the run did
-not look at is listed, too. A failure of what no document and no posting promises, but only this driver does, is a
+not cover is listed, too. A failure of what no document and no posting promises, but only this driver does, is a
 regression of the driver: it is listed, and refused with --promise driver.
 """
 SOON = 14

@@ -13,7 +13,7 @@ from reports.runs import KEPT, OUT, Listed, State, listed
 
 DESCRIPTION = f"""\
 Lists the runs that are kept, the newest last: when each began (UTC), its state, seed and environments, how many
-results have each outcome, its folder, and the command. One that was interrupted goes on with pytest --resume=FOLDER.
+results have each outcome, its folder, and the command. An interrupted one is continued by pytest --resume=FOLDER.
 The newest {KEPT} are kept ($SVMCTS_KEEP_RUNS), and those that a symbolic link in reports/ names.
 """
 STATUS = "exit status: 0 listed; 2 no answer"
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        help="the folder of reports to look into: one that --results named (default: reports/out)",
+        help="the folder of reports: one that --results named (default: reports/out)",
     )
     options = parser.parse_args(arguments)
     folder: Path = options.folder or ROOT / OUT

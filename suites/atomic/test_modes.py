@@ -76,7 +76,7 @@ def buffer(memory: Memory) -> Buffer:
 @acts("store")
 @needs("vram")
 def test_global_atomic_migrates_then_cpu_adds(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """With mode GLOBAL GPU atomics work, in VRAM against other advice with this driver; the CPU goes on with it."""
+    """With mode GLOBAL GPU atomics work, with this driver in VRAM against other advice; then CPU atomics add to it."""
     total = sentinel()
     buffer.set_u32(PAGE, total)
     prefer_system(mirror_vm, buffer)

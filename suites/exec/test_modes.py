@@ -149,7 +149,7 @@ def test_job_waits_for_its_syncs_before_mode_switch(
     pending: tuple[Syncobj, Held],
     at: int,
 ) -> None:
-    """A job that may not fault waits for what it depends on while jobs that may fault go on, and suspends them then."""
+    """A job that may not fault waits for its dependencies while faulting jobs run, and only then suspends them."""
     fence, holder = pending
     faulting, buffer = mirror_vm.queue(), memory(PAGE)
     faulting.store(buffer.address, sentinel())

@@ -48,7 +48,7 @@ def grouped(vm: Vm, *values: int) -> Queue:
 @behaviour("execq.setprop")
 @acts("refusal", "store")
 def test_set_property_of_queue_checks_its_arguments(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
-    """Reserved bits, another property and an unknown queue are refused, in this order; the queue works on."""
+    """Reserved bits, another property and an unknown queue are refused, in this order; the queue stays usable."""
     queue, other, made, value = plain_vm.queue(), plain_vm.queue(), bo(PAGE), sentinel()
     other.close()
     properties = [number for number in range(9) if number != PRIORITY] + [1 << 31, PRIORITY + 256]

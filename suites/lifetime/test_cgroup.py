@@ -41,7 +41,7 @@ def mirrored(device: Device) -> Queue:
 def test_oom_kill_of_mirrored_program_ends_it(
     device: Device, mirror_vm: Vm, memory: Memory, sentinel: Sentinel, busy: bool
 ) -> None:
-    """The OOM killer ends a program that the GPU works for, all its memory is freed, and other programs go on."""
+    """The OOM killer ends a program that uses the GPU: all its memory is freed, and other programs keep running."""
     queue, buffer = mirror_vm.queue(), memory(USED, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     with memory_group() as group:

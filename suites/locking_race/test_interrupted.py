@@ -59,7 +59,7 @@ class Locked:
         fcntl.ioctl(self.vm.device.fd, xe.DRM_IOCTL_XE_VM_BIND.number, self._argument)
 
     def release(self) -> None:
-        """The VM_BIND goes on and has its effect."""
+        """The VM_BIND completes and has its effect."""
         __tracebackhide__ = True
         self._page.give(0, self._entry)
         assert self._holder.end() == 0
@@ -323,7 +323,7 @@ def invalidating(make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 def test_signal_at_notifier_lock_of_madvise(
     invalidating: Invalidating, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """MADVISE that a signal interrupts while user pointers are invalidated gives EINTR, or goes on; then all works."""
+    """MADVISE that a signal interrupts while it invalidates userptrs gives EINTR or completes; all works afterwards."""
     vm = invalidating.vm
 
     def advise() -> None:

@@ -84,7 +84,7 @@ def test_one_pinned_page_keeps_chunk_in_sysmem(
 @acts("store")
 @needs("device-pages", "atomic")
 def test_atomic_on_pinned_memory_faults(mirror_vm: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """A GPU atomic on memory that the kernel holds is done there or fails; when it is let go a new queue can."""
+    """A GPU atomic on pinned memory is done in place or fails; when the memory is released, one succeeds."""
     start, added = sentinel() >> 1, sentinel() >> 1
     buffer.set_u32(0, start)
     with held(buffer.address):

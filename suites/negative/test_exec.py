@@ -157,7 +157,7 @@ WAIT_USER_FENCE = Table(
 
 @pytest.fixture
 def wait_user_fence(device: Device, memory: Memory, sentinel: Sentinel) -> Call:
-    """WAIT_USER_FENCE for what is there already."""
+    """WAIT_USER_FENCE whose condition holds already."""
     fence, value = memory(8), sentinel()
     fence.set_u64(0, value)
     return Call(

@@ -118,7 +118,7 @@ def alive(device: Device, request: Request, argument: type[Structure], name: str
 
 
 def vms(device: Device) -> set[int]:
-    """Ids of the file's VMs: those to which no bind at all can be made."""
+    """Ids of the file's VMs: those that accept a bind without operations."""
     return alive(device, xe.DRM_IOCTL_XE_VM_BIND, xe.drm_xe_vm_bind, "vm_id")
 
 

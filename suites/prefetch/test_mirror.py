@@ -37,7 +37,7 @@ def places(vm: Vm) -> list[int]:
 
 
 def is_there(buffer: Buffer, region: int) -> bool:
-    """Whether all of a buffer is in system memory, or none of it."""
+    """Whether every page of a buffer is in system memory (region SYSTEM) or in VRAM."""
     present = {buffer.present(offset) for offset in range(0, buffer.size, PAGE)}
     return present == {region == SYSTEM}
 

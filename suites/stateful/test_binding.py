@@ -243,7 +243,7 @@ class Binding(machine.Machine):
         self.run(f"content[{name!r}].set_u32({slot * SLOT:#x}, {self.words[Place(name, slot)]:#x})")
 
     def finish(self) -> None:
-        """GPU and CPU find at each bound address and in all memory what was stored there last; the VM goes on."""
+        """GPU and CPU find at each bound address and in all memory what was stored there last; the VM stays usable."""
         seen = {slot * SLOT: self.word(place) for slot, place in sorted(self.bound.items())}
         words = ", ".join(f"buffer.address + {offset:#x}: {word:#x}" for offset, word in seen.items())
         self.run(f"gpu_finds(queue, {{{words}}})")

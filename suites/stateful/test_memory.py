@@ -221,7 +221,7 @@ class Memory(machine.Machine):
             self.run(f"assert buffer.u32({page * PAGE:#x}) == {self.words.get(page, 0):#x}")
 
     def finish(self) -> None:
-        """Every word is what was stored last, and 0 where nothing was stored since the mapping; the VMs go on."""
+        """Every word is what was stored last, and 0 where nothing was stored since the mapping; the VMs stay usable."""
         untouched = [page for page in (2, 300, 600, 1022) if page in self.mapped]
         words = {page * PAGE: self.words.get(page, 0) for page in (*self.words, *untouched)}
         self.run(
