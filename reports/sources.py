@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+AS_OF = "7.3"
+"""The release as of which the ledger gives lines of documents, and names of functions."""
 MAINLINE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/{path}?h=v{version}{line}"
 STABLE = "https://git.kernel.org/pub/scm/linux/kernel/git/stable/linux.git/tree/{path}?h=v{version}{line}"
 """The tree that has tags of stable releases, as v7.3.4, too."""

@@ -19,7 +19,7 @@ from reports.looks import LOOKS, NOTHING
 from reports.merge import Report
 from reports.page.columns import Column
 from reports.page.texts import Clipped, Texts
-from reports.sources import url
+from reports.sources import AS_OF, url
 from reports.verdict import Cell, Matrix, Row, is_regression
 
 LETTERS: dict[Outcome | None, str] = {None: "-", **dict(zip(Outcome, "FEXNUKPC", strict=True))}
@@ -71,7 +71,7 @@ def data(
 def _row(row: Row, anchor: str, releases: Sequence[str]) -> list[Any]:
     b = row.behaviour
     newest = releases[0] if releases else ""
-    places = [[place.at, place.words or "", url(place.at, "7.3")] for place in b.promised_by]
+    places = [[place.at, place.words or "", url(place.at, AS_OF)] for place in b.promised_by]
     facts = {
         "reason": b.reason,
         "since": f"Linux {b.since}" if b.since else None,

@@ -2,36 +2,17 @@
 """docs/findings.md and the @known marks say the same: each mark has an entry, each entry its tests or a reason."""
 
 import ast
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from reports.findings import SHOWN, entries, named_in
 from reports.waivers import speaks
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "docs/findings.md").read_text(encoding="utf-8")
-SHOWN = "## Shown by a test\n"
 NO_MARK = "No `@known`: "
-
-
-def entries(text: str) -> dict[str, str]:
-    """Headings of what tests show, with what is below."""
-    (shown,) = re.findall(rf"^{SHOWN}(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL)
-    parts = re.split(r"^### (.*)\n", shown, flags=re.MULTILINE)
-    return dict(zip(parts[1::2], parts[2::2], strict=True))
-
-
-def named_in(entry: str) -> list[tuple[str, str]]:
-    """(file, function) of the tests that an entry names; the function is empty for rows of a file."""
-    found, file = [], ""
-    for node in re.findall(r"`([^`]+)`", entry):
-        name = "".join(node.split())
-        if match := re.fullmatch(r"(suites/[\w/]+\.py)?(?:::(test_\w+))?", name):
-            file = match[1] or file
-            found.append((file, match[2] or ""))
-    return found
 
 
 def marks() -> Iterator[tuple[str, str, ast.Call]]:

@@ -24,6 +24,7 @@ from ioctl.compiler import Compiler, find_compiler
 from ioctl.encoding import Request
 from ioctl.layout import Structure
 from reports.event import Outcome
+from reports.findings import slug
 from reports.stream import read
 from reproduce.cli import course_of, words_of
 from reproduce.program import program
@@ -43,7 +44,7 @@ def headings() -> list[str]:
 
 def name_of(heading: str) -> str:
     """The file of a finding's program."""
-    return re.sub(r"[^a-z0-9]+", "-", heading.lower()).strip("-") + ".c"
+    return f"{slug(heading)}.c"
 
 
 def headers(folder: Path) -> Path:
