@@ -4,16 +4,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from common.answers import NoAnswerError
+from sensitivity.generate import KINDS, Mutant
 from sensitivity.source import Edit
 
 CATALOGUE = Path(__file__).with_name("faults.yaml")
+GENERATED = Path(__file__).with_name("generated.yaml")
 SHOWN_BY = {
     "tests": "any device shows it that does what it is asked to",
     "tlb": "a device shows it that keeps translations as long as it may",
@@ -35,14 +37,22 @@ class Fault:
     """What the broken driver does."""
     edits: tuple[Edit, ...]
     breaks: tuple[str, ...]
-    """Behaviours that no longer hold, of which at least one test has to notice."""
+    """Behaviours that no longer hold, of which at least one test has to notice; empty of a generated one, for which
+    the ledger is asked (sensitivity.breaks).
+    """
     shown_by: str
     """Key of SHOWN_BY: what a device must do for the fault to matter."""
+    kind: str = "chosen"
+    """``chosen``: written by hand; or what the generator did (generate.KINDS)."""
+    excepted: str | None = None
+    """Why no test has to notice."""
 
 
-def load(path: Path = CATALOGUE) -> list[Fault]:
-    """All seeded faults. Raises CatalogueError."""
+def load(path: Path = CATALOGUE, generated: Path = GENERATED) -> list[Fault]:
+    """All seeded faults, those made by a machine last. Raises CatalogueError."""
     faults = [_fault(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
+    if path == CATALOGUE:
+        faults += [_made(entry) for entry in yaml.safe_load(generated.read_text(encoding="utf-8"))]
     ids = [fault.id for fault in faults]
     if twice := {name for name in ids if ids.count(name) > 1}:
         raise CatalogueError(f"{path.name}: {min(twice)} is there twice")
@@ -66,9 +76,28 @@ def _fault(entry: dict[str, Any]) -> Fault:
             edits=tuple(Edit(**edit) for edit in entry["edits"]),
             breaks=tuple(entry["breaks"]),
             shown_by=entry["shown_by"],
+            excepted=entry.get("excepted"),
         )
     except (KeyError, TypeError) as error:
         raise CatalogueError(f"seeded fault {name}: {error}") from None
     if not _ID.fullmatch(name) or not fault.edits or not fault.breaks or fault.shown_by not in SHOWN_BY:
         raise CatalogueError(f"seeded fault {name}: its id, edits, breaks or shown_by is invalid")
     return fault
+
+
+def _made(entry: dict[str, Any]) -> Fault:
+    given = dict(entry)
+    name, excepted = str(given.pop("id", None)), given.pop("excepted", None)
+    try:
+        kind = name.split(":")[2]
+        edit = Edit(**given)
+        return Fault(name, f"{KINDS[kind]}: {edit.find}", (edit,), (), "tests", kind, excepted)
+    except (KeyError, TypeError, IndexError) as error:
+        raise CatalogueError(f"generated fault {name}: {error}") from None
+
+
+def record(mutants: list[Mutant], path: Path = GENERATED) -> None:
+    """Write faults made by a machine; what is there, with its exceptions, is replaced."""
+    head = "# SPDX-License-Identifier: MIT\n# Written by svmcts sensitivity --generate.\n"
+    entries = [{"id": mutant.id, **asdict(mutant.edit)} for mutant in mutants]
+    path.write_text(head + yaml.safe_dump(entries, sort_keys=False, width=110), encoding="utf-8")

@@ -6,6 +6,7 @@ Runs of white space match each other, so that an edit does not depend on how lin
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 
@@ -27,13 +28,20 @@ class Edit:
     find: str
     put: str
     times: int = 1
-    """How often the function has the text; each of them is replaced."""
+    """How often the function has the text; each of them is replaced, unless ``nth`` says which."""
+    nth: int = 0
+    """Which of them is replaced, from 1; 0 is all."""
 
     def apply(self, source: str) -> str:
         """The edited source. Raises EditError."""
         start, end = body(source, self.function)
         pattern = r"\s+".join(re.escape(word) for word in self.find.split())
-        edited, count = re.subn(pattern, lambda _: self.put, source[start:end])
+        places = itertools.count(1)
+
+        def replaced(found: re.Match[str]) -> str:
+            return self.put if self.nth in (0, next(places)) else found[0]
+
+        edited, count = re.subn(pattern, replaced, source[start:end])
         if count != self.times:
             raise EditError(
                 f"{self.file}: {self.function} has {count} times, not {self.times}, the text {self.find!r}"

@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: MIT
+"""Which tests come first for a fault: those of the behaviours that it breaks, in the order of ``--affected``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+from common.answers import NoAnswerError
+from reports.affected import BY_FILE, BY_SYMBOL, ranks
+from reports.ledger import Ledger
+from sensitivity.catalogue import Fault
+from sensitivity.generate import FILES, functions
+from sensitivity.source import body
+
+_NAME = re.compile(r"[A-Za-z_]\w*")
+
+
+class Breaks:
+    """What faults break, by the ledger's sources."""
+
+    def __init__(self, ledger: Ledger, text: Callable[[str], str]) -> None:
+        """``text`` reads a file of the kernel's source."""
+        self._ledger = ledger
+        self._callers = _callers(text)
+
+    def ranks(self, fault: Fault) -> dict[str, int]:
+        """Behaviour to rank: of what the fault breaks, then of its files.
+
+        A function that no behaviour names, such as a helper, counts for the nearest callers that one names.
+        """
+        found = dict.fromkeys(fault.breaks, BY_SYMBOL)
+        for edit in fault.edits:
+            by_file = ranks({edit.file: {edit.function}}, self._ledger)
+            if not fault.breaks and BY_SYMBOL not in by_file.values():
+                found |= self._of_callers(edit.function)
+            found = {**by_file, **found} if fault.breaks else {**found, **_nearer(by_file, found)}
+        return found
+
+    def _of_callers(self, function: str) -> dict[str, int]:
+        seen, level = {function}, {function}
+        while level := {pair for one in level for pair in self._callers.get(_name(one), ())} - seen:
+            seen |= level
+            near: dict[str, int] = {}
+            for pair in level:
+                file, _, name = pair.rpartition(":")
+                near |= {
+                    id: BY_SYMBOL
+                    for id, rank in ranks({file: {name}}, self._ledger).items()
+                    if rank == BY_SYMBOL
+                }
+            if near:
+                return near
+        return {}
+
+
+def _name(pair: str) -> str:
+    return pair.rpartition(":")[2]
+
+
+def _nearer(ranked: Mapping[str, int], found: Mapping[str, int]) -> dict[str, int]:
+    return {name: min(rank, found.get(name, BY_FILE)) for name, rank in ranked.items()}
+
+
+def _callers(text: Callable[[str], str]) -> dict[str, list[str]]:
+    """Function to those of the files of SVM that name it, each as ``file:function``."""
+    found: dict[str, list[str]] = {}
+    for file in FILES:
+        source = text(file)
+        for function in functions(source):
+            try:
+                start, end = body(source, function)
+            except NoAnswerError:
+                continue
+            for name in {*_NAME.findall(source[start:end])} - {function}:
+                found.setdefault(name, []).append(f"{file}:{function}")
+    return found

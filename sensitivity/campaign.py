@@ -1,0 +1,346 @@
+# SPDX-License-Identifier: MIT
+"""A campaign: each fault is built, put into a guest, and tested until a test notices.
+
+Then the noticing tests are run on the driver without a fault, which has to pass them.
+"""
+
+from __future__ import annotations
+
+import json
+import queue
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from sensitivity.build import BuildError
+from sensitivity.catalogue import Fault
+from sensitivity.source import Edit, EditError
+
+FOUND, MISSED, NOT_BUILT, NO_ANSWER = "found", "missed", "not-built", "no-answer"
+DIE = 1 << 7
+"""TAINT_DIE (include/linux/panic.h): the kernel had an oops."""
+SILENCE_S = 240.0
+"""After which a guest is taken for hung: longer than a test may take without KVM."""
+MODULES = ("drm_gpusvm_helper", "xe")
+"""What faults are in, in the order of loading."""
+Answer = dict[str, Any]
+
+
+class LostError(Exception):
+    """The guest has gone, or says nothing any more; the message says which."""
+
+
+class Inside(Protocol):
+    """A guest that carries out orders (sensitivity.inside)."""
+
+    def order(self, order: Mapping[str, object]) -> Iterator[Answer]:
+        """The answers to an order, up to the one that ends it. Raises LostError."""
+        ...
+
+    def close(self) -> None:
+        """End the guest."""
+        ...
+
+
+class Build(Protocol):
+    """Builds modules (sensitivity.build.Builder)."""
+
+    def edited(self, edits: Iterable[Edit]) -> dict[str, str]:
+        """The files that edits change. Raises EditError."""
+        ...
+
+    def build(self, files: Mapping[str, str], out: Path) -> dict[str, Path]:
+        """Name to file of each module that has one of the files. Raises BuildError."""
+        ...
+
+
+@dataclass
+class Result:
+    """What became of a fault."""
+
+    fault: str
+    verdict: str
+    by: str = ""
+    """The test that noticed."""
+    how: str = ""
+    """What it said, or why there is no verdict."""
+    after: int = 0
+    """Tests that ran, up to that one."""
+    passed: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Store:
+    """Results in a file, a JSON line each: those of one suite, one kernel, one mode of the device."""
+
+    path: Path
+    results: dict[str, Result] = field(default_factory=dict)
+    control: dict[str, str] = field(default_factory=dict)
+    """Test to its outcome without a fault."""
+
+    @classmethod
+    def open(cls, path: Path) -> Store:
+        """What the file has; a last line that was cut off is forgotten."""
+        store = cls(path)
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
+        for line in lines:
+            entry = json.loads(line)
+            if "control" in entry:
+                store.control[entry["control"]] = entry["outcome"]
+            else:
+                result = Result(**entry)
+                store.results[result.fault] = result
+        return store
+
+    def add(self, result: Result) -> None:
+        """Keep a result."""
+        self.results[result.fault] = result
+        self._write(asdict(result))
+
+    def add_control(self, test: str, outcome: str) -> None:
+        """Keep what a test says of the driver without a fault."""
+        self.control[test] = outcome
+        self._write({"control": test, "outcome": outcome})
+
+    def _write(self, entry: dict[str, object]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def verdict(self, fault: str) -> str | None:
+        """Of a fault, the control considered: no answer for what is noticed without a fault as well."""
+        if (result := self.results.get(fault)) is None:
+            return None
+        if result.verdict == FOUND and result.by and self.control.get(result.by) not in ("passed", "known"):
+            return NO_ANSWER
+        return result.verdict
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How tests are chosen and run."""
+
+    environment: Mapping[str, object]
+    first: int
+    """Tests of each fault, at most."""
+    seed: int
+    files: Callable[[Mapping[str, int]], Sequence[str]]
+    """Test files of ranked behaviours."""
+
+
+class Campaign:
+    """Runs faults, one after another, in as few guests as it takes."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        builder: Build,
+        start: Callable[[], Inside],
+        store: Store,
+        stock: Mapping[str, Path],
+        work: Path,
+    ) -> None:
+        """``stock`` is the modules of MODULES without a fault, built as those with one; ``start`` makes a guest."""
+        self._plan = plan
+        self._builder = builder
+        self._start = start
+        self._store = store
+        self._stock = stock
+        self._work = work
+        self._guest: Inside | None = None
+        self._built = 0
+
+    def run(
+        self, faults: Sequence[tuple[Fault, Mapping[str, int]]], say: Callable[[str], None], until: float
+    ) -> None:
+        """Each fault with its ranked behaviours, as far as the time (of time.monotonic) allows; then the control."""
+        began = time.monotonic()
+        try:
+            for number, (fault, ranks) in enumerate(faults, 1):
+                if time.monotonic() > until:
+                    say(f"out of time: {len(faults) - number + 1} faults are left")
+                    break
+                result = self.judge(fault, ranks)
+                self._store.add(result)
+                left = (time.monotonic() - began) / number * (len(faults) - number)
+                what = f"{result.by} (test {result.after})" if result.by else result.how
+                say(f"{number}/{len(faults)} {result.verdict:9} {fault.id}: {what}; {left / 60:.0f} min left")
+            self.check(say)
+        finally:
+            self._end()
+
+    def judge(self, fault: Fault, ranks: Mapping[str, int]) -> Result:
+        """Build a fault and run its tests."""
+        began = time.monotonic()
+        self._built += 1
+        out = self._work / str(self._built)  # a new name each: the guest may cache what it has read
+        out.mkdir(parents=True)
+        try:
+            built = self._builder.build(self._builder.edited(fault.edits), out)
+        except (BuildError, EditError) as error:
+            return Result(fault.id, NOT_BUILT, how=str(error))
+        result = self._test(fault.id, {**self._stock, **built}, ranks)
+        result.seconds = round(time.monotonic() - began, 1)
+        return result
+
+    def check(self, say: Callable[[str], None]) -> None:
+        """Run the tests that noticed a fault on the driver without one."""
+        noticed = {result.by for result in self._store.results.values() if result.by}
+        new = sorted(noticed - {test for test, outcome in self._store.control.items() if outcome != "lost"})
+        if not new:
+            return
+        say(f"control: {len(new)} tests on the driver without a fault")
+        files = sorted({test.partition("::")[0] for test in new})
+        self._end()
+        running = ""
+        try:
+            order = {**self._order(self._stock, {}, files), "only": new, "stop": False, "first": len(new)}
+            for answer in self._inside().order(order):
+                running = answer.get("begins", running)
+                if "test" in answer:
+                    self._store.add_control(answer["test"], answer["outcome"])
+        except LostError as lost:
+            say(f"control: {running or 'no test'}: {lost}")
+            if running:
+                self._store.add_control(running, "lost")
+
+    def _test(self, name: str, modules: Mapping[str, Path], ranks: Mapping[str, int]) -> Result:
+        result = Result(name, MISSED)
+        running, step = "", ""
+        try:
+            for answer in self._inside().order(self._order(modules, ranks, self._plan.files(ranks))):
+                step = answer.get("step", step)
+                running = answer.get("begins", running)
+                if "test" in answer:
+                    result.after += 1
+                    result.passed += answer["outcome"] in ("passed", "known")
+                    if answer["outcome"] == "failed":
+                        result.verdict, result.by, result.how = FOUND, answer["test"], answer["why"]
+                    running = ""
+                if "end" in answer:
+                    self._ended(answer, running, result)
+        except LostError as lost:
+            self._end()
+            result.verdict, result.by = FOUND, running
+            result.after += bool(running)
+            result.how = str(lost) if running or not step else f"{lost}, as its modules were loaded"
+        return result
+
+    def _ended(self, answer: Answer, running: str, result: Result) -> None:
+        if answer["end"] == "reload":
+            result.verdict, result.how = FOUND, f"the module does not load: {answer['why']}"
+            self._end()
+        elif result.verdict == MISSED and running:
+            result.verdict, result.by, result.how = (
+                FOUND,
+                running,
+                f"the test's process died ({answer['code']})",
+            )
+            result.after += 1
+        elif result.verdict == MISSED and not result.passed:
+            result.verdict, result.how = (
+                NO_ANSWER,
+                f"no test passed, of {result.after}; pytest ended with {answer['code']}",
+            )
+        elif result.verdict == MISSED:
+            result.how = f"{result.passed} of {result.after} tests passed, the others do not apply"
+        if int(answer["tainted"]) & DIE:
+            self._end()
+
+    def _order(
+        self, modules: Mapping[str, Path], ranks: Mapping[str, int], files: Sequence[str]
+    ) -> dict[str, Any]:
+        return {
+            "modules": {name: str(modules[name]) for name in MODULES},
+            "ranks": dict(ranks),
+            "files": list(files),
+            "first": self._plan.first,
+            "stop": True,
+            "seed": self._plan.seed,
+            "environment": self._plan.environment,
+        }
+
+    def _inside(self) -> Inside:
+        if self._guest is None:
+            self._guest = self._start()
+        return self._guest
+
+    def _end(self) -> None:
+        if self._guest is not None:
+            self._guest.close()
+            self._guest = None
+
+
+class GuestInside:
+    """sensitivity.inside in a guest of ``svmcts guest``."""
+
+    def __init__(self, options: Sequence[str], root: Path, log: Path, silence_s: float = SILENCE_S) -> None:
+        program = [sys.executable, str(root / "svmcts"), "guest", *options, "--"]
+        with log.open("ab") as errors:
+            self._process = subprocess.Popen(
+                [*program, sys.executable, "-m", "sensitivity.inside"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                cwd=root,
+            )
+        self._silence_s = silence_s
+        self._lines: queue.Queue[bytes] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._lines.put(line)
+        self._lines.put(b"")
+
+    def order(self, order: Mapping[str, object]) -> Iterator[Answer]:
+        """The answers to an order, up to the one that ends it. Raises LostError."""
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise LostError(f"the guest was lost: {error.strerror}") from None
+        while True:
+            try:
+                line = self._lines.get(timeout=self._silence_s)
+            except queue.Empty:
+                raise LostError(f"the guest hung: it said nothing for {self._silence_s:.0f} s") from None
+            if not line:
+                raise LostError(f"the guest was lost: status {self._process.wait()}")
+            answer: Answer = json.loads(line)
+            yield answer
+            if "end" in answer:
+                return
+
+    def close(self) -> None:
+        """End the guest; the program ends what it has started."""
+        self._process.terminate()
+        self._process.wait()
+        for file in (self._process.stdin, self._process.stdout):
+            if file is not None:
+                file.close()
+
+
+def sampled(faults: Sequence[Fault], count: int, seed: int) -> list[Fault]:
+    """``count`` of the faults, evenly over files and kinds; the same seed draws the same."""
+    drawn = random.Random(seed)
+    heaps: dict[tuple[str, str], list[Fault]] = {}
+    for fault in faults:
+        heaps.setdefault((fault.edits[0].file, fault.kind), []).append(fault)
+    for heap in heaps.values():
+        drawn.shuffle(heap)
+    order = list(heaps.values())
+    drawn.shuffle(order)
+    chosen: list[Fault] = []
+    while len(chosen) < count and any(order):
+        chosen += [heap.pop() for heap in order if heap]
+    return chosen[:count]

@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: MIT
+"""``svmcts sensitivity``: which seeded faults of the driver the tests notice."""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from common import version
+from common.answers import NO, NO_ANSWER, YES, NoAnswerError
+from guest import GuestError, builds, run
+from guest.machine import Machine
+from reports.ledger import Ledger
+from reports.marks import proofs
+from sensitivity import campaign, catalogue, generate
+from sensitivity.breaks import Breaks
+from sensitivity.build import Builder
+from sensitivity.campaign import FOUND, MISSED, Campaign, GuestInside, Plan, Store
+from sensitivity.catalogue import Fault
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "reports/out/sensitivity"
+SHARES = (20, 50, 100)
+DESCRIPTION = """\
+Breaks the driver in a guest, one small edit at a time, and runs the tests of what each edit breaks, until one fails.
+The kernel is one of svmcts kernel build. Results are kept by suite, kernel and mode; a campaign goes on where it ended.
+"""
+STATUS = "exit status: 0 all found or excepted, 1 something was missed, 2 no answer"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options."""
+    made = argparse.ArgumentParser("svmcts sensitivity", description=DESCRIPTION, epilog=STATUS)
+    add = made.add_argument
+    add("--list", action="store_true", help="print the faults with what is known of each, and run nothing")
+    add("--generate", type=int, metavar="N", help="draw N faults of the generator, and record them")
+    add(
+        "--kernel",
+        metavar="NAME",
+        help="a kernel of svmcts kernel build (default: the newest without a profile)",
+    )
+    add("--only", action="append", default=[], metavar="GLOB", help="faults with such an id; may be repeated")
+    add(
+        "--file",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="faults in this file, as xe_svm.c; may be repeated",
+    )
+    add("--sample", type=int, metavar="N", help="N of the faults, evenly over files and kinds")
+    add("--seed", type=int, default=1, help="of --sample, --generate and of the tests (default: 1)")
+    add("--tests", type=int, default=100, metavar="N", help="tests of each fault, at most (default: 100)")
+    add("--all", action="store_true", help="after them all other tests, too")
+    add("--again", action="store_true", help="forget the results that are there")
+    add("--minutes", type=float, default=1e6, help="begin no other fault after this time")
+    add("--adversary", metavar="MODE", help="of the emulated GPU (docs/emulator.md)")
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: 0 all found or excepted, 1 something was missed, 2 no answer."""
+    options = parser().parse_args(arguments)
+    try:
+        return _main(options)
+    except GuestError as error:
+        raise NoAnswerError(str(error)) from None
+
+
+def _main(options: argparse.Namespace) -> int:
+    build = _kernel(options.kernel)
+    builder = Builder(Path(build.out))
+    if options.generate is not None:
+        return _generate(builder, options.generate, options.seed)
+    store = Store.open(_path(build.name, options.adversary))
+    faults = _chosen(catalogue.load(), options)
+    if options.list:
+        for fault in faults:
+            print(f"{store.verdict(fault.id) or '-':9} {fault.id}  {fault.title}")
+        return YES
+    todo = [
+        fault for fault in faults if options.again or store.verdict(fault.id) in (None, campaign.NO_ANSWER)
+    ]
+    if todo:
+        _run(todo, options, build.name, builder, store)
+    print("\n".join(_summary(faults, store)))
+    return _status(faults, store)
+
+
+def _kernel(name: str | None) -> builds.Build:
+    found = [one for one in builds.every() if (one.name == name if name else not one.profiles)]
+    if not found:
+        raise NoAnswerError(
+            f"no kernel {name or 'was built'}: svmcts kernel build --debian 7.3, svmcts kernel list"
+        )
+    if not (Path(found[0].out) / "vmlinux").exists():
+        raise NoAnswerError(f"{found[0].out} has gone: build {found[0].name} again")
+    return found[0]
+
+
+def _path(kernel: str, mode: str | None) -> Path:
+    suite, _ = version.commit(ROOT)
+    return RESULTS / f"{suite}+{kernel}{f'+adversary-{mode}' if mode else ''}.jsonl"
+
+
+def _chosen(faults: Sequence[Fault], options: argparse.Namespace) -> list[Fault]:
+    chosen = [
+        fault
+        for fault in faults
+        if (not options.only or any(fnmatch.fnmatchcase(fault.id, glob) for glob in options.only))
+        and (not options.file or any(Path(edit.file).name in options.file for edit in fault.edits))
+    ]
+    if not chosen:
+        raise NoAnswerError("no such fault: svmcts sensitivity --list")
+    return campaign.sampled(chosen, options.sample, options.seed) if options.sample else chosen
+
+
+def _generate(builder: Builder, count: int, seed: int) -> int:
+    with tempfile.TemporaryDirectory() as work:
+        chosen = generate.choose(
+            [(file, builder.text(file)) for file in generate.FILES],
+            count,
+            seed,
+            lambda mutant: builder.compiles(builder.edited([mutant.edit]), Path(work)),
+        )
+    catalogue.record(chosen)
+    print(f"{len(chosen)} faults, in {catalogue.GENERATED.name}")
+    return YES
+
+
+def _run(
+    todo: Sequence[Fault], options: argparse.Namespace, kernel: str, builder: Builder, store: Store
+) -> None:
+    from fixtures.plugin.environment import Environment
+    from fixtures.plugin.expectations import of_guest
+
+    machine = Machine(1)
+    prepared = run.prepare(kernel)
+    expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
+    patience = 4.0 if prepared.software else 1.0
+    environment = Environment(
+        f"guest/{kernel}", "driver", "bmg", machine="guest", patience=patience, expected=expected
+    )
+    tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
+
+    def files(ranks: Mapping[str, int]) -> list[str]:
+        if options.all:
+            return ["suites"]
+        near = sorted(ranks, key=ranks.__getitem__)
+        ordered = dict.fromkeys(test for name in near for test in tests.get(name, ()))
+        return sorted({test.partition("::")[0] for test in list(ordered)[: options.tests]})
+
+    guest = ["--kernel", kernel, *(["--adversary", options.adversary] if options.adversary else [])]
+    store.path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
+        stock = _stock(builder, Path(work) / "stock")
+        plan = Plan(environment.to_dict(), 10**6 if options.all else options.tests, options.seed, files)
+        lots = Campaign(
+            plan,
+            builder,
+            lambda: GuestInside(guest, ROOT, store.path.with_suffix(".log")),
+            store,
+            stock,
+            Path(work),
+        )
+        ranked = [(fault, breaks.ranks(fault)) for fault in todo]
+        lots.run(ranked, lambda line: print(line, flush=True), time.monotonic() + options.minutes * 60)
+
+
+def _stock(builder: Builder, out: Path) -> dict[str, Path]:
+    """The modules without a fault, built as those with one."""
+    out.mkdir()
+    return builder.build({file: builder.text(file) for file in (generate.FILES[0], generate.FILES[-1])}, out)
+
+
+def _summary(faults: Sequence[Fault], store: Store) -> list[str]:
+    lines = []
+    for what, key in (
+        ("file", lambda fault: Path(fault.edits[0].file).name),
+        ("kind", lambda fault: fault.kind),
+    ):
+        table: dict[str, Counter[str]] = {}
+        for fault in faults:
+            if verdict := store.verdict(fault.id):
+                table.setdefault(key(fault), Counter())[verdict] += 1
+        lines += [f"by {what}"]
+        for name, counts in sorted(table.items()):
+            lines.append(
+                f"  {name:24} " + ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
+            )
+    found = [store.results[fault.id] for fault in faults if store.verdict(fault.id) == FOUND]
+    shares = ", ".join(f"{sum(one.after <= n for one in found)} by the first {n} tests" for n in SHARES)
+    missed = [fault for fault in faults if store.verdict(fault.id) == MISSED]
+    lines += ["missed"] if missed else []
+    lines += [f"  {fault.id}" + (f": {fault.excepted}" if fault.excepted else "") for fault in missed]
+    ran = [fault for fault in faults if store.verdict(fault.id) in (FOUND, MISSED)]
+    return [*lines, f"found: {shares}", f"sensitivity: {len(found)} of {len(ran)}"]
+
+
+def _status(faults: Sequence[Fault], store: Store) -> int:
+    verdicts = [store.verdict(fault.id) for fault in faults if not fault.excepted]
+    if MISSED in verdicts:
+        return NO
+    return YES if all(verdict == FOUND for verdict in verdicts) else NO_ANSWER

@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: MIT
+"""In a guest: puts one driver after another in place, and runs tests on each until one of them fails.
+
+Orders come as JSON lines on the standard input, answers go to the standard output. All test modules are imported once;
+the tests of each driver run in a copy of this process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fixtures.plugin import affected, environment
+from fixtures.plugin.case import CASE
+from fixtures.plugin.environment import Environment
+
+DELETE_MODULE, FINIT_MODULE = 176, 313  # x86-64
+OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist")
+COLLECTED: set[str] = set()
+NODES_S = 60.0
+SLOW_S = 0.005
+TAINTED = Path("/proc/sys/kernel/tainted")
+
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def say(**answer: object) -> None:
+    """An answer to the host, by the descriptor that was the standard output before pytest took it."""
+    os.write(ANSWERS, json.dumps(answer).encode() + b"\n")
+
+
+def _call(number: int, what: str, *arguments: object) -> None:
+    if libc.syscall(number, *arguments) < 0:
+        error = ctypes.get_errno()
+        raise OSError(error, f"{what}: {os.strerror(error)}")
+
+
+def replace(modules: dict[str, str]) -> None:
+    """Take the modules out, the last first, and put these in. Raises OSError."""
+    for name in reversed(modules):
+        _call(DELETE_MODULE, f"remove {name}", name.encode(), os.O_NONBLOCK)
+    for name, path in modules.items():
+        file = os.open(path, os.O_RDONLY)
+        _call(FINIT_MODULE, f"load {name}", file, b"", 0)
+        os.close(file)
+    end = time.monotonic() + NODES_S
+    while not list(Path("/dev/dri").glob("renderD*")):
+        if time.monotonic() > end:
+            raise OSError(0, "the driver makes no render node")
+        time.sleep(SLOW_S)
+
+
+class Watch:
+    """Selects the tests of an order, and answers as each begins and ends."""
+
+    def __init__(self, order: dict[str, Any]) -> None:
+        self.order = order
+        self.outcome = "passed"
+        self.why = ""
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        affected.set_ranks(config, self.order["ranks"])
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        ranks = affected.ranks_of(config)
+        near = [item for item in items if any(name in ranks for name in item.stash[CASE].ids)]
+        chosen = near if ranks else items
+        if only := self.order.get("only"):
+            chosen = [item for item in items if item.nodeid in only]
+        items[:] = chosen[: self.order["first"]]
+        say(selected=len(items), of=len(chosen))
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        say(begins=nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self.outcome = "failed"
+            lines = report.longreprtext.strip().splitlines() or [""]
+            said = [line for line in lines if line.startswith("E  ")] or lines[-1:]
+            self.why = said[0].removeprefix("E").strip()[:300]
+        elif report.skipped and self.outcome == "passed":
+            self.outcome = "known" if hasattr(report, "wasxfail") else "skipped"
+        if report.when == "teardown":
+            say(test=report.nodeid, outcome=self.outcome, why=self.why)
+            self.outcome, self.why = "passed", ""
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
+        """End with the tests: what comes after them is for people."""
+        try:
+            return (yield)
+        finally:
+            os._exit(1 if session.testsfailed else 0)
+
+
+def run(order: dict[str, Any]) -> int:
+    """Run the tests of an order in this process; pytest's exit status."""
+    environment.SOURCES[:] = [lambda _: [Environment.from_dict(order["environment"])]]
+    options = [
+        "-q",
+        "--results=/tmp/results",
+        "--seed",
+        str(order["seed"]),
+        *(["-x"] if order["stop"] else []),
+    ]
+    return int(pytest.main([*OPTIONS, *options, *order["files"]], plugins=[Watch(order)]))
+
+
+def collect(files: list[str]) -> None:
+    """Import test modules, once for all orders."""
+    if new := [file for file in files if file not in COLLECTED]:
+        pytest.main(["--collect-only", "-qq", *OPTIONS, *new])
+        COLLECTED.update(new)
+        gc.freeze()
+
+
+def carry_out(order: dict[str, Any]) -> None:
+    """One order: modules, then tests, in a process of their own."""
+    began = time.monotonic()
+    if order["modules"]:
+        say(step="reload")
+        try:
+            replace(order["modules"])
+        except OSError as error:
+            say(end="reload", why=str(error), tainted=TAINTED.read_text().strip())
+            return
+    loaded = time.monotonic()
+    collect(order["files"])
+    child = os.fork()
+    if not child:
+        code = 3
+        try:
+            code = run(order)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    say(
+        end="tests",
+        code=code,
+        tainted=TAINTED.read_text().strip(),
+        reload=round(loaded - began, 2),
+        tests=round(time.monotonic() - loaded, 2),
+    )
+
+
+def main() -> None:
+    """Do what is ordered until there are no more orders."""
+    say(ready=True)
+    for line in sys.stdin:
+        carry_out(json.loads(line))
+
+
+if __name__ == "__main__":
+    ANSWERS = os.dup(1)
+    os.dup2(2, 1)
+    main()

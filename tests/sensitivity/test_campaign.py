@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: MIT
+"""Campaigns with a builder and a guest that are played: each verdict, the control, what is kept and gone on with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sensitivity.build import BuildError
+from sensitivity.campaign import Campaign, LostError, Plan, Result, Store, sampled
+from sensitivity.catalogue import Fault
+from sensitivity.source import Edit
+
+TEST, OTHER = "suites/a/test_a.py::test_one", "suites/a/test_a.py::test_two"
+Script = list[dict[str, Any] | Exception]
+ENDS: dict[str, Any] = {"end": "tests", "code": 0, "tainted": "0"}
+
+
+def ran(test: str, outcome: str, why: str = "") -> Script:
+    return [{"begins": test}, {"test": test, "outcome": outcome, "why": why}]
+
+
+class PlayedBuilder:
+    def edited(self, edits: Iterable[Edit]) -> dict[str, str]:
+        return {edit.file: edit.put for edit in edits}
+
+    def build(self, files: Mapping[str, str], out: Path) -> dict[str, Path]:
+        if "broken" in files.values():
+            raise BuildError("x.c:1: error: broken")
+        return {"xe": out / "xe.ko"}
+
+
+class PlayedGuest:
+    """Answers orders from a list of scripts; of the driver without a fault, as ``control`` says."""
+
+    def __init__(self, scripts: list[Script], control: str) -> None:
+        self.scripts, self.control = scripts, control
+        self.orders: list[Mapping[str, Any]] = []
+        self.closed = 0
+
+    def order(self, order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        self.orders.append(order)
+        tests: Script = [step for test in order.get("only", ()) for step in ran(test, self.control)]
+        for step in [*tests, ENDS] if "only" in order else self.scripts.pop(0):
+            if isinstance(step, Exception):
+                raise step
+            yield step
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def fault(name: str = "a", put: str = "x", file: str = "x.c") -> Fault:
+    return Fault(name, "t", (Edit(file, "f", "a", put),), ("a.b",), "tests")
+
+
+@pytest.fixture
+def judged(tmp_path: Path) -> Callable[..., tuple[Store, PlayedGuest, list[str]]]:
+    def judge(
+        *scripts: Script, control: str = "passed", put: str = "x"
+    ) -> tuple[Store, PlayedGuest, list[str]]:
+        guest = PlayedGuest(list(scripts), control)
+        plan = Plan({}, 100, 1, lambda _: ["suites/a/test_a.py"])
+        store = Store.open(tmp_path / "results.jsonl")
+        stock = {"xe": Path("stock/xe.ko"), "drm_gpusvm_helper": Path("stock/h.ko")}
+        lots = Campaign(plan, PlayedBuilder(), lambda: guest, store, stock, tmp_path / "work")
+        said: list[str] = []
+        faults = [fault(f"f{number}", put) for number in range(max(len(scripts), 1))]
+        lots.run([(one, {"a.b": 0}) for one in faults], said.append, time.monotonic() + 1000)
+        return store, guest, said
+
+    return judge
+
+
+@pytest.mark.parametrize(
+    ("script", "verdict", "by", "after", "how"),
+    [
+        ([*ran(OTHER, "passed"), *ran(TEST, "failed", "assert 1"), ENDS], "found", TEST, 2, "assert 1"),
+        ([*ran(OTHER, "passed"), *ran(TEST, "skipped"), ENDS], "missed", "", 2, "1 of 2 tests passed"),
+        ([*ran(TEST, "skipped"), ENDS], "no-answer", "", 1, "no test passed"),
+        ([ENDS], "no-answer", "", 0, "no test passed"),
+        ([*ran(OTHER, "passed"), {"begins": TEST}, LostError("hung")], "found", TEST, 2, "hung"),
+        ([{"begins": TEST}, {**ENDS, "code": -11}], "found", TEST, 1, "process died"),
+        ([{"end": "reload", "why": "EBUSY", "tainted": "0"}], "found", "", 0, "does not load: EBUSY"),
+    ],
+    ids=["failed", "passed", "skipped", "none", "lost", "died", "reload"],
+)
+def test_verdict(judged: Any, script: Script, verdict: str, by: str, after: int, how: str) -> None:
+    result = judged(script)[0].results["f0"]
+    assert (result.verdict, result.by, result.after) == (verdict, by, after)
+    assert how in result.how
+
+
+def test_fault_that_does_not_compile_is_not_built(judged: Any) -> None:
+    store, guest, _ = judged(put="broken")
+    assert store.results["f0"].verdict == "not-built"
+    assert not guest.orders
+
+
+def test_modules_of_fault_and_of_control_are_loaded(judged: Any) -> None:
+    _, guest, _ = judged([*ran(TEST, "failed"), ENDS])
+    first, control = guest.orders
+    assert first["modules"]["xe"].endswith("work/1/xe.ko")
+    assert list(first["modules"]) == ["drm_gpusvm_helper", "xe"]
+    assert control["modules"]["xe"] == "stock/xe.ko"
+    assert control["only"] == [TEST]
+
+
+@pytest.mark.parametrize("outcome", ["failed", "skipped"])
+def test_test_that_the_driver_fails_without_a_fault_is_no_answer(judged: Any, outcome: str) -> None:
+    store, _, _ = judged([*ran(TEST, "failed"), ENDS], control=outcome)
+    assert store.verdict("f0") == "no-answer"
+
+
+def test_found_needs_the_control(tmp_path: Path) -> None:
+    store = Store(tmp_path / "r")
+    store.add(Result("a", "found", by=TEST))
+    assert store.verdict("a") == "no-answer"
+    store.add_control(TEST, "passed")
+    assert store.verdict("a") == "found"
+    assert store.verdict("b") is None
+
+
+@pytest.mark.parametrize(
+    ("tainted", "guests"), [(0, 1), (1 << 9, 1), (1 << 7, 2)], ids=["no", "warned", "oops"]
+)
+def test_guest_is_kept_unless_its_kernel_had_an_oops(judged: Any, tainted: int, guests: int) -> None:
+    first: Script = [*ran(TEST, "passed"), {**ENDS, "tainted": str(tainted)}]
+    assert judged(first, [*ran(TEST, "passed"), ENDS])[1].closed == guests
+
+
+def test_results_are_read_again_without_a_line_that_was_cut_off(tmp_path: Path) -> None:
+    store = Store(tmp_path / "r.jsonl")
+    store.add(Result("a", "found", by=TEST, after=3))
+    store.add_control(TEST, "passed")
+    with store.path.open("a") as file:
+        file.write('{"fault": "b", "verd')
+    again = Store.open(store.path)
+    assert again.results == {"a": Result("a", "found", by=TEST, after=3)}
+    assert again.control == {TEST: "passed"}
+
+
+def test_no_time_no_fault(tmp_path: Path) -> None:
+    guest = PlayedGuest([], "passed")
+    store = Store(tmp_path / "r")
+    lots = Campaign(Plan({}, 1, 1, lambda _: []), PlayedBuilder(), lambda: guest, store, {}, tmp_path)
+    said: list[str] = []
+    lots.run([(fault(), {})], said.append, time.monotonic() - 1)
+    assert said == ["out of time: 1 faults are left"]
+    assert not store.results
+
+
+def test_sample_is_even_and_the_same_for_a_seed() -> None:
+    faults = [fault(f"{file}{number}", file=f"{file}.c") for file in "ab" for number in range(5)]
+    chosen = sampled(faults, 4, 1)
+    assert sorted(one.edits[0].file for one in chosen) == ["a.c", "a.c", "b.c", "b.c"]
+    assert chosen == sampled(faults, 4, 1)
