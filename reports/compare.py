@@ -169,6 +169,8 @@ def is_flaky(outcomes: Sequence[Outcome], results: Sequence[Result] = ()) -> boo
 
 
 def _kind(base: Result | None, new: Result) -> Kind | None:
+    if base is not None and base.outcome is Outcome.KNOWN and new.outcome is Outcome.XPASS:
+        return Kind.FIXED
     if new.outcome.bad:
         if base is None or not base.outcome.bad:
             return Kind.FAILING

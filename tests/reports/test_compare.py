@@ -80,6 +80,7 @@ def run(tmp_path: Path, name: str, *events: dict[str, Any]) -> Path:
         ("NOT-CLAIMED", "UNTESTED", Kind.REASON),
         ("FAIL", "ERROR", Kind.REASON),
         ("XPASS", "KNOWN", Kind.REASON),
+        ("KNOWN", "XPASS", Kind.FIXED),
         ("NOTRUN", "NOTRUN", None),
     ],
 )
