@@ -118,6 +118,17 @@ def make(source: Source, profiles: Iterable[str], jobs: int) -> Build:
         return making.run(lock)
 
 
+def make_modules(source: Source, base: Build, modules: Iterable[str], jobs: int, into: Path) -> list[Path]:
+    """Build modules of another source of the same origin for a kernel that was built; copies of them in ``into``.
+
+    ``modules`` are paths below the build tree. Raises GuestError.
+    """
+    check_tools()
+    making = _Making(source, base.profiles, jobs)
+    with _lock(making.place) as lock:
+        return making.modules(base, tuple(modules), into, lock)
+
+
 @contextlib.contextmanager
 def _lock(place: Path) -> Iterator[int]:
     """Held by a build, and by its make when the build is killed."""
@@ -163,17 +174,7 @@ class _Making:
         suffix = self.suffix if len(name) <= LONGEST_RELEASE else f"-{self.source.label}-{self.digest[:8]}"
         begun = time.monotonic()
         cache.say(f"building {name} in {self.out}")
-        self.out.mkdir(exist_ok=True)
-        variables = {"LOCALVERSION": suffix, **({"CC": "ccache gcc"} if shutil.which("ccache") else {})}
-        for pattern in self.covered:
-            # kbuild asks for this of every object (scripts/Makefile.lib): no Makefile has to be changed.
-            variables |= {f"GCOV_PROFILE_{file.stem}.o": "y" for file in sorted(tree.glob(pattern))}
-        try:
-            make = Make(tree, self.out, variables, [lock])
-            self._configure(make)
-            make(f"-j{self.jobs}", "bzImage", "modules", progress=Progress(_made(self.out), self._steps()))
-        except GuestError as error:
-            raise GuestError(f"{self.source.about}: {error}") from None
+        self._make(tree, suffix, lock, "bzImage", "modules")
         (self.out / STEPS).write_text(str(_made(self.out)))
         release = (self.out / "include/config/kernel.release").read_text().strip()
         built = Build(
@@ -189,6 +190,38 @@ class _Making:
         )
         self._publish(built)
         return built
+
+    def modules(self, base: Build, names: Sequence[str], into: Path, lock: int) -> list[Path]:
+        """Build modules with the name of ``base`` in them, so that it loads them, and copy those in ``names``."""
+        tree = self.source.put(self.place)
+        version = sources.version(tree, self.source.about)
+        if not base.release.startswith(f"{version}-"):
+            raise GuestError(f"{self.source.about} is Linux {version}: {base.name} does not load its modules")
+        cache.say(f"building modules of {self.source.about} for {base.name} in {self.out}")
+        self._make(tree, base.release.removeprefix(version), lock, "modules")
+        into.mkdir(parents=True, exist_ok=True)
+        copies = []
+        for name in names:
+            copy = into / Path(name).name
+            partial = copy.with_suffix(".partial")
+            shutil.copyfile(self.out / name, partial)
+            partial.rename(copy)
+            copies.append(copy)
+        return copies
+
+    def _make(self, tree: Path, suffix: str, lock: int, *targets: str) -> None:
+        """Configure, and make the targets. Raises GuestError."""
+        self.out.mkdir(exist_ok=True)
+        variables = {"LOCALVERSION": suffix, **({"CC": "ccache gcc"} if shutil.which("ccache") else {})}
+        for pattern in self.covered:
+            # kbuild asks for this of every object (scripts/Makefile.lib): no Makefile has to be changed.
+            variables |= {f"GCOV_PROFILE_{file.stem}.o": "y" for file in sorted(tree.glob(pattern))}
+        try:
+            make = Make(tree, self.out, variables, [lock])
+            self._configure(make)
+            make(f"-j{self.jobs}", *targets, progress=Progress(_made(self.out), self._steps()))
+        except GuestError as error:
+            raise GuestError(f"{self.source.about}: {error}") from None
 
     def _steps(self) -> int:
         """Estimated number of steps of a whole build."""

@@ -5,11 +5,13 @@ Each becomes a directory of the cache that is the build's own: a tree that is wo
 built. Of a git tree only its objects are read, and nothing is written into it.
 """
 
+import dataclasses
 import hashlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +115,51 @@ class GitTree:
         finally:
             index.unlink(missing_ok=True)
         return written
+
+    def applied(self, series: Path) -> list[tuple[str, "GitTree"]]:
+        """Titles of the patches of a file, and the tree with each of them and those before it.
+
+        The file is a diff, or mails as ``git format-patch`` writes them. Raises GuestError naming the patch that does
+        not apply.
+        """
+        index = self._own / f"index.{os.getpid()}"
+        environment = {**self._environment(), "GIT_INDEX_FILE": str(index)}
+        trees = []
+        with tempfile.TemporaryDirectory(prefix="svmcts-patches-") as scratch:
+            patches = _split(series, Path(scratch))
+            try:
+                _git(self.tree, "read-tree", self.content, environment=environment)
+                for number, (title, patch) in enumerate(patches, 1):
+                    which = f"{series}: patch {number} of {len(patches)}, {title!r}"
+                    try:
+                        _git(self.tree, "apply", "--cached", str(patch), environment=environment)
+                    except GuestError as error:
+                        said = str(error).removeprefix(f"{self.tree}: ").removeprefix("error: ")
+                        raise GuestError(f"{which}, does not apply to {self.about}: {said}") from None
+                    content = _git(self.tree, "write-tree", environment=environment)
+                    label = f"{self.label}-d{content[:8]}"
+                    about = f"{self.about} with {title!r}"
+                    trees.append(
+                        (title, dataclasses.replace(self, label=label, about=about, content=content))
+                    )
+            finally:
+                index.unlink(missing_ok=True)
+        return trees
+
+    def diff(self, other: "GitTree") -> str:
+        """What changes from this commit to another one, as a patch."""
+        arguments = ("diff", "--no-ext-diff", "--no-color", "--no-renames", self.content, other.content)
+        # A last line may be a blank one of the context.
+        return _git(self.tree, *arguments, "--", environment=self._environment()) + "\n"
+
+    def show(self, file: str) -> str:
+        """A file of this commit. Raises GuestError."""
+        return _git(self.tree, "show", f"{self.content}:{file}", environment=self._environment())
+
+    def commits(self, base: str, head: str) -> list[tuple[str, str]]:
+        """(commit, title) of what ``head`` has on top of ``base``, oldest first. Raises GuestError."""
+        said = _git(self.tree, "log", "--reverse", "--no-merges", "--format=%H %s", f"{base}..{head}", "--")
+        return [(commit, title) for commit, _, title in (line.partition(" ") for line in said.splitlines())]
 
     def put(self, place: Path) -> Path:
         """Only what differs from the last commit that was put there is written: the next build makes only that."""
@@ -274,6 +321,34 @@ def _git(
         said = " ".join(done.stderr.split()) or f"git {arguments[0]} gives {done.returncode}"
         raise GuestError(missing or f"{tree}: {said.removeprefix('fatal: ')}")
     return done.stdout.strip()
+
+
+def _split(series: Path, scratch: Path) -> list[tuple[str, Path]]:
+    """(title, patch) of each mail in a file, in their order; a diff without a mail's head is one patch."""
+    try:
+        text = series.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise GuestError(f"{series}: {error.strerror}: name a patch or a mailbox") from None
+    if not re.match(r"From |[\w-]+: ", text):
+        return [(series.name, series.absolute())]
+    _git(scratch, "mailsplit", "-b", f"-o{scratch}", str(series.absolute()))
+    found = []
+    for mail in sorted(scratch.glob("[0-9]" * 4)):
+        patch = mail.with_suffix(".patch")
+        done = subprocess.run(
+            ["git", "mailinfo", os.devnull, patch],
+            input=mail.read_bytes(),
+            capture_output=True,
+            check=False,
+            cwd=scratch,
+        )
+        head = done.stdout.decode(errors="replace")
+        title = re.search(r"^Subject: (.*)", head, re.MULTILINE)
+        if not done.returncode and patch.stat().st_size:  # a cover letter has no patch
+            found.append((title[1] if title else mail.name, patch))
+    if not found:
+        raise GuestError(f"{series}: no patch in it: name a diff, or mails as git format-patch writes them")
+    return found
 
 
 def _without_git(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
