@@ -11,6 +11,7 @@ import functools
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -62,6 +63,12 @@ _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
     """The verdict of several tests together; one that is not claimed does not spoil one that passed."""
     return min(outcomes, key=lambda outcome: outcome.rank)
+
+
+def counted(outcomes: Iterable[Outcome]) -> dict[Outcome, int]:
+    """How often there is each outcome, the worst first, those that do not occur included."""
+    numbers = Counter(outcomes)
+    return {outcome: numbers[outcome] for outcome in Outcome}
 
 
 @functools.lru_cache(maxsize=10_000)

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Iterable
 
+from common import as_json
 from reports.commands.inputs import RUN, run_at
 from reports.compare import Change, Comparison, Kind, compare
-from reports.event import Outcome
+from reports.event import Outcome, Result, counted
 from reports.ledger import Ledger
 from reports.stream import Run, environments_of, label
 from reports.verdict import DRIVER, nobody_promises
@@ -38,11 +40,15 @@ def main(arguments: list[str]) -> int:
         default=[],
         help="earlier runs, oldest first: a test that alternated between pass and fail is flaky, not newly failing",
     )
+    as_json.add_option(parser)
     options = parser.parse_args(arguments)
     base, new = run_at(options.base), run_at(options.new)
     comparison = compare(base, new, [run_at(text) for text in options.history])
-    print("\n".join(text(base, new, comparison, Ledger.load())))
-    return int(comparison.worse)
+    status, ledger = int(comparison.worse), Ledger.load()
+    if options.json:
+        return as_json.print_answer("compare", status, answer(base, new, comparison, ledger))
+    print("\n".join(text(base, new, comparison, ledger)))
+    return status
 
 
 def text(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> list[str]:
@@ -105,3 +111,52 @@ def _untested(changes: list[Change]) -> list[str]:
         lines += [f"  {why} ({where})", *(f"      {test}" for test in tests[:LISTED])]
         lines += [f"      and {len(tests) - LISTED} more"] if len(tests) > LISTED else []
     return lines
+
+
+def answer(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> as_json.Row:
+    """The comparison for programs."""
+    return {
+        "worse": comparison.worse,
+        "base": _facts(base),
+        "new": _facts(new),
+        "environments": _pairs(comparison.environments.items()),
+        "missing": sorted(comparison.missing),
+        "added": sorted(comparison.added),
+        "renamed": _pairs(comparison.renamed),
+        "changes": as_json.rows(_row(change, ledger) for change in comparison.changes),
+        "unchanged": counted(comparison.unchanged.elements()),
+    }
+
+
+def _facts(run: Run) -> as_json.Row:
+    return {
+        "run": run.path,
+        "suite": run.suite.get("version"),
+        "seed": run.seed or None,
+        "results": len(run.results),
+        "problems": as_json.rows({"line": p.line or None, "what": p.what} for p in run.problems),
+    }
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> list[as_json.Row]:
+    return as_json.rows({"base": old, "new": now} for old, now in pairs)
+
+
+def _row(change: Change, ledger: Ledger) -> as_json.Row:
+    result = change.result
+    return {
+        "environment": result.env,
+        "test": result.test,
+        "change": change.kind,
+        "base": _side(change.base),
+        "new": _side(change.new),
+        "history": change.history,
+        "driver": nobody_promises(result, ledger),
+        "replay": result.replay or None,
+    }
+
+
+def _side(result: Result | None) -> as_json.Row | None:
+    if result is None:
+        return None
+    return {"outcome": result.outcome, "reason": result.reason_code or None, "message": result.line or None}

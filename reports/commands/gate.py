@@ -7,8 +7,9 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
+from common import as_json
 from reports.commands.inputs import RUN, run_at, today, waivers_at
-from reports.event import Outcome
+from reports.event import Outcome, counted
 from reports.gate import Requirement, Verdict, judge
 from reports.ledger import Ledger
 from reports.stream import environments_of, label
@@ -60,6 +61,7 @@ def main(arguments: list[str]) -> int:
         choices=[DRIVER],
         help="refuse regressions of what only this driver does, as well as failures of conformance",
     )
+    as_json.add_option(parser)
     options = parser.parse_args(arguments)
     verdict = judge(
         run_at(options.run),
@@ -71,8 +73,11 @@ def main(arguments: list[str]) -> int:
         complete=options.complete,
         driver=options.promise == DRIVER,
     )
+    status = int(bool(verdict.refusals))
+    if options.json:
+        return as_json.print_answer("gate", status, answer(verdict))
     print("\n".join(text(verdict)))
-    return int(bool(verdict.refusals))
+    return status
 
 
 def text(verdict: Verdict) -> list[str]:
@@ -107,3 +112,46 @@ def _notes(verdict: Verdict) -> list[str]:
     for waiver in verdict.waived.unused:
         lines.append(f"note: {waiver.where}: no test of {waiver.subject} is in this run, where it holds")
     return lines
+
+
+def answer(verdict: Verdict) -> as_json.Row:
+    """The verdict for programs."""
+    used = Counter(verdict.waived.by.values())
+    return {
+        "run": verdict.run.path,
+        "accepted": not verdict.refusals,
+        "counts": counted(result.outcome for result in verdict.run.results),
+        "refusals": as_json.rows(
+            {"file": r.path, "line": r.line, "what": r.what, "details": r.details, "todo": r.todo}
+            for r in verdict.refusals
+        ),
+        "driver": as_json.rows(
+            {"environment": r.env, "test": r.test, "outcome": r.outcome, "message": r.line or None}
+            for r in verdict.regressions
+        ),
+        "waivers": as_json.rows(
+            {
+                "file": waiver.path,
+                "line": waiver.line,
+                "subject": waiver.subject,
+                "excuses": used[waiver],
+                "expires": waiver.expires,
+            }
+            for waiver in {*used, *verdict.waived.unused}
+        ),
+        "unexpected": as_json.rows(
+            {"environment": environment.name, "capability": name, "why": line}
+            for environment in verdict.run.environments.values()
+            for name, line in environment.unexpected.items()
+        ),
+        "not_seen": as_json.rows(
+            {
+                "environment": one.environment.name,
+                "behaviours": one.total,
+                "not_run": dict(sorted(one.not_run.items())),
+                "not_exercised": sorted(one.untested),
+                "reduced": sorted(one.environment.reductions),
+            }
+            for one in verdict.unseen
+        ),
+    }

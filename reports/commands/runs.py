@@ -7,8 +7,9 @@ import argparse
 from collections.abc import Iterable
 from pathlib import Path
 
+from common import as_json
 from common.answers import NoAnswerError
-from reports.event import Outcome
+from reports.event import Outcome, counted
 from reports.runs import KEPT, OUT, Listed, State, listed
 
 DESCRIPTION = f"""\
@@ -30,10 +31,13 @@ def main(arguments: list[str]) -> int:
         type=Path,
         help="the folder of reports: one that --results named (default: reports/out)",
     )
+    as_json.add_option(parser)
     options = parser.parse_args(arguments)
     folder: Path = options.folder or ROOT / OUT
     if options.folder and not folder.is_dir():
         raise NoAnswerError(f"{folder}: no such folder: name one that --results named")
+    if options.json:
+        return as_json.print_answer("runs", 0, answer(listed(folder)))
     print("\n".join(text(listed(folder))) or "no run is kept")
     return 0
 
@@ -49,9 +53,31 @@ def text(runs: Iterable[Listed]) -> Iterable[str]:
         yield f"    {run.command_line or 'unknown command'}"
 
 
+def answer(runs: Iterable[Listed]) -> as_json.Row:
+    """Runs for programs, the oldest first."""
+    return {
+        "runs": [
+            {
+                "start": entry.run.start or None,
+                "folder": _short(entry.folder),
+                "state": entry.state,
+                "failed": _failed(entry),
+                "seed": entry.run.seed or None,
+                "environments": sorted(entry.run.expected or entry.run.environments),
+                "counts": counted(entry.counts.elements()),
+                "command": entry.run.command_line or None,
+            }
+            for entry in runs
+        ]
+    }
+
+
+def _failed(entry: Listed) -> bool:
+    return entry.state is State.FINISHED and bool(entry.run.exit)
+
+
 def _state(entry: Listed) -> str:
-    failed = entry.state is State.FINISHED and entry.run.exit
-    return f"{entry.state.value}, failed" if failed else entry.state.value
+    return f"{entry.state.value}, failed" if _failed(entry) else entry.state.value
 
 
 def _counts(entry: Listed) -> str:
