@@ -75,7 +75,11 @@ $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
 	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
+.PHONY: wheel
+wheel: $(VENV)/bin/pip ## dist/svm_cts-VERSION-py3-none-any.whl, to install and run anywhere
+	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
+
 .PHONY: clean
 clean: ## everything that these targets made
-	rm -rf $(VENV) reports/out benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) dist reports/out benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

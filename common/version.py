@@ -6,13 +6,20 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from common.place import COMMIT, is_installed
+
 VERSION = "0.2.0"
 """The release that CHANGELOG.md begins with."""
 UNKNOWN = "unknown"
 
 
 def commit(root: Path) -> tuple[str, str]:
-    """``git describe`` of a checkout and its commit; UNKNOWN where git does not say."""
+    """``git describe`` of a checkout and its commit, as they were if it is installed; UNKNOWN where git does not
+    say.
+    """
+    if is_installed(root):
+        described, commit_ = (root / COMMIT).read_text(encoding="utf-8").split()
+        return described, commit_
 
     def git(*arguments: str) -> str:
         done = subprocess.run(

@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from common.place import COMMIT, is_installed
 from guest import compiled
 from guest.cpio import Writer
 
@@ -32,6 +33,8 @@ REWRITTEN = ("conftest.py", "fixtures")  # compiled by pytest, with assertions r
 def sources(project: Path) -> Iterator[Path]:
     for name in FILES:
         yield project / name
+    if is_installed(project):
+        yield project / COMMIT
     for pattern in PATTERNS:
         yield from sorted(project.glob(pattern))
 

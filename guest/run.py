@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+from common.place import is_installed, written
 from guest import (
     PROJECT,
     GuestError,
@@ -29,10 +30,13 @@ from guest.start import Cold, Parts, Start
 from guest.vm import Files, Guest, Instructions, Interpreter, Outcome
 
 LOCK = PROJECT / "requirements/run.lock"
-RUNS = PROJECT / "reports/out/guest"
+RUNS = written() / "reports/out/guest"
 KEPT = 50
 OUTCOME = "outcome.json"
-NOT_PASSED_ON = ("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK")
+NOT_PASSED_ON = (
+    *("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK"),
+    "PYTHONPYCACHEPREFIX",  # the guest's packages are compiled in their places
+)
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ def run(
     """
     files = Files(new_directory(name), scratch)
     (files.directory / "owner").write_text(str(os.getpid()))
-    compiled.refresh(environment.project_sources(PROJECT))
+    if not is_installed():
+        compiled.refresh(environment.project_sources(PROJECT))
     instructions = Instructions(
         environment=passed_environment(files),
         directory=str(Path.cwd()),

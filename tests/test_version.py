@@ -35,7 +35,7 @@ def test_place_without_git_has_a_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("gaet", "did you mean gate?"), ("xyzzy", "there are: doctor, mock, guest")]
+    ("word", "says"), [("gaet", "did you mean gate?"), ("xyzzy", "there are: run, doctor, mock")]
 )
 def test_unknown_command_names_what_is_there(word: str, says: str) -> None:
     done = svmcts(word)

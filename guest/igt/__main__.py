@@ -14,7 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.kernels import DEFAULT_KERNEL
-from guest import PROJECT, GuestError, run
+from common.place import written
+from guest import GuestError, run
 from guest.igt import results, table, tree
 from guest.igt.campaign import Boot, Campaign
 from guest.igt.selection import Setting, choose, matching
@@ -44,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="run only these subtests; may be repeated",
     )
-    add("--output", type=Path, default=PROJECT / "reports/out/igt", metavar="DIR", help="where results go")
+    add("--output", type=Path, default=written() / "reports/out/igt", metavar="DIR", help="where results go")
     add("--resume", action="store_true", help="keep the results that are there, and run the rest")
     add("--retry", action="store_true", help="--resume, and rerun what failed without a known reason")
     add("--sample", type=int, default=3, metavar="N",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.kernels import Version
+from common.place import written
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step, slug
@@ -100,7 +101,7 @@ class _Search:
         old_term, new_term = options.term_old or old_term, options.term_new or new_term
         self.terms = Terms(old_term, new_term, Verdict.FAILS if self.repair else Verdict.WORKS)
         self.test = the_one(options.test)
-        folder = options.output or ROOT / "reports/out/bisect" / slug(f"{self.test}-{old}-{new}")
+        folder = options.output or written() / "reports/out/bisect" / slug(f"{self.test}-{old}-{new}")
         question = {"test": self.test, "good": self.good, "bad": self.bad, "options": trial_options(options)}
         self.log = Log(folder.absolute(), question)
         if self.log.steps or self.log.failure:

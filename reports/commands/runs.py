@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common import as_json
 from common.answers import NoAnswerError
+from common.place import written
 from reports.event import Outcome, counted
 from reports.runs import KEPT, OUT, Listed, State, listed
 
@@ -18,7 +19,6 @@ results have each outcome, its folder, and the command. An interrupted one is co
 The newest {KEPT} are kept ($SVMCTS_KEEP_RUNS), and those that a symbolic link in reports/ names.
 """
 STATUS = "exit status: 0 listed; 2 no answer"
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     )
     as_json.add_option(parser)
     options = parser.parse_args(arguments)
-    folder: Path = options.folder or ROOT / OUT
+    folder: Path = options.folder or written() / OUT
     if options.folder and not folder.is_dir():
         raise NoAnswerError(f"{folder}: no such folder: name one that --results named")
     if options.json:

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Where the suite is, and where it writes: a checkout keeps what it makes, an installed suite writes to its caller.
+
+An installed suite is a wheel's (installed/build.py): the same folders, in one folder of site-packages, with a file
+that says of which commit.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+"""The checkout, or the folder of the installed suite."""
+COMMIT = "COMMIT"
+"""The file of an installed suite: what ``git describe`` said when the wheel was built, and the commit."""
+VARIABLE = "SVMCTS_DIR"
+"""The environment variable with the folder that an installed suite writes to."""
+
+
+def is_installed(root: Path = ROOT) -> bool:
+    """Whether this comes from a wheel."""
+    return (root / COMMIT).exists()
+
+
+def written(root: Path = ROOT) -> Path:
+    """The folder below which ``reports/out`` is: the checkout, or of an installed suite ``$SVMCTS_DIR``, which
+    ``svmcts`` sets to the directory that it is called in.
+    """
+    return Path(os.environ.get(VARIABLE) or Path.cwd()) if is_installed(root) else root
+
+
+def pytest_command(root: Path = ROOT) -> list[str]:
+    """What a user calls pytest by."""
+    return ["svmcts", "run"] if is_installed(root) else ["pytest"]
+
+
+def cache() -> Path:
+    """Where an installed suite keeps compiled Python: $XDG_CACHE_HOME/svm-cts/bytecode."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "svm-cts" / "bytecode"

@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: MIT
+"""svmcts run: pytest with the suite's configuration, from any directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pytest
+
+from common.place import ROOT, written
+
+STATUS = (
+    "exit status: 0 no FAIL, ERROR, XPASS or NOTRUN; 1 there is one; 2 interrupted; "
+    "3 not written; 4 refused; 5 no test"
+)
+SUITES = "suites"
+EXPRESSIONS = ("-k", "-m")
+"""Options whose value may be the word suites, but never a path."""
+
+
+def main(arguments: list[str]) -> int:
+    """Exit status: pytest's."""
+    configuration = [f"--rootdir={ROOT}", f"-c{ROOT / 'pytest.ini'}"]
+    configuration += ["-o", f"cache_dir={written() / '.pytest_cache'}"]
+    status = int(pytest.main([*configuration, *placed(arguments)]))
+    if {"-h", "--help"} & set(arguments):
+        print(f"\n{STATUS}")
+    return status
+
+
+def placed(words: Iterable[str]) -> Iterator[str]:
+    """The command line with tests of the suite (``suites/...``) at their place, or with all of it if it names none.
+
+    A test that is not there counts, too: pytest says so.
+    """
+    named, before = False, ""
+    for word in words:
+        path, colons, test = word.partition("::")
+        if Path(path).parts[:1] == (SUITES,) and before not in EXPRESSIONS:
+            path, named = str(ROOT / path), True
+        named |= Path(path).is_relative_to(ROOT) or word.startswith("--resume")
+        before = word
+        yield f"{path}{colons}{test}"
+    if not named:
+        yield str(ROOT / SUITES)
