@@ -11,20 +11,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchmarks import calls, guests, machine, memory, suite, table
+from benchmarks import calls, guests, machine, memory, reports, suite, table
 from benchmarks.sample import Group
 from benchmarks.subject import SubjectError
 from common.kernels import DEFAULT_KERNEL
 from fixtures.plugin.results import suite_version
 
 OUT = suite.ROOT / "benchmarks" / "out"
-GROUPS = ("calls", "memory", "tests", "conformance")
+GROUPS = ("calls", "memory", "tests", "conformance", "reports")
 GUEST = "guest"  # only when it is asked for: it fetches a kernel
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks", description="Measure what calls, faults, tests and runs cost."
+        prog="python -m benchmarks", description="Measure what calls, faults, tests, runs and reports cost."
     )
     parser.add_argument(
         "groups", nargs="*", metavar="GROUP", help=f"of {', '.join(GROUPS)} (default: all of these), {GUEST}"
@@ -60,6 +60,8 @@ def _groups(names: list[str], kernel: str, rounds: int, *, quick: bool) -> Itera
         yield from suite.tests(rounds, ["suites/query"] if quick else ["suites"])
     if "conformance" in names and not quick:
         yield from suite.conformance(rounds)
+    if "reports" in names:
+        yield from reports.measure(rounds, quick=quick)
     if GUEST in names:
         yield from guests.measure(kernel, rounds, scale, quick=quick)
 

@@ -40,7 +40,7 @@ def test_everything_quick_can_be_measured_and_is_kept(tmp_path: Path) -> None:
     assert kept["quick"]
     measures = [measure for group in kept["groups"] for measure in group["measures"]]
     assert all(0 < measure["min"] <= measure["median"] <= measure["max"] for measure in measures)
-    for name in ("SET_MASTER", "2 MiB", "pytest, plugin, results"):
+    for name in ("SET_MASTER", "2 MiB", "pytest, plugin, results", "report: index.html"):
         assert any(name in measure["name"] for measure in measures), name
     for measure in measures:
         assert measure["name"] in done.stdout

@@ -147,8 +147,11 @@ def main() -> None:
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)
     parser.add_argument("--columns", type=int, default=20)
     parser.add_argument("--together", action="store_true", help="one run with all columns")
+    parser.add_argument("--tests", type=int, default=3000, help="of a column that is made up (default: 3000)")
     options = parser.parse_args()
-    runs = [[json.loads(line) for line in path.read_text().splitlines()] for path in options.runs]
+    runs = [[json.loads(line) for line in path.read_text().splitlines()] for path in options.runs] or [
+        made_up(options.tests)
+    ]
     if options.together:
         paths = [_written(options.output / STREAM, together(options.columns, runs))]
     else:
