@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.answers import INTERRUPTED, NO, YES, NoAnswerError
+from common.place import written
 from guest import GuestError, builds, cache, kconfig
 from guest.builds import Build
 from reports.affected import affected, touched
 from reports.bisect.process import interruptible
-from reports.bisect.trial import ROOT
 from reports.commands import compare
 from reports.commands.inputs import today, waivers_at
 from reports.ledger import Ledger
@@ -117,7 +117,7 @@ class _Try:
         self.waivers = waivers_at(options.waivers)
         self.base, self.changes = changes.find(options.tree, options.commits, options.am, options.each)
         name = f"{self.base.label}..{self.changes[-1].source.label}"
-        self.folder = (options.output or ROOT / "reports/out/try" / name).absolute()
+        self.folder = (options.output or written() / "reports/out/try" / name).absolute()
 
     def run(self) -> int:
         """The exit status."""
