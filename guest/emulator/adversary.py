@@ -68,7 +68,7 @@ MODES = {
     ),
 }
 """All delays are far below the driver's timeouts."""
-USUAL, STRONG = "off", "hard"
+USUAL, STRONG = "mild", "hard"
 
 
 class Adversary:
