@@ -15,6 +15,7 @@ import tty
 from collections.abc import Iterator
 from pathlib import Path
 
+from common import as_json
 from common.kernels import Version
 from guest import GuestError, cache, interpreter, kernels, run
 from guest.options import add_options, machine
@@ -89,14 +90,19 @@ def list_kernels(arguments: list[str]) -> int:
         "--fetch", action="append", default=[], metavar="KERNEL", help="put a kernel into the cache"
     )
     parser.add_argument("--record", action="append", default=[], metavar="VERSION", help=argparse.SUPPRESS)
+    as_json.add_option(parser)
     options = parser.parse_args(arguments)
     for kernel in options.fetch:
         kernels.provide(kernel)
     kernels.record(options.record)
     here = kernels.cached()
-    known = kernels.obtainable()
-    for version in sorted({*known, *here}, key=Version.parse, reverse=True):
-        size = sum(package.size for package in known.get(version, ())) / 1e6
+    known = {name: sum(package.size for package in found) for name, found in kernels.obtainable().items()}
+    versions = sorted({*known, *here}, key=Version.parse, reverse=True)
+    if options.json:
+        found = [{"version": v, "cached": v in here, "bytes": known.get(v)} for v in versions]
+        return as_json.print_answer("guest kernels", 0, {"cache": cache.cache_root(), "kernels": found})
+    for version in versions:
+        size = known.get(version, 0) / 1e6
         print(f"{version:10} {'cached' if version in here else f'{size:.0f} MB to fetch'}")
     print(f"cache: {cache.cache_root()}", file=sys.stderr)
     return 0

@@ -10,6 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from common import as_json
 from mock.probe import (
     Finding,
     Use,
@@ -100,15 +101,47 @@ def report(findings: list[Finding]) -> str:
     return "\n".join(lines)
 
 
+def _fatal(findings: list[Finding]) -> list[str]:
+    """What is missing that the mock cannot run without."""
+    return [finding.name for finding in findings if not finding.works and finding.use is Use.MOCK]
+
+
+def _reduced(findings: list[Finding]) -> list[str]:
+    """What the mock cannot do here."""
+    return [finding.lost for finding in findings if not finding.works and finding.use is Use.PART]
+
+
 def verdict(findings: list[Finding]) -> tuple[int, str]:
     """Exit status and the last line: whether the mock runs, and reduced in what."""
-    fatal = [finding.name for finding in findings if not finding.works and finding.use is Use.MOCK]
-    if fatal:
+    if fatal := _fatal(findings):
         return 1, f"The mock cannot run here: {', '.join(fatal)}."
-    reduced = [finding.lost for finding in findings if not finding.works and finding.use is Use.PART]
-    if reduced:
+    if reduced := _reduced(findings):
         return 0, "The mock runs, reduced:\n" + "\n".join(f"- {lost}" for lost in reduced)
     return 0, "The mock runs, with everything."
+
+
+def answer(findings: list[Finding]) -> as_json.Row:
+    """The findings for programs."""
+    fatal = _fatal(findings)
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "mock": not fatal,
+        "fatal": sorted(fatal),
+        "reduced": [] if fatal else sorted(_reduced(findings)),
+        "findings": as_json.rows(
+            {
+                "name": finding.name,
+                "works": finding.works,
+                "detail": finding.detail,
+                "use": finding.use.name.lower(),
+                "lost": None if finding.works else finding.lost,
+                "remedy": None if finding.works else finding.remedy,
+            }
+            for finding in findings
+        ),
+    }
 
 
 def main(arguments: list[str]) -> int:
@@ -118,9 +151,12 @@ def main(arguments: list[str]) -> int:
         description="What this machine can run, and how to provide what is missing.",
         epilog="exit status: 0 the mock can run, reduced or not; 1 it cannot; 2 no answer",
     )
-    parser.parse_args(arguments)
+    as_json.add_option(parser)
+    options = parser.parse_args(arguments)
     findings = _machine()
     status, line = verdict(findings)
+    if options.json:
+        return as_json.print_answer("doctor", status, answer(findings))
     print(f"{platform.system()} {platform.release()} on {platform.machine()}")
     print(report(findings))
     print(line)

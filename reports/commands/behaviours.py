@@ -9,9 +9,10 @@ import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
+from common import as_json
 from common.answers import NoAnswerError
 from reports.commands.inputs import RUN, what_there_is_at, whole
-from reports.event import Outcome
+from reports.event import Outcome, counted
 from reports.ledger import Behaviour, Ledger
 from reports.looks import look
 from reports.marks import proofs
@@ -43,6 +44,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--results", metavar="RUN", action="append", default=[], help=f"{RUN}; may be repeated"
     )
+    as_json.add_option(parser)
     options = parser.parse_args(arguments)
     ledger = Ledger.load()
     chosen = ledger.matching(options.glob)
@@ -56,6 +58,16 @@ def main(arguments: list[str]) -> int:
     rows = {row.behaviour.id: row for _, _, rows in verdicts.areas for row in rows} if verdicts else {}
     if options.untested:
         chosen = [b for b in chosen if _is_untested(b, tests, rows.get(b.id))]
+    if options.json:
+        whole(*runs)
+        listing = () if options.summary else chosen
+        said = {
+            "behaviours": as_json.rows(
+                _entry(b, tests.get(b.id, []), ledger, verdicts, rows.get(b.id)) for b in listing
+            ),
+            **_numbers(chosen, tests, ledger, verdicts, rows),
+        }
+        return as_json.print_answer("behaviours", 0, said)
     lines = (
         _summary(chosen, ledger, verdicts, rows)
         if options.summary
@@ -121,14 +133,95 @@ def _summary(
         yield ""
         yield f"{environment.name}: passed / claimed / all"
         for word in (*columns, None):
-            outcomes = [
-                rows[b.id].cells[column].outcome
-                for b in chosen
-                if b.id in rows and word in (None, b.promise) and rows[b.id].cells[column].outcome
-            ]
-            counted = Counter(outcomes)
-            claimed = len(outcomes) - counted[Outcome.NOT_CLAIMED]
-            yield f"  {word or 'together':8}  {counted[Outcome.PASS]} / {claimed} / {len(outcomes)}"
+            passed, claimed, everything = _score(chosen, rows, column, word)
+            yield f"  {word or 'together':8}  {passed} / {claimed} / {everything}"
+
+
+def _score(
+    chosen: list[Behaviour], rows: dict[str, Row], column: int, promise: str | None
+) -> tuple[int, int, int]:
+    """How many behaviours of a promise, or of all, passed, are claimed, and can be judged at all."""
+    outcomes = [
+        rows[b.id].cells[column].outcome for b in chosen if b.id in rows and promise in (None, b.promise)
+    ]
+    number = Counter(outcome for outcome in outcomes if outcome)
+    return number[Outcome.PASS], number.total() - number[Outcome.NOT_CLAIMED], number.total()
+
+
+def _entry(
+    behaviour: Behaviour, tests: list[str], ledger: Ledger, verdicts: Matrix | None, row: Row | None
+) -> as_json.Row:
+    """A behaviour for programs."""
+    cells = zip(verdicts.environments, row.cells, strict=True) if verdicts and row else ()
+    return {
+        "id": behaviour.id,
+        "area": behaviour.area,
+        "title": behaviour.title,
+        "kind": behaviour.kind,
+        "promise": behaviour.promise,
+        "statement": behaviour.statement,
+        "history": behaviour.history,
+        "since": behaviour.since,
+        "needs": sorted(behaviour.needs),
+        "sources": sorted(behaviour.sources),
+        "promised_by": as_json.rows({"at": p.at, "words": p.words or None} for p in behaviour.promised_by),
+        "tests": sorted(tests),
+        "why_untested": None if tests else ledger.why_untested(behaviour.id),
+        "verdicts": as_json.rows(
+            {
+                "environment": environment.name,
+                "outcome": cell.outcome,
+                "results": len(cell.results),
+                "why": cell.why or None,
+            }
+            for environment, cell in cells
+        ),
+    }
+
+
+def _numbers(
+    chosen: list[Behaviour],
+    tests: dict[str, list[str]],
+    ledger: Ledger,
+    verdicts: Matrix | None,
+    rows: dict[str, Row],
+) -> as_json.Row:
+    """What there is how often, for programs."""
+    promises = ledger.vocabulary.promises
+    environments: list[as_json.Row] = []
+    for column, environment in enumerate(verdicts.environments if verdicts else ()):
+        outcomes = (rows[b.id].cells[column].outcome for b in chosen if b.id in rows)
+        scores = {word: _score(chosen, rows, column, word) for word in promises}
+        environments.append(
+            {
+                "environment": environment.name,
+                "counts": counted(outcome for outcome in outcomes if outcome),
+                "scores": as_json.rows(
+                    {"promise": word, "passed": passed, "claimed": claimed, "all": everything}
+                    for word, (passed, claimed, everything) in scores.items()
+                ),
+            }
+        )
+    areas = {b.area for b in chosen}
+    total, tested, model = _totals(chosen, tests)
+    return {
+        "total": total,
+        "tested": tested,
+        "untested": total - tested - model,
+        "model_only": model,
+        "areas": as_json.rows(
+            {"area": area, "promise": word, "all": sum((b.area, b.promise) == (area, word) for b in chosen)}
+            for area in areas
+            for word in promises
+        ),
+        "environments": as_json.rows(environments),
+    }
+
+
+def _totals(chosen: list[Behaviour], tests: dict[str, list[str]]) -> tuple[int, int, int]:
+    """How many there are, have tests, and no program can see."""
+    tested = sum(behaviour.id in tests for behaviour in chosen)
+    return len(chosen), tested, sum(behaviour.kind == "model-only" for behaviour in chosen)
 
 
 def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:
@@ -142,9 +235,7 @@ def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:
 def _sum(
     chosen: list[Behaviour], tests: dict[str, list[str]], verdicts: Matrix | None, rows: dict[str, Row]
 ) -> Iterable[str]:
-    model = sum(behaviour.kind == "model-only" for behaviour in chosen)
-    tested = sum(behaviour.id in tests for behaviour in chosen)
-    number = len(chosen)
+    number, tested, model = _totals(chosen, tests)
     yield ""
     yield (
         f"{number} behaviour{'s' * (number != 1)}: {tested} with tests, {number - tested - model} untested, "

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """``svmcts guest``, up to where a guest would be started."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,13 @@ def test_kernels_are_listed_newest_first(
         ["6.18.15", "120 MB to fetch"],
     ]
     assert err == f"cache: {own_cache}\n"
+    assert cli.main(["kernels", "--json"]) == 0
+    said, err = capsys.readouterr()
+    assert not err
+    answer = json.loads(said)
+    assert (answer["command"], answer["status"], answer["cache"]) == ("guest kernels", 0, str(own_cache))
+    assert [
+        [k["version"], "cached" if k["cached"] else f"{k['bytes'] / 1e6:.0f} MB to fetch"]
+        for k in answer["kernels"]
+    ] == [line.split(maxsplit=1) for line in out.splitlines()]
+    assert [k["bytes"] for k in answer["kernels"]][1:3] == [120_000_000, None]

@@ -2,6 +2,7 @@
 """``--json``: it says what the text says, with the same exit status."""
 
 import datetime
+import functools
 import json
 import re
 from collections.abc import Callable
@@ -10,8 +11,12 @@ from typing import Any
 
 import pytest
 
+import mock.doctor
 from common import as_json
-from reports.commands import compare, gate, runs
+from guest import cli as guest
+from guest import kernels
+from mock.probe import Finding, Use
+from reports.commands import behaviours, compare, gate, runs
 from reports.compare import Kind
 from reports.event import Outcome
 from reports.stream import read
@@ -58,6 +63,17 @@ def golden_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "today", lambda: datetime.date(2026, 11, 21))
     for command in (gate, compare):
         monkeypatch.setattr(command.Ledger, "load", lambda: golden_runs.ledger("fault.write-visible-to-cpu"))
+
+
+@pytest.fixture
+def real_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger and its tests, read once."""
+    monkeypatch.setattr(behaviours.Ledger, "load", real)
+    monkeypatch.setattr(behaviours, "proofs", proofs)
+
+
+real = functools.cache(behaviours.Ledger.load)
+proofs = functools.cache(behaviours.proofs)
 
 
 @pytest.mark.usefixtures("golden_ledger")
@@ -211,7 +227,10 @@ BY_NAME = {"not_run"}
 """Keys whose objects have areas for keys."""
 
 
-def test_documents_have_the_keys(tmp_path: Path, both: Both, golden_ledger: None) -> None:
+@pytest.mark.usefixtures("golden_ledger")
+def test_documents_have_the_keys(
+    tmp_path: Path, both: Both, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "waivers.toml"
     path.write_text(WAIVER)
     paths = {name: golden_runs.write(name, tmp_path) for name in ANSWERED}
@@ -229,6 +248,96 @@ def test_documents_have_the_keys(tmp_path: Path, both: Both, golden_ledger: None
     assert found == documented("compare")
     found = keys(both(runs.main, paths["good"].parent)[0]) - {"command"}
     assert found | {"command"} == documented("runs")
+
+
+@pytest.mark.usefixtures("real_ledger")
+def test_documents_have_the_keys_of_what_reads_no_run(
+    tmp_path: Path, both: Both, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = golden_runs.write("good", tmp_path)
+    assert keys(both(behaviours.main, "bind.*", "--results", good)[0]) == documented("behaviours")
+    findings = [
+        Finding("rings", False, "EPERM", Use.PART, "no migration", "allow rings"),
+        Finding("python", True, "3.11"),
+    ]
+    monkeypatch.setattr(mock.doctor, "_machine", lambda: findings)
+    assert keys(both(mock.doctor.main)[0]) == documented("doctor") - {use.name.lower() for use in Use} | {
+        "mock"
+    }
+    monkeypatch.setattr(kernels, "obtainable", dict)
+    monkeypatch.setattr(kernels, "cached", lambda: ["7.3.4"])
+    assert guest.main(["kernels", "--json"]) == 0
+    assert keys(json.loads(capsys.readouterr().out)) == documented("guest kernels")
+
+
+@pytest.mark.usefixtures("real_ledger")
+@pytest.mark.parametrize("options", [[], ["--untested"]], ids=["all", "untested"])
+@pytest.mark.parametrize("name", ["", "failing", "interrupted"])
+def test_behaviours_says_the_same(tmp_path: Path, both: Both, name: str, options: list[str]) -> None:
+    if name:
+        options = [*options, "--results", str(golden_runs.write(name, tmp_path))]
+    answer, text = both(behaviours.main, "*", *options)
+    entries = {b["id"]: b for b in answer["behaviours"]}
+    assert list(entries) == sorted(entries)
+    said: dict[str, list[str]] = {}
+    last = ""
+    for line in text[: text.index("")]:
+        if line.startswith(" "):
+            said[last].append(line.strip())
+        else:
+            last = line.split()[0]
+            said[last] = []
+            b = entries[last]
+            assert line == f"{last}  [{b['kind']}, {b['promise']}]  {b['title']}"
+    assert said.keys() == entries.keys()
+    for identifier, lines in said.items():
+        b = entries[identifier]
+        assert sorted(line for line in lines if line.startswith("suites/")) == b["tests"]
+        words = " ".join(lines)
+        if not b["tests"]:
+            assert " ".join((b["why_untested"] or "no test, and no reason is given").split()) in words
+        for verdict in b["verdicts"]:
+            number = verdict["results"]
+            why = f"{number} result{'s' * (number != 1)}" if number else verdict["why"]
+            assert f"{verdict['environment']}: {why}" in words
+    assert text[text.index("") + 1] == (
+        f"{answer['total']} behaviour{'s' * (answer['total'] != 1)}: {answer['tested']} with tests, "
+        f"{answer['untested']} untested, {answer['model_only']} that no program can see"
+    )
+    sums = [f"{e['environment']}: {counts(e['counts'])}" for e in answer["environments"]]
+    assert sums == sorted(text[text.index("") + 2 :])
+    assert len(sums) == (2 if name else 0)
+
+
+@pytest.mark.usefixtures("real_ledger")
+def test_summary_of_behaviours_says_the_same(tmp_path: Path, both: Both) -> None:
+    run = golden_runs.write("failing", tmp_path)
+    answer, text = both(behaviours.main, "--summary", "--results", run)
+    assert answer["behaviours"] == []
+    promises = text[0].split()[:-1]
+    table = {
+        line.split()[0]: [int(word) for word in line.split()[-len(promises) - 1 :]]
+        for line in text[1:]
+        if re.match(r"[a-z-]+ +\d", line)
+    }
+    numbers = {(row["area"], row["promise"]): row["all"] for row in answer["areas"]}
+    assert table
+    for area, row in table.items():
+        assert [numbers[area, promise] for promise in promises] == row[:-1]
+    assert sum(numbers.values()) == answer["total"]
+    scores = {
+        (e["environment"], s["promise"]): f"{s['passed']} / {s['claimed']} / {s['all']}"
+        for e in answer["environments"]
+        for s in e["scores"]
+    }
+    environment, found = "", {}
+    for line in text:
+        if line.endswith(": passed / claimed / all"):
+            environment = line.partition(":")[0]
+        elif environment and line.strip() and not line.strip().startswith("together"):
+            promise, _, score = line.strip().partition("  ")
+            found[environment, promise.strip()] = score.strip()
+    assert found == scores
 
 
 @pytest.mark.parametrize("name", ["gate", "compare", "runs"])

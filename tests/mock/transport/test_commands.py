@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes.util
+import json
 import os
 import re
 import signal
@@ -14,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from mock.doctor import report, verdict
+from mock.doctor import main, report, verdict
 from mock.probe import Finding, Use
 from tests.mock.transport.harness import DRIVER
 
@@ -50,6 +51,46 @@ def test_doctor_here() -> None:
         "access to",
     ):
         assert re.search(rf"^(yes|no ) {name}", done.stdout, re.M), name
+
+
+@pytest.mark.parametrize("fatal", [False, True])
+def test_doctor_says_the_same_to_programs(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, fatal: bool
+) -> None:
+    """Status, findings, what is lost and what to do are those of the text."""
+    findings = [
+        Finding("rings", False, "EPERM", Use.PART, "no migration", "allow rings"),
+        Finding("python", True, "3.11", Use.MOCK, "no mock", "install it"),
+        Finding("compiler", False, "none", Use.OTHER, "no abi check", "install one"),
+        *([Finding("seccomp", False, "ENOSYS", Use.MOCK, "no mock", "another kernel")] if fatal else []),
+    ]
+    monkeypatch.setattr("mock.doctor._machine", lambda: findings)
+    assert main([]) == fatal
+    first, *lines = capsys.readouterr().out.splitlines()
+    assert main(["--json"]) == fatal
+    out, err = capsys.readouterr()
+    assert not err
+    answer = json.loads(out)
+    assert (answer["command"], answer["status"], answer["mock"]) == ("doctor", fatal, not fatal)
+    assert first == f"{answer['system']} {answer['release']} on {answer['machine']}"
+    names = [found["name"] for found in answer["findings"]]
+    assert names == sorted(finding.name for finding in findings)
+    for found in answer["findings"]:
+        head = f"{'yes' if found['works'] else 'no':4}{found['name']}"
+        at = next(number for number, line in enumerate(lines) if line.startswith(head))
+        assert lines[at].split() == [*head.split(), *found["detail"].split()]
+        if found["works"]:
+            assert found["lost"] is found["remedy"] is None
+        else:
+            said = [line.strip() for line in lines[at + 1 : at + 3]]
+            assert said == [f"without it: {found['lost']}", f"to do: {found['remedy']}"]
+    assert [found["use"] for found in answer["findings"]][:2] == ["other", "mock"]
+    if fatal:
+        assert (answer["fatal"], answer["reduced"]) == (["seccomp"], [])
+        assert lines[-1] == "The mock cannot run here: seccomp."
+    else:
+        assert (answer["fatal"], answer["reduced"]) == ([], ["no migration"])
+        assert lines[-1] == "- no migration"
 
 
 def test_doctor_names_what_is_missing() -> None:
