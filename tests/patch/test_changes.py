@@ -67,7 +67,7 @@ def test_work_tree_is_a_change_to_its_commit(linux: GitTree) -> None:
 
 
 def test_mails_are_changes_to_what_is_checked_out(two: GitTree, tmp_path: Path) -> None:
-    """A cover letter is no patch; the tree stays as it is."""
+    """A cover letter has no patch; the tree stays as it is."""
     mails = series(two, tmp_path / "series.mbox")
     _, changes = find(two.path, None, mails, each=True)
     assert [change.title for change in changes] == [
