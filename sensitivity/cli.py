@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import hashlib
 import tempfile
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from common import version
 from common.answers import NO, NO_ANSWER, YES, NoAnswerError
 from guest import GuestError, builds, run
 from guest.machine import Machine
@@ -25,6 +25,8 @@ from sensitivity.catalogue import Fault
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "reports/out/sensitivity"
+DECIDES = ("suites", "fixtures", "ioctl", "gpu", "guest", "sensitivity")
+"""Where the code is that decides a verdict; results are of one state of it."""
 SHARES = (20, 50, 100)
 DESCRIPTION = """\
 Breaks the driver in a guest, one small edit at a time, and runs the tests of what each edit breaks, until one fails.
@@ -102,9 +104,16 @@ def _kernel(name: str | None) -> builds.Build:
     return found[0]
 
 
+def _suite() -> str:
+    """What decides a verdict, hashed: tests, what they use, guests, and how a campaign judges."""
+    hashed = hashlib.sha256()
+    for path in sorted(path for folder in DECIDES for path in (ROOT / folder).rglob("*.py")):
+        hashed.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return hashed.hexdigest()[:12]
+
+
 def _path(kernel: str, mode: str | None) -> Path:
-    suite, _ = version.commit(ROOT)
-    return RESULTS / f"{suite}+{kernel}{f'+adversary-{mode}' if mode else ''}.jsonl"
+    return RESULTS / f"{_suite()}+{kernel}{f'+adversary-{mode}' if mode else ''}.jsonl"
 
 
 def _chosen(faults: Sequence[Fault], options: argparse.Namespace) -> list[Fault]:
@@ -152,7 +161,7 @@ def _run(
             return ["suites"]
         near = sorted(ranks, key=ranks.__getitem__)
         ordered = dict.fromkeys(test for name in near for test in tests.get(name, ()))
-        return sorted({test.partition("::")[0] for test in list(ordered)[: options.tests]})
+        return sorted({test.partition(":")[0] for test in list(ordered)[: options.tests]})
 
     guest = ["--kernel", kernel, *(["--adversary", options.adversary] if options.adversary else [])]
     store.path.parent.mkdir(parents=True, exist_ok=True)

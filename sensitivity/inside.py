@@ -27,7 +27,7 @@ from fixtures.plugin.environment import Environment
 DELETE_MODULE, FINIT_MODULE = 176, 313  # x86-64
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist")
 COLLECTED: set[str] = set()
-NODES_S = 60.0
+NODES_S = 20.0
 SLOW_S = 0.005
 TAINTED = Path("/proc/sys/kernel/tainted")
 
@@ -45,10 +45,14 @@ def _call(number: int, what: str, *arguments: object) -> None:
         raise OSError(error, f"{what}: {os.strerror(error)}")
 
 
-def replace(modules: dict[str, str]) -> None:
-    """Take the modules out, the last first, and put these in. Raises OSError."""
+def remove(modules: dict[str, str]) -> None:
+    """Take the modules out, the last first. Raises OSError."""
     for name in reversed(modules):
         _call(DELETE_MODULE, f"remove {name}", name.encode(), os.O_NONBLOCK)
+
+
+def load(modules: dict[str, str]) -> None:
+    """Put these modules in. Raises OSError."""
     for name, path in modules.items():
         file = os.open(path, os.O_RDONLY)
         _call(FINIT_MODULE, f"load {name}", file, b"", 0)
@@ -130,12 +134,13 @@ def carry_out(order: dict[str, Any]) -> None:
     """One order: modules, then tests, in a process of their own."""
     began = time.monotonic()
     if order["modules"]:
-        say(step="reload")
-        try:
-            replace(order["modules"])
-        except OSError as error:
-            say(end="reload", why=str(error), tainted=TAINTED.read_text().strip())
-            return
+        for step in (remove, load):
+            say(step=step.__name__)
+            try:
+                step(order["modules"])
+            except OSError as error:
+                say(end=step.__name__, why=str(error), tainted=TAINTED.read_text().strip())
+                return
     loaded = time.monotonic()
     collect(order["files"])
     child = os.fork()

@@ -44,8 +44,9 @@ class PlayedGuest:
 
     def order(self, order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         self.orders.append(order)
-        tests: Script = [step for test in order.get("only", ()) for step in ran(test, self.control)]
-        for step in [*tests, ENDS] if "only" in order else self.scripts.pop(0):
+        only: Script = [step for test in order.get("only", ()) for step in ran(test, self.control)]
+        stock = order["modules"]["xe"] == "stock/xe.ko"
+        for step in [*only, ENDS] if stock and "only" in order else self.scripts.pop(0):
             if isinstance(step, Exception):
                 raise step
             yield step
@@ -61,7 +62,7 @@ def fault(name: str = "a", put: str = "x", file: str = "x.c") -> Fault:
 @pytest.fixture
 def judged(tmp_path: Path) -> Callable[..., tuple[Store, PlayedGuest, list[str]]]:
     def judge(
-        *scripts: Script, control: str = "passed", put: str = "x"
+        *scripts: Script, control: str = "passed", put: str = "x", count: int = 1
     ) -> tuple[Store, PlayedGuest, list[str]]:
         guest = PlayedGuest(list(scripts), control)
         plan = Plan({}, 100, 1, lambda _: ["suites/a/test_a.py"])
@@ -69,7 +70,7 @@ def judged(tmp_path: Path) -> Callable[..., tuple[Store, PlayedGuest, list[str]]
         stock = {"xe": Path("stock/xe.ko"), "drm_gpusvm_helper": Path("stock/h.ko")}
         lots = Campaign(plan, PlayedBuilder(), lambda: guest, store, stock, tmp_path / "work")
         said: list[str] = []
-        faults = [fault(f"f{number}", put) for number in range(max(len(scripts), 1))]
+        faults = [fault(f"f{number}", put) for number in range(count)]
         lots.run([(one, {"a.b": 0}) for one in faults], said.append, time.monotonic() + 1000)
         return store, guest, said
 
@@ -85,9 +86,9 @@ def judged(tmp_path: Path) -> Callable[..., tuple[Store, PlayedGuest, list[str]]
         ([ENDS], "no-answer", "", 0, "no test passed"),
         ([*ran(OTHER, "passed"), {"begins": TEST}, LostError("hung")], "found", TEST, 2, "hung"),
         ([{"begins": TEST}, {**ENDS, "code": -11}], "found", TEST, 1, "process died"),
-        ([{"end": "reload", "why": "EBUSY", "tainted": "0"}], "found", "", 0, "does not load: EBUSY"),
+        ([{"end": "remove", "why": "EBUSY", "tainted": "0"}], "no-answer", "", 0, "stays: EBUSY"),
     ],
-    ids=["failed", "passed", "skipped", "none", "lost", "died", "reload"],
+    ids=["failed", "passed", "skipped", "none", "lost", "died", "remove"],
 )
 def test_verdict(judged: Any, script: Script, verdict: str, by: str, after: int, how: str) -> None:
     result = judged(script)[0].results["f0"]
@@ -130,7 +131,55 @@ def test_found_needs_the_control(tmp_path: Path) -> None:
 )
 def test_guest_is_kept_unless_its_kernel_had_an_oops(judged: Any, tainted: int, guests: int) -> None:
     first: Script = [*ran(TEST, "passed"), {**ENDS, "tainted": str(tainted)}]
-    assert judged(first, [*ran(TEST, "passed"), ENDS])[1].closed == guests
+    assert judged(first, [*ran(TEST, "passed"), ENDS], count=2)[1].closed == guests
+
+
+def test_guest_that_had_a_fault_that_was_found_is_not_used_again(judged: Any) -> None:
+    """One guest for each fault, and one for the control."""
+    found = [*ran(TEST, "failed"), ENDS]
+    assert judged(found, found, count=2)[1].closed == 3
+
+
+DOES_NOT_LOAD: Script = [{"step": "load"}, {"end": "load", "why": "EINVAL", "tainted": "0"}]
+
+
+@pytest.mark.parametrize(
+    "script",
+    [DOES_NOT_LOAD, [LostError("lost")], [{"step": "load"}, LostError("hung")]],
+    ids=["load", "start", "hung"],
+)
+@pytest.mark.parametrize(
+    ("without", "verdict"),
+    [([ENDS], "found"), (DOES_NOT_LOAD, "no-answer"), ([LostError("lost")], "no-answer")],
+    ids=["loads", "does-not-load", "lost"],
+)
+def test_module_that_does_not_load_is_found_if_the_one_without_a_fault_loads(
+    judged: Any, script: Script, without: Script, verdict: str
+) -> None:
+    store, guest, _ = judged(script, without)
+    assert store.verdict("f0") == verdict
+    assert guest.orders[1]["modules"]["xe"] == "stock/xe.ko"
+
+
+def test_driver_that_stays_is_not_held_against_the_next_fault(judged: Any) -> None:
+    first: Script = [*ran(TEST, "passed"), ENDS]
+    stays: Script = [{"end": "remove", "why": "EAGAIN", "tainted": "0"}]
+    store, guest, _ = judged(first, stays, [*ran(OTHER, "failed"), ENDS], count=2)
+    assert (store.verdict("f0"), store.verdict("f1")) == ("missed", "found")
+    assert guest.orders[1] == guest.orders[2]
+
+
+@pytest.mark.parametrize(("again", "verdict"), [("failed", "found"), ("passed", "no-answer")])
+@pytest.mark.parametrize(
+    "why", ["Failed: timed out after 4 s waiting for the fence", "Failed: the test did not end within 20 s"]
+)
+def test_test_that_timed_out_has_to_do_so_twice(judged: Any, why: str, again: str, verdict: str) -> None:
+    store, guest, _ = judged(
+        [*ran(OTHER, "passed"), *ran(TEST, "failed", why), ENDS], [*ran(TEST, again), ENDS]
+    )
+    assert store.verdict("f0") == verdict
+    assert guest.orders[1]["only"] == [TEST]
+    assert guest.orders[1]["modules"] == guest.orders[0]["modules"]
 
 
 def test_results_are_read_again_without_a_line_that_was_cut_off(tmp_path: Path) -> None:
