@@ -157,8 +157,8 @@ class GitTree:
         return _git(self.tree, "show", f"{self.content}:{file}", environment=self._environment())
 
     def commits(self, base: str, head: str) -> list[tuple[str, str]]:
-        """(commit, title) of what ``head`` has on top of ``base``, oldest first. Raises GuestError."""
-        said = _git(self.tree, "log", "--reverse", "--no-merges", "--format=%H %s", f"{base}..{head}", "--")
+        """(commit, title) of what ``head`` has on top of ``base``, ``head`` last. Raises GuestError."""
+        said = _git(self.tree, "log", "--reverse", "--format=%H %s", f"{base}..{head}", "--")
         return [(commit, title) for commit, _, title in (line.partition(" ") for line in said.splitlines())]
 
     def put(self, place: Path) -> Path:

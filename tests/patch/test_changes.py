@@ -44,6 +44,18 @@ def test_commits_are_one_change(two: GitTree) -> None:
     assert "+\treturn -22;" in change.patch
 
 
+def test_merge_is_tried_as_a_whole(two: GitTree) -> None:
+    """The last change is what HEAD is, also where that is a merge."""
+    two.git("checkout", "-q", "-b", "side", "base")
+    changed(two, "mm/hmm.c", "hmm", "hmmm")
+    two.commit("mm: another name")
+    two.git("merge", "-q", "--no-ff", "-m", "Merge drm", "main")
+    _, changes = find(two.path, "base..HEAD", None, each=True)
+    assert changes[-1].title == "Merge drm"
+    assert "-22" in changes[-1].patch
+    assert "hmmm" in changes[-1].patch
+
+
 def test_head_may_be_left_out(two: GitTree) -> None:
     assert find(two.path, "base..", None, each=False) == find(two.path, "base..HEAD", None, each=False)
 
