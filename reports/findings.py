@@ -44,7 +44,12 @@ def entries(text: str) -> dict[str, str]:
 
 def codes(text: str) -> list[str]:
     """What stands between backticks; a node id that is broken over two lines is whole again."""
-    return ["".join(code.split()) if "::" in code else " ".join(code.split()) for code in _CODE.findall(text)]
+    return [unbroken(code) for code in _CODE.findall(text)]
+
+
+def unbroken(code: str) -> str:
+    """What stands between backticks, on one line: a node id has no spaces where it was broken."""
+    return ("" if "::" in code else " ").join(code.split())
 
 
 def named_in(entry: str) -> list[tuple[str, str]]:

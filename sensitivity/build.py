@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.answers import NoAnswerError
+from common.compiler import first_error
 from sensitivity.source import Edit
 
 
@@ -112,5 +113,4 @@ class Builder:
             ["nice", "sh", "-c", command], cwd=self.tree, capture_output=True, text=True, check=False
         )
         if done.returncode:
-            errors = [line for line in done.stderr.splitlines() if "error" in line]
-            raise BuildError((errors or done.stderr.splitlines() or ["the compiler failed"])[0])
+            raise BuildError(first_error(done.stderr.splitlines()))

@@ -72,7 +72,7 @@ class Result:
     by: str = ""
     """The test that noticed."""
     how: str = ""
-    """What it said, or why there is no verdict."""
+    """The message of that test, or the reason for the verdict."""
     after: int = 0
     """Tests that ran, up to that one."""
     passed: int = 0

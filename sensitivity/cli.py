@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.answers import NO, NO_ANSWER, YES, NoAnswerError
+from common.place import ROOT, written
 from guest import GuestError, builds, run
 from guest.machine import Machine
 from reports.ledger import Ledger
@@ -23,8 +24,7 @@ from sensitivity.build import Builder
 from sensitivity.campaign import FOUND, MISSED, Campaign, GuestInside, Plan, Store
 from sensitivity.catalogue import Fault
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "reports/out/sensitivity"
+RESULTS = written() / "reports/out/sensitivity"
 DECIDES = ("suites", "fixtures", "ioctl", "gpu", "guest", "sensitivity")
 """Where the code is that decides a verdict; results are of one state of it."""
 SHARES = (20, 50, 100)
@@ -146,13 +146,14 @@ def _run(
 ) -> None:
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
+    from fixtures.plugin.guests import MACHINE, SOFTWARE
 
     machine = Machine(1)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
-    patience = 4.0 if prepared.software else 1.0
+    patience = SOFTWARE if prepared.software else 1.0
     environment = Environment(
-        f"guest/{kernel}", "driver", "bmg", machine="guest", patience=patience, expected=expected
+        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, patience=patience, expected=expected
     )
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 

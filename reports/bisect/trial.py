@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.answers import NoAnswerError
+from common.place import ROOT
 from reports.bisect.judge import Judgement, Verdict, against, judge
 from reports.bisect.process import running
 from reports.bisect.rate import runs_needed
 from reports.stream import STREAM, read
 
-ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = "output.txt"
 """What pytest printed, in the folder of a run."""
 FIRST_RUNS = 3
@@ -25,7 +25,7 @@ MOST_RUNS = 20
 _DEADLINE_S = 60
 """Of the test. A busy machine is slow, and a test that ends too late cannot be distinguished from one that hangs."""
 
-_PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
+PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
 Once = Callable[[Path], Judgement]
 """Runs the test, leaves its stream in a folder, and judges it."""
@@ -49,7 +49,7 @@ class Failure:
 def the_one(test: str) -> str:
     """The node id of the only test that ``--test`` names. Raises NoAnswerError."""
     done = subprocess.run(
-        [*_PYTEST, "--collect-only", "-q", test], cwd=ROOT, capture_output=True, text=True, check=False
+        [*PYTEST, "--collect-only", "-q", test], cwd=ROOT, capture_output=True, text=True, check=False
     )
     found = [
         line for line in done.stdout.splitlines() if "::" in line and not line.startswith(("ERROR", " "))
@@ -68,7 +68,7 @@ def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Jud
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STREAM).unlink(missing_ok=True)
     # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
-    command = [*_PYTEST, "--runxfail", f"--timeout={_DEADLINE_S}", *arguments, f"--results={folder}"]
+    command = [*PYTEST, "--runxfail", f"--timeout={_DEADLINE_S}", *arguments, f"--results={folder}"]
     with (folder / OUTPUT).open("wb") as output, running(command, ROOT, output) as process:
         try:
             process.wait(timeout_s)

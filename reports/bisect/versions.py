@@ -12,14 +12,14 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.kernels import Version
-from common.place import written
+from common.place import ROOT, written
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
 from reports.bisect.log import Log, Step, slug
 from reports.bisect.options import NOT_YET, add_trial_options, trial_options
 from reports.bisect.process import interruptible
 from reports.bisect.report import Terms, report
-from reports.bisect.trial import ROOT, Failure, call_pytest, learn, rounds, the_one
+from reports.bisect.trial import Failure, call_pytest, learn, rounds, the_one
 
 DESCRIPTION = """\
 Searches Debian's kernels for the one that broke a test, or made it work; each step boots one in a guest. Whether the

@@ -6,11 +6,12 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from common.place import ROOT
 from reports.commands.inputs import RUN, what_there_is_at, whole
 from reports.ledger import Ledger
 from reports.merge import merge
 from reports.spec import check, tests
-from reports.spec.document import ROOT, files, write
+from reports.spec.document import files, write
 from reports.verdict import matrix
 
 DESCRIPTION = """\

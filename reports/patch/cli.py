@@ -13,7 +13,7 @@ from common.answers import INTERRUPTED, NO, YES, NoAnswerError
 from common.place import written
 from guest import GuestError, builds, cache, kconfig
 from guest.builds import Build
-from reports.affected import affected, touched
+from reports.affected import Touched, affected, touched
 from reports.bisect.process import interruptible
 from reports.commands import compare
 from reports.commands.inputs import today, waivers_at
@@ -145,7 +145,7 @@ class _Try:
             print("no part of a kernel for guests changes: there is nothing to run")
             return bool(answer and answer.breaks)
         chosen = self.tests
-        if first := self._affected(change):
+        if first := self._affected(touches):
             cache.say(f"running {_named(first)}, which the change touches")
             self._say_failures(
                 run_suite([*environment, *first], self._kept(folder, change, environment, first))
@@ -160,17 +160,18 @@ class _Try:
         report = merge([new], base, self.waivers, today())
         return self._say(built, change, report, base, new, answer, folder, chosen)
 
-    def _affected(self, change: Change) -> list[str]:
+    def _affected(self, touches: Touched) -> list[str]:
         """Options for the tests of what the change touches by name; where nothing does, of the files that it touches.
 
         Empty if there are none, or if the user names tests.
         """
-        found = affected(touched(change.patch, change.title), self.ledger)
-        tested = proofs()
+        if self.tests:
+            return []
+        found, tested = affected(touches, self.ledger), proofs()
         nearest = [
             one.behaviour.id for one in found if one.rank == found[0].rank and one.behaviour.id in tested
         ]
-        return [] if self.tests else [word for name in nearest for word in ("--behaviour", name)]
+        return [word for name in nearest for word in ("--behaviour", name)]
 
     def _base(self, built: Build, chosen: Sequence[str]) -> Run:
         """What the suite says of the base; kept for every change to it."""

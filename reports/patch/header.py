@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.answers import NO, YES, NoAnswerError
-from reports.bisect.trial import ROOT
+from common.place import ROOT
 from reports.ledger import Ledger
 from reports.patch.changes import Change
 

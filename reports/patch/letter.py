@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 
 from reports.formats.digest import digest
 from reports.formats.mail import WIDTH, mail
@@ -22,9 +21,6 @@ def letter(change: Change, base: str, report: Report, ledger: Ledger, header: An
     )
     lines += ["", *mail(digest(report, ledger)).splitlines()]
     if header is not None:
-        lines += ["", *_section(f"{HEADER}: {'breaks' if header.breaks else 'keeps'} programs", header.lines)]
+        title = f"{HEADER}: {'breaks' if header.breaks else 'keeps'} programs"
+        lines += ["", title, "-" * len(title), *header.lines]
     return "\n".join([*lines, ""])
-
-
-def _section(title: str, said: Sequence[str]) -> list[str]:
-    return [title, "-" * len(title), *said]

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from common import version
 from common.answers import NoAnswerError
+from common.place import ROOT
 from reports.bisect.process import running
-from reports.bisect.trial import ROOT, last_line
+from reports.bisect.trial import PYTEST, last_line
 from reports.commands.inputs import whole
 from reports.runs import Listed, State
 from reports.stream import STREAM, Run, read
@@ -24,6 +25,7 @@ _TO_END_S = 60
 """For pytest, which ends its guests and closes its stream."""
 
 
+@functools.cache
 def suite() -> str:
     """Which suite this is, so that its runs are not taken for those of another."""
     name, commit = version.commit(ROOT)
@@ -55,7 +57,7 @@ def run_suite(arguments: Sequence[str], folder: Path) -> Run:
 
 
 def _call(arguments: Sequence[str], folder: Path) -> Run:
-    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", *arguments]
+    command = [*PYTEST, "-q", *arguments]
     with (
         (folder / OUTPUT).open("wb") as output,
         running(command, ROOT, output, to_end_s=_TO_END_S) as process,

@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
 from common.answers import NoAnswerError
+from reports.findings import unbroken
 from reports.ledger import Ledger
 from reports.spec.tests import Test
 
@@ -72,10 +73,9 @@ def in_text(file: Path, text: str, root: Path, ledger: Ledger, tests: Mapping[st
             yield Dead(_at(file, prose, found.start()), what)
     for found in _NODE.finditer(text):
         if not (fnmatch.filter(tests, found[0]) if found[0].endswith("*") else found[0] in tests):
-            yield Dead(_at(file, text, found.start()), f"there is no test {found[0]}")
+            yield Dead(_at(file, text, found.start()), f"names {found[0]}, which is not a test")
     for found in _CODE.finditer(prose):
-        code = "".join(found[1].split()) if "::" in found[1] else " ".join(found[1].split())
-        if what := _name(root, file, code, heads, ledger, tests):
+        if what := _name(root, file, unbroken(found[1]), heads, ledger, tests):
             yield Dead(_at(file, prose, found.start()), what)
 
 
@@ -163,9 +163,7 @@ def in_specification(made: Mapping[str, str], identifiers: Iterable[str]) -> Ite
             elif anchor and anchor not in ids[file]:
                 yield Dead(name, f"links to {file}#{anchor}, which is not there")
     for identifier in identifiers:
-        having = [
-            name for name, page in pages.items() if fnmatch.fnmatch(name, "*.html") and identifier in page.ids
-        ]
+        having = [name for name, page in pages.items() if identifier in page.ids]
         if len(having) != 1 or not any(identifier in ids[name] for name in markdown):
             yield Dead(
                 "specification", f"{identifier} has not one anchor in the pages and one in the Markdown"

@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 
 from common import version
+from common.place import ROOT
 from reports.findings import FINDINGS
 from reports.ledger import Ledger
 from reports.sources import AS_OF
@@ -24,7 +25,6 @@ from reports.spec.tests import Test
 from reports.spec.text import html
 from reports.verdict import Matrix
 
-ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "reports" / "templates"
 MARKDOWN = "specification.md"
 STYLE = ("page/base.css", "spec/spec.css")

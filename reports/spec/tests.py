@@ -63,27 +63,29 @@ def at(where: str, tests: dict[str, Test]) -> Test:
 def _tests(path: Path, root: Path) -> Iterator[Test]:
     file = path.relative_to(root).as_posix()
     tree = ast.parse(path.read_text(encoding="utf-8"), file)
-    constants = {
+    yield from _inside(tree, file, "", constants(tree))
+
+
+def constants(module: ast.Module) -> dict[str, object]:
+    """Names that a module gives to constants, with their values."""
+    return {
         target.id: node.value.value
-        for node in tree.body
+        for node in module.body
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    yield from _inside(tree, file, "", constants)
 
 
-def _inside(node: ast.AST, file: str, prefix: str, constants: Mapping[str, object]) -> Iterator[Test]:
+def _inside(node: ast.AST, file: str, prefix: str, named: Mapping[str, object]) -> Iterator[Test]:
     for child in ast.iter_child_nodes(node):
         if isinstance(child, ast.ClassDef):
-            yield from _inside(child, file, f"{prefix}{child.name}::", constants)
+            yield from _inside(child, file, f"{prefix}{child.name}::", named)
         if isinstance(child, ast.FunctionDef | ast.ClassDef):
-            yield _test(child, file, prefix, constants)
+            yield _test(child, file, prefix, named)
 
 
-def _test(
-    node: ast.FunctionDef | ast.ClassDef, file: str, prefix: str, constants: Mapping[str, object]
-) -> Test:
+def _test(node: ast.FunctionDef | ast.ClassDef, file: str, prefix: str, named: Mapping[str, object]) -> Test:
     apart = {
         argument.value
         for call in _calls(node, "driver_only")
@@ -96,23 +98,23 @@ def _test(
         for argument in call.args
         if isinstance(argument, ast.Constant)
     }
-    named = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
+    decorators = {mark.id for mark in node.decorator_list if isinstance(mark, ast.Name)}
     return Test(
         file,
         f"{prefix}{node.name}",
         node.lineno,
         (ast.get_docstring(node) or "").partition("\n")[0],
         frozenset(apart),
-        "only_if_exercised" in named,
+        "only_if_exercised" in decorators,
         "overlap" in acts,
-        tuple(_known(node, constants)),
+        tuple(_known(node, named)),
     )
 
 
-def _known(node: ast.AST, constants: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def _known(node: ast.AST, named: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for call in _calls(node, "known"):
         heading = call.args[0]
-        text = constants.get(heading.id) if isinstance(heading, ast.Name) else getattr(heading, "value", "")
+        text = named.get(heading.id) if isinstance(heading, ast.Name) else getattr(heading, "value", "")
         given = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
         first, last = str(given["first"]), given.get("last")
         yield str(text), f"{first} to {last!s}" if last else f"{first} and later"

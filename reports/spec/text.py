@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 from markupsafe import Markup, escape
 
-from reports.findings import slug
+from reports.findings import slug, unbroken
 
 _SPAN = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*|\*([^*]+)\*")
 _HEADING = re.compile(r"(#+) (.*)")
@@ -43,7 +43,7 @@ def _inline(text: str, link: Callable[[str], str]) -> Markup:
         parts.append(escape(_SPACE.sub(" ", text[at : found.start()])))
         code, strong, emphasised = found.groups()
         if code:
-            said = "".join(code.split()) if "::" in code else " ".join(code.split())
+            said = unbroken(code)
             shown = Markup("<code>{}</code>").format(said)
             address = link(said)
             parts.append(Markup('<a href="{}">{}</a>').format(address, shown) if address else shown)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from reports.findings import SHOWN, entries, named_in
+from reports.spec.tests import constants
 from reports.waivers import speaks
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,18 +20,12 @@ def marks() -> Iterator[tuple[str, str, ast.Call]]:
     """(file, heading, call) of each @known in suites/."""
     for path in sorted((ROOT / "suites").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
-        constants = {
-            target.id: node.value.value
-            for node in tree.body
-            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
-            for target in node.targets
-            if isinstance(target, ast.Name)
-        }
+        named = constants(tree)
         for node in ast.walk(tree):
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "known":
                 (finding,) = node.args
-                heading = (
-                    constants[finding.id] if isinstance(finding, ast.Name) else ast.literal_eval(finding)
+                heading = str(
+                    named[finding.id] if isinstance(finding, ast.Name) else ast.literal_eval(finding)
                 )
                 yield str(path.relative_to(ROOT)), heading, node
 

@@ -135,7 +135,7 @@ def test_results_are_shown_where_there_are_some(tmp_path: Path) -> None:
         ("```\n`docs/mok.md`\n```", ""),
         (
             "```\npytest suites/gc/test_collection.py::test_nothing\n```",
-            "docs/x.md:2: there is no test suites/gc/test_collection.py::test_nothing",
+            "docs/x.md:2: names suites/gc/test_collection.py::test_nothing, which is not a test",
         ),
         (
             "`suites/gc/test_collection.py::\n  test_nothing`",
