@@ -75,6 +75,11 @@ class Transcript:
 
     def __init__(self, kept: int = KEPT) -> None:
         self.records: collections.deque[Record | Note] = collections.deque(maxlen=kept)
+        self.clear()
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        self.records.clear()
         self.total = 0
         self.steps = Steps()
 

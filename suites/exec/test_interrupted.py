@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fixtures import PLAIN, acts, behaviour, landed, needs, untested
+from fixtures import PLAIN, acts, behaviour, landed, needs
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.overlap import missed
 from fixtures.process import Caller, interruptions
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Job
@@ -70,7 +71,7 @@ def test_exec_interrupted_at_its_syncs_runs_nothing(
         for _ in range(signals):
             call = Caller(execute, xe.DRM_IOCTL_XE_EXEC)
             if not call.waits():
-                untested("overlap", "EXEC does not wait for its syncobj")
+                missed("EXEC does not wait for its syncobj")
             call.interrupt()
             assert call.end() == errno.EINTR
             count("refusal")

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from fixtures import PLAIN, UserFence, acts, behaviour, gpu_sees, landed, needs, untested, wait_until
+from fixtures import PLAIN, UserFence, acts, behaviour, gpu_sees, landed, needs, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
+from fixtures.overlap import missed
 from fixtures.process import Caller, Child, interruptions
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
@@ -52,7 +53,7 @@ class Locked:
         self._page = Userfault(self._syncs)
         self._holder = Caller(self._bind, xe.DRM_IOCTL_XE_VM_BIND)
         if self._page.waits() != 0:
-            untested("overlap", "VM_BIND does not read its syncs")
+            missed("VM_BIND does not read its syncs")
 
     def _bind(self) -> None:
         # Not by device.ioctl, which reads the syncs itself for the transcript.
@@ -137,7 +138,7 @@ def test_signal_at_vm_lock_leaves_it_alone(
         for _ in range(signals):
             call = Caller(act, request)
             if not call.waits():
-                untested("overlap", "the call does not wait for the VM_BIND")
+                missed("the call does not wait for the VM_BIND")
             call.interrupt()
             assert call.end() == errno.EINTR
             count("refusal")
@@ -184,7 +185,7 @@ def test_signal_before_vm_lock_is_taken(
     with interruptions():
         call = Caller(act, request)
         if not call.waits():
-            untested("overlap", "the call does not wait for the VM_BIND")
+            missed("the call does not wait for the VM_BIND")
         call.interrupt()
         other = Caller(lambda: locked.vm.attributes(AT, SZ_64K), xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS)
         assert other.waits(), "the lock is free, though it is held"
@@ -208,7 +209,7 @@ def test_killed_process_at_vm_lock_leaves_it(
     child = Child(act)
     try:
         if not child.waits_in(request):
-            untested("overlap", "the call of the child does not wait for the VM_BIND")
+            missed("the call of the child does not wait for the VM_BIND")
         os.kill(child.pid, signal.SIGKILL)
         assert child.end().signal == signal.SIGKILL
     finally:
@@ -239,7 +240,7 @@ def test_signal_at_page_of_prefetch(
     def up_to_page(fault: Userfault) -> None:
         while (waits := fault.waits()) != page * PAGE:
             if waits is None:
-                untested("overlap", "PREFETCH does not wait for the page")
+                missed("PREFETCH does not wait for the page")
             fault.give(waits, value.to_bytes(4, "little"))
 
     with Userfault(buffer) as fault, interruptions():
@@ -296,7 +297,7 @@ class Invalidating:
         wait_until(lambda: self._call.over or self._call.asleep, what="the wait of the invalidation")
         self._begun.set()
         if self._call.over:
-            untested("overlap", "the invalidation does not wait for the batch")
+            missed("the invalidation does not wait for the batch")
         return caller
 
     def release(self) -> None:
@@ -332,7 +333,7 @@ def test_signal_at_notifier_lock_of_madvise(
     with interruptions():
         call = invalidating.during(advise, xe.DRM_IOCTL_XE_MADVISE)
         if not call.waits():
-            untested("overlap", f"MADVISE does not wait for the invalidation: {call.error}")
+            missed(f"MADVISE does not wait for the invalidation: {call.error}")
         call.interrupt()
         code = call.end() if call.ends() else None
         assert code in (None, errno.EINTR)

@@ -6,12 +6,12 @@ import threading
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_finds, landed, needs, untested
+from fixtures import acts, behaviour, gpu_finds, landed, needs
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ, Buffer, in_each_chunk, numbered
-from fixtures.overlap import meanwhile
+from fixtures.overlap import meanwhile, missed
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Queue
@@ -134,7 +134,7 @@ def test_prefetches_race_with_faults(
     for address, value in values.items():
         assert buffer.u32(address - buffer.address) == value
     if not all(met):
-        untested("overlap", f"PREFETCHes during GPU stores, by thread: {met}")
+        missed(f"PREFETCHes during GPU stores, by thread: {met}")
     count("ioctl")
 
 

@@ -9,12 +9,12 @@ import threading
 
 import pytest
 
-from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, untested, wait_until
+from fixtures import FAULTING, PLAIN, acts, behaviour, landed, needs, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.overlap import meanwhile
+from fixtures.overlap import meanwhile, missed
 from fixtures.process import asleep, in_child
 from fixtures.sizes import SZ_64K
 from fixtures.xe.device import Device
@@ -172,7 +172,7 @@ def test_userptr_bind_races_with_invalidation(
         queue.store(AT + offset, value := sentinel())
         landed(buffer, offset, value)
     if not met:
-        untested("overlap", "no page was replaced during a bind")
+        missed("no page was replaced during a bind")
     chose(f"userptr binds that lost a race: {refusals} of {met}")
 
 
@@ -203,5 +203,5 @@ def test_bind_that_never_gets_its_pages_is_enomem(
     vm.queue().store(AT + buffer.size - 4, value := sentinel())
     landed(buffer, buffer.size - 4, value)
     if errno.ENOMEM not in codes:
-        untested("overlap", "the bind got its pages between two changes")
+        missed("the bind got its pages between two changes")
     count("refusal")
