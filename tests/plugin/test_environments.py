@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from fixtures.plugin.arguments import joined
 from fixtures.plugin.environment import Environment
 
 MARKED = '@behaviour("demo.works")\n@acts("ioctl")\n'
@@ -46,6 +47,35 @@ def test_several_platforms_run_every_test_on_each(project):
     result.stdout.fnmatch_lines(["mock/bmg: 6 PASS in *", ""])
     # The project's own directory has the name of a worker in it when this test runs in one.
     assert "gw0" not in result.stdout.str().replace(str(project.path), "")
+
+
+@pytest.mark.parametrize("where", ["command line", "environment"])
+def test_folder_of_results_is_no_path_of_tests(project, tmp_path_factory, monkeypatch, where):
+    """The run has made it by the time that workers look for pytest.ini and conftest.py at each path."""
+    project.suite(CODE)
+    place = tmp_path_factory.mktemp("elsewhere") / "run"
+    words = ["--results", str(place)]
+    if where == "environment":
+        monkeypatch.setenv("PYTEST_ADDOPTS", " ".join(words))
+        words = []
+    result = project.run_apart("-n", "1", "--platform", "lnl", *words)
+    assert result.ret == 0, result.stderr.str()
+    assert (place / "index.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "handed"),
+    [
+        (["--expect", "/a.toml", "suites"], ["--expect=/a.toml", "suites"]),
+        (["--module", "/xe.ko", "--module=/b.ko"], ["--module=/xe.ko", "--module=/b.ko"]),
+        (["-k", "a", "--junitxml", "/x y"], ["-k", "a", "--junitxml=/x y"]),
+        (["--adversary", "suites", "-x", "--co"], ["--adversary", "suites", "-x", "--co"]),
+        (["--", "--expect", "a"], ["--", "--expect", "a"]),
+        (["--expect"], ["--expect"]),
+    ],
+)
+def test_value_is_handed_to_workers_with_its_option(pytestconfig, given, handed):
+    assert list(joined(given, pytestconfig._parser.optparser)) == handed
 
 
 LIMITED = """
