@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an argument holds that the uAPI of a level has no name for, as its structure says it."""
+"""Flags and values in an ioctl's argument that the uAPI of a level does not define."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def unknown_flags(level: Level, args: Any, field: str = "flags", request: Request | None = None) -> int:
-    """The bits of a field that are not its flags. `request`: where requests share the structure and not its flags."""
+    """Bits of a field that are not defined flags. `request`: for a structure whose flags differ between requests."""
     value: int = getattr(args, field)
     return value & ~names.known_bits(type(args), field, str(level), request)
 
 
 def is_unknown(level: Level, args: Any, field: str) -> bool:
-    """Whether a field has none of its values."""
+    """Whether the value of a field is not one of those defined for it."""
     return getattr(args, field) not in names.known(type(args), field, str(level))

@@ -18,7 +18,7 @@ _RUN_PERIOD = re.compile(r"min_run_period_(?P<kind>lr|pf)_ms")
 
 
 def read(devices: list[Device], path: str) -> bytes | None:
-    """Contents of a file below the directory of a device, "<minor or PCI address>"; None for what is not there."""
+    """Contents of a file below a device's directory, "<minor or PCI address>"; None if there is no such file."""
     device, name = _find(devices, path)
     if device is None:
         return None
@@ -41,7 +41,7 @@ def writable(devices: list[Device], path: str) -> bool:
 
 
 def write(devices: list[Device], path: str, data: bytes) -> None:
-    """One write(2). Raises Refused with what the kernel's functions for numbers and truth values find wrong."""
+    """One write(2). Raises Refused with the errno of kstrtouint() or kstrtobool()."""
     device, name = _find(devices, path)
     if device is None:
         return
@@ -61,13 +61,13 @@ def _find(devices: list[Device], path: str) -> tuple[Device | None, str]:
 
 
 def _gt(device: Device, name: str) -> Gt | None:
-    """The GT whose statistics a file has."""
+    """The GT whose statistics are in a file."""
     match = _STATS.fullmatch(name)
     return device.gt(int(match["gt"])) if match is not None else None
 
 
 def _run_period(device: Device, name: str) -> str | None:
-    """Of which VMs a file has the minimal run period."""
+    """The kind of VM whose minimum run period is in a file."""
     match = _RUN_PERIOD.fullmatch(name) if device.has("min-run-period") else None
     return match["kind"] if match is not None else None
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class HwEngine:
-    """A hardware engine user space can name: (class, logical instance, GT)."""
+    """A hardware engine that user space can address: (class, logical instance, GT)."""
 
     def __init__(self, gt: Gt, engine_class: EngineClass, instance: int) -> None:
         self.gt = gt
@@ -62,7 +62,7 @@ class Gt:
 class Tile:
     """One tile: its GTs and its VRAM (None on integrated GPUs).
 
-    pagemap  its VRAM as a home of pages, None where the kernel was built without that
+    pagemap  its VRAM as memory of processes, None if the kernel was built without that
     """
 
     def __init__(
@@ -90,13 +90,13 @@ class Tile:
 
 @dataclass(frozen=True)
 class Machine:
-    """What the GPUs of a machine share.
+    """State that the GPUs of a machine share.
 
-    exports     the syncobjs and fences that clients have descriptors of
-    dma_bufs    the buffer objects that they have descriptors of
+    exports     syncobjs and fences that clients hold descriptors of
+    dma_bufs    buffer objects that they hold descriptors of
     processes   address spaces of clients
-    open_files  open nodes, and whose they are
-    owners      who may map whose VRAM
+    open_files  open nodes, with their owners
+    owners      groups of GPUs that map each other's VRAM
     faults      fault injection
     """
 
@@ -113,7 +113,7 @@ class Device:
 
     index       its number in the machine
     minor       of its render node; the card node is minor - 128
-    links       numbers of the GPUs whose VRAM it reaches, and that reach its
+    links       numbers of the GPUs with which it has a fast link
     wedged      every ioctl answers ECANCELED (xe_device.c: xe_drm_ioctl)
     master      the open file that is DRM master
     """
@@ -141,13 +141,13 @@ class Device:
         self.master: object = None
         self.ttm = TtmDevice(index, (tile.vram for tile in profile.tiles), profile.min_page_size)
         self.min_run_period_ms = {"lr": 5, "pf": 0}
-        """Long-running queues are not stopped before they ran for so long; nothing on the mock takes any time."""
+        """Stored only: work takes no time on the mock, so no queue is preempted before its minimum run period."""
         gt_ids = itertools.count()
         self.tiles = [Tile(self, number, tile, gt_ids) for number, tile in enumerate(profile.tiles)]
         self.ufence_wq = WaitQueue()
 
     def has(self, feature: str) -> bool:
-        """The uAPI level knows a feature of level.FEATURES."""
+        """Whether the uAPI level has a feature of level.FEATURES."""
         return FEATURES[feature] <= self.level
 
     @property

@@ -36,7 +36,7 @@ class Driver:
     """The xe driver with all devices of a platform."""
 
     def __init__(self, platform: Platform | str, level: Level | str, services: Services) -> None:
-        """Raises ValueError for a platform or a level that it does not know."""
+        """Raises ValueError for an unknown platform or level."""
         self.platform = find_platform(platform) if isinstance(platform, str) else platform
         self.level = Level.parse(level) if isinstance(level, str) else level
         self.services = services
@@ -76,7 +76,7 @@ class Driver:
         return self.devices[minor - FIRST_RENDER_MINOR if minor >= FIRST_RENDER_MINOR else minor]
 
     def pci(self, minor: int) -> PciDevice:
-        """What the PCI bus says of the device behind a node."""
+        """PCI configuration of the device behind a node."""
         device = self._device(minor)
         profile = device.profile
         vram = sum(tile.vram for tile in profile.tiles)
@@ -87,11 +87,11 @@ class Driver:
             INTEL,
             profile.device_id,
             profile.revision,
-            memory_bar=1 << (vram - 1).bit_length() if vram else 0,  # all of it: a full BAR
+            memory_bar=1 << (vram - 1).bit_length() if vram else 0,  # a full BAR
         )
 
     def open(self, minor: int, task: Task, memory: File) -> DrmFile:
-        """A node was opened; `memory` is the file that the client got."""
+        """Open a node; `memory` is the file that the client got."""
         render = minor >= FIRST_RENDER_MINOR
         device = self._device(minor)
         self.machine.open_files[memory] = device
@@ -102,7 +102,7 @@ class Driver:
         return self.table.call(self.services, file, task, request, argument)
 
     def mmap(self, file: DrmFile, task: Task, request: MapRequest) -> None:
-        """A mapping of an object is about to be made (xe_mmap, drm_gem_mmap). Raises OSError to refuse it."""
+        """mmap(2) of a buffer object (xe_mmap, drm_gem_mmap). Raises OSError to refuse it."""
         gem.mmap(file, task, request)
 
     def release(self, file: DrmFile) -> None:

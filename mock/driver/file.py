@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""An open device node: the handles a client holds (drm_file.c, xe_device.c: struct xe_file)."""
+"""An open device node and its handles (drm_file.c, xe_device.c: struct xe_file)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DrmFile:
     """One drm_file.
 
     scheduler  runs its queues
-    node       what the client holds
+    node       the file that the client holds
     opener     process that opened it
     render     opened through the render node, so only render-allowed ioctls answer
     """
@@ -43,7 +43,7 @@ class DrmFile:
         self.queues: IdMap[ExecQueue] = IdMap()
         self.syncobjs: IdMap[Syncobj] = IdMap()
         self.prime_handles: dict[Bo, int] = {}
-        """Handles of objects that were exported or imported here: they get the same handle again."""
+        """Handles of BOs that were exported or imported here: another import gives the same handle."""
         self.was_master = False
         self.authenticated = task.capable("CAP_SYS_ADMIN")
         if not render and device.master is None:
@@ -69,7 +69,7 @@ class DrmFile:
         return handle
 
     def close_handle(self, handle: int) -> None:
-        """Drop a handle (drm_gem_handle_delete). Raises Refused(EINVAL) when there is none."""
+        """Drop a handle (drm_gem_handle_delete). Raises Refused(EINVAL) if it does not exist."""
         bo = self.bos.pop(handle)
         if bo is None:
             raise Refused(errno.EINVAL, "no such object")

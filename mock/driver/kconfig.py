@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class KernelConfig:
-    """What a kernel was built with; by default all of it.
+    """Options a kernel was built with; by default, all of them.
 
-    drm_gpusvm     CONFIG_DRM_GPUSVM: userptr. DRM_XE selects it but under UML; before 7.0 only with DEVICE_PRIVATE.
+    drm_gpusvm     CONFIG_DRM_GPUSVM: userptr. DRM_XE selects it except on UML; before 7.0 only with DEVICE_PRIVATE.
     drm_xe_gpusvm  CONFIG_DRM_XE_GPUSVM: CPU address mirrors
     drm_xe_pagemap CONFIG_DRM_XE_PAGEMAP: VRAM as memory of processes
     """
@@ -27,4 +27,4 @@ class KernelConfig:
 
 
 COMPLETE = KernelConfig()
-"""What distributions build."""
+"""The configuration that distributions ship."""

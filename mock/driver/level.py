@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""uAPI levels: which kernel's documented behaviour the mock shows."""
+"""uAPI levels: the kernel version whose documented behaviour the mock implements."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from common.kernels import Version
 
 
 class Level(Version):
-    """A kernel version of two numbers that the mock plays."""
+    """A kernel version that the mock can play: major and minor."""
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, text: str) -> Level:
-        """From "7.3"; raises ValueError with what is wrong for anything else."""
+        """From text such as "7.3". Raises ValueError for anything else, with the reason."""
         if not re.fullmatch(r"\d+\.\d+", text):
             raise ValueError(f"uAPI level {text!r} is not a kernel version such as 7.3")
         level = super().parse(text)

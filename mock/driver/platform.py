@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Platform profiles: what hardware the mock shows. Facts from xe_pci.c, xe_pat.c and xe_hw_engine.c of Linux 7.3."""
+"""Platform profiles: hardware that the mock presents. Facts from xe_pci.c, xe_pat.c and xe_hw_engine.c of Linux 7.3."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Coherency(IntEnum):
 
 @dataclass(frozen=True)
 class PatEntry:
-    """One index of the page attribute table: what the driver's rules ask of it."""
+    """One index of the page attribute table: the properties that the driver checks."""
 
     coherency: Coherency
     compressed: bool = False
@@ -104,7 +104,7 @@ class TileProfile:
 
 @dataclass(frozen=True)
 class DeviceProfile:
-    """What struct xe_device_desc and the graphics description say, and the fuses of one product."""
+    """struct xe_device_desc, the graphics description, and the fuses of one product."""
 
     name: str
     device_id: int
@@ -133,7 +133,7 @@ class DeviceProfile:
         return self.graphics_version >= 35 and not self.discrete
 
     def reaches_cpu(self, pat_index: int) -> bool:
-        """With optimised L2 flush: the CPU sees what the GPU wrote with this index when the work has ended."""
+        """With optimised L2 flush: whether the CPU sees GPU writes with this index once the job has ended."""
         return pat_index == TRANSIENT_APP or self.pat[pat_index].coherency is Coherency.TWO_WAY
 
     @property
@@ -148,7 +148,7 @@ class DeviceProfile:
 
 @dataclass(frozen=True)
 class Platform:
-    """One or several devices in a machine. `links`: pairs that reach each other's VRAM over a fast link, by index."""
+    """One or several devices in a machine. `links`: pairs of indices with a fast link between them."""
 
     name: str
     devices: tuple[DeviceProfile, ...]
@@ -156,7 +156,7 @@ class Platform:
     kconfig: KernelConfig = COMPLETE
 
     def links_of(self, index: int) -> set[int]:
-        """Indices of the devices that a device has a fast link to."""
+        """Indices of the devices with a fast link to this one."""
         return {other for pair in self.links if index in pair for other in pair if other != index}
 
 
@@ -286,7 +286,7 @@ _DG2 = DeviceProfile(
     forces_scratch=True,
 )
 
-# VRAM is small on purpose: eviction must be reachable in a test's time and memory.
+# VRAM is small on purpose, so that a test can trigger eviction in reasonable time and memory.
 PLATFORMS: dict[str, Platform] = {
     platform.name: platform
     for platform in (
@@ -314,7 +314,7 @@ PLATFORMS: dict[str, Platform] = {
 
 
 def find_platform(name: str) -> Platform:
-    """The platform of that name; raises ValueError, which names them all."""
+    """Look up a platform. Raises ValueError with the list of names if there is no such platform."""
     if name not in PLATFORMS:
         raise ValueError(f"no platform {name!r}: there are {', '.join(PLATFORMS)}")
     return PLATFORMS[name]

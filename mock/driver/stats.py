@@ -53,7 +53,7 @@ NAMES: tuple[str, ...] = (
 
 
 def _since(name: str) -> Level:
-    """The kernel that brought a counter."""
+    """The kernel version that added a counter."""
     if name.startswith(("hw_engine_group_", "prl_")):
         return V7_0
     if name == "invalid_prefetch_pagefault_count" or re.fullmatch(r"svm_\d+[KM]_(device|cpu)_copy_kb", name):

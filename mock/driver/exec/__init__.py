@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Queues, how their jobs get to the engines, and what signals when they are done (xe_exec_queue.c, xe_sync.c)."""
+"""Exec queues, scheduling of their jobs on engines, and syncs (xe_exec_queue.c, xe_sync.c)."""

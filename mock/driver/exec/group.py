@@ -24,7 +24,7 @@ class Mode(Enum):
 
 
 class EngineGroup:
-    """The engines of a GT that share execution units, and the queues created on them."""
+    """Engines of a GT that share execution units, and the queues created on them."""
 
     def __init__(self, services: Services, wake: Callable[[], None]) -> None:
         self._services = services
@@ -49,7 +49,7 @@ class EngineGroup:
     def enter_dma_fence_mode(self, syncs: list[SyncEntry]) -> Blocking[None]:
         """Before a dma-fence job: suspend faulting queues; their pages may depend on this job's fence.
 
-        syncs: the exec's syncs when one of them has to be waited for. Waiting happens here, since a job with unmet
+        syncs: those of the exec if any needs a wait. It waits here, before it suspends a queue, as a job with unmet
         dependencies must not keep faulting queues off the hardware (xe_hw_engine_group_get_mode).
         """
         if self.mode is Mode.DMA_FENCE:

@@ -30,12 +30,12 @@ TIMESLICE_MAX_US = 10_000_000
 
 @dataclass(eq=False)
 class Job:
-    """One EXEC: a batch a width, and what happens when they are done.
+    """One EXEC: a batch for each unit of width, and the fences to signal.
 
     addresses    GPU addresses of the batches, one for each unit of the queue's width
     dependencies fences that must signal before the batches start
-    user_fence   (GPU address, value) the GPU stores at the end
-    done         signals when the job is finished; carries -ETIME, -EIO or -ECANCELED when it was not done properly
+    user_fence   (GPU address, value) that the GPU stores at the end
+    done         signals when the job ends; its error is -ETIME, -EIO or -ECANCELED if it failed
     """
 
     queue: ExecQueue
@@ -48,8 +48,8 @@ class Job:
 class ExecQueue(Timeline):
     """struct xe_exec_queue.
 
-    engines      engines of one class it may run on (the logical mask)
-    width        batches an EXEC carries
+    engines      engines of one class that it may run on (the logical mask)
+    width        batches of an EXEC
     timeslice    microseconds
     suspended    not scheduled for now: the engine group runs dma-fence jobs, or the VM rebinds
     """
@@ -89,7 +89,7 @@ class ExecQueue(Timeline):
 
     @property
     def dead(self) -> bool:
-        """Submissions are refused (guc_exec_queue_reset_status)."""
+        """Whether submissions are refused (guc_exec_queue_reset_status)."""
         return self.reset or self.killed or self.banned or self.vm.device.wedged
 
     @property

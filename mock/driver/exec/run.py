@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A job on the hardware: the context that executes its batches, stop by stop."""
+"""A job on the hardware: the context that executes its batches step by step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mock.kernel import Timer
 
 CHUNK = 128
-"""Instructions between two looks at the clock."""
+"""Instructions between two readings of the clock."""
 
 
 class State(Enum):
@@ -29,11 +29,11 @@ class State(Enum):
 
 
 class Run:
-    """One job on an engine. All batches of a parallel queue run in turn, as the gang they are.
+    """One job on an engine. The batches of a parallel queue run in turn, as a gang.
 
-    slice_left  seconds until the engine goes to the next context
-    timer       runs out when a dma-fence job takes too long
-    in_the_way  it hangs, another context waits for its engine, and the time it has to leave runs
+    slice_left  seconds until the engine switches to the next context
+    timer       expires if a dma-fence job takes too long
+    in_the_way  it hangs while another context waits for its engine, and its preemption timeout is running
     started     seconds of CLOCK_MONOTONIC
     """
 
@@ -54,7 +54,7 @@ class Run:
 
     @property
     def progress(self) -> tuple[int, int]:
-        """Grows with every instruction done, and with every part of one that takes more than a step."""
+        """Increases with every instruction, and with every part of one that takes more than a step."""
         parts = [execution.progress.done for execution in self._executions if execution.progress is not None]
         return self._done + sum(execution.retired for execution in self._executions), sum(parts)
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Which job runs on which engine, for how long, and how it ends.
+"""The DRM scheduler, GuC and the engines of a GPU.
 
-What the DRM scheduler, GuC and the engines do together: jobs of a queue run one after the other once their
-dependencies have signalled; contexts on an engine share it in time slices, higher priorities first; a context that
-waits for a semaphore or a page fault leaves the engine to others. Nothing runs when nothing can.
+Jobs of a queue run one after the other once their dependencies have signalled. Contexts share an engine in time
+slices, higher priorities first. A context that waits for a semaphore or a page fault leaves the engine to others.
+An idle GPU takes no CPU time.
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ if TYPE_CHECKING:
     from mock.kernel import Timer
 
 MAX_ASID = 1 << 20
-"""Address space ids end below it (XE_MAX_ASID)."""
+"""All address space ids are lower (XE_MAX_ASID)."""
 
 PREEMPT_TIMEOUT_S = 0.64
-"""CONFIG_DRM_XE_PREEMPT_TIMEOUT: a context that does not leave the engine by then is reset."""
+"""CONFIG_DRM_XE_PREEMPT_TIMEOUT: a context that has not left the engine by then is reset."""
 
 POLL_MIN_S, POLL_MAX_S = 50e-6, 2e-3
-"""How often a semaphore that only the CPU can satisfy is looked at; less often the longer nothing happens."""
+"""Polling interval of a semaphore that only the CPU can satisfy; it grows while nothing happens."""
 
 TURN_S = 1e-3
-"""The longest the GPU runs before system calls and faults of clients are looked at."""
+"""The longest time that the GPU runs before system calls and faults of clients are handled."""
 
 
 class Scheduler:
     """The engines of one device. Implements mock.driver.vm.vm.Engines.
 
-    vms  of the device, by address space id
+    vms  VMs of the device, by address space id
     """
 
     def __init__(self, device: Device) -> None:
@@ -71,7 +71,7 @@ class Scheduler:
         self.group(queue).add(queue)
 
     def discard(self, queue: ExecQueue) -> None:
-        """Stop a queue and take it out of everything that lists it (xe_exec_queue_kill)."""
+        """Stop a queue and remove it from all lists (xe_exec_queue_kill)."""
         if not queue.is_bind:
             self.group(queue).remove(queue)
         self.kill(queue)
@@ -82,11 +82,11 @@ class Scheduler:
                 del self._queues[queue.vm]
 
     def group(self, queue: ExecQueue) -> EngineGroup:
-        """The engines among which a queue runs."""
+        """The engine group of a queue."""
         return self._groups[queue.engines[0]]
 
     def queues(self, vm: Vm) -> list[ExecQueue]:
-        """Those of a VM that run on engines."""
+        """The queues of a VM, without its bind queues."""
         return list(self._queues.get(vm, ()))
 
     # Jobs
@@ -98,7 +98,7 @@ class Scheduler:
         FenceArray(job.dependencies).then(lambda: self._start_next(queue))
 
     def _start_next(self, queue: ExecQueue) -> None:
-        """Put the queue's oldest job on an engine if nothing holds it back."""
+        """Start the queue's oldest job on an engine if it is ready."""
         if queue.dead:
             self._cancel_jobs(queue, errno.ECANCELED)
             return
@@ -117,7 +117,7 @@ class Scheduler:
         self.wake()
 
     def _finish(self, run: Run, error: int = 0) -> None:
-        """The job is over; its fence tells how."""
+        """The job ended: signal its fence with the error."""
         job, queue = run.job, run.job.queue
         self._remove(run)
         queue.jobs.popleft()
@@ -157,7 +157,7 @@ class Scheduler:
         self._cancel_jobs(queue, errno.EIO)
 
     def _timed_out(self, run: Run) -> None:
-        """A dma-fence job must end in time (guc_exec_queue_timedout_job)."""
+        """A dma-fence job did not end in time (guc_exec_queue_timedout_job)."""
         queue = run.job.queue
         self.device.services.log(f"{queue.engine_class.name} job timed out")
         queue.banned = True
@@ -166,13 +166,13 @@ class Scheduler:
     # Time
 
     def wake(self) -> None:
-        """Something changed that may let a context run."""
+        """A context may be able to run now."""
         if not self._turn_queued:
             self._turn_queued = True
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Every engine runs one context for a while."""
+        """Run one context on every engine for a while."""
         self._turn_queued = False
         if self._poll is not None:
             self._poll.cancel()
@@ -188,13 +188,13 @@ class Scheduler:
             self._poll_delay = min(self._poll_delay * 2, POLL_MAX_S)
 
     def _polls(self) -> bool:
-        """Some context waits for memory that only a client's CPU can change, which nothing tells."""
+        """Whether a context waits for memory that only a client's CPU can change, without any notification."""
         return any(
             run.state is State.WAITING and not run.job.queue.suspended for run in self._running.values()
         )
 
     def _run_engine(self, runs: deque[Run]) -> bool:
-        """Run the context whose turn it is. Returns whether any context got further."""
+        """Run the context whose turn it is. Returns whether any context made progress."""
         candidates = [
             run
             for run in runs
@@ -208,7 +208,7 @@ class Scheduler:
                 hung.in_the_way = True
                 self._loop.call_at(self._loop.time() + PREEMPT_TIMEOUT_S, lambda: self._preempt_timeout(hung))
             return False
-        # Highest priority first, then who is next in turn; the sort is stable.
+        # Highest priority first, then round robin; the sort is stable.
         candidates.sort(key=lambda run: -run.job.queue.priority)
         progress = False
         for run in candidates:
@@ -220,7 +220,7 @@ class Scheduler:
         return progress
 
     def _run_slice(self, run: Run) -> None:
-        """Run one context until it stops, or its time or the turn is up."""
+        """Run one context until it stops, or until its time slice or the turn ends."""
         start = now = self._loop.time()
         end = start + min(TURN_S, run.slice_left)
         while True:
@@ -242,13 +242,13 @@ class Scheduler:
             runs.append(run)
 
     def _resume(self, run: Run) -> None:
-        """What the context waited for has come."""
+        """The context can continue: its fault or stall was resolved."""
         if self._running.get(run.job.queue) is run:
             run.state = State.READY
             self.wake()
 
     def _preempt_timeout(self, run: Run) -> None:
-        """A context that hangs did not make room for another one: the engine is reset."""
+        """A hanging context was not preempted in time: reset the engine."""
         if self._running.get(run.job.queue) is run:
             self.reset(run.job.queue, "did not leave the engine")
 
@@ -266,7 +266,7 @@ class Scheduler:
             self._loop.call_soon(lambda: self._serve(vm))
 
     def _serve(self, vm: Vm) -> None:
-        """Serve the oldest fault of a VM; one at a time, as the kernel's handler holds the VM's lock."""
+        """Handle the oldest fault of a VM; one at a time, as the kernel's handler holds the VM's lock."""
         pending = self._faults[vm]
         run = pending[0]
         queue = run.job.queue
@@ -294,14 +294,14 @@ class Scheduler:
     # VMs with preempt fences
 
     def preempt(self, vm: Vm) -> None:
-        """Pages of a preempt-fence VM moved: stop its queues until it is bound again (xe_preempt_fence.c)."""
+        """Pages of a preempt-fence VM moved: stop its queues until it is rebound (xe_preempt_fence.c)."""
         for queue in self.queues(vm):
             if not queue.dead:
                 queue.suspended = True
         self._queue_rebind(vm)
 
     def reactivate_rebind(self, vm: Vm) -> None:
-        """A batch was submitted to a VM that was left unbound because nothing ran (xe_vm_reactivate_rebind)."""
+        """A batch was submitted to a VM whose rebind was put off while it was idle (xe_vm_reactivate_rebind)."""
         if vm.rebind_deactivated:
             vm.rebind_deactivated = False
             self._queue_rebind(vm)

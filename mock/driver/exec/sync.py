@@ -30,14 +30,14 @@ SIZE = ctypes.sizeof(xe.drm_xe_sync)
 class SyncEntry:
     """struct xe_sync_entry: one parsed drm_xe_sync.
 
-    fence       to wait for (an in-sync)
-    address     GPU address of an exec's user fence
+    fence       fence to wait for (an in-sync)
+    address     GPU address of the user fence of an exec
     """
 
     type: int
     signal: bool
     timeline_value: int
-    """Of the user fence: the value stored."""
+    """The value that the user fence stores."""
     syncobj: Syncobj | None = None
     fence: Fence | None = None
     address: int | None = None
@@ -50,7 +50,7 @@ class SyncEntry:
         return self.fence is not None and not self.fence.signaled
 
     def signal_with(self, fence: Fence) -> None:
-        """Make the out-sync follow a fence (xe_sync_entry_signal)."""
+        """Signal an out-sync when a fence signals (xe_sync_entry_signal)."""
         if not self.signal:
             return
         if self.syncobj is not None:
@@ -59,7 +59,7 @@ class SyncEntry:
             else:
                 self.syncobj.replace(fence)
         elif self.ufence is not None and self.ufence_timeline is not None:
-            # User fences of one bind queue are stored in the order of the binds.
+            # User fences of one bind queue are written in the order of the binds.
             self.ufence_timeline.add_point(fence, self.ufence_point)
             assert self.ufence_timeline.fence is not None
             self.ufence_timeline.fence.then(self.ufence.kick)
@@ -75,10 +75,10 @@ def parse(
     lr_mode: bool,
     no_user_fence: bool = False,
 ) -> SyncEntry:
-    """Check and look up one drm_xe_sync at a CPU address (xe_sync_entry_parse).
+    """Check one drm_xe_sync at a CPU address and look up its syncobj (xe_sync_entry_parse).
 
-    syncobjs       of the open file
-    executing      for EXEC: the user fence is a GPU address the GPU writes
+    syncobjs       those of the open file
+    executing      for EXEC: the user fence is a GPU address that the GPU writes
     lr_mode        out-syncobjs are refused with EOPNOTSUPP
     no_user_fence  VM_BIND without any bind: EOPNOTSUPP
     """
@@ -111,9 +111,9 @@ def parse(
 
 
 def follow_last(device: Device, queue: Timeline, syncs: list[SyncEntry]) -> None:
-    """No work is queued: the out-syncs follow the queue's last job or bind (xe_sync_in_fence_get).
+    """Without work, the out-syncs signal with the queue's last job or bind (xe_sync_in_fence_get).
 
-    Raises Refused(EOPNOTSUPP) when there are in-syncs; before Linux 7.0 they were waited for.
+    Raises Refused(EOPNOTSUPP) if there are in-syncs; before Linux 7.0 they were waited for.
     """
     fences = [one.fence for one in syncs if one.fence is not None]
     if fences:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the rest of the driver stands on, as drivers do on the kernel's own library and on that of DRM.
+"""The library below the driver, in the place of the kernel's own and DRM's.
 
-Errnos, fences, syncobjs, reservations, sleeping, intervals, ids, user memory, fault injection. Knows nothing of GPUs.
+Errnos, fences, syncobjs, reservations, sleeping, intervals, ids, user memory, fault injection. None of it knows GPUs.
 """

@@ -2,7 +2,7 @@
 """Kernel code that sleeps, without threads.
 
 A function of the driver that may have to wait is a generator: it yields the fence it waits on and is resumed
-when that fence has signalled. An ioctl handler written so runs to its end at once when nothing makes it wait;
+when that fence has signalled. An ioctl handler of that form completes at once if it need not wait;
 otherwise its reply is deferred. Call another sleeping function with `yield from`.
 """
 
@@ -32,11 +32,11 @@ class Interruptible:
 Blocking = Generator[Fence | Interruptible, None, T]
 
 NO_DEADLINE = 1e9
-"""Seconds of CLOCK_MONOTONIC that no machine reaches: later deadlines never expire."""
+"""Seconds of CLOCK_MONOTONIC that no machine reaches: a later deadline never expires."""
 
 
 class Thread:
-    """Runs one blocking function to its end, resumed by the fences it yields."""
+    """Runs one blocking function to completion, resumed by the fences it yields."""
 
     def __init__(
         self, body: Blocking[Any], done: Callable[[Any], None], failed: Callable[[BaseException], None]
@@ -117,7 +117,7 @@ def wait_until(
 
 
 def when_settled(attempt: Callable[[], Blocking[None]]) -> Blocking[None]:
-    """Attempt to move memory, repeatedly while its process does not run."""
+    """Try to move memory; try again for as long as its process is not running."""
     while True:
         try:
             yield from attempt()
@@ -128,14 +128,14 @@ def when_settled(attempt: Callable[[], Blocking[None]]) -> Blocking[None]:
 
 
 def settled(mm: Mm) -> Fence:
-    """Signals when a process may have got to what it was waited for."""
+    """A fence that signals when a process may have made progress."""
     fence = Fence()
     mm.when_settled(fence.signal)
     return fence
 
 
 class WaitQueue:
-    """A wait queue: `wake` releases everyone waiting now."""
+    """A wait queue: `wake` releases all current waiters."""
 
     def __init__(self) -> None:
         self._event = Fence()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Exports:
-    """What descriptors given to clients stand for: syncobjs and fences; objects are in ttm/dma_buf.py."""
+    """Syncobjs and fences that were exported as descriptors; for buffer objects see ttm/dma_buf.py."""
 
     def __init__(
         self,
@@ -26,13 +26,13 @@ class Exports:
         self._fences: dict[File, Fence] = {}
 
     def syncobj_file(self, syncobj: Syncobj) -> File:
-        """A new descriptor's file for a syncobj (drm_syncobj_get_fd)."""
+        """A file for a new descriptor of a syncobj (drm_syncobj_get_fd)."""
         file = self._make("syncobj_file", lambda: self._forget(file))
         self._syncobjs[file] = syncobj
         return file
 
     def sync_file(self, fence: Fence) -> File:
-        """A sync file: it can be polled (sync_file_create)."""
+        """A sync file, which can be polled (sync_file_create)."""
         file = self._make_event(lambda: self._forget(file))
         self._fences[file] = fence
         fence.then(file.signal)

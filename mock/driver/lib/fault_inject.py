@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Fault injection: steps of the driver that a client may have fail (lib/fault-inject.c, kernel/fail_function.c,
+"""Fault injection: steps of the driver that a client can make fail (lib/fault-inject.c, kernel/fail_function.c,
 mm/failslab.c, mm/fail_page_alloc.c).
 
-The driver asks where the kernel would: at the functions that the kernel lets fail (`enter`), and where it allocates
-(`kmalloc`). A client says what is to fail in files of debugfs and, for the allocations of one thread, in its
-/proc/thread-self/fail-nth.
+The driver calls `enter` in functions that the kernel allows error injection for, and `kmalloc` where it allocates. A
+client configures the failures in debugfs and, for the allocations of one thread, in its /proc/thread-self/fail-nth.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ FUNCTIONS = {
     name: 0xFFFF_FFFF_C000_0000 + index * 0x1000
     for index, name in enumerate(("drm_gpusvm_get_pages", *INJECTABLE))
 }
-"""Where functions are, for allocations that are to fail by who makes them. Made up, but for their order."""
+"""Addresses of functions, to make allocations fail by caller. Only their order is that of a kernel."""
 _ANYWHERE = (1 << 64) - 1
 
 _MAX_ERRNO = 4095
 _WORD = 1 << 64
 
 Nth = dict[int, int]
-"""task_struct.fail_nth by thread id: the number of calls from now until one fails. 0, or a missing thread: none."""
+"""task_struct.fail_nth by thread id: the number of calls until one fails. 0, or a missing thread: never."""
 
 
 @dataclass
 class FaultAttr:
-    """struct fault_attr: what the files of a directory fail* say, and whether a call fails by it."""
+    """struct fault_attr: the files of a fail* directory, and whether a call fails."""
 
     nth: Nth
     probability: int = 0
@@ -63,8 +62,8 @@ class FaultAttr:
     def should_fail(self, task: int | None, size: int = 1, *, caller: str = "") -> bool:
         """should_fail_ex().
 
-        task    the thread that a system call or a page fault is of, None for work items
-        caller  the function of FUNCTIONS that this happens in
+        task    thread that made the system call or page fault, None for work items
+        caller  function of FUNCTIONS in which this happens
         """
         if not self._by(caller):
             return False
@@ -85,7 +84,7 @@ class FaultAttr:
         return self.probability > self._random.randrange(100) and self._fail()
 
     def _by(self, caller: str) -> bool:
-        """fail_stacktrace(), of a stack of one."""
+        """fail_stacktrace(), for a stack of one frame."""
         if (self.require_start, self.require_end) == (0, _ANYWHERE):
             return True
         return self.require_start <= FUNCTIONS.get(caller, 0) < self.require_end
@@ -96,13 +95,13 @@ class FaultAttr:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """A file of the directory (fault_create_debugfs_attr); None for another one."""
+        """A file of the directory (fault_create_debugfs_attr); None if there is no such file."""
         if name in self.ADDRESSES:
             return b"0x%016x\n" % getattr(self, name.replace("-", "_"))
         return b"%d\n" % getattr(self, name) if name in self.FILES else None
 
     def write(self, name: str, text: str) -> None:
-        """Raises Refused(EINVAL) for what is not a number, or not one of the file's kind."""
+        """Raises Refused(EINVAL) if the text is not a number, or out of the file's range."""
         value = _number(text)
         refuse_if(value < 0 and name not in ("times", "space"), errno.EINVAL, f"{name} is unsigned")
         setattr(self, name.replace("-", "_"), value)
@@ -114,14 +113,14 @@ class FailFunction:
     def __init__(self, nth: Nth) -> None:
         self.attr = FaultAttr(nth)
         self._codes: dict[str, int] = {}
-        """What each function on the list fails with."""
+        """The return value of each function on the list."""
 
     def enter(self, name: str, task: int | None) -> None:
-        """The start of a function of INJECTABLE, by its kprobe: Refused when it is to fail."""
+        """The kprobe at the start of a function of INJECTABLE. Raises Refused if it is to fail."""
         assert name in INJECTABLE, name
         code = self._codes.get(name)
         if code is not None and self.attr.should_fail(task):
-            raise Refused(code, f"{name} was made to fail")
+            raise Refused(code, f"injected failure of {name}")
 
     def read(self, name: str) -> bytes | None:
         if name == "inject":
@@ -134,14 +133,14 @@ class FailFunction:
         return self.attr.read(name)
 
     def write(self, name: str, text: str) -> None:
-        """Raises Refused: fei_write, fei_retval_set."""
+        """fei_write(), fei_retval_set(). Raises Refused."""
         function, _, file = name.partition("/")
         if name == "inject":
             self._inject(text.strip())
         elif file == "retval":
             refuse_if(function not in self._codes, errno.ENOENT, f"{function} is not on the list")
             code = _WORD - _number(text) % _WORD
-            refuse_if(not 1 <= code <= _MAX_ERRNO, errno.EINVAL, "no negative errno")
+            refuse_if(not 1 <= code <= _MAX_ERRNO, errno.EINVAL, "not a negative errno")
             self._codes[function] = code
         else:
             self.attr.write(name, text)
@@ -159,14 +158,14 @@ class FailFunction:
 
 
 class FailSlab:
-    """Allocations from the slabs: kmalloc and similar (mm/failslab.c)."""
+    """Slab allocations: kmalloc and similar (mm/failslab.c)."""
 
     def __init__(self, nth: Nth) -> None:
         self.attr = FaultAttr(nth)
         self._ignore_gfp_wait = True
 
     def should_fail(self, task: int | None, caller: str) -> bool:
-        """should_failslab() of an allocation that may wait, as nearly all of the driver's."""
+        """should_failslab(), for an allocation that may sleep, as nearly all of the driver's do."""
         return not self._ignore_gfp_wait and self.attr.should_fail(task, caller=caller)
 
     def read(self, name: str) -> bytes | None:
@@ -193,7 +192,7 @@ class FailPageAlloc:
         self._min_order = 1
 
     def should_fail(self, order: int, task: int | None) -> bool:
-        """should_fail_alloc_page() of pages for programs (GFP_HIGHUSER)."""
+        """should_fail_alloc_page(), for pages of user space (GFP_HIGHUSER)."""
         ignored = order < self._min_order or any(self._flags.values())
         return not ignored and self.attr.should_fail(task, 1 << order)
 
@@ -213,7 +212,7 @@ class FailPageAlloc:
 
 
 class FaultInjection:
-    """All of it, for the devices of one driver."""
+    """All kinds of fault injection, for the devices of one driver."""
 
     def __init__(self) -> None:
         self._nth: Nth = {}
@@ -226,22 +225,22 @@ class FaultInjection:
             "fail_page_alloc": self._pages,
         }
 
-    # What the driver asks
+    # For the driver
 
     def enter(self, name: str, task: int | None = None) -> None:
-        """A function that may be made to fail begins: Refused with the errno that it is to return."""
+        """The start of an injectable function. Raises Refused with the injected errno."""
         self._function.enter(name, task)
 
     def kmalloc(self, task: int | None = None, code: int = errno.ENOMEM, *, caller: str = "") -> None:
-        """The driver allocates, in a function of FUNCTIONS: Refused(code) when that is to fail."""
-        refuse_if(self._slab.should_fail(task, caller), code, "an allocation was made to fail")
+        """An allocation, in a function of FUNCTIONS. Raises Refused(code) if it is to fail."""
+        refuse_if(self._slab.should_fail(task, caller), code, "injected allocation failure")
 
     def alloc_pages(self, order: int, task: int | None) -> None:
-        """The driver takes system memory for a program: Refused(ENOMEM) when that is to fail."""
-        refuse_if(self._pages.should_fail(order, task), errno.ENOMEM, f"2^{order} pages were made to fail")
+        """An allocation of system memory for user space. Raises Refused(ENOMEM) if it is to fail."""
+        refuse_if(self._pages.should_fail(order, task), errno.ENOMEM, f"injected failure of order {order}")
 
     def update_page_tables(self, tiles: int, task: int | None = None) -> None:
-        """What can be made to fail on the way to new page table entries (xe_vm.c: ops_execute); raises Refused."""
+        """Injectable steps of a page table update (xe_vm.c: ops_execute). Raises Refused."""
         self.kmalloc(task)
         for step in ("xe_pt_update_ops_prepare", "xe_pt_update_ops_run"):
             for _ in range(tiles):
@@ -250,7 +249,7 @@ class FaultInjection:
     # Files
 
     def read(self, path: str) -> bytes | None:
-        """Contents of a file below /sys/kernel/debug; None for what is not there."""
+        """Contents of a file below /sys/kernel/debug; None if there is no such file."""
         directory, _, name = path.partition("/")
         found = self._directories.get(directory)
         return found.read(name) if found is not None else None
@@ -260,7 +259,7 @@ class FaultInjection:
         return self.read(path) is not None and path != "fail_function/injectable"
 
     def write(self, path: str, data: bytes) -> None:
-        """Raises Refused as write(2)."""
+        """write(2). Raises Refused with its errno."""
         directory, _, name = path.partition("/")
         self._directories[directory].write(name, data.decode(errors="replace"))
 
@@ -283,7 +282,7 @@ class FaultInjection:
 
 
 def _number(text: str) -> int:
-    """What kstrtoull makes of it with base 0. Raises Refused(EINVAL)."""
+    """kstrtoull() with base 0. Raises Refused(EINVAL)."""
     text = text.strip()
     try:
         return int(text, 8) if text.lstrip("-").startswith("0") and text.isdecimal() else int(text, 0)
@@ -296,7 +295,7 @@ def _yes_no(value: bool) -> bytes:
 
 
 def _bool(text: str) -> bool:
-    """What kstrtobool makes of it. Raises Refused(EINVAL)."""
+    """kstrtobool(). Raises Refused(EINVAL)."""
     start = text[:1]
     refuse_if(start not in ("y", "Y", "1", "n", "N", "0"), errno.EINVAL, f"{text!r} is neither yes nor no")
     return start in ("y", "Y", "1")

@@ -34,7 +34,7 @@ def _drain() -> None:
 
 
 class Fence:
-    """A point in the future; once signalled it stays so. `error` is 0 or a negative errno."""
+    """Signalled once, for good. `error` is 0 or a negative errno."""
 
     def __init__(self, context: int = 0, seqno: int = 0) -> None:
         self.context = context
@@ -61,7 +61,7 @@ class Fence:
     def then(self, callback: Callback) -> Callback:
         """Call back on signal, at once when already signalled. Returns a function that cancels.
 
-        A callback that signals a fence returns before that fence's callbacks are made: long chains do not nest.
+        If a callback signals another fence, that fence's callbacks run after it returns: long chains do not nest.
         """
         if self._signaled:
             callback()
@@ -110,7 +110,7 @@ class FenceChain(Fence):
             super().__init__(previous.context, seqno)
             self.previous_seqno = previous.seqno
         else:
-            # An out-of-order point starts a new context, never going back in sequence number.
+            # An out-of-order point starts a new context; sequence numbers never go back.
             if isinstance(previous, FenceChain):
                 seqno = max(previous.seqno, seqno)
             super().__init__(new_context(), seqno)

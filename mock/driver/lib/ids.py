@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Numbers for objects, as the kernel's allocating xarrays give them (lib/xarray.c)."""
+"""Object ids, allocated as the kernel's allocating xarrays do (lib/xarray.c)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class IdMap(Generic[T]):
-    """Objects by number, numbers reused lowest first (lib/xarray.c: xa_alloc with XA_FLAGS_ALLOC1)."""
+    """Objects by id; the lowest free id is used first (lib/xarray.c: xa_alloc with XA_FLAGS_ALLOC1)."""
 
     def __init__(self, limit: int = 0xFFFFFFFF) -> None:
         self._objects: dict[int, T] = {}
@@ -21,7 +21,7 @@ class IdMap(Generic[T]):
         self._limit = limit
 
     def add(self, item: T) -> int | None:
-        """Store an object; its number, or None when every number below the limit is in use."""
+        """Store an object. Returns its id, or None if all ids up to the limit are in use."""
         if self._free:
             number = heapq.heappop(self._free)
         elif self._next <= self._limit:
@@ -42,10 +42,10 @@ class IdMap(Generic[T]):
         return item
 
     def erase(self, number: int) -> T | None:
-        """Like ``pop``, without a look at whether the number is in use (xa_erase).
+        """Like `pop`, without checking whether the id is in use (xa_erase).
 
-        Erasing 0, which was never given, makes it the next number: the array only remembers that it is not free by a
-        mark, and storing nothing there sets the mark. An array that holds nothing has no place for one.
+        Erasing 0, which is never allocated, makes it the next id: only a missing mark says that 0 is not free, and
+        storing NULL there sets the mark. An empty array has no node to hold marks.
         """
         if number == 0 and self._objects and 0 not in self._objects and 0 not in self._free:
             heapq.heappush(self._free, 0)
@@ -62,14 +62,14 @@ class IdMap(Generic[T]):
 
 
 class CyclicIds(Generic[T]):
-    """Objects by number, from 1 up to the limit and then from 1 again (xa_alloc_cyclic)."""
+    """Objects by id, from 1 up to the limit and then from 1 again (xa_alloc_cyclic)."""
 
     def __init__(self, limit: int) -> None:
         self._objects: dict[int, T] = {}
         self._numbers = itertools.cycle(range(1, limit))
 
     def add(self, item: T) -> int:
-        """Store an object; its number."""
+        """Store an object. Returns its id."""
         number = next(number for number in self._numbers if number not in self._objects)
         self._objects[number] = item
         return number

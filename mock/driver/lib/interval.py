@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Intervals of an address space: a map of disjoint ones ordered by start, and what joins neighbours."""
+"""Intervals of an address space: a map of disjoint intervals ordered by start, and functions that merge neighbours."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ I = TypeVar("I", bound=Interval)  # noqa: E741
 
 
 class IntervalMap(Generic[I]):
-    """Intervals that never overlap. Their start must not change while they are inside.
+    """Intervals that never overlap. Their start must not change while they are in the map.
 
-    Two plain lists: there are hundreds of intervals, not millions, and looking one up is what counts.
+    Two plain lists: there are hundreds of intervals, not millions, and only lookups need to be fast.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class IntervalMap(Generic[I]):
         self._items: list[I] = []
 
     def insert(self, item: I) -> None:
-        """Add an interval; AssertionError when it overlaps one that is there."""
+        """Add an interval. Raises AssertionError if it overlaps another."""
         assert item.start < item.end, "empty interval"
         assert self.first(item.start, item.end) is None, "interval overlaps another"
         index = bisect_left(self._starts, item.start)
@@ -77,7 +77,7 @@ class IntervalMap(Generic[I]):
 
 
 def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Ascending, disjoint [start, end) without the borders at which they touch."""
+    """Merge [start, end) that touch; they are ascending and disjoint."""
     first = last = None
     for start, end in ranges:
         if start == last:
@@ -91,5 +91,5 @@ def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
 
 
 def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Ascending addresses of pages as [start, end) without a gap."""
+    """Ascending addresses of pages, merged into contiguous [start, end)."""
     return joined((page, page + SZ_4K) for page in pages)

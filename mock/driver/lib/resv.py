@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reservation objects: which work in flight uses some memory (dma_resv)."""
+"""Reservation objects: fences of the work in flight that uses a buffer (dma_resv)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from mock.driver.lib.fence import Fence
 
 
 class Resv:
-    """Fences by usage. KERNEL: moves and page table updates all must wait for; BOOKKEEP: everything else."""
+    """Fences by usage. KERNEL: moves and page table updates, which everyone waits for; BOOKKEEP: all others."""
 
     def __init__(self) -> None:
         self._kernel: list[Fence] = []

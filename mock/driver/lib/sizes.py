@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sizes under the names that the kernel has for them (include/linux/sizes.h)."""
+"""Sizes under their kernel names (include/linux/sizes.h)."""
 
 MiB = 1 << 20
 

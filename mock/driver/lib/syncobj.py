@@ -28,9 +28,9 @@ class Syncobj:
         self.changed.wake()
 
     def in_fence(self, point: int) -> Fence | None:
-        """What to wait for until a timeline point, or for the whole object for point 0.
+        """The fence of a timeline point, or that of the whole syncobj for point 0.
 
-        None: the point has signalled and its fence is gone (dma_fence_chain_find_seqno). Raises Refused(EINVAL) when
+        None: the point has signalled and its fence is gone (dma_fence_chain_find_seqno). Raises Refused(EINVAL) if
         there is no fence yet, or the point was not submitted.
         """
         fence = self.fence
@@ -43,7 +43,7 @@ class Syncobj:
         return fence.find(point)
 
     def value(self, *, submitted: bool) -> int:
-        """Last signalled point, or last submitted one; 0 when not a timeline (drm_syncobj_query_ioctl)."""
+        """Last signalled point, or last submitted one; 0 if it is not a timeline (drm_syncobj_query_ioctl)."""
         fence = self.fence
         if not isinstance(fence, FenceChain):
             return 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Work that is done in order: jobs and binds of a queue (xe_exec_queue_types.h)."""
+"""Fences of the jobs and binds of a queue, which complete in order (xe_exec_queue_types.h)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Timeline:
     """The fences of a queue.
 
     last_fence       of the newest job (dma-fence mode) or bind
-    ufence_timeline  the user fences of binds, stored in order (struct xe_exec_queue: ufence_syncobj)
+    ufence_timeline  orders the user fences of binds (struct xe_exec_queue: ufence_syncobj)
     ufence_value     its newest point
     """
 

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 
 class UserFence:
-    """A 64-bit value the driver stores at a CPU address when a bind is done (struct xe_user_fence)."""
+    """A 64-bit value that the driver stores at a CPU address when a bind completes (struct xe_user_fence)."""
 
     def __init__(self, services: Services, waiters: WaitQueue, mm: Mm, address: int, value: int) -> None:
-        """`waiters`: woken when the value is there. Raises OSError(EFAULT) when the address cannot be read."""
+        """`waiters` are woken after the store. Raises OSError(EFAULT) if the address cannot be read."""
         mm.read(address, 8)
         self._services = services
         self._waiters = waiters

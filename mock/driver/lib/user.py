@@ -13,7 +13,7 @@ S = TypeVar("S", bound=ctypes.Structure)
 
 
 def get(mm: Mm, address: int, kind: type[S]) -> S:
-    """One structure; OSError(EFAULT) when the memory cannot be read."""
+    """Read one structure. Raises OSError(EFAULT)."""
     return kind.from_buffer_copy(mm.read(address, ctypes.sizeof(kind)))
 
 
@@ -24,11 +24,11 @@ def get_array(mm: Mm, address: int, kind: type[S], count: int) -> list[S]:
 
 
 def get_ints(mm: Mm, address: int, size: int, count: int) -> list[int]:
-    """`count` unsigned integers of `size` bytes each."""
+    """Read `count` unsigned integers of `size` bytes each."""
     data = mm.read(address, size * count) if count else b""
     return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
 
 
 def put(mm: Mm, address: int, item: ctypes.Structure) -> None:
-    """Write one structure; OSError(EFAULT) when the memory cannot be written."""
+    """Write one structure. Raises OSError(EFAULT)."""
     mm.write(address, bytes(item))

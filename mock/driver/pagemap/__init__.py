@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Memory of processes that may be in VRAM: who has it where, migration, whose VRAM is in reach (drm_pagemap.c)."""
+"""Process memory in VRAM: location of pages, migration, and access to the VRAM of other GPUs (drm_pagemap.c)."""

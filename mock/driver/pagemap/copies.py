@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What migration counts: volume and time of copies, by direction and size (xe_svm.c: xe_svm_copy)."""
+"""Statistics of migration: volume and time of copies, by direction and size (xe_svm.c: xe_svm_copy)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,13 @@ if TYPE_CHECKING:
     from mock.driver.stats import GtStats
 
 SIZES = {4: "4K", 64: "64K", 2048: "2M"}
-"""KiB -> how the names of counters say it."""
+"""KiB, and how counter names spell it."""
 _LARGEST = 8 * MiB
 """Bytes of one copy job (XE_MIGRATE_CHUNK_SIZE)."""
 
 
 def count(stats: GtStats, direction: str, ranges: Iterable[tuple[int, int]]) -> None:
-    """Ranges, ascending, were copied; `direction` is "device" or "cpu". One copy a stretch without a gap, of 8 MiB at
-    most.
-    """
+    """Count copies of ascending ranges to "device" or "cpu". Each contiguous run is one copy, up to 8 MiB."""
     for start, end in joined(ranges):
         for at in range(start, end, _LARGEST):
             kib = min(end - at, _LARGEST) // 1024

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""System memory of a client as a backing of GPU mappings."""
+"""System memory of a client behind GPU mappings."""
 
 from __future__ import annotations
 

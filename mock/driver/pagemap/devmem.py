@@ -25,12 +25,12 @@ _LARGE = 9
 
 
 class Pagemap:
-    """struct drm_pagemap: the VRAM of a tile as a home for pages of processes.
+    """struct drm_pagemap: the VRAM of a tile, for pages of processes.
 
-    It is made when first needed, and then kept: the mock has no shrinker.
+    Created on first use, and then kept: the mock has no shrinker.
 
-    stats        of the GT that copies
-    faults       what is made to fail
+    stats        statistics of the GT that copies
+    faults       fault injection
     large_pages  an allocation of 2 MiB is one page
     """
 
@@ -52,24 +52,24 @@ class Pagemap:
         self._peer = Peer(device)
 
     def get(self) -> Pagemap:
-        """Itself, made if need be (xe_pagemap_find_or_create)."""
+        """Itself, created if necessary (xe_pagemap_find_or_create)."""
         self._owners.acquire(self._peer)
         return self
 
     @property
     def device(self) -> int:
-        """Number of the GPU that has it."""
+        """Number of its GPU."""
         return self._peer.device
 
     @property
     def owner(self) -> Owner | None:
-        """The group of those that may map its pages in place."""
+        """The group of peers that may map its pages in place."""
         return self._peer.owner
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """[start, end) of the process, whole pages, lives from `offset` on in an allocation."""
+    """[start, end) of the process, whole pages, is at `offset` of an allocation."""
 
     start: int
     end: int
@@ -82,7 +82,7 @@ class Stretch:
         return self.end - self.start
 
     def clipped(self, start: int, end: int) -> Stretch:
-        """The part of it that is in [start, end)."""
+        """The part in [start, end)."""
         if start <= self.start and self.end <= end:
             return self
         low, high = max(start, self.start), min(end, self.end)
@@ -97,16 +97,16 @@ ToSystem = Callable[["DevMem", list[Stretch]], None]
 
 
 class DevMem:
-    """One allocation in VRAM that pages of a process live in (struct drm_pagemap_devmem, and the BO around it).
+    """One allocation in VRAM for pages of a process (struct drm_pagemap_devmem, and the BO around it).
 
-    size       bytes: that of the range it was made for
-    stretches  of the process, that live here; kept by its Residence
+    size       bytes of the range for which it was allocated
+    stretches  parts of the process that are here; maintained by its Residence
     """
 
     def __init__(self, pagemap: Pagemap, to_system: ToSystem, size: int, timeslice: float) -> None:
         """Allocates VRAM, evicting others if necessary. Raises Refused: ENOMEM if VRAM is exhausted, E2BIG.
 
-        `to_system` moves what lives here out of VRAM; `timeslice` in seconds.
+        `to_system` moves the contents out of VRAM; `timeslice` in seconds.
         """
         self.pagemap = pagemap
         self.size = size
@@ -138,16 +138,16 @@ class DevMem:
 
     def _bytes(self) -> memoryview:
         if self._memory is None:
-            raise OSError(errno.EFAULT, "VRAM that was given back")
+            raise OSError(errno.EFAULT, "VRAM was freed")
         return self._memory
 
     def copy_out(self, offset: int, size: int) -> bytes:
-        """Contents on their way to somewhere else."""
+        """Read contents in order to move them."""
         return self.read(offset, size)
 
     @property
     def order(self) -> int:
-        """Of its pages: all of 2 MiB are one large page (drm_pagemap_migrate_to_devmem)."""
+        """Order of its pages: a full 2 MiB is one large page (drm_pagemap_migrate_to_devmem)."""
         large = self.size == SZ_2M and self.pagemap.large_pages
         return _LARGE if large else 0
 
@@ -155,23 +155,23 @@ class DevMem:
 
     @property
     def busy(self) -> bool:
-        """A CPU fault has to wait: the GPU was promised the memory for a while."""
+        """Whether a CPU fault has to wait, because the timeslice of the GPU has not expired."""
         return time.monotonic() < self.timeslice_end
 
     def start_timeslice(self) -> None:
         self.timeslice_end = time.monotonic() + self.timeslice
 
     def touch(self) -> None:
-        """Used just now: the last to be evicted."""
+        """Move to the end of the eviction order."""
         self._allocation.touch()
 
     def release(self) -> None:
-        """Give the VRAM back."""
+        """Free the VRAM."""
         self._allocation.free()
         self._memory = None
 
     def evict(self) -> None:
-        """Every page back to system memory (drm_pagemap_evict_to_ram). Raises Refused(EBUSY) when some cannot go."""
+        """Move every page to system memory (drm_pagemap_evict_to_ram). Raises Refused(EBUSY) if some cannot move."""
         self._to_system(self, list(self.stretches))
         if self.stretches:
-            raise Refused(errno.EBUSY, "pages that cannot leave VRAM now")
+            raise Refused(errno.EBUSY, "some pages cannot leave VRAM now")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which device can map whose VRAM: groups of devices that all reach each other (drm_pagemap_util.c, xe_svm.c)."""
+"""Access to the VRAM of other GPUs: groups of devices with fast links to each other (drm_pagemap_util.c, xe_svm.c)."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 
 class Owner:
-    """A group (struct drm_pagemap_owner). Pages in VRAM are mapped in place by those of the same group only."""
+    """A group (struct drm_pagemap_owner). Only its members map each other's VRAM pages in place."""
 
 
 class Peer:
-    """What takes part in a group: a VM in fault mode, or a VRAM region (struct drm_pagemap_peer).
+    """Member of a group: a VM in fault mode, or a VRAM region (struct drm_pagemap_peer).
 
-    device  number of the GPU it is of
-    owner   its group while it does
+    device  number of its GPU
+    owner   its group, None if it is in none
     """
 
     def __init__(self, device: int) -> None:
@@ -23,15 +23,15 @@ class Peer:
 
 
 class Owners:
-    """All that take part, the members of a group next to each other (struct drm_pagemap_owner_list)."""
+    """All members, sorted by group (struct drm_pagemap_owner_list)."""
 
     def __init__(self, linked: Callable[[int, int], bool]) -> None:
-        """`linked` tells of two GPUs by their numbers whether they reach each other's VRAM over a fast link."""
+        """`linked`: whether two GPUs, given by number, have a fast link to each other's VRAM."""
         self._linked = linked
         self._peers: list[Peer] = []
 
     def acquire(self, peer: Peer) -> None:
-        """Join the first group that has a link to `peer` from every member, or a new one; once."""
+        """Join the first group whose members all have a link to `peer`, or a new one. Does nothing the second time."""
         if peer.owner is not None:
             return
         groups: dict[Owner, list[Peer]] = {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Migration of a range to VRAM, all of it or nothing (drm_pagemap.c: drm_pagemap_migrate_to_devmem)."""
+"""Migration of a range to VRAM, all or nothing (drm_pagemap.c: drm_pagemap_migrate_to_devmem)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 
 def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice: float = 0.0) -> None:
-    """Move [start, end) to VRAM, with a second try after everything went to system memory (xe_svm_alloc_vram).
+    """Move [start, end) to VRAM; if that fails, evict it to system memory and try once more (xe_svm_alloc_vram).
 
     `timeslice` in seconds. Raises Refused: EBUSY if a page cannot be isolated, ENOMEM without room, ENOENT or EINVAL
-    when the CPU mapping does not cover the range.
+    if the CPU mapping does not cover the range.
     """
     if sum(s.size for s in process.vram.within(start, end) if s.devmem.pagemap is pagemap) == end - start:
         return
@@ -34,7 +34,7 @@ def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice:
 
 
 def to_system(process: Process, start: int, end: int, *, keep: object = None) -> None:
-    """Move what is in VRAM of [start, end) to system memory, except pages of the owner `keep` (hmm_range_fault)."""
+    """Move pages of [start, end) from VRAM to system memory, except those of the owner `keep` (hmm_range_fault)."""
     found: dict[DevMem, list[Stretch]] = {}
     for stretch in process.vram.within(start, end):
         if keep is None or stretch.devmem.pagemap.owner is not keep:
@@ -79,7 +79,7 @@ def _migrate(process: Process, devmem: DevMem, start: int, end: int) -> None:
         pagemap.stats, "device", runs(sorted(page for page, data in isolated.items() if data is not None))
     )
     for old in there:
-        # The device that has the page writes it out to the other one, page by page (drm_pagemap_migrate_range).
+        # The device that holds the page copies it to the other one, page by page (drm_pagemap_migrate_range).
         for page in range(old.start, old.end, SZ_4K):
             copies.count(old.devmem.pagemap.stats, "cpu", [(page, page + SZ_4K)])
         process.vram.drop(old.start, old.end)
@@ -88,7 +88,7 @@ def _migrate(process: Process, devmem: DevMem, start: int, end: int) -> None:
 
 
 def _fill(devmem: DevMem, start: int, isolated: dict[int, bytes | None]) -> None:
-    """Copy populated pages; the others read as the zeros that fresh VRAM was cleared to."""
+    """Copy populated pages; the others read as zero, as new VRAM is cleared."""
     populated = sorted(page for page, contents in isolated.items() if contents is not None)
     for first, last in runs(populated):
         contents = (isolated[page] for page in range(first, last, SZ_4K))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A client's address space as the driver follows it: who mirrors it, which of its pages are in VRAM.
+"""A client's address space as the driver tracks it: its mirrors, and its pages in VRAM.
 
 One for each mm, shared by all devices: memory migrates between them, and every VM is notified of every change.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Mirror(Protocol):
-    """Something that maps memory of the process for a GPU (mmu_interval_notifier)."""
+    """Maps memory of the process for a GPU (mmu_interval_notifier)."""
 
     def changed(self, start: int, end: int, *, unmapped: bool) -> None:
         """The pages of [start, end) are about to change or move; `unmapped`: the mapping is gone."""
@@ -46,14 +46,14 @@ class Process:
             self._mirrors.remove(mirror)
 
     def notify(self, start: int, end: int, *, unmapped: bool = False) -> None:
-        """Tell every mirror of a change."""
+        """Notify every mirror of a change."""
         for mirror in list(self._mirrors):
             mirror.changed(start, end, unmapped=unmapped)
 
     # Out of VRAM
 
     def to_system(self, devmem: DevMem, stretches: list[Stretch]) -> None:
-        """Move memory of an allocation to system memory. What the kernel does not take now stays."""
+        """Move memory of an allocation to system memory. Pages that the kernel does not accept now stay."""
         stretches = sorted(stretches, key=lambda stretch: stretch.start)
         if not stretches:
             return
@@ -68,14 +68,14 @@ class Process:
             self.vram.drop(start, end)
 
     def _restore(self, start: int, end: int) -> list[tuple[int, int]]:
-        """The parts of [start, end) that went to system memory."""
+        """Move [start, end) to system memory. Returns the parts that were moved."""
         stuck = self.mm.restore(start, self._contents(start, end)) if self.mm.alive else []
         if not stuck:
             return [(start, end)]
         return list(runs(page for page in range(start, end, SZ_4K) if page not in set(stuck)))
 
     def _contents(self, start: int, end: int) -> bytes:
-        """Of [start, end), which is in VRAM."""
+        """Contents of [start, end), which is in VRAM."""
         stretches = self.vram.within(start, end)
         return b"".join(stretch.devmem.copy_out(stretch.offset, stretch.size) for stretch in stretches)
 
@@ -96,15 +96,15 @@ class Process:
             child.restore(start, self._contents(start, end))
 
     def cpu_fault(self, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
-        """Bring back the whole allocation that the page belongs to (drm_pagemap_migrate_to_ram).
+        """Move the whole allocation that contains the page to system memory (drm_pagemap_migrate_to_ram).
 
-        Raises Refused(ENOMEM) where an allocation for it is made to fail: all stays in VRAM.
+        Raises Refused(ENOMEM) if an injected allocation failure hits it: everything stays in VRAM.
         """
         stretch = self.vram.at(address)
         if stretch is None or stretch.devmem.busy:
             return
         devmem = stretch.devmem
-        # What is of the allocation's size and holds the page, as far as it is one mapping of the process.
+        # As many bytes as the allocation has, around the page, within one mapping of the process.
         start = address // devmem.size * devmem.size
         end = start + devmem.size
         for vma in mm.vmas(address, address + SZ_4K):
@@ -114,7 +114,7 @@ class Process:
 
     @staticmethod
     def _populate_ram(devmem: DevMem, size: int, tid: int | None) -> None:
-        """System memory for `size` bytes, in large pages where they are so in VRAM and such pages are available.
+        """Allocate system memory for `size` bytes: large pages if they are large in VRAM and can be allocated.
 
         (__drm_pagemap_migrate_to_ram, drm_pagemap_migrate_populate_ram_pfn). Raises Refused(ENOMEM).
         """
@@ -124,7 +124,7 @@ class Process:
             try:
                 faults.alloc_pages(devmem.order, tid)
             except Refused:
-                pass  # small ones then
+                pass  # fall back to small pages
             else:
                 return
         for _ in range(size // SZ_4K):
@@ -136,13 +136,13 @@ class Process:
 
 
 class Processes:
-    """The address spaces that the driver follows."""
+    """The address spaces that the driver tracks."""
 
     def __init__(self) -> None:
         self._by_mm: dict[Mm, Process] = {}
 
     def of(self, mm: Mm) -> Process:
-        """That of an mm, made when first asked for."""
+        """The Process of an mm, created on first use."""
         self._by_mm = {known: process for known, process in self._by_mm.items() if known.alive}
         if mm not in self._by_mm:
             self._by_mm[mm] = Process(mm)

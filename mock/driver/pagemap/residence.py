@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which memory of a process is in VRAM, and where: by stretches, not by pages, of which 2 MiB have 512."""
+"""Location of process memory in VRAM, by stretches, not by pages: 2 MiB would have 512."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class Residence:
         return self._stretches.at(address)
 
     def within(self, start: int, end: int) -> list[Stretch]:
-        """The stretches of [start, end), ascending, as far as they are inside."""
+        """The stretches of [start, end), ascending, clipped to it."""
         return [stretch.clipped(start, end) for stretch in self._stretches.overlapping(start, end)]
 
     def add(self, stretch: Stretch) -> None:
-        """Memory lives there now; it must not be anywhere else."""
+        """Add memory that is in VRAM now, and was not before."""
         self._stretches.insert(stretch)
         stretch.devmem.stretches[stretch] = None
 
     def take(self, start: int, end: int) -> list[Stretch]:
-        """Remove [start, end), wherever it is: what was removed. The VRAM stays the allocation's."""
+        """Remove [start, end) and return the removed stretches. The allocation keeps its VRAM."""
         taken = []
         for stretch in list(self._stretches.overlapping(start, end)):
             self._stretches.remove(stretch)
@@ -44,7 +44,7 @@ class Residence:
         return taken
 
     def drop(self, start: int, end: int) -> None:
-        """Remove [start, end). Allocations that nothing lives in any more give their VRAM back."""
+        """Remove [start, end). An allocation that is empty then frees its VRAM."""
         for devmem in {stretch.devmem: None for stretch in self.take(start, end)}:
             if not devmem.stretches:
                 devmem.release()

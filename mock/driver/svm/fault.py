@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU page faults: from the engine that stopped to the page table that lets it go on (xe_pagefault.c)."""
+"""Service of GPU page faults (xe_pagefault.c)."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _ACCESS_TYPE = {
 
 @dataclass(frozen=True)
 class PageFault:
-    """struct xe_pagefault: what the hardware tells the driver."""
+    """struct xe_pagefault: a fault as the hardware reports it."""
 
     gt: Gt
     asid: int
@@ -56,9 +56,9 @@ class PageFault:
 
 
 def handle(fault: PageFault, vms: CyclicIds[Vm]) -> Blocking[int]:
-    """Serve one fault; `vms` by address space id. Returns 0 or the negative errno of the answer.
+    """xe_pagefault_queue_work(): handle one fault; `vms` by address space id.
 
-    (xe_pagefault_queue_work)
+    Returns 0 or the negative errno of the acknowledgement.
     """
     try:
         yield from when_settled(lambda: _service(fault, vms))
@@ -76,7 +76,7 @@ def _service(fault: PageFault, vms: CyclicIds[Vm]) -> Blocking[None]:
     """xe_pagefault_service()."""
     vm = vms.get(fault.asid)
     if vm is None or not vm.fault_mode:
-        raise Refused(errno.EINVAL, "no fault mode VM has this address space id")
+        raise Refused(errno.EINVAL, "no fault-mode VM with this address space id")
     if vm.closed:
         raise Refused(errno.ENOENT, "VM is closed")
     vma = vm.find_vma(fault.address)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SVM ranges: the chunks in which mirrored memory is mapped and moved (drm_gpusvm.c)."""
+"""SVM ranges: the chunks in which mirrored memory is mapped and migrated (drm_gpusvm.c)."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
     from mock.kernel import Vma as CpuVma
 
 CHUNKS = (SZ_2M, SZ_64K, SZ_4K)
-"""Sizes a range may have, bytes (xe_svm.c: fault_chunk_sizes)."""
+"""Sizes of ranges, in bytes (xe_svm.c: fault_chunk_sizes)."""
 NOTIFIER = 512 * MiB
-"""No range crosses a multiple of it (module parameter svm_notifier_size)."""
+"""No range crosses a multiple of this (module parameter svm_notifier_size)."""
 
 
 @dataclass(eq=False)
 class SvmRange:
     """struct xe_svm_range: [start, end) of both address spaces.
 
-    may_migrate       its memory is of a kind that can be in VRAM
-    pagemap           where its pages were when they were collected last; None: in system memory
+    may_migrate       whether its memory is of a kind that can be in VRAM
+    pagemap           location of its pages when they were last collected; None: system memory
     tile_present      tiles whose page tables were written for it
     tile_invalidated  tiles whose entries were zapped since
-    unmapped          the process unmapped a part: the range only waits to be collected
+    unmapped          the process unmapped a part: the range waits for garbage collection
     """
 
     start: int
@@ -52,19 +52,19 @@ class SvmRange:
 
     @property
     def size_name(self) -> str:
-        """As names of counters say it."""
+        """Its size as counter names spell it."""
         return {SZ_4K: "4K", SZ_64K: "64K", SZ_2M: "2M"}[self.size]
 
     def valid_on(self, tiles: int) -> bool:
-        """The page tables of all these tiles hold the range now."""
+        """Whether the page tables of all these tiles map the range now."""
         return self.tile_present & ~self.tile_invalidated & tiles == tiles
 
 
 def cpu_vma(mm: Mm, address: int, *, read_only: bool) -> CpuVma:
     """The CPU mapping at an address, if a mirror may use it.
 
-    Raises Refused: EFAULT when the process is gone, ENOENT without a mapping, EPERM when it is not writable and the
-    mirror is not READONLY, EIO for memory of a device (drm_gpusvm_range_find_or_insert).
+    Raises Refused: EFAULT if the process is gone, ENOENT without a mapping, EPERM if it is not writable and the mirror
+    is not READONLY, EIO for memory of a device (drm_gpusvm_range_find_or_insert).
     """
     refuse_if(not mm.alive, errno.EFAULT, "the process is gone")
     vma = next(iter(mm.vmas(address, address + SZ_4K)), None)
@@ -84,10 +84,10 @@ def chunk(
     populated: Callable[[int, int], bool],
     threshold: int,
 ) -> tuple[int, int]:
-    """[start, end) of the range to make for an address (drm_gpusvm_range_chunk_size).
+    """[start, end) of the range to create for an address (drm_gpusvm_range_chunk_size).
 
-    The largest size that fits into the CPU mapping, the GPU VMA and a notifier without meeting another range. One
-    of `threshold` bytes or less, but more than a page, must have all its pages `populated`.
+    The largest size that fits into the CPU mapping, the GPU VMA and a notifier and overlaps no other range. All pages
+    of a range of more than a page and at most `threshold` bytes must be `populated`.
     """
     window = address // NOTIFIER * NOTIFIER
     low, high = max(area.start, vma.start, window), min(area.end, vma.end, window + NOTIFIER)
@@ -107,15 +107,15 @@ def chunk(
 
 @dataclass(frozen=True)
 class Guarded:
-    """A backing that the GPU reaches only as long as the process may: mprotect(2) is not notified.
+    """A backing that checks the rights of the process at each access: the mock is not notified of mprotect(2).
 
-    Where the kernel's notifier would have taken the mapping from the GPU, the access finds it lost: EFAULT.
+    If the kernel's notifier would have zapped the mapping, the access finds it lost: EFAULT.
     """
 
     backing: Backing
     mm: Mm
     delta: int
-    """Address in the process, less the offset in the backing."""
+    """Address in the process minus the offset in the backing."""
     read_only: bool
 
     def _check(self, offset: int, size: int) -> None:
@@ -149,10 +149,10 @@ def mappings(
     read_only: bool,
     atomic: Callable[[bool], bool],
 ) -> list[Mapping]:
-    """The entries that map [start, end), all in system memory or all in one allocation in VRAM, for a GPU (its number).
+    """Page table entries of [start, end), in system memory or in one VRAM allocation, for a GPU given by number.
 
-    `atomic` tells whether GPU atomics are enabled in VRAM and elsewhere; a peer's VRAM is elsewhere (xe_res_is_vram).
-    Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
+    `atomic`: whether GPU atomics are enabled in its own VRAM, and in all other memory, also the VRAM of other GPUs
+    (xe_res_is_vram). Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
     """
     there = process.vram.within(start, end)
     if not there:

@@ -30,13 +30,13 @@ if TYPE_CHECKING:
     from mock.driver.vm.vma import Vma
 
 ATOMIC_TIMESLICE = 0.005
-"""Seconds that memory stays in VRAM after a GPU atomic asked for it (xe_device.c: atomic_svm_timeslice_ms)."""
+"""Seconds that memory stays in VRAM after a GPU atomic moved it there (xe_device.c: atomic_svm_timeslice_ms)."""
 ATOMIC_TRIES = 3
 CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFF_FFFF
 _DEVICE = xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE
 
 
-class VmaChanged(Exception):  # noqa: N818 - the kernel's -EAGAIN: not an error, the caller starts again
+class VmaChanged(Exception):  # noqa: N818 - the kernel's -EAGAIN: the caller tries again
     """Garbage collection reset attributes, and VMAs were split or merged for it."""
 
 
@@ -49,20 +49,20 @@ class Svm:
         self._garbage: dict[SvmRange, None] = {}
         self.process = vm.process
 
-    # What VM_BIND asks
+    # For VM_BIND
 
     def has_mapping(self, start: int, end: int) -> bool:
-        """There is a range in [start, end), mapped or not (xe_svm_has_mapping)."""
+        """Whether there is a range in [start, end), mapped or not (xe_svm_has_mapping)."""
         return self.ranges.first(start, end) is not None
 
     def unmap_address_range(self, start: int, end: int) -> None:
-        """Drop the ranges that [start, end) cuts (xe_svm_unmap_address_range)."""
+        """Remove the ranges that [start, end) splits (xe_svm_unmap_address_range)."""
         for found in list(self.ranges.overlapping(start, end)):
             if start > found.start or end < found.end:
                 if found.pagemap is not None:
                     migrate.to_system(self.process, found.start, found.end)
                 self._garbage.pop(found, None)
-                with contextlib.suppress(Refused):  # nobody looks (xe_svm_unmap_address_range)
+                with contextlib.suppress(Refused):  # the kernel ignores it, too
                     self._remove(found)
 
     def flush(self) -> Blocking[None]:
@@ -72,7 +72,7 @@ class Svm:
         yield
 
     def close(self) -> None:
-        """The VM goes away (xe_svm_close, xe_svm_fini)."""
+        """The VM is being destroyed (xe_svm_close, xe_svm_fini)."""
         self.vm.device.machine.owners.release(self.vm.peer)
         for found in self.ranges:
             self._garbage.pop(found, None)
@@ -83,7 +83,7 @@ class Svm:
     # Notifier
 
     def changed(self, start: int, end: int, *, unmapped: bool) -> None:
-        """Pages of the process change: take them from the GPU (xe_svm_invalidate)."""
+        """Pages of the process change: zap their entries (xe_svm_invalidate)."""
         if self.vm.closed:
             return
         for found in list(self.ranges.overlapping(start, end)):
@@ -97,7 +97,7 @@ class Svm:
             self.vm.device.services.loop.call_soon(self._collect_quietly)
 
     def _zap(self, found: SvmRange) -> None:
-        """The GPU's next access of the range faults (xe_pt_zap_ptes_range)."""
+        """Zap the entries of a range: the next GPU access faults (xe_pt_zap_ptes_range)."""
         for tile in self.vm.device.tiles:
             bit = 1 << tile.id
             if not found.valid_on(bit):
@@ -109,12 +109,12 @@ class Svm:
                 gt.stats.add("svm_tlb_inval_count")
 
     def zap(self, start: int, end: int) -> None:
-        """Take all ranges of [start, end) from the GPU: their attributes changed (xe_svm_ranges_zap_ptes_in_range)."""
+        """Zap all ranges of [start, end), as their attributes changed (xe_svm_ranges_zap_ptes_in_range)."""
         for found in list(self.ranges.overlapping(start, end)):
             self._zap(found)
 
     def lost(self, address: int) -> None:
-        """The GPU met a page that is gone, isolated or may not be accessed: its range is stale."""
+        """The GPU accessed a page that is gone, isolated or protected: its range is stale."""
         found = self.ranges.at(address)
         if found is not None:
             self._zap(found)
@@ -130,8 +130,8 @@ class Svm:
     def collect(self) -> None:
         """Remove the ranges that the process unmapped (xe_svm_garbage_collector).
 
-        Raises Refused(ENOENT) for a closed or banned VM; VmaChanged when VMAs were changed to reset attributes.
-        What cannot be removed bans the VM.
+        Raises Refused(ENOENT) for a closed or banned VM; VmaChanged if VMAs were changed to reset attributes.
+        A range that cannot be removed bans the VM.
         """
         refuse_if(self.vm.closed_or_banned, errno.ENOENT, "VM is closed or banned")
         changed = False
@@ -149,7 +149,7 @@ class Svm:
             raise VmaChanged
 
     def _remove(self, found: SvmRange) -> None:
-        """__xe_svm_garbage_collector(). Raises Refused where a step of the unbind is made to fail."""
+        """__xe_svm_garbage_collector(). Raises Refused if a step of the unbind fails by fault injection."""
         if found.tile_present:
             faults = self.vm.device.machine.faults
             faults.enter("xe_vma_ops_alloc")
@@ -166,7 +166,7 @@ class Svm:
             self.process.mm.unwatch(found.start, found.end)
 
     def _reset_attributes(self, start: int, end: int) -> bool:
-        """Return unmapped memory to default attributes where the bind asked for it (xe_svm_range_set_default_attr)."""
+        """Reset attributes of unmapped memory to the defaults, for AUTORESET binds (xe_svm_range_set_default_attr)."""
         vma = self.vm.find_vma(start)
         if vma is None:
             raise Refused(errno.EINVAL, "nothing is bound where a range was")
@@ -187,9 +187,9 @@ class Svm:
     # Faults
 
     def handle_fault(self, vma: Vma, gt: Gt, address: int, *, atomic: bool) -> Blocking[None]:
-        """Serve a GPU fault in a CPU address mirror VMA; Refused with the errno when it cannot be.
+        """xe_svm_handle_pagefault(): handle a GPU fault in a CPU address mirror VMA.
 
-        (xe_svm_handle_pagefault)
+        Raises Refused with the errno.
         """
         while True:
             vram = binding.needs_vram_for_atomic(vma, atomic=atomic)
@@ -214,7 +214,7 @@ class Svm:
         timeslice = ATOMIC_TIMESLICE if vram_only else 0.0
         threshold = SZ_64K if self._may_use_vram else 0
         gt.stats.add("svm_pagefault_count")
-        again = False  # the attempt that had to wait for the process goes on, and has been counted
+        again = False  # an attempt that waited for the process continues, and was counted
         while True:
             self.collect()
             pagemap = tile.pagemap if vram_only else self.preferred(vma, tile)
@@ -241,7 +241,7 @@ class Svm:
                     else:
                         timeslice *= 2
             except Stalled as stalled:
-                # The kernel waits on the spot. Here others go on meanwhile, and the attempt begins once more.
+                # The kernel waits inside. Here others run in the meantime, and the attempt starts over.
                 tries += 1
                 again = True
                 yield settled(stalled.mm)
@@ -263,7 +263,7 @@ class Svm:
         gt.stats.add(f"svm_{found.size_name}_pagefault_us", _since(start))
 
     def _soon(self) -> Fence:
-        """Signals when other work had its turn: a retry without end must not stop the rest."""
+        """A fence that signals after other work had its turn: endless retries must not block the rest."""
         fence = Fence()
         self.vm.device.services.loop.call_soon(fence.signal)
         return fence
@@ -278,7 +278,7 @@ class Svm:
             gt.stats.add(f"svm_{found.size_name}_migrate_us", _since(start))
 
     def preferred(self, vma: Vma, tile: Tile) -> Pagemap | None:
-        """Where memory of the VMA should be when a tile uses it; None: system memory (xe_vma_resolve_pagemap)."""
+        """Preferred location of the VMA's memory for a tile; None: system memory (xe_vma_resolve_pagemap)."""
         if vma.attr.pagemap is not None:
             return vma.attr.pagemap
         return tile.pagemap if vma.attr.devmem_fd == _DEVICE else None
@@ -290,7 +290,7 @@ class Svm:
         return found.size >= SZ_64K or not self.vm.device.profile.needs_64k
 
     def find_or_insert(self, vma: Vma, address: int, *, threshold: int) -> SvmRange:
-        """The range of an address; Refused as range.cpu_vma and range.chunk."""
+        """The range of an address. Raises Refused, see range.cpu_vma and range.chunk."""
         mm = self.process.mm
         area = cpu_vma(mm, address, read_only=vma.read_only)
         known = self.ranges.at(address)
@@ -304,7 +304,7 @@ class Svm:
         return found
 
     def _populated(self, start: int, end: int) -> bool:
-        """Every page of [start, end) is there, in system memory or in VRAM that we reach (drm_gpusvm_check_pages)."""
+        """Whether every page of [start, end) is in system memory or accessible VRAM (drm_gpusvm_check_pages)."""
         mine = self.vm.peer.owner
         present = self.process.mm.present(start, end)
         for stretch in self.process.vram.within(start, end):
@@ -314,13 +314,13 @@ class Svm:
         return all(present)
 
     def _get_pages(self, vma: Vma, found: SvmRange, *, vram_only: bool, keep: bool) -> None:
-        """Have all pages of the range where this device reaches them (drm_gpusvm_get_pages).
+        """Get all pages of the range, where this device can access them (drm_gpusvm_get_pages).
 
-        keep  pages in VRAM within reach may stay there. Raises Refused(EFAULT) when the process does not have them
-        or not in VRAM; EOPNOTSUPP, and everything in system memory, when they are in several places; ENOMEM.
+        keep  pages in accessible VRAM may stay there. Raises Refused: EFAULT if pages are missing, or not in VRAM;
+        EOPNOTSUPP if they are in several places, after moving all to system memory; ENOMEM.
         """
         start, process = time.monotonic_ns(), self.process
-        refuse_if(found.unmapped, errno.EFAULT, "unmapped meanwhile")
+        refuse_if(found.unmapped, errno.EFAULT, "was unmapped in the meantime")
         self.vm.device.machine.faults.kmalloc(caller="drm_gpusvm_get_pages")
         migrate.to_system(process, found.start, found.end, keep=self.vm.peer.owner if keep else None)
         there = process.vram.within(found.start, found.end)
@@ -345,9 +345,9 @@ class Svm:
                 break
             address = min(area.end, found.end)
         if address < found.end and not self.process.mm.vmas(address, address + SZ_4K):
-            # munmap of memory that cannot be watched, such as a file's, was not told.
+            # There is no notification of munmap(2) of memory that cannot be watched, such as a file's.
             self.changed(address, address + SZ_4K, unmapped=True)
-        refuse_if(address < found.end, errno.EFAULT, "not mapped whole, or not accessible")
+        refuse_if(address < found.end, errno.EFAULT, "partly unmapped, or not accessible")
 
     def _bind(self, vma: Vma, found: SvmRange, *tiles: Tile) -> None:
         """Write the range into page tables (xe_vm_range_rebind)."""
@@ -370,10 +370,10 @@ class Svm:
     # Prefetch
 
     def prefetch(self, vma: Vma, start: int, end: int, region: int) -> Blocking[int]:
-        """DRM_XE_VM_BIND_OP_PREFETCH of the part [start, end) of a mirror VMA to a memory region instance.
+        """DRM_XE_VM_BIND_OP_PREFETCH of [start, end) of a mirror VMA to a memory region instance.
 
-        Returns the number of ranges that were mapped. Raises Refused: ENODATA if a range could not be made, which is
-        not an error of the bind (prefetch_ranges in xe_vm.c).
+        Returns the number of ranges that were mapped. Raises Refused: ENODATA if a range could not be created, which
+        is not an error of the bind (prefetch_ranges in xe_vm.c).
         """
         device = self.vm.device
         pagemap = self._prefetch_target(vma, region)
@@ -404,7 +404,7 @@ class Svm:
         return tile.pagemap if tile is not None else None
 
     def _prefetch_ranges(self, vma: Vma, start: int, end: int) -> Iterator[SvmRange]:
-        """The ranges of [start, end), made where there are none; holes of the process are left out."""
+        """The ranges of [start, end), created where missing; holes of the process are skipped."""
         address = start
         while address < end:
             try:
@@ -422,5 +422,5 @@ class Svm:
 
 
 def _since(start: int) -> int:
-    """Microseconds since a time.monotonic_ns()."""
+    """Microseconds since `start`, a value of time.monotonic_ns()."""
     return (time.monotonic_ns() - start) // 1000

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 Keep = Collection[Resv]
 
-# Memory types (xe_bo.h): a BO in PL_SYSTEM has no pages the GPU could reach.
+# Memory types (xe_bo.h): the GPU cannot access a BO in PL_SYSTEM.
 PL_SYSTEM = 0
 PL_TT = 1
 PL_VRAM0 = 2
@@ -41,28 +41,28 @@ def is_vram(mem_type: int) -> bool:
 
 @dataclass(frozen=True)
 class Place:
-    """One allowed place. A fallback place is only taken when the others have no room, even after eviction."""
+    """One allowed place. A fallback place is used only if the others are full even after eviction."""
 
     mem_type: int
     fallback: bool = False
 
 
 class User(Protocol):
-    """What maps an object: a VM (struct drm_gpuvm_bo)."""
+    """A VM that maps a BO (struct drm_gpuvm_bo)."""
 
     def bo_moved(self, bo: Bo) -> None:
-        """The pages of the object are about to move."""
+        """The pages of the BO are about to move."""
 
 
 class Bo:
     """One buffer object.
 
-    ttm          of its GPU
+    ttm          memory manager of its GPU
     size         bytes
-    private      to one VM, whose reservation object it has; others any VM may bind
+    private      only one VM may bind it, and shares its reservation object
     cpu_caching  DRM_XE_GEM_CPU_CACHING_*, 0 for an imported one
-    storage      where the bytes are; an imported object shares that of its exporter
-    import_source  the other device's object this one was imported from; such an object never migrates
+    storage      its bytes; an imported BO shares that of its exporter
+    import_source  the other device's BO from which this one was imported; such a BO never migrates
     atomic_access  DRM_XE_ATOMIC_* set by madvise
     """
 
@@ -115,11 +115,11 @@ class Bo:
         return not self.imported and any(place.mem_type == mem_type for place in self.placements)
 
     def validate(self, *, keep: Keep = ()) -> None:
-        """Bring the object into one of its places (ttm_bo_validate).
+        """Move the BO to one of its places (ttm_bo_validate).
 
-        First only what is free in the desired places is taken; then others are evicted; then fallback places serve.
-        keep: objects with one of these reservation objects are not evicted. Raises Refused(ENOMEM) when nothing
-        has room, E2BIG when VRAM is too small for the object.
+        Tried in order: free memory of the desired places, eviction of others, fallback places.
+        keep: BOs with one of these reservation objects are not evicted. Raises Refused: ENOMEM if no place has
+        room, E2BIG if VRAM is too small for the BO.
         """
         if self._compatible(fallbacks=False):
             self.touch()
@@ -152,7 +152,7 @@ class Bo:
         return False
 
     def migrate(self, mem_type: int) -> None:
-        """Move to one memory type (xe_bo_migrate). Raises Refused: EINVAL not a place of its, ENOMEM."""
+        """Move to one memory type (xe_bo_migrate). Raises Refused: EINVAL if it is not one of its places, ENOMEM."""
         if self.mem_type == mem_type:
             return
         refuse_if(not self.can_migrate(mem_type), errno.EINVAL, "not one of the object's places")
@@ -164,7 +164,7 @@ class Bo:
             raise
 
     def _move(self, mem_type: int, *, evict: bool, keep: Keep) -> None:
-        """Change the memory type. The bytes stay where they are: only accounting and mappings change."""
+        """Change the memory type. The bytes are not copied: only accounting and mappings change."""
         allocation = None
         if mem_type == PL_TT and self.ttm.system_used + self.size > self.ttm.system_size:
             raise Refused(errno.ENOSPC, "system memory of the device is used up")
@@ -192,7 +192,7 @@ class Bo:
             self.allocation.touch()
 
     def evict(self) -> None:
-        """Out of VRAM (xe_evict_flags, xe_bo_move): to system memory, or purged when user space gave it up."""
+        """Evict from VRAM (xe_evict_flags, xe_bo_move): to system memory, or purge what is marked DONTNEED."""
         if self.purgeable is Purgeable.DONTNEED:
             self.purge()
         else:
@@ -200,7 +200,7 @@ class Bo:
             self._set_residency(PL_TT, None)
 
     def purge(self) -> None:
-        """Lose the backing store of an object marked DONTNEED (xe_ttm_bo_purge)."""
+        """Drop the backing store of a BO marked DONTNEED (xe_ttm_bo_purge)."""
         self.move_notify()
         self._set_residency(PL_SYSTEM, None)
         self.purgeable = Purgeable.PURGED
@@ -215,7 +215,7 @@ class Bo:
             self.purgeable = Purgeable.WILLNEED
 
     def willneed_put(self) -> None:
-        """The last holder of an object that is still mapped leaves it to be purged (xe_bo_willneed_put_locked)."""
+        """The last holder is gone; a BO that is still mapped may be purged (xe_bo_willneed_put_locked)."""
         if self.imported:
             return
         self.willneed_count -= 1
@@ -223,7 +223,7 @@ class Bo:
             self.purgeable = Purgeable.DONTNEED
 
     def move_notify(self) -> None:
-        """Tell every VM that maps the object that its pages move (xe_bo_trigger_rebind)."""
+        """Notify every VM that maps the BO that its pages move (xe_bo_trigger_rebind)."""
         for user in list(self.users):
             user.bo_moved(self)
 
@@ -233,7 +233,7 @@ class Bo:
     def create(
         cls, ttm: TtmDevice, memory: Memory, size: int, placements: list[Place], **properties: Any
     ) -> Bo:
-        """An object with storage of its own. Raises Refused(ENOSPC) when the device has no fake offset left."""
+        """A BO with its own storage. Raises Refused(ENOSPC) if the device has no fake offset left."""
         bo = cls(ttm, size, placements, Storage(memory, ttm.offsets.take(size), size), **properties)
         memory.get()
         return bo

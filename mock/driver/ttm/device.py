@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What objects of a GPU share: its memory types, fake offsets, CPU mappings (struct ttm_device, xe_ttm_*_mgr.c)."""
+"""Memory types, fake offsets and CPU mappings of a GPU's buffer objects (struct ttm_device, xe_ttm_*_mgr.c)."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class TtmDevice:
     """struct ttm_device.
 
     index        number of the GPU
-    vram         that of each tile, None for a tile without
-    system_used  bytes of system memory that objects have, of `system_size`
+    vram         VRAM of each tile, None for a tile without
+    system_used  bytes of system memory in use by BOs, of `system_size`
     """
 
     def __init__(self, index: int, vram: Iterable[int], page: int) -> None:
-        """`vram`: bytes of each tile's, in pages of `page` bytes."""
+        """`vram`: bytes of VRAM of each tile, in pages of `page` bytes."""
         self.index = index
         self.offsets = OffsetManager()
         self.mappings = Mappings()

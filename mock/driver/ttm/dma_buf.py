@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""dma-bufs: buffer objects as files that other drivers and processes may hold (drivers/dma-buf/dma-buf.c)."""
+"""dma-bufs: files that share buffer objects with other drivers and processes (drivers/dma-buf/dma-buf.c)."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ if TYPE_CHECKING:
 
 
 class DmaBufs:
-    """The dma-bufs of this mock: the file a client sees, the object it stands for."""
+    """The dma-bufs of this mock: which file stands for which BO."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
         self._bos: dict[File, Bo] = {}
 
     def export(self, bo: Bo) -> File:
-        """The one dma-buf of an object; it holds the object as long as descriptors of it are open."""
+        """The dma-buf of a BO, created once; it holds a reference while any descriptor of it is open."""
         if bo.dma_buf is None:
             bo.dma_buf = self._services.create_file("dmabuf", lambda: self._released(bo))
             self._bos[bo.dma_buf] = bo.get()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""CPU mappings of objects: they hold the object as long as they exist (drm_gem_vm_open, drm_gem_vm_close).
+"""CPU mappings of BOs, each of which holds a reference (drm_gem_vm_open, drm_gem_vm_close).
 
-A client maps an object without the driver's help and unmaps it unseen, so whether an object is still mapped is
-looked up when that is all that holds it.
+The driver does not see a client unmap a BO. Whether a BO is still mapped is looked up once mappings are all that can
+hold it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _EVERYWHERE = 1 << 64
 
 
 class Mapped(Protocol):
-    """An object, as far as mappings go."""
+    """A BO, as far as mappings are concerned."""
 
     references: int
     storage: Storage
@@ -27,25 +27,25 @@ class Mapped(Protocol):
 
 
 class Mappings:
-    """The objects of a device that were ever mapped, and by whom."""
+    """The BOs of a device that were ever mapped, and the address spaces."""
 
     def __init__(self) -> None:
         self._mms: dict[Mapped, set[Mm]] = {}
 
     def add(self, bo: Mapped, mm: Mm) -> None:
-        """A mapping is being made; it counts as a reference from now on."""
+        """mmap(2): the mapping counts as a reference from now on."""
         if bo not in self._mms:
             bo.get()
         self._mms.setdefault(bo, set()).add(mm)
 
     def collect(self) -> None:
-        """Free objects that only a mapping held and that are no longer mapped."""
+        """Free BOs that only a mapping held and that are no longer mapped."""
         for bo, mms in list(self._mms.items()):
             if bo.references == 1 and not any(_maps(mm, bo) for mm in mms):
                 self._drop(bo)
 
     def file_released(self, file: File) -> None:
-        """All mappings of a file are gone."""
+        """Drop all mappings of a file."""
         for bo in [bo for bo in self._mms if bo.storage.memory.file is file]:
             self._drop(bo)
 
@@ -55,7 +55,7 @@ class Mappings:
 
 
 def _maps(mm: Mm, bo: Mapped) -> bool:
-    """A part of the object is mapped in an address space now."""
+    """Whether any part of the BO is mapped in an address space now."""
     if not mm.alive:
         return False
     first, last = bo.storage.base, bo.storage.base + bo.storage.size

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Where the bytes of buffer objects live: in the memfd a client has open, at the object's fake offset.
+"""Storage of buffer objects: the memfd that a client has open as its node, at the BO's fake offset.
 
-A client's mmap of an object is therefore native: the fake offset it was given is a real offset of the file.
+mmap(2) of a BO is therefore native: the fake offset is a real offset of the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int6
 
 
 class Memory:
-    """The sparse memfd of one open file, kept as long as objects live in it: they may outlive the file."""
+    """The sparse memfd of one open file, kept as long as BOs are in it: they may outlive the file."""
 
     def __init__(self, file: File) -> None:
         self.file = file
@@ -40,11 +40,11 @@ class Memory:
         self._users = 1
 
     def get(self) -> None:
-        """An object lives here."""
+        """Take a reference for a BO."""
         self._users += 1
 
     def put(self) -> None:
-        """The file is released, or an object is gone: the last one closes the memfd."""
+        """The file was released, or a BO was freed: the last reference closes the memfd."""
         self._users -= 1
         if not self._users:
             os.close(self.fd)
@@ -52,7 +52,7 @@ class Memory:
 
 
 class Storage:
-    """The bytes of one object: [base, base + size) of a memfd."""
+    """The bytes of one BO: [base, base + size) of a memfd."""
 
     def __init__(self, memory: Memory, base: int, size: int) -> None:
         self.memory = memory
@@ -60,27 +60,27 @@ class Storage:
         self.size = size
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes of the object; what was not written is zero."""
+        """Bytes of the BO; zero where nothing was written."""
         return os.pread(self.memory.fd, size, self.base + offset)
 
     def write(self, offset: int, data: bytes) -> None:
         os.pwrite(self.memory.fd, data, self.base + offset)
 
     def atomic(self, offset: int, size: int, operation: Callable[[int], int]) -> int:
-        """Replace the integer at an offset by operation(it); returns what it was."""
+        """Replace the integer at an offset by operation(integer); returns the old value."""
         old = int.from_bytes(self.read(offset, size), "little")
         self.write(offset, operation(old).to_bytes(size, "little"))
         return old
 
     def discard(self) -> None:
-        """Lose the contents: they read as zero from now on. Raises OSError when the kernel refuses."""
+        """Drop the contents: they read as zero from now on. Raises OSError if the kernel refuses."""
         mode = _FALLOC_FL_PUNCH_HOLE | _FALLOC_FL_KEEP_SIZE
         if _fallocate(self.memory.fd, mode, self.base, self.size):
             raise OSError(ctypes.get_errno(), "punch hole into the file of a drm_file")
 
 
 class OffsetManager:
-    """The fake offsets of a device (drm_vma_manager.c): every object has its own, in whatever file it was made."""
+    """The fake offsets of a device (drm_vma_manager.c): unique to a BO, whichever file created it."""
 
     def __init__(self) -> None:
         self._next = FIRST_OFFSET
@@ -100,9 +100,9 @@ class OffsetManager:
         return base
 
     def give(self, base: int) -> None:
-        """The object is gone and nothing maps it any more."""
+        """Free an offset: the BO is gone and nothing maps it any more."""
         self._free.setdefault(self._taken.pop(base), []).append(base)
 
     def size_at(self, offset: int) -> int:
-        """Bytes of the object whose offset is exactly this; 0 when there is none."""
+        """Bytes of the BO at exactly this offset; 0 if there is none."""
         return self._taken.get(offset, 0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VRAM: a buddy allocator a tile, and eviction in least-recently-used order (drm_buddy.c, ttm_resource.c)."""
+"""VRAM: a buddy allocator for each tile, and eviction in LRU order (drm_buddy.c, ttm_resource.c)."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Buddy:
         return offset
 
     def allocate(self, size: int, *, contiguous: bool) -> list[tuple[int, int]] | None:
-        """Blocks (offset, size) that together hold `size` bytes, or None when there is no room."""
+        """Blocks (offset, size) that together hold `size` bytes, or None if there is no room."""
         size = -(-size // self.page) * self.page
         if size > self.available:
             return None
@@ -89,12 +89,12 @@ class Evictable(Protocol):
     def resv(self) -> Resv: ...
 
     def evict(self) -> None:
-        """Move the contents out and give the VRAM back; OSError(EBUSY) when a race made it impossible now."""
+        """Move the contents out and free the VRAM. Raises OSError(EBUSY) if a race makes that impossible now."""
 
 
 @dataclass(eq=False)
 class Allocation:
-    """VRAM held by an owner. `free` gives it back."""
+    """VRAM held by an owner."""
 
     manager: VramManager
     owner: Evictable
@@ -105,7 +105,7 @@ class Allocation:
         self.manager.release(self)
 
     def touch(self) -> None:
-        """Used now: the last to be evicted (ttm_resource_move_to_lru_tail)."""
+        """Move to the end of the eviction order (ttm_resource_move_to_lru_tail)."""
         self.manager.touch(self)
 
 
@@ -113,7 +113,7 @@ class VramManager:
     """The VRAM of one tile (xe_ttm_vram_mgr.c)."""
 
     def __init__(self, size: int, page: int, collect: Callable[[], None]) -> None:
-        """`size` bytes in pages of `page`; `collect` frees what is only kept because it was not looked at."""
+        """`size` bytes in pages of `page`; `collect` frees BOs that nothing holds any more."""
         self.size = size
         self.buddy = Buddy(size, page)
         self._collect = collect
@@ -132,11 +132,11 @@ class VramManager:
         evict: bool = True,
         keep: Collection[Resv] = (),
     ) -> Allocation:
-        """VRAM for an owner; evicts the least recently used ones until there is room.
+        """Allocate VRAM for an owner; evicts the least recently used owners until there is room.
 
         evict  False: take only what is free.
         keep   owners with one of these reservation objects are not evicted (ttm: no allow_res_evict).
-        Raises Refused: E2BIG for more than the region holds, ENOSPC when the room cannot be made.
+        Raises Refused: E2BIG if the region is smaller, ENOSPC if eviction does not make enough room.
         """
         refuse_if(size > self.size, errno.E2BIG, "larger than VRAM")
         blocks = self.buddy.allocate(size, contiguous=contiguous)

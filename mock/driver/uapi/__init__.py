@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The ioctls: how a request gets to its handler, and the handlers.
+"""The ioctls: dispatch and handlers.
 
-Read table.py first. A module that is called after an object has `_ioctl` in its name: vm and queue are variables.
+Read table.py first. Some modules end in `_ioctl`, as vm and queue are names of variables.
 """

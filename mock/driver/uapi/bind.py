@@ -59,7 +59,7 @@ def bind(call: Call, args: Any) -> Blocking[None]:
             raise _NoData
         yield from when_settled(lambda: _apply(call.task.tid, vm, queue, binds, bos, syncs))
     except _NoData:
-        # Nothing to write: the out-syncs follow the queue's last bind (vm_bind_ioctl_signal_fences).
+        # Nothing to write: the out-syncs signal with the queue's last bind (vm_bind_ioctl_signal_fences).
         sync.follow_last(call.device, queue, syncs)
 
 
@@ -110,7 +110,7 @@ def _parse_syncs(call: Call, vm: Vm, queue: Timeline, args: Any) -> list[SyncEnt
 def _apply(
     tid: int, vm: Vm, queue: Timeline, binds: list[Any], bos: list[Bo | None], syncs: list[SyncEntry]
 ) -> Blocking[None]:
-    refuse_if(vm.closed_or_banned, errno.ENOENT, "VM was closed or banned meanwhile")
+    refuse_if(vm.closed_or_banned, errno.ENOENT, "VM was closed or banned in the meantime")
     ops = VmaOps(vm, array=len(binds) > 1)
     faults = vm.device.machine.faults
     try:
@@ -147,7 +147,7 @@ def _apply(
 
 
 def _parse(ops: VmaOps, one: Any, bo: Bo | None) -> None:
-    """One bind operation into steps, committed at once (vm_bind_ioctl_ops_create and _parse)."""
+    """Translate one bind operation into steps and commit them (vm_bind_ioctl_ops_create and _parse)."""
     vm, start, end = ops.vm, one.addr, one.addr + one.range
     if one.op in (check.OP_MAP, check.OP_MAP_USERPTR):
         mirror = one.op == check.OP_MAP and one.flags & check.MIRROR
@@ -183,7 +183,7 @@ def _map_request(vm: Vm, one: Any, bo: Bo | None) -> MapRequest:
         dumpable=bool(flags & xe.DRM_XE_VM_BIND_FLAG_DUMPABLE),
         autoreset=bool(flags & check.AUTORESET),
         immediate=immediate,
-        # The range must leave the scratch page, so that the first access faults.
+        # The range must not map the scratch page, so that the first access faults.
         invalidate_on_bind=vm.fault_mode and vm.has_scratch and not immediate,
     )
 
@@ -192,7 +192,7 @@ def _run(vm: Vm, queue: Timeline, ops: VmaOps, syncs: list[SyncEntry]) -> Fence:
     """Write the page tables when everything they depend on is done (xe_pt_update_ops_run)."""
     updates = ops.updates()
     if not updates:
-        # Nothing is mapped where the steps unmap, or a mirror in a VM with a scratch page: in-syncs do not count.
+        # Nothing is mapped where the steps unmap, or a mirror in a VM with a scratch page: in-syncs are ignored.
         return stub()
     waits = [queue.last_fence, *(one.fence for one in syncs if one.fence is not None)]
     if ops.waits_for_jobs:
@@ -208,7 +208,7 @@ def _run(vm: Vm, queue: Timeline, ops: VmaOps, syncs: list[SyncEntry]) -> Fence:
     ready = FenceArray(waits)
     if not ready.signaled:
         for resv in (vm.resv, *external):
-            # Jobs wait for page tables that are written again, not for first mappings.
+            # Jobs wait for page tables that are rewritten, not for first mappings.
             (resv.add_kernel if ops.waits_for_jobs else resv.add_bookkeep)(done)
     ready.then(_writer(updates, done))
     return done
@@ -224,7 +224,7 @@ def _writer(updates: list[Callable[[], None]], done: Fence) -> Callable[[], None
 
 
 def _retire(vmas: list[Vma], done: Fence | None) -> None:
-    """Forget VMAs; objects are let go when the unbind is done (xe_vma_destroy)."""
+    """Destroy VMAs; their BOs are released once the unbind is done (xe_vma_destroy)."""
     for vma in vmas:
         vma.unlink()
         if done is None:

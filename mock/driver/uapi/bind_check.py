@@ -32,7 +32,7 @@ DECOMPRESS = xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS
 AUTORESET = xe.DRM_XE_VM_BIND_FLAG_MADVISE_AUTORESET
 CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFFFFFF
 
-# The kernel gives up on arrays it cannot allocate; what is below is read in pieces so that a bad pointer costs little.
+# The kernel cannot allocate larger arrays. Smaller ones are read in pieces, so that a bad pointer fails early.
 _MAX_ALLOCATION = 0x7FFFFFFF
 _CHUNK = 4096
 
@@ -62,12 +62,12 @@ def check_header(args: Any) -> None:
 
 
 def check_op(vm: Vm, bind: Any) -> None:
-    """One operation against the rules that need no look-up. Raises Refused(EINVAL), EOPNOTSUPP for DECOMPRESS."""
+    """Check one operation against the rules that need no lookup. Raises Refused(EINVAL), EOPNOTSUPP for DECOMPRESS."""
     device, profile = vm.device, vm.device.profile
     op, flags = bind.op, bind.flags
     null, mirror, decompress = flags & NULL, flags & MIRROR, flags & DECOMPRESS
     refuse_if(mirror and not vm.fault_mode, errno.EINVAL, "CPU address mirror without fault mode")
-    refuse_if(mirror and not device.kconfig.drm_xe_gpusvm, errno.EINVAL, "CPU address mirror in this kernel")
+    refuse_if(mirror and not device.kconfig.drm_xe_gpusvm, errno.EINVAL, "kernel without CPU address mirrors")
     refuse_if(bind.pat_index >= len(profile.pat), errno.EINVAL, "pat_index")
     pat = profile.pat[bind.pat_index]
     refuse_if(pat.coherency is Coherency.RESERVED, errno.EINVAL, "reserved pat_index")
@@ -80,7 +80,7 @@ def check_op(vm: Vm, bind: Any) -> None:
         (unknown_flags(device.level, bind), "flags"),
         (bind.obj and (null or mirror), "obj with NULL or CPU address mirror"),
         (bind.obj_offset and (null or mirror), "obj_offset with NULL or CPU address mirror"),
-        (op != OP_MAP and (decompress or null or mirror), "flag that is only for MAP"),
+        (op != OP_MAP and (decompress or null or mirror), "flag is only for MAP"),
         (decompress and pat.compressed, "DECOMPRESS with a compressing pat_index"),
         (not bind.obj and op == OP_MAP and not null and not mirror, "MAP without obj"),
         (not bind.obj and op == OP_UNMAP_ALL, "UNMAP_ALL without obj"),
@@ -106,12 +106,12 @@ def check_op(vm: Vm, bind: Any) -> None:
             pat.compressed and op == OP_MAP_USERPTR and device.has("compressed-userptr-refused"),
             "MAP_USERPTR with a compressing pat_index",
         ),
-        (op == OP_MAP_USERPTR and not device.kconfig.drm_gpusvm, "MAP_USERPTR in this kernel"),
+        (op == OP_MAP_USERPTR and not device.kconfig.drm_gpusvm, "kernel without userptr"),
         (bind.obj and op == OP_PREFETCH, "PREFETCH with obj"),
         (region and op != OP_PREFETCH, "prefetch region without PREFETCH"),
         (not region_known, "prefetch region"),
         (bind.obj and op == OP_UNMAP, "UNMAP with obj"),
-        (flags & AUTORESET and (not mirror or op != OP_MAP), "MADVISE_AUTORESET without a mirror MAP"),
+        (flags & AUTORESET and (not mirror or op != OP_MAP), "MADVISE_AUTORESET is only for MAP of a mirror"),
         (bind.obj_offset % SZ_4K, "obj_offset is not a multiple of a page"),
         (bind.addr % SZ_4K, "addr is not a multiple of a page"),
         (bind.range % SZ_4K, "range is not a multiple of a page"),
@@ -125,7 +125,7 @@ def check_op(vm: Vm, bind: Any) -> None:
 
 
 def pat_fits_cpu_memory(device: Device, pat_index: int) -> bool:
-    """Memory that the CPU uses without telling the driver may be bound with that index."""
+    """Whether memory that the CPU accesses at any time may be bound with a PAT index."""
     profile = device.profile
     bound_by_rule = profile.l2_flush_optimized and device.has("l2-flush-pat")
     return not bound_by_rule or profile.reaches_cpu(pat_index)
@@ -136,7 +136,7 @@ def check_range(vm: Vm, bind: Any) -> None:
 
 
 def check_bo(device: Device, bo: Bo, bind: Any) -> None:
-    """The object against the operation (xe_vm_bind_ioctl_validate_bo). Raises Refused(EINVAL)."""
+    """Check a BO against the operation (xe_vm_bind_ioctl_validate_bo). Raises Refused(EINVAL)."""
     pat = device.profile.pat[bind.pat_index]
     no_compression = bo.flags & xe.DRM_XE_GEM_CREATE_FLAG_NO_COMPRESSION
     refuse_if(no_compression and pat.compressed, errno.EINVAL, "compression on a NO_COMPRESSION object")
@@ -153,4 +153,4 @@ def check_bo(device: Device, bo: Bo, bind: Any) -> None:
         refuse_if(incoherent, errno.EINVAL, "incoherent pat_index for an imported object")
     refuse_if(bo.imported and pat.compressed, errno.EINVAL, "compression on an imported object")
     fits = not bo.imported or pat_fits_cpu_memory(device, bind.pat_index)
-    refuse_if(not fits, errno.EINVAL, "pat_index that does not reach the CPU for an imported object")
+    refuse_if(not fits, errno.EINVAL, "pat_index without CPU visibility for an imported object")

@@ -19,7 +19,7 @@ DESCRIPTION = b"Intel Xe2 Graphics"
 VERSION = (1, 1, 0)
 
 
-# Ioctls of displays, and of the time before them, which are in the kernel's table and not here.
+# Ioctls for displays and legacy ioctls, which are in the kernel's table and not in ours.
 _DISPLAY = frozenset({0x3A, 0x3B, 0x3C, *range(0xA0, 0xBF), 0xC6, 0xC7, 0xC8, 0xC9, 0xCE, 0xD0})
 _LEGACY = frozenset({0x02, 0x05, 0x06, 0x07, 0x10, 0x11, 0x12, 0x13, 0x27, 0x28, 0x2C, 0x3F})
 
@@ -27,7 +27,7 @@ _LEGACY = frozenset({0x02, 0x05, 0x06, 0x07, 0x10, 0x11, 0x12, 0x13, 0x27, 0x28,
 def refuse_unknown(number: int, *, render: bool) -> NoReturn:
     """Answer an ioctl number that the mock has no handler for.
 
-    Raises Refused: EACCES on render nodes for those of card nodes, EOPNOTSUPP for those of displays, else EINVAL.
+    Raises Refused: EACCES on render nodes for those of card nodes, EOPNOTSUPP for display ioctls, else EINVAL.
     """
     refuse_if(render and number in _DISPLAY | _LEGACY, errno.EACCES, "not on a render node")
     refuse_if(number in _DISPLAY, errno.EOPNOTSUPP, "no display")
@@ -35,9 +35,9 @@ def refuse_unknown(number: int, *, render: bool) -> NoReturn:
 
 
 def version(call: Call, args: Any) -> None:
-    """drm_version(): the strings as far as they fit, their lengths always."""
+    """drm_version(): strings are truncated to the buffers, their lengths are always written."""
     args.version_major, args.version_minor, args.version_patchlevel = VERSION
-    # The driver's date is gone from the kernel; user space gets a text that is not empty.
+    # The kernel no longer has a driver date; user space gets "0".
     for field, text in (("name", NAME), ("date", b"0"), ("desc", DESCRIPTION)):
         _copy_field(call.task.mm, args, field, text)
 
@@ -52,7 +52,7 @@ def _copy_field(mm: Mm, args: Any, field: str, text: bytes) -> None:
 
 
 def get_unique(call: Call, args: Any) -> None:
-    """drm_getunique(): the bus id of the master, which is set by SET_VERSION only: nobody did, so it is empty."""
+    """drm_getunique(): the bus id of the master, which only SET_VERSION sets. It is empty."""
     args.unique_len = 0
 
 
@@ -65,12 +65,12 @@ def get_cap(call: Call, args: Any) -> None:
         drm.DRM_CAP_SYNCOBJ_TIMELINE: 1,
     }
     args.value = 0
-    refuse_if(args.capability not in values, errno.EOPNOTSUPP, "capability of displays")
+    refuse_if(args.capability not in values, errno.EOPNOTSUPP, "capability is for displays")
     args.value = values[args.capability]
 
 
 def set_client_cap(call: Call, args: Any) -> None:
-    """drm_setclientcap(): only displays have any."""
+    """drm_setclientcap(): all client capabilities are for displays."""
     raise Refused(errno.EOPNOTSUPP, "no display")
 
 
@@ -84,7 +84,7 @@ def set_client_name(call: Call, args: Any) -> None:
 
 
 def set_master(call: Call, args: Any) -> None:
-    """drm_setmaster_ioctl(): the first file on a card node is master already."""
+    """drm_setmaster_ioctl(): the first open file of a card node is master already."""
     _check_may_change_master(call)
     if call.file.is_master:
         return
@@ -106,22 +106,22 @@ def _check_may_change_master(call: Call) -> None:
 
 
 def flink(call: Call, args: Any) -> None:
-    """drm_gem_flink_ioctl(): global names, which the mock has none of.
+    """drm_gem_flink_ioctl(): the mock does not implement global names.
 
-    Who opens an object by its name means to map it. A mapping shows the memfd of the open file that it is made of, and
-    the object's bytes are in that of the file that made it: mmap(2) there cannot be answered (see gem.mmap).
+    A BO is opened by name in order to map it. mmap(2) maps the memfd of the caller's open file, but the BO's bytes are
+    in that of the file that created it, so it could not be mapped (see gem.mmap).
     """
     refuse_if(not call.file.authenticated, errno.EACCES, "not authenticated")
     refuse_if(call.file.bos.get(args.handle) is None, errno.ENOENT, "no such object")
-    raise Refused(errno.EOPNOTSUPP, "global names are out of the mock's scope")
+    raise Refused(errno.EOPNOTSUPP, "the mock does not implement global names")
 
 
 def gem_open(call: Call, args: Any) -> None:
-    """drm_gem_open_ioctl(): objects by their global names, which the mock has none of."""
+    """drm_gem_open_ioctl(): the mock does not implement global names."""
     refuse_if(not call.file.authenticated, errno.EACCES, "not authenticated")
     raise Refused(errno.ENOENT, "no such name")
 
 
 def invalid(call: Call, args: Any) -> None:
     """drm_invalid_op()."""
-    raise Refused(errno.EINVAL, "ioctl that was taken back")
+    raise Refused(errno.EINVAL, "ioctl was removed")

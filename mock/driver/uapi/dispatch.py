@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mock.kernel import Mm, Services, Task
 
 INTERNAL_ERROR = errno.ENOTRECOVERABLE
-"""What a bug of the mock itself is answered with: no xe ioctl returns it, so no test takes it for a refusal."""
+"""Errno for a bug of the mock itself. No xe ioctl returns it, so no test mistakes it for a refusal."""
 
 
 _DRM = ord("d")
@@ -31,7 +31,7 @@ _IN, _OUT = int(Direction.WRITE), int(Direction.READ)
 
 @dataclass(slots=True)
 class Call:
-    """Who calls: the open file and the task, whose memory the pointers in arguments refer to."""
+    """The caller: its open file and its task, in whose memory the pointers of arguments are."""
 
     file: DrmFile
     task: Task
@@ -46,12 +46,12 @@ class Call:
 
 
 Handler = Callable[[Call, Any], Any]
-"""Gets the argument structure and changes it in place; raises Refused. A generator when it may sleep.
-The result is what ioctl(2) returns, None for 0."""
+"""Gets the argument structure and changes it in place; raises Refused. A generator if it may sleep.
+Its result is the return value of ioctl(2), None for 0."""
 
 
 class _NoArgument(ctypes.Structure):
-    """What handlers of ioctls without an argument get."""
+    """For handlers of ioctls without an argument."""
 
 
 class Ioctl:
@@ -69,14 +69,14 @@ class Ioctl:
         self.handler = handler
         self.render_allowed = render_allowed
         self.since = since
-        # Plain numbers: this is looked at for each call.
+        # Plain numbers: they are compared at each call.
         self.struct = request.struct or _NoArgument
         self.size = request.size
         self.copies = int(request.direction)
 
 
 class Unknown(Protocol):
-    """Refuses a number that is not in the table."""
+    """Refuses an ioctl number that is not in the table."""
 
     def __call__(self, number: int, *, render: bool) -> NoReturn: ...
 
@@ -93,12 +93,12 @@ class Table:
     def call(
         self, services: Services, file: DrmFile, task: Task, request: int, argument: int
     ) -> int | Deferred:
-        """drm_ioctl(): raises OSError with the errno, or returns what the ioctl returns, perhaps later."""
+        """drm_ioctl(): returns the result of the ioctl, or a Deferred. Raises OSError with the errno."""
         refuse_if(request >> 8 & 0xFF != _DRM, errno.ENOTTY, "not a DRM ioctl")
         ioctl = self._by_number.get(request & 0xFF)
         if ioctl is None:
             self._unknown(request & 0xFF, render=file.render)
-        # The caller's size and directions count, within what the table allows: structures may grow.
+        # Size and direction are the caller's, within the limits of the table: structures may grow.
         size = request >> 16 & 0x3FFF
         copies = request >> 30 & ioctl.copies
         data = task.mm.read(argument, size) if copies & _IN and size else b""
@@ -110,7 +110,7 @@ class Table:
 
 
 class _CopyOut:
-    """The argument back to the caller, at the size the caller has."""
+    """Copies the argument back to the caller, in the caller's size."""
 
     __slots__ = ("_address", "_arg", "_mm", "_sent", "_size")
 
@@ -124,13 +124,13 @@ class _CopyOut:
     def __call__(self) -> None:
         data = bytes(self._arg)
         if len(data) != self._size:
-            # What is beyond our structure goes back as it came, or as zeros.
+            # Bytes beyond our structure are copied back unchanged, or as zeros.
             data = (data + self._sent[len(data) :])[: self._size].ljust(self._size, b"\0")
         self._mm.write(self._address, data)
 
 
 class _Reply:
-    """Runs one handler and answers: at once, or through a Deferred when it sleeps."""
+    """Runs one handler and replies: at once, or through a Deferred if it sleeps."""
 
     __slots__ = ("_copy_out", "_deferred", "_request", "_result", "_services")
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""EXEC: batches to an exec queue (xe_exec.c)."""
+"""EXEC: submit batches to an exec queue (xe_exec.c)."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def execute(call: Call, args: Any) -> Blocking[None]:
 
 
 def _signal_only(queue: ExecQueue, syncs: list[SyncEntry]) -> None:
-    """No batch: the out-syncs follow the queue's last job (dma-fence mode only)."""
+    """Without a batch, the out-syncs signal with the queue's last job (dma-fence mode only)."""
     if queue.vm.lr_mode:
         return
     sync.follow_last(queue.vm.device, queue, syncs)

@@ -104,10 +104,10 @@ def mmap_offset(call: Call, args: Any) -> None:
 
 
 def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
-    """drm_gem_mmap(): the object at a fake offset, with the access that is asked for.
+    """drm_gem_mmap() of the BO at a fake offset.
 
-    Raises Refused: EINVAL when no object of the device has this offset or it is smaller, EACCES when the file has no
-    handle of it, EBUSY and EINVAL for objects marked DONTNEED and purged ones, EOPNOTSUPP for imported ones.
+    Raises Refused: EINVAL if no BO of the device has this offset or it is smaller, EACCES if the file has no handle
+    of it, EBUSY for a BO marked DONTNEED, EINVAL for a purged one, EOPNOTSUPP for an imported one.
     """
     size = file.device.ttm.offsets.size_at(request.offset)
     refuse_if(not size or request.length > size, errno.EINVAL, "no object at this offset")
@@ -118,16 +118,16 @@ def mmap(file: DrmFile, task: Task, request: MapRequest) -> None:
     refuse_if(bo.purgeable is Purgeable.DONTNEED, errno.EBUSY, "object is marked as not needed")
     refuse_if(bo.purgeable is Purgeable.PURGED, errno.EINVAL, "object is purged")
     refuse_if(not request.shared, errno.EINVAL, "private mapping")
-    # The bytes are in the exporter's file, and a mapping shows the file it is made of.
+    # The bytes are in the exporter's file, but a mapping is of the caller's file.
     refuse_if(
         bo.storage.memory.file is not file.memory.file,
         errno.EOPNOTSUPP,
-        "the mock maps objects of the file only",
+        "the mock only maps objects of the same file",
     )
     file.device.ttm.mappings.add(bo, task.mm)
 
 
 def close(call: Call, args: Any) -> None:
-    """drm_gem_close_ioctl(): EINVAL for a handle that is not there."""
+    """drm_gem_close_ioctl(): EINVAL if the handle does not exist."""
     call.file.close_handle(args.handle)
     call.device.ttm.mappings.collect()

@@ -92,7 +92,7 @@ def _preferred_is_sane(device: Device, location: Any) -> bool:
     fd = _signed(location.devmem_fd)
     if fd < xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM:
         return False
-    # Before regions of other devices could be named, their place was padding.
+    # Older levels cannot name regions of other devices: the field is padding.
     named = fd > xe.DRM_XE_PREFERRED_LOC_DEFAULT_DEVICE and device.has("preferred-location-region")
     if location.region_instance and not named:
         return False
@@ -106,8 +106,8 @@ def _signed(value: int) -> int:
 def _pagemap(call: Call, vm: Vm, args: Any) -> Pagemap | None:
     """The device memory that a preferred location names (xe_drm_pagemap_from_fd).
 
-    Raises Refused: ENOENT when the descriptor is not that of an xe device or the region is not its VRAM, ENOLINK when
-    the VM's device cannot reach it.
+    Raises Refused: ENOENT if the descriptor is not an xe device's or the region is not its VRAM, ENOLINK if the VM's
+    device has no fast link to it.
     """
     if args.type != _PREFERRED or not vm.device.has("preferred-location-region"):
         return None
@@ -132,7 +132,7 @@ def _check(vm: Vm, vmas: list[Vma], args: Any) -> None:
     profile = vm.device.profile
     if args.type == _PAT and not pat_fits_cpu_memory(vm.device, args.pat_index.val):
         foreign = any(vma.is_mirror or vma.is_userptr or (vma.bo and vma.bo.imported) for vma in vmas)
-        refuse_if(foreign, errno.EINVAL, "pat_index that does not reach the CPU")
+        refuse_if(foreign, errno.EINVAL, "pat_index without CPU visibility")
     if args.type == _PAT and not profile.discrete:
         incoherent = profile.pat[args.pat_index.val].coherency is Coherency.NONE
         for vma in vmas:
@@ -157,11 +157,11 @@ def _atomic_fits(device: Device, bo: Bo, mode: int) -> bool:
     return True
 
 
-# What changes
+# Changes
 
 
 def _prefer(vma: Vma, location: Any, pagemap: Pagemap | None) -> bool:
-    """madvise_preferred_mem_loc(): whether anything changed."""
+    """madvise_preferred_mem_loc(). Returns whether anything changed."""
     attr, fd = vma.attr, _signed(location.devmem_fd)
     if not vma.is_mirror or (attr.devmem_fd, attr.migration_policy) == (fd, location.migration_policy):
         return False
@@ -170,7 +170,7 @@ def _prefer(vma: Vma, location: Any, pagemap: Pagemap | None) -> bool:
 
 
 def _set_atomic(vma: Vma, mode: int) -> bool:
-    """madvise_atomic(): whether anything changed."""
+    """madvise_atomic(). Returns whether anything changed."""
     on_smem = vma.vm.device.profile.device_atomics_on_smem
     if vma.is_userptr and not (mode == xe.DRM_XE_ATOMIC_DEVICE and on_smem):
         return False
@@ -186,7 +186,7 @@ def _set_atomic(vma: Vma, mode: int) -> bool:
 
 
 def _set_purgeable(vma: Vma, state: int) -> bool:
-    """madvise_purgeable(): whether the object is purged already."""
+    """madvise_purgeable(). Returns whether the BO is purged already."""
     bo = vma.bo
     if bo is None:
         return False
@@ -203,7 +203,7 @@ def _set_purgeable(vma: Vma, state: int) -> bool:
 
 
 def _invalidate(vm: Vm, vmas: list[Vma]) -> None:
-    """The next access sees the new attributes (xe_vm_invalidate_madvise_range)."""
+    """Zap entries, so that the next access uses the new attributes (xe_vm_invalidate_madvise_range)."""
     for vma in vmas:
         if vma.skip_invalidation or vma.is_null:
             continue
@@ -233,7 +233,7 @@ def query_mem_range_attrs(call: Call, args: Any) -> None:
         args.sizeof_mem_range_attr = size
         return
     refuse_if(count * size > _MAX_ALLOCATION, errno.ENOBUFS, "array of attributes")
-    refuse_if(len(vmas) > count, errno.ENOSPC, "more areas than elements")
+    refuse_if(len(vmas) > count, errno.ENOSPC, "more VMAs than elements")
     args.num_mem_ranges = len(vmas)
     call.task.mm.write(pointer, b"".join(bytes(_attributes(vma)) for vma in vmas))
 

@@ -23,7 +23,7 @@ _OPS = {
 
 
 def observation(call: Call, args: Any) -> None:
-    """xe_observation_ioctl(): EINVAL for what is not an operation, ENODEV for the others."""
+    """xe_observation_ioctl(): EINVAL for an unknown operation, ENODEV for the others."""
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     ops = _OPS.get(args.observation_type, set())
     refuse_if(args.observation_op not in ops, errno.EINVAL, "observation_type or observation_op")

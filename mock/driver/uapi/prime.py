@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""PRIME: objects as descriptors, within a device and between devices (drm_prime.c, xe_dma_buf.c)."""
+"""PRIME: export and import of BOs, within a device and between devices (drm_prime.c, xe_dma_buf.c)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def handle_to_fd(call: Call, args: Any) -> None:
-    """drm_prime_handle_to_fd_ioctl(). Raises Refused: EINVAL, ENOENT, EPERM for an object private to a VM, EBUSY."""
+    """drm_prime_handle_to_fd_ioctl(). Raises Refused: EINVAL, ENOENT, EPERM for a BO private to a VM, EBUSY."""
     refuse_if(unknown_flags(call.device.level, args), errno.EINVAL, "flags")
     bo = call.file.bos.get(args.handle)
     if bo is None:
@@ -34,11 +34,11 @@ def handle_to_fd(call: Call, args: Any) -> None:
 
 
 def fd_to_handle(call: Call, args: Any) -> None:
-    """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL for what is not a dma-buf, EOPNOTSUPP."""
+    """drm_prime_fd_to_handle_ioctl(). Raises Refused: EBADF, EINVAL if it is not a dma-buf, EOPNOTSUPP."""
     file = call.task.lookup(args.fd)
     bo = call.device.machine.dma_bufs.find(file)
     if bo is None:
-        # dma_buf_get tells a closed descriptor from one of something else; a lookup of the mock's files cannot.
+        # dma_buf_get() distinguishes a closed descriptor from one that is not a dma-buf.
         raise Refused(errno.EINVAL if file is not None else errno.EBADF, "not a dma-buf")
     handle = call.file.prime_handles.get(bo)
     if handle is None:
@@ -49,9 +49,9 @@ def fd_to_handle(call: Call, args: Any) -> None:
 
 
 def _import(device: Device, bo: Bo) -> Bo:
-    """An object of another device (xe_gem_prime_import): its memory stays where the exporter has it.
+    """Import a BO of another device (xe_gem_prime_import); the exporter keeps its memory.
 
-    Without a fast link the exporter must be able to keep it in system memory: Refused(EOPNOTSUPP).
+    Raises Refused(EOPNOTSUPP) if there is no fast link and the BO cannot be in system memory.
     """
     if bo.ttm.index not in device.links:
         refuse_if(not bo.can_migrate(PL_TT), errno.EOPNOTSUPP, "no way to reach the exporter's VRAM")

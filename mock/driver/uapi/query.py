@@ -31,7 +31,7 @@ def device_query(call: Call, args: Any) -> None:
 
 
 def _sized(args: Any, size: int) -> bool:
-    """The size protocol: 0 asks for the size, any other must be exact. Returns whether data is wanted."""
+    """Size 0 queries the size; any other must match. Returns whether to write data."""
     if args.size == 0:
         args.size = size
         return False
@@ -40,7 +40,7 @@ def _sized(args: Any, size: int) -> bool:
 
 
 def _reply(make: Callable[[Call], bytes], fault: int = errno.EFAULT) -> Callable[[Call, Any], None]:
-    """A query that only answers. fault: errno when the data cannot be written."""
+    """A query without input. fault: errno if the data cannot be written."""
 
     def handler(call: Call, args: Any) -> None:
         data = make(call)
@@ -81,7 +81,7 @@ def _mem_regions(call: Call) -> bytes:
     for tile in device.tiles:
         if tile.vram is None:
             continue
-        # A full BAR: the CPU reaches all of VRAM.
+        # A full BAR: the CPU can access all of VRAM.
         regions.append(
             xe.drm_xe_mem_region(
                 mem_class=xe.DRM_XE_MEM_REGION_CLASS_VRAM,
@@ -143,7 +143,7 @@ def _gt_list(call: Call) -> bytes:
     return data
 
 
-# Keys of the hardware configuration table that GuC gives out (include of the i915 and xe user-mode drivers).
+# Keys of GuC's hardware configuration table (from a header of the i915 and xe user-mode drivers).
 _HWCONFIG_MAX_SLICES = 1
 _HWCONFIG_MAX_DUAL_SUBSLICES = 2
 _HWCONFIG_MAX_EU_PER_DSS = 3
@@ -203,7 +203,7 @@ def _engine_cycles(call: Call, args: Any) -> None:
     mm, kind = call.task.mm, xe.drm_xe_query_engine_cycles
     reply = user.get(mm, args.data, kind)
     refuse_if(reply.clockid not in _CLOCKS, errno.EINVAL, "clockid")
-    cut = call.device.has("engine-cycles-cut-gt-id")  # nobody compares the whole id any more
+    cut = call.device.has("engine-cycles-cut-gt-id")  # the whole id is no longer compared
     refuse_if(reply.eci.gt_id > 0xFF and not cut, errno.EINVAL, "gt_id")
     gt = call.device.gt(reply.eci.gt_id)
     engine = gt.engine(reply.eci.engine_class, reply.eci.engine_instance) if gt else None
@@ -212,7 +212,7 @@ def _engine_cycles(call: Call, args: Any) -> None:
     before = time.monotonic_ns()
     timestamp = time.clock_gettime_ns(reply.clockid)
     width = 64 if call.device.profile.graphics_version >= 20 else 36
-    # The GPU's clock is the machine's: ticks of the reference clock since boot.
+    # The GPU uses the machine's clock: ticks of the reference clock since boot.
     cycles = time.monotonic_ns() * gt.profile.reference_clock // 1_000_000_000
     # Only the outputs are written.
     outputs = {
@@ -265,7 +265,7 @@ def _eu_stall(call: Call, args: Any) -> None:
 
 _QUERIES: dict[int, Callable[[Call, Any], None]] = {
     xe.DRM_XE_DEVICE_QUERY_ENGINES: _reply(_engines),
-    # The kernel's answer to memory it cannot write is another one here.
+    # Here the kernel returns another errno if it cannot write the data.
     xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS: _reply(_mem_regions, fault=errno.ENOSPC),
     xe.DRM_XE_DEVICE_QUERY_CONFIG: _reply(_config),
     xe.DRM_XE_DEVICE_QUERY_GT_LIST: _reply(_gt_list),

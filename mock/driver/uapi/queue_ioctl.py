@@ -41,7 +41,7 @@ def hang_replay_size(queue: ExecQueue) -> int:
 
 
 def max_priority(task: Task) -> int:
-    """The highest priority a caller may set (xe_exec_queue_device_get_max_priority)."""
+    """The highest priority that the caller may set (xe_exec_queue_device_get_max_priority)."""
     return PRIORITY_HIGH if task.capable("CAP_SYS_NICE") else PRIORITY_NORMAL
 
 
@@ -122,7 +122,7 @@ def _placements(device: Device, instances: list[Any], width: int, num_placements
 
 
 class _Properties:
-    """The SET_PROPERTY extensions of a queue being created (exec_queue_user_extensions)."""
+    """The SET_PROPERTY extensions at creation of a queue (exec_queue_user_extensions)."""
 
     def __init__(self, call: Call, queue: ExecQueue) -> None:
         self._call = call

@@ -29,7 +29,7 @@ SUBMIT_TIMEOUT_S = 5.0
 """DRM_SYNCOBJ_WAIT_FOR_SUBMIT_TIMEOUT"""
 
 _KMALLOC_MAX = 4 << 20
-"""Bytes that one kmalloc gives at most (KMALLOC_MAX_SIZE): arrays of handles end there."""
+"""KMALLOC_MAX_SIZE, which limits arrays of handles."""
 
 NO_INDEX = 0xFFFFFFFF
 
@@ -62,7 +62,7 @@ def destroy(call: Call, args: Any) -> None:
 
 
 def handle_to_fd(call: Call, args: Any) -> None:
-    """A descriptor of the object, or a sync file with its fence (drm_syncobj_handle_to_fd_ioctl)."""
+    """A descriptor of the syncobj, or a sync file with its fence (drm_syncobj_handle_to_fd_ioctl)."""
     export = drm.DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_EXPORT_SYNC_FILE
     timeline = drm.DRM_SYNCOBJ_HANDLE_TO_FD_FLAGS_TIMELINE
     refuse_if(args.pad, errno.EINVAL, "pad")
@@ -209,7 +209,7 @@ def timeline_wait(call: Call, args: Any) -> Blocking[None]:
 
 @dataclass
 class _Entry:
-    """One syncobj being waited for; `fence` once there is one for the point."""
+    """One syncobj to wait for; `fence` is set once there is one for the point."""
 
     syncobj: Syncobj
     point: int
@@ -226,14 +226,14 @@ class _Entry:
 
 
 def _wait(loop: Loop, entries: list[_Entry], flags: int, timeout_nsec: int) -> Blocking[int]:
-    """drm_syncobj_array_wait_timeout(): the index of the first that is done, NO_INDEX when all were awaited.
+    """drm_syncobj_array_wait_timeout(): the index of the first that has signalled, NO_INDEX with WAIT_ALL.
 
-    Raises Refused: EINVAL for a syncobj without a fence that is not awaited, ETIME.
+    Raises Refused: EINVAL for a syncobj without a fence unless submission is waited for, ETIME.
     """
     for entry in entries:
         if not entry.look():
             refuse_if(not flags & (FOR_SUBMIT | AVAILABLE), errno.EINVAL, "syncobj without a fence")
-    # The first look tells the first one that is done even when all are awaited and were done already.
+    # The first pass returns the index of the first one, even with WAIT_ALL, if all have signalled already.
     done = [index for index, entry in enumerate(entries) if _is_done(entry, flags)]
     if len(done) == len(entries) or (done and not flags & ALL):
         return done[0]
@@ -262,7 +262,7 @@ def _is_done(entry: _Entry, flags: int) -> bool:
 
 
 def eventfd(call: Call, args: Any) -> None:
-    """drm_syncobj_eventfd_ioctl(): signals the eventfd when the point has signalled, or when it has a fence."""
+    """drm_syncobj_eventfd_ioctl(): signal the eventfd once the point has signalled, or once it has a fence."""
     refuse_if(args.flags & ~AVAILABLE, errno.EINVAL, "flags")
     refuse_if(args.pad, errno.EINVAL, "pad")
     entry = _Entry(_find(call.file, args.handle), args.point)

@@ -23,7 +23,7 @@ from mock.driver.uapi.dispatch import Ioctl, Table
 
 
 def make_table(level: Level) -> Table:
-    """Every ioctl the level knows."""
+    """All ioctls of a level."""
     return Table(level, [*_core_ioctls(), *_xe_ioctls()], core.refuse_unknown)
 
 

@@ -49,7 +49,7 @@ def create(call: Call, args: Any) -> None:
 
 
 def _make_vm(call: Call, flags: int) -> Vm:
-    """xe_vm_create(). Raises Refused where a step of it is made to fail, and leaves nothing then."""
+    """xe_vm_create(). Raises Refused if a step fails by fault injection; nothing is left behind."""
     faults, tid = call.device.machine.faults, call.task.tid
     faults.kmalloc(tid)  # struct xe_vm
     faults.kmalloc(tid)  # its reservation object
@@ -60,7 +60,7 @@ def _make_vm(call: Call, flags: int) -> Vm:
         except Refused as refusal:
             if refusal.code != errno.ENOMEM:
                 raise
-            _make_tables(vm, tid)  # a second time, with all memory to itself (xe_validation_retry_on_oom)
+            _make_tables(vm, tid)  # once more, with exclusive use of memory (xe_validation_retry_on_oom)
         _make_bind_queue(vm, tid)
     except Refused:
         vm.close()
@@ -69,7 +69,7 @@ def _make_vm(call: Call, flags: int) -> Vm:
 
 
 def _make_tables(vm: Vm, tid: int) -> None:
-    """The root page tables, and those of the scratch page."""
+    """Allocate the root page tables, and those of the scratch page."""
     faults = vm.device.machine.faults
     for _ in vm.device.tiles:
         faults.enter("xe_pt_create", tid)
@@ -81,7 +81,7 @@ def _make_tables(vm: Vm, tid: int) -> None:
 
 
 def _make_bind_queue(vm: Vm, tid: int) -> None:
-    """Its own queue of binds (xe_exec_queue_create_bind; one stands for the queues of all tiles)."""
+    """The VM's own bind queue (xe_exec_queue_create_bind; one stands for the queues of all tiles)."""
     vm.device.machine.faults.enter("xe_exec_queue_create_bind", tid)
     vm.device.machine.faults.kmalloc(tid)
 

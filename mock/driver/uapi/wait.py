@@ -28,10 +28,10 @@ MAX_SCHEDULE_TIMEOUT = (1 << 63) - 1
 
 
 def wait_user_fence(call: Call, args: Any) -> Blocking[None]:
-    """xe_wait_user_fence_ioctl(): until (*addr & mask) op (value & mask).
+    """xe_wait_user_fence_ioctl(): wait until (*addr & mask) op (value & mask).
 
-    Raises Refused: EINVAL, ENOENT, EFAULT when the address cannot be read, EIO when the queue was reset, ETIME. The
-    time left of a relative timeout is written back in every case.
+    Raises Refused: EINVAL, ENOENT, EFAULT if the address cannot be read, EIO if the queue was reset, ETIME. The rest
+    of a relative timeout is written back in every case.
     """
     refuse_if(args.extensions, errno.EINVAL, "extensions")
     refuse_if(args.pad or args.pad2 or any(args.reserved), errno.EINVAL, "pad or reserved")
@@ -61,7 +61,7 @@ def wait_user_fence(call: Call, args: Any) -> Blocking[None]:
 
 
 def _deadline(args: Any, now: float) -> float:
-    """Seconds of CLOCK_MONOTONIC (to_jiffies_timeout). A negative timeout never ends."""
+    """Seconds of CLOCK_MONOTONIC (to_jiffies_timeout). A negative timeout never expires."""
     if args.timeout < 0:
         args.timeout = MAX_SCHEDULE_TIMEOUT
         return float("inf")

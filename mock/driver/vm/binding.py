@@ -23,12 +23,12 @@ def vram_of(tile: Tile) -> int:
 
 
 def atomic_in_vram(vma: Vma) -> bool:
-    """GPU atomics are enabled on VRAM pages of the VMA (xe_atomic_for_vram)."""
+    """Whether GPU atomics are enabled on VRAM pages of the VMA (xe_atomic_for_vram)."""
     return vma.attr.atomic_access != xe.DRM_XE_ATOMIC_CPU
 
 
 def atomic_in_system(vma: Vma) -> bool:
-    """GPU atomics are enabled on system pages of the VMA (xe_atomic_for_system)."""
+    """Whether GPU atomics are enabled on system pages of the VMA (xe_atomic_for_system)."""
     profile = vma.vm.device.profile
     if not profile.device_atomics_on_smem or vma.attr.atomic_access == xe.DRM_XE_ATOMIC_CPU:
         return False
@@ -39,9 +39,9 @@ def atomic_in_system(vma: Vma) -> bool:
 
 
 def needs_vram_for_atomic(vma: Vma, *, atomic: bool) -> bool:
-    """An atomic must find the memory in VRAM; Refused(EACCES) where GPU atomics are not allowed.
+    """xe_vma_need_vram_for_atomic(): whether memory must be in VRAM for an atomic.
 
-    xe_vma_need_vram_for_atomic().
+    Raises Refused(EACCES) if GPU atomics are not allowed.
     """
     profile = vma.vm.device.profile
     policy = vma.bo.atomic_access if vma.bo else vma.attr.atomic_access
@@ -55,7 +55,7 @@ def needs_vram_for_atomic(vma: Vma, *, atomic: bool) -> bool:
 
 
 def allows_atomic(vma: Vma, *, vram: bool) -> bool:
-    """The entry's atomic enable bit; hardware without that bit allows atomics everywhere."""
+    """The atomic enable bit of an entry; hardware without that bit allows atomics everywhere."""
     if not vma.vm.device.profile.has_atomic_enable_pte_bit:
         return True
     return atomic_in_vram(vma) if vram else atomic_in_system(vma)
@@ -68,7 +68,7 @@ def write_entries(vma: Vma, tile: Tile) -> None:
     backing: Backing | None = None
     offset = 0
     if bo is not None and bo.purgeable is Purgeable.PURGED:
-        # Purged: the scratch page where there is one, nothing otherwise (xelp_pte_encode_vma).
+        # Purged: the scratch page if the VM has one, otherwise nothing (xelp_pte_encode_vma).
         if not vma.vm.has_scratch:
             table.map(Mapping(vma.start, vma.end, None, 0, present=False))
             mark_present(vma, tile)
@@ -89,7 +89,7 @@ def mark_present(vma: Vma, tile: Tile) -> None:
 
 
 def write_invalid(vma: Vma, tile: Tile) -> None:
-    """Take a VMA's range off the scratch page so that the first access faults (invalidate_on_bind)."""
+    """Write non-present entries in place of the scratch page, so that the first access faults (invalidate_on_bind)."""
     vma.vm.page_tables[tile.id].map(Mapping(vma.start, vma.end, None, 0, present=False))
     vma.tile_present |= 1 << tile.id
     vma.tile_invalidated |= 1 << tile.id
@@ -98,7 +98,7 @@ def write_invalid(vma: Vma, tile: Tile) -> None:
 def _largest_entry(vma: Vma) -> int:
     """Bytes of the largest page table entry that maps a part of the VMA.
 
-    VRAM is taken as contiguous and system memory as single pages; entries of 1 GiB need more VRAM than there is.
+    VRAM is assumed to be contiguous and system memory to be single pages; no platform has VRAM for 1 GiB entries.
     """
     if vma.bo is None or not vma.bo.in_vram:
         return SZ_4K

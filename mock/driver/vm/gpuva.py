@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Split and merge: the operations that turn a request into changes of VMAs (drm_gpuvm.c)."""
+"""Split and merge: translate a request into operations on VMAs (drm_gpuvm.c)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Piece:
-    """A VMA to be: [start, end) of the GPU address space at `offset` of `bo`."""
+    """A VMA to be created: [start, end) of the GPU address space at `offset` of `bo`."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class MapOp:
 
 @dataclass
 class RemapOp:
-    """Take `vma` out, put what remains before and after it back."""
+    """Replace `vma` by what is left of it before and after the range."""
 
     vma: Vma
     before: Piece | None
@@ -57,12 +57,12 @@ def _rest(vma: Vma, start: int, end: int) -> tuple[Piece | None, Piece | None]:
 
 
 def map_ops(vmas: IntervalMap[Vma], request: Piece) -> list[Op]:
-    """Make room for the request, then map it (drm_gpuvm_sm_map_ops_create)."""
+    """Unmap the range of the request, then map it (drm_gpuvm_sm_map_ops_create)."""
     return [*unmap_ops(vmas, request.start, request.end), MapOp(request)]
 
 
 def unmap_ops(vmas: IntervalMap[Vma], start: int, end: int) -> list[Op]:
-    """Unmap a range, splitting what sticks out (drm_gpuvm_sm_unmap_ops_create)."""
+    """Unmap a range, splitting VMAs at its ends (drm_gpuvm_sm_unmap_ops_create)."""
     ops: list[Op] = []
     for vma in vmas.overlapping(start, end):
         before, after = _rest(vma, start, end)
@@ -71,20 +71,20 @@ def unmap_ops(vmas: IntervalMap[Vma], start: int, end: int) -> list[Op]:
 
 
 def prefetch_ops(vmas: IntervalMap[Vma], start: int, end: int) -> list[Op]:
-    """One operation a VMA in the range (drm_gpuvm_prefetch_ops_create)."""
+    """One operation for each VMA in the range (drm_gpuvm_prefetch_ops_create)."""
     return [PrefetchOp(vma) for vma in vmas.overlapping(start, end)]
 
 
 def bo_unmap_ops(vmas: IntervalMap[Vma], bo: Bo) -> list[Op]:
-    """Unmap every VMA of an object (drm_gpuvm_bo_unmap_ops_create)."""
+    """Unmap every VMA of a BO (drm_gpuvm_bo_unmap_ops_create)."""
     return [UnmapOp(vma) for vma in vmas if vma.bo is bo]
 
 
 def madvise_ops(vmas: IntervalMap[Vma], start: int, end: int) -> Iterator[Op]:
-    """Split VMAs without an object at the borders of the range, keeping all of it mapped.
+    """Split VMAs without a BO at the ends of the range; all of it stays mapped.
 
-    drm_gpuvm_madvise_ops_create: a VMA that sticks out is remapped and the part inside mapped again; one that lies
-    inside is left alone.
+    drm_gpuvm_madvise_ops_create: a VMA that crosses an end is remapped and the part inside mapped again; a VMA inside
+    is left alone.
     """
     for vma in list(vmas.overlapping(start, end)):
         if vma.bo is not None:
@@ -93,5 +93,5 @@ def madvise_ops(vmas: IntervalMap[Vma], start: int, end: int) -> Iterator[Op]:
         if before or after:
             yield RemapOp(vma, before, after)
             inside_start, inside_end = max(vma.start, start), min(vma.end, end)
-            # The request carries no offset, whatever the kind of VMA: the kernel's map_req has only the range.
+            # No offset, for any kind of VMA: the kernel's map_req has only the range.
             yield MapOp(Piece(inside_start, inside_end, None, 0))

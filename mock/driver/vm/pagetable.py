@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the page tables of one VM on one tile say.
+"""The page tables of one VM on one tile.
 
-The driver writes it (binds, fault service, zaps), the GPU reads it. It is kept apart from the VMAs, as in the real
-driver: a VMA may exist without being mapped (fault mode), and a mapping that was forgotten stays visible to the GPU.
+The driver writes them (binds, fault service, zaps), the GPU reads them. They are separate from the VMAs, as in the
+real driver: a VMA may exist without being mapped (fault mode), and a stale mapping stays visible to the GPU.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mock.driver.lib.interval import IntervalMap
 
 
 class Backing(Protocol):
-    """Memory a page table entry points to; `offset` counts bytes from the start of the backing."""
+    """Memory that a page table entry points to; `offset` is in bytes from its start."""
 
     def read(self, offset: int, size: int) -> bytes: ...
     def write(self, offset: int, data: bytes) -> None: ...
@@ -31,7 +31,7 @@ class Mapping:
     offset       of `start` within the backing, in bytes
     writable     XE_PAGE_RW
     atomic       XE_USM_PPGTT_PTE_AE, or hardware where atomics always work on this memory
-    present      False: entries that were zapped. An access faults, also where the VM has a scratch page
+    present      False: the entries were zapped. An access faults, even if the VM has a scratch page
     """
 
     start: int
@@ -50,12 +50,12 @@ class PageTable:
         self._runs: IntervalMap[Mapping] = IntervalMap()
 
     def map(self, mapping: Mapping) -> None:
-        """Write entries, replacing what was there."""
+        """Write entries, replacing the old ones."""
         self.clear(mapping.start, mapping.end)
         self._runs.insert(mapping)
 
     def zap(self, start: int, end: int) -> bool:
-        """Make what is mapped in [start, end) not present. Returns whether anything was (xe_pt_zap_ptes)."""
+        """Make the entries of [start, end) not present. Returns whether there were any (xe_pt_zap_ptes)."""
         hit = [run for run in self._runs.overlapping(start, end) if run.present]
         for run in hit:
             low, high = max(run.start, start), min(run.end, end)
@@ -63,7 +63,7 @@ class PageTable:
         return bool(hit)
 
     def clear(self, start: int, end: int) -> None:
-        """Empty the entries of [start, end): unmapped, or the scratch page where the VM has one."""
+        """Clear the entries of [start, end): unmapped, or the scratch page if the VM has one."""
         hit = list(self._runs.overlapping(start, end))
         for run in hit:
             self._runs.remove(run)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Bringing a VM's memory back before its jobs run (xe_vm.c)."""
+"""Validation and rebind of a VM before its jobs run (xe_vm.c)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def validate_and_rebind(vm: Vm) -> None:
-    """Bring evicted objects back and write the page tables of what moved (xe_vm_validate_rebind)."""
+    """Validate evicted BOs and rebind the VMAs of those that moved (xe_vm_validate_rebind)."""
     while vm.evicted:
         bo = next(iter(vm.evicted))
         del vm.evicted[bo]

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def mirror_range(vm: Vm, start: int, end: int) -> tuple[int, int]:
-    """A mirror range together with the mirrors of default attributes next to it.
+    """xe_vm_find_cpu_addr_mirror_vma_range(): extend a mirror range by adjacent mirrors with default attributes.
 
-    xe_vm_find_cpu_addr_mirror_vma_range(), which looks for the next one from the byte after `end` on.
+    The search for the next mirror begins one byte after `end`.
     """
     if not vm.device.has("mirror-merge"):
         return start, end
@@ -38,7 +38,7 @@ def _plain_mirror(vma: Vma) -> bool:
 
 
 def split(vm: Vm, start: int, end: int) -> None:
-    """VMAs without an object get borders at `start` and `end` (xe_vm_alloc_madvise_vma). Raises Refused."""
+    """Split VMAs without a BO at `start` and `end` (xe_vm_alloc_madvise_vma). Raises Refused."""
     refuse_if(end > vm.size, errno.EINVAL, "beyond the VM")
     ops = VmaOps(vm, madvise=True)
     old: Vma | None = None
@@ -63,9 +63,9 @@ def split(vm: Vm, start: int, end: int) -> None:
 
 
 def remap_mirror(vm: Vm, start: int, end: int) -> None:
-    """One mirror VMA of default attributes over [start, end), or a banned VM (xe_vm_alloc_cpu_addr_mirror_vma)."""
+    """Create one mirror VMA with default attributes (xe_vm_alloc_cpu_addr_mirror_vma). Failure bans the VM."""
     ops = VmaOps(vm, allow_svm_unmap=True)
-    *_, last = vm.vmas.overlapping(start, end)  # of all that it replaces the last one counts
+    *_, last = vm.vmas.overlapping(start, end)  # its attributes are those of the last VMA replaced
     request = _like(last)
     try:
         ops.add_map(gpuva.map_ops(vm.vmas, gpuva.Piece(start, end, None, 0)), request)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A VM as the GPU of one tile sees it: the AddressSpace that gpu.Execution works on."""
+"""The address space of a VM on one tile: the AddressSpace of gpu.Execution."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from mock.driver.vm.pagetable import Mapping, PageTable
 from mock.kernel import Isolated, Mm, Stalled
 
 Lost = Callable[[int], bool]
-"""Called with a GPU address whose backing is gone. True: unmapped, the access faults. False: drop the access."""
+"""Called with a GPU address whose backing is gone. True: it is unmapped, the access faults. False: drop the access."""
 
 
 class Stall(GpuFault):
-    """Nothing is wrong with the access: it is to be made again once `mm` is settled."""
+    """The access is valid, and has to be repeated once `mm` is settled."""
 
     def __init__(self, address: int, access: Access, mm: Mm) -> None:
         super().__init__(address, access)
@@ -22,9 +22,9 @@ class Stall(GpuFault):
 
 
 class VmSpace:
-    """Translates by the tile's page table.
+    """Translates with the page table of the tile.
 
-    scratch  what nothing maps reads as zero and drops writes (DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE), no fault
+    scratch  unmapped addresses read as zero and drop writes, without a fault (DRM_XE_VM_CREATE_FLAG_SCRATCH_PAGE)
     """
 
     def __init__(self, table: PageTable, size: int, lost: Lost, *, scratch: bool) -> None:
@@ -49,7 +49,7 @@ class VmSpace:
             return bytes(size)
 
     def write(self, address: int, data: bytes) -> None:
-        # All faults come before the first byte is stored.
+        # Find all faults before the first byte is stored.
         for run, where, count in list(self._walk(address, len(data), Access.WRITE)):
             if run is None or run.backing is None:
                 continue
@@ -77,12 +77,12 @@ class VmSpace:
             return 0
 
     def _fault_if_lost(self, address: int, access: Access) -> None:
-        """System memory went away under a mapping: a change of the client that is still on its way to the driver."""
+        """System memory behind a mapping is gone: the driver has yet to be notified of a change in the client."""
         if self._lost(address):
             raise GpuFault(address, access)
 
     def _walk(self, address: int, size: int, access: Access) -> Iterator[tuple[Mapping | None, int, int]]:
-        """(run, address, bytes) pieces; raises GpuFault at the first byte that does not allow the access."""
+        """Pieces of (run, address, bytes). Raises GpuFault at the first byte that does not allow the access."""
         end = address + size
         while address < end:
             run = self._table.lookup(address)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The steps that a change of a VM's VMAs is made of (xe_vm_types.h: struct xe_vma_op)."""
+"""Steps of a change to a VM's VMAs (xe_vm_types.h: struct xe_vma_op)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mock.driver.vm.vma import Vma, VmaKind
 
 @dataclass
 class MapRequest:
-    """What a MAP operation asks for besides the range."""
+    """Arguments of a MAP operation besides the range."""
 
     kind: VmaKind
     pat_index: int = 0
@@ -44,7 +44,7 @@ class Remap:
 
     @property
     def hole(self) -> tuple[int, int]:
-        """The part of the old VMA that goes away."""
+        """The part of the old VMA that is unmapped."""
         start = self.before_piece.end if self.before_piece else self.old.start
         end = self.after_piece.start if self.after_piece else self.old.end
         return start, end
@@ -63,7 +63,7 @@ class Prefetch:
     end: int
     region: int = 0
     chosen: bool = False
-    """The region was set; the driver leaves it unset (0) after the first VMA that is not a mirror."""
+    """Whether the region was set; the driver leaves it at 0 after the first VMA that is not a mirror."""
 
 
 Step = Map | Remap | Unmap | Prefetch

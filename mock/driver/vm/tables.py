@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which binds in flight change the same page tables, and so wait for each other (xe_range_fence.c, xe_pt.c)."""
+"""Dependencies between binds in flight that change the same page tables (xe_range_fence.c, xe_pt.c)."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _PAGE_SHIFT, _LEVEL_SHIFT = 12, 9
 
 
 class TableWriters:
-    """The page table tree of a VM as far as its shape decides what a bind changes.
+    """The shape of a VM's page table tree, which decides which tables a bind changes.
 
-    A bind that needs a new page table changes an entry of the table above it, and claims all that this entry's
-    neighbourhood at that level covers (xe_pt_update_ops_rfence_interval).
+    A bind that needs a new page table changes an entry of the table above it, and claims the whole range that is
+    covered at that level (xe_pt_update_ops_rfence_interval).
     """
 
     def __init__(self, levels: int) -> None:
         self._levels = levels
-        # For each level but the root's: numbers of the tables that exist.
+        # For each level except the root: numbers of the tables that exist.
         self._tables: list[set[int]] = [set() for _ in range(levels - 1)]
         self._pending: list[tuple[int, int, Fence]] = []
 
     def claim(self, start: int, end: int, done: Fence) -> list[Fence]:
-        """A bind of [start, end) is queued; `done` signals when its entries are written.
+        """Claim the tables of a bind of [start, end); `done` signals when its entries are written.
 
         Returns the fences of earlier binds that change the same tables.
         """
@@ -37,7 +37,7 @@ class TableWriters:
         return conflicts
 
     def _changed_level(self, start: int, end: int) -> int:
-        """The highest level at which a table gets a new entry; its tables exist from now on."""
+        """The highest level at which a table gets a new entry. Adds the tables below."""
         changed = 0
         for level in reversed(range(self._levels - 1)):
             shift = _PAGE_SHIFT + _LEVEL_SHIFT * (level + 1)

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProcessPages:
-    """Memory of a process at `address`, wherever each page is: in system memory or in VRAM within reach.
+    """Memory of a process at `address`; each page is in system memory or in accessible VRAM.
 
-    The driver is not notified of mprotect(2), nor of changes to file mappings, so each access looks: what could
-    not be pinned as a whole is not there.
+    The mock is not notified of mprotect(2), nor of changes to file mappings. So each access checks, and faults if the
+    memory could not be pinned as a whole.
     """
 
     process: Process
@@ -60,7 +60,7 @@ class ProcessPages:
         return stretch.devmem.atomic(stretch.offset + at - stretch.start, size, operation)
 
     def _pieces(self, offset: int, size: int) -> Iterator[tuple[int, int, Stretch | None]]:
-        """Address, size, and where in VRAM it is, of each page of the access; where only once that is asked for."""
+        """Address, size and location in VRAM of each piece of an access, found one at a time."""
         unusable(self.process.mm, self.address, self.address + self.size, writable=self.writable)
         at = self.address + offset
         end = at + size
@@ -71,10 +71,10 @@ class ProcessPages:
 
 
 def unusable(mm: Mm, start: int, end: int, *, writable: bool) -> None:
-    """What hmm_range_fault finds wrong with [start, end).
+    """Check [start, end) as hmm_range_fault() does.
 
-    Raises Refused at the first page that is not there, or a device's (EFAULT), or may not be written though it has to
-    be (EPERM, mm/hmm.c: hmm_vma_fault).
+    Raises Refused at the first page that is missing or belongs to a device (EFAULT), or is read-only and must be
+    writable (EPERM, mm/hmm.c: hmm_vma_fault).
     """
     for area in mm.vmas(start, end):
         if area.start > start or not area.readable or area.file:
@@ -85,7 +85,7 @@ def unusable(mm: Mm, start: int, end: int, *, writable: bool) -> None:
 
 
 class UserptrState:
-    """struct xe_userptr_vm: the userptr VMAs of a VM, and those whose pages changed since they were pinned."""
+    """struct xe_userptr_vm: the userptr VMAs of a VM, and which of them were invalidated since they were pinned."""
 
     def __init__(self, vm: Vm) -> None:
         self.vm = vm
@@ -99,7 +99,7 @@ class UserptrState:
         self.vm.mm.watch(vma.offset, vma.offset + vma.size)
 
     def remove(self, vma: Vma) -> None:
-        """A userptr VMA goes away (xe_userptr_remove)."""
+        """A userptr VMA is being destroyed (xe_userptr_remove)."""
         self.invalidated.pop(vma, None)
         del self._vmas[vma]
         if self.vm.mm.alive:
@@ -124,7 +124,7 @@ class UserptrState:
     def pin(self, vma: Vma) -> None:
         """Get the pages of a VMA (xe_vma_userptr_pin_pages).
 
-        Pages in VRAM that this device reaches stay there. Raises Refused, see `unusable`; ENOMEM.
+        Pages in VRAM that this device can access stay there. Raises Refused, see `unusable`; ENOMEM.
         """
         if vma.destroyed:
             return
@@ -136,23 +136,23 @@ class UserptrState:
         refuse_if(len(holders) > 1, errno.EOPNOTSUPP, "userptr pages of two pagemaps")
         mm.populate(vma.offset, end)
         if self.invalidated.pop(vma, self) is not self:
-            mm.watch(vma.offset, end)  # what is mapped there may be new
+            mm.watch(vma.offset, end)  # the CPU mapping may be a new one
             mm.unwatch(vma.offset, end)
 
     def invalidate(self, vma: Vma) -> None:
-        """The VMA's pages changed."""
+        """Mark a VMA as invalidated."""
         self.invalidated[vma] = None
 
     def stale(self, vma: Vma) -> bool:
-        """The VMA's pages changed since they were pinned (xe_vma_userptr_check_repin)."""
+        """Whether a VMA was invalidated since it was pinned (xe_vma_userptr_check_repin)."""
         return vma in self.invalidated
 
     def needs_repin(self) -> bool:
-        """Some pages changed (__xe_vm_userptr_needs_repin)."""
+        """Whether any VMA was invalidated (__xe_vm_userptr_needs_repin)."""
         return bool(self.invalidated)
 
     def look(self) -> None:
-        """Find changes without a notification before they matter: memory that cannot be pinned any more."""
+        """Find memory that can no longer be pinned, for changes that the mock is not notified of."""
         for vma in self._vmas:
             if vma in self.invalidated or vma.destroyed:
                 continue
@@ -162,9 +162,9 @@ class UserptrState:
                 self.changed(vma.offset, vma.offset + vma.size, unmapped=False)
 
     def pin_all(self) -> None:
-        """Pin what was invalidated and queue it for rebinding (xe_vm_userptr_pin).
+        """Pin invalidated VMAs and queue them for rebinding (xe_vm_userptr_pin).
 
-        Memory that is gone is not an error: it is taken from the GPU, and only a batch that uses it suffers.
+        Memory that is gone is not an error: it is unmapped from the GPU, and only a batch that uses it faults.
         """
         for vma in list(self.invalidated):
             try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VMs: a GPU address space, its VMAs, its page tables a tile, the work that uses it (xe_vm.c)."""
+"""VMs: a GPU address space with its VMAs and the page tables of each tile (xe_vm.c)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ MAX_FAULTS_SAVED = 50
 
 @dataclass(frozen=True)
 class FaultEntry:
-    """One fault that could not be served, as DRM_XE_VM_GET_PROPERTY_FAULTS reports it."""
+    """One fault that could not be handled, as DRM_XE_VM_GET_PROPERTY_FAULTS reports it."""
 
     address: int
     access_type: int
@@ -43,17 +43,17 @@ class FaultEntry:
 
 
 class Engines(Protocol):
-    """What runs the queues of VMs: the scheduler of their GPU (exec/scheduler.py)."""
+    """The scheduler of a GPU, as its VMs use it (exec/scheduler.py)."""
 
     @property
     def vms(self) -> CyclicIds[Vm]:
-        """By address space id."""
+        """VMs by address space id."""
 
     def queues(self, vm: Vm) -> Sequence[object]:
-        """Those of a VM."""
+        """The queues of a VM."""
 
     def preempt(self, vm: Vm) -> None:
-        """Stop the queues of a preempt-fence VM until what it maps is bound again."""
+        """Stop the queues of a preempt-fence VM until its memory is bound again."""
 
 
 class Vm:
@@ -61,12 +61,12 @@ class Vm:
 
     flags   DRM_XE_VM_CREATE_FLAG_*
     size    bytes of the address space; 0 once closed
-    engines of its GPU
-    mm      the client's address space that mirrors and userptrs refer to
-    evicted objects that moved since their VMAs were bound: the next exec rebinds them
-    process whose address space that is
-    rebind  VMAs whose page tables must be written again before the next job runs
-    peer    of the group of devices whose VRAM it reaches, in fault mode
+    engines the scheduler of its GPU
+    mm      the client's address space, of which mirrors and userptrs are
+    evicted BOs that moved since their VMAs were bound: the next exec rebinds them
+    process the process of that address space
+    rebind  VMAs whose page tables must be rewritten before the next job runs
+    peer    in fault mode: member of a group of devices that access each other's VRAM
     """
 
     def __init__(self, device: Device, engines: Engines, flags: int, mm: Mm) -> None:
@@ -122,7 +122,7 @@ class Vm:
 
     @property
     def allows_own_eviction(self) -> bool:
-        """Binding may evict the VM's own objects (xe_vm_allow_vm_eviction)."""
+        """Whether a bind may evict the VM's own BOs (xe_vm_allow_vm_eviction)."""
         overcommit = not self.flags & xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
         return not self.lr_mode or (self.fault_mode and overcommit)
 
@@ -137,23 +137,23 @@ class Vm:
     # Objects
 
     def external_bos(self) -> list[Bo]:
-        """Objects bound here that other VMs may bind too."""
+        """BOs bound here that other VMs can bind too."""
         bos = {vma.bo: None for vma in self.vmas if vma.bo is not None and not vma.bo.private}
         return list(bos)
 
     def locked_resvs(self) -> list[Resv]:
-        """Reservation objects an exec holds: what has them is not evicted on its behalf."""
+        """Reservation objects that an exec locks: BOs that have one of them are not evicted on its behalf."""
         return [self.resv, *(bo.resv for bo in self.external_bos())]
 
     def bump_lru(self) -> None:
-        """The VM's objects were used just now (xe_vm_bump_lru)."""
+        """Move the VM's BOs to the end of the eviction order (xe_vm_bump_lru)."""
         for bo in {vma.bo: None for vma in self.vmas if vma.bo is not None}:
             bo.touch()
 
     # VMAs
 
     def find_vma(self, address: int) -> Vma | None:
-        """The VMA a 4 KiB page touches, None when the VM is closed or banned (xe_vm_find_vma_by_addr)."""
+        """The first VMA in a 4 KiB page, None if the VM is closed or banned (xe_vm_find_vma_by_addr)."""
         if self.closed_or_banned:
             return None
         return self.vmas.first(address, address + SZ_4K)
@@ -165,11 +165,11 @@ class Vm:
         self.vmas.remove(vma)
 
     def vmas_of(self, bo: Bo) -> list[Vma]:
-        """The VMAs of an object, those among them that are not part of the VM yet (struct drm_gpuvm_bo)."""
+        """The VMAs of a BO, including those that are not part of the VM yet (struct drm_gpuvm_bo)."""
         return list(self._bos.get(bo, ()))
 
     def link(self, vma: Vma, bo: Bo) -> None:
-        """A VMA holds an object: the VM is notified of its moves (drm_gpuva_link)."""
+        """Link a VMA to its BO, whose moves the VM is then notified of (drm_gpuva_link)."""
         self._bos.setdefault(bo, []).append(vma)
         bo.users[self] = None
 
@@ -197,10 +197,10 @@ class Vm:
             gt.stats.add("tlb_inval_count")
 
     def lost(self, tile: Tile, address: int) -> bool:
-        """System memory under a mapping is gone or isolated, and the driver has not been notified yet.
+        """System memory behind a mapping is gone or isolated, and the driver has not been notified yet.
 
         Returns whether the access may fault now. Without fault mode it may not: the kernel would have made the client
-        wait for the job, so the access must not be seen.
+        wait for the job, so the access must have no effect.
         """
         if not self.fault_mode:
             return False
@@ -216,7 +216,7 @@ class Vm:
         return True
 
     def bo_moved(self, bo: Bo) -> None:
-        """An object's pages moved (xe_bo_trigger_rebind, the part of one VM)."""
+        """A BO's pages moved (xe_bo_trigger_rebind, the part for one VM)."""
         if not self.fault_mode:
             self.evicted[bo] = None
             if self.preempt_fence_mode and not self.engines.queues(self):
@@ -228,10 +228,10 @@ class Vm:
             self.invalidate(vma)
 
     def _stay_mapped(self, bo: Bo) -> None:
-        """The object's entries go on leading to where it was, for there is no preempt fence that would start a rebind.
+        """The BO's entries keep pointing to its old location: without a preempt fence nothing triggers a rebind.
 
-        No queue made later starts one either (xe_vm_add_compute_exec_queue): docs/findings.md. Who has the memory now
-        is not modelled: reads give zeros, stores are lost.
+        A queue created later does not trigger one either (xe_vm_add_compute_exec_queue, docs/findings.md). The new
+        owner of the memory is not modelled: reads give zeros, stores are lost.
         """
         for vma in self.vmas_of(bo):
             for tile in self.device.tiles:
@@ -241,14 +241,14 @@ class Vm:
     # Faults
 
     def add_fault(self, entry: FaultEntry) -> None:
-        """Keep a failed fault for user space; the list is bounded (xe_vm_add_fault_entry_pf)."""
+        """Save a failed fault for user space; the list is bounded (xe_vm_add_fault_entry_pf)."""
         if len(self.faults) < MAX_FAULTS_SAVED:
             self.faults.append(entry)
 
-    # The end
+    # Destruction
 
     def close(self) -> None:
-        """Unmap everything (xe_vm_close_and_put). Queues of the VM may live on: their next access faults."""
+        """Unmap everything (xe_vm_close_and_put). Queues of the VM may outlive it: their next access faults."""
         self.size = 0
         self.svm.close()
         for vma in self.vmas:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""VMAs: the pieces of a GPU address space that user space bound (xe_vm_types.h: struct xe_vma)."""
+"""VMAs: bound ranges of a GPU address space (xe_vm_types.h: struct xe_vma)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class VmaKind(Enum):
 
 @dataclass
 class MemAttr:
-    """struct xe_vma_mem_attr. `pagemap` is the preferred device memory when a file descriptor chose one."""
+    """struct xe_vma_mem_attr. `pagemap` is the preferred device memory if it was chosen by file descriptor."""
 
     default_pat_index: int
     pat_index: int
@@ -66,7 +66,7 @@ class Vma:
     tile_present: int = 0
     tile_invalidated: int = 0
     max_pte_size: int = 0
-    """Bytes of the largest entry it was ever mapped with; 0 when it never was."""
+    """Bytes of the largest entry it was ever mapped with; 0 if it never was."""
     destroyed: bool = False
     skip_invalidation: bool = False
     ufence: UserFence | None = None
@@ -99,9 +99,9 @@ class Vma:
         dumpable: bool,
         autoreset: bool,
     ) -> Vma:
-        """A VMA that holds its object, or watches its CPU range (xe_vma_create). Not yet part of the VM.
+        """A VMA that holds its BO, or watches its CPU range (xe_vma_create). Not yet part of the VM.
 
-        Raises Refused: EBUSY for an object marked DONTNEED, EINVAL for a purged one.
+        Raises Refused: EBUSY for a BO marked DONTNEED, EINVAL for a purged one.
         """
         bo = piece.bo
         if bo is not None and attr.purgeable is Purgeable.WILLNEED:
@@ -119,7 +119,7 @@ class Vma:
         return vma
 
     def unlink(self) -> None:
-        """No longer a mapping of its object or CPU range (first half of xe_vma_destroy)."""
+        """Unlink it from its BO or CPU range (first half of xe_vma_destroy)."""
         if self.bo is not None:
             self.vm.unlink(self, self.bo)
             if self.attr.purgeable is Purgeable.WILLNEED:
@@ -129,7 +129,7 @@ class Vma:
         self.vm.rebind.pop(self, None)
 
     def release(self) -> None:
-        """The last reference to the object is dropped when the unbind is done (xe_vma_destroy_late)."""
+        """Drop the last reference to the BO once the unbind is done (xe_vma_destroy_late)."""
         if self.bo is not None:
             self.bo.put()
 
@@ -144,5 +144,5 @@ class Vma:
         )
 
     def valid_on(self, tile: int) -> bool:
-        """The tile's page tables hold this VMA now (xe_vm_has_valid_gpu_mapping)."""
+        """Whether the tile's page tables map this VMA now (xe_vm_has_valid_gpu_mapping)."""
         return bool(self.tile_present & ~self.tile_invalidated & 1 << tile)

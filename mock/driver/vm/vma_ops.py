@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Changes of a VM's VMAs: parsed and committed one by one, undone together, then carried out in the page tables.
+"""Changes to a VM's VMAs: parsed and committed one by one, unwound together, then executed in the page tables.
 
 (xe_vm.c: vm_bind_ioctl_ops_create, _parse, _unwind, _execute; drm_gpuvm.c makes the steps, see gpuva.py.)
 """
@@ -32,10 +32,10 @@ CONSULT = xe.DRM_XE_CONSULT_MEM_ADVISE_PREF_LOC & 0xFFFFFFFF
 class VmaOps:
     """struct xe_vma_ops: the steps of one VM_BIND or madvise.
 
-    array              several bind operations: their objects must not evict each other
+    array              several bind operations: their BOs must not evict each other
     allow_svm_unmap    mirror VMAs with ranges may be replaced (a mirror MAP over them)
     madvise            remaps drop the ranges of the part that changes
-    page_table_ops     whether any step touches page tables: otherwise there is nothing to wait for (-ENODATA)
+    page_table_ops     whether any step changes page tables; if none does, there is nothing to wait for (-ENODATA)
     """
 
     vm: Vm
@@ -90,7 +90,7 @@ class VmaOps:
                 self.vm.userptr.pin(vma)
             except OSError as error:
                 self._destroy(vma)
-                # EBUSY means a busy user fence here, so a lack of memory is not reported with it.
+                # EBUSY would mean a busy user fence here, so lack of memory is not reported with it.
                 if error.errno == errno.EBUSY:
                     raise Refused(errno.ENOMEM) from error
                 raise
@@ -110,7 +110,7 @@ class VmaOps:
         if old.is_mirror and self.vm.svm.has_mapping(start, end):
             refuse_if(not self.madvise, errno.EBUSY, "part of a CPU address mirror that the GPU maps")
             self.vm.svm.unmap_address_range(start, end)
-        # A new VMA over pages that stay mapped keeps the entries when it ends on a border of the largest of them.
+        # A new VMA over pages that stay mapped keeps the entries if it ends on a boundary of the largest one.
         size = old.max_pte_size or SZ_1G
         if op.before is not None:
             step.before = self._new_vma(op.before, old.kind, old.attr, old)
@@ -142,7 +142,7 @@ class VmaOps:
         step.committed = True
 
     def add_prefetch(self, start: int, end: int, region: int) -> None:
-        """The VMAs of a range to a memory region instance, or CONSULT."""
+        """Prefetch the VMAs of a range to a memory region instance, or CONSULT."""
         prefetches = [
             Prefetch(op.vma, max(start, op.vma.start), min(end, op.vma.end))
             for op in gpuva.prefetch_ops(self.vm.vmas, start, end)
@@ -161,10 +161,10 @@ class VmaOps:
             if not step.vma.is_mirror:
                 self.page_table_ops += 1
 
-    # Undo
+    # Unwind
 
     def unwind(self) -> None:
-        """Take everything back, newest first (vm_bind_ioctl_ops_unwind)."""
+        """Undo all steps, newest first (vm_bind_ioctl_ops_unwind)."""
         for step in reversed(self.steps):
             if isinstance(step, Map):
                 self._undo_new(step.vma)
@@ -179,7 +179,7 @@ class VmaOps:
             if whole or not skipped:
                 self._undo_new(vma)
             elif vma is not None:
-                # Linux 6.18 forgets that it put this part in, and takes back only the rest (xe_vma_op_commit).
+                # Linux 6.18 does not record that it inserted this part, and removes only the rest (xe_vma_op_commit).
                 step.old.start, step.old.end = (
                     (max(step.old.start, vma.end), step.old.end)
                     if vma is step.before
@@ -199,20 +199,20 @@ class VmaOps:
         if committed:
             self.vm.insert_vma(vma)
 
-    # Carry out
+    # Execute
 
     def alloc(self, tid: int) -> None:
-        """Room for the page table updates (xe_vma_ops_alloc); Refused(ENOBUFS, ENOMEM) where that is made to fail."""
+        """Allocate page table updates (xe_vma_ops_alloc). Raises Refused(ENOBUFS, ENOMEM) by fault injection."""
         faults = self.vm.device.machine.faults
         faults.enter("xe_vma_ops_alloc", tid)
         for _ in self.vm.device.tiles if self.page_table_ops else ():
             faults.kmalloc(tid, errno.ENOBUFS if self.array else errno.ENOMEM)
 
     def prepare(self) -> None:
-        """Checks and placement that come last before the page tables (op_lock_and_prep).
+        """Checks and validation just before the page tables are written (op_lock_and_prep).
 
-        Raises Refused: EBUSY for a user fence of an earlier bind that has not signalled or an object marked DONTNEED,
-        ENOMEM when an object finds no room.
+        Raises Refused: EBUSY for a user fence of an earlier bind that has not signalled or a BO marked DONTNEED,
+        ENOMEM if there is no room for a BO.
         """
         for step in self.steps:
             if isinstance(step, Map):
@@ -261,7 +261,7 @@ class VmaOps:
 
     @property
     def waits_for_jobs(self) -> bool:
-        """Page tables that are in use are written again, so jobs must be done first (wait_vm_bookkeep)."""
+        """Whether page tables in use are rewritten, which has to wait for jobs (wait_vm_bookkeep)."""
         return any(
             isinstance(step, Remap)
             and not step.old.is_mirror
@@ -274,7 +274,7 @@ class VmaOps:
 
     @property
     def waits_for_moves(self) -> bool:
-        """New mappings wait for moves of what they map (wait_vm_kernel)."""
+        """Whether something new is mapped, which has to wait for moves of it (wait_vm_kernel)."""
         return any(
             (isinstance(step, Map) and self._binds_now(step))
             or (isinstance(step, Prefetch) and not step.vma.is_mirror)
@@ -287,7 +287,7 @@ class VmaOps:
         return now and request.kind is not VmaKind.CPU_ADDR_MIRROR
 
     def updates(self) -> list[Callable[[], None]]:
-        """What the bind job writes into the page tables, in order; marks VMAs as present now (op_commit)."""
+        """Page table updates of the bind job, in order; marks VMAs as present now (op_commit)."""
         updates: list[Callable[[], None]] = []
         for step in self.steps:
             if isinstance(step, Map):
@@ -344,15 +344,15 @@ class VmaOps:
                 yield step.vma
 
     def objects(self) -> list[Bo]:
-        """The objects of all VMAs that the steps touch."""
+        """The BOs of all VMAs that the steps change."""
         return list({vma.bo: None for vma in self._vmas() if vma.bo is not None})
 
     def span(self) -> tuple[int, int]:
-        """[start, end) of all the VMAs that the steps touch."""
+        """[start, end) of all VMAs that the steps change."""
         return min(vma.start for vma in self._vmas()), max(vma.end for vma in self._vmas())
 
     def add_ufence(self, ufence: UserFence) -> None:
-        """Unmapping what this bind mapped is refused until its user fence signals (op_add_ufence)."""
+        """Refuse to unmap the VMAs of this bind until its user fence signals (op_add_ufence)."""
         for step in self.steps:
             vmas: tuple[Vma | None, ...] = ()
             if isinstance(step, Map) and step.vma is not None and not step.vma.is_mirror:
@@ -366,13 +366,13 @@ class VmaOps:
                     vma.ufence = ufence
 
     def removed(self) -> list[Vma]:
-        """VMAs that are gone once the steps are carried out."""
+        """VMAs that are gone once the steps are executed."""
         gone = [step.vma for step in self.steps if isinstance(step, Unmap)]
         return gone + [step.old for step in self.steps if isinstance(step, Remap)]
 
 
 def _prefetch_target(bo: Bo, region: int) -> int:
-    """The memory type a BO is prefetched to: region instances and memory types count alike from PL_TT on."""
+    """The memory type to prefetch a BO to: region instances and memory types have the same order from PL_TT on."""
     if region != CONSULT:
         return PL_TT + region
     return next((place.mem_type for place in bo.placements if is_vram(place.mem_type)), PL_TT)
