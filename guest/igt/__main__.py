@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts igt``: run IGT's tests in guests with emulated GPUs and report what passed.
+"""``svmcts igt``: run IGT's tests in guests with emulated GPUs and report the results.
 
-Results are appended to a stream in the output directory, subtest by subtest. With --resume a run goes on where an
-earlier one was; without it, it begins from the start.
+The result of each subtest is appended to a stream in the output directory. --resume continues an earlier run; without
+it, the run starts over.
 """
 
 from __future__ import annotations
@@ -45,16 +45,22 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="run only these subtests; may be repeated",
     )
-    add("--output", type=Path, default=written() / "reports/out/igt", metavar="DIR", help="where results go")
-    add("--resume", action="store_true", help="keep the results that are there, and run the rest")
+    add(
+        "--output",
+        type=Path,
+        default=written() / "reports/out/igt",
+        metavar="DIR",
+        help="directory of the results",
+    )
+    add("--resume", action="store_true", help="keep existing results, and run the rest")
     add("--retry", action="store_true", help="--resume, and rerun what failed without a known reason")
     add("--sample", type=int, default=3, metavar="N",
         help="run N subtests of each family of similar ones (%(default)s)")  # fmt: skip
     add("--all", action="store_const", dest="sample", const=None, help="run all subtests, which takes hours")
-    add("--seed", type=int, default=1, help="of the sample (%(default)s)")
-    add("--timeout", type=float, default=300.0, metavar="SECONDS", help="for one subtest (%(default)s)")
-    add("--report", action="store_true", help="run nothing, write the table of the results that are there")
-    add("--list", action="store_true", help="print the subtests, and run nothing")
+    add("--seed", type=int, default=1, help="seed of the sample (%(default)s)")
+    add("--timeout", type=float, default=300.0, metavar="SECONDS", help="limit of one subtest (%(default)s)")
+    add("--report", action="store_true", help="only write the table of existing results")
+    add("--list", action="store_true", help="only print the subtests")
     return made
 
 
@@ -75,7 +81,7 @@ def plan(options: argparse.Namespace, root: Path) -> dict[str, list[str]]:
 
 
 def booting(prepared: Prepared, directory: Path) -> Boot:
-    """Runs our Python in guests, whose scratch is the output directory."""
+    """A function that runs our Python in guests, with the output directory as scratch."""
 
     def boot(setting: Setting, arguments: Sequence[str]) -> str | None:
         machine = Machine(setting.gpus, memory=setting.memory * GIB, emulator=setting.emulator)

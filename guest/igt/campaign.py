@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs subtests in guests until each has a result: a guest that is lost costs the subtest that ran."""
+"""Runs subtests in guests until each has a result. If a guest is lost, the running subtest fails."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from guest.igt.selection import Setting, setting
 PLAN = "plan.json"
 COMMAND = ("-m", "guest.igt.inside")
 NO_START = 3
-"""Guests in a row that may be lost before a subtest starts."""
+"""Maximum number of consecutive guests that are lost before a subtest starts."""
 
 Boot = Callable[[Setting, Sequence[str]], str | None]
-"""Runs Python with arguments in a guest; gives why the guest was lost, or None."""
+"""Runs Python with arguments in a guest. Returns why the guest was lost, or None."""
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """A plan, by program, and where its results go; `timeout_s` is the longest that one subtest may take."""
+    """Subtests to run, by program, and the directory of their results; `timeout_s` limits one subtest."""
 
     tree: Path
     directory: Path
@@ -36,7 +36,7 @@ class Campaign:
         return self.directory / results.STREAM
 
     def remaining(self) -> dict[str, list[str]]:
-        """What has no result yet."""
+        """Subtests without a result, by program."""
         done = results.read(self.stream)
         left = {
             program: [name for name in names if (program, name) not in done]
@@ -45,12 +45,12 @@ class Campaign:
         return {program: names for program, names in left.items() if names}
 
     def forget(self, subtests: Iterable[Subtest]) -> None:
-        """Let subtests have no result, so that they are run again."""
+        """Discard the results of subtests, so that they are run again."""
         with self.stream.open("a", encoding="utf-8") as stream:
             stream.writelines(forget_line(*key) for key in subtests)
 
     def run(self, boot: Boot) -> None:
-        """Raises GuestError when guests are lost repeatedly before anything runs in them."""
+        """Raises GuestError if guests are lost repeatedly before a subtest runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
         in_vain = 0
         while left := self.remaining():
@@ -73,7 +73,7 @@ class Campaign:
 
 
 def _by_setting(left: Mapping[str, list[str]]) -> Iterator[tuple[Setting, dict[str, list[str]]]]:
-    """What can be run in one guest, each time: the programs with the machine of the first that is left."""
+    """Batches for one guest: the remaining programs that need the same machine as the first of them."""
     machines: dict[Setting, dict[str, list[str]]] = {}
     for program, names in left.items():
         machines.setdefault(setting(program), {})[program] = names

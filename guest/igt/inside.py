@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What runs in the guest: ``python -m guest.igt.inside PLAN`` runs subtests and appends their results to a stream.
+"""Runs inside the guest: ``python -m guest.igt.inside PLAN`` runs subtests and appends their results to a stream.
 
-A program gets the list of its subtests at once, for its start takes longer than most of them. When it ends early, or is
-killed because one took too long, it is started again for those that are left.
+A program gets the list of all its subtests, as its start takes longer than most of them. If it ends early, or is killed
+because a subtest took too long, it is started again for the remaining ones.
 """
 
 from __future__ import annotations
@@ -28,38 +28,38 @@ MS_BIND, MS_REC = 4096, 16384
 SHARED = ("dev", "proc", "sys")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin", "HOME": "/tmp", "TERM": "dumb"}
 WORST_LEVEL = 4
-"""Kernel messages up to this level (warnings) are kept, at most KEPT of them a subtest."""
+"""Kernel messages up to this level (warnings) are kept, at most KEPT for each subtest."""
 KEPT = 25
 EXIT_SKIP, EXIT_FAILURE = 77, 98
 MOST_AT_ONCE = 150
-"""Subtests in one start of a program, so that what it leaves behind is cleared up now and then."""
+"""Subtests of one start of a program. It is restarted so that its leftovers are freed."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def bind(source: str, target: Path) -> None:
-    """Make a directory tree visible at another place too."""
+    """Bind mount a directory tree."""
     if _libc.mount(source.encode(), str(target).encode(), None, ctypes.c_ulong(MS_BIND | MS_REC), None):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 
 
 def temporary(target: Path) -> None:
-    """A file system in memory."""
+    """Mount a tmpfs."""
     if _libc.mount(b"tmp", str(target).encode(), b"tmpfs", ctypes.c_ulong(0), b"mode=1777"):
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), str(target))
 
 
 class KernelLog:
-    """The kernel's messages since the last look."""
+    """Kernel messages since the last read."""
 
     def __init__(self) -> None:
         self._fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
         os.lseek(self._fd, 0, os.SEEK_END)
 
     def read(self) -> list[str]:
-        """Those up to WORST_LEVEL, their text."""
+        """Texts of the messages up to WORST_LEVEL."""
         found: list[str] = []
         while True:
             try:
@@ -74,14 +74,14 @@ class KernelLog:
 
 
 class GpuChecks:
-    """Reports of the emulated GPU's checkers since the last look."""
+    """Reports of the emulated GPU's checkers since the last read."""
 
     def __init__(self, path: str | None) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK) if path else -1
         self._rest = b""
 
     def read(self) -> list[str]:
-        """One JSON text each."""
+        """JSON, one text for each report."""
         with contextlib.suppress(BlockingIOError):
             while self._fd >= 0 and (data := os.read(self._fd, 1 << 16)):
                 self._rest += data
@@ -90,7 +90,7 @@ class GpuChecks:
 
 
 class Runner:
-    """Runs subtests of programs that `start` starts, and appends to `stream`."""
+    """Starts programs with `start`, runs subtests, and appends the results to `stream`."""
 
     def __init__(
         self,
@@ -106,14 +106,14 @@ class Runner:
         self._last = 0.0  # when a subtest began or ended
 
     def run(self, program: str, subtests: Sequence[str]) -> None:
-        """Every subtest gets a result."""
+        """Run subtests until each has a result."""
         left = list(subtests)
         while left:
             seen = self._once(program, left[:MOST_AT_ONCE])
             left = [name for name in left if name not in seen]
 
     def _once(self, program: str, subtests: Sequence[str]) -> set[str]:
-        """Start the program once; returns the subtests that have a result now, at least one."""
+        """Start the program once. Returns the subtests that got a result, at least one."""
         process = self._start(program, subtests)
         transcript = Transcript()
         seen: set[str] = set()
@@ -140,7 +140,7 @@ class Runner:
                 program, running, "timeout" if late else "crash", time.monotonic() - began, transcript
             )
             seen.add(running)
-        if not seen:  # it ended before its first subtest, which the others would not change
+        if not seen:  # it ended before its first subtest, and would do so again
             outcome = {EXIT_SKIP: "skip", EXIT_FAILURE: "fail"}.get(code, "crash")
             for name in subtests:
                 self._record(program, name, outcome, 0.0, transcript)
@@ -152,7 +152,7 @@ class Runner:
         return seen
 
     def _lines(self, process: subprocess.Popen[bytes]) -> Iterator[str]:
-        """What the process prints until it ends; it is killed, with its children, when a subtest takes too long."""
+        """Output of the process until it ends. It is killed, with its children, if a subtest takes too long."""
         assert process.stdout is not None
         with selectors.DefaultSelector() as selector:
             selector.register(process.stdout, selectors.EVENT_READ)
@@ -167,7 +167,7 @@ class Runner:
                 yield from (line.decode(errors="replace") for line in lines)
             if rest:
                 yield rest.decode(errors="replace")
-        # Children of a test that crashed hold on to the GPU, and to the pipe.
+        # Children of a crashed test keep the GPU and the pipe open.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.stdout.close()
@@ -195,7 +195,7 @@ class Runner:
 
 
 def starter(root: Path) -> Callable[[str, Sequence[str]], subprocess.Popen[bytes]]:
-    """Starts programs of the tree, with the tree as their root directory."""
+    """A function that starts programs of the tree, with the tree as their root directory."""
 
     def start(program: str, subtests: Sequence[str]) -> subprocess.Popen[bytes]:
         def enter() -> None:
@@ -212,7 +212,7 @@ def starter(root: Path) -> Callable[[str, Sequence[str]], subprocess.Popen[bytes
 
 
 def main() -> int:
-    """Carry out the plan that the command line names."""
+    """Run the plan given on the command line."""
     plan = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     root = Path(plan["tree"])
     for name in SHARED:

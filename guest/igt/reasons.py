@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why subtests do not pass here. A result that no entry explains is the model's until it is looked at."""
+"""Known reasons of subtests that do not pass. Any other result is assumed to be a fault of the model."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Reason:
     subtests: str
     outcomes: tuple[str, ...]
     message: str
-    """A regular expression that is searched in the result's message."""
+    """A regular expression to search in the result's message."""
     why: str
 
     def explains(self, result: Result) -> bool:
-        """Whether this is why."""
+        """Whether this is the reason of a result."""
         return (
             result.outcome in self.outcomes
             and fnmatchcase(str(result.key), self.subtests)
@@ -53,17 +53,17 @@ REASONS: tuple[Reason, ...] = (
     Reason(KERNEL, "xe_vm@overcommit-nonfault-vram-lr-external-nodefer", FAIL, "errors == 0",
         "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
     Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
-        "runs a shader of its own making: the model executes commands, not shaders"),
+        "runs a shader of its own: the model executes commands, not shaders"),
     Reason(SLOW, "xe_exec_threads@*-userptr-invalidate-race", FAIL, "^",
         "another thread replaces the memory without a pause, and the kernel gives up pinning it after one second "
         "(EBUSY; drm_gpusvm.c, HMM_RANGE_DEFAULT_TIMEOUT)"),
     Reason(SLOW, "xe_exec_threads@threads-many-queues", ("timeout",), "^",
-        "did not end within the minute that it was given on a busy machine"),
+        "did not end within its limit of one minute on a busy machine"),
     Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "^",
-        "moves gigabytes to measure how long that takes; it says how far it came"),
+        "moves gigabytes as a benchmark; it reports its progress"),
 )  # fmt: skip
 
 
 def reason_of(result: Result) -> Reason | None:
-    """The first that explains a result."""
+    """The first reason that explains a result."""
     return next((reason for reason in REASONS if reason.explains(result)), None)

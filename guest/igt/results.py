@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The stream of results: JSON lines, one when a subtest starts and one when it has ended.
+"""The stream of results: JSON lines, one when a subtest starts and one when it ends.
 
 ``{"event": "start", "program", "subtest"}`` and ``{"event": "result", "program", "subtest", "outcome", "duration",
 "message", "kernel", "checks", "output"}``; durations are seconds of the guest. After ``{"event": "forget", "program",
@@ -39,11 +39,11 @@ class Result:
     duration: float = 0.0
     message: str = ""
     kernel: list[str] = field(default_factory=list)
-    """Warnings and errors that the kernel logged meanwhile."""
+    """Warnings and errors that the kernel logged during the subtest."""
     checks: list[str] = field(default_factory=list)
-    """What the emulated GPU's checkers reported meanwhile."""
+    """Reports of the emulated GPU's checkers during the subtest."""
     output: list[str] = field(default_factory=list)
-    """The end of what a subtest printed that did not pass."""
+    """The end of the subtest's output if it did not pass."""
 
     @property
     def key(self) -> Subtest:
@@ -65,13 +65,13 @@ def forget_line(program: str, subtest: str) -> str:
 
 
 def events(stream: Path) -> Iterator[dict[str, Any]]:
-    """The events of a stream that need not exist."""
+    """The events of a stream; none if it does not exist."""
     if not stream.exists():
         return
     for line in stream.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             event = json.loads(line)
-        except ValueError:  # its writer was lost in the middle
+        except ValueError:  # cut off: its writer was lost
             continue
         if isinstance(event, dict):
             yield event
@@ -91,7 +91,7 @@ def read(stream: Path) -> dict[Subtest, Result]:
 
 
 def unfinished(stream: Path) -> Subtest | None:
-    """The subtest that had started last and has no result after that."""
+    """The last subtest that started, if it has no result."""
     last: Subtest | None = None
     for event in events(stream):
         key = Subtest(event["program"], event["subtest"])

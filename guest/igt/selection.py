@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Which subtests are run, and on what machine.
+"""Selection of subtests, and the machine of each program.
 
-The programs are those about virtual memory, execution and SVM. One of them has nearly two thousand subtests, of which
-most repeat one pattern many times, in processes or in threads: of such families a sample is run, chosen by a seed.
+The programs are those about virtual memory, execution and SVM. One of them has nearly two thousand subtests, most of
+which repeat a pattern many times, in processes or in threads: a sample of each such family is run, chosen by a seed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guest import GuestError
 
 @dataclass(frozen=True)
 class Setting:
-    """The machine of a program: how many GPUs, its memory (GiB), and the options of the emulator."""
+    """The machine of a program: number of GPUs, memory in GiB, and options of the emulator."""
 
     gpus: int = 2
     memory: int = 4
@@ -28,12 +28,12 @@ class Setting:
 
 PLAIN = Setting()
 LARGE = Setting(emulator=("--vram", "3G"))
-"""Objects of 2 GiB and more fit."""
+"""With room for objects of 2 GiB and more."""
 SMALL_BAR = Setting(emulator=("--vram", "1G", "--bar", "256M"))
 LITTLE_MEMORY = Setting(memory=2)
-"""For what fills the memory, whatever there is of it."""
+"""Little memory, for programs that fill it."""
 MEDIA = Setting(emulator=("--vram", "1G", "--media"))
-"""Two engines of one class, for virtual and parallel queues: only a media GT has them for users."""
+"""Two engines of one class, for virtual and parallel queues: only a media GT exposes them to user space."""
 
 SETTINGS = {
     "xe_query": PLAIN,
@@ -59,18 +59,18 @@ SETTINGS = {
     "xe_multigpu_svm": PLAIN,
     "xe_peer2peer": PLAIN,
 }
-"""The programs that are run, in this order."""
+"""Programs to run, in this order."""
 
 FAMILIES = {
     "xe_exec_system_allocator": re.compile(
         r"(?:many|process-many|threads-many|threads-shared-vm-many)(?:-64k|-large|-stride|-execqueues)*"
     )
 }
-"""Subtests of these programs that match are run as a sample of each family (what matches)."""
+"""Of matching subtests of these programs, a sample of each family (the text that matches) is run."""
 
 
 def families(program: str, subtests: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """The subtests that are all run, and the families of the others."""
+    """Subtests to run in any case, and the families of the others."""
     pattern = FAMILIES.get(program)
     always, sampled = [], defaultdict(list)
     for name in subtests:
@@ -82,7 +82,7 @@ def families(program: str, subtests: Sequence[str]) -> tuple[list[str], dict[str
 
 
 def choose(program: str, subtests: Sequence[str], sample: int | None, seed: int) -> list[str]:
-    """The subtests to run: all, but `sample` of each family (None: all of those too)."""
+    """The subtests to run; at most `sample` of each family (None: all)."""
     if sample is None:
         return list(subtests)
     always, sampled = families(program, subtests)
@@ -93,14 +93,12 @@ def choose(program: str, subtests: Sequence[str], sample: int | None, seed: int)
 
 
 def setting(program: str) -> Setting:
-    """The machine of a program, also of one that is not in the list."""
+    """The machine of a program; the default one if it is not in the list."""
     return SETTINGS.get(program, PLAIN)
 
 
 def matching(programs: Sequence[str], patterns: Sequence[str]) -> list[str]:
-    """The programs to run: the listed ones, or those that match a shell pattern. Raises GuestError for one that
-    matches none.
-    """
+    """The programs to run: the listed ones, or those that match a shell pattern. Raises GuestError if none matches."""
     if not patterns:
         if missing := [name for name in SETTINGS if name not in programs]:
             raise GuestError(f"this IGT has no {missing[0]}")

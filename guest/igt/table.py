@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The report in Markdown: results by program, and why each subtest that did not pass did not."""
+"""The report in Markdown: results by program, and the reasons of subtests that did not pass."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from guest.igt.results import OUTCOMES, Result
 
 
 def unexplained(results: Iterable[Result]) -> list[Result]:
-    """Results that are not a pass and that no reason explains, and passes with a checker's report."""
+    """Results without a known reason that are not a pass, and passes with a checker's report."""
     return [
         result
         for result in results
@@ -24,7 +24,7 @@ def markdown(results: Sequence[Result], title: str) -> str:
     """The whole report."""
     parts = [f"## {title}", "", *totals(results), ""]
     if explained := _explained(results):
-        parts += ["### What did not pass, and why", "", *explained, ""]
+        parts += ["### Explained", "", *explained, ""]
     if left := unexplained(results):
         parts += ["### Not explained", ""]
         parts += [f"- `{result.key}`: {result.outcome}: {_said(result)}" for result in left]
@@ -33,7 +33,7 @@ def markdown(results: Sequence[Result], title: str) -> str:
 
 
 def totals(results: Iterable[Result]) -> list[str]:
-    """A line for each program, and the sum."""
+    """A line for each program, and the total."""
     counts: dict[str, Counter[str]] = {}
     for result in results:
         counts.setdefault(result.program, Counter())[result.outcome] += 1

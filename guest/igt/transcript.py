@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an IGT program prints, line by line: which subtest runs, how it ended, and why.
+"""Parses the output of an IGT program: the running subtest, its result and the reason.
 
 Source: lib/igt_core.c of IGT GPU Tools (the lines at the start and the end of a subtest, requirements, assertions).
 """
@@ -20,22 +20,22 @@ REASONS = (
     re.compile(r"(Received signal .+)"),
     re.compile(r"((?:Last errno|Child \d+|.*no KMS driver|Unexpected).*)"),
 )
-"""What says why, the best first."""
+"""Lines that give a reason, the most specific first."""
 OUTCOMES = {"SUCCESS": "pass", "SKIP": "skip", "FAIL": "fail", "TIMEOUT": "timeout", "CRASH": "crash"}
 KEPT = 200
-"""Lines that are kept of a subtest's output: the last ones."""
+"""Number of last lines to keep of a subtest's output."""
 
 
 @dataclass
 class Transcript:
-    """Follows one program's output. `current` is the subtest that runs, `ended` what has ended since it was emptied."""
+    """Parses one program's output. `current` is the running subtest; `ended` those that ended, until it is cleared."""
 
     current: str | None = None
     ended: list[tuple[str, str]] = field(default_factory=list)
     lines: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
 
     def line(self, text: str) -> None:
-        """One line, without its end."""
+        """Parse one line, without its newline."""
         if found := START.match(text):
             self.current = found[1]
             self.lines.clear()
@@ -46,7 +46,7 @@ class Transcript:
             self.lines.append(text)
 
     def why(self) -> str:
-        """The one line that says most about why the last subtest did not pass; empty if none does."""
+        """The most specific reason why the last subtest did not pass; empty if none was found."""
         dynamic = next((found[1] for text in self.lines if (found := DYNAMIC.match(text))), None)
         for pattern in REASONS:
             for text in self.lines:

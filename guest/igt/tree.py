@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A private root with IGT's test programs and all that they need, unpacked from Debian packages into the cache."""
+"""A private root directory with IGT's test programs and their dependencies, unpacked from Debian packages."""
 
 import subprocess
 from pathlib import Path
@@ -8,20 +8,20 @@ from guest import GuestError, cache, debian
 
 RELEASE = "sid"
 PACKAGES = ("igt-gpu-tools-tests", "dash")
-"""Some tests start programs by a shell."""
+"""Some tests start programs with a shell."""
 KEY = "igt"
 TESTS = Path("usr/libexec/igt-gpu-tools")
 LOADER = Path("usr/lib64/ld-linux-x86-64.so.2")
 LIBRARIES = Path("usr/lib/x86_64-linux-gnu")
 VERSION = "version"
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
-"""What the base system has, and no package that is unpacked here."""
+"""Files of the base system that none of the unpacked packages has."""
 PLACES = ("dev", "proc", "sys", "tmp", "run")
 LIST_S = 60.0
 
 
 def provide() -> Path:
-    """The tree; fetched (30 MB) when the cache does not have it."""
+    """The tree; it is fetched (30 MB) if it is not in the cache."""
     return cache.provide(KEY, build)
 
 

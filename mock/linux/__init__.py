@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Linux system calls that Python has no names for, one small module for each facility."""
+"""Linux system calls that Python lacks, one small module for each facility."""

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Classic BPF over struct seccomp_data: the filter that decides which system calls the mock is
-asked about.
-"""
+"""Classic BPF over struct seccomp_data: the filter that selects system calls for the mock."""
 
 from __future__ import annotations
 
@@ -44,7 +42,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Rule:
-    """Ask the mock about the system call `name` when all conditions hold."""
+    """Notify the mock of the system call `name` if all conditions hold."""
 
     name: str
     tests: tuple[Test, ...] = ()
@@ -55,9 +53,7 @@ def _instruction(code: int, k: int, if_true: int = 0, if_false: int = 0) -> byte
 
 
 def _rule(rule: Rule) -> bytes:
-    """Instructions of one rule; entered with the system call's number loaded, left the same way if it does
-    not match.
-    """
+    """Instructions of one rule. The system call's number is loaded before it, and after it if it does not match."""
     body = b""
     for test in rule.tests:
         offset = 16 + 8 * test.argument + (4 if test.high else 0)  # little-endian halves
@@ -69,8 +65,8 @@ def _rule(rule: Rule) -> bytes:
 
 
 def assemble(rules: Iterable[Rule]) -> bytes:
-    """The program (array of struct sock_filter). Calls of another ABI (32-bit, x32) are allowed unseen, and
-    so are rules for calls that this machine does not have.
+    """The program (array of struct sock_filter). It allows calls of another ABI (32-bit, x32) and skips rules for calls
+    that this machine does not have.
     """
     program = [
         _instruction(_LOAD, _ARCH),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""inotify(7) on files that have no name: when is an open file closed for the last time?"""
+"""inotify(7) on unnamed files, to notice the last close of an open file."""
 
 from __future__ import annotations
 
@@ -32,19 +32,17 @@ class Inotify:
         self.fd = _check(_libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC), "inotify_init1")
 
     def watch(self, fd: int, mask: int) -> int:
-        """Watch the inode behind an open descriptor; the watch descriptor. OSError(ENOSPC):
-        max_user_watches.
-        """
+        """Watch the inode of an open descriptor; returns the watch. Raises OSError(ENOSPC): max_user_watches."""
         return _check(
             _libc.inotify_add_watch(self.fd, f"/proc/self/fd/{fd}".encode(), mask), "inotify_add_watch"
         )
 
     def forget(self, watch: int) -> None:
-        """End a watch."""
+        """Remove a watch."""
         _libc.inotify_rm_watch(self.fd, watch)
 
     def read(self) -> list[tuple[int, int]]:
-        """(watch descriptor, mask) of each event that waits. Equal neighbours come as one."""
+        """(watch descriptor, mask) of each pending event. The kernel merges equal consecutive events."""
         try:
             data = os.read(self.fd, 16384)
         except (BlockingIOError, InterruptedError):

@@ -9,12 +9,10 @@ from mock.linux.syscall import syscall
 
 
 def take(pidfd: int, fd: int) -> int:
-    """A descriptor here for the file that the process has open as `fd` (close-on-exec). Raises OSError: EPERM
-    without the right to trace the process, ESRCH when it is gone.
-    """
+    """Duplicate descriptor `fd` of the process (close-on-exec). Raises OSError: EPERM without ptrace rights, ESRCH."""
     return syscall("pidfd_getfd", pidfd, fd, 0)
 
 
 def open_(pid: int) -> int:
-    """A descriptor that becomes readable when process `pid` has ended. OSError(ESRCH)."""
+    """A descriptor that becomes readable when process `pid` has ended. Raises OSError(ESRCH)."""
     return os.pidfd_open(pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What /proc tells about another process: its mappings, which pages it has, who it is."""
+"""/proc of another process: its mappings, pages, files and credentials."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QUERY_ADDRESS = struct.Struct("=Q")
 _QUERY_ADDRESS_AT = 16
 _ANSWER = struct.Struct("=QQQQQQII")
 _ANSWER_AT = 24
-"""Members of struct procmap_query from vma_start to dev_minor: all that is wanted."""
+"""Members of struct procmap_query from vma_start to dev_minor, which are all that is needed."""
 _PROCMAP_QUERY = iowr(ord("f"), 17, _QUERY.size)
 _COVERING_OR_NEXT = 0x10
 
@@ -44,13 +44,14 @@ class Mapping(NamedTuple):
 
 
 class Maps:
-    """The mappings of one address space; stays with it when its process execs. Every method raises
-    OSError(ESRCH) once it is gone.
+    """The mappings of one address space, even if its process execs another program.
+
+    Every method raises OSError(ESRCH) once the address space is gone.
     """
 
     def __init__(self, pid: int) -> None:
         self._fd = os.open(f"/proc/{pid}/maps", os.O_RDONLY | os.O_CLOEXEC)
-        # The kernel gives back what it was asked as it came: only the address changes from call to call.
+        # The kernel leaves the query fields unchanged, so only the address is set for each call.
         self._buffer = bytearray(_QUERY.pack(_QUERY.size, _COVERING_OR_NEXT, *([0] * 13)))
         self._query = True
 
@@ -58,7 +59,7 @@ class Maps:
         os.close(self._fd)
 
     def at_or_after(self, address: int) -> Mapping | None:
-        """The mapping that covers `address`, or the next above; None when there is none."""
+        """The mapping that contains `address`, or the next one above; None if there is none."""
         if self._query:
             try:
                 return self._ask(address)
@@ -79,7 +80,7 @@ class Maps:
         return Mapping(start, end, flags, offset, os.makedev(major, minor), inode, page_size)
 
     def overlapping(self, start: int, end: int) -> list[Mapping]:
-        """Mappings that have a byte of [start, end), in order."""
+        """Mappings that overlap [start, end), in order."""
         found = []
         while start < end and (mapping := self.at_or_after(start)) is not None and mapping.start < end:
             found.append(mapping)
@@ -87,7 +88,7 @@ class Maps:
         return found
 
     def all(self) -> list[Mapping]:
-        """Every mapping, read as text (the way of kernels before 6.11; knows no huge pages)."""
+        """All mappings, read as text (for kernels before 6.11; without huge page sizes)."""
         data, at = b"", 0
         while chunk := os.pread(self._fd, 1 << 16, at):
             data, at = data + chunk, at + len(chunk)
@@ -115,9 +116,7 @@ class Pagemap:
         os.close(self._fd)
 
     def present(self, start: int, end: int) -> list[bool]:
-        """For each page of [start, end): whether it is in memory or swapped out, that is, has been
-        populated.
-        """
+        """For each page of [start, end): whether it was populated, that is, it is in memory or swapped out."""
         count = (end - start) // PAGE
         data = os.pread(self._fd, 8 * count, start // PAGE * 8)
         entries = memoryview(data.ljust(8 * count, b"\0")).cast("Q")
@@ -125,7 +124,7 @@ class Pagemap:
 
 
 def io_workers(pid: int) -> list[int]:
-    """Threads that carry out what a process asked its io_urings for (io_uring/io-wq.c names them iou-wrk-TID)."""
+    """Worker threads of a process's io_urings (io_uring/io-wq.c names them iou-wrk-TID)."""
     found = []
     try:
         for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - often, and pathlib is slow
@@ -137,7 +136,7 @@ def io_workers(pid: int) -> list[int]:
 
 
 def sleeps_in(tid: int) -> bytes:
-    """The kernel function that a thread sleeps in; empty or "0" when it runs, is gone, or the kernel does not say."""
+    """The kernel function in which a thread sleeps; empty or "0" if it runs, is gone, or the kernel hides it."""
     return _read(f"/proc/{tid}/wchan")
 
 
@@ -152,7 +151,7 @@ def _read(path: str) -> bytes:
 def identity(descriptor: str, dir_fd: int | None = None) -> tuple[int, int] | None:
     """(st_dev, st_ino) of a memfd or pipe that a thread has open; `descriptor` is its entry in /proc/TID/fd.
 
-    None for others: their file systems may never answer.
+    None for other files: their file systems may never respond.
     """
     try:
         if not os.readlink(descriptor, dir_fd=dir_fd).startswith(("/memfd:", "pipe:")):
@@ -194,11 +193,11 @@ _STATUS = re.compile(
     rb"\nSigPnd:\t(\w+)\nShdPnd:\t(\w+)\nSigBlk:\t(\w+)\n.*?\nCapEff:\t(\w+)\n",
     re.DOTALL,
 )
-"""The lines that are wanted, in the order in which fs/proc/array.c writes them."""
+"""The lines to read, in the order of fs/proc/array.c."""
 
 
 def status(tid: int) -> Status:
-    """Raises OSError (ENOENT, ESRCH) when there is no such thread."""
+    """Read /proc/TID/status. Raises OSError (ENOENT, ESRCH) if there is no such thread."""
     with open(f"/proc/{tid}/status", "rb", buffering=0) as file:  # noqa: PTH123 - often, and pathlib is slow
         text = file.read()
     found = _STATUS.match(text)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ptrace(2): making another thread do system calls, in passing, without it noticing."""
+"""ptrace(2): make another thread execute system calls without its noticing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _GROUP_STOPS = frozenset(
 )
 
 _PATIENCE = 5.0
-"""Seconds until a thread that does not stop is left alone."""
+"""Seconds to wait for a thread to stop."""
 
 # Indices into the general registers (struct user_regs_struct, struct user_pt_regs): of the program counter, the result,
 # the system call's number and its arguments, and the size of the instruction that makes the call.
@@ -65,7 +65,7 @@ def _request(request: int, tid: int, address: int = 0, data: int = 0) -> None:
 
 
 Waiting = Generator[None, None, T]
-"""What is done with a thread that has to stop first: yields when there is nothing to do but to look again."""
+"""An operation on a thread that has to stop first; it yields whenever it has to poll."""
 
 
 class Stopping:
@@ -80,11 +80,11 @@ class Stopping:
         self._traced = True
         self._stopped = False
         _request(_SEIZE, tid, 0, _O_TRACESYSGOOD)
-        with contextlib.suppress(OSError):  # it has ended, which `stop` finds out
+        with contextlib.suppress(OSError):  # it has ended; `stop` reports that
             _request(_INTERRUPT, tid)
 
     def leave(self) -> Waiting[None]:
-        """Let it go on, stopped if its process is by now. One that was killed has to be waited for: see `over`."""
+        """Detach; the thread stays stopped if its process is stopped. If it was killed, wait for it with `over`."""
         while self._traced:
             if self._stopped:
                 with contextlib.suppress(OSError):  # it is dead
@@ -99,8 +99,8 @@ class Stopping:
                 return
 
     def over(self) -> bool:
-        """After `leave`: whether it is not traced any more. The parent of a process that ends does not learn of it
-        before its tracer does.
+        """After `leave`: whether it is no longer traced. The parent of a process is notified of its end only after the
+        tracer.
         """
         while self._traced:
             try:
@@ -117,7 +117,7 @@ class Stopping:
         return True
 
     def _look(self) -> int | None:
-        """The stop it is in (a status without its low byte), if it has come to one. OSError(ESRCH) when it ended."""
+        """The stop that it is in (a status without its low byte), if any. Raises OSError(ESRCH) if it ended."""
         pid, status = os.waitpid(self.tid, _WALL | os.WNOHANG)
         if not pid:
             return None
@@ -128,7 +128,7 @@ class Stopping:
         return status >> 8
 
     def resume(self) -> None:
-        """Until it makes a system call or is back from it."""
+        """Run to the next entry into a system call, or return from it."""
         self._resume(_SYSCALL)
 
     def _resume(self, request: int, signal_number: int = 0) -> None:
@@ -136,7 +136,7 @@ class Stopping:
         _request(request, self.tid, 0, signal_number)
 
     def wait(self, stop: int) -> Waiting[None]:
-        """Until it is in this stop. OSError(ESRCH) when it ended, ETIMEDOUT."""
+        """Wait for a stop. Raises OSError: ESRCH if it ended, ETIMEDOUT."""
         deadline = time.monotonic() + _PATIENCE
         while True:
             found = self._look()
@@ -147,23 +147,23 @@ class Stopping:
                     raise OSError(errno.ETIMEDOUT, "the thread does not stop")
                 yield
             elif found in _GROUP_STOPS:
-                # Its process is stopped, and stays so: it tells when that is over, which may take long.
+                # Its process was stopped by a signal: there is an event when it continues, which may take long.
                 self._resume(_LISTEN)
                 deadline = math.inf
             else:
-                # Another stop on the way, for a signal that was due: pass it on.
+                # A stop for a pending signal: deliver it.
                 number = found & 0x7F if found >> 8 == 0 and found != _SYSCALL_STOP else 0
                 self._resume(_SYSCALL, number)
                 deadline = time.monotonic() + _PATIENCE
 
     def stop(self) -> Waiting[Stopped]:
-        """Wait until it has stopped. From then on it obeys, until `Stopped.restore`."""
+        """Wait until it has stopped. It can then be controlled until `Stopped.restore`."""
         yield from self.wait(signal.SIGTRAP | _EVENT_STOP << 8)
         return Stopped(self)
 
 
 class Stopped:
-    """A thread that has just done a system call and stands before its next instruction."""
+    """A thread that has returned from a system call and has not executed the next instruction."""
 
     def __init__(self, stopping: Stopping) -> None:
         self._stopping = stopping
@@ -173,7 +173,7 @@ class Stopped:
         self._saved = bytes(self._registers)
         self._mask = ctypes.c_uint64()
         _request(_GETSIGMASK, stopping.tid, 8, ctypes.addressof(self._mask))
-        # A signal would end a system call early, and its handler would run in the middle of our doings.
+        # A signal would interrupt our system calls, and its handler would run between them.
         _request(_SETSIGMASK, stopping.tid, 8, ctypes.addressof(ctypes.c_uint64(_ALL_SIGNALS)))
 
     def _get(self) -> None:
@@ -183,16 +183,14 @@ class Stopped:
         _request(_SETREGSET, self._stopping.tid, _NT_PRSTATUS, ctypes.addressof(self._iovec))
 
     def restore(self) -> None:
-        """Give its registers and its signal mask back."""
+        """Restore its registers and signal mask."""
         with contextlib.suppress(OSError):
             ctypes.memmove(self._registers, self._saved, len(self._saved))
             self._set()
             _request(_SETSIGMASK, self._stopping.tid, 8, ctypes.addressof(self._mask))
 
     def syscall(self, name: str, *arguments: int) -> Waiting[int]:
-        """Have it make a system call: goes back to the instruction that made the last one. Raises OSError as
-        that says.
-        """
+        """Make it execute a system call, with the instruction that made the last one. Raises OSError with its errno."""
         counter, result, number, places, size = _LAYOUT[MACHINE]
         ctypes.memmove(self._registers, self._saved, len(self._saved))
         self._registers[counter] -= size
@@ -200,7 +198,7 @@ class Stopped:
         for place, argument in zip(places, (*arguments, *[0] * (len(places) - len(arguments))), strict=True):
             self._registers[place] = argument & _ALL_SIGNALS
         if MACHINE == "x86_64":
-            self._registers[_ORIG_RAX] = _ALL_SIGNALS  # no restart of what came before
+            self._registers[_ORIG_RAX] = _ALL_SIGNALS  # do not restart the interrupted call
         self._set()
         for _ in ("entry", "exit"):
             self._stopping.resume()

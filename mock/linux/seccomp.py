@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Seccomp user notification: installing a filter with a listener, and answering on it
-(seccomp_unotify(2)).
-"""
+"""Seccomp user notification: install a filter with a listener, and reply to it (seccomp_unotify(2))."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ _ADDFD_STRUCT = struct.Struct("=QIIII")
 _ZEROES = bytes(_NOTIF.size)
 
 ALLOW_ALL = struct.pack("=HBBI", 0x06, 0, 0, 0x7FFF0000)
-"""A filter that asks about nothing."""
+"""A filter that allows everything."""
 
 
 class _Program(ctypes.Structure):
@@ -49,7 +47,7 @@ class _Program(ctypes.Structure):
 
 
 def available() -> None:
-    """Raise OSError when the kernel (or a sandbox) does not let filters be used at all."""
+    """Raise OSError if the kernel or a sandbox does not allow filters at all."""
     sizes = (ctypes.c_uint16 * 3)()
     syscall("seccomp", _GET_NOTIF_SIZES, 0, ctypes.byref(sizes))
 
@@ -57,9 +55,9 @@ def available() -> None:
 def install(program: bytes, *, privileged: bool) -> int:
     """Install a filter in all threads of this process and return the listener's descriptor (close-on-exec).
 
-    It cannot be removed, children and exec inherit it. Not `privileged` (no CAP_SYS_ADMIN): sets
-    NO_NEW_PRIVS. Raises OSError: EBUSY when this process or an ancestor has a listener already, ESRCH when
-    another thread has another filter.
+    It cannot be removed, and is inherited by children and across exec. Without `privileged` (CAP_SYS_ADMIN) it sets
+    NO_NEW_PRIVS. Raises OSError: EBUSY if this process or an ancestor has a listener already, ESRCH if another thread
+    has another filter.
     """
     if not privileged:
         syscall("prctl", _PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
@@ -69,7 +67,7 @@ def install(program: bytes, *, privileged: bool) -> int:
 
 
 class Notification(NamedTuple):
-    """A system call that waits for an answer."""
+    """A system call that waits for a reply."""
 
     id: int
     tid: int
@@ -78,11 +76,11 @@ class Notification(NamedTuple):
 
 
 class Gone(Exception):  # noqa: N818 - a condition, not a failure
-    """The caller died, the answer is not needed."""
+    """The caller died; no reply is needed."""
 
 
 class Listener:
-    """The answering side. Every method that names a notification raises Gone when its caller died."""
+    """The listener. Every method with a notification id raises Gone if the caller died."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -98,9 +96,7 @@ class Listener:
         return any(events & select.POLLHUP for _, events in self._poll.poll(0))
 
     def receive(self) -> Notification | None:
-        """The next call; None when its caller died before it was received. Does not block when poll(2) said
-        so.
-        """
+        """The next notification; None if the caller died before it was received. Does not block after poll(2)."""
         self._buffer[:] = _ZEROES
         try:
             fcntl.ioctl(self.fd, _RECV, self._buffer, True)
@@ -110,14 +106,14 @@ class Listener:
         return Notification(ident, tid, number, tuple(arguments))
 
     def answer(self, ident: int, result: int) -> None:
-        """The call returns `result`, a negative one as errno."""
+        """Make the call return `result`; a negative one is an errno."""
         if result < 0:
             self._send(ident, 0, result, 0)
         else:
             self._send(ident, result, 0, 0)
 
     def proceed(self, ident: int) -> None:
-        """The kernel carries the call out as if there were no filter."""
+        """Let the kernel execute the call as if there were no filter."""
         self._send(ident, 0, 0, _CONTINUE)
 
     def _send(self, ident: int, value: int, error: int, flags: int) -> None:
@@ -127,7 +123,7 @@ class Listener:
             raise Gone from gone
 
     def valid(self, ident: int) -> bool:
-        """Whether the caller still waits."""
+        """Whether the caller is still waiting."""
         try:
             fcntl.ioctl(self.fd, _ID_VALID, ident.to_bytes(8, "little"))
         except FileNotFoundError:
@@ -135,8 +131,8 @@ class Listener:
         return True
 
     def add_fd(self, ident: int, fd: int, *, cloexec: bool, answer: bool = False) -> int:
-        """Give the caller a descriptor of the file that is `fd` here; returns its number there. With `answer`
-        that is the call's result, in one step. OSError(EMFILE) when the caller may have no more.
+        """Install our `fd` as a new descriptor of the caller; returns its number there. With `answer` that is also the
+        result of the call, atomically. Raises OSError(EMFILE) if the caller has too many.
         """
         flags = _ADDFD_SEND if answer else 0
         request = bytearray(_ADDFD_STRUCT.pack(ident, flags, fd, 0, os.O_CLOEXEC if cloexec else 0))

@@ -11,14 +11,14 @@ from mock.linux import procfs
 from mock.linux.syscall import syscall
 
 _NO_SYSTEM_CALL = "-1 "
-"""How /proc/TID/syscall begins for a thread that waits on a page which the program itself touched."""
+"""Start of /proc/TID/syscall for a thread that waits for a page which the program itself accessed."""
 
 
 def bus_error(tid: int) -> None:
-    """SIGBUS to a thread that waits on a page.
+    """Send SIGBUS to a thread that waits for a page.
 
-    Not when a system call touched the page: the kernel would fail that with EFAULT, which cannot be done from outside,
-    so it is to try again. Does nothing for a thread that is gone.
+    Not if a system call accessed the page: the kernel would fail it with EFAULT, which is impossible from outside, so
+    the call has to try again. Does nothing for a thread that is gone.
     """
     with contextlib.suppress(OSError):
         if Path(f"/proc/{tid}/syscall").read_text().startswith(_NO_SYSTEM_CALL):

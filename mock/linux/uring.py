@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""An io_uring with a kernel thread (SQPOLL), used by another process than its maker's.
+"""An io_uring with a kernel thread (SQPOLL), used by another process than the one that created it.
 
-Its requests act on the memory of the process that made it. The mock has MADV_DONTNEED_LOCKED carried out in a
-client this way: no code runs in the client for that.
+Its requests act on the memory of the process that created it. The mock uses this for MADV_DONTNEED_LOCKED in a client:
+no code runs in the client for that.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ _OP_MADVISE = 25
 
 ENTRIES = 4
 IDLE_MS = 1
-"""How long the kernel thread spins before it sleeps: short, it burns a CPU of the client. The kernel makes one or two
-of its ticks of it: at 250 Hz 4 to 8 ms for each request, which is half of the time that memory moves take on two busy
+"""Time that the kernel thread spins before it sleeps; short, as it uses a CPU of the client. The kernel rounds it to
+one or two ticks: at 250 Hz 4 to 8 ms for each request, which is half of the time of memory moves on two busy
 processors.
 """
 
@@ -55,20 +55,17 @@ class Created:
 
 
 def create() -> Created:
-    """A ring of this process. Raises OSError: EPERM where /proc/sys/kernel/io_uring_disabled or a sandbox
-    forbids it.
-    """
+    """Create a ring. Raises OSError: EPERM if /proc/sys/kernel/io_uring_disabled or a sandbox forbids it."""
     params = ctypes.create_string_buffer(parameters(), PARAMS_SIZE)
     fd = syscall("io_uring_setup", ENTRIES, params)
     return Created(fd, params.raw)
 
 
 class Ring:
-    """The submitting side, one request at a time.
+    """The submission side, one request at a time.
 
-    The words shared with the kernel are accessed through memoryviews of native integers: one load or store
-    each. (The struct module goes byte by byte, and a tail that is half written makes the kernel repeat old
-    requests.)
+    Words shared with the kernel are accessed through memoryviews of native integers: one load or store each. The
+    struct module works byte by byte, and a half-written tail makes the kernel repeat old requests.
     """
 
     def __init__(self, fd: int, params: bytes) -> None:
@@ -88,14 +85,12 @@ class Ring:
         self._barrier = threading.Lock()
 
     def _fence(self) -> None:
-        """Order our accesses to the shared memory: taking and leaving a lock does it on every machine."""
+        """Order our accesses to the shared memory: taking and releasing a lock does that on every machine."""
         with self._barrier:
             pass
 
     def madvise(self, start: int, end: int, advice: int) -> None:
-        """Hand in a request for madvise(2) on [start, end). Collect its completion with `result` before the
-        next.
-        """
+        """Submit madvise(2) on [start, end). Get its completion with `result` before the next one."""
         tail = self._sq[self._sq_tail]
         index = tail & self._sq_mask
         _SQE.pack_into(self._entries, 64 * index, _OP_MADVISE, 0, 0, -1, 0, start, end - start, advice, 0)
@@ -107,7 +102,7 @@ class Ring:
             syscall("io_uring_enter", self.fd, 1, 0, _ENTER_SQ_WAKEUP, 0, 0)
 
     def result(self) -> int | None:
-        """What madvise returned (0 or negative errno), None while it runs."""
+        """The result of madvise (0 or negative errno), None while it runs."""
         head = self._cq[self._cq_head]
         if head == self._cq[self._cq_tail]:
             return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""userfaultfd(2): page faults and mapping changes of another process, and filling its pages."""
+"""userfaultfd(2): page faults and mapping changes of another process, and its missing pages."""
 
 from __future__ import annotations
 
@@ -84,12 +84,13 @@ class Message(NamedTuple):
 
 
 class Busy(Exception):  # noqa: N818 - a condition, not a failure
-    """EAGAIN: a mapping change is under way, read its event and try again."""
+    """EAGAIN: a mapping is being changed; read the event and try again."""
 
 
 def create(*, user_mode_only: bool) -> int:
-    """A userfaultfd of this process: by /dev/userfaultfd when its permissions allow that, else by the system
-    call. Non-blocking and close-on-exec. Raises OSError (EPERM, ENOSYS).
+    """Create a userfaultfd, with /dev/userfaultfd if its permissions allow that, else with the system call.
+
+    Non-blocking and close-on-exec. Raises OSError (EPERM, ENOSYS).
     """
     flags = os.O_CLOEXEC | os.O_NONBLOCK
     if not user_mode_only:
@@ -106,27 +107,27 @@ def create(*, user_mode_only: bool) -> int:
 
 
 def features(fd: int) -> Feature:
-    """What the kernel offers; uses up `fd`, which must be new."""
+    """Features of the kernel; `fd` must be new, and cannot be used afterwards."""
     buffer = bytearray(struct.pack("=QQQ", _API_VERSION, 0, 0))
     fcntl.ioctl(fd, _API, buffer, True)
     return Feature(struct.unpack("=QQQ", buffer)[1])
 
 
 class Userfaultfd:
-    """One userfaultfd, held by a process that is not the one it watches.
+    """One userfaultfd, held by another process than the one it watches.
 
-    Methods raise Busy as said there, ProcessLookupError when the address space is gone, and FileNotFoundError
-    when the range is not registered (any more).
+    Methods raise Busy, ProcessLookupError if the address space is gone, and FileNotFoundError if the range is not
+    registered (any more).
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
-        # UFFDIO_COPY wants an address of ours to copy from.
+        # UFFDIO_COPY copies from an address of ours.
         self._staging = _Staging()
 
     def enable_all(self) -> bool:
-        """The handshake, once, with all that the mock wants; whether forks give events (needs
-        CAP_SYS_PTRACE). Raises OSError when the kernel lacks something that is needed.
+        """The handshake, once, with all features that the mock uses. Returns whether forks give events, which needs
+        CAP_SYS_PTRACE. Raises OSError if the kernel lacks a required feature.
         """
         probe = create(user_mode_only=True)
         try:
@@ -147,9 +148,7 @@ class Userfaultfd:
         os.close(self.fd)
 
     def read(self, most: int = 64) -> list[Message]:
-        """Messages that wait, at most `most`, none when there are none. FORK comes with a new descriptor to
-        close.
-        """
+        """Pending messages, at most `most`. FORK has a new descriptor, which the caller must close."""
         try:
             data = os.read(self.fd, most * _MESSAGE.size)
         except (BlockingIOError, InterruptedError):
@@ -160,23 +159,22 @@ class Userfaultfd:
         return messages
 
     def register(self, start: int, end: int, mode: Mode) -> None:
-        """Watch [start, end). OSError: EINVAL or EPERM for memory that cannot be, EBUSY when another one
-        watches it.
+        """Watch [start, end).
+
+        Raises OSError: EINVAL or EPERM if the memory cannot be watched, EBUSY if another userfaultfd watches it.
         """
         fcntl.ioctl(self.fd, _REGISTER, _RANGE_MODE_OUT.pack(start, end - start, mode, 0))
 
     def unregister(self, start: int, end: int) -> None:
-        """Stop watching; wakes the threads that wait there."""
+        """Stop watching; wakes the waiting threads."""
         fcntl.ioctl(self.fd, _UNREGISTER, _RANGE.pack(start, end - start))
 
     def wake(self, start: int, end: int) -> None:
-        """Let threads that wait on faults there try again."""
+        """Make threads that wait for faults in the range try again."""
         fcntl.ioctl(self.fd, _WAKE, _RANGE.pack(start, end - start))
 
     def copy(self, address: int, data: bytes | memoryview) -> int:
-        """Fill missing pages and wake; returns the bytes done, fewer when a page in the way is present
-        (FileExistsError if it is the first).
-        """
+        """Fill missing pages and wake; returns the bytes done. Stops at a present page, FileExistsError at the first."""
         length = len(data)
         source = self._staging.put(data)
         buffer = bytearray(_COPY_STRUCT.pack(address, source, length, 0, 0))
@@ -190,9 +188,7 @@ class Userfaultfd:
         return length
 
     def zero(self, start: int, end: int) -> None:
-        """Fill missing pages with zeros and wake. FileExistsError when the first is present; others stop it
-        silently.
-        """
+        """Fill missing pages with zeros and wake. Stops at a present page, FileExistsError if it is the first."""
         buffer = bytearray(_RANGE_MODE_OUT.pack(start, end - start, 0, 0))
         try:
             fcntl.ioctl(self.fd, _ZEROPAGE, buffer, True)
@@ -201,7 +197,7 @@ class Userfaultfd:
                 raise Busy from None
 
     def write_protect(self, start: int, end: int, *, on: bool) -> None:
-        """Make stores fault, or stop that and wake."""
+        """Make stores fault; with `on=False` allow them again and wake."""
         try:
             fcntl.ioctl(self.fd, _WRITEPROTECT, _RANGE_MODE.pack(start, end - start, 1 if on else 0))
         except BlockingIOError:
@@ -209,7 +205,7 @@ class Userfaultfd:
 
 
 class _Staging:
-    """Memory of ours with a known address, grown on demand."""
+    """Our memory at a known address, grown on demand."""
 
     def __init__(self) -> None:
         self._size = 0
