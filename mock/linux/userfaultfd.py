@@ -174,7 +174,7 @@ class Userfaultfd:
         fcntl.ioctl(self.fd, _WAKE, _RANGE.pack(start, end - start))
 
     def copy(self, address: int, data: bytes | memoryview) -> int:
-        """Fill missing pages and wake; returns the bytes done. Stops at a present page, FileExistsError at the first."""
+        """Fill missing pages and wake; returns the bytes done. Stops at a present page (FileExistsError at once)."""
         length = len(data)
         source = self._staging.put(data)
         buffer = bytearray(_COPY_STRUCT.pack(address, source, length, 0, 0))

@@ -208,7 +208,7 @@ def test_runs_says_the_same(tmp_path: Path, both: Both, monkeypatch: pytest.Monk
 def documented(command: str) -> set[str]:
     """The keys that docs/reports.md has of a command."""
     text = (Path(__file__).resolve().parents[2] / "docs" / "reports.md").read_text()
-    _, _, section = text.partition("\n## Answers for programs\n")
+    _, _, section = text.partition("\n## JSON output\n")
     (row,) = re.findall(rf"^\| `{command}` \| (.*) \|$", section.partition("\n## ")[0], re.M)
     return set(re.findall(r"`(\w+)`", row))
 
