@@ -143,7 +143,7 @@ def _problems(run: Run) -> list[str]:
 def _behaviours(matrix: Matrix) -> list[str]:
     return [
         *_scores("conformance: passed / claimed / all", matrix, CONFORMANCE),
-        *_scores("what only this driver does: passed / claimed / all", matrix, (DRIVER,)),
+        *_scores("driver behaviour: passed / claimed / all", matrix, (DRIVER,)),
     ]
 
 

@@ -18,8 +18,8 @@ from reports.verdict import DRIVER, failures
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
 expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
-missing and a test without a verdict. Each refusal names file and line, and says what to do. What the run did
-not cover is listed, too. A failure of what no document and no posting promises, but only this driver does, is a
+missing and a test without a verdict. Each refusal names file and line, and says what to do. Behaviours that
+the run did not cover are listed, too. A failure of driver behaviour, which no document and no posting promises, is a
 regression of the driver: it is listed, and refused with --promise driver.
 """
 SOON = 14
@@ -59,7 +59,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--promise",
         choices=[DRIVER],
-        help="refuse regressions of what only this driver does, as well as failures of conformance",
+        help="refuse regressions of driver behaviour, as well as failures of conformance",
     )
     as_json.add_option(parser)
     options = parser.parse_args(arguments)

@@ -27,7 +27,7 @@ class Column:
     conformance: Score
     """Of what is promised or agreed."""
     driver: Score
-    """Of what only this driver does."""
+    """Of driver behaviour."""
     trend: Trend | None
 
     @property

@@ -118,7 +118,7 @@ def test_driver_regressions_are_no_conformance(tmp_path: Path, ledger: Ledger) -
     both = Ledger([*ledger.values(), entry("bind.cut", promise="driver")], ledger.vocabulary, ledger.untested)
     cut = streams.result("suites/bind/test_c.py::test_cut", "FAIL", "mock/lnl", behaviours=["bind.cut"])
     lines = text(tmp_path, both, *mixed(), cut).splitlines()
-    at = lines.index("what only this driver does: passed / claimed / all")
+    at = lines.index("driver behaviour: passed / claimed / all")
     assert lines[at + 1] == "  mock/lnl  0 / 1 / 1  (1 fail)"
     assert lines[at + 2] == "  mock/bmg  0 / 1 / 1  (1 not run)"
     without = text(tmp_path, ledger, *mixed()).splitlines()
