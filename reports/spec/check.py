@@ -21,7 +21,7 @@ from reports.ledger import Ledger
 from reports.spec.tests import Test
 
 DOCUMENTS = ("*.md", "*/README.md", "docs/**/*.md")
-"""Below the root of the repository."""
+"""Below the root of the repository, in folders that are not hidden."""
 PRODUCED = ("reports/out", "benchmarks/out", ".venv")
 """Folders that a document may name though nothing is there before a run."""
 YOURS = ("ci-templates/waivers.toml",)
@@ -52,10 +52,15 @@ class Dead:
 
 def documents(root: Path) -> list[Path]:
     """Those of the repository; raises NoAnswerError where it is not a checkout."""
-    found = sorted({path for pattern in DOCUMENTS for path in root.glob(pattern)})
+    found = sorted({path for pattern in DOCUMENTS for path in root.glob(pattern) if not _hidden(path, root)})
     if root / "README.md" not in found:
         raise NoAnswerError(f"{root} has no README.md: the documents are checked in a checkout")
     return found
+
+
+def _hidden(path: Path, root: Path) -> bool:
+    """Whether it is in a folder such as .pytest_cache, which tools fill with documents of their own."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def in_documents(root: Path, ledger: Ledger, tests: Mapping[str, Test]) -> Iterator[Dead]:

@@ -187,6 +187,20 @@ def test_no_output_and_no_checkout_are_no_answer(tmp_path: Path, capsys: pytest.
     assert "no such file" in capsys.readouterr().err
 
 
+def test_documents_of_hidden_folders_are_not_ours(tmp_path: Path) -> None:
+    for name in (
+        "README.md",
+        "mock/README.md",
+        "docs/mock.md",
+        ".pytest_cache/README.md",
+        "docs/.cache/a.md",
+    ):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = [str(path.relative_to(tmp_path)) for path in check.documents(tmp_path)]
+    assert found == ["README.md", "docs/mock.md", "mock/README.md"]
+
+
 def test_text_of_findings_is_escaped_and_nests() -> None:
     text = html(
         "# A <b>\n\nx `a <\nb` **s** *e*\n\n- one\n  more\n- `gc.async`\n", {"gc.async": "gc.html"}.get
