@@ -23,13 +23,12 @@ from allure_commons import logger
 from allure_commons.model2 import Attachment, Label, Link, Parameter, Status, StatusDetails, TestResult
 from allure_commons.types import AttachmentType, LinkType
 
-from common.kernels import Version
 from reports.event import Environment, Outcome, Result
+from reports.formats import allurerc
 from reports.ledger import Behaviour, Ledger
 from reports.merge import Report
+from reports.sources import AS_OF, url
 from reports.verdict import DRIVER, is_regression
-
-SOURCE = "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/tree/{path}?h=v{version}"
 
 _STATUS = {
     Outcome.PASS: Status.PASSED,
@@ -39,26 +38,8 @@ _STATUS = {
     Outcome.KNOWN: Status.SKIPPED,
     Outcome.NOT_CLAIMED: Status.SKIPPED,
     Outcome.UNTESTED: Status.SKIPPED,
-    Outcome.NOTRUN: Status.SKIPPED,
+    Outcome.NOTRUN: Status.BROKEN,
 }
-
-_CATEGORIES = {
-    "only this driver's ways": f"{DRIVER} (FAIL|XPASS).*",
-    "kernel complained": "(FAIL|ERROR): the kernel (complained|was tainted).*",
-    "emulated GPU complained": "(FAIL|ERROR): .*the emulated GPU reports.*",
-    "failed as known": "KNOWN.*",
-    "not claimed by the device": "NOT-CLAIMED.*",
-    "could not be exercised here": "UNTESTED.*",
-    "never began": "NOTRUN.*",
-    "vacuous": "ERROR: vacuous.*",
-    "process died": "ERROR: (the process|began and has no result).*",
-    "passed, though a failure was expected": "XPASS.*",
-    "wrong errno": "FAIL: (expected E[A-Z]+|E[A-Z]+: ).*",
-    "wrong data": "FAIL: the (CPU|GPU) sees.*",
-    "deadline": "FAIL: (Timeout|the test did not end).*",
-    "error of the suite": "ERROR.*",
-}
-"""Name of a category to what the message of a result is like; the first that fits is taken."""
 
 
 def clean(directory: Path) -> None:
@@ -69,6 +50,7 @@ def clean(directory: Path) -> None:
         "*-attachment.*",
         "categories.json",
         "environment.properties",
+        allurerc.NAME,
     ):
         for path in directory.glob(pattern):
             path.unlink()
@@ -81,7 +63,8 @@ class _Writer(logger.AllureFileLogger):
 
     def _report_item(self, item: Any) -> None:
         path = self._report_dir / item.file_pattern.format(prefix=uuid.uuid4())
-        path.write_text(json.dumps(item, ensure_ascii=False, default=_fields), encoding="utf-8")
+        text = json.dumps(item, ensure_ascii=False, separators=(",", ":"), default=_fields)
+        path.write_text(text, encoding="utf-8")
 
 
 def _fields(item: Any) -> dict[str, Any]:
@@ -97,23 +80,20 @@ class AllureResults:
         self._directory = directory
         self._ledger = ledger
         self._writer = _Writer(directory)
-        categories = [{"name": name, "messageRegex": f"(?s){regex}"} for name, regex in _CATEGORIES.items()]
-        (directory / "categories.json").write_text(json.dumps(categories, indent=1) + "\n")
+        (directory / "categories.json").write_text(allurerc.categories(), encoding="utf-8")
 
     def environment(self, environments: Iterable[Environment]) -> None:
-        """Describe the environments."""
-        lines = []
-        for environment in environments:
-            present = [name for name, there in environment.capabilities.items() if there]
-            key = environment.name.replace("/", ".").replace("@", ".")
-            for what in ("kernel", "header"):
-                if value := environment.fields.get(what):
-                    lines.append(f"{key}.{what} = {value}")
-            for number, device in enumerate(environment.devices):
-                lines.append(f"{key}.gpu{number} = {device.get('pci_id', 'unknown')}")
-            lines.append(f"{key}.capabilities = {' '.join(present)}")
+        """Describe the environments: for Allure 2 all of them together, for Allure 3 one by one."""
+        described = list(environments)
+        lines = [
+            f"{environment.name.replace('/', '.').replace('@', '.')}.{what} = {text}"
+            for environment in described
+            for what, text in allurerc.facts(environment).items()
+        ]
         text = "".join(" ".join(line.split()) + "\n" for line in lines)
         (self._directory / "environment.properties").write_text(text, encoding="utf-8")
+        configuration = allurerc.configuration(described)
+        (self._directory / allurerc.NAME).write_text(configuration, encoding="utf-8")
 
     def result(self, result: Result, fallback: str = "", link: str = "") -> None:
         """Write an Allure result; ``fallback`` is when it ended, if it does not say, ``link`` that of a waiver."""
@@ -135,12 +115,16 @@ class AllureResults:
             stop=stop,
             labels=[Label(name=name, value=value) for name, value in self._labels(result)],
             links=[*_links(behaviours), *([Link(LinkType.ISSUE, link, link)] if link else [])],
-            parameters=[Parameter(name="environment", value=repr(result.env))],
+            # Allure 3 makes its own identity of test case and parameters, and knows environments besides.
+            parameters=[Parameter(name="environment", value=repr(result.env), excluded=True)],
+            titlePath=[*path.removeprefix("suites/").split("/"), *name.split("::")[:-1]],
         )
         if parameters:
             written.parameters.append(Parameter(name="parameters", value=repr(parameters.removesuffix("]"))))
         if result.outcome is not Outcome.PASS:
-            written.statusDetails = StatusDetails(message=self._message(result), trace=result.longrepr)
+            written.statusDetails = StatusDetails(
+                message=self._message(result), trace=result.longrepr, known=result.outcome is Outcome.KNOWN
+            )
         if result.outcome.bad or result.outcome is Outcome.KNOWN:
             texts = (
                 ("ioctls", result.transcript),
@@ -165,9 +149,8 @@ class AllureResults:
             ("outcome", result.outcome.value),
             ("parentSuite", env),
             ("suite", result.area),
-            ("framework", "pytest"),
-            ("language", "python"),
-            ("host", env),
+            ("subSuite", result.test.partition("::")[0].rpartition("/")[2]),
+            (allurerc.HOST, env),
         ]
         for identifier in result.behaviours:
             behaviour = self._ledger.get(identifier)
@@ -191,23 +174,16 @@ def write(report: Report, directory: Path, ledger: Ledger) -> None:
     clean(directory)
     results = AllureResults(directory, ledger)
     results.environment(report.environments.values())
-    for result in report.results:
+    for result in report.listed:
         run = report.run_of[result.env]
         waiver = report.waived.by.get((result.env, result.test))
         results.result(result, run.end or run.start, waiver.link if waiver else "")
 
 
 def _links(behaviours: Iterable[Behaviour]) -> list[Link]:
-    """Where the kernel has what the behaviours are taken from, in the first release that behaves so."""
-    links: dict[str, Link] = {}
-    for behaviour in behaviours:
-        for source in behaviour.sources:
-            path, colon, _ = source.partition(":")
-            if colon and "/" in path and " " not in path:
-                version = str(Version.parse(behaviour.since))
-                url = SOURCE.format(path=path, version=version)
-                links.setdefault(url, Link(LinkType.LINK, url, source))
-    return list(links.values())
+    """Where the kernel has what the behaviours are taken from."""
+    places = {url(source, AS_OF): source for behaviour in behaviours for source in behaviour.sources}
+    return [Link(LinkType.LINK, address, source) for address, source in places.items() if address]
 
 
 def _milliseconds(time: str) -> int:

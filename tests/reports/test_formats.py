@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -109,6 +110,9 @@ def test_formats_of_tests_show_a_lost_capability(tmp_path: Path) -> None:
     assert f"not ok 1 environment::vram # ERROR {lost['vram']}" in lines
     tests = json.loads(kcidb(report, golden_runs.ledger()))["tests"]
     assert [(t["path"], t["status"]) for t in tests][1:] == [("svmcts.environment.vram", "ERROR")]
+    allure.write(report, tmp_path / "allure", golden_runs.ledger())
+    results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    assert {r["name"]: r["status"] for r in results}["vram"] == "broken"
 
 
 def test_ktap_marks_driver_regressions(tmp_path: Path) -> None:
@@ -423,7 +427,8 @@ def test_allure_has_every_test_also_those_whose_process_died(tmp_path: Path, nam
     results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
     assert len(results) == len(report.results)
     statuses = Counter(result["status"] for result in results)
-    assert statuses["broken"] == sum(r.outcome is Outcome.ERROR for r in report.results)
+    broken = {Outcome.ERROR, Outcome.NOTRUN}
+    assert statuses["broken"] == sum(r.outcome in broken for r in report.results)
     assert all(result["stop"] >= result["start"] > 1.7e12 for result in results)
     assert all(any(link["url"].startswith("https://git.kernel.org/") for link in r["links"]) for r in results)
     environment = (tmp_path / "allure" / "environment.properties").read_text()
@@ -450,6 +455,88 @@ def test_allure_categories_tell_failures_apart(tmp_path: Path) -> None:
     assert category("ERROR: the process that ran it died") == "process died"
     assert category("FAIL: the kernel complained:\nBUG") == "kernel complained"
     assert category("ERROR: NameError: x") == "error of the suite"
+    assert category("FAIL: it is not as it should be") == "other failures"
+
+
+def test_allure_has_a_level_for_each_folder(tmp_path: Path) -> None:
+    events = (
+        streams.run(),
+        streams.environment(),
+        streams.result("suites/bind/test_cam.py::TestX::test_a[4K]"),
+        streams.end(),
+    )
+    report = merge([read(streams.write(tmp_path / "r.jsonl", *events))])
+    allure.write(report, tmp_path / "allure", LEDGER)
+    (path,) = (tmp_path / "allure").glob("*-result.json")
+    result = json.loads(path.read_text())
+    assert result["titlePath"] == ["bind", "test_cam.py", "TestX"]
+
+
+NODE = shutil.which("node")
+ASK = """
+const { default: config } = await import(process.argv[1]);
+const labels = (host) => ({ labels: [{ name: "epic", value: "gc" }, { name: "host", value: host }] });
+const of = (host) => Object.entries(config.environments).filter(([, e]) => e.matcher(labels(host))).map(([id]) => id);
+const first = (text) => config.categories.find((c) => new RegExp(c.matchers.message).test(text))?.name;
+const { hosts, messages } = JSON.parse(process.argv[2]);
+console.log(JSON.stringify({ ...config, hosts: hosts.map(of), messages: messages.map(first) }));
+"""
+
+
+def asked(directory: Path, hosts: list[str], messages: list[str]) -> dict[str, Any]:
+    """The configuration of Allure 3 as node has it: environments of hosts, categories of messages."""
+    arguments = [str(directory / "allurerc.mjs"), json.dumps({"hosts": hosts, "messages": messages})]
+    text = subprocess.run(
+        [str(NODE), "--input-type=module", "-e", ASK, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+    answer: dict[str, Any] = json.loads(text)
+    return answer
+
+
+@pytest.mark.skipif(not NODE, reason="Allure 3 needs node (Debian: nodejs)")
+def test_allure_3_has_environments_and_categories(tmp_path: Path) -> None:
+    allure.write(made(tmp_path, "failing"), tmp_path / "allure", LEDGER)
+    results = [json.loads(path.read_text()) for path in (tmp_path / "allure").glob("*-result.json")]
+    said = [r["statusDetails"]["message"] for r in results if "statusDetails" in r]
+    categories = json.loads((tmp_path / "allure" / "categories.json").read_text())
+    said += ["KNOWN: FAIL: the CPU sees 0x1"]
+    found = asked(tmp_path / "allure", [LNL, BMG, "mock/b"], [*said, "PASS"])
+    assert found["hosts"] == [["mock-lnl"], ["mock-bmg"], []]
+    assert {name: e["name"] for name, e in found["environments"].items()} == {
+        "mock-lnl": "mock lnl",
+        "mock-bmg": "mock bmg",
+    }
+    assert found["environments"]["mock-bmg"]["variables"]["gpu0"] == "8086:e20b"
+    # Allure 2 puts them where Allure 3 does.
+    assert found["messages"] == [
+        *(next(c["name"] for c in categories if re.fullmatch(c["messageRegex"], text)) for text in said),
+        None,
+    ]
+    assert found["resultsDir"] == str(tmp_path / "allure")
+    assert found["output"] == str(tmp_path / "allure-report")
+
+
+@pytest.mark.skipif(not NODE, reason="Allure 3 needs node (Debian: nodejs)")
+def test_allure_3_takes_any_name(tmp_path: Path) -> None:
+    """It refuses two environments of one name, names of more than 64 characters, and a slash in them."""
+    names = [HOSTILE, f"x/{'y' * 80}", f"x/{'y' * 80}z", "a/b", "a b", "a@b"]
+    environments = [streams.environment(name, kernel=HOSTILE) for name in names]
+    run = streams.run(environments=names)
+    report = merge([read(streams.write(tmp_path / "r.jsonl", run, *environments, streams.end()))])
+    allure.write(report, tmp_path / "allure", LEDGER)
+    found = asked(tmp_path / "allure", list(report.environments), [])
+    ids = list(found["environments"])
+    assert found["hosts"] == [[identifier] for identifier in ids]
+    assert len(ids) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{1,64}", identifier) for identifier in ids)
+    shown = [environment["name"] for environment in found["environments"].values()]
+    assert len(set(shown)) == len(names)
+    assert all(0 < len(name) <= 64 and name == name.strip() for name in shown)
+    assert not [name for name in shown if re.search(r"[/\\\x00-\x1f\x7f-\x9f]", name)]
 
 
 # The command
