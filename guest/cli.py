@@ -17,8 +17,12 @@ from pathlib import Path
 
 from common import as_json
 from common.kernels import Version
+from common.near import near
 from guest import GuestError, cache, interpreter, kernels, run
 from guest.options import add_options, machine
+
+OWN = ("kernels", "python")
+"""Words that are not a command to run in a guest."""
 
 
 def run_parser() -> argparse.ArgumentParser:
@@ -44,6 +48,8 @@ def main(arguments: list[str]) -> int:
             return list_kernels(arguments[1:])
         if arguments[:1] == ["python"]:
             return interpreter.main(arguments[1:])
+        if len(arguments) == 1 and not shutil.which(arguments[0]) and (meant := near(arguments[0], OWN)):
+            raise GuestError(f"no command {arguments[0]!r}{meant}")
         return run_command(run_parser().parse_args(arguments))
     except GuestError as error:
         print(f"svmcts: {error}", file=sys.stderr)

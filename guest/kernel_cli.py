@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from common.answers import NoAnswerError
+from common.near import near_or_all
 from guest import GuestError, builds, kconfig, sources
 from guest.builds import Build
 
@@ -83,7 +84,7 @@ def _profiles(text: str) -> list[str]:
     names = text.split("+")
     if unknown := [name for name in names if name not in kconfig.PROFILES]:
         raise argparse.ArgumentTypeError(
-            f"no profile {unknown[0]!r}; there are {', '.join(kconfig.PROFILES)}"
+            f"no profile {unknown[0]!r}{near_or_all(unknown[0], kconfig.PROFILES)}"
         )
     return names
 

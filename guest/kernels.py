@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from common.kernels import Version
+from common.near import near, near_path
 from guest import GuestError, bzimage, cache, debian, kconfig
 from guest.debian import Package
 from guest.modules import Module, Tree
@@ -162,9 +163,10 @@ def exact_version(wanted: str) -> str:
     known = obtainable()
     found = newest([*known, *cached()], wanted)
     if not found:
-        series = map(str, sorted({Version.parse(version).series for version in known}))
+        series = [str(one) for one in sorted({Version.parse(version).series for version in known})]
         raise GuestError(
-            f"no Debian kernel {wanted}; there are {', '.join(series)} (svmcts guest kernels lists them)"
+            f"no Debian kernel {wanted}{near(wanted, series)}; there are {', '.join(series)} "
+            "(svmcts guest kernels lists them)"
         )
     return found
 
@@ -186,8 +188,14 @@ def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
         return assemble(tree / IMAGE, tree, replacements)
     raise GuestError(
         f"kernel {wanted!r} is not a version (7.3), a Debian package, one that was built here (svmcts kernel list), "
-        "a built kernel tree, or IMAGE:MODULES"
+        f"a built kernel tree, or IMAGE:MODULES{_near(wanted)}"
     )
+
+
+def _near(wanted: str) -> str:
+    if "/" in wanted:
+        return near_path(Path(wanted))
+    return near(wanted, sorted(path.name for path in (cache.cache_root() / BUILT).glob("*")))
 
 
 def from_debian(version: str, replacements: Sequence[Path]) -> Kernel:

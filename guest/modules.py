@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.near import near_path
 from guest import GuestError, zstd
 
 SUFFIXES = (".ko", ".ko.xz", ".ko.gz", ".ko.zst")
@@ -109,7 +110,7 @@ class Tree:
         self._paths = {module_name(path): path for path in module_files(directory)}
         for path in replacements:
             if not path.is_file():
-                raise GuestError(f"--module {path}: no such file")
+                raise GuestError(f"--module {path}: no such file{near_path(path)}")
             self._paths[Module.read(path).name] = path
 
     def __contains__(self, name: str) -> bool:

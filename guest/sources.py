@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from common.kernels import Version
+from common.near import near_path
 from guest import GuestError, cache, debian
 from guest.kernels import OLDEST, RELEASES, matches, revision
 
@@ -242,7 +243,7 @@ def find(tree: str | None, version: str | None, revision: str | None) -> Source:
     if path.is_file():
         return Tarball.find(path)
     if not path.is_dir():
-        raise GuestError(f"{tree}: no such file or directory")
+        raise GuestError(f"{tree}: no such file or directory{near_path(path)}")
     return GitTree.find(path, revision)
 
 

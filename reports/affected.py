@@ -14,6 +14,7 @@ from unidiff.errors import UnidiffParseError
 from unidiff.patch import Hunk, PatchSet
 
 from common.answers import NoAnswerError
+from common.near import near_path
 from reports.ledger import Behaviour, Ledger
 
 BY_SYMBOL, BY_FILE = 0, 1
@@ -44,7 +45,9 @@ def patch_of(name: str, tree: Path | None) -> str:
     if path.is_file():
         return path.read_text(encoding="utf-8", errors="replace")
     if ".." not in name or Path(name).is_absolute():
-        raise NoAnswerError(f"{name}: no such patch: name a file, or BASE..HEAD of --tree LINUX")
+        raise NoAnswerError(
+            f"{name}: no such patch{near_path(Path(name))}: name a file, or BASE..HEAD of --tree LINUX"
+        )
     if tree is None:
         raise NoAnswerError(f"{name}: commits of which tree? add --tree LINUX")
     command = ["git", "-C", str(tree), "diff", "--no-ext-diff", "--no-color", name, "--"]

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from common.near import near_or_all
 from reports.compare import Comparison, Kind, compare
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
@@ -249,9 +250,9 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
                 run.path, environment.at or 1, what, f"run it where there is {name}, or do not require it"
             )
         elif name not in environment.capabilities:
-            near = ", ".join(environment.capabilities) or "none"
+            meant = near_or_all(name, environment.capabilities)
             what = f"{environment.name} does not say whether it has {name}"
-            yield Refusal(run.path, environment.at or 1, what, f"correct --require; it tells of: {near}")
+            yield Refusal(run.path, environment.at or 1, what, f"correct --require{meant}")
 
 
 def _against(run: Run, baseline: Run, comparison: Comparison) -> Iterable[Refusal]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from common.answers import NoAnswerError
+from common.near import near
 from common.text import one_line
 from ioctl import xe
 from ioctl.compiler import find_compiler
@@ -109,7 +110,7 @@ def _no_test(run: Run, test: str) -> str:
     same = sorted({result.test for result in run.results if result.function == test.partition("[")[0]})
     failed = sorted({r.test for r in run.results if r.outcome in WRITTEN and r.test in same}) or same
     if not same:
-        return f"the run has no test {test}{rest}"
+        return f"the run has no test {test}{near(test, {one.function for one in run.results})}{rest}"
     if "[" not in test or any(one.split()[0] == test for one in same):
         return f"{test} has parameters: {shlex.quote(failed[0])}{_more(failed)}"
     return f"the run has no test {test}, but {shlex.quote(failed[0])}{_more(failed)}{rest}"

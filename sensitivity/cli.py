@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.answers import NO, NO_ANSWER, YES, NoAnswerError
+from common.near import near
 from common.place import ROOT, written
 from guest import GuestError, builds, run
 from guest.machine import Machine
@@ -97,7 +98,8 @@ def _kernel(name: str | None) -> builds.Build:
     found = [one for one in builds.every() if (one.name == name if name else not one.profiles)]
     if not found:
         raise NoAnswerError(
-            f"no kernel {name or 'was built'}: svmcts kernel build --debian 7.3, svmcts kernel list"
+            f"no kernel {name or 'was built'}{near(name or '', [one.name for one in builds.every()])}: "
+            "svmcts kernel build --debian 7.3, svmcts kernel list"
         )
     if not (Path(found[0].out) / "vmlinux").exists():
         raise NoAnswerError(f"{found[0].out} has gone: build {found[0].name} again")
@@ -124,7 +126,8 @@ def _chosen(faults: Sequence[Fault], options: argparse.Namespace) -> list[Fault]
         and (not options.file or any(Path(edit.file).name in options.file for edit in fault.edits))
     ]
     if not chosen:
-        raise NoAnswerError("no such fault: svmcts sensitivity --list")
+        hint = "".join(near(glob, [fault.id for fault in faults]) for glob in options.only[:1])
+        raise NoAnswerError(f"no such fault{hint}: svmcts sensitivity --list")
     return campaign.sampled(chosen, options.sample, options.seed) if options.sample else chosen
 
 

@@ -35,9 +35,9 @@ def test_place_without_git_has_a_version(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "says"), [("gaet", "did you mean gate?"), ("xyzzy", "there are: run, doctor, mock")]
+    ("word", "says"), [("gaet", " (did you mean gate or guest?)"), ("xyzzy", ": there are run, doctor, mock")]
 )
 def test_unknown_command_names_what_is_there(word: str, says: str) -> None:
     done = svmcts(word)
     assert done.returncode == 2
-    assert f"no command {word!r}; {says}" in done.stderr
+    assert f"no command {word!r}{says}" in done.stderr

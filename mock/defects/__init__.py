@@ -11,6 +11,8 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 
+from common.near import near_or_all
+
 Defect = Callable[[], None]
 
 _MODULES = ("gpu", "memory", "migration", "uapi")
@@ -30,5 +32,5 @@ def find(name: str) -> Defect:
     """The defect of that name. Raises ValueError, one line, when there is none."""
     known = defects()
     if name not in known:
-        raise ValueError(f"no defect {name!r}; there are: {', '.join(known)}")
+        raise ValueError(f"no defect {name!r}{near_or_all(name, known)}")
     return known[name]

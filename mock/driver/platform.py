@@ -6,6 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+from common.near import near_or_all
 from mock.driver.kconfig import COMPLETE, KernelConfig
 from mock.driver.lib.sizes import SZ_4K, SZ_64K, MiB
 
@@ -316,5 +317,5 @@ PLATFORMS: dict[str, Platform] = {
 def find_platform(name: str) -> Platform:
     """Look up a platform. Raises ValueError with the list of names if there is no such platform."""
     if name not in PLATFORMS:
-        raise ValueError(f"no platform {name!r}: there are {', '.join(PLATFORMS)}")
+        raise ValueError(f"no platform {name!r}{near_or_all(name, PLATFORMS)}")
     return PLATFORMS[name]

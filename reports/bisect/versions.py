@@ -12,6 +12,7 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.kernels import Version
+from common.near import near_or_all
 from common.place import ROOT, written
 from reports.bisect import search
 from reports.bisect.judge import Judgement, Verdict
@@ -78,7 +79,7 @@ def chosen(known: Sequence[str], wanted: str) -> str:
     """The newest kernel of a version such as 7.3 or 7.3.4. Raises NoAnswerError."""
     fitting = [version for version in known if version == wanted or version.startswith(wanted + ".")]
     if not fitting:
-        raise NoAnswerError(f"no kernel {wanted}: there are {', '.join(known)}")
+        raise NoAnswerError(f"no kernel {wanted}{near_or_all(wanted, known)}")
     return fitting[-1]
 
 

@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
 
 from common import as_json
 from common.answers import NoAnswerError
+from common.near import near_glob
 from reports.commands.inputs import RUN, what_there_is_at, whole
 from reports.event import Outcome, counted
 from reports.ledger import Behaviour, Ledger
@@ -49,9 +49,7 @@ def main(arguments: list[str]) -> int:
     ledger = Ledger.load()
     chosen = ledger.matching(options.glob)
     if not chosen:
-        near = difflib.get_close_matches(options.glob, list(ledger), n=3)
-        hint = f": did you mean {' or '.join(near)}?" if near else ""
-        raise NoAnswerError(f"no behaviour is called {options.glob}{hint}")
+        raise NoAnswerError(f"no behaviour is called {options.glob}{near_glob(options.glob, ledger)}")
     tests = proofs()
     runs = [what_there_is_at(text) for text in options.results]
     verdicts = matrix(merge(runs), ledger) if runs else None

@@ -7,6 +7,7 @@ import datetime
 from pathlib import Path
 
 from common.answers import NoAnswerError
+from common.near import near_path
 from reports.gate import ending
 from reports.stream import STREAM, Flaw, Run, read
 from reports.waivers import Waiver, load
@@ -28,7 +29,7 @@ def what_there_is_at(text: str) -> Run:
         run = read(path)
     except FileNotFoundError:
         missing = path / STREAM if path.is_dir() else path
-        raise NoAnswerError(f"{missing}: no such file: name {RUN}") from None
+        raise NoAnswerError(f"{missing}: no such file{near_path(missing)}: name {RUN}") from None
     except OSError as error:
         raise NoAnswerError(f"{path}: {error.strerror}") from None
     if not run.lines:
@@ -62,7 +63,7 @@ def waivers_at(path: Path | None) -> tuple[Waiver, ...]:
     try:
         return load(path)
     except OSError as error:
-        raise NoAnswerError(f"{path}: {error.strerror}") from None
+        raise NoAnswerError(f"{path}: {error.strerror}{near_path(path)}") from None
 
 
 def today() -> datetime.date:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common import as_json
 from common.answers import NoAnswerError
+from common.near import near_path
 from common.place import written
 from reports.event import Outcome, counted
 from reports.runs import KEPT, OUT, Listed, State, listed
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     folder: Path = options.folder or written() / OUT
     if options.folder and not folder.is_dir():
-        raise NoAnswerError(f"{folder}: no such folder: name one that --results named")
+        raise NoAnswerError(f"{folder}: no such folder{near_path(folder)}: name one that --results named")
     if options.json:
         return as_json.print_answer("runs", 0, answer(listed(folder)))
     print("\n".join(text(listed(folder))) or "no run is kept")

@@ -386,7 +386,7 @@ def test_folder_that_is_no_git_tree_is_refused(
 
 def test_unknown_profile_is_refused(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
     assert kernel("build", tree.path, "--profile", "lockdep+nothing") == 2
-    assert "no profile 'nothing'; there are lockdep, kasan, " in capsys.readouterr().err
+    assert "no profile 'nothing': there are lockdep, kasan, " in capsys.readouterr().err
 
 
 # Tarballs, Debian

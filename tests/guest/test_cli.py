@@ -42,6 +42,11 @@ def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert capsys.readouterr() == ("", "svmcts: there is no such kernel\n")
 
 
+def test_misspelt_word_boots_no_guest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["kernls"]) == 2
+    assert capsys.readouterr() == ("", "svmcts: no command 'kernls' (did you mean kernels?)\n")
+
+
 def test_kernels_are_listed_newest_first(
     own_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

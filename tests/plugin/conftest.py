@@ -60,7 +60,7 @@ import pytest
 from fixtures.plugin import backend, runner
 from fixtures.plugin.backend import Backend, UnusableError
 from fixtures.plugin.capabilities import Capabilities
-from fixtures.plugin.expectations import Expectation
+from fixtures.plugin.expectations import Expectation, of_mock
 
 patch = pytest.MonkeyPatch()
 
@@ -80,6 +80,7 @@ def probe(nodes, reductions):
 
 patch.setitem(backend.STARTERS, "mock", start)
 patch.setattr(runner, "probe", probe)
+patch.setattr(of_mock, "refusal", lambda platform, *_: "no such mock" if platform == "unknown" else "")
 
 def pytest_unconfigure():
     patch.undo()

@@ -59,7 +59,7 @@ def test_a_name_that_nothing_has_is_no_answer(capsys: pytest.CaptureFixture[str]
     assert called(main, "gc.asinc") == 2
     assert (
         capsys.readouterr().err
-        == "svmcts behaviours: no behaviour is called gc.asinc: did you mean gc.async?\n"
+        == "svmcts behaviours: no behaviour is called gc.asinc (did you mean gc.async?)\n"
     )
 
 

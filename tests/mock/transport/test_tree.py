@@ -185,7 +185,7 @@ def test_second_attach() -> None:
     ("arguments", "reason"),
     [
         ({"platform": "voodoo", "driver": DRIVER}, "voodoo"),
-        ({"platform": "echo", "driver": DRIVER, "defect": "nonsense"}, "no defect 'nonsense'; there are: "),
+        ({"platform": "echo", "driver": DRIVER, "defect": "nonsense"}, "no defect 'nonsense': there are "),
         ({"platform": "echo", "driver": "no.such.module:Driver"}, "no.such|No module named 'no'"),
     ],
 )
