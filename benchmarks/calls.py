@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What system calls cost that the mock answers, against one that the kernel answers by itself."""
+"""Cost of system calls that the mock handles, compared with those of the kernel."""
 
 from __future__ import annotations
 

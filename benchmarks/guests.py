@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What guests cost: to start, to fault and migrate in, to run the suite in, alone and two at a time."""
+"""Cost of guests: start, faults and migration inside, and the suite, with one guest and with two."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measure(kernel: str, rounds: int, scale: float, *, quick: bool) -> Iterator[
 
 @dataclass(frozen=True)
 class _Run:
-    """What a run took, in seconds: by the clock, and of processors, QEMU's and the emulated GPU's among them."""
+    """Duration of a run in seconds: wall time, and processor time including QEMU and the emulated GPU."""
 
     wall: float
     processor: float

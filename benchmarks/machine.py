@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the figures were measured on, and how quiet it was there."""
+"""The machine of the measurements, and how idle it was."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Noise:
             self._took.append((time.perf_counter_ns() - start) / 1e3)
 
     def to_dict(self) -> dict[str, Any]:
-        """How long it took, in microseconds."""
+        """Duration in microseconds."""
         return {"unit": "us", **vars(Spread.of(self._took))}
 
     def __str__(self) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What batches, page faults and migrations cost, of the GPU and of the CPU."""
+"""Cost of batches, page faults and migrations, for GPU and CPU."""
 
 from __future__ import annotations
 

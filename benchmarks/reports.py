@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What commands on results cost, and how that grows with columns and with tests."""
+"""Cost of commands on results, and how it grows with columns and tests."""
 
 from __future__ import annotations
 

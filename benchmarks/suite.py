@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a test and a whole run cost."""
+"""Cost of a test and of a whole run."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What every part of the project may use, and what uses none of them."""
+"""Shared by all parts of the project; it imports none of them."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How every command of svmcts ends: 0 yes, 1 no, 2 no answer.
+"""Exit statuses of all commands of svmcts: 0 yes, 1 no, 2 no answer.
 
 The unexpected is not an answer either: an exception, a closed pipe, a full disk, a missing right. It is one line on
 standard error and status 2, so that no accident reads as a verdict.

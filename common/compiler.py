@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a build says of its failure."""
+"""The error message of a failed build."""
 
 from __future__ import annotations
 

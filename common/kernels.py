@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Self
 
 DEFAULT_KERNEL = "7.3"
-"""What the mock plays and a guest boots unless another one is asked for."""
+"""The default kernel of mock and guests."""
 
 
 class Version(tuple[int, ...]):

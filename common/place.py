@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the suite is, and where it writes: a checkout keeps what it makes, an installed suite writes to its caller.
+"""The location of the suite, and of its output: a checkout keeps it, an installed suite writes to its caller.
 
 An installed suite is a wheel's (installed/build.py): the same folders, in one folder of site-packages, with a file
 that says of which commit.
@@ -31,10 +31,10 @@ def written(root: Path = ROOT) -> Path:
 
 
 def pytest_command(root: Path = ROOT) -> list[str]:
-    """What a user calls pytest by."""
+    """The command with which a user calls pytest."""
     return ["svmcts", "run"] if is_installed(root) else ["pytest"]
 
 
 def cache() -> Path:
-    """Where an installed suite keeps compiled Python: $XDG_CACHE_HOME/svm-cts/bytecode."""
+    """Folder for compiled Python of an installed suite: $XDG_CACHE_HOME/svm-cts/bytecode."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "svm-cts" / "bytecode"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which svm-cts this is."""
+"""The version of svm-cts."""
 
 from __future__ import annotations
 
@@ -34,5 +34,5 @@ def commit(root: Path) -> tuple[str, str]:
 
 
 def text(root: Path) -> str:
-    """What ``svmcts --version`` prints."""
+    """Output of ``svmcts --version``."""
     return f"svm-cts {VERSION} ({commit(root)[0]})"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a GPU address is, and what answers an access to one."""
+"""GPU addresses, and the interface of memory behind them."""
 
 import enum
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the copy engine's commands do: rows of bytes, moved or filled in chunks.
+"""Commands of the copy engine: rows of bytes, copied or filled in chunks.
 
 Source and destination may overlap only where the hardware's result is defined too: nowhere. Tiled layouts are
 not modelled, but a copy between equal layouts moves the same bytes as a linear one does.

@@ -47,7 +47,7 @@ def compute_walker(ex: Execution, cmd: c.ComputeWalker) -> None:
 
 
 def _known(space: AddressSpace, kernel: int) -> Perform | None:
-    """What the kernel at an address computes. A kernel that is not known is read no further than an instruction."""
+    """The function of the kernel at an address. Of an unknown kernel, only the first instruction is read."""
     if space.read(translated(kernel), len(_SQUARE_START)) != _SQUARE_START:
         return None
     code = space.read(translated(kernel), _SQUARE_SIZE)
@@ -58,7 +58,7 @@ _SQUARE_START = bytes.fromhex("650000802082057f04000002c0ffffff")
 _SQUARE_SIZE = 336
 _SQUARE = "c760290b96cfafa5a619cf45a45e545bf875d98a8a2c9ec66568d7d36562b37d"
 _ARGUMENTS = struct.Struct("<2QI")
-"""What the kernel is passed: input, output, and the number of elements."""
+"""Arguments of the kernel: input, output, and the number of elements."""
 
 
 def _square(ex: Execution, cmd: c.ComputeWalker, space: AddressSpace, arguments: bytes) -> None:

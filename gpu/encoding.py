@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a command is defined: its header, its length rule, its fields.
+"""Definition of a command: its header, its length rule, its fields.
 
 A command is a class. Its fields are descriptors: they read a decoded instruction (`command.address`), and
 `encode` writes with them. So encoder, decoder and executor cannot disagree.

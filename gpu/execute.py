@@ -174,7 +174,7 @@ class Execution:
 
     @property
     def level(self) -> int:
-        """Where the next instruction is: 0 the ring, 1 a batch, 2 a second level batch."""
+        """Level of the next instruction: 0 the ring, 1 a batch, 2 a second level batch."""
         return self._frames[-1].level if self._frames else 0
 
     def run(self, budget: int) -> Stop:

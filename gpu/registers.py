@@ -47,7 +47,7 @@ def gpr(index: int) -> int:
 
 
 def _user_may_write() -> Iterator[int]:
-    """What a batch in a PPGTT may write: GPRs, predicates, and the parameters of draws and dispatches."""
+    """Registers that a batch in a PPGTT may write: GPRs, predicates, and the parameters of draws and dispatches."""
     yield from range(CS_GPR, CS_GPR + 0x80, 4)
     yield from range(PREDICATE_SRC0, PREDICATE_RESULT_1 + 1, 4)
     yield from range(0x3B8, 0x3C0, 4)
@@ -59,7 +59,7 @@ _USER_WRITABLE = frozenset(_user_may_write())
 
 
 class Clocks(NamedTuple):
-    """What the timestamp registers read, in ticks: the engine's time, and the context's running time."""
+    """Values of the timestamp registers, in ticks: the engine's time, and the context's running time."""
 
     engine: Callable[[], int]
     context: Callable[[], int]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the commands of the command streamer do. One function for each; gpu.blit has the copy engine's.
+"""Commands of the command streamer, one function for each; those of the copy engine are in gpu.blit.
 
 Each either completes or raises before it has changed anything that a second run of it would notice.
 """
@@ -209,7 +209,7 @@ def _conditional_batch_buffer_end(ex: Execution, cmd: c.ConditionalBatchBufferEn
 
 
 def _post_sync_space(ex: Execution, index: int, ggtt: int, offset: int) -> tuple[AddressSpace | None, int]:
-    """Where a post-sync write goes: an address, or an offset in the context's status page."""
+    """Target of a post-sync write: an address, or an offset in the context's status page."""
     if not index:
         return ex.space(ggtt), translated(offset)
     if ex.status_page is None or not ex.privileged:

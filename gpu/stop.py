@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why an Execution stops, and what it keeps of an instruction that is not complete."""
+"""Reasons of an Execution to stop, and the state of an incomplete instruction."""
 
 import enum
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from gpu.encoding import Command
 
 
 class Reason(enum.Enum):
-    """Why an Execution stopped."""
+    """Reason why an Execution stopped."""
 
     FINISHED = "finished"  #: the batch has ended, or the ring's head has reached its tail
     BUDGET = "out of budget"
@@ -21,7 +21,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """What an MI_SEMAPHORE_WAIT waits for: that `value` of memory `compare` `data` becomes true.
+    """The condition of an MI_SEMAPHORE_WAIT: that `value` of memory `compare` `data` is true.
 
     `where` is "ppgtt", "ggtt" or "register"; `address` that of the dword, or the register's offset.
     """
@@ -39,7 +39,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why and where (`pc`, the address of the instruction to run next) an Execution stopped."""
+    """Reason and place (`pc`, the address of the next instruction) of a stop."""
 
     reason: Reason
     pc: int
@@ -69,7 +69,7 @@ class Exhausted(Exception):  # noqa: N818 - becomes a Stop
 
 @dataclass(slots=True)
 class Progress:
-    """How far an instruction came: `done` bytes are stored, `pending` are read and follow them;
+    """Progress of an instruction: `done` bytes are stored, `pending` are read and follow them;
     `unit` is the arithmetic unit in the middle of an MI_MATH.
     """
 

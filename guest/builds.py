@@ -37,7 +37,7 @@ USUAL_STEPS = 2800
 """Of a plain kernel 7.3, for the progress of a first build."""
 FACTS, STEPS = "build.json", "steps"
 KEPT = (kernels.IMAGE, ".config", "modules.order", "Module.symvers")
-"""What guests take of a built tree, next to its modules."""
+"""Files of a built tree that guests use, besides its modules."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +50,14 @@ class Build:
     digest: str
     """Of the configuration that was asked for."""
     release: str
-    """What uname -r says."""
+    """Output of ``uname -r``."""
     time: str
     """When, as ISO 8601 has it."""
     seconds: int
-    """How long its last build took."""
+    """Duration of its last build."""
     compiler: str
     out: str
-    """Where make left the rest of it."""
+    """Folder of make's other output."""
 
     @property
     def directory(self) -> Path:
@@ -231,7 +231,7 @@ class _Making:
     def _configure(self, make: Make) -> None:
         """Make the configuration, and check that all options were kept. Raises GuestError."""
         config = self.out / ".config"
-        # What nobody names is off, but for what only then becomes visible: that has the kernel's own default.
+        # Options that are not listed are off, except for those that become visible only then: they have the default.
         make("-s", "allnoconfig")
         others = [line for line in config.read_text().splitlines() if kconfig.name(line) not in self.options]
         ours = [kconfig.line(name, value) for name, value in self.options.items()]

@@ -50,7 +50,7 @@ class Image:
 
     @property
     def release(self) -> str:
-        """What ``uname -r`` says in this kernel."""
+        """Output of ``uname -r`` in this kernel."""
         start = self._number(0x20E, 2) + SECTOR
         return self.data[start : self.data.index(b"\0", start)].decode().split()[0]
 

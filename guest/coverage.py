@@ -24,7 +24,7 @@ STATUS = "exit status: 0 printed, 2 no answer"
 
 @dataclass(frozen=True)
 class Covered:
-    """What was executed of a source file: pairs are executed and all."""
+    """Executed parts of a source file: each pair is executed and total."""
 
     name: str
     lines: tuple[int, int]
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
 
 
 def measure(notes: Path, counts: Path) -> list[Covered]:
-    """What the counts say, with the .gcno below ``notes``. Raises NoAnswerError."""
+    """Decode the counts, with the .gcno below ``notes``. Raises NoAnswerError."""
     if not shutil.which("gcov"):
         raise NoAnswerError("coverage cannot be read without gcov: apt-get install gcc")
     known = {file.stem: file for file in notes.rglob("*.gcno")}

@@ -55,13 +55,13 @@ def locked_packages(lock: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def small_files(packages: Path) -> Iterator[Path]:
-    """What Python and pytest read of every distribution, wanted or not: start-up files and metadata."""
+    """Files that Python and pytest read from every distribution: start-up files and metadata."""
     for pattern in ("*.pth", "*.dist-info/*", "_distutils_hack/*.py"):
         yield from (path for path in packages.glob(pattern) if path.is_file())
 
 
 def names() -> list[Path]:
-    """What the interpreter is called, ours among them: whichever it was started by, the archive is the same."""
+    """Names of the interpreter, ours included: the archive is the same whichever one started us."""
     usual = {"python", "python3", f"python3.{sys.version_info.minor}", Path(sys.executable).name}
     return [path for name in sorted(usual) if (path := Path(sys.prefix) / "bin" / name).exists()]
 
@@ -109,7 +109,7 @@ def contents(lock: Path) -> dict[Path, bool]:
 
 
 def digest(files: Iterable[Path]) -> str:
-    """What the archive depends on: the interpreter, and path, size and time of every file."""
+    """Inputs of the archive: the interpreter, and path, size and time of every file."""
     total = hashlib.sha256(f"{FORMAT} {sys.version} {sys.prefix}".encode())
     for path in files:
         status = path.stat()

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
 
 
 def program(arguments: Sequence[str]) -> Interpreter | None:
-    """What ``-u -c CODE`` asks for, which a waiting interpreter can become; None for any other command line."""
+    """The code of ``-u -c CODE``, which a waiting interpreter can run; None for any other command line."""
     *flags, option, code = arguments if len(arguments) >= 2 else ("", "")
     if option != "-c" or not set(flags) <= {"-u", "-B"}:
         return None

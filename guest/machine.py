@@ -16,7 +16,7 @@ PORTS = ("control", "status", "checks", "orders", "stdin", "stdout", "stderr", T
 
 
 class Topology(StrEnum):
-    """How two GPUs are connected. The kernel grants p2p below a common switch (drivers/pci/p2pdma.c)."""
+    """Connection of two GPUs. The kernel grants p2p below a common switch (drivers/pci/p2pdma.c)."""
 
     NEAR = "near"
     FAR = "far"
@@ -24,7 +24,7 @@ class Topology(StrEnum):
 
 @dataclass(frozen=True)
 class Machine:
-    """What is in the machine.
+    """Configuration of the machine.
 
     ``memory`` is in bytes, ``options`` are further kernel parameters, ``emulator`` further arguments of the emulated
     GPUs (``python -m guest.emulator --help``).
@@ -75,7 +75,7 @@ PARAMETERS = (
     "random.trust_cpu=on",
     "8250.nr_uarts=1",
     "audit=0",
-    # What the tests of memory kinds need: huge pages of 2 MiB while there are any, and pages that move to another
+    # For the tests of memory kinds: huge pages of 2 MiB while there are any, and pages that move to another
     # node when a test says so, not when the kernel thinks that it is time to look who uses them.
     "hugepages=32",
     "numa_balancing=disable",
@@ -96,7 +96,7 @@ def device(**properties: object) -> list[str]:
 
 
 def gpu_ports(machine: Machine) -> list[str]:
-    """Where GPUs are plugged in: below one PCIe switch (p2p is possible), or each at a root port (it is not)."""
+    """Slots of GPUs: below one PCIe switch (p2p is possible), or each at a root port (it is not)."""
     words: list[str] = []
     near = machine.topology is Topology.NEAR and machine.gpus > 1
     if near:

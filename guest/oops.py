@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why a kernel crashed, in one line, from its console."""
+"""The reason of a kernel crash in one line, from its console."""
 
 import re
 

@@ -40,7 +40,7 @@ def sources(project: Path) -> Iterator[Path]:
 
 
 def digest(project: Path) -> str:
-    """What the packed files are: their place, their names and their content."""
+    """Identity of the packed files: their paths and contents."""
     total = hashlib.sha256(f"{project}\0".encode())
     for path in sources(project):
         content = path.read_bytes()

@@ -21,7 +21,7 @@ TREE = "qemu"
 
 @dataclass(frozen=True)
 class Qemu:
-    """How to start QEMU: its program, what comes before and after it, what its environment needs on top of ours."""
+    """How to start QEMU: its program, arguments before and after it, additional environment variables."""
 
     program: Path
     loader: tuple[str, ...] = ()

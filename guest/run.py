@@ -157,7 +157,7 @@ def run_once(
 
 
 def evidence(process: int) -> str:
-    """What the guest that process ``process`` of ours ran left behind: why it ended, and the end of its console."""
+    """Traces of the guest that our process ``process`` ran: why it ended, and the end of its console."""
     # The newest first: process ids come again.
     for owner in sorted(RUNS.glob("*/*/owner"), key=cache.last_used, reverse=True):
         if owner.read_text() == str(process):
@@ -171,7 +171,7 @@ def evidence(process: int) -> str:
 
 
 def latest_loss(since: float) -> str | None:
-    """Why the last guest was lost that was lost after ``since`` (seconds since the epoch), in one line."""
+    """Reason why the last guest was lost that was lost after ``since`` (seconds since the epoch), in one line."""
     for outcome in sorted(RUNS.glob(f"*/*/{OUTCOME}"), key=cache.last_used, reverse=True):
         if cache.last_used(outcome) < since:
             break

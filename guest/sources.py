@@ -29,7 +29,7 @@ SHORT = 12
 
 
 class Source(Protocol):
-    """Where a kernel comes from."""
+    """Origin of a kernel."""
 
     @property
     def origin(self) -> str:
@@ -41,7 +41,7 @@ class Source(Protocol):
 
     @property
     def about(self) -> str:
-        """What it is, for people."""
+        """Description for users."""
 
     def put(self, place: Path) -> Path:
         """The source, where builds of this origin have it: below ``place``."""
@@ -56,7 +56,7 @@ class GitTree:
     about: str
     tree: Path
     content: str
-    """What git calls it: a commit, or a tree object in our own ``git`` directory."""
+    """Git object: a commit, or a tree object in our own ``git`` directory."""
 
     @classmethod
     def find(cls, tree: Path, revision: str | None = None) -> "GitTree":
@@ -148,7 +148,7 @@ class GitTree:
         return trees
 
     def diff(self, other: "GitTree") -> str:
-        """What changes from this commit to another one, as a patch."""
+        """Changes from this commit to another one, as a patch."""
         arguments = ("diff", "--no-ext-diff", "--no-color", "--no-renames", self.content, other.content)
         # A last line may be a blank one of the context.
         return _git(self.tree, *arguments, "--", environment=self._environment()) + "\n"
@@ -169,7 +169,7 @@ class GitTree:
         environment = {**self._environment(), "GIT_DIR": str(self._own), "GIT_WORK_TREE": str(source)}
         cache.say(f"checking out {self.about}")
         _git(source, "read-tree", "--reset", "-u", self.content, environment=environment)
-        # Where the last time was interrupted, files are neither as they were nor as they are to be.
+        # After an interruption, files are neither in the old nor in the new state.
         _git(source, "clean", "-ffdxq", environment=environment)
         return source
 
@@ -236,7 +236,7 @@ class DebianSource:
 
 
 def find(tree: str | None, version: str | None, revision: str | None) -> Source:
-    """What a user asked for: a git tree (at a revision) or a tarball, or a version of Debian's. Raises GuestError."""
+    """Source given by a user: a git tree (at a revision), a tarball, or a version of Debian's. Raises GuestError."""
     if version is not None:
         return DebianSource.find(version)
     path = Path(tree or "")
@@ -307,7 +307,7 @@ def _unpacked(tarball: Path, place: Path) -> Path:
 def _git(
     tree: Path, *arguments: str, environment: Mapping[str, str] | None = None, missing: str | None = None
 ) -> str:
-    """What git says in ``tree``. Raises GuestError, with the line ``missing`` where there is one."""
+    """Output of git in ``tree``. Raises GuestError, with the line ``missing`` if git fails."""
     debian.need("git")
     done = subprocess.run(
         ["git", *arguments],

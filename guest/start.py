@@ -24,7 +24,7 @@ Gpus = Sequence[Mapping[str, object]]
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """Where a machine runs: its directory (for logs, and for relative paths), its console's file, its scratch."""
+    """Place of a running machine: its directory (for logs, and for relative paths), its console's file, its scratch."""
 
     directory: Path
     console: Path
@@ -142,5 +142,5 @@ def guest_memory() -> Iterator[list[int]]:
 
 
 def path_of(file: int) -> str:
-    """How a program that inherits ``file`` opens it."""
+    """Path with which a program that inherits ``file`` can open it."""
     return f"/proc/self/fd/{file}"

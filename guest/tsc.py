@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How fast the machine's time stamp counter runs.
+"""Frequency of the machine's time stamp counter.
 
 Under TCG the guest's counter is the machine's own. A kernel that measures it while its virtual processors wait for
 a real one gets it wrong, now and then by a factor of ten, and then all its time is wrong. So the rate is given.

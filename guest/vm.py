@@ -32,7 +32,7 @@ LOST = 125  # exit status: the guest was lost, the command has none
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. ``code`` is the command's exit status; ``lost`` says in one line why there is none."""
+    """Result of a run. ``code`` is the command's exit status; ``lost`` says in one line why there is none."""
 
     code: int
     lost: str | None = None
@@ -65,7 +65,7 @@ class Files:
 
 @dataclass(frozen=True)
 class Interpreter:
-    """What Python in the guest is to run: the flags of its command line, and the program.
+    """Python program to run in the guest: the flags of its command line, and the program.
 
     ``forget`` are packages that the waiting one may have imported, of files that have changed since.
     """
@@ -243,7 +243,7 @@ class Guest:
                     yield event
 
     def _reason(self, machine: subprocess.Popen[bytes], emulator: subprocess.Popen[bytes] | None) -> str:
-        """Why QEMU exited: the emulated GPU, QEMU itself, or the guest's kernel."""
+        """Reason why QEMU exited: the emulated GPU, QEMU itself, or the guest's kernel."""
         code = machine.wait()
         if emulator is not None and emulator.poll() is not None:
             return f"the emulated GPU ended with status {emulator.returncode}, see emulator.log"

@@ -41,7 +41,7 @@ def possible(parts: Parts) -> bool:
 
 
 def digest(parts: Parts) -> str:
-    """What a template depends on: QEMU, the machine, and all that is in the initramfs, but for the project's files.
+    """Inputs of a template: QEMU, the machine, and all that is in the initramfs, except for the project's files.
 
     These may change from one run to the next: see ``is_current``.
     """
@@ -125,7 +125,7 @@ def build(parts: Parts, directory: Path) -> None:
         process.kill()
         process.wait()
     ramdisk.write_bytes(b"")
-    # What the kernel freed and what it cleared need not be kept, nor copied at every start.
+    # Memory that the kernel freed or cleared need not be saved, nor copied at every start.
     if shutil.which("fallocate"):
         for path in memory:
             subprocess.run(["fallocate", "--dig-holes", path], check=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How hatchling makes the wheel: which files it has, which commit they are of, and what they need."""
+"""Build hook of hatchling for the wheel: its files, its commit and its requirements."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def shipped(root: Path) -> list[str]:
 
 
 def needed(root: Path) -> list[str]:
-    """What a run needs: the packages of run.in, in releases that are compatible with those of run.lock."""
+    """Requirements of a run: the packages of run.in, in releases that are compatible with those of run.lock."""
     wanted = (root / "requirements/run.in").read_text(encoding="utf-8")
     names = [line for line in wanted.splitlines() if line and not line.startswith("#")]
     lock = dict(

@@ -164,7 +164,7 @@ def _check(probe: Probe, base: Base) -> int:
 
 
 def _own(table: Table, reported: set[str]) -> Iterator[Finding]:
-    """Where this package's own structures differ from the header, unless already reported."""
+    """Differences between this package's structures and the header, unless already reported."""
     for name, fact in facts.of_module(xe).items():
         now = table.get(name)
         if now is None or name in reported or spare(name) or (isinstance(now, Value) and not now.abi):

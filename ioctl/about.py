@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a field of a structure means, said next to the structure: in ``_about_``, by the name of the field.
+"""Meaning of the fields of a structure, defined next to it: in ``_about_``, by the name of the field.
 
 A path with dots is a field of a structure inside, as seen from here. Transcripts, replays, the ABI check, negative
 tables and the mock's argument checks ask it, through `ioctl.names` and `ioctl.pointers`. A field that is not in
@@ -19,7 +19,7 @@ Element = type[Any] | None
 
 @dataclass(frozen=True)
 class Family:
-    """What a field can hold: names that begin with one of ``prefixes`` and not with a longer one of another family.
+    """Values of a field: names that begin with one of ``prefixes`` and not with a longer one of another family.
 
     ``flags``: bits that are or-ed. ``open``: other numbers are as good (a file descriptor, a region instance).
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a header breaks, and what it adds, against a uAPI that programs were built for.
+"""Breaking changes and additions of a header, relative to a uAPI that programs were built for.
 
 The rules are the kernel's for uAPI structures: names stay, numbers and values stay, a field stays at its place in its
 size, a structure keeps its size. What was ``pad`` or ``reserved`` may get a name: programs had to put zeros there.
@@ -210,7 +210,7 @@ Places = dict[object, str]
 
 
 def _places(table: Table) -> Places:
-    """Who has which request number and which value of which family."""
+    """Owners of each request number and of each value of a family."""
     places: Places = {}
     for name, fact in table.items():
         if isinstance(fact, Number):
@@ -221,7 +221,7 @@ def _places(table: Table) -> Places:
 
 
 def _used(name: str, fact: Fact, new: Table, table: Table, places: Places) -> Iterator[tuple[str, str]]:
-    """What a fact takes of a version that does not have it: the place in words, and the name that has it there."""
+    """Conflict of a fact with a version that does not have it: the place in words, and the name that it has there."""
     match fact:
         case Number(number=number):
             if other := places.get(apart(number)[2:]):
@@ -374,7 +374,7 @@ def _numbering(name: str, nr: str, new: Table) -> Iterator[Finding]:
 
 
 def differing_layout(table: Table, narrow: Table) -> Iterator[Finding]:
-    """Where 32-bit programs see something else than 64-bit ones: xe has no translation between the two."""
+    """Differences between 32-bit and 64-bit programs: xe has no translation between the two."""
     for name, fact in table.items():
         if name not in narrow:
             yield Finding(Kind.BREAKS, name, "is not there for 32-bit programs")

@@ -28,7 +28,7 @@ class NoCompilerError(NoAnswerError):
 
 
 class CompileError(Exception):
-    """What the compiler rejected: ``errors`` are its messages, each with "file:line:column" first."""
+    """Errors of the compiler: ``errors`` are its messages, each with "file:line:column" first."""
 
     def __init__(self, errors: Sequence[tuple[str, str]]) -> None:
         self.errors = errors
@@ -69,7 +69,7 @@ class Compiler:
         return said
 
     def folders(self, place: Path) -> list[str]:
-        """Where it looks for headers of the system."""
+        """Search path of system headers."""
         said = self.run(place, "-E", "-v", "-x", "c", os.devnull, "-o", os.devnull)
         listed = re.search(
             r"^#include <\.\.\.> search starts here:\n(.*?)^End of search list", said, re.M | re.S

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a header declares, as the compiler itself writes it down: the DWARF debugging information of an object file.
+"""Declarations of a header, as the compiler itself describes them: the DWARF debugging information of an object file.
 
 So everything that is C is understood, attributes and macros included, and nothing in it is read by a parser of ours.
 """
@@ -32,7 +32,7 @@ class Declared:
 
 
 def read(path: Path, is_own: Callable[[str], bool], section: str) -> tuple[Declared, list[tuple[int, bool]]]:
-    """What the files for which ``is_own`` holds declare, and the pairs of numbers in ``section``.
+    """Declarations in the files for which ``is_own`` holds, and the pairs of numbers in ``section``.
 
     A pair is a constant's 64 bits and whether it is below 0.
     """

@@ -219,7 +219,7 @@ def rows(data: bytes, kind: Any) -> Group:
 
 
 def whole(data: bytes, kind: Any) -> Node:
-    """What a query wrote: one structure, a structure with a flexible array, or a row of such."""
+    """The reply of a query: one structure, a structure with a flexible array, or an array of structures."""
     if len(data) < ctypes.sizeof(kind.element if isinstance(kind, Rows) else kind):
         return "0x" + data.hex()
     if isinstance(kind, Rows):
@@ -244,7 +244,7 @@ def extensions(data: bytes, chain: Chain, families: Mapping[str, Family] | None)
 
 
 def target(capture: Capture, arg: Any, data: bytes) -> Node:
-    """What ``data``, seen by ``capture``, means; ``arg`` is the structure with the pointer at that moment."""
+    """Meaning of ``data``, read by ``capture``; ``arg`` is the structure with the pointer at that moment."""
     if not data:
         return UNREADABLE
     pointer = capture.pointer

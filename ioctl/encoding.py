@@ -28,7 +28,7 @@ class EncodingError(ValueError):
 
 
 class Direction(enum.IntFlag):
-    """Which way data goes: WRITE is data for the kernel, READ is data from it (asm-generic/ioctl.h)."""
+    """Direction of data: WRITE is data for the kernel, READ is data from it (asm-generic/ioctl.h)."""
 
     NONE = 0
     WRITE = 1

@@ -55,7 +55,7 @@ class History:
         ]
 
     def document(self) -> dict[str, Any]:
-        """What is written to the file."""
+        """Contents of the file."""
         entries = {
             version.version: {
                 "header": version.header,
@@ -83,7 +83,7 @@ class History:
         raise KeyError(version)
 
     def promised(self, version: str) -> Table:
-        """What every header of a version has, at its release as after stable updates."""
+        """Names that all headers of a version have, at its release and after stable updates."""
         later = {name for name, came in self.backported.items() if sort_key(came) > sort_key(version)}
         return {name: fact for name, fact in self.table(version).items() if name not in later}
 

@@ -49,7 +49,7 @@ def read(address: int, size: int) -> bytes | None:
 
 
 def read_proc(address: int, size: int) -> bytes | None:
-    """What `read` falls back on."""
+    """Fallback of `read`."""
     try:
         # Opened each time: a descriptor kept over a fork would go on reading the parent.
         with Path("/proc/self/mem").open("rb", buffering=0) as memory:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which names of the headers stand for the values of which field, as the structures say it (`ioctl.about`).
+"""Names of the headers for the values of each field, as the structures define it (`ioctl.about`).
 
 ``svmcts abi`` uses the same families to see two flags on one bit and two values of one number in a header it has never
 met.
@@ -26,7 +26,7 @@ def structures() -> list[type[Structure]]:
 
 
 def about(struct: type[ctypes.Structure], request: Request | None = None) -> About:
-    """What the fields of a structure mean, in a request."""
+    """Meaning of the fields of a structure, in a request."""
     own: About = getattr(struct, "_about_", {})
     return {**own, **request.about} if request is not None and request.about else own
 

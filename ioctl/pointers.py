@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the structures point at, and copying it while a call is made.
+"""Targets of the pointers in structures, and copies of them at the time of a call.
 
 Only memory that the kernel itself reads or writes in that call is touched, at most `LIMIT` bytes a pointer:
 looking at anything else could bring a page back from the GPU that the test wants there. The user fence of an
@@ -21,7 +21,7 @@ Compiled = tuple[tuple[str, Pointer | Chain, "attrgetter[int]"], ...]
 
 
 class Capture:
-    """What was at one pointer: None where it was not looked at, empty bytes where it was not readable."""
+    """Data at one pointer: None if it was not read, empty bytes if it was not readable."""
 
     __slots__ = ("address", "after", "before", "field", "pointer", "size")
 

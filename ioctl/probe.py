@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a C compiler makes of a header: the table of its sizes, offsets, numbers and values.
+"""A header as a C compiler sees it: the table of its sizes, offsets, numbers and values.
 
 The compiler translates to an object file, in whose debugging information the structures are (`ioctl.debug_info`), and
 in one section of which are the values of the macros. Nothing is linked or run, so cross compilers do as well, and
@@ -73,7 +73,7 @@ class Probe:
             path.touch()
         (place / STAND_IN.name).write_text(STAND_IN.read_text())
         (place / "own").mkdir()
-        # What says that it is of another file is of this one all the same.
+        # Line markers that name another file although they belong to this one.
         (place / "own" / self.source.name).write_text(_LINE.sub("", self.source.text))
         search = ["-Iempty"]
         if self.source.folder is not None:
@@ -202,7 +202,7 @@ def _lines_of_constants(error: CompileError) -> set[int]:
 
 
 def _enumerators_given(text: str, enumerators: dict[str, Value]) -> dict[str, str]:
-    """What the header's text gives enumerators as their values."""
+    """Values of enumerators in the header's text."""
     given = {name: re.search(rf"\b{name}\s*=([^,}}\n]*)", text) for name in enumerators}
     return {name: found[1] for name, found in given.items() if found}
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where a header comes from: a file, a pipe, or a revision of a git repository, ``v7.3:include/uapi/drm/xe_drm.h``."""
+"""Origin of a header: a file, a pipe, or a revision of a git repository, ``v7.3:include/uapi/drm/xe_drm.h``."""
 
 import io
 import os

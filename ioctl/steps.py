@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a test did between and in its ioctls, in order, kept cheaply while it runs: enough to write it as a program.
+"""The steps of a test, its ioctls and others, in order, recorded cheaply: enough to write it as a program.
 
 A step is a tuple, made without formatting: mappings and accesses of the process, waits, children, and the records of
 its ioctls. `Steps.export` turns them into plain data when a test has failed; ``svmcts reproduce`` reads that. What the
@@ -59,7 +59,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
     "fork": ("child",),
     "reap": ("child", "signal", "steps"),
 }
-"""What belongs to each kind of step, in order; "ioctl" has a record."""
+"""Fields of each kind of step, in order; "ioctl" has a record."""
 
 
 _WITH_DATA = frozenset({"read", "write"})
@@ -72,9 +72,9 @@ class Steps:
         self.items: list[Step] = []
         self.dropped = 0
         self.check: Data | None = None
-        """What the check that failed last expected and saw."""
+        """Expected and actual value of the last failed check."""
         self.obstacle = ""
-        """Why these steps are not all that the test did."""
+        """Reason why the steps are incomplete."""
         self._kept = kept
         self._bytes = 0
         self._sink = -1
@@ -98,7 +98,7 @@ class Steps:
             self._send(items[-1])
 
     def _data(self, data: bytes) -> "bytes | Data":
-        """What is kept of bytes: themselves, a pattern, or only how many there are."""
+        """Recorded form of bytes: themselves, a pattern, or only their number."""
         size = len(data)
         if size > WHOLE:
             chunk = data[:CHUNK]
@@ -186,7 +186,7 @@ class Branch:
         self.file = os.memfd_create("steps", os.MFD_CLOEXEC)
 
     def read(self) -> list[Step]:
-        """What the child wrote; it is over then."""
+        """Output of the child; it has ended then."""
         data = os.pread(self.file, os.fstat(self.file).st_size, 0)
         os.close(self.file)
         steps, at = [], 0

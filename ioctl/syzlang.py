@@ -213,7 +213,7 @@ def _element(kind: Any) -> tuple[Any, int | None]:
 
 
 def _counts(kind: Any, about: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
-    """Which fields count what: name to the pointer's name and "len" or "bytesize".
+    """Fields that are counts: name to the pointer's name and "len" or "bytesize".
 
     A structure says how many bytes are behind a pointer, not which field says it: that shows when the field changes.
     """

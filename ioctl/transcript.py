@@ -100,7 +100,7 @@ class Transcript:
 
     @property
     def dropped(self) -> int:
-        """How many records and notes went to make room."""
+        """Number of records and notes that were dropped to make room."""
         return self.total - len(self.records)
 
     def text(self) -> str:
@@ -150,7 +150,7 @@ def recording(kept: int = KEPT) -> Iterator[Transcript]:
 
 
 def outcome(record: Record) -> str:
-    """What came back, as strace says it."""
+    """Result of a call in the notation of strace."""
     if record.result is None:
         return "? <unfinished>"
     restarts = f", restarted {record.restarts} times" if record.restarts else ""

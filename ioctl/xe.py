@@ -813,12 +813,12 @@ _OBSERVATION_PARAMS: dict[int, Callable[[], type[Any]]] = {
 
 
 def _observation_param(arg: Any) -> type[Any] | None:
-    """What param points to, but for the extensions of a stream."""
+    """Target of param, except for the extensions of a stream."""
     return _OBSERVATION_PARAMS.get(arg.observation_op, lambda: None)()
 
 
 def _stream_extensions(arg: Any) -> Mapping[str, Family] | None:
-    """What the extensions at param are, where the operation opens a stream."""
+    """Kind of the extensions at param, if the operation opens a stream."""
     if arg.observation_op != DRM_XE_OBSERVATION_OP_STREAM_OPEN:
         return None
     return {

@@ -70,9 +70,7 @@ class Attachment:
         return False
 
     def errors(self) -> str:
-        """What the mock has printed: internal errors with their tracebacks, and how it ended. Empty if
-        nothing went wrong.
-        """
+        """Output of the mock: internal errors with their tracebacks, and how it ended. Empty if nothing went wrong."""
         return _read_errors(self._errors)
 
 

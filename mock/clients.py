@@ -324,7 +324,7 @@ class Clients:
             try:
                 space.digest()
             except Exception as error:
-                # What failed is out of its inbox; others may wait for the rest.
+                # The failed event has left its inbox; others may wait for the rest.
                 self.internal_error(f"changes of {space!r}", error)
                 self._dirty[space] = None
             if not space.alive:

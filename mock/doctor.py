@@ -102,12 +102,12 @@ def report(findings: list[Finding]) -> str:
 
 
 def _fatal(findings: list[Finding]) -> list[str]:
-    """What is missing that the mock cannot run without."""
+    """Missing facilities without which the mock cannot run."""
     return [finding.name for finding in findings if not finding.works and finding.use is Use.MOCK]
 
 
 def _reduced(findings: list[Finding]) -> list[str]:
-    """What the mock cannot do here."""
+    """Limits of the mock on this machine."""
     return [finding.lost for finding in findings if not finding.works and finding.use is Use.PART]
 
 

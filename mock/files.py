@@ -129,7 +129,7 @@ class Files:
         return file.reopen(os.O_RDWR)
 
     def create_node(self, released: Callable[[], None]) -> ClientFile:
-        """What an open device node is: a file with memory, of the largest size for good."""
+        """An open device node: a file with memory, with a fixed size of the maximum."""
         made = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(made, LARGEST)
         fcntl.fcntl(made, _F_ADD_SEALS, _SEALS)
@@ -227,9 +227,7 @@ class Files:
 
 
 def _room() -> int:
-    """How many files clients may have open, so that the mock can go on itself. It may have as many as the system lets
-    it.
-    """
+    """Maximum number of open files of clients that leaves enough for the mock, which raises its own limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return hard // _COST

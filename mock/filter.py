@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which system calls of a client the mock is asked about."""
+"""System calls of a client that the mock is notified of."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 @dataclass
 class Equipment:
-    """What was made; descriptors are the mock's. `missing` says why something was not."""
+    """The created files; descriptors are the mock's. `missing` is the reason for each that could not be created."""
 
     uffd: int | None = None
     user_mode_only: bool = False

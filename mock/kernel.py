@@ -48,9 +48,7 @@ class Stalled(Exception):  # noqa: N818 - a condition, not a failure
 
 
 class Ability:
-    """What can be done to an address space (`Mm.abilities`). The ladder without privileges takes
-    some away.
-    """
+    """Operations on an address space (`Mm.abilities`). Some need privileges."""
 
     USERFAULTFD = "userfaultfd"
     """`watch` works, the Notifier's callbacks come."""
@@ -87,7 +85,7 @@ class Vma:
 
 
 class Change(Enum):
-    """Why `Notifier.invalidated` was called."""
+    """Reason for a call of `Notifier.invalidated`."""
 
     UNMAP = "munmap"
     """The range is no longer mapped: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be

@@ -67,8 +67,9 @@ class Naming:
         self._root = procfs.root(os.getpid())
 
     def place(self, call: Call, directory: int, address: int, *, beneath: bool = False) -> Place | None:
-        """What of the mock's a path argument, relative to a directory argument, names. `beneath`: not from the root on,
-        whatever it looks like (openat2(2): RESOLVE_BENEATH, RESOLVE_IN_ROOT).
+        """The mock's file that a path argument, relative to a directory argument, names.
+
+        `beneath`: never from the root on (openat2(2): RESOLVE_BENEATH, RESOLVE_IN_ROOT).
         """
         path = self.text(call, address)
         if path is None:

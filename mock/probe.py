@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What this machine lets the mock do, found by trying, and what each missing facility costs.
+"""Facilities of this machine that the mock needs, found by trying, and the effect of each missing one.
 
 The ladder: everything; userfaultfd for user-mode faults only; no userfaultfd; no seccomp notification, no
 mock.
@@ -19,7 +19,7 @@ from mock.linux.syscall import MACHINE, NUMBERS
 
 
 class Use(Enum):
-    """What a facility is for."""
+    """Purpose of a facility."""
 
     MOCK = "the mock needs it to run at all"
     PART = "a part of the mock needs it"
@@ -134,7 +134,7 @@ def make_userfaultfd() -> Made:
 
 
 def find_userfaultfd() -> Finding:
-    """What `make_userfaultfd` would find."""
+    """Result of `make_userfaultfd`."""
     made = make_userfaultfd()
     if made.fd is not None:
         os.close(made.fd)
@@ -149,7 +149,7 @@ def fork_events(*, works: bool) -> Finding:
 
 
 def find_fork_events() -> Finding:
-    """What `fork_events` would be."""
+    """Value of `fork_events`."""
     return fork_events(works=has_capability(19))
 
 
@@ -176,7 +176,7 @@ def make_ring() -> MadeRing:
 
 
 def find_ring() -> Finding:
-    """What `make_ring` would find."""
+    """Result of `make_ring`."""
     made = make_ring()
     if made.ring is not None:
         os.close(made.ring.fd)

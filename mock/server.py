@@ -110,7 +110,7 @@ class Server:
             gate.serve(listener)
             self._loop.watch(listener.fd, Order.CALLS, lambda: self._call(gate, listener))
             channel.send({})
-            # What was imported is never freed: the collector need not look at it in the middle of a test.
+            # Imported modules are never freed: the garbage collector need not scan them in the middle of a test.
             gc.collect()
             gc.freeze()
             self._loop.run()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which behaviours a patch of the kernel may change: those whose sources in the ledger it touches."""
+"""Behaviours that a kernel patch may change: those whose sources in the ledger it touches."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def patch_of(name: str, tree: Path | None) -> str:
 
 
 def touched(patch: str, name: str = "the patch") -> Touched:
-    """What a unified diff changes, one patch or a series. Raises NoAnswerError when it changes nothing."""
+    """Changes of a unified diff, one patch or a series. Raises NoAnswerError if it changes nothing."""
     try:
         files = PatchSet.from_string(patch)
     except UnidiffParseError as error:

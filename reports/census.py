@@ -63,7 +63,7 @@ class Row:
     line: int
     digest: str
     words: str
-    """How the sentence begins."""
+    """First words of the sentence."""
     ids: tuple[str, ...] = ()
     """The behaviours that have it."""
     why: str = ""
@@ -72,7 +72,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where a document differs from its table."""
+    """Differences between a document and its table."""
 
     new: list[Row] = field(default_factory=list)
     changed: list[tuple[Row, Row]] = field(default_factory=list)
@@ -143,7 +143,7 @@ def _row(sentence: Sentence) -> Row:
 
 
 def compare(recorded: Sequence[Row], now: Sequence[Row]) -> Difference:
-    """What changed in the recorded sentences; equal ones keep their order."""
+    """Changes to the recorded sentences; equal ones keep their order."""
     difference = Difference(now=now)
     matcher = difflib.SequenceMatcher(
         None, [r.digest for r in recorded], [r.digest for r in now], autojunk=False

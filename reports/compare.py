@@ -71,7 +71,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What changed from ``base`` to ``new``."""
+    """Changes from ``base`` to ``new``."""
 
     changes: tuple[Change, ...]
     unchanged: Counter[Outcome]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a stream has to say of an environment and of a test: one class each, which writer and reader share.
+"""Events of a stream about an environment and about a test: one class each, which writer and reader share.
 
 ``to_event`` gives the line of the stream, ``from_event`` reads one, field by field: what has a wrong type or makes no
 sense is a ``FieldError``, never a default. A field that is absent or null has its default. README.md lists the fields.
@@ -66,7 +66,7 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 
 
 def counted(outcomes: Iterable[Outcome]) -> dict[Outcome, int]:
-    """How often there is each outcome, the worst first, those that do not occur included."""
+    """Number of results of each outcome, the worst first, including those that do not occur."""
     numbers = Counter(outcomes)
     return {outcome: numbers[outcome] for outcome in Outcome}
 
@@ -172,7 +172,7 @@ class Fields:
         return values
 
     def steps(self, name: str) -> dict[str, Any]:
-        """What ioctl.steps exports; null is empty."""
+        """The export of ioctl.steps; null is empty."""
         given = self.mapping(name, object, "format, steps and check")
         if given and not (
             "check" in given and type(given.get("format")) is int and type(given.get("steps")) is list
@@ -203,12 +203,12 @@ class Environment:
     """machine, backend, platform, level, kernel, python, header: those that are known; and others, as text."""
     capabilities: Mapping[str, bool | str] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
-    """Why a capability is absent, for those that are."""
+    """Reason for each absent capability."""
     reductions: tuple[str, ...] = ()
     missing: Mapping[str, str] = field(default_factory=dict)
-    """What is expected of it and absent, to a line that says why: an error, whatever the tests say."""
+    """Expected and absent capabilities, to a line with the reason: an error, whatever the results."""
     unexpected: Mapping[str, str] = field(default_factory=dict)
-    """What is there and was not expected, to a line that says why."""
+    """Present and unexpected capabilities, to a line with the reason."""
     devices: tuple[Mapping[str, str | int], ...] = ()
     patience: float = 1.0
     """By how much deadlines are stretched."""
@@ -317,7 +317,7 @@ class Result:
     longrepr: str = ""
     transcript: str = ""
     steps: Mapping[str, Any] = field(default_factory=dict)
-    """What the test did, as ``svmcts reproduce`` takes it."""
+    """Steps of the test, for ``svmcts reproduce``."""
     kernel_log: str = ""
     seed: str = ""
     replay: str = ""
@@ -345,7 +345,7 @@ class Result:
         return tuple(identifier for identifier in self.behaviours if identifier not in self.apart)
 
     def outcome_of(self, identifier: str) -> Outcome:
-        """What the test says about one of its behaviours."""
+        """Result of a test for one of its behaviours."""
         return self.apart.get(identifier, self.outcome)
 
     @property

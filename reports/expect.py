@@ -35,12 +35,12 @@ _HEADER = re.compile(r"\s*\[\[\s*expect\s*\]\]")
 
 
 class ExpectError(NoAnswerError):
-    """What is wrong with a file, or with a run to record; one line that says where, and what to do."""
+    """An error in a file, or in a run to record; one line with the place and what to do."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """What environments of some name, or with some device, have and lack."""
+    """Capabilities that environments of a name, or with a device, have and lack."""
 
     where: str
     """File and line."""
@@ -51,7 +51,7 @@ class Entry:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Entry:
-        """What ``dataclasses.asdict`` was called on."""
+        """The dict written by ``dataclasses.asdict``."""
         return cls(**{**data, "has": tuple(data["has"]), "lacks": tuple(data["lacks"])})
 
     def concerns(self, environment: str) -> bool:

@@ -22,7 +22,7 @@ class Finding:
 
     @property
     def anchor(self) -> str:
-        """Where the specification has it; also the name of its program, without the extension."""
+        """Anchor in the specification; also the name of its program, without the extension."""
         return slug(self.heading)
 
     def behaviours(self, known: Collection[str]) -> list[str]:
@@ -43,12 +43,12 @@ def entries(text: str) -> dict[str, str]:
 
 
 def codes(text: str) -> list[str]:
-    """What stands between backticks; a node id that is broken over two lines is whole again."""
+    """Texts between backticks; a node id that is broken over two lines is joined."""
     return [unbroken(code) for code in _CODE.findall(text)]
 
 
 def unbroken(code: str) -> str:
-    """What stands between backticks, on one line: a node id has no spaces where it was broken."""
+    """Texts between backticks, on one line: without the spaces at which a node id was broken."""
     return ("" if "::" in code else " ").join(code.split())
 
 

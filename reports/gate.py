@@ -39,7 +39,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the gate says."""
+    """Answer of the gate."""
 
     refusals: tuple[Refusal, ...]
     run: Run
@@ -47,7 +47,7 @@ class Verdict:
     waived: Waived
     comparison: Comparison | None
     unseen: tuple[Unseen, ...] = ()
-    """What the run did not cover."""
+    """Parts that the run did not cover."""
     regressions: tuple[Result, ...] = ()
     """Failures of what nobody but this driver's code promises, which were not to be judged."""
 
@@ -131,13 +131,13 @@ def _unfinished(run: Run) -> Iterable[Refusal]:
 
 
 def ending(status: int) -> str:
-    """How a run ended that pytest left with this status."""
+    """How a run ended, from pytest's exit status."""
     meaning = {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test ran"}
     return f"ended with exit status {status}: {meaning.get(status, 'not a status of pytest')}"
 
 
 def _lacking(run: Run) -> Iterable[Refusal]:
-    """What an environment is known to have and lacks: no waiver excuses that."""
+    """Expected capabilities that an environment lacks: no waiver excuses that."""
     for environment in run.environments.values():
         for name, line in environment.missing.items():
             tests = [r.test for r in run.results if r.env == environment.name and r.lacking == name]
@@ -151,7 +151,7 @@ def _fails(result: Result) -> bool:
 
 
 def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusal]:
-    """What failed; parameters of a test that fail alike in an environment are one refusal."""
+    """Failures; parameters of a test that fail alike in an environment are one refusal."""
     groups: dict[tuple[object, ...], list[Result]] = {}
     for result in run.results:
         if result.lacking in run.environments[result.env].missing:
@@ -173,7 +173,7 @@ def _failures(run: Run, waived: Waived, today: datetime.date) -> Iterable[Refusa
 
 
 def _failure(result: Result, where: str, waived: Waived, today: datetime.date) -> tuple[str, str]:
-    """What is wrong, and what to do."""
+    """The problem, and what to do."""
     if result.vacuous:
         return (
             f"vacuous: {where} did not do what it declares ({', '.join(_missing(result))})",
@@ -256,7 +256,7 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
 
 
 def _against(run: Run, baseline: Run, comparison: Comparison) -> Iterable[Refusal]:
-    """What the baseline had and the run has not; its failures are judged already."""
+    """Results that the baseline has and the run lacks; its failures are judged already."""
     for name in comparison.missing:
         what = f"environment {name} of the baseline is missing"
         at = baseline.environments[name].at or 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What became of each test over runs: its outcomes, how often it failed, since when it does."""
+"""History of each test over runs: its outcomes, how often it failed, and since when."""
 
 from __future__ import annotations
 

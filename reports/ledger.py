@@ -49,12 +49,12 @@ class LedgerError(NoAnswerError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a behaviour is promised: a sentence of a document, or a posting."""
+    """Source of a promise: a sentence of a document, or a posting."""
 
     at: str
     """``file:line`` as of 7.3, or the posting or commit by its title."""
     words: str | None = None
-    """How the sentence begins; always given for a document, never for a posting."""
+    """First words of the sentence; always given for a document, never for a posting."""
 
     @property
     def document(self) -> tuple[str, int] | None:
@@ -80,9 +80,9 @@ class Behaviour:
     observable: tuple[str, ...]
     needs: tuple[str, ...]
     reason: str | None
-    """Why no program can see it; only, and always, for ``model-only``."""
+    """Reason why no program can observe it; only, and always, for ``model-only``."""
     landed_as: str | None
-    """How the landed code differs from the series that announced it."""
+    """Differences of the landed code from the series that announced it."""
     promise: str = "promised"
     """``promised``, ``agreed`` or ``driver``; of what is in no ledger, as a strict reader would take it."""
     promised_by: tuple[Place, ...] = ()
@@ -91,7 +91,7 @@ class Behaviour:
 
 @dataclass(frozen=True, slots=True)
 class Untested:
-    """Why behaviours have no test, and when that will change."""
+    """Reason why behaviours have no test, and the plan."""
 
     ids: tuple[str, ...]
     reason: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How an outcome is displayed."""
+"""Display of outcomes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from reports.event import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """How an outcome is shown: a sign that needs no colour, a word, and what it means."""
+    """Display of an outcome: a sign that needs no colour, a word, and its meaning."""
 
     name: str
     sign: str
@@ -19,7 +19,7 @@ class Look:
 
     @property
     def outcome(self) -> Outcome | None:
-        """Whose look it is."""
+        """Outcome with this look."""
         return None if self.name == "NOTHING" else Outcome(self.name)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which behaviours the conformance tests name: their @behaviour marks, read without importing the tests."""
+"""Behaviours that the conformance tests name: their @behaviour marks, read without importing the tests."""
 
 import ast
 from collections.abc import Iterator

@@ -18,7 +18,7 @@ from reports.waivers import Waived, Waiver, apply
 
 @dataclass(frozen=True)
 class Report:
-    """What reports are made of."""
+    """Input of reports."""
 
     runs: tuple[Run, ...]
     """Oldest first."""
@@ -41,7 +41,7 @@ class Report:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What is odd about the streams of the runs that are shown."""
+        """Problems of the streams of the runs that are shown."""
         several = len(self.shown) > 1
         return tuple(
             f"{run.title}: {problem}" if several else str(problem)
@@ -51,7 +51,7 @@ class Report:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """What environments are known to have and lack, a line each."""
+        """Expected capabilities that environments lack, and unexpected ones, a line each."""
         return tuple(
             f"{environment.name}: {line}"
             for environment in self.environments.values()
@@ -84,7 +84,7 @@ class Report:
 
     @cached_property
     def pasts(self) -> Mapping[Key, Past]:
-        """What became of each test in environments that several runs have."""
+        """History of each test in environments that several runs have."""
         return pasts(self.history.items())
 
 

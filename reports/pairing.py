@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What in one run is the same as in another: environments whose kernel moved on, tests that were renamed.
+"""Pairs of equal things in two runs: environments with a newer kernel, tests that were renamed.
 
 Behaviours need none of this: their ids are never renamed.
 """

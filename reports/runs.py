@@ -31,14 +31,14 @@ from reports.event import Outcome
 from reports.stream import STREAM, Run, read
 
 OUT = Path("reports/out")
-"""Where runs are kept, below the checkout."""
+"""Folder of kept runs, below the checkout."""
 RUNS = "runs"
 NEWEST = "newest"
 EARLIER = "earlier"
 FILES = ("index.html", STREAM, "junit.xml", "allure-results")
-"""What a run leaves for its reader."""
+"""Files of a run for readers."""
 LOGS = "logs"
-"""What its workers leave."""
+"""Files of its workers."""
 KEPT = 20
 """Runs that are kept by default."""
 
@@ -46,7 +46,7 @@ _LOCK = ".lock"
 _FLOCK = "hhqqi"
 """``struct flock`` of fcntl(2)."""
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks says."""
+"""Errnos of a file system without locks."""
 
 
 _NUMBER = re.compile(r"\d+")
@@ -209,7 +209,7 @@ def _folders(runs: Path) -> list[Path]:
 
 
 def _links_below(top: Path) -> Iterator[Path]:
-    """Where the links in a folder lead to, those inside of runs left out."""
+    """Targets of the links in a folder, except those inside of runs."""
     for where, folders, files in os.walk(top):
         for name in (*folders, *files):
             if (path := Path(where, name)).is_symlink():
@@ -219,7 +219,7 @@ def _links_below(top: Path) -> Iterator[Path]:
 
 
 class State(Enum):
-    """How far a run came."""
+    """State of a run."""
 
     RUNNING = "running"
     FINISHED = "finished"
@@ -236,7 +236,7 @@ class Listed:
 
     @property
     def state(self) -> State:
-        """How far it came."""
+        """State of the run."""
         if holder(self.folder):
             return State.RUNNING
         outcomes = self.counts
@@ -246,7 +246,7 @@ class Listed:
 
     @property
     def counts(self) -> Counter[Outcome]:
-        """How many results have each outcome."""
+        """Number of results of each outcome."""
         return Counter(result.outcome for result in self.run.results)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Where the web shows a file of the kernel, as of a release."""
+"""Web addresses of files of the kernel, as of a release."""
 
 from __future__ import annotations
 

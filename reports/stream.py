@@ -35,7 +35,7 @@ CUT_OFF = "began and has no result: the run ended in it"
 
 
 class Flaw(Enum):
-    """What a problem means for the answer."""
+    """Effect of a problem on the answer."""
 
     NOTE = "it is as whole as the run was"
     CUT = "the run did not finish"
@@ -44,7 +44,7 @@ class Flaw(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """What is odd about a stream."""
+    """A problem of a stream."""
 
     what: str
     flaw: Flaw = Flaw.NOTE
@@ -82,7 +82,7 @@ class Run:
     environments: Mapping[str, Environment]
     results: tuple[Result, ...]
     problems: tuple[Problem, ...]
-    """What is odd about the stream itself."""
+    """Problems of the stream itself."""
     expected: tuple[str, ...] = ()
     """Environments that the run was to have."""
     resumed: tuple[str, ...] = ()
@@ -99,7 +99,7 @@ class Run:
 
     @property
     def title(self) -> str:
-        """What tells the run from others in a few words: its folder and start."""
+        """Short description of the run: its folder and start."""
         place = self.path.parent.name if self.path.name == STREAM else self.path.name
         return f"{place} ({self.start[:16].replace('T', ' ')})" if self.start else place
 
@@ -171,7 +171,7 @@ _DECODER = json.JSONDecoder(parse_constant=_no_number)
 
 @dataclass
 class _Head:
-    """What the ``run`` event says."""
+    """Contents of the ``run`` event."""
 
     suite: Mapping[str, str] = field(default_factory=dict)
     seed: str = ""
@@ -241,7 +241,7 @@ class _Reader:
             case "environment":
                 environment = Environment.from_event(event, number)
                 if earlier := self.environments.get(environment.name):
-                    # What was missing when the run began is not there since it went on.
+                    # Capabilities that were missing when the run began and not when it was resumed.
                     environment = replace(environment, missing={**earlier.missing, **environment.missing})
                 self.environments[environment.name] = environment
             case "start":
@@ -278,7 +278,7 @@ class _Reader:
         head = self.head or _Head()
         elsewhere = {result.test: result for result in self.results}
         for (env, test), number in self.running.items():
-            # What the test proves, another environment may have said.
+            # Another environment may have said what the test proves.
             like = elsewhere.get(test, Result(env, test, Outcome.ERROR, area_of(test)))
             self.results.append(
                 Result(
@@ -355,7 +355,7 @@ def label(results: Iterable[Result]) -> str:
 
 
 def environments_of(results: Iterable[Result]) -> str:
-    """Where results are from, each environment once."""
+    """Sources of the results, each environment once."""
     return ", ".join(dict.fromkeys(result.env for result in results))
 
 

@@ -98,7 +98,7 @@ def _skips(run: Run) -> list[str]:
 
 
 def _lacking(run: Run) -> list[str]:
-    """What environments are known to have and lack, and what they have and are not known for."""
+    """Expected capabilities that environments lack, and unexpected ones that they have."""
     lines = []
     for environment in run.environments.values():
         for name, text in environment.missing.items():
@@ -111,7 +111,7 @@ def _lacking(run: Run) -> list[str]:
 
 
 def _failures(run: Run, matrix: Matrix) -> list[str]:
-    """What failed; what could not run because the environment lacks something is said with the environment."""
+    """Failures; tests that could not run because the environment lacks a capability are in its line."""
     groups = failures(r for r in run.results if r.lacking not in run.environments[r.env].missing)
     lines = ["failures"] if groups else []
     for group in groups[:MAX_FAILURES]:

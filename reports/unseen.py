@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run did not cover: behaviours that did not run, or could not be exercised, in each environment."""
+"""Behaviours that a run did not cover: they did not run, or could not be exercised, in each environment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _AREAS = 3
 
 @dataclass(frozen=True, slots=True)
 class Unseen:
-    """What one environment left out."""
+    """Behaviours that one environment left out."""
 
     environment: Environment
     total: int
@@ -23,7 +23,7 @@ class Unseen:
     not_run: Counter[str]
     """Area to behaviours of which no test ran."""
     untested: tuple[str, ...]
-    """Why a test that ran could not exercise its behaviour, one line each."""
+    """Reasons why a test that ran could not exercise its behaviour, one line each."""
 
     @property
     def lines(self) -> list[str]:

@@ -14,18 +14,18 @@ from reports.stream import Judged
 
 UNLISTED = "not in the ledger"
 CONFORMANCE = ("promised", "agreed")
-"""What a driver has to do; the rest of the vocabulary's promises is what this driver does."""
+"""Promises that a driver has to keep; the rest of the vocabulary's is driver behaviour."""
 DRIVER = "driver"
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """What one environment did about one behaviour."""
+    """Verdict of one environment on one behaviour."""
 
     outcome: Outcome | None
     """None where there is nothing to judge: no program can see the behaviour."""
     why: str
-    """Why no test says anything; empty if one does."""
+    """Reason why no test has a verdict; empty if one does."""
     results: tuple[Result, ...] = ()
 
 
@@ -51,7 +51,7 @@ class Score:
     counts: Counter[Outcome]
 
     def of(self, name: str) -> int:
-        """How many behaviours have the outcome of this name."""
+        """Number of behaviours with the outcome of this name."""
         return self.counts[Outcome(name)]
 
 
@@ -134,7 +134,7 @@ def _cell(
     behaviour: Behaviour, environment: Environment, results: list[Result], ledger: Ledger, tested: set[str]
 ) -> Cell:
     if results:
-        # What random steps did not meet does not spoil what another test has shown.
+        # Behaviours that random steps did not exercise do not spoil the verdict of another test.
         met = [result for result in results if result.apart.get(behaviour.id) is not Outcome.UNTESTED]
         outcome = worst(result.outcome_of(behaviour.id) for result in met or results)
         return Cell(outcome, "" if met else "no step of this kind was drawn", tuple(results))
@@ -186,7 +186,7 @@ def tally(results: Iterable[Result]) -> dict[tuple[str, str], Counter[Outcome]]:
 
 
 def failures(results: Iterable[Result]) -> list[list[Result]]:
-    """What needs a look, worst first; a function that failed alike everywhere is one entry."""
+    """Results that need attention, worst first; a function that failed alike everywhere is one entry."""
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         if result.outcome.bad:

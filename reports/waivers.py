@@ -69,7 +69,7 @@ class Waiver:
 
     @property
     def subject(self) -> str:
-        """What it is about."""
+        """Subject of the waiver."""
         return self.behaviour or self.test
 
     def concerns(self, result: Result, environment: Environment) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an ioctl answered, number by number, each with the path that C has for it."""
+"""Results of an ioctl, number by number, each with its path in C."""
 
 from __future__ import annotations
 

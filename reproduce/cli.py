@@ -104,7 +104,7 @@ def result_of(run: Run, test: str, env: str | None = None) -> Result:
 
 
 def _no_test(run: Run, test: str) -> str:
-    """Why a test cannot be found, with what to do."""
+    """Reason why a test cannot be found, with what to do."""
     damage = run.flaw(Flaw.DAMAGE, Flaw.CUT)
     rest = f"; {damage}" if damage else ""
     same = sorted({result.test for result in run.results if result.function == test.partition("[")[0]})
@@ -144,12 +144,12 @@ def program_of(run: Run, result: Result, found: Course | None = None, *, self_co
 
 
 def _cut(run: Run, result: Result) -> str:
-    """What is wrong with the line of a result; empty for nothing."""
+    """Problem with the line of a result; empty if there is none."""
     return next((str(problem) for problem in run.problems if problem.line == result.at and result.at), "")
 
 
 def words_of(run: Run, result: Result) -> Words:
-    """What a program's comment says of a result."""
+    """Comment of a program about a result."""
     ledger = Ledger.load()
     paragraphs = []
     for identifier in result.behaviours:

@@ -62,7 +62,7 @@ _PLACE = re.compile(r"\b(memory|word)\d+( [+-] 0x[0-9a-f]+)?")
 
 
 def _kind(said: str) -> str:
-    """What a program said of the fault, without the names of places, which are counted."""
+    """A program's message about the fault, without the names of places, which are numbered."""
     return _PLACE.sub("memory", said)
 
 

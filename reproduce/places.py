@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from reproduce.recorded import Step
 
 ASIDE = range(0x1000_0000_0000, 0x1100_0000_0000)
-"""Where the suite places memory itself (fixtures.memory): free in a small program, which can use the same addresses."""
+"""Where the suite places memory (fixtures.memory): free in a small program, which can use the same addresses."""
 ELSEWHERE = 0x2000_0000_0000
-"""Where a program places what the kernel placed for the test."""
+"""Where a program places memory that the kernel placed for the test."""
 SPACING = 1 << 30
 ALIGN = 1 << 21
 """Addresses stay what they are modulo this, the largest range of a mirror."""
@@ -25,7 +25,7 @@ class Area:
     start: int
     end: int
     origin: int = 0
-    """What the variable stands for: the first address that was mapped in it."""
+    """Value of the variable: the first address that was mapped in it."""
     name: str = ""
     place: int = 0
     """The variable's value."""

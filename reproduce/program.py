@@ -63,13 +63,13 @@ _SWAPS = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 @dataclass(frozen=True)
 class Words:
-    """What the program's comment says."""
+    """Comment of the program."""
 
     title: str
     behaviours: tuple[str, ...] = ()
     """Paragraphs: what is promised, and by whom."""
     seen: str = ""
-    """How the test failed, one line."""
+    """Failure of the test, in one line."""
     where: str = ""
     """Environment and kernel."""
 
@@ -181,7 +181,7 @@ class _Program:
             if several and first and index:
                 turn += 1
                 self.line(f"turn({turn});")
-            # What is still going on when the next thread's step begins cannot be waited for.
+            # The program cannot wait for what is still running when the next thread's step begins.
             early = several and last and step.until > steps[index + 1].at
             if early:
                 self.line(f"over({turn});")
@@ -882,7 +882,7 @@ class _Program:
         )
 
     def _function(self, actor: Actor) -> str:
-        """What another thread or a child does."""
+        """Steps of another thread or a child."""
         lines = self.bodies[actor].lines
         code = ["\tint code;", ""] if any("code = " in line for line in lines) else []
         if actor[1]:
@@ -976,7 +976,7 @@ def _fences(step: Step) -> Iterator[int]:
 
 
 def _batches(steps: list[Step]) -> set[int]:
-    """Which stores of the CPU are batches, by ``id``: those that an EXEC, or a batch, names."""
+    """Stores of the CPU that are batches, by ``id``: those that an EXEC, or a batch, names."""
     written: dict[int, Step] = {}
     found: set[int] = set()
 

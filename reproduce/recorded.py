@@ -45,7 +45,7 @@ class Step:
 
     @property
     def errno(self) -> int:
-        """What it gave, 0 for success."""
+        """Its errno, 0 for success."""
         return int(self.fields.get("errno", 0))
 
     @property
@@ -86,13 +86,13 @@ class Course:
     check: Mapping[str, Any]
     needs: tuple[str, ...] = ()
     message: str = ""
-    """How the test failed."""
+    """Failure of the test."""
     all_steps: tuple[Step, ...] = ()
     """As they were recorded, where ``steps`` are fewer."""
 
     @property
     def actors(self) -> list[Actor]:
-        """Who takes steps, the first thread first."""
+        """Tasks with steps, the first thread first."""
         return sorted({step.actor for step in self.steps} | {(0, 0)})
 
 
@@ -142,7 +142,7 @@ def course(
 
 
 def _end(steps: list[Mapping[str, Any]], check: Mapping[str, Any]) -> int:
-    """How many steps there are up to the check; those behind it only clean up. A child's end is one of them."""
+    """Number of steps up to the check; later ones only clean up. A child's end is a step."""
     return int(check["after"]) + ("child" in check)
 
 
@@ -172,7 +172,7 @@ def _steps(recorded: Iterable[Mapping[str, Any]], process: int) -> Iterator[Step
 
 
 def outputs(step: Step) -> Iterator[tuple[str, bytes]]:
-    """What the kernel wrote behind the pointers of an ioctl, by the field that points there."""
+    """Data that the kernel wrote behind the pointers of an ioctl, by the field with the pointer."""
     for capture in step.fields.get("nested", ()):
         if "after" in capture and capture["size"] <= LIMIT:
             yield capture["field"], bytes.fromhex(capture["after"])
@@ -225,6 +225,6 @@ def uses(step: Step) -> Iterator[tuple[int, str, int]]:
 
 
 def meanings(step: Step) -> Mapping[str, Any]:
-    """What the fields of an ioctl's structure mean."""
+    """Meaning of the fields of an ioctl's structure."""
     struct = step.request.struct
     return about(struct, step.request) if struct is not None else {}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a program needs of the uAPI headers, from the suite's one definition of them: structures, requests, values."""
+"""Parts of the uAPI headers that a program needs, from the suite's definitions: structures, requests, values."""
 
 from __future__ import annotations
 

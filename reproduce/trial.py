@@ -40,7 +40,7 @@ class Mock:
 
     @property
     def command(self) -> list[str]:
-        """What runs a program on it."""
+        """Command that runs a program on it."""
         options = ["--platform", self.platform]
         options += ["--level", self.level] if self.level else []
         options += ["--defect", self.defect] if self.defect else []

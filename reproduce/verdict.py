@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which step a test's check was of, and what it compared."""
+"""The step that a test's check was about, and the comparison."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Verdict:
     step: Step | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     op: str = "=="
-    """How what is seen has to compare to what is ``wanted``."""
+    """Relation of the actual value to the ``wanted`` one."""
     wanted: tuple[int, ...] = ()
     seen: int = 0
     path: str = ""
@@ -129,7 +129,7 @@ def _of_comparison(steps: list[Step], check: Mapping[str, Any], message: str) ->
 
 
 _MIRRORED = {"==": "==", "!=": "!=", "<": ">", ">": "<", "<=": ">=", ">=": "<="}
-"""How two sides compare when they change places."""
+"""The relation with both sides exchanged."""
 
 
 def _flat(steps: list[Step]) -> Iterator[Step]:
@@ -138,7 +138,7 @@ def _flat(steps: list[Step]) -> Iterator[Step]:
 
 
 def _path_of(step: Step, value: int, message: str) -> str | None:
-    """Where a step saw a value: empty if it saw nothing else, the path of a field; None if nowhere."""
+    """Where a step has a value: empty if it has only that, the path of a field; None if nowhere."""
     if step.do == "load":
         return "" if step.fields["value"] == value else None
     if step.do == "present":
@@ -159,7 +159,7 @@ def _path_of(step: Step, value: int, message: str) -> str | None:
 
 
 def _of_answer(steps: list[Step], check: Mapping[str, Any]) -> Verdict:
-    """What was looked at last: the same answer is the fault."""
+    """The last value that was checked: the same result is the fault."""
     found = _last(list(_flat(steps)), lambda step: step.looks or step.do == "ioctl")
     if found is not None and found.do in ("read", "counters"):
         return Verdict("answer", None, check, why="it compares what it worked out itself")

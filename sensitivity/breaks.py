@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which tests come first for a fault: those of the behaviours that it breaks, in the order of ``--affected``."""
+"""Tests to run first for a fault: those of the behaviours that it breaks, in the order of ``--affected``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
 class Breaks:
-    """What faults break, by the ledger's sources."""
+    """Behaviours that faults break, by the ledger's sources."""
 
     def __init__(self, ledger: Ledger, text: Callable[[str], str]) -> None:
         """``text`` reads a file of the kernel's source."""

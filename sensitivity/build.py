@@ -27,7 +27,7 @@ class Builder:
     """Builds modules of one kernel."""
 
     tree: Path
-    """Where make left the kernel's objects."""
+    """Folder of the kernel's objects."""
 
     @property
     def source(self) -> Path:

@@ -27,11 +27,11 @@ FOUND, MISSED, NOT_BUILT, NO_ANSWER = "found", "missed", "not-built", "no-answer
 DIE = 1 << 7
 """TAINT_DIE (include/linux/panic.h): the kernel had an oops."""
 IN_TIME = re.compile(r"within [\d.]+ s\b|timed? ?out|ETIME", re.IGNORECASE)
-"""What a test says that timed out: a busy machine may be the reason."""
+"""Message of a test that timed out: a busy machine may be the reason."""
 SILENCE_S = 240.0
 """After which a guest is taken for hung: longer than a test may take without KVM."""
 MODULES = ("drm_gpusvm_helper", "xe")
-"""What faults are in, in the order of loading."""
+"""Modules with faults, in the order of loading."""
 Answer = dict[str, Any]
 
 
@@ -65,7 +65,7 @@ class Build(Protocol):
 
 @dataclass
 class Result:
-    """What became of a fault."""
+    """Result of a fault."""
 
     fault: str
     verdict: str
@@ -90,7 +90,7 @@ class Store:
 
     @classmethod
     def open(cls, path: Path) -> Store:
-        """What the file has; a last line that was cut off is forgotten."""
+        """Contents of the file, without a last line that was cut off."""
         store = cls(path)
         lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.exists() else []
         for line in lines:

@@ -34,7 +34,7 @@ class Fault:
 
     id: str
     title: str
-    """What the broken driver does."""
+    """Effect of the broken driver."""
     edits: tuple[Edit, ...]
     breaks: tuple[str, ...]
     """Behaviours that no longer hold, of which at least one test has to notice; empty of a generated one, for which
@@ -45,7 +45,7 @@ class Fault:
     kind: str = "chosen"
     """``chosen``: written by hand; or what the generator did (generate.KINDS)."""
     excepted: str | None = None
-    """Why no test has to notice."""
+    """Reason why no test has to notice."""
 
 
 def load(path: Path = CATALOGUE, generated: Path = GENERATED) -> list[Fault]:

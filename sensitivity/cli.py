@@ -27,7 +27,7 @@ from sensitivity.catalogue import Fault
 
 RESULTS = written() / "reports/out/sensitivity"
 DECIDES = ("suites", "fixtures", "ioctl", "gpu", "guest", "sensitivity")
-"""Where the code is that decides a verdict; results are of one state of it."""
+"""Code that decides a verdict; results are of one state of it."""
 SHARES = (20, 50, 100)
 DESCRIPTION = """\
 Breaks the driver in a guest, one small edit at a time, and runs the tests of what each edit breaks, until one fails.
@@ -107,7 +107,7 @@ def _kernel(name: str | None) -> builds.Build:
 
 
 def _suite() -> str:
-    """What decides a verdict, hashed: tests, what they use, guests, and how a campaign judges."""
+    """Hash of all that decides a verdict: tests, their helpers, guests, and the rules of a campaign."""
     hashed = hashlib.sha256()
     for path in sorted(path for folder in DECIDES for path in (ROOT / folder).rglob("*.py")):
         hashed.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())

@@ -40,7 +40,7 @@ EQUIVALENT = {
     r"\b(un)?likely\(\s*$": "it is a hint",
     r"\b(mutex_destroy|INIT_LIST_HEAD|list_del_init|kfree|kvfree)\(": "it frees, or tidies up what is not looked at",
 }
-"""What is left out because no test could tell, and why."""
+"""Text that is left out because no test could notice a change, with the reason."""
 _FUNCTION = re.compile(
     r"^(?:[a-z][\w \t*]*[ \t*\n])?(\w+)\([^;{}()]*(?:\([^;{}]*\)[^;{}()]*)*\)\s*\n\{", re.MULTILINE
 )
@@ -131,7 +131,7 @@ def choose(
 
 
 def why_equivalent(text: str) -> str | None:
-    """Why a change of this text could not be noticed by any test, if so."""
+    """Reason why no test could notice a change of this text, if so."""
     return next((why for pattern, why in EQUIVALENT.items() if re.search(pattern, text)), None)
 
 
@@ -241,7 +241,7 @@ def _closing(code: str, start: int) -> int:
 
 
 def _split(code: str, separator: str) -> list[tuple[int, int]]:
-    """Where the parts between separators outside of brackets begin and end."""
+    """Ranges of the parts between separators outside of brackets."""
     parts, depth, start, at = [], 0, 0, 0
     while at < len(code):
         depth += {"(": 1, "[": 1, "{": 1, ")": -1, "]": -1, "}": -1}.get(code[at], 0)

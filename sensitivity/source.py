@@ -28,9 +28,9 @@ class Edit:
     find: str
     put: str
     times: int = 1
-    """How often the function has the text; each of them is replaced, unless ``nth`` says which."""
+    """Number of times the function has the text; each is replaced, unless ``nth`` is given."""
     nth: int = 0
-    """Which of them is replaced, from 1; 0 is all."""
+    """The one to replace, from 1; 0 is all."""
 
     def apply(self, source: str) -> str:
         """The edited source. Raises EditError."""
@@ -50,7 +50,7 @@ class Edit:
 
 
 def body(source: str, name: str) -> tuple[int, int]:
-    """Where the definition of a function or macro begins and ends. Raises EditError."""
+    """Range of the definition of a function or macro. Raises EditError."""
     if macro := re.search(rf"^#define\s+{name}\((?:.*\\\n)*.*", source, re.MULTILINE):
         return macro.span()
     for found in re.finditer(rf"\b{name}\(", source):

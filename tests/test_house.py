@@ -64,7 +64,7 @@ def functions(suites: Path) -> Iterator[tuple[str, str]]:
 
 
 def misnamed(tests: Iterable[tuple[str, str]]) -> list[str]:
-    """What is wrong with names of tests, one line each with what to do."""
+    """Problems with names of tests, one line each with what to do."""
     lines = []
     for (file, name), times in Counter(tests).items():
         if len(name) > LONGEST:
@@ -253,7 +253,7 @@ Arrow = tuple[str, str]
 
 
 def arrows(root: Path) -> set[Arrow]:
-    """Which module below ``root``, a package at the top of its tree, imports which: for its types alone, too."""
+    """Imports between modules below ``root``, a package at the top of its tree, including those for types alone."""
     package = f"{root.parent.name}.{root.name}"
     modules = {
         ".".join(path.relative_to(root).with_suffix("").parts)

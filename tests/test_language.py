@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -107,3 +109,35 @@ def test_plain_words_are_used() -> None:
 def test_phrases_are_found_with_their_line(text: str, expected: list[tuple[int, str]]) -> None:
     """Capitals and ends of lines hide nothing; other words that contain one are not meant."""
     assert [(line, phrase) for line, phrase, _ in found(text)] == expected
+
+
+TITLE = re.compile(r"(What|Who|Why|Which|Whose)\b")
+"""First word of a title that is a clause: "What a report says", for "Contents of a report"."""
+
+
+def titles(source: str) -> Iterator[tuple[int, str]]:
+    """Line and first line of each docstring, also of attributes, and of each comment that stands alone."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.STRING and token.string.startswith('"""'):
+            yield token.start[0], token.string[3:].partition("\n")[0]
+        elif token.type == tokenize.COMMENT and not token.line[: token.start[1]].strip():
+            yield token.start[0], token.string[1:].strip()
+
+
+def test_titles_are_nouns_or_sentences() -> None:
+    lines = [
+        f"{file}:{line}: {title}"
+        for file in files()
+        if file.endswith(".py")
+        for line, title in titles((ROOT / file).read_text(encoding="utf-8"))
+        if TITLE.match(title) and not title.endswith("?")
+    ]
+    assert not lines, "\n".join(lines)
+
+
+def test_titles_are_found() -> None:
+    source = '"""What it is."""\nX = 1  # What is not a title\n"""A number."""\n    # Who calls\n'
+    assert [(line, title) for line, title in titles(source) if TITLE.match(title)] == [
+        (1, 'What it is."""'),
+        (4, "Who calls"),
+    ]

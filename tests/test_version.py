@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which svm-cts this is, and what a word that is not a command gets."""
+"""The version of svm-cts, and unknown commands."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes late: an emulated GPU may take its time, as hardware and firmware do.
+"""Delays: an emulated GPU may respond late, as hardware and firmware do.
 
 A driver that does not wait for what it has asked for looks right on a device that answers at once. So a part of what
 the driver asks for takes effect, and is acknowledged, after a while: until then the GPU goes on as before. Whether,
@@ -44,7 +44,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """How much comes late: a share of the events (0 to 1), each by up to `longest` seconds."""
+    """Amount of delay: a share of the events (0 to 1), each by up to `longest` seconds."""
 
     share: float
     longest: Mapping[Kind, float]

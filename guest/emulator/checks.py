@@ -43,7 +43,7 @@ NAMES = {
 
 
 class Checks:
-    """Where reports go, and their number."""
+    """Destination of reports, and their number."""
 
     def __init__(self, sink: TextIO | None = None) -> None:
         self._sink = sink

@@ -33,9 +33,7 @@ DESCRIPTOR_ADDRESS = 0xFFFF_F000
 
 CLOCK_HZ = 19_200_000
 WATCHDOG_DATA = 0xDEAD
-"""What the driver's stand-in for a watchdog (xe_ring_ops.c:emit_fake_watchdog) waits for in its own status
-page.
-"""
+"""Value in its status page that the driver's fake watchdog waits for (xe_ring_ops.c:emit_fake_watchdog)."""
 
 
 def ticks() -> int:
@@ -44,7 +42,7 @@ def ticks() -> int:
 
 
 class Condition(enum.Enum):
-    """What a context is doing."""
+    """State of a context."""
 
     IDLE = "idle"  #: its ring is empty
     RUNNABLE = "runnable"
@@ -56,7 +54,7 @@ class Condition(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What a context runs in: memory by both kinds of address, and who receives its interrupts."""
+    """Environment of a context: memory by both kinds of address, and the receiver of its interrupts."""
 
     memory: Memory
     ggtt: GlobalTable
@@ -111,7 +109,7 @@ class Context:
         return forward
 
     def unserved(self, address: int) -> int:
-        """How many times running a fault at an address was answered as served, this time included, with no page there.
+        """Consecutive faults at an address that were acknowledged as served, including this one, without a page there.
 
         Not what was taken away again: the driver invalidates that.
         """
@@ -182,11 +180,11 @@ class Context:
             self._running_since = None
 
     def instructions_running(self) -> int:
-        """How many instructions the context has done since it was idle."""
+        """Number of instructions the context has executed since it was idle."""
         return self.execution.retired - self._idle_at if self.execution is not None else 0
 
     def ticks_run(self) -> int:
-        """How long the context has been on an engine."""
+        """Time that the context has been on an engine."""
         return self._ran + (ticks() - self._running_since if self._running_since is not None else 0)
 
     def waits_for_watchdog(self, wait: gpu.Wait) -> bool:

@@ -54,7 +54,7 @@ class Platform:
     owners: dict[int, Owners]
     """By the identity of the VRAM."""
     adversary: Adversary = field(default_factory=Adversary)
-    """What comes late; by default nothing."""
+    """The delays; none by default."""
 
     def owners_of(self, vram: Vram) -> Owners:
         """The owners of a VRAM's pages."""
@@ -108,7 +108,7 @@ class Gpu:
         regions[REGION_CONFIG] = Region(pci.SIZE)
         return regions
 
-    # What vfio-user asks for.
+    # Requests from vfio-user.
 
     def region_read(self, region: int, offset: int, size: int) -> bytes:
         """A read that was trapped."""
@@ -218,7 +218,7 @@ class Gpu:
         return min(wanted, default=None)
 
     def vram_window(self) -> tuple[int, int, Vram] | None:
-        """Where on the bus this GPU's memory is, for its peers: address, size, memory."""
+        """Location of this GPU's memory on the bus, for its peers: address, size, memory."""
         window = self.config.bar_window(2)
         return None if window is None else (*window, self.vram)
 

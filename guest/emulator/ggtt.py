@@ -16,7 +16,7 @@ from guest.emulator import atomics
 from guest.emulator.memory import PAGE, Bus, Span, Vram
 
 TABLE_OFFSET = 8 << 20
-"""Where in BAR 0 the table is; its file has the same layout, so that a client can map it."""
+"""Offset of the table in BAR 0; its file has the same layout, so that a client can map it."""
 TABLE_SIZE = 8 << 20
 """Bytes of entries: a 4 GiB address space."""
 PRESENT = 1 << 0

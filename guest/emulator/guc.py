@@ -105,7 +105,7 @@ class Guc:
             Action.UPDATE_CONTEXT_POLICIES: self._update_policies,
         }
 
-    # What the mailbox asks for.
+    # Requests from the mailbox.
 
     def reset(self) -> None:
         """VF_RESET: no contexts, no transport, no interrupts, nothing cached."""
@@ -132,7 +132,7 @@ class Guc:
             return False
         return True
 
-    # What comes through the transport.
+    # Requests from the transport.
 
     def turn(self) -> bool:
         """Handle the messages that are waiting; whether there were any."""
@@ -331,7 +331,7 @@ class Guc:
     def _invalidate_pages(
         self, kind: int, who: int, low: int, high: int, log_pages: int
     ) -> Callable[[], int]:
-        """What drops the pages."""
+        """The request that drops the pages."""
         address = low | high << 32
         length = PAGE << min(log_pages, 52)
         if address % length:

@@ -25,7 +25,7 @@ class Type(enum.IntEnum):
 
 
 class Action(enum.IntEnum):
-    """What a message asks for or tells."""
+    """Request or notification of a message."""
 
     SELF_CFG = 0x0508
     UPDATE_SCHEDULING_POLICIES = 0x0509
@@ -100,7 +100,7 @@ _TYPES = {kind.value: kind.name for kind in Type}
 
 
 def name_of(header: int) -> str:
-    """What a message is, in the kernel's words, for a trace."""
+    """Description of a message in the kernel's words, for a trace."""
     kind = type_of(header)
     if kind in (Type.REQUEST, Type.EVENT, Type.FAST_REQUEST):
         return _ACTIONS.get(action_of(header), f"action {action_of(header):#x}")

@@ -11,7 +11,7 @@ from guest.emulator.engines import Engine
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What tells one GT from another: its version, its engines, and the registers that its driver asks for."""
+    """Differences between GTs: version, engines, and the registers that the driver reads."""
 
     version: int
     engines: tuple[Engine, ...]

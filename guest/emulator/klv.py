@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the GuC tells a virtual function about its share of the GPU.
+"""Configuration of a virtual function by the GuC: its share of the GPU.
 
 Source: drivers/gpu/drm/xe/abi/guc_klvs_abi.h (keys), xe_gt_sriov_vf.c:vf_get_ggtt_info, vf_get_lmem_info,
 vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers reported by
@@ -33,7 +33,7 @@ GGTT_GRANTED = 2 << 30
 CONTEXTS = 8192
 
 MEDIA_OFFSET = 0x380000
-"""Where the media GT's copies of the main GT's registers are (xe_mmio.c:xe_mmio_adjusted_addr)."""
+"""Offset of the media GT's copies of the main GT's registers (xe_mmio.c:xe_mmio_adjusted_addr)."""
 MEDIA_ENGINES = 0x0003_0003
 """GT_VEBOX_VDBOX_DISABLE, which despite its name has the engines that are there: two of each kind."""
 
@@ -67,7 +67,7 @@ that the fuses above leave (xe_gt_mcr.c:dss_per_group asks for two of them).
 
 @dataclass(frozen=True, slots=True)
 class Provision:
-    """What this function was given, as one GuC tells it; sizes in bytes."""
+    """Resources of this function, as one GuC reports them; sizes in bytes."""
 
     vram: int
     version: int = GRAPHICS_VERSION

@@ -23,7 +23,7 @@ features.
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a mailbox asks of the rest of the GPU."""
+    """Interface of a mailbox to the rest of the GPU."""
 
     reset: Callable[[], None]
     configure: Callable[[int, int, int], bool]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What lies behind a physical address: this GPU's VRAM, the guest's RAM, or the VRAM of a peer behind its
+"""Memory behind a physical address: this GPU's VRAM, the guest's RAM, or the VRAM of a peer behind its
 BAR.
 
 VRAM and the guest's RAM are shared mappings of file descriptors, so the CPU's stores are here at once and

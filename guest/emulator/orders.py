@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tests tell the emulator: JSON lines, each answered by one when it has been obeyed.
+"""Orders from tests to the emulator: JSON lines, each acknowledged by one when it is done.
 
 {"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
 """
@@ -27,7 +27,7 @@ class Orders:
         self._rest = b""
 
     def fileno(self) -> int:
-        """Where orders come from."""
+        """Source of orders."""
         return self._descriptor
 
     def serve(self) -> bool:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which address spaces use a page of VRAM, as the GPU's own accesses show.
+"""Address spaces that use a page of VRAM, as found from the GPU's own accesses.
 
 The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
 things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory

@@ -92,9 +92,7 @@ class ConfigSpace:
         return bool(self._data[COMMAND] & COMMAND_MASTER)
 
     def bar_window(self, number: int) -> tuple[int, int] | None:
-        """Where the host put a BAR (bus address, size in bytes), None while memory decoding is off or it is
-        not set.
-        """
+        """Location of a BAR (bus address, size in bytes), None while memory decoding is off or it is not set."""
         size, _ = self._bars[number]
         (command,) = struct.unpack_from("<H", self._data, COMMAND)
         (value,) = struct.unpack_from("<Q", self._data, BAR0 + 4 * number)

@@ -37,14 +37,14 @@ LOOK_SECONDS = 1.0
 UNSERVED = 8
 """Answers to one fault, with the page still missing, before that is reported: a bind may be complete a little later."""
 HANG_SECONDS = 0.64
-"""How long an engine hangs before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
+"""Time an engine may hang before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
 """
 
 
 @dataclass(slots=True)
 class _Group:
-    """What was registered as one context: one ring, or several that a work queue moves on."""
+    """A registered context: one ring, or several that a work queue advances."""
 
     members: list[Context]
     queue: WorkQueue | None
@@ -85,7 +85,7 @@ class Scheduler:
         self._poll_at = 0.0
         self._poll_step = POLL_FIRST
 
-    # What the GuC asks for.
+    # Requests from the GuC.
 
     def reset(self) -> None:
         """Drop every context; running ones stop immediately."""

@@ -21,7 +21,7 @@ ZEROS = bytes(1 << 20)
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """What all address spaces of one GPU share."""
+    """State that all address spaces of one GPU share."""
 
     name: str
     vram: Vram

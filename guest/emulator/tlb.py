@@ -52,7 +52,7 @@ class _Origin:
     shift: int
 
     def piece(self, entry: int, address: int) -> int:
-        """What `entry` says of the 4 KiB at `address`, as an entry for just these."""
+        """The part of `entry` for the 4 KiB at `address`, as an entry of its own."""
         if self.shift == _PAGE or not entry & PRESENT:
             return entry
         flags = entry & ~TABLE_ADDRESS
@@ -119,7 +119,7 @@ class Cached:
         return count
 
     def run(self, index: int, most: int) -> int:
-        """How many entries from `index` on, at most `most`, map one contiguous piece with the same permissions."""
+        """Number of entries from `index`, at most `most`, that map one contiguous piece with the same permissions."""
         entries, born = self.entries, self.born
         entry, moment = entries[index], born[index]
         step = 0 if entry & NULL else 1 << self.shift
@@ -132,7 +132,7 @@ class Cached:
         return count
 
     def kept(self) -> int:
-        """How many translations there are."""
+        """Number of translations."""
         return len(self.entries) - self.entries.count(0)
 
 
@@ -238,7 +238,7 @@ class SpaceCache:
 
 
 class _Withdrawals:
-    """What the driver invalidated in one address space, and when (see `Clock`)."""
+    """Invalidations by the driver in one address space, with their times (see `Clock`)."""
 
     __slots__ = ("_known_from", "_ranges")
 

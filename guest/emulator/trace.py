@@ -17,7 +17,7 @@ KINDS = ("register", "guc", "command", "context", "fault", "tlb", "pci", "advers
 
 
 class Trace:
-    """Which kinds are traced and where their lines go."""
+    """Kinds to trace, and the destination of their lines."""
 
     def __init__(self, kinds: Iterable[str] = (), sink: TextIO | None = None) -> None:
         chosen = set(kinds)

@@ -79,7 +79,7 @@ class Region:
 
 
 class Device(Protocol):
-    """What a server serves: regions, interrupts, and a place for the client's memory."""
+    """Interface of a device: regions, interrupts, and a place for the client's memory."""
 
     regions: Sequence[Region]
     """By VFIO index: BARs 0 to 5, ROM 6, configuration space 7, VGA 8."""

@@ -31,7 +31,7 @@ class Subtest(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """How a subtest ended."""
+    """Result of a subtest."""
 
     program: str
     subtest: str

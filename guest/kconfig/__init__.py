@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a kernel must be built with to run the suite on an emulated GPU, and the refusal of one that is not.
+"""Options that a kernel needs to run the suite on an emulated GPU, and the refusal of one that lacks them.
 
 A kernel that is built here (guest/builds.py) has that, ``base.config``, and the ``NAME.config`` of each profile.
 """
@@ -53,7 +53,7 @@ PROFILES: Mapping[str, str] = {
     "dmem": "limits of VRAM by control group",
     "gcov": "coverage of the driver and the SVM layers",
 }
-"""What a kernel may be built with on top, in any combination."""
+"""Optional profiles of a kernel, in any combination."""
 COVERED = ("drivers/gpu/drm/xe/xe_*.c", "drivers/gpu/drm/drm_gpusvm.c", "drivers/gpu/drm/drm_pagemap*.c")
 """Files whose coverage ``gcov`` records: all of the kernel would be many times slower."""
 
@@ -78,7 +78,7 @@ def name(text: str) -> str:
 
 
 def line(option: str, value: str) -> str:
-    """How a .config has an option."""
+    """Notation of an option in a .config."""
     return f"# CONFIG_{option} is not set" if value == "n" else f"CONFIG_{option}={value}"
 
 
@@ -88,7 +88,7 @@ def does(value: str, asked_for: str) -> bool:
 
 
 def purpose(option: str, profiles: Iterable[str]) -> str:
-    """What an option is for, in brackets."""
+    """Purpose of an option, in brackets."""
     if option in REQUIRED:
         return f" ({REQUIRED[option]})"
     return "".join(f" (profile {profile})" for profile in profiles if option in read(profile))

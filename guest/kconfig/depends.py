@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why a configuration lacks an option: what the kernel's Kconfig files say that it depends on, and what of that is off.
+"""Reason why a configuration lacks an option: its dependencies in the kernel's Kconfig files that are off.
 
 Kconfig drops an option whose dependencies are not met, and says nothing (Documentation/kbuild/kconfig-language.rst).
 """
@@ -16,7 +16,7 @@ _OPENING = {"menu": "endmenu", "choice": "endchoice", "if": "endif"}
 
 
 def conditions(tree: Path, option: str) -> list[str] | None:
-    """What an option depends on in a kernel tree, what is around it included; None where it is not defined.
+    """Dependencies of an option in a kernel tree, with those of enclosing blocks; None if it is not defined.
 
     Of several definitions it is the first.
     """
@@ -24,7 +24,7 @@ def conditions(tree: Path, option: str) -> list[str] | None:
 
 
 def reason(tree: Path, option: str, options: Mapping[str, str]) -> str:
-    """Why ``options`` lacks ``option``, as a clause."""
+    """Reason why ``options`` lacks ``option``, as a clause."""
     found = conditions(tree, option)
     if found is None:
         return "this kernel has no such option"
@@ -66,7 +66,7 @@ def _defined(tree: Path, file: Path, option: str, outer: Sequence[str]) -> Itera
     """The conditions of every definition below ``file``, which is included under the conditions ``outer``."""
     blocks: list[list[str]] = []
     owner: list[str] | None = None
-    """Whose conditions are being read: those of the option, of a block, or nobody's."""
+    """Owner of the conditions being read: the option, a block, or none."""
     found: list[str] | None = None
 
     def around() -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a defect breaks something: it replaces a function."""
+"""A defect: it replaces a function."""
 
 from __future__ import annotations
 

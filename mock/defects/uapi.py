@@ -159,7 +159,7 @@ def unmap_never_busy() -> None:
 
 
 def readonly_ignored() -> None:
-    """What is bound READONLY can be written."""
+    """READONLY bindings can be written."""
     sound = bind._map_request
 
     def map_request(*arguments: Any) -> MapRequest:

@@ -32,7 +32,7 @@ V7_1 = Level(7, 1)
 V7_2 = Level(7, 2)
 V7_3 = Level(7, 3)
 
-# What later kernels added, by the name the driver asks for (Device.has). Properties and ioctls that a level does not
+# Additions of later kernels, by the name for Device.has. Properties and ioctls that a level does not
 # know are answered as unknown ones; so are flags and values, whose age is recorded (mock/driver/arguments.py).
 # Versions: the recorded headers and sources of Linux 6.17 to 7.3.
 FEATURES: dict[str, Level] = {

@@ -107,7 +107,7 @@ def _parse(line: str) -> Mapping:
 
 
 class Pagemap:
-    """Which pages of an address space exist."""
+    """The pages that exist in an address space."""
 
     def __init__(self, pid: int) -> None:
         self._fd = os.open(f"/proc/{pid}/pagemap", os.O_RDONLY | os.O_CLOEXEC)

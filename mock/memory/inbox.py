@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a userfaultfd has reported and what has not been handled yet.
+"""Events that a userfaultfd has reported and that are not handled yet.
 
 A client's munmap, madvise, mremap and fork sleep until their event is read, and UFFDIO_COPY fails with EAGAIN
 meanwhile: so events are read whenever the mock waits for anything, kept here in order, and acted on when the
@@ -229,9 +229,7 @@ class Inbox:
                 yield from range(max(low, start), min(high, end), PAGE_SIZE)
 
     def follow(self, page: int) -> int | None:
-        """Where the undigested changes have taken a page; None when they have removed it. REMOVE events that
-        may be our own are left out of account.
-        """
+        """Address of a page after the pending changes; None if they removed it. Ignores REMOVE events that may be our own."""
         undecided = self._removes or []
         for happening in self.happenings:
             if isinstance(happening, Forked) or not happening.start <= page < happening.end:

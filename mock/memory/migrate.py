@@ -44,7 +44,7 @@ def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
 
 
 class Migration:
-    """Which pages of one address space are isolated, and the ways in and out."""
+    """The isolated pages of one address space, and the ways in and out."""
 
     def __init__(self, space: AddressSpace) -> None:
         self._space = space

@@ -58,7 +58,7 @@ class PeekedMemory:
         os.close(self._fd)
 
     def peek(self, address: int, size: int) -> bytes:
-        """What is there. Raises Unreadable."""
+        """Read memory. Raises Unreadable."""
         return _read(self._fd, address, size)
 
 
@@ -122,7 +122,7 @@ class ProcessMemory:
             self._seen = mapping
 
     def read(self, address: int, size: int) -> bytes:
-        """What is there, whatever the protection."""
+        """Read memory, whatever its protection."""
         if address > _TOP:
             raise bad_address(address)
         try:

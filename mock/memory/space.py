@@ -33,7 +33,7 @@ _ATTEMPTS = 1000
 
 
 class Host(Protocol):
-    """What an address space needs of the mock around it."""
+    """Services of the mock that an address space needs."""
 
     def file_of(self, device: int, inode: int) -> File | None:
         """The mock's open file with this identity."""
@@ -465,7 +465,7 @@ class AddressSpace:
             self._settle(step)
 
     def _settle(self, taken: dict[int, bytes | None]) -> None:
-        """What was taken is not waited for: it is held until it is asked for."""
+        """Nothing waits for what was taken: it is held until it is needed."""
         if self._work is not None:
             self._work.close()
             self._work = None
@@ -496,7 +496,7 @@ class AddressSpace:
             self._arrived()
 
     def tell_settled(self) -> None:
-        """What waits for `when_settled` need not wait any more."""
+        """Waiters of `when_settled` need not wait any more."""
         callbacks, self._when_settled = self._when_settled, []
         for callback in callbacks:
             self._host.later(callback)
@@ -614,7 +614,7 @@ class AddressSpace:
             child.restore(page, data)
         for notifier in list(self._notifiers):
             self._tell("forked", notifier.forked, self, child)
-        # What the driver did not have was not taken from the child either: this lets go of it, and is for safety.
+        # Pages that the driver did not have were not taken from the child: this releases them, just in case.
         for page in list(child.migration.isolated):
             child.restore(page, None)
         self._host.ready(child)

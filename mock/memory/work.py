@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Pause(Enum):
-    """What to wait for."""
+    """The event to wait for."""
 
     EVENT = "the ring or the userfaultfd to have something"
     MOMENT = "the ring to have something, or a moment"

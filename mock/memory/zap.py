@@ -84,7 +84,7 @@ class Zapper:
         return True
 
     def _result(self) -> Work[int]:
-        """What the zap returns, once it is over: reads its event, and those before it, when it waits for that."""
+        """Result of the zap, once it is over: reads its event, and those before it, if it waits for that."""
         since: float | None = None
         while (result := self._ring.result()) is None:
             if not self._something.poll(0):

@@ -17,7 +17,7 @@ from common.compiler import first_error
 from reports.bisect.process import running
 
 PREPARED = (".config", "include/config/auto.conf", "Module.symvers")
-"""What a tree has that can build modules for a kernel: its configuration, applied, and its symbols."""
+"""Files of a tree that can build modules for a kernel: its configuration, applied, and its symbols."""
 IMAGE = Path("arch/x86/boot/bzImage")
 DRIVER = Path("drivers/gpu/drm/xe/xe.ko")
 _SUFFIX = "-bisect"
@@ -30,7 +30,7 @@ class BuildError(Exception):
 
 
 def git(tree: Path, *arguments: str) -> str:
-    """What git says in the tree. Raises NoAnswerError."""
+    """Output of git in the tree. Raises NoAnswerError."""
     done = subprocess.run(["git", "-C", tree, *arguments], capture_output=True, text=True, check=False)
     if done.returncode:
         raise NoAnswerError(f"git {arguments[0]} in {tree}: {done.stderr.strip()}")
@@ -66,7 +66,7 @@ def _jobs() -> str:
 
 
 def booted(tree: Path) -> list[Path]:
-    """What a guest takes of a tree and every build of it makes: its kernel, and the driver where that is a module."""
+    """Files that every build of a tree makes and a guest uses: its kernel, and the driver if it is a module."""
     return [IMAGE, *(file for file in (DRIVER,) if (tree / file).exists())]
 
 

@@ -27,7 +27,7 @@ class Judgement:
 
     @property
     def signature(self) -> str:
-        """What tells a failure from others, the same in every run and kernel."""
+        """Signature of a failure, the same in every run and kernel."""
         return normalised(self.why)
 
 

@@ -18,7 +18,7 @@ NAME = "log.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What was found out about one kernel or commit."""
+    """Result for one kernel or commit."""
 
     kernel: str
     verdict: Verdict

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How often a test has to pass before a kernel counts as good, from how often it fails on one that is bad."""
+"""Number of passes after which a kernel counts as good, from the failure rate on a bad one."""
 
 from __future__ import annotations
 

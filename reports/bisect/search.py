@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which kernel to try next, and the result when none is left: a binary search that skips gaps."""
+"""Choice of the next kernel, and the result when none is left: a binary search that skips gaps."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reports.bisect.judge import Verdict
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Where the change is: it came after ``last_old`` and at the latest with ``first_new``."""
+    """Location of the change: it came after ``last_old`` and at the latest with ``first_new``."""
 
     last_old: str
     first_new: str
@@ -29,7 +29,7 @@ class ContradictionError(ValueError):
 
 
 def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> Span:
-    """What is known of ``kernels``, from old to new, whose first one is ``old`` and whose last one is not.
+    """State of ``kernels``, from old to new, whose first one is ``old`` and whose last one is not.
 
     Raises ContradictionError.
     """

@@ -47,9 +47,9 @@ OLD, NEW, CANNOT_TELL, INTERRUPTED, WRONG = 0, 1, 125, 130, 255
 FOLDER = "svmcts-bisect"
 """In git's own folder: for each test what was learnt, log and runs."""
 OUTPUT = "build.txt"
-"""What builds printed, in the folder of a commit."""
+"""Output of builds, in the folder of a commit."""
 SHORT = "--short=12"
-"""How commits are named in the log."""
+"""Names of commits in the log."""
 LOCK = "lock"
 """Held by a step, and by its build when the step is killed."""
 

@@ -17,7 +17,7 @@ from reports.bisect.rate import runs_needed
 from reports.stream import STREAM, read
 
 OUTPUT = "output.txt"
-"""What pytest printed, in the folder of a run."""
+"""Output of pytest, in the folder of a run."""
 FIRST_RUNS = 3
 """Runs on the kernel that is known to fail; if not all of them fail there are MOST_RUNS."""
 MOST_RUNS = 20
@@ -88,7 +88,7 @@ def last_line(output: str) -> str:
 
 
 def learn(once: Once, folder: Path, say: Callable[[str], None]) -> Failure:
-    """How the test fails on a kernel that is known to fail, and how often. Raises NoAnswerError."""
+    """Failure of the test on a kernel that is known to be bad, and its rate. Raises NoAnswerError."""
     seen: list[Judgement] = []
     while len(seen) < FIRST_RUNS or (_mixed(seen) and len(seen) < MOST_RUNS):
         judgement = once(folder / f"{len(seen) + 1}")

@@ -138,7 +138,7 @@ def _summary(
 def _score(
     chosen: list[Behaviour], rows: dict[str, Row], column: int, promise: str | None
 ) -> tuple[int, int, int]:
-    """How many behaviours of a promise, or of all, passed, are claimed, and can be judged at all."""
+    """Numbers of behaviours of a promise, or of all, that passed, are claimed, and can be judged at all."""
     outcomes = [
         rows[b.id].cells[column].outcome for b in chosen if b.id in rows and promise in (None, b.promise)
     ]
@@ -184,7 +184,7 @@ def _numbers(
     verdicts: Matrix | None,
     rows: dict[str, Row],
 ) -> as_json.Row:
-    """What there is how often, for programs."""
+    """Counts, for programs."""
     promises = ledger.vocabulary.promises
     environments: list[as_json.Row] = []
     for column, environment in enumerate(verdicts.environments if verdicts else ()):
@@ -217,7 +217,7 @@ def _numbers(
 
 
 def _totals(chosen: list[Behaviour], tests: dict[str, list[str]]) -> tuple[int, int, int]:
-    """How many there are, have tests, and no program can see."""
+    """Numbers of all behaviours, of those with tests, and of those that no program can observe."""
     tested = sum(behaviour.id in tests for behaviour in chosen)
     return len(chosen), tested, sum(behaviour.kind == "model-only" for behaviour in chosen)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the commands take: runs and files of waivers."""
+"""Arguments of the commands: runs and files of waivers."""
 
 from __future__ import annotations
 

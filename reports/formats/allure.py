@@ -181,7 +181,7 @@ def write(report: Report, directory: Path, ledger: Ledger) -> None:
 
 
 def _links(behaviours: Iterable[Behaviour]) -> list[Link]:
-    """Where the kernel has what the behaviours are taken from."""
+    """Sources of the behaviours in the kernel, at the newest release."""
     places = {url(source, AS_OF): source for behaviour in behaviours for source in behaviour.sources}
     return [Link(LinkType.LINK, address, source) for address, source in places.items() if address]
 

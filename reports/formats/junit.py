@@ -37,7 +37,7 @@ LONGEST = 128_000
 """Bytes for what one result says, when there are few."""
 _ESCAPED = re.compile(r"[&<>\"\r\n\t]")
 _NO_XML = re.compile("[\ufffe\uffff]")
-"""What XML has no way to say, of that which a stream may have."""
+"""Characters that a stream may contain and XML cannot."""
 
 
 def junit(report: Report, ledger: Ledger) -> str:

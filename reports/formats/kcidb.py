@@ -39,7 +39,7 @@ _STATUS = {
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """What the user knows of who sends, and of what was tested."""
+    """Options about the sender and the tested kernel."""
 
     origin: str = ORIGIN
     """Name of the submitting system, as agreed with KernelCI."""

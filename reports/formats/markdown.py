@@ -8,7 +8,7 @@ import re
 from reports.formats.digest import Digest, Entry, Section
 
 _OPEN = frozenset({"Possible regressions", "No longer tested", "Failures", "Other failures"})
-"""What is not folded."""
+"""Sections that are not folded."""
 
 
 def markdown(digest: Digest) -> str:

@@ -10,7 +10,7 @@ import json
 from reports.verdict import CONFORMANCE, Cell, Matrix
 
 _FORMULA = ("=", "+", "-", "@")
-"""How a cell begins that a spreadsheet would compute."""
+"""First characters of cells that a spreadsheet would compute."""
 
 
 def as_csv(matrix: Matrix) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the page's script reads: everything that a cell shows when it is opened, as compact as JSON can be.
+"""Data of the page's script: everything that a cell shows when it is opened, as compact JSON.
 
 A cell is not stored: its tests are those of its behaviour, its outcome is in the table. Results are arrays by column,
 texts numbers into a list of all texts; a replay command that is made of the column's and the test is left out.
@@ -111,7 +111,7 @@ class _Tests:
 
 
 def apart(result: Result) -> str:
-    """What a test says of behaviours that its outcome is not about; empty if there are none."""
+    """Results of a test for behaviours that its outcome is not about; empty if there are none."""
     said = ", ".join(f"{identifier} {outcome.value}" for identifier, outcome in result.apart.items())
     return f"apart from it: {said}" if said else ""
 
@@ -162,7 +162,7 @@ def _results(
 
 
 def _prefix(results: Sequence[Result]) -> str:
-    """How the replay commands of a column begin, before the test."""
+    """Start of the replay commands of a column, before the test."""
     for result in results:
         quoted = shlex.quote(result.test)
         if result.replay.endswith(quoted):

@@ -171,7 +171,7 @@ class _Group:
     where: str
     why: str
     results: tuple[Result, ...]
-    """What fails, as expected or not, worst first."""
+    """Failures, expected ones included, worst first."""
 
 
 class _Plain:
@@ -215,7 +215,7 @@ def _failing(cell: Cell) -> tuple[Result, ...]:
 
 
 def _why(cell: Cell) -> str:
-    """Why no test says anything, or why the worst of them does not."""
+    """Reason why no test has a verdict, or the reason of the worst one."""
     if cell.why or cell.outcome in (None, Outcome.PASS):
         return cell.why
     return next((r.reason for r in cell.results if r.outcome is cell.outcome and r not in _failing(cell)), "")
@@ -240,7 +240,7 @@ def _widest_first(groups: list[list[Result]]) -> list[list[Result]]:
 
 
 def _environments_of(results: Iterable[Result], most: int = 3) -> str:
-    """Where results are from; of many how many, and the first ones."""
+    """Sources of the results; if there are many, their number and the first ones."""
     names = list(dict.fromkeys(result.env for result in results))
     if len(names) <= most:
         return ", ".join(names)
@@ -248,13 +248,13 @@ def _environments_of(results: Iterable[Result], most: int = 3) -> str:
 
 
 def _told(result: Result, report: Report) -> str:
-    """What earlier runs say of a test."""
+    """Outcomes of a test in earlier runs."""
     past = report.pasts.get((result.env, result.test))
     return past.said if past else ""
 
 
 def _took(run: Run) -> str:
-    """How long the run took, as far as the stream tells."""
+    """Duration of the run, as far as the stream has it."""
     try:
         seconds = (datetime.fromisoformat(run.end) - datetime.fromisoformat(run.start)).total_seconds()
     except (ValueError, TypeError):

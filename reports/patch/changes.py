@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is to be tried: a base, and changes on top of it, from a git tree of the kernel."""
+"""The base and the changes on top of it, from a git tree of the kernel."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ class _Try:
         return [word for name in nearest for word in ("--behaviour", name)]
 
     def _base(self, built: Build, chosen: Sequence[str]) -> Run:
-        """What the suite says of the base; kept for every change to it."""
+        """Results of the suite on the base; kept for every change to it."""
         folder = folder_for(cache.cache_root() / "tried", built.name, built.digest, chosen)
         cache.say(f"running {_named(chosen)} on the base, unless that was done before: {folder}")
         return run_suite(["--guest", built.name, *chosen], folder)
@@ -185,7 +185,7 @@ class _Try:
 
     @staticmethod
     def _say_failures(run: Run) -> None:
-        """What fails among the affected tests, as soon as it is known."""
+        """Failures of the affected tests, as soon as they are known."""
         failed = failures(run.results)
         for group in failed:
             print(f"{group[0].outcome.value}  {label(group)}")

@@ -20,7 +20,7 @@ _NAME = re.compile(r"\b(?:DRM_XE|DRM_IOCTL_XE|drm_xe)_\w+")
 
 @dataclass(frozen=True)
 class Answer:
-    """What is to be said of a header."""
+    """Findings about a header."""
 
     breaks: bool
     """Whether it breaks programs that were built for the base."""

@@ -23,11 +23,11 @@ _MODULES = {
     "include/drm/drm_pagemap.h": (GPUSVM, XE),
     "include/drm/drm_pagemap_util.h": (GPUSVM, XE),
 }
-"""Where a file is, and the modules that are all that it becomes part of; longer paths do not need to be here."""
+"""Folder of files, and the modules that alone contain them; longer paths are not needed here."""
 _NOTHING = ("Documentation/", "MAINTAINERS", "drivers/gpu/drm/xe/tests/")
 """Files that no kernel for guests is made of."""
 _CONFIGURES = ("Kconfig", "Kconfig.debug", "Kconfig.profile", "Makefile")
-"""What may change the configuration, and with it all of the kernel."""
+"""Files that may change the configuration, and with it the whole kernel."""
 
 
 def modules_of(files: Iterable[str]) -> tuple[str, ...] | None:

@@ -20,14 +20,14 @@ from reports.runs import Listed, State
 from reports.stream import STREAM, Run, read
 
 OUTPUT = "output.txt"
-"""What pytest printed, in the folder of a run."""
+"""Output of pytest, in the folder of a run."""
 _TO_END_S = 60
 """For pytest, which ends its guests and closes its stream."""
 
 
 @functools.cache
 def suite() -> str:
-    """Which suite this is, so that its runs are not taken for those of another."""
+    """Identity of this suite, so that its runs are not taken for those of another."""
     name, commit = version.commit(ROOT)
     if not name.endswith("-dirty"):
         return commit

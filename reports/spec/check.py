@@ -64,13 +64,13 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def in_documents(root: Path, ledger: Ledger, tests: Mapping[str, Test]) -> Iterator[Dead]:
-    """What is dead in the documents below ``root``; raises OSError."""
+    """Dead links and names in the documents below ``root``; raises OSError."""
     for path in documents(root):
         yield from in_text(path.relative_to(root), path.read_text(encoding="utf-8"), root, ledger, tests)
 
 
 def in_text(file: Path, text: str, root: Path, ledger: Ledger, tests: Mapping[str, Test]) -> Iterator[Dead]:
-    """What is dead in one of them; ``file`` is below ``root``."""
+    """Dead links and names in one of them; ``file`` is below ``root``."""
     prose = _FENCE.sub(lambda fence: "\n" * fence[0].count("\n"), text)
     heads = {identifier.partition(".")[0] for identifier in ledger}
     for found in _LINK.finditer(prose):
@@ -146,7 +146,7 @@ class _Page(HTMLParser):
 
 
 def in_specification(made: Mapping[str, str], identifiers: Iterable[str]) -> Iterator[Dead]:
-    """What is dead in a specification: names of files to their texts. Each id has to have one anchor in its pages."""
+    """Dead links and names in a specification, given as names of files to their texts. Each id must have one anchor."""
     pages = {name: _Page(text) for name, text in made.items() if name.endswith(".html")}
     ids = {name: set(page.ids) for name, page in pages.items()}
     markdown = {name: text for name, text in made.items() if name.endswith(".md")}

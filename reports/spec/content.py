@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the specification says of each behaviour, before it is HTML or Markdown."""
+"""Content of the specification for each behaviour, before it is HTML or Markdown."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What an environment did."""
+    """Result of an environment."""
 
     environment: str
     look: Look
@@ -72,7 +72,7 @@ class Entry:
     sources: tuple[Link, ...]
     tests: tuple[Test, ...]
     untested: str
-    """Why no test proves it; empty if one does."""
+    """Reason why no test proves it; empty if one does."""
     troubles: tuple[Trouble, ...]
     verdicts: tuple[Verdict, ...]
 
@@ -152,7 +152,7 @@ class Specification:
         return troubles
 
     def _address(self, source: str) -> str:
-        """Where a source is to be read: the kernel's tree, or what the document says of a posting."""
+        """Address of a source: in the kernel's tree, or the document's entry of a posting."""
         found = _SEED.match(source)
         return f"index.html#seed-{found[1]}" if found and found[1] in self.postings else url(source, AS_OF)
 

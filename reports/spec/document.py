@@ -60,12 +60,12 @@ def write(out: Path, made: Mapping[str, str]) -> list[Path]:
 
 
 def source(test: Test) -> str:
-    """Where the document has the source of a test."""
+    """Address of a test's source in the document."""
     return f"source/{test.file}.html#L{test.line}"
 
 
 def _link(spec: Specification, code: str) -> str:
-    """Where the document has what a finding names; nothing for what it does not have."""
+    """Address of a finding's entry in the document; None if it has none."""
     if code in spec.ledger:
         return f"{spec.ledger[code].area}.html#{code}"
     if test := spec.test(code):

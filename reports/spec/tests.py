@@ -42,7 +42,7 @@ class Test:
         return f"{self.file}::{self.name}"
 
     def marks(self, identifier: str) -> list[str]:
-        """What a reader has to know of the test as a proof of a behaviour."""
+        """Notes about the test as a proof of a behaviour."""
         said = ((APART, identifier in self.apart), (DRAWN, self.drawn), (OVERLAP, self.overlaps))
         return [text for text, holds in said if holds]
 

@@ -325,7 +325,7 @@ def test_atomic_mode_change_invalidates_range(
 
 
 def timeslice_file(device: Device) -> Path:
-    """What says how long memory stays in VRAM after it was moved there for an atomic, in ms."""
+    """File with the time that memory stays in VRAM after it was moved there for an atomic, in ms."""
     return DEBUGFS / str(device.minor) / "atomic_svm_timeslice_ms"
 
 

@@ -113,7 +113,7 @@ def test_no_compression_bo_refuses_compressed_pat(plain_vm: Vm, bo: MakeBo) -> N
 @needs("vram", "need64k")
 @pytest.mark.parametrize("field", ["addr", "range", "obj_offset"])
 def test_vram_bo_needs_64k_aligned_bind(plain_vm: Vm, bo: MakeBo, field: str) -> None:
-    """Where VRAM needs 64 KiB pages, binding a VRAM BO at an address not aligned to 64 KiB gives EINVAL."""
+    """If VRAM has 64 KiB pages, binding a VRAM BO at an address not aligned to 64 KiB gives EINVAL."""
     target = bo(4 * SZ_64K, placement=1 << plain_vm.device.vram[0])
     place: dict[str, Any] = {"addr": AT, "range": SZ_64K, "obj_offset": SZ_64K}
     with refused(errno.EINVAL):

@@ -56,7 +56,7 @@ class Change:
         self.vm.bind_array(self.operations, syncs=self.syncs)
 
     def areas(self) -> list[bytes]:
-        """What the kernel says of the four blocks."""
+        """Values of the four blocks."""
         return [bytes(area) for area in self.vm.attributes(AT, 4 * SZ_64K)]
 
     def has_not_happened(self) -> None:

@@ -242,7 +242,7 @@ BESIDES: dict[str, Callable[[Space, Interval], dict[str, Any]]] = {
     "userptr": lambda space, cut: {"op": MAP_USERPTR, "obj_offset": space.memory(cut.size).address},
     "null": lambda space, cut: {"op": MAP, "flags": NULL},
 }
-"""What may be done to the addresses of a mirror, and how."""
+"""Operations on the addresses of a mirror."""
 
 
 @behaviour(

@@ -28,7 +28,7 @@ pytestmark = needs("page-faults", "vram", "fault-injection")
 
 
 def child(path: str, body: Callable[[Queue], Any]) -> Any:
-    """What ``body`` returns in a child process, of a queue of a VM that mirrors the child."""
+    """Result of ``body`` in a child process, with a queue of a VM that mirrors the child."""
 
     def run() -> Any:
         with Device(path) as device:

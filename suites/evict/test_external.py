@@ -59,7 +59,7 @@ class Rivals:
 
     @property
     def found(self) -> dict[int, int]:
-        """What a GPU finds that has the BO at ``ADDRESS``."""
+        """Values that a GPU reads with the BO at ``ADDRESS``."""
         return {ADDRESS + offset: value for offset, value in zip(self.offsets, self.values, strict=True)}
 
     def evict(self) -> Any:

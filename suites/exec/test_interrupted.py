@@ -77,7 +77,7 @@ def test_exec_interrupted_at_its_syncs_runs_nothing(
             count("refusal")
     assert not jobs
     assert len(came) == signals
-    # What EXEC held is free: the VM binds, the other kind of job runs.
+    # EXEC has released everything: the VM binds, the other kind of job runs.
     bound = UserFence(plain.device)
     plain.bind(addr=AT + PAGE, range=PAGE, obj=made.handle, obj_offset=PAGE, syncs=[bound.sync()])
     bound.wait()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What EXEC accepts and rejects (xe_exec.c: xe_exec_ioctl)."""
+"""Arguments that EXEC accepts and rejects (xe_exec.c: xe_exec_ioctl)."""
 
 import ctypes
 import errno

@@ -17,7 +17,7 @@ from ioctl import xe
 
 SYSTEM = xe.DRM_XE_PREFERRED_LOC_DEFAULT_SYSTEM & 0xFFFF_FFFF
 DATA = 512
-"""Where in a node its number is; its commands are at its start."""
+"""Offset of a node's number; its commands are at its start."""
 
 pytestmark = needs("page-faults", "cpu-addr-mirror")
 

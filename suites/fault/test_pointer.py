@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which pointers of a process the GPU can use (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
+"""Pointers of a process that the GPU can use (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
 
 import ctypes
 import errno

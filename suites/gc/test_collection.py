@@ -108,7 +108,7 @@ def test_fault_after_munmap_uses_new_memory(
     landed(again, 0, value)
 
 
-# What comes after
+# After garbage collection
 
 
 def smaller(address: int, memory: Memory) -> Buffer:
@@ -133,7 +133,7 @@ def shared(address: int, memory: Memory) -> Buffer:
 def test_remapped_memory_gets_ranges_of_other_size(
     queue: Queue, memory: Memory, sentinel: Sentinel, then: Callable[[int, Memory], Buffer]
 ) -> None:
-    """Where a range of 2 MiB was unmapped, memory of any other size or kind can be mapped and used."""
+    """After a 2 MiB range is unmapped, memory of any other size or kind can be mapped and used."""
     buffer = memory(SZ_2M, align=SZ_2M)
     queue.store(buffer.address, sentinel())
     address = buffer.address

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How far an invalidation reaches: all GTs of a tile, VMs with scratch pages, processes that end."""
+"""Scope of an invalidation: all GTs of a tile, VMs with scratch pages, processes that end."""
 
 import mmap
 import os

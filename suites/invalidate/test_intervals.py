@@ -50,7 +50,7 @@ PIECES = {"4K": SZ_4K, "64K": SZ_16K, "2M": SZ_512K}
 """Bytes of a quarter of a range; a page has no quarter, so four ranges of 4 KiB stand for one."""
 
 INSIDE = 16
-"""Where in a piece the value is."""
+"""Offset of the value in a piece."""
 
 pytestmark = needs("page-faults")
 
@@ -95,9 +95,9 @@ class Cut:
     buffer: Buffer
     kind: Kind
     part: Interval
-    """What goes."""
+    """The intervals to unmap."""
     values: dict[int, int]
-    """What the GPU stored into each piece, by address."""
+    """The values that the GPU stored into each piece, by address."""
     range: int
     """Bytes of a range."""
 

@@ -141,7 +141,7 @@ def test_sbrk_shrink_takes_memory_from_gpu(mirror_vm: Vm, sentinel: Sentinel) ->
 def test_cpu_store_after_dontneed_is_seen_by_gpu(
     queue: Queue, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
-    """What the CPU stores after MADV_DONTNEED is what the GPU reads."""
+    """The GPU reads what the CPU stores after MADV_DONTNEED."""
     buffer, value = memory(size, align=size), sentinel()
     at = page_of(size)
     queue.store(buffer.address + at, sentinel())

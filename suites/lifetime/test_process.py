@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What remains of a process on the device when it exits, calls execve(2), or passes its descriptor on."""
+"""Objects of a process on the device when it exits, calls execve(2), or passes its descriptor on."""
 
 import functools
 import itertools
@@ -62,7 +62,7 @@ def work(vm: Vm, size: int = HELD) -> Buffer:
 
 
 def program(path: str) -> tuple[Device, Vm]:
-    """What a program has after its start: a descriptor of its own, and a VM that mirrors it."""
+    """State of a program after its start: its own descriptor, and a VM that mirrors it."""
     device = Device(path)
     vm = Vm(device, FAULTING)
     vm.mirror()

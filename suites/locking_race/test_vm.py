@@ -64,7 +64,7 @@ def test_binds_elsewhere_race_with_faults(mirror_vm: Vm, bo: MakeBo, storing: Ca
             mirror_vm.map(made, address + number % 4 * SZ_2M)
             mirror_vm.mirror(address, 4 * SZ_2M)
         except OSError as error:
-            # What is left of a mirror that was cut waits for the fence of the bind that cut it: the queue's own.
+            # The rest of a split mirror waits for the fence of the bind that split it: the queue's own.
             if error.errno != errno.EBUSY:
                 raise
 
@@ -222,7 +222,7 @@ def test_interrupted_ioctls_can_be_retried(
 
 
 def repeated(call: Callable[[], T]) -> T:
-    """What ``call`` returns, called again for as long as a signal interrupts it."""
+    """Result of ``call``, which is repeated for as long as a signal interrupts it."""
     while True:
         try:
             return call()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What MADVISE_AUTORESET resets and what not, according to the header (xe_drm.h: MADVISE_AUTORESET)."""
+"""Attributes that MADVISE_AUTORESET resets, according to the header (xe_drm.h: MADVISE_AUTORESET)."""
 
 import ctypes
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which atomic modes a BO can have, depending on its placements (xe_vm_madvise.c: check_bo_args_are_sane)."""
+"""Atomic modes that a BO can have, depending on its placements (xe_vm_madvise.c: check_bo_args_are_sane)."""
 
 import errno
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How MADVISE splits VMAs, and what the parts keep (drm_gpuvm.c: drm_gpuvm_madvise_ops_create)."""
+"""Split of VMAs by MADVISE, and attributes of the parts (drm_gpuvm.c: drm_gpuvm_madvise_ops_create)."""
 
 import pytest
 

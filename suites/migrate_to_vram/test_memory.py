@@ -47,7 +47,7 @@ def in_vram(buffer: Buffer) -> bool:
 def test_4k_range_stays_in_sysmem_with_64k_vram_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Where VRAM has pages of 64 KiB, 4 KiB ranges stay in system memory: no migration is attempted."""
+    """If VRAM has 64 KiB pages, 4 KiB ranges stay in system memory: no migration is attempted."""
     buffer, values, before = memory(PAGE), (sentinel(), sentinel()), counters.snapshot()
     buffer.set_u32(0, values[0])
     gpu_sees(queue, buffer.address, values[0])
@@ -64,7 +64,7 @@ def test_4k_range_stays_in_sysmem_with_64k_vram_pages(
 def test_64k_range_migrates_with_64k_vram_pages(
     queue: Queue, memory: Memory, sentinel: Sentinel, counters: Counters
 ) -> None:
-    """Where VRAM has pages of 64 KiB, 64 KiB ranges migrate to VRAM."""
+    """If VRAM has 64 KiB pages, 64 KiB ranges migrate to VRAM."""
     buffer, value, before = memory(SZ_64K, align=SZ_64K), sentinel(), counters.snapshot()
     buffer.set_u32(PAGE, value)
     gpu_sees(queue, buffer.address + PAGE, value)
@@ -237,7 +237,7 @@ def test_memory_in_vram_holds_runtime_pm_reference(
     assert in_vram(buffer)
     vm.close()
     device.close()
-    # What the VM held is let go a little later; the memory is of four allocations, and they hold on.
+    # The VM releases its memory a little later; it is in four allocations.
     held = slot.usage
     assert held >= 4
     buffer.munmap(0, 3 * SZ_2M)

@@ -112,7 +112,7 @@ def test_nothing_migrates_to_unbound_device(
 
 
 def references() -> int:
-    """How many hold the driver's module."""
+    """Reference count of the driver's module."""
     return int(REFERENCES.read_text())
 
 

@@ -39,7 +39,7 @@ class Neighbour:
         self._at = AT - bo.size
 
     def seen(self) -> int:
-        """What the GPU reads there: it copies the value to the next word, which is cleared before."""
+        """The value that the GPU reads there: it copies it to the next word, which is cleared before."""
         self._content.set_u32(4, 0)
         self._queue.run(Batch().copy_mem(self._at + 4, self._at))
         return self._content.u32(4)

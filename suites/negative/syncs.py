@@ -99,7 +99,7 @@ def array_rows(fields: str = "syncs") -> tuple[Row, ...]:
 
 
 def with_sync(build: Callable[[], Structure], sync: Callable[[], xe.drm_xe_sync]) -> Callable[[], Parts]:
-    """What makes an argument with one sync."""
+    """Creates an argument with one sync."""
 
     def made() -> Parts:
         argument, entry = build(), sync()

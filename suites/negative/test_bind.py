@@ -65,7 +65,7 @@ def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:
 
 
 def padding(op: str) -> tuple[Row, ...]:
-    """What the uAPI says must be zero in an op, and the kernel does not look at."""
+    """Fields of an op that must be zero according to the uAPI, and that the kernel does not check."""
     unchecked = behaviour("bind.args.op-pad-unchecked")
     return (
         row(f"{op}.extensions", some_bits, None, unchecked),
@@ -75,7 +75,7 @@ def padding(op: str) -> tuple[Row, ...]:
 
 EVERY_OP = behaviour("bind.pat.every-op")
 MAPS = {"beyond": behaviour("bind.pat.out-of-range"), "reserved": behaviour("bind.pat.reserved")}
-"""What is promised of ops that map something."""
+"""Rules of ops that map something."""
 
 
 def pat(
@@ -308,7 +308,7 @@ def test_null_map_invalid_args(bind_null: Call, wrong: Row) -> None:
 
 
 def no_memory(call: Call, _: str) -> Iterator[int]:
-    """Where the process has nothing, or has forbidden itself access, at once or half way."""
+    """Addresses at which the process has no memory, or no access, from the start or from the middle on."""
     right = call.build().argument.bind.userptr
     yield 0
     yield right + SZ_64K  # the guard page behind the buffer

@@ -40,7 +40,7 @@ def not_canonical(call: Call, _: str) -> Iterator[int]:
 
 
 def common(kind: int) -> tuple[Row, ...]:
-    """What every type of advice has."""
+    """Rows for every type of advice."""
     return (
         row("extensions", some_bits, None, behaviour("madvise.extensions-unchecked")),
         row("extensions", looping_chain, None, behaviour("madvise.extensions-unchecked"), label="loop"),

@@ -43,13 +43,13 @@ def _pages() -> int:
 
 
 def unreadable(size: int) -> tuple[int, ...]:
-    """Where ``size`` bytes cannot be read: NULL, low, no access, half out of the mapping, the kernel's."""
+    """Addresses at which ``size`` bytes cannot be read: NULL, low, no access, half out of the mapping, the kernel's."""
     forbidden = _pages() + 2 * PAGE
     return (0, 8, forbidden, forbidden - size + 8, KERNEL, NON_CANONICAL)
 
 
 def unwritable() -> tuple[int, ...]:
-    """Where nothing can be written: NULL, low, no access, the kernel's, and what may be read only.
+    """Addresses that cannot be written: NULL, low, no access, the kernel's, and read-only memory.
 
     Not half out of the mapping: the kernel may write the half that is inside before it finds out.
     """
@@ -108,7 +108,7 @@ def beyond(size: int) -> list[tuple[int, int]]:
 
 
 def alive(device: Device, request: Request, argument: type[Structure], name: str) -> set[int]:
-    """Which of the first ids an ioctl that does nothing accepts."""
+    """The first ids that an ioctl without side effects accepts."""
     found = set()
     for number in range(SEEN):
         with contextlib.suppress(OSError):

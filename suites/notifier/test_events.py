@@ -42,7 +42,7 @@ INVALIDATIONS = "svm_tlb_inval_count"
 pytestmark = needs("page-faults")
 
 
-# What other events do: the range stays
+# Other events: the range stays
 
 
 def dropped(buffer: Buffer) -> int:
@@ -159,7 +159,7 @@ def test_replaced_memory_is_invalidated_in_every_vm(
         landed(buffer, 64 * index, value)
 
 
-# What is invalidated, and what is not
+# Scope of an invalidation
 
 
 @behaviour("notifier.extends-to-range", "notifier.unmap-event", "obs.tlb-counters", "obs.svm-pagefault-count")

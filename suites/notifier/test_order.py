@@ -36,7 +36,7 @@ class Twice:
     """Two chunks of shared memory, mapped at two addresses: one goes, its neighbour in the page tables stays."""
 
     used: Buffer
-    """What the GPU uses."""
+    """Operation of the GPU."""
     other: Buffer
     gone: int
     """Offset of the chunk that goes."""
@@ -47,7 +47,7 @@ class Twice:
 
     @property
     def address(self) -> int:
-        """Where the GPU uses what goes."""
+        """Where the GPU uses the memory."""
         return self.used.address + self.at
 
     def stored(self, near: int, value: int) -> Batch:

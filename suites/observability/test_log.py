@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the driver says of failed faults in the kernel's log (xe_pagefault.c: xe_pagefault_print)."""
+"""Messages of the driver about failed faults in the kernel log (xe_pagefault.c: xe_pagefault_print)."""
 
 import re
 from collections.abc import Iterator

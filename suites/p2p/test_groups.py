@@ -80,7 +80,7 @@ def test_devices_that_reach_each_other_are_a_clique(
 
 
 def pass_on(writer: Vm, reader: Vm, buffer: Buffer, sentinel: Sentinel) -> None:
-    """What one GPU stores, in its VRAM, another GPU and the CPU load."""
+    """Another GPU and the CPU load what one GPU stored in its VRAM."""
     value = sentinel()
     writer.prefetch(buffer.address, SZ_2M, writer.device.vram[0])
     writer.queue().store(buffer.address, value)

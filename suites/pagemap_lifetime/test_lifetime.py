@@ -218,7 +218,7 @@ def test_vm_create_under_signals_can_be_retried(
 
 
 def uninterrupted(call: Callable[[], T]) -> T:
-    """What a call returns when it is made again after each EINTR."""
+    """Result of a call, which is repeated after each EINTR."""
     while True:
         try:
             return call()

@@ -94,7 +94,7 @@ def test_has_vram_matches_memory_regions(device: Device) -> None:
 @behaviour("query.config.has-low-latency")
 @acts("query", "ioctl")
 def test_claimed_low_latency_hint_is_accepted(device: Device, plain_vm: Vm) -> None:
-    """Where HAS_LOW_LATENCY is set a queue can be made with the hint."""
+    """If HAS_LOW_LATENCY is set, a queue can be created with the hint."""
     if not device.config.flags & xe.DRM_XE_QUERY_CONFIG_FLAG_HAS_LOW_LATENCY:
         untested("DEVICE:low-latency", "the flag is not set")
     queue = plain_vm.queue(flags=xe.DRM_XE_EXEC_QUEUE_LOW_LATENCY_HINT)

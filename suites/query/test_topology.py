@@ -13,7 +13,7 @@ from ioctl import names, xe
 
 HEAD = ctypes.sizeof(xe.drm_xe_query_topology_mask)
 FILLS = (0x00, 0xA5, 0xFF)
-"""What is in the memory of a reply before: pads that nobody writes stay so."""
+"""Contents of a reply's memory before the call: pads that the kernel does not write keep it."""
 
 
 def reply(device: Device, query: int, fill: int, more: int = 0) -> bytes:

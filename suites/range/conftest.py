@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the tests of ranges share: a GPU access, and the size of the range that it made or used."""
+"""Shared by tests of ranges: a GPU access, and the size of the range that it created or used."""
 
 from __future__ import annotations
 

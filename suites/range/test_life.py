@@ -281,7 +281,7 @@ def test_small_mallocs_of_processes_do_not_mix(open_device: OpenDevice, sentinel
     marks, size = [sentinel() for _ in range(3)], SZ_16K
 
     def wrong_in(mark: int) -> list[str]:
-        """What the blocks of a process hold that neither it nor the GPU on its behalf stored there."""
+        """Contents of a process's blocks that neither it nor the GPU on its behalf stored there."""
         vm = Vm(open_device(), FAULTING)
         vm.mirror()
         queue, wrong = vm.queue(), []

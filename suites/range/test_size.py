@@ -243,7 +243,7 @@ class Rule:
 
 
 def borders(rng: random.Random) -> list[int]:
-    """Where the mappings of four windows end, in bytes."""
+    """Ends of the mappings of four windows, in bytes."""
     pages = 4 * SZ_2M // PAGE
     steps = (1, SZ_64K // PAGE, SZ_2M // PAGE)
     inner = {rng.randrange(1, pages // step) * step for step in rng.choices(steps, k=4)}

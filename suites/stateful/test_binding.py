@@ -45,7 +45,7 @@ class Slots(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What an address leads to: a slot of the arena's own memory, of a BO or of other memory; or nothing."""
+    """Target of an address: a slot of the arena's own memory, of a BO or of other memory; or nothing."""
 
     what: str
     slot: int = 0

@@ -54,7 +54,7 @@ WHO = st.sampled_from(["queue", "other_queue"])
 
 
 class Page(NamedTuple):
-    """Where a page came from: pages of one call of mmap(2) that are neighbours as they were then are one VMA."""
+    """Origin of a page: pages of one mmap(2) that are still neighbours are one VMA."""
 
     call: int
     number: int

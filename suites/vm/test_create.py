@@ -96,7 +96,7 @@ def test_fault_mode_without_page_faults_is_einval(device: Device) -> None:
     """FAULT_MODE gives EINVAL on a device without page faults, even with LR_MODE; LR_MODE alone works."""
     for flags in (FAULT, FAULTING, FAULTING | SCRATCH, FAULTING | NO_OVERCOMMIT):
         argument = xe.drm_xe_vm_create(flags=flags)
-        # Where scratch pages are forced they are added first.
+        # If scratch pages are forced, they are added first.
         with refused(errno.EINVAL, may_change=("flags",)):
             device.ioctl(xe.DRM_IOCTL_XE_VM_CREATE, argument)
         assert argument.vm_id == 0

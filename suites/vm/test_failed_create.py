@@ -77,7 +77,7 @@ def test_vm_create_failing_at_any_step_leaks_nothing(
 ) -> None:
     """If a step of VM_CREATE fails, the ioctl returns its ENOMEM, creates no VM, and leaks no memory."""
     for _ in range(TIMES):
-        # Where the device has all VMs use scratch pages the kernel says so in the flags, whatever comes of it.
+        # If the device forces scratch pages, the kernel sets them in the flags even if the call fails.
         with failing.refused_at(step, errno.ENOMEM, may_change=["flags"]):
             Vm(device, flags)
     leaves_nothing()

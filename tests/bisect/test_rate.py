@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How often a test has to pass."""
+"""Number of passes that a good kernel needs."""
 
 import pytest
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which kernel comes next, and what is known at the end."""
+"""Choice of the next kernel, and the final result."""
 
 import itertools
 

@@ -316,7 +316,7 @@ def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path
     assert len(begun) == 2
 
 
-# What is built
+# Builds
 
 MAKEFILE = """
 kernelversion: ; @echo 7.3.4
@@ -340,7 +340,7 @@ def learn(tree: Tree, *options: str) -> int:
 
 
 def made(tree: Tree) -> list[str]:
-    """What was built."""
+    """Names of what was built."""
     return (tree.path / "done").read_text().splitlines()
 
 

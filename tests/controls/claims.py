@@ -36,7 +36,7 @@ class Claims:
         return test.id in self.tests or (test.function in self.tests and self.reason(test) is None)
 
     def reason(self, test: Test) -> str | None:
-        """Why it is excepted, if it is."""
+        """Reason of the exception, if it is one."""
         why = self.exceptions.get(test.id, self.exceptions.get(test.function))
         if why is not None:
             return why
@@ -55,7 +55,7 @@ def fits(pattern: str, test: Test) -> bool:
 
 
 def path_of(defect: str) -> Path:
-    """Where the list of a defect is."""
+    """Path of a defect's list."""
     return DIRECTORY / f"{defect}.txt"
 
 

@@ -22,12 +22,12 @@ RECORD = "python -m tests.controls --record"
 
 @dataclasses.dataclass(frozen=True)
 class Verdict:
-    """What a control showed."""
+    """Result of a control."""
 
     problems: list[str]
-    """What is wrong, one line each."""
+    """Problems, one line each."""
     not_run: str = ""
-    """Why this machine could run none of the tests, if so: then the control showed nothing."""
+    """Reason why this machine could run none of the tests, if so: then the control showed nothing."""
 
 
 def check(defect: str, tests: Collection[Test]) -> Verdict:
@@ -45,7 +45,7 @@ def check(defect: str, tests: Collection[Test]) -> Verdict:
 
 
 def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
-    """What is missing from a list, or too much in it."""
+    """Entries that are missing from a list, or too many."""
     problems = [
         f"{claims.path_of(defect).name}: no such test: {name} ({RECORD} {defect})"
         for name in listed.unknown(tests)
@@ -66,7 +66,7 @@ def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
 
 
 def verdicts(defect: str, results: Mapping[str, Result]) -> list[str]:
-    """Which tests of the list did not notice the defect. What the machine cannot run is left out."""
+    """Tests of the list that did not notice the defect, except those that the machine cannot run."""
     failings: dict[tuple[str, str], list[str]] = {}
     for test, result in results.items():
         if not result.noticed and result.outcome != "UNTESTED":
@@ -143,7 +143,7 @@ def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]
 
 
 def _cannot_show(result: Result) -> str:
-    """Why a test can show nothing here at all, or an empty string."""
+    """Reason why a test can show nothing here at all, or an empty string."""
     if result.outcome in ("KNOWN", "XPASS"):
         return "KNOWN: it fails on the sound mock"
     if result.outcome == "NOT-CLAIMED":
@@ -154,7 +154,7 @@ def _cannot_show(result: Result) -> str:
 
 
 def means(defect: str) -> str:
-    """What is wrong under a defect, as the end of a sentence."""
+    """Problem under a defect, as the end of a sentence."""
     text = (getdoc(find(defect)) or "").strip().partition("\n\n")[0].replace("\n", " ").rstrip(".")
     return text if text[1:2].isupper() else text[:1].lower() + text[1:]
 

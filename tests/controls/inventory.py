@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which conformance tests there are, and what they say of themselves.
+"""All conformance tests, with their declarations.
 
     python -m tests.controls.inventory FILE
 
@@ -47,12 +47,12 @@ class Test:
 
     @property
     def file(self) -> str:
-        """Where it is."""
+        """Location of the test."""
         return self.id.partition("::")[0]
 
     @property
     def subjects(self) -> frozenset[str]:
-        """What its behaviours are about: their ids up to the first dot."""
+        """Areas of its behaviours: their ids up to the first dot."""
         return frozenset(behaviour.partition(".")[0] for behaviour in self.behaviours)
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a test says of itself that makes it depend on something: it must not pass where that is broken.
+"""Declarations of a test that make it depend on something: it must not pass if that is broken.
 
 A rule is given a test and tells what in it makes the claim, or nothing. Defects without a rule only have to
 be noticed by the tests that their list names.
@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection
 from tests.controls.inventory import Test
 
 Rule = Callable[[Test], str]
-"""Why a test has to be in the list of a defect, or an empty string."""
+"""Reason why a test has to be in the list of a defect, or an empty string."""
 
 BY_THE_GPU = frozenset({"exec", "store", "load", "fault", "migrate", "cpu-fault"})
 MOVES = frozenset({"migrate", "cpu-fault"})

@@ -31,7 +31,7 @@ _WAITED = ("the test did not end within", "timed out after")
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a test ended under a defect."""
+    """Result of a test under a defect."""
 
     outcome: str
     """Of the results stream: PASS, FAIL, ERROR, NOT-CLAIMED, ..."""

@@ -51,7 +51,7 @@ NULL = page_tables.NULL
 
 
 def platform(trace: Trace | None = None, adversary: Adversary | None = None) -> Platform:
-    """What GPUs share, with reports kept for the test to look at."""
+    """State that GPUs share; the test can read the reports."""
     return Platform(Checks(), trace or Trace(), Clock(), {}, adversary or Adversary())
 
 

@@ -71,7 +71,7 @@ class Soak:
         self.rounds += 1
 
     def check(self) -> None:
-        """What must hold."""
+        """Invariants."""
         for driver in self.drivers:
             wrong = [report for report in driver.checks.reports if report["check"] not in PROVOKED]
             assert not wrong, wrong

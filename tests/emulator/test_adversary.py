@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What comes late, and what happens until then."""
+"""Delayed events, and the state until then."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BATCH, DATA = 0x10_0000, 0x20_0000
 
 
 class Slow(Adversary):
-    """What the test says is late, by as many seconds of the test's own clock."""
+    """Delays that the test sets, in seconds of its own clock."""
 
     def __init__(self) -> None:
         super().__init__(now=lambda: self.time)

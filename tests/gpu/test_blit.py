@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the copy engine's commands do to memory."""
+"""Effects of the copy engine's commands on memory."""
 
 import random
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each command of the command streamer does to memory and registers."""
+"""Effects of each command of the command streamer on memory and registers."""
 
 from collections.abc import Callable
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""How a batch flows: waits, jumps, levels, conditions, predicates, fetches, budgets and faults."""
+"""Control flow of batches: waits, jumps, levels, conditions, predicates, fetches, budgets and faults."""
 
 from collections.abc import Callable
 

@@ -50,7 +50,7 @@ def config(*without: str) -> str:
 
 
 def sized(compressed: bytes, size: int) -> bytes:
-    """What the kernel's build makes of most formats: the uncompressed size behind the compressed data."""
+    """As the kernel's build does for most formats: the uncompressed size behind the compressed data."""
     return compressed + size.to_bytes(4, "little")
 
 

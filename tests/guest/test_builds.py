@@ -90,7 +90,7 @@ def kernel(*arguments: object) -> int:
 
 
 def calls(out: str) -> list[str]:
-    """What make was asked for."""
+    """Targets of make."""
     return (Path(out) / "calls").read_text().splitlines()
 
 
@@ -106,7 +106,7 @@ def refused(capsys: pytest.CaptureFixture[str]) -> str:
     return capsys.readouterr().err.splitlines()[-1]
 
 
-# What is built
+# Builds
 
 
 def test_built_kernel_is_one_for_guests(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +237,7 @@ def test_list_has_every_kernel(tree: Tree, capsys: pytest.CaptureFixture[str]) -
     assert f"{tree.path} at {tree.first[:12]}" in out
 
 
-# What goes wrong
+# Errors
 
 
 def test_first_error_of_the_compiler_is_the_line(tree: Tree, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What ``pytest --guest`` becomes: environments of their own names, each with its interpreter."""
+"""Environments of ``pytest --guest``: their names, each with its interpreter."""
 
 import shlex
 from argparse import Namespace

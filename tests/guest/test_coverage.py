@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What is read out of the counts of gcov, with a program that the compiler makes."""
+"""Decoding of gcov's counts, with a program that the compiler builds."""
 
 from __future__ import annotations
 

@@ -199,7 +199,7 @@ def test_a_file_that_cannot_be_fetched_says_how_to_go_on(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("there", [0, 1, 2])
 def test_interrupted_fetch_goes_on(monkeypatch: pytest.MonkeyPatch, there: int) -> None:
-    """What an interrupted run has fetched is not fetched again, and is of the answer all the same."""
+    """Files fetched by an interrupted run are not fetched again, and are part of the result."""
     archive = Archive("trixie")
     FakeApt(archive, monkeypatch)
     first = archive.fetch_closure("a")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why an option is lost: Kconfig files read, and their conditions."""
+"""Reasons why an option is lost: Kconfig files and their conditions."""
 
 from pathlib import Path
 

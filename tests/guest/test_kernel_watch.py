@@ -149,7 +149,7 @@ def test_half_a_report_waits_for_its_other_half(tmp_path: Path) -> None:
 
 @pytest.fixture
 def port() -> Iterator[tuple[int, Path]]:
-    """What an emulated GPU reads and answers, and the path of the test's end."""
+    """Commands and replies of an emulated GPU, and the path of the test's end."""
     gpu, end = os.openpty()
     tty.setraw(end)
     yield gpu, Path(os.ttyname(end))

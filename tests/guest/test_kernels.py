@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a user may write for a kernel, and what becomes of it."""
+"""Names of kernels that users may give."""
 
 import re
 from pathlib import Path

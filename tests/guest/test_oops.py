@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why a kernel died, from consoles as kernels leave them."""
+"""Reasons of kernel crashes, from real consoles."""
 
 from guest.oops import cause
 

@@ -32,7 +32,7 @@ print(json.dumps([sorted(imported), ledgers, sys.path]))
 
 
 def packed(checkout: Path) -> dict[str, bytes]:
-    """What is packed of a checkout: the content of each file."""
+    """Packed files of a checkout, with their contents."""
     file = io.BytesIO()
     writer = Writer(file)
     project.pack(writer, checkout)
@@ -44,7 +44,7 @@ def packed(checkout: Path) -> dict[str, bytes]:
 
 
 def unpacked(directory: Path) -> Path:
-    """What is packed of this project, at another place."""
+    """Packed files of this project, at another place."""
     for name, content in packed(PROJECT).items():
         if content and not name.endswith(".pyc"):
             (directory / name).parent.mkdir(parents=True, exist_ok=True)

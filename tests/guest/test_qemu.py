@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which QEMU is used, and how one is started from packages that were only unpacked."""
+"""Choice of QEMU, and how to start one from packages that were only unpacked."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a guest leaves in its scratch directory has no rights on the host."""
+"""Files that a guest leaves in its scratch directory have no privileges on the host."""
 
 import os
 import stat

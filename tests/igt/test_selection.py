@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which subtests are run."""
+"""Selection of subtests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an IGT program's output says."""
+"""Parsing of an IGT program's output."""
 
 from __future__ import annotations
 

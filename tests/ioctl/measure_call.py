@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the transcript costs a call: ``python -m tests.ioctl.measure_call`` prints microseconds.
+"""Cost of the transcript for a call: ``python -m tests.ioctl.measure_call`` prints microseconds.
 
 The ioctl is FIONREAD on a pipe, about the cheapest there is, so nearly all of the difference is ours.
 """

@@ -547,7 +547,7 @@ def test_the_recorded_file_is_in_the_form_that_recording_writes() -> None:
     assert past.names == sorted(past.names, key=history.sort_key)
 
 
-# What a header adds is held against all that is recorded, not only against its base.
+# Additions of a header are compared with all that is recorded, not only with its base.
 
 BACKPORT = '#include "drm.h"\n#define DRM_XE_VM_BIND_FLAG_NULL (1 << 2)\n'
 
@@ -761,7 +761,7 @@ def test_width_that_cannot_be_measured_is_no_answer(tmp_path: Path, capsys: Capt
     assert checked(tmp_path / "xe_drm.h", broken + only_64, capsys)[0] == 1
 
 
-# Where headers come from.
+# Origins of headers.
 
 
 @needs_compiler

@@ -138,7 +138,7 @@ def test_without_python_ioctl_the_import_says_what_to_do(monkeypatch: pytest.Mon
 
 
 def test_request_has_its_parts() -> None:
-    """What the other packages read from a request."""
+    """Parts of a request that the other packages use."""
     request = xe.DRM_IOCTL_XE_MADVISE
     assert (str(request), request.direction, request.nr) == ("DRM_IOCTL_XE_MADVISE", Direction.WRITE, 0x4C)
     assert request.struct is xe.drm_xe_madvise

@@ -88,7 +88,7 @@ def test_known_bits_are_those_of_the_recorded_header(kernel: str) -> None:
 
 
 def test_known_values_are_those_of_a_kernel() -> None:
-    """What came later is unknown to it; a field without names has no known values."""
+    """Later names are unknown; a field without names has no known values."""
     later, query = xe.DRM_XE_VM_BIND_FLAG_DECOMPRESS, xe.drm_xe_device_query
     assert names.known_bits(xe.drm_xe_vm_bind_op, "flags") & later
     assert not names.known_bits(xe.drm_xe_vm_bind_op, "flags", "7.0") & later

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a header declares: everything that uAPI headers are written with is measured."""
+"""Measuring of a header: all constructs of uAPI headers."""
 
 from pathlib import Path
 

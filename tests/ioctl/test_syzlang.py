@@ -24,7 +24,7 @@ BUILTIN = {*INTS, "const", "flags", "len", "bytesize", "array", "ptr", "ptr64", 
 
 @dataclass
 class File:
-    """What a file of descriptions has, by name."""
+    """Declarations of a file of descriptions, by name."""
 
     resources: dict[str, str] = field(default_factory=dict)
     calls: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
@@ -97,7 +97,7 @@ def types(text: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def faults(file: File) -> Iterator[str]:
-    """What the compiler of descriptions would refuse."""
+    """Errors that the compiler of descriptions would report."""
     used: set[str] = set()
     made: set[str] = set(file.gives.values())
     taken: set[str] = set()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a transcript keeps of a call and how it tells it."""
+"""Contents of a transcript, and its text."""
 
 import contextlib
 import ctypes
@@ -424,7 +424,7 @@ def test_a_call_that_a_signal_handler_left_is_told_as_unfinished() -> None:
 
 
 def test_a_plain_number_as_argument_is_told() -> None:
-    """What a test of bad pointers passed."""
+    """Arguments of a test of bad pointers."""
     with transcript.recording() as kept, pytest.raises(OSError, match="EBADF"):
         call(-1, xe.DRM_IOCTL_XE_EXEC, BAD)
     assert re.fullmatch(

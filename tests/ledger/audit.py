@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which entries of the ledger were read against the kernel source, and what they were found to be.
+"""Entries of the ledger that were checked against the kernel source, with the result.
 
 ``behaviours/audit/<area>.tsv`` has a line for each entry that was read. Its digest is that of the entry as it was left,
 so that an entry which changes afterwards has to be read again:

@@ -13,7 +13,7 @@ LEDGER = Ledger.load()
 
 
 def problems(ledger: Ledger, verdicts: dict[str, audit.Verdict]) -> list[str]:
-    """What has to be read, one line each."""
+    """Entries to check, one line each."""
     lines = [
         f"{identifier} was read, and is not in the ledger" for identifier in verdicts.keys() - ledger.keys()
     ]

@@ -18,7 +18,7 @@ TABLES = {document: census.load(document) for document in census.DOCUMENTS}
 
 
 def problems(document: str, rows: list[census.Row], ledger: Ledger) -> list[str]:
-    """What is undecided or wrong in a table, one line each."""
+    """Open or wrong lines of a table, one line each."""
     lines = []
     for row in rows:
         where = f"{document}:{row.line}: {row.words}"

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def problems(ledger: Ledger, found: list[Mark]) -> list[str]:
-    """What is wrong between the ledger and the marks, one line each with what to do."""
+    """Disagreements between the ledger and the marks, one line each with what to do."""
     lines = []
     tested = set()
     for mark in found:

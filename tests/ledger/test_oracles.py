@@ -8,7 +8,7 @@ from reports.ledger import Ledger
 from tests.ledger.test_races import functions, words
 
 COUNTING = {"rose", "still", "by_size"}
-"""What asserts a counter (fixtures.xe.counters)."""
+"""Functions that assert a counter (fixtures.xe.counters)."""
 LEDGER = Ledger.load()
 
 

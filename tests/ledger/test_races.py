@@ -8,7 +8,7 @@ from pathlib import Path
 from reports.marks import SUITES
 
 CHANCE = {"meanwhile", "together", "in_flight"}
-"""What counts the act "overlap" (fixtures.overlap)."""
+"""Functions that count the act "overlap" (fixtures.overlap)."""
 ARRANGED = {
     "Userfault",
     "gate",
@@ -19,8 +19,8 @@ ARRANGED = {
     "invalidating",
 }
 NO_RACE = {"race.lock-order"}
-"""What is of the area, and not about two sides."""
-"""What holds one side until the other is where it should be."""
+"""Tests of the area that are not about two sides."""
+"""Functions that hold one side until the other is where it should be."""
 THREADS = {"Thread", "Barrier"}
 WITH_THREADS = {
     "suites/bind/test_waiting.py": "a userfaultfd holds VM_BIND",

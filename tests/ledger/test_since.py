@@ -13,7 +13,7 @@ from reports.ledger import Behaviour, Ledger
 NAME = re.compile(r"\b[A-Z][A-Z0-9_]{3,}\b")
 VERSION = re.compile(r"\b\d+\.\d+\b")
 MIRROR = re.compile(r"\bmirror(s|ed)?\b")
-# What is true of kernels without the name.
+# Statements that are true for kernels without the name.
 OLDER = {"abi.old-kernel-flag", "bind.map.needs-obj"}
 
 

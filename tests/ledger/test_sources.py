@@ -39,7 +39,7 @@ def defines(name: str, text: str) -> bool:
 
 
 def missing(source: str, tree: Path) -> str | None:
-    """What of a source is not in the tree, or None; seeds and stable patches are not in trees."""
+    """Part of a source that is not in the tree, or None; seeds and stable patches are not in trees."""
     if source.startswith(("seed ", "stable ")):
         return None
     name, _, what = source.partition(":")
@@ -65,7 +65,7 @@ UAPI = "include/uapi/drm/xe_drm.h:"
 
 
 def unrecorded(source: str) -> str | None:
-    """What of a source in the uAPI header is not in the newest recorded one, or None; needs no tree."""
+    """Part of a source in the uAPI header that the newest recorded one lacks, or None; needs no tree."""
     found = re.match(r"(?:DRM_|drm_xe_)?\w+_\w+\*?", source.removeprefix(UAPI))
     if not source.startswith(UAPI) or not found:
         return None
@@ -93,7 +93,7 @@ NEAR = 10
 
 
 def unwritten(place: Place, tree: Path) -> str | None:
-    """Why a document does not promise what it is cited for, or None; postings are not in trees."""
+    """Reason why a document does not promise what it is cited for, or None; postings are not in trees."""
     if place.document is None:
         return None
     name, line = place.document

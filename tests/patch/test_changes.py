@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What svmcts try tries: commits, the work tree, patches in a file; nothing is written into the tree."""
+"""Changes that svmcts try accepts: commits, the work tree, patches in a file; nothing is written into the tree."""
 
 from __future__ import annotations
 

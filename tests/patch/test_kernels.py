@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a patch makes necessary to build."""
+"""Builds that a patch makes necessary."""
 
 from __future__ import annotations
 

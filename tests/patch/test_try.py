@@ -24,7 +24,7 @@ TEST = "suites/madvise/test_pat.py::test_index_beyond_the_table_is_refused"
 
 
 class Fakes:
-    """What was asked for, and what comes of it."""
+    """Arguments and results."""
 
     def __init__(self) -> None:
         self.runs: list[list[str]] = []
@@ -32,7 +32,7 @@ class Fakes:
         """Whether it is the change, to the outcome of the test."""
         self.exit = 0
         self.broken = ""
-        """What does not build."""
+        """Trees that do not build."""
 
     def make(self, source: Source, profiles: Sequence[str], jobs: int) -> Build:
         return Build(BASE, source.about, tuple(profiles), "", BASE, "", 0, "", "")

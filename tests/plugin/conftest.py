@@ -54,7 +54,7 @@ LEDGER = """
 
 PLUGINS: tuple[str, ...] = runpy.run_path(str(ROOT / "conftest.py"))["pytest_plugins"]
 
-# What is started in the project has neither node nor driver.
+# Processes started in the project have neither node nor driver.
 STUB = """
 import pytest
 from fixtures.plugin import backend, runner

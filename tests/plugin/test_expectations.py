@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What an environment is known to have and lacks is its error; no test of it becomes a skip."""
+"""An expected capability that is missing is an error of the environment; no test of it becomes a skip."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ OTHER = MARKS + BODY.format("c")
 LINE = "vram is expected (1 MiB of VRAM), the probe says: the stub has none"
 NOTE = "thp is not expected (no huge pages), and is there"
 OUT = "reports/out"
-# What a file records of the stub, whose device is 8086:0000.
+# Recorded file of the stub, whose device is 8086:0000.
 FILE = '[[expect]]\nenvironment = "{}"\npci_id = "{}"\nhas = [{}]\n'
 
 

@@ -113,7 +113,7 @@ class Browser:
         return base64.b64decode(self._cdp("Page.printToPDF")["data"])
 
     def complaints(self) -> list[str]:
-        """What the console has of errors since the last call."""
+        """Errors of the console since the last call."""
         log = self._call("POST", "/se/log", type="browser")
         return [entry["message"] for entry in log if entry["level"] == "SEVERE"]
 

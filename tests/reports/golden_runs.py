@@ -119,7 +119,7 @@ RUNS = {run.__name__: run for run in (good, failing, crashed, interrupted, kille
 
 
 def ledger(*driver: str) -> Ledger:
-    """What the tests prove, and nothing else; nobody but the code promises ``driver``."""
+    """Behaviours of the tests only; ``driver`` is promised by the code alone."""
     ids = dict.fromkeys(identifier for ids in PROVES.values() for identifier in ids)
     areas = {identifier.partition(".")[0]: "an area" for identifier in ids}
     return Ledger(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What Jenkins' xUnit plugin takes for JUnit (its junit-10.xsd): a file with anything else is dropped as a whole."""
+"""The JUnit that Jenkins' xUnit plugin accepts (its junit-10.xsd): a file with anything else is dropped as a whole."""
 
 import re
 import xml.etree.ElementTree as ET
@@ -36,7 +36,7 @@ _TIME = re.compile(r"[0-9,]*(\.[0-9]*)?")
 
 
 def errors(root: ET.Element) -> list[str]:
-    """What the plugin would not take, one line each."""
+    """Parts that the plugin would not accept, one line each."""
     found = [] if root.tag == "testsuites" else [f"the root is {root.tag}"]
     for element in root.iter():
         found += _errors(element)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a patch touches, and which behaviours that may change."""
+"""Parts of the kernel that a patch touches, and behaviours that it may change."""
 
 from __future__ import annotations
 

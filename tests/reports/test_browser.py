@@ -54,7 +54,7 @@ def opened(window: Browser, page: Path, fragment: str = "") -> None:
 
 
 def visible(window: Browser, selector: str) -> int:
-    """How many elements of a kind have a place on the page."""
+    """Number of elements of a kind that are visible."""
     return int(window.run(f"[...document.querySelectorAll('{selector}')].filter(e => e.offsetParent).length"))
 
 

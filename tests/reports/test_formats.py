@@ -377,7 +377,7 @@ def test_the_path_of_a_test() -> None:
     assert path_of(result) == "svmcts.bind.test_cam.TestX.test_a.4K-map_2_3"
 
 
-# What people read
+# Texts for people
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,7 @@ def test_gate_says_the_same(tmp_path: Path, both: Both, name: str, waivers: str)
 
 
 def test_gate_tells_of_every_golden_kind_of_line(tmp_path: Path, both: Both, golden_ledger: None) -> None:
-    """What the comparison above could miss because nothing is there."""
+    """Parts that the comparison above could miss because they are empty."""
     path = tmp_path / "waivers.toml"
     path.write_text(WAIVER)
     interrupted, _ = both(gate.main, golden_runs.write("interrupted", tmp_path))

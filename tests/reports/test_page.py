@@ -27,7 +27,7 @@ VOID = {"meta", "input", "wbr", "br", "link"}
 
 
 class Document(HTMLParser):
-    """What the page is made of; complains when elements do not nest."""
+    """Elements of the page; complains if they do not nest."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Document(HTMLParser):
 
 
 def data_of(text: str, name: str = "core") -> Any:
-    """What the script reads: core, or the long texts."""
+    """Data of the script: core, or the long texts."""
     found = re.search(rf'<script type="text/plain" id="{name}">([^<]*)</script>', text)
     assert found
     return json.loads(zlib.decompress(base64.b64decode(found[1]), -15))

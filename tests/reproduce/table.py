@@ -33,7 +33,7 @@ ROWS = 36
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one test."""
+    """Result of one test."""
 
     defect: str
     test: str

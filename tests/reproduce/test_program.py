@@ -251,7 +251,7 @@ NOISE = recorded(
 def test_minimised_program_has_what_the_fault_takes(
     compiler: Compiler, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is left: a page, the store and the load, which sees the value that the test saw."""
+    """The rest: a page, the store and the load, which reads the value that the test read."""
     monkeypatch.setattr(minimise, "Runner", Here)
     fewer, said = minimise.minimised(course(NOISE), WORDS, Mock("bmg"), compiler)
     assert [step.do for step in fewer.steps] == ["mmap", "store", "load"]

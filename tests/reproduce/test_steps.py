@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a test does is recorded as steps, cheaply and in order; threads and children too."""
+"""Tests are recorded as steps, cheaply and in order; threads and children too."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What results are kept by, and the exit status."""
+"""Keys of results, and the exit status."""
 
 from __future__ import annotations
 

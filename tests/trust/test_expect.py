@@ -137,7 +137,7 @@ def test_broken_probe_is_an_error_by_name(tmp_path: Path) -> None:
     assert gate(tmp_path)[0] == 1
 
 
-# What Debian's kernels are built with, as far as a capability hangs on it.
+# Options of Debian's kernels, as far as a capability depends on them.
 DEBIAN = dict.fromkeys(
     ("SWAP", "TRANSPARENT_HUGEPAGE", "KSM", "HUGETLBFS", "DEBUG_FS", "DEV_COREDUMP", "PM_ADVANCED_DEBUG", "NUMA",
      "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP"),

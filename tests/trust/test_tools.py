@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What may happen to a command: a closed pipe, a full disk, a missing right, an interrupt. None of it is a verdict."""
+"""Conditions of a command: a closed pipe, a full disk, a missing right, an interrupt. None of it is a verdict."""
 
 from __future__ import annotations
 

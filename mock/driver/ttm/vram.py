@@ -83,7 +83,7 @@ class Buddy:
 
 
 class Evictable(Protocol):
-    """What owns VRAM: a BO, or the device memory behind SVM ranges."""
+    """Owner of VRAM: a BO, or the device memory behind SVM ranges."""
 
     @property
     def resv(self) -> Resv: ...

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What tests of the driver do with a GPU: VMs, objects, binds, queues, batches."""
+"""GPU operations for tests of the driver: VMs, objects, binds, queues, batches."""
 
 from __future__ import annotations
 

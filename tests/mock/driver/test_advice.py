@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What advice does to objects, and files of debugfs that tell of it."""
+"""Effects of madvise on BOs, and the debugfs files that show them."""
 
 from typing import Any
 

@@ -31,7 +31,7 @@ def faults() -> FaultInjection:
 
 
 def fails(faults: FaultInjection, name: str = HIT, task: int | None = TASK) -> int:
-    """What a function fails with; 0 when it does not."""
+    """Errno of a function; 0 if it succeeds."""
     try:
         faults.enter(name, task)
     except Refused as refusal:
@@ -234,7 +234,7 @@ def test_memory_without_pages_for_it_stays_in_vram(client: Client, nth: int) -> 
 
 @pytest.mark.parametrize(("level", "left"), [("7.0", b"1\n"), ("7.1", b"0\n")])
 def test_a_large_page_comes_back_as_small_ones(open_client: Any, level: str, left: bytes) -> None:
-    """What fails is the large page that kernels from 7.1 on ask for; then there are small ones."""
+    """The large page of kernels from 7.1 on fails; then there are small ones."""
     client = open_client("bmg", level)
     process, address = in_vram(client, 1 << 21)
     page_failures(client, min_order=9, nth=1)

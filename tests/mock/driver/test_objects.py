@@ -133,7 +133,7 @@ def test_pci_barrier_is_for_discrete_gpus(open_client: Any) -> None:
 
 
 def mmap(who: Client, offset: int, **values: Any) -> int | None:
-    """What an mmap() of the node is refused with."""
+    """Errno of an mmap() of the node."""
     request = {"offset": offset, "length": 0x10000, "readable": True, "writable": True, "shared": True}
     try:
         who.driver.mmap(who.file, who.task, MapRequest(**{**request, **values}))

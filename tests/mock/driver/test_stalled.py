@@ -73,7 +73,7 @@ def test_fault_of_a_stopped_process_waits(open_client: Any) -> None:
 
 
 def test_fault_that_waited_counts_once(open_client: Any) -> None:
-    """How often a move had to wait for the process is not to be seen in the driver's statistics."""
+    """The driver's statistics do not count how often a move had to wait for the process."""
     gpu = Gpu(open_client())
     memory, code = gpu.client.mm.map(SZ_64K), gpu.client.mm.map(4096)
     vm = gpu.vm(FAULT)

@@ -39,7 +39,7 @@ def bound(gpu: Gpu, flags: int = 0) -> tuple[int, double.Area]:
 
 
 def exec_code(gpu: Gpu, queue: int) -> int | None:
-    """What EXEC of the batch gives."""
+    """Errno of EXEC of the batch."""
     syncs = gpu.client.array(user_fence(DATA, 1))
     arg = xe.drm_xe_exec(exec_queue_id=queue, address=BATCH, num_batch_buffer=1, num_syncs=1, syncs=syncs)
     return gpu.client.refused(EXEC, arg)

@@ -21,7 +21,7 @@ from tests.mock.soak import clients
 from tests.mock.soak.tally import Tally
 
 Work = list[tuple[clients.Body, int, int]]
-"""What a client does, which of its kind it is, and how often."""
+"""Work of a client, its number among those of its kind, and the amount."""
 
 TALKERS, BATCHERS, HONEST = 24, 6, 2
 END = 120.0
@@ -131,7 +131,7 @@ def _settled(mock: int, start: float, report: dict[str, Any]) -> Sample | None:
 
 
 def _descriptors(pid: int) -> list[str]:
-    """What the mock has open."""
+    """Descriptors of the mock."""
     try:
         return sorted(str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:

@@ -116,7 +116,7 @@ class Gpu:
             bind.bind.userptr = start
         raw.call(self._fd, xe.DRM_IOCTL_XE_VM_BIND, bind)
 
-    # What is in a batch
+    # Contents of a batch
 
     def _batch(self, at: int) -> list[int]:
         dice = self._dice

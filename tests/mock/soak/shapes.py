@@ -18,7 +18,7 @@ REQUESTS = [
 ]
 
 PLACE, ARENA = 1 << 34, 1 << 20
-"""Where it is: far from all else."""
+"""Its address: far from all else."""
 _SYNCS, _BINDS, _ENGINES, _WORDS = 0x10000, 0x20000, 0x30000, 0x40000
 _PLACES = {
     "syncs": _SYNCS,
@@ -52,7 +52,7 @@ class Shapes:
         self._arena = arena
 
     def refill(self) -> None:
-        """What pointers lead to: arrays of syncs, binds and engines, and words."""
+        """Targets of pointers: arrays of syncs, binds and engines, and words."""
         for place, kind, count in (
             (_SYNCS, xe.drm_xe_sync, 8),
             (_BINDS, xe.drm_xe_vm_bind_op, 8),

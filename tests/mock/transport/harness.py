@@ -94,7 +94,7 @@ class Region:
 
 
 class Client:
-    """What a scenario is given."""
+    """Arguments of a scenario."""
 
     def __init__(self, attachment: Attachment) -> None:
         self.attachment = attachment
@@ -104,7 +104,7 @@ class Client:
         return call(self.fd, request, *args)
 
     def count(self, kind: str) -> int:
-        """How often the driver was called for this."""
+        """Number of calls of the driver for this."""
         return self.call(EVENTS, KINDS.index(kind))[2]
 
 

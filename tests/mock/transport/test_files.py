@@ -253,7 +253,7 @@ def test_eventfd_of_the_client_is_reached() -> None:
 
 
 def test_device_is_not_a_regular_file() -> None:
-    """What makes sense for regular files only fails on a device, and leaves its memory alone."""
+    """Operations for regular files fail on a device, and leave its memory alone."""
 
     def scenario(client: Client) -> None:
         memory = mmap.mmap(client.fd, PAGE, offset=1 << 32)

@@ -139,7 +139,7 @@ def test_ordinary_user() -> None:
 
 @root
 def test_ordinary_user_leaves_nothing() -> None:
-    """What had to be made with a name is gone when the mock has ended."""
+    """Named files are gone when the mock has ended."""
     before = set(Path(tempfile.gettempdir()).glob("svm-cts-*"))
     test_ordinary_user()
     wait_until(lambda: set(Path(tempfile.gettempdir()).glob("svm-cts-*")) <= before)
@@ -190,7 +190,7 @@ def test_no_userfaultfd() -> None:
 
 
 def test_no_tracing() -> None:
-    """Where descriptors of other processes are not available nothing migrates, the rest works."""
+    """Without access to descriptors of other processes nothing migrates, the rest works."""
 
     def scenario(client: Client) -> None:
         assert Ability.ZAP not in client.attachment.abilities

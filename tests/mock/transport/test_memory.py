@@ -116,7 +116,7 @@ def test_a_bus_error_ends_a_program() -> None:
 
 
 def test_isolate_leaves_nothing_behind() -> None:
-    """What was isolated is not in the client: the kernel does not know the pages any more."""
+    """Isolated pages are not in the client: the kernel does not have them any more."""
 
     def scenario(client: Client) -> None:
         region = isolated(client)

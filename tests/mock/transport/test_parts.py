@@ -195,7 +195,7 @@ def remap(old: int, new: int, length: int) -> Message:
 
 
 def told(box: Inbox) -> list[str]:
-    """What happened, in pages."""
+    """Events, in pages."""
     names = {Unmapped: "unmap", Removed: "remove", Moved: "move"}
     lines = []
     for happening in box.happenings:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What /proc says of a thread, against what the thread knows of itself."""
+"""/proc of a thread, compared with the thread's own view."""
 
 import ctypes
 import os

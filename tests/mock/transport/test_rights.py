@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What the mock opens: its own places, for callers that have them. All else the kernel opens, with their rights."""
+"""The mock opens its own places, for callers that have them. Everything else the kernel opens, with their rights."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def as_nobody(body: Callable[[], None]) -> None:
 
 
 def kernel_refuses(place: str, error: int) -> int:
-    """What the kernel says of a path through a place."""
+    """Result of the kernel for a path through a place."""
     return error if Path(place).is_dir() else errno.ENOENT
 
 
@@ -80,7 +80,7 @@ def test_foreign_file_is_not_opened(tmp_path: Path) -> None:
 
 @ROOT
 def test_debugfs_is_for_root() -> None:
-    """What is closed to users on a machine with a GPU is closed to them here: debugfs, and writing to sysfs."""
+    """Files that are closed to users on a machine with a GPU are closed here: debugfs, and writing to sysfs."""
     vendor = "/sys/class/drm/card0/device/vendor"
 
     def scenario(client: Client) -> None:
@@ -167,7 +167,7 @@ def test_open_beneath_a_directory(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["/dev/dri", "/sys/class/drm"])
 def test_fifo_keeps_nobody_waiting(tmp_path: Path, place: str) -> None:
-    """Who opens a FIFO through the mock's places waits for its other end alone."""
+    """A client that opens a FIFO through the mock's places waits for its other end alone."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     path = through(place, fifo)

@@ -19,7 +19,7 @@ QUICK = 2.0
 
 @contextlib.contextmanager
 def quickly() -> Iterator[None]:
-    """What is done inside does not wait."""
+    """Code inside the block does not wait."""
     start = time.monotonic()
     yield
     assert time.monotonic() - start < QUICK

@@ -118,9 +118,7 @@ def test_no_store_is_lost(seed: int) -> None:
 
 @pytest.mark.parametrize("pause", ["copied", "zap"])
 def test_new_memory_in_the_place_of_isolated_pages(pause: str) -> None:
-    """What a thread stores to memory that it has just mapped is not lost because pages that were there before are
-    isolated meanwhile.
-    """
+    """Stores to a new mapping are not lost because the old pages at its address are being isolated."""
     pages, rounds = 4, 400
 
     def scenario(client: Client) -> None:

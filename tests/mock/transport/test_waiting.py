@@ -17,7 +17,7 @@ from tests.mock.transport import echo_driver as echo
 from tests.mock.transport.harness import PAGE, Client, Region, call, child, run, wait_until
 
 NEVER, EINTR, RESTART = 0, 1, 2
-"""How the driver answers a signal, see echo_driver.WAIT."""
+"""Reply of the driver to a signal, see echo_driver.WAIT."""
 
 
 def sleepers(client: Client) -> int:

@@ -24,7 +24,7 @@ TESTS = (
     "suites/query/test_config.py",
     "suites/vm/test_processes.py::test_vm_id_is_published_last",
 )
-"""What runs by default: for some seconds, with children, moving memory and refusals."""
+"""Tests that run by default: for some seconds, with children, moving memory and refusals."""
 PLATFORMS = ("lnl", "bmg")
 AGAIN = 0.2
 """Of the runs that go on, these are killed as well."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a run that was killed and went on has to be: the run that was left alone."""
+"""A run that was killed and resumed must equal the run that was left alone."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BLAMED = (
     "the emulated GPU ended with status -9, see emulator.log",
     "the guest hung and was ended",
 )
-"""What is said of a test that lost its process, or in which a run ended twice."""
+"""Messages about a test that lost its process, or in which a run ended twice."""
 NOTHING_LEFT = "the run is finished: there is nothing left to do"
 NOTHING_RAN = "no test ran in it: start a new one"
 
@@ -62,7 +62,7 @@ class Judge:
         return judge
 
     def ended(self, status: int, killed: processes.Process | None) -> list[str]:
-        """What is wrong with how a run ended."""
+        """Problems with how a run ended."""
         if killed is not None and status == -signal.SIGKILL:
             return []
         said = self.runs.log.read_text(errors="replace").rpartition("\n$ ")[2]
@@ -88,7 +88,7 @@ class Judge:
             return ()
 
     def whole(self, kills: int) -> list[str]:
-        """What is wrong with what the run has become, after `kills` processes were killed."""
+        """Problems of the resumed run, after `kills` processes were killed."""
         try:
             run = read(self.runs.stream)
         except OSError as error:
@@ -110,7 +110,7 @@ class Judge:
         return faults
 
     def _reports(self, run: Run) -> list[str]:
-        """What is wrong with what is made of the stream, and next to it."""
+        """Problems of the reports of the stream, and of the files next to it."""
         folder, faults = self.runs.folder, []
         names = _names(folder) - {"earlier"}
         faults += [f"left in the run's folder: {name}" for name in names - self.files]
@@ -124,7 +124,7 @@ class Judge:
         return faults
 
     def left(self) -> list[str]:
-        """What is left of the processes of a run: themselves, mounts, files."""
+        """Remains of a run's processes: themselves, mounts, files."""
         deadline = time.monotonic() + END
         while (still := _alive()) and time.monotonic() < deadline:
             time.sleep(0.02)

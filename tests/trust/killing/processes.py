@@ -140,4 +140,4 @@ TARGETS: dict[str, Callable[[int, list[Process]], Iterator[Process]]] = {
     "QEMU": _qemus,
     "emulator": _emulators,
 }
-"""What is killed: from the run and all processes below this one to those that may be it."""
+"""Candidates to kill: from the run and all processes below this one to those that may be it."""

@@ -39,7 +39,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Attack:
-    """What is killed, and when: `results` are there, or the run has started, and then `seconds` later."""
+    """Process to kill, and the time: `results` are there, or the run has started, and then `seconds` later."""
 
     target: str
     which: int
@@ -69,7 +69,7 @@ class Runs:
         self._place = place
         self._arguments = arguments
         self.temporary = place / "tmp"
-        """Where its processes make temporary files."""
+        """Folder for temporary files of its processes."""
         self.temporary.mkdir()
         self.next(0)
 
@@ -90,7 +90,7 @@ class Runs:
         self.log.unlink()
 
     def begin_again(self) -> None:
-        """What comes next is a new run, in the folder of the old one."""
+        """The next run is a new one, in the folder of the old one."""
         self._began = False
 
     def run(self, attack: Attack | None = None) -> processes.Process | None:
@@ -175,7 +175,7 @@ class Runs:
             time.sleep(POLL)
 
     def _results(self) -> int:
-        """How many the stream has."""
+        """Number of results in the stream."""
         try:
             return self.stream.read_bytes().count(b'{"event":"result"')
         except OSError:
