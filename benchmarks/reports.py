@@ -31,7 +31,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command, in seconds and bytes; ``written`` is the size of the page, where there is one.
+    """Of one command, in seconds and bytes; ``written`` is the size of the page, if there is one.
 
     ``memory`` is never less than that of the process that started it, about 35 MiB.
     """

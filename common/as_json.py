@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """``--json``: what a command says, for programs; docs/reports.md has the keys of each command.
 
-One object on standard output. Its keys are always there, null or empty where there is nothing to say. Lists of objects
+One object on standard output. Its keys are always there, null or empty if there is nothing to say. Lists of objects
 are in the order of their keys' values, unless the command has an order of its own. An answer that does not come
 leaves standard output empty: common/answers.py says why on standard error.
 """

@@ -46,8 +46,8 @@ class AddressSpace(Protocol):
 
     Addresses are those of `translated()`: up to 57 bits; an address that nothing maps is a GpuFault, whatever
     its value. Accesses may cross pages and be large. Each raises GpuFault *before* it has stored anything,
-    and names the first byte that cannot be accessed: the Execution then stores what comes before it and goes
-    on from there when it is run again, so that nothing is stored twice and every served fault is progress.
+    and names the first byte that cannot be accessed: the Execution then stores what comes before it and continues
+    from there when it is run again, so that nothing is stored twice and every served fault is progress.
     """
 
     def read(self, address: int, size: int) -> bytes:

@@ -163,7 +163,7 @@ class Batch:
         )
 
     def end_unless(self, address: int, compare: str, value: int) -> Batch:
-        """MI_CONDITIONAL_BATCH_BUFFER_END: go on while the dword at `address` `compare` `value`, else end the
+        """MI_CONDITIONAL_BATCH_BUFFER_END: continue while the dword at `address` `compare` `value`, else end the
         batch.
         """
         return self.command(
@@ -187,7 +187,7 @@ class Batch:
         return self.chain(0)
 
     def chain(self, address: int) -> Batch:
-        """MI_BATCH_BUFFER_START: go on at `address`, no return."""
+        """MI_BATCH_BUFFER_START: continue at `address`, no return."""
         return self.command(c.BatchBufferStart, ppgtt=1, address=canonical(address))
 
     def call(self, address: int) -> Batch:

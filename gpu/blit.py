@@ -69,7 +69,7 @@ _Source = Callable[[int, int], bytes]
 
 
 def _move(ex: Execution, cmd: Command, to: _Surface, area: _Area, source: _Source) -> None:
-    """Store what `source` gives; stops and goes on at any byte.
+    """Store what `source` gives; stops and continues at any byte.
 
     Bytes that were read are stored, even if a fault of the store takes away the page that they came from.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The command streamer: carries out a batch, or a ring with its batches, and stops and goes on at an
+"""The command streamer: carries out a batch, or a ring with its batches, and stops and continues at an
 instruction.
 
 What it guarantees:
@@ -196,7 +196,7 @@ class Execution:
             return self._ended
 
     def satisfy(self) -> None:
-        """Let the next MI_SEMAPHORE_WAIT go on, whatever it waits for."""
+        """Let the next MI_SEMAPHORE_WAIT continue, whatever it waits for."""
         self.satisfied = True
 
     def _run(self) -> Stop:

@@ -170,7 +170,7 @@ class _Making:
         tree = self.source.put(self.place)
         name = sources.version(tree, self.source.about) + self.suffix
         if (there := find(name)) and there.digest == self.digest:
-            return there  # another checkout of the same commit, or one that was built meanwhile
+            return there  # another checkout of the same commit, or one that was built in the meantime
         suffix = self.suffix if len(name) <= LONGEST_RELEASE else f"-{self.source.label}-{self.digest[:8]}"
         begun = time.monotonic()
         cache.say(f"building {name} in {self.out}")

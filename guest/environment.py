@@ -126,7 +126,7 @@ def provide(lock: Path) -> Path:
 
 
 def is_here(entry: Path, writer: Writer, whole: set[PurePosixPath]) -> bool:
-    """Whether the archive has all that the host has in ``entry``, but for what Python compiled there."""
+    """Whether the archive has all that the host has in ``entry``, except for what Python compiled there."""
     if entry.name == "__pycache__" or entry.suffix == ".pyc":
         return True
     is_directory = entry.is_dir() and not entry.is_symlink()

@@ -3,7 +3,7 @@
 
 It reads instructions as JSON lines on the control port, and writes reports to the status port. A first line of
 ``{"template": true}`` makes it prepare everything that every run needs, and wait: the host then saves the machine, and
-copies of it go on from there with instructions of their own.
+copies of it continue from there with instructions of their own.
 
 The kernel panics when this process ends, so every way out is a report and a power-off.
 """
@@ -326,7 +326,7 @@ def run(config: dict[str, Any], status: Status) -> int:
         if is_template or told["interpreter"]:
             show_project(config["project"], config["prefix"])
             interpreter = Interpreter(config["python"], config["project"])
-        # In a process of its own: it takes seconds, and other things can be done meanwhile.
+        # In a process of its own: it takes seconds, and other things can be done in the meantime.
         driver = fork(lambda: load_modules(config["driver"]))
         load_modules(config["files"])
         close_whole_directories()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Calls of the kernel's make: what it prints is kept, one sees how far it is, and nothing of it goes on afterwards."""
+"""Calls of the kernel's make: output is kept, progress is shown, and no process is left behind."""
 
 import contextlib
 import os

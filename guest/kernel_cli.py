@@ -21,8 +21,8 @@ printed, for --guest and --kernel:
     svmcts kernel build linux-7.3.tar.xz
     svmcts kernel build --debian 7.3 --profile lockdep+faults+debug-vm
 
-The source is copied into the cache, and built there: nothing is written into the tree, and it may change meanwhile. An
-interrupted build goes on where it was, and the next commit of a tree builds only what it changes.
+The source is copied into the cache, and built there: nothing is written into the tree, and it may change. An
+interrupted build continues where it was, and the next commit of a tree builds only what it changes.
 """
 
 
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     except GuestError as error:
         raise NoAnswerError(str(error)) from None
     except KeyboardInterrupt:
-        print("svmcts kernel: interrupted; the same command goes on from here", file=sys.stderr)
+        print("svmcts kernel: interrupted; the same command continues from here", file=sys.stderr)
         return 130
 
 

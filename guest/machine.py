@@ -119,7 +119,7 @@ def gpu(index: int, socket: str) -> dict[str, object]:
 
 
 def processor(accelerator: str) -> str:
-    """The model of the virtual processors: all that the accelerator can do, but for what software emulation is slow at.
+    """The model of the virtual processors: all that the accelerator can do, except for slow features of emulation.
 
     Without la57 there is a level less in every page walk. With erms or fsrm the kernel and libc copy and clear memory
     by ``rep movsb``, of which a byte costs QEMU as much as a word of the usual loops: ten times as much for a page.

@@ -89,7 +89,7 @@ class Module:
 
 
 def module_files(directory: Path) -> Iterator[Path]:
-    """Every module below ``directory``; by the build's own list where there is one, a kernel tree is large."""
+    """Every module below ``directory``; by the build's own list if there is one, a kernel tree is large."""
     order = directory / "modules.order"
     if not order.is_file():
         yield from (path for path in sorted(directory.rglob("*.ko*")) if path.name.endswith(SUFFIXES))

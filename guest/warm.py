@@ -2,7 +2,7 @@
 """Warm starts: a machine that has booted, saved once, of which every run gets a copy.
 
 Under TCG a boot takes as long as a hundred tests. The saved machine (the template) has its drivers loaded and Python
-waiting with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and goes on.
+waiting with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and continues.
 
 A template is the machine's memory, as files with holes that are copied, and the state of its devices. Nothing is on
 the disk to swap to when it is saved: a copy gets a new one.
@@ -23,7 +23,7 @@ from guest.machine import NODES, PORTS, Wiring, command_line
 from guest.start import Gpus, Parts, Place, guest_memory, path_of
 
 DEADLINE_S = 900.0  # a busy machine takes minutes, and the user can see that it is at work
-RATE_STEP = 10_000  # kHz; what is measured twice differs by less, but for one that is near a half
+RATE_STEP = 10_000  # kHz; what is measured twice differs by less, except for one that is near a half
 IMPORTED = "project"  # what the worker of a template has imported: a digest
 REFRESH_S = 86400.0  # age of a template whose project has changed, from which on it is made again
 KEPT = 8  # templates; each is 430 MB. One command may need one for each of several kernels
@@ -167,7 +167,7 @@ class CopyError(GuestError):
 
 @dataclasses.dataclass(frozen=True)
 class Warm:
-    """Goes on from a template. Raises CopyError when that cannot be done."""
+    """Continues from a template. Raises CopyError when that cannot be done."""
 
     parts: Parts
     template: Path

@@ -21,7 +21,7 @@ AT_FDCWD = -100 & INT
 
 
 class Call(NamedTuple):
-    """Methods raise Gone when the caller was killed, but for `install`."""
+    """Methods raise Gone when the caller was killed, except for `install`."""
 
     listener: Listener
     notification: Notification

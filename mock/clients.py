@@ -55,7 +55,7 @@ class Clients:
         self._spaces: dict[AddressSpace, None] = {}
         self._dirty: dict[AddressSpace, None] = {}
         self._unsettled: dict[AddressSpace, int] = {}
-        """Those that pages are on their way out of, and how often a check whether one may go on failed."""
+        """Those that pages are on their way out of, and how often a check whether one may continue failed."""
         self._to_equip: set[AddressSpace] = set()
         self._sweeping = False
 

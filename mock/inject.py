@@ -2,7 +2,7 @@
 """Equip a program that is not aware of the mock: it creates a userfaultfd and an io_uring itself.
 
 Only a process can make them for its own memory. A thread that opens a device is stopped for a moment on its
-way back from that system call, makes them, and goes on; the mock takes the descriptors over. For children of
+way back from that system call, makes them, and continues; the mock takes the descriptors over. For children of
 fork, which have a userfaultfd, only the io_uring is made.
 """
 

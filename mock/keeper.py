@@ -4,7 +4,7 @@
 Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
 client among them, and no test could even report what happened. The keeper holds the listener too: it then
 lets all calls through and answers those for devices with ENODEV, as after a surprise removal. A mock that does not
-end when nobody is left, as one that is stopped, it ends. The mock needs no keeper to go on: one that is killed
+end when nobody is left, as one that is stopped, it ends. The mock needs no keeper to continue: one that is killed
 harms nobody.
 """
 

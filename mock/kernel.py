@@ -216,7 +216,7 @@ class Mm(Protocol):
 
         Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads
         as zeros). Pages missing from the result could not be isolated (not private anonymous memory, isolated
-        already, unmapped or changed meanwhile): migrate_vma leaves such pages out too. Without Ability.ZAP:
+        already, unmapped or changed in the meantime): migrate_vma leaves such pages out too. Without Ability.ZAP:
         empty. Watches the range's mappings for as long as pages of them are isolated. Raises `Stalled` when the
         client does not run.
         """
@@ -229,7 +229,7 @@ class Mm(Protocol):
     def restore(self, address: int, data: bytes | None) -> list[int]:
         """migrate_vma_finalize towards system memory: put `data` (whole pages) at page aligned `address`.
 
-        Threads waiting for the pages go on. None stands for one page of zeros. Pages that are not isolated
+        Threads waiting for the pages continue. None stands for one page of zeros. Pages that are not isolated
         are left alone. Returns the pages that could not be put back and stay isolated, normally none: their
         memory was moved or unmapped a moment ago and `remapped` or `invalidated` will come for them. Keep
         their contents.
@@ -313,7 +313,7 @@ class Task(Protocol):
 class Deferred:
     """The result of an ioctl that sleeps: return one from Driver.ioctl, settle it later, once.
 
-    The caller stays in ioctl(2) meanwhile. Settling it before it is returned is allowed. When the caller dies
+    The caller stays in ioctl(2) in the meantime. Settling it before it is returned is allowed. When the caller dies
     `on_abandon` is called and settling has no effect any more.
     """
 

@@ -369,7 +369,7 @@ class Result:
         return self.reason_code.removeprefix(EXPECTED) if self.reason_code.startswith(EXPECTED) else ""
 
     def to_event(self) -> Event:
-        """The line of the stream, but for ``time``, which is set when it is written."""
+        """The line of the stream, except for ``time``, which is set when it is written."""
         reason = {"code": self.reason_code, "text": self.reason}
         event = {
             "event": "result",

@@ -242,13 +242,11 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
         if skipped:
             first = skipped[0]
             what = f"{environment.name}: {_tests(len(skipped))} skipped for lack of {name}: {first.reason}"
-            yield Refusal(run.path, first.at, what, f"run it where there is {name}, or do not require it")
+            yield Refusal(run.path, first.at, what, f"run it with {name}, or do not require it")
         elif environment.lacks(name):
             why = environment.absent.get(name, "the environment lacks it")
             what = f"{environment.name} has no {name}: {why}"
-            yield Refusal(
-                run.path, environment.at or 1, what, f"run it where there is {name}, or do not require it"
-            )
+            yield Refusal(run.path, environment.at or 1, what, f"run it with {name}, or do not require it")
         elif name not in environment.capabilities:
             meant = near_or_all(name, environment.capabilities)
             what = f"{environment.name} does not say whether it has {name}"

@@ -47,5 +47,5 @@ NOTHING = Look(
 
 
 def look(outcome: Outcome | None) -> Look:
-    """The look of an outcome; None is that of a cell where there is nothing to judge."""
+    """The look of an outcome; None is that of a cell if there is nothing to judge."""
     return LOOKS[outcome.value] if outcome else NOTHING

@@ -177,7 +177,7 @@ def _link(path: Path, target: str) -> None:
 
 
 def prune(runs: Path, keep: int, linked_from: Iterable[Path]) -> list[Path]:
-    """Drop all runs but the newest ``keep``, those that go on, and those that a link in ``linked_from`` names.
+    """Drop all runs but the newest ``keep``, those that continue, and those that a link in ``linked_from`` names.
 
     Returns what was dropped. What cannot be removed stays.
     """

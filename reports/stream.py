@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Reader of the results stream (results.jsonl), the only source of every report.
 
-The stream is written line by line while a run goes on, so it may stop anywhere: a last line without its end, a test
+The stream is written line by line during a run, so it may stop anywhere: a last line without its end, a test
 that began and has no result, no end event. And a file may be damaged, or no stream at all. All of that is read as far
 as it goes, and said; nothing of it is an exception. The fields are documented in reports/README.md.
 """
@@ -86,7 +86,7 @@ class Run:
     expected: tuple[str, ...] = ()
     """Environments that the run was to have."""
     resumed: tuple[str, ...] = ()
-    """When the run was interrupted and went on."""
+    """Times at which the run was interrupted and resumed."""
     lines: int = 0
     """Lines of the stream."""
     git: str = ""

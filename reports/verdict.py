@@ -23,7 +23,7 @@ class Cell:
     """Verdict of one environment on one behaviour."""
 
     outcome: Outcome | None
-    """None where there is nothing to judge: no program can see the behaviour."""
+    """None if there is nothing to judge: no program can see the behaviour."""
     why: str
     """Reason why no test has a verdict; empty if one does."""
     results: tuple[Result, ...] = ()

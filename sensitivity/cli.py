@@ -31,7 +31,7 @@ DECIDES = ("suites", "fixtures", "ioctl", "gpu", "guest", "sensitivity")
 SHARES = (20, 50, 100)
 DESCRIPTION = """\
 Breaks the driver in a guest, one small edit at a time, and runs the tests of what each edit breaks, until one fails.
-The kernel is one of svmcts kernel build. Results are kept by suite, kernel and mode; a campaign goes on where it ended.
+The kernel is one of svmcts kernel build. Results are kept by suite, kernel and mode, to continue a campaign.
 """
 STATUS = "exit status: 0 all found or excepted, 1 something was missed, 2 no answer"
 

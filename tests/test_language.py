@@ -42,7 +42,9 @@ AVOID = {
     "hear(|s|d|ing) of": "is notified of, sees",
     "in spite of": "despite",
     "such a one": "one",
-    "goes on (working|running|using)": "stays usable, keeps running",
+    r"(go|goes|went|gone|going) on(?!\W+(to|the|a)\b)": "continue, resume, keep doing",
+    "but for": "except for",
+    "where there (is|are|was|were)": "if there is",
     r"(?!there )\w+[^\w\s]* (is|are|was|were) no(?! longer)": "is not a",
 }
 """Regular expression of a phrase, and what to write instead."""

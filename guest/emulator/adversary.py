@@ -2,7 +2,7 @@
 """Delays: an emulated GPU may respond late, as hardware and firmware do.
 
 A driver that does not wait for what it has asked for looks right on a device that answers at once. So a part of what
-the driver asks for takes effect, and is acknowledged, after a while: until then the GPU goes on as before. Whether,
+the driver asks for takes effect, and is acknowledged, after a while: until then the GPU continues as before. Whether,
 and for how long, is drawn from the run's seed, the test and the event's number among those of its kind in that test,
 so that a test that is run again with the same seed gets the same.
 
@@ -39,7 +39,7 @@ class Kind(enum.Enum):
     JOB = "job"
     """A job of a user's context begins."""
     FAULT = "fault"
-    """A page fault is reported, or its context goes on after the answer."""
+    """A page fault is reported, or its context continues after the answer."""
 
 
 @dataclass(frozen=True, slots=True)

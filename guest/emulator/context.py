@@ -75,7 +75,7 @@ class Context:
         self.asid = 0
         self.hung_since = 0.0
         self.not_before = 0.0
-        """When it may go on, if it is ready (Adversary.now)."""
+        """When it may continue, if it is ready (Adversary.now)."""
         self.execution: Execution | None = None
         self._has_page_table = bool(descriptor & DESCRIPTOR_PPGTT)
         self._ggtt = surroundings.ggtt

@@ -52,7 +52,7 @@ class Transport:
             return None
         while head != tail:
             header = ggtt.read_dword(buffer + 4 * head)
-            if not header:  # the driver filled the end of the buffer and went on at its start
+            if not header:  # the driver filled the end of the buffer and continued at its start
                 head = (head + 1) % words
                 continue
             length = header & MAX_LENGTH

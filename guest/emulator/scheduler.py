@@ -226,7 +226,7 @@ class Scheduler:
         if group.queue is not None:
             tails = group.queue.take(len(group.members))
         for index, context in enumerate(group.members):
-            # With nothing new in a work queue, contexts that were off go on where they were.
+            # With nothing new in a work queue, contexts that were off continue where they were.
             idle = context.condition is Condition.IDLE
             if not context.load(tails[index] if tails is not None else context.tail):
                 self._checks.report("ring-tail", self._name, context=context.identity, tail=context.tail)
@@ -267,7 +267,7 @@ class Scheduler:
                 return
 
     def _run(self, context: Context, budget: int) -> bool:
-        """Run a context and act on why it stopped; True if it could go on at once."""
+        """Run a context and act on why it stopped; True if it could continue at once."""
         execution = context.execution
         assert execution is not None
         try:

@@ -2,7 +2,7 @@
 """Events that a userfaultfd has reported and that are not handled yet.
 
 A client's munmap, madvise, mremap and fork sleep until their event is read, and UFFDIO_COPY fails with EAGAIN
-meanwhile: so events are read whenever the mock waits for anything, kept here in order, and acted on when the
+in the meantime: so events are read whenever the mock waits for anything, kept here in order, and acted on when the
 driver is idle.
 """
 
@@ -229,7 +229,7 @@ class Inbox:
                 yield from range(max(low, start), min(high, end), PAGE_SIZE)
 
     def follow(self, page: int) -> int | None:
-        """Address of a page after the pending changes; None if they removed it. Ignores REMOVE events that may be our own."""
+        """Address of a page after the pending changes; None if they removed it. Our own REMOVE events are ignored."""
         undecided = self._removes or []
         for happening in self.happenings:
             if isinstance(happening, Forked) or not happening.start <= page < happening.end:

@@ -2,10 +2,10 @@
 """Moving pages between a client and the driver, without losing a store.
 
 Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. Between, each touch
-by the CPU is a message. Whatever the client does to the mapping meanwhile has its event in the inbox,
+by the CPU is a message. Whatever the client does to the mapping in the meantime has its event in the inbox,
 undigested: such pages are left out, or stay isolated, until the driver knows of the change.
 
-The way out can take long when the client is stopped. What was taken by the time the driver has gone on to other things
+The way out can take long when the client is stopped. What was taken by the time the driver has moved on to other things
 is held here: the driver gets it when it comes again, or the client when it touches it.
 """
 
@@ -153,9 +153,9 @@ class Migration:
             found[start + at] = data[at : at + PAGE_SIZE]
 
     def _zap(self, start: int, end: int) -> Work[set[int]]:
-        """Take away what was copied; the pages that were spared, because a change of them was read meanwhile.
+        """Take away what was copied; the pages that were spared, because a change of them was read in the meantime.
 
-        The thread that made it goes on, and stores to what is there now: that is not what was copied.
+        The thread that made it continues, and stores to what is there now: that is not what was copied.
         """
         _, inbox, _, zapper = self._parts
         spared: set[int] = set()
@@ -171,7 +171,7 @@ class Migration:
         return spared
 
     def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> Work[None]:
-        """Pages that the client changed meanwhile: they are the driver's only if they are out of the client's
+        """Pages that the client changed in the meantime: they are the driver's only if they are out of the client's
         hands. Those in `spared` were not zapped.
         """
         _, inbox, memory, _ = self._parts

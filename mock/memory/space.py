@@ -455,7 +455,7 @@ class AddressSpace:
         return taken
 
     def go_on(self) -> None:
-        """The way out that was given to Host.attend may go on."""
+        """The way out that was given to Host.attend may continue."""
         if self._work is None:
             return
         step = self._advance() if not self._dead else {}

@@ -29,7 +29,7 @@ Work = Generator[Pause, None, T]
 
 
 def persist(inbox: Inbox, operation: Callable[[], T]) -> Work[T]:
-    """Repeat an operation on the userfaultfd while it is Busy. Events are read meanwhile: not while a zap runs."""
+    """Repeat an operation on the userfaultfd while it is Busy. Events are read in between: not while a zap runs."""
     while True:
         try:
             return operation()

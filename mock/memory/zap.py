@@ -6,7 +6,7 @@ zapped in its stead, with what the thread stored there. But a thread that change
 read (fs/userfaultfd.c: userfaultfd_event_wait_completion), so its stores are safe if that is after the zap; and if it
 was before the zap was asked for, the pages are spared (memory.migrate). So nothing is read between the look at what
 was read and the end of the zap, but while the zap itself waits: for its own event to be read, and those before it.
-That holds for however long it takes: a client that is stopped does not begin with the zap before it goes on.
+That holds for however long it takes: a client that is stopped does not begin with the zap before it continues.
 
 Left are a change whose event gets into the queue just before that of a zap which has seen the mapping before the
 change (mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up again when its event
@@ -62,7 +62,7 @@ class Zapper:
         self._something.register(inbox.fd, select.POLLIN)
 
     def zap(self, start: int, end: int) -> Work[bool]:
-        """Drop the pages of [start, end); False when the address space died meanwhile."""
+        """Drop the pages of [start, end); False when the address space died in the meantime."""
         self._inbox.expect_removes()
         try:
             self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)

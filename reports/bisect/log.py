@@ -35,7 +35,7 @@ class Log:
     """A folder with the question, the failure that is searched for, and every step."""
 
     def __init__(self, folder: Path, question: dict[str, Any]) -> None:
-        """Begin a search, or go on with the one in ``folder``. Raises NoAnswerError if that had another question."""
+        """Begin a search, or continue the one in ``folder``. Raises NoAnswerError if that had another question."""
         self.folder = folder
         self.question = question
         self.failure: Failure | None = None

@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
         print(f"svmcts bisect-step: {error}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
-        print("svmcts bisect-step: interrupted; the same git bisect run goes on from here", file=sys.stderr)
+        print("svmcts bisect-step: interrupted; the same git bisect run continues from here", file=sys.stderr)
         return INTERRUPTED
 
 
@@ -133,7 +133,7 @@ class _InTree:
         self.log = Log(own / slug(self.test), {"test": self.test, "options": trial_options(options)})
 
     def run(self) -> int:
-        """The exit status, when nothing else builds here: what a killed step has begun goes on until it is done."""
+        """The exit status, when nothing else builds here: what a killed step has begun continues until it is done."""
         with self.lock.open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

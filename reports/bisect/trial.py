@@ -36,7 +36,7 @@ class Failure:
     """The failure to search for, as the kernel that is known to fail shows it."""
 
     why: str
-    """Its message; another kernel fails alike if that is the same but for numbers."""
+    """Its message; another kernel fails alike if that is the same except for numbers."""
     failures: int
     runs: int
 

@@ -32,11 +32,11 @@ REPORT = "report.md"
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 found, 1 found but for kernels that cannot tell, 2 no answer."""
+    """Exit status: 0 found, 1 found except for kernels that cannot tell, 2 no answer."""
     parser = argparse.ArgumentParser(
         "svmcts bisect",
         description=DESCRIPTION,
-        epilog="exit status: 0 found, 1 found but for kernels that cannot tell, 2 no answer",
+        epilog="exit status: 0 found, 1 found except for kernels that cannot tell, 2 no answer",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--good", required=True, metavar="KERNEL", help="a version on which the test passes")
@@ -60,7 +60,7 @@ def main(arguments: list[str]) -> int:
         print(f"svmcts bisect: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("svmcts bisect: interrupted; the same command goes on from here", file=sys.stderr)
+        print("svmcts bisect: interrupted; the same command continues from here", file=sys.stderr)
         return 130
 
 

@@ -52,7 +52,7 @@ def whole(*runs: Run) -> None:
             raise NoAnswerError(f"{run.path}: the run did not start: {how}; run it again")
         if cut := run.flaw(Flaw.CUT):
             raise NoAnswerError(
-                f"{run.path}:{cut.line or run.lines}: {cut.what}; pytest --resume={folder} goes on"
+                f"{run.path}:{cut.line or run.lines}: {cut.what}; pytest --resume={folder} continues"
             )
 
 

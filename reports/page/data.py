@@ -23,7 +23,7 @@ from reports.sources import AS_OF, url
 from reports.verdict import Cell, Matrix, Row, is_regression
 
 LETTERS: dict[Outcome | None, str] = {None: "-", **dict(zip(Outcome, "FEXNUKPC", strict=True))}
-"""A letter for each outcome; ``-`` where there is nothing to judge."""
+"""A letter for each outcome; ``-`` if there is nothing to judge."""
 
 
 def data(

@@ -39,7 +39,7 @@ Builds a kernel and a change to it, runs the suite on both in guests, and says w
 
 The tests whose behaviours cite what the change touches run first, and their failures are printed at once; then all
 tests run. Nothing is written into the tree. Where only modules of the driver change, only they are built. Kernels, and
-what the suite said of a base, are kept for the next time. The same command goes on after an interruption.
+what the suite said of a base, are kept for the next time. The same command continues after an interruption.
 """
 STATUS = """\
 exit status: 0 nothing gets worse, 1 something does, 2 no answer (it does not apply, build or boot), 130 interrupted
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
     except GuestError as error:
         raise NoAnswerError(str(error)) from None
     except KeyboardInterrupt:
-        print("svmcts try: interrupted; the same command goes on from here", file=sys.stderr)
+        print("svmcts try: interrupted; the same command continues from here", file=sys.stderr)
         return INTERRUPTED
 
 

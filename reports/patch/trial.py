@@ -42,7 +42,7 @@ def folder_for(parent: Path, *asked: object) -> Path:
 
 
 def run_suite(arguments: Sequence[str], folder: Path) -> Run:
-    """The run of pytest with these arguments, from ``folder`` if it is there; an interrupted one is gone on with.
+    """The run of pytest with these arguments, from ``folder`` if it is there; an interrupted one is continued.
 
     Raises NoAnswerError if it does not come to its end.
     """

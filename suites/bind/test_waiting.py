@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Binds that wait, and what happens to them meanwhile: user fences, syncobjs, a VM that is destroyed."""
+"""Binds that wait, and what happens to them in the meantime: user fences, syncobjs, a VM that is destroyed."""
 
 import errno
 import fcntl

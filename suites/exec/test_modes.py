@@ -88,7 +88,7 @@ class Held:
         return Batch().semaphore_wait(AT, self._go)
 
     def open(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         self.seen.set_u32(0, self._go)
 
 

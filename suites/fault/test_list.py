@@ -23,7 +23,7 @@ pytestmark = needs("page-faults", "cpu-addr-mirror")
 
 
 def linked(nodes: list[Buffer], result: Buffer, sentinel: Sentinel) -> list[int]:
-    """Make each node a piece of batch that copies its number to the result and goes on at the next: the numbers."""
+    """Make each node a piece of batch that copies its number to the result and continues at the next: the numbers."""
     values = []
     for index, node in enumerate(nodes):
         at = node.size - PAGE  # the last page of each
@@ -117,7 +117,7 @@ def test_memory_given_out_again_stays_usable(
             queue.store(buffer.address + offset, stored := sentinel())
             landed(buffer, offset, stored)
         if how == "dontneed":
-            queue.store(buffer.address + SZ_2M, sentinel())  # to VRAM again, where there is VRAM
+            queue.store(buffer.address + SZ_2M, sentinel())  # to VRAM again, if there is VRAM
             buffer.madvise(mmap.MADV_DONTNEED)
             gpu_sees(queue, buffer.address + SZ_2M, 0)
         elif how == "free":

@@ -242,7 +242,7 @@ def test_waiting_fault_may_hold_up_other_ranges(mirror_vm: Vm, memory: Memory, s
 def test_ioctl_under_waiting_fault_ends(
     mirror_vm: Vm, queue: Queue, memory: Memory, bo: MakeBo, sentinel: Sentinel, what: str
 ) -> None:
-    """A call on the VM of a fault that waits for user space returns, meanwhile or afterwards, and has its effect."""
+    """A call on the VM of a fault that waits for user space returns, during or after the wait, and has its effect."""
     held, other, made, value = memory(PAGE, populate=False), memory(SZ_64K), bo(SZ_64K), sentinel()
     at = mirror_vm.size // 2
     mirror_vm.madvise(0, 1 << 47, PREFERRED_LOC, devmem_fd=DEFAULT_SYSTEM)
@@ -281,4 +281,4 @@ def test_ioctl_under_waiting_fault_ends(
     if what == "map":
         vm.queue().store(at, value := sentinel())
         landed(made.map(), 0, value)
-    chose(f"{what} under a fault that waits {'waits for it' if waited else 'goes on'}")
+    chose(f"{what} under a fault that waits {'waits for it' if waited else 'continues'}")

@@ -45,17 +45,17 @@ pytestmark = [needs("page-faults", "cpu-addr-mirror"), pytest.mark.timeout(60)]
 
 
 def used(device: Device) -> int:
-    """Bytes in use of the device's first VRAM region; 0 where there is none."""
+    """Bytes in use of the device's first VRAM region; 0 if there is none."""
     return device.vram_used() if device.vram else 0
 
 
 def let_go(device: Device, before: int) -> None:
-    """Wait until no more VRAM is in use than before, but for page tables that others need."""
+    """Wait until no more VRAM is in use than before, except for page tables that others need."""
     wait_until(lambda: used(device) < before + SZ_2M, 20, what="the release of VRAM")
 
 
 def work(vm: Vm, size: int = HELD) -> Buffer:
-    """Memory that the GPU has stored to in each chunk: in VRAM where there is VRAM. Never unmapped."""
+    """Memory that the GPU has stored to in each chunk: in VRAM if there is VRAM. Never unmapped."""
     buffer, queue = allocate(size, align=SZ_2M), vm.queue()
     queue.store_all({address: random_value() for address in range(buffer.address, buffer.end, SZ_2M)})
     return buffer

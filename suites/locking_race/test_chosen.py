@@ -252,7 +252,7 @@ def test_range_changes_while_prefetch_waits(
         fault.give(HELD * PAGE, b"")
         fault.close()
         code = call.end()
-    chose(f"PREFETCH of a range that changes meanwhile: {code or 'success'}")
+    chose(f"PREFETCH of a range that changes in the meantime: {code or 'success'}")
     count("ioctl")
     if how == "remap":
         gpu_sees(queue, at, fresh)

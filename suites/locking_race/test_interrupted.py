@@ -348,7 +348,7 @@ def test_signal_at_notifier_lock_of_madvise(
     vm.map_userptr(AT + 3 * SZ_2M, fresh.address, SZ_64K)
     queue.store(AT + 3 * SZ_2M, value := sentinel())
     landed(fresh, 0, value)
-    chose(f"a signal during an invalidation: {errno.errorcode[code] if code else 'MADVISE goes on'}")
+    chose(f"a signal during an invalidation: {errno.errorcode[code] if code else 'MADVISE continues'}")
 
 
 @behaviour("exec.userptr-retry")

@@ -76,7 +76,7 @@ def test_mmap_fixed_races_with_gpu_stores(
         assert not any(buffer.bytes(offset + 4, 60))
     assert untouched.bytes() == b"\xc3" * size
     queue.store_all({buffer.address + offset: sentinel() for offset in places})
-    replace(0)  # once more, with all of it in use and nothing else going on
+    replace(0)  # once more, with all of it in use and nothing else running
     last = {buffer.address + offset: sentinel() for offset in places}
     queue.store_all(last)
     for address, value in last.items():

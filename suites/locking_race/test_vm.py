@@ -38,7 +38,7 @@ pytestmark = needs("page-faults")
 
 @pytest.fixture
 def storing(queue: Queue, memory: Memory, sentinel: Sentinel) -> Callable[[], None]:
-    """``storing()``: rounds of GPU stores, each into a fresh range, whose faults are served meanwhile."""
+    """``storing()``: rounds of GPU stores, each into a fresh range, whose faults are served in the meantime."""
     queue.store(memory(PAGE).address, sentinel())  # its own bind is over, which may not meet another's
 
     def store() -> None:

@@ -2,7 +2,7 @@
 """MMU notifiers: what the process does to its memory reaches the GPU before the system call returns.
 
 The driver has a notifier for each window of the address space in which there are ranges. An event of the CPU's page
-tables takes from the GPU every range that it touches, as a whole; then the call goes on. What comes after depends:
+tables takes from the GPU every range that it touches, as a whole; then the call continues. What comes after depends:
 
 * memory was unmapped: the range is collected (suites/gc);
 * anything else, the pages move or are dropped or protected: the range stays, and the next GPU access faults it in.

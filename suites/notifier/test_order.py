@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """After a system call that changes memory returns, the GPU never accesses the old pages again.
 
-A batch that runs meanwhile is the witness: it has used the memory, waits at a gate until the call has returned, and
+A running batch is the witness: it has used the memory, waits at a gate until the call has returned, and
 then uses the memory again. Pages that are mapped twice tell whether it still got there.
 
 (xe_svm.c: xe_svm_invalidate)

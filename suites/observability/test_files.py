@@ -37,7 +37,7 @@ def directory(device: Device) -> Path:
 
 
 def clearing(device: Device) -> Path:
-    """The file that clears the statistics of the GT of the first engine; skips the test where there is none."""
+    """The file that clears the statistics of the GT of the first engine; skips the test if there is none."""
     path = directory(device) / f"gt{device.engine().gt_id}" / "stats"
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)

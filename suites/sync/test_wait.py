@@ -231,5 +231,5 @@ def test_signal_interrupts_a_wait(device: Device, sentinel: Sentinel) -> None:
     else:
         assert took >= timeout - TICK
         assert 0 <= argument.timeout < TICK
-        chose("WAIT_USER_FENCE goes on after a signal")
+        chose("WAIT_USER_FENCE continues after a signal")
     count("ioctl")

@@ -280,7 +280,7 @@ def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signa
     parent, shell = map(int, (tmp_path / "going").read_text().split())
     os.kill(parent, number)
     said = search.communicate()[0]
-    assert "interrupted; the same git bisect run goes on from here" in said
+    assert "interrupted; the same git bisect run continues from here" in said
     assert search.returncode != 0, said
     with pytest.raises(ProcessLookupError):
         os.kill(shell, 0)

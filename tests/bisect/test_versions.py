@@ -117,7 +117,7 @@ def test_a_search_goes_on_where_it_was(
     world.kernels = broken_from("7.0.13")
     world.stop_at = "6.19.14"
     assert bisect("--good", "6.17", "--bad", "7.3") == 130
-    assert "the same command goes on from here" in capsys.readouterr().err
+    assert "the same command continues from here" in capsys.readouterr().err
     before = world.tried
     world.stop_at, world.calls = "", []
     with (tmp_path / "out/log.jsonl").open("a") as log:

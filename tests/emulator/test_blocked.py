@@ -42,7 +42,7 @@ def vm(driver: Driver) -> Vm:
 
 @pytest.fixture
 def blocked(driver: Driver, vm: Vm, block: Callable[[], Batch]) -> Queue:
-    """A queue in the middle of a batch that does not go on."""
+    """A queue in the middle of a batch that does not continue."""
     queue = driver.queue(vm).register().enable()
     queue.submit(queue.place(block(), BATCH))
     for _ in range(20):

@@ -105,7 +105,7 @@ def test_fault_parks_only_its_own_context(driver: Driver, vm: Vm, queue: Queue) 
     vm.map(DATA, page)
     driver.answer_fault(fault)
     driver.rest()
-    assert driver.ram_u32(page) == 2  # disabled: it does not go on yet
+    assert driver.ram_u32(page) == 2  # disabled: it does not continue yet
     queue.enable()
     driver.until(lambda: queue.completed == 1)
     assert driver.ram_u32(page) == 1
@@ -125,7 +125,7 @@ def test_each_of_many_faults_has_its_own_answer(driver: Driver, vm: Vm) -> None:
         driver.answer_fault(fault)
         driver.rest()
     assert all(queue.completed == 1 for queue in queues)
-    assert driver.ram_u32(page) == 1  # the first to fault went on last
+    assert driver.ram_u32(page) == 1  # the first to fault continued last
     assert not driver.checks.reports
 
 

@@ -204,7 +204,7 @@ def test_copied_bytes_are_not_stored_again_after_a_fault() -> None:
 
 
 def test_instruction_that_made_progress_is_finished_though_the_batch_changed() -> None:
-    """Its dwords were read before the fault; the copy goes on as it began."""
+    """Its dwords were read before the fault; the copy continues as it began."""
     space = memory(0)
     space.poke(BATCH, Batch().copy(DATA + HALF, DATA, 0x4000).end().encode())
     space.absent = {DATA // 4096 + 3}

@@ -45,7 +45,7 @@ def bzimage(release: str = RELEASE, payload: bytes | None = None) -> bytes:
 
 
 def config(*without: str) -> str:
-    """The .config of a kernel that has what the suite needs, but for ``without``."""
+    """The .config of a kernel that has what the suite needs, except for ``without``."""
     return "".join(f"CONFIG_{name}={value}\n" for name, value in wanted().items() if name not in without)
 
 

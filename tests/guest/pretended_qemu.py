@@ -72,7 +72,7 @@ def main() -> None:
     for path, size in re.findall(r'"mem-path": "([^"]*)", "size": (\d+)', LINE):
         assert Path(path).stat().st_size in (0, int(size))
     (console,) = re.findall(r"file,id=console,path=([^,]*),append=on", LINE)
-    started = "a copy goes on" if "-S" in LINE.split() else "a kernel boots"
+    started = "a copy continues" if "-S" in LINE.split() else "a kernel boots"
     with Path(console).open("a") as file:
         file.write(f"{started}\n")
     threading.Thread(target=serve_monitor, daemon=True).start()

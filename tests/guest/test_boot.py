@@ -172,7 +172,7 @@ def project(tmp_path: Path) -> Path:
 
 
 def test_a_guest_that_dies_costs_one_test(kernel: str, project: Path) -> None:
-    """One test ends the kernel, and during another QEMU is killed: each is blamed, and the rest goes on."""
+    """One test ends the kernel, and during another QEMU is killed: each is blamed, and the rest continues."""
     command = [sys.executable, "-m", "pytest", "--guest", kernel, "-p", "no:cacheprovider"]
     before = set(RUNS.glob("*/*"))
     with subprocess.Popen(

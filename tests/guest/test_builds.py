@@ -511,7 +511,7 @@ def test_interrupted_build_leaves_nothing_and_goes_on(tree: Tree, number: signal
     process, begun = begin(tree)
     process.send_signal(number)
     said = process.communicate()[0]
-    assert ("the same command goes on from here" in said) is (number != signal.SIGKILL), said
+    assert ("the same command continues from here" in said) is (number != signal.SIGKILL), said
     wait_until(lambda: not at_work(begun.parent), 20, "make to end")
     assert builds.every() == []
     assert list(cache.cache_root().glob(f"{kernels.BUILT}/*")) == []

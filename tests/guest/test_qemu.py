@@ -12,7 +12,7 @@ DEVICES = 'name "vfio-user-pci", bus PCI'
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory that is all of PATH, but for the shell."""
+    """A directory that is all of PATH, except for the shell."""
     directory = tmp_path / "bin"
     directory.mkdir()
     monkeypatch.setenv("PATH", str(directory))

@@ -17,7 +17,7 @@ NOTHING = {"return": {}}
 
 @contextmanager
 def answering(*answers: object) -> Iterator[tuple[Monitor, list[dict[str, object]]]]:
-    """A monitor that has agreed on capabilities and goes on with ``answers``, and what it was asked."""
+    """A monitor that has agreed on capabilities and continues with ``answers``, and what it was asked."""
     ours, theirs = socket.socketpair()
     asked: list[dict[str, object]] = []
 

@@ -44,7 +44,7 @@ def test_every_run_is_a_copy_of_one_machine(prepared: Prepared, capfd: pytest.Ca
         outcome, files = run_once(prepared)
         assert outcome == Outcome(3)
         assert files.directory.name == str(number)
-        assert files.console.read_text() == "a kernel boots\na copy goes on\n"
+        assert files.console.read_text() == "a kernel boots\na copy continues\n"
     assert capfd.readouterr().out == "a command got input" + "a command got "
     assert len(list((cache.cache_root() / "templates").iterdir())) == 1
 
@@ -93,7 +93,7 @@ def test_what_a_lost_guest_leaves_behind(prepared: Prepared, monkeypatch: pytest
     why = "the guest did not come up: no render nodes"
     assert outcome == Outcome(LOST, why)
     assert run.evidence(os.getpid()).splitlines() == [
-        why, f"the end of {files.console}:", "a kernel boots", "a copy goes on"
+        why, f"the end of {files.console}:", "a kernel boots", "a copy continues"
     ]  # fmt: skip
     assert run.latest_loss(started) == f"{why}; its logs are in {files.directory}"
     assert run.latest_loss(time.time() + 60) is None

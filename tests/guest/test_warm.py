@@ -185,7 +185,7 @@ def test_a_copy_goes_on_with_its_gpus(parts: Parts, channels: Channels, tmp_path
         line = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
         process.kill()
     assert line[line.index("-incoming") + 1] == "defer"
-    assert place.console.read_text() == "a kernel boots\na copy goes on\n"
+    assert place.console.read_text() == "a kernel boots\na copy continues\n"
 
 
 DAMAGES: dict[str, Callable[[Path], None]] = {

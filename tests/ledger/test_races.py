@@ -28,7 +28,7 @@ WITH_THREADS = {
     "suites/locking_race/test_memory.py": "a userfaultfd holds the GPU's fault",
     "suites/notifier/test_order.py": "munmap is asleep before the gate is opened",
     "suites/pagemap_lifetime/test_lifetime.py": "signals, which are seen to arrive",
-    "suites/userptr/test_running.py": "the call is asleep before the batch goes on",
+    "suites/userptr/test_running.py": "the call is asleep before the batch continues",
     "suites/userptr/test_userptr.py": "pipes order parent and child",
 }
 """Suites that start threads by themselves, and what orders those."""

@@ -36,7 +36,7 @@ def test_a_test_over_its_deadline_fails_and_the_rest_goes_on(project):
 
 
 def test_a_report_is_no_part_of_the_test(project):
-    """The deadline passes while pytest writes how the test failed: it failed like that, and the rest goes on."""
+    """The deadline passes while pytest writes how the test failed: it failed like that, and the rest continues."""
     slow = "class Slow(Exception):\n    def __str__(self):\n        time.sleep(0.5)\n        return 'slow'\n"
     fails = "@pytest.mark.timeout(0.2)\ndef test_fails():\n    raise Slow\n"
     project.suite(BEFORE + slow + MARKS + fails + AFTER)

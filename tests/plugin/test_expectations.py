@@ -132,7 +132,7 @@ def test_later_worker_that_lacks_more_is_news(results):
 
 def test_what_was_missing_before_a_resume_stays(results):
     results.environment(environment({"vram": "gone"}))
-    results.environments.clear()  # as a process that goes on with the run
+    results.environments.clear()  # as a process that continues the run
     results.environment(environment({}))
     results.finish(1)
     assert read(results.path).environments["mock/x"].missing == {"vram": "gone"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""--resume: a run that ended anywhere goes on where it was, and repeats nothing that is finished."""
+"""--resume: a run that ended anywhere continues where it was, and repeats nothing that is finished."""
 
 import json
 import os

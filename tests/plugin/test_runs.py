@@ -21,7 +21,7 @@ from reports.runs import BusyError, Lock, holder, new_folder, prune
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
 PASSES = MARKS + "def test_passes():\n    count('ioctl')\n"
 FAILS = MARKS + "def test_fails():\n    assert 0\n"
-# Goes on when the file ``go`` is there.
+# Continues when the file ``go`` is there.
 WAITS = (
     MARKS + "def test_waits():\n    count('ioctl')\n    open('waits', 'w').close()\n"
     "    while not os.path.exists('go'):\n        time.sleep(0.01)\n"
@@ -198,7 +198,7 @@ def test_a_folder_in_use_is_refused_to_another_run(project, started, how):
     result = project.run_apart(how) if "results" in how else project.pytester.runpytest_subprocess(how)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.stderr.lines if line]
-    assert f"a run is going on there (process {first.pid}): " in line
+    assert f"a run is in progress there (process {first.pid}): " in line
     (project.path / "go").touch()
     assert first.wait(60) == 0
     assert kinds(project.path / "there") == ["run", "environment", "start", "result", "end"]
@@ -270,20 +270,20 @@ def test_an_interrupted_run_ends_with_the_line_that_resumes_it(project, started,
         process.send_signal(signal.SIGINT)  # Python may lose one, as in a callback
     last = process.stdout.read().splitlines()[-1]
     (folder,) = folders(project)
-    assert last == f"go on with this run: pytest --resume=reports/out/runs/{folder.name} -p no:cacheprovider"
+    assert last == f"continue this run: pytest --resume=reports/out/runs/{folder.name} -p no:cacheprovider"
     (project.path / "go").touch()
     assert project.run_apart("-h").ret == 0
     result = project.pytester.run(sys.executable, "-m", *last.partition(": ")[2].split())
     assert result.ret == 0
-    assert "go on with" not in result.stdout.str()
+    assert "continue this run" not in result.stdout.str()
     assert set(project.outcomes().values()) == {"PASS"}
 
 
 def test_a_run_that_stopped_ends_with_the_line_that_resumes_it(project):
     project.suite(FAILS + PASSES)
     result = project.run("-x")
-    assert result.outlines[-1].startswith("go on with this run: pytest --resume=reports/out/runs/")
-    assert "go on with" not in project.run().stdout.str()
+    assert result.outlines[-1].startswith("continue this run: pytest --resume=reports/out/runs/")
+    assert "continue this run" not in project.run().stdout.str()
 
 
 def test_a_resumed_run_is_the_newest(project):

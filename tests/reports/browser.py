@@ -55,7 +55,7 @@ class Browser:
         return self._call("POST", "/execute/sync", script=f"return {script}", args=[])
 
     def wait_for(self, script: str, seconds: float = 60) -> None:
-        """Wait until a JavaScript expression is true; the page goes on meanwhile."""
+        """Wait until a JavaScript expression is true; the page continues in the meantime."""
         self._call("POST", "/timeouts", script=int(seconds * 1000))
         self._call(
             "POST",

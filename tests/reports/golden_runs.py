@@ -55,7 +55,7 @@ def not_claimed(test: str = COLLECT, env: str = LNL) -> dict[str, Any]:
 
 
 def passing(*but: tuple[str, str]) -> Events:
-    """Start and result of every test in each environment, all as expected, but for some."""
+    """Start and result of every test in each environment, all as expected, except for some."""
     events: Events = []
     for env in (LNL, BMG):
         for test in PROVES:
@@ -88,7 +88,7 @@ def failing() -> Events:
 
 
 def crashed() -> Events:
-    """The process that ran a test died in it; the controller says so and the rest went on."""
+    """The process that ran a test died in it; the controller says so and the rest continued."""
     died = result(
         STORE, BMG, "ERROR", message="the process that ran it died", longrepr="Fatal Python error: Bus error"
     )

@@ -214,7 +214,7 @@ def documented(command: str) -> set[str]:
 
 
 def keys(answer: object) -> set[str]:
-    """The keys of an answer, and of the objects in it, but for the head and what is named by a fact."""
+    """The keys of an answer, and of the objects in it, except for the head and what is named by a fact."""
     if isinstance(answer, list):
         return set().union(*map(keys, answer))
     if not isinstance(answer, dict) or not all(key.islower() for key in answer):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Campaigns with a builder and a guest that are played: each verdict, the control, what is kept and gone on with."""
+"""Campaigns with a builder and a guest that are played: each verdict, the control, what is kept and continued."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run that loses a process to SIGKILL goes on by --resume: two of those that ``make soak`` kills."""
+"""A run that loses a process to SIGKILL continues by --resume: two of those that ``make soak`` kills."""
 
 import subprocess
 import sys

@@ -66,7 +66,7 @@ NUMBER = "has to be a number of at least 0, below 2^53"
 OUTCOMES = "FAIL, ERROR, XPASS, NOTRUN, UNTESTED, KNOWN, PASS, NOT-CLAIMED"
 TIME = "has to be a time with its zone, as 2026-11-21T05:40:00+00:00"
 NO_STREAM = " is not a stream of results: name a results.jsonl, or the folder of reports that has one"
-UNFINISHED = "no end event: the run did not finish; pytest --resume={folder} goes on"
+UNFINISHED = "no end event: the run did not finish; pytest --resume={folder} continues"
 
 CASES = [
     Case("empty", [], ": the stream is empty: no test ran", is_stream=False),
@@ -90,7 +90,7 @@ CASES = [
     Case(
         "cut in a line",
         golden_runs.killed(),
-        ":21: stops in the middle: the run was cut off; pytest --resume={folder} goes on",
+        ":21: stops in the middle: the run was cut off; pytest --resume={folder} continues",
     ),
     Case("two runs", [*GOOD, *GOOD], damaged(LAST + 1, "a run event after the end")),
     Case("two runs, mixed", [*GOOD[:6], *GOOD], damaged(7, "run: a second run begins: a stream has one")),

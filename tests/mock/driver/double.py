@@ -19,7 +19,7 @@ from mock.driver.driver import Driver
 from mock.kernel import PAGE_SIZE, Ability, Change, Deferred, Isolated, Notifier, Vma
 
 TICK = 200e-6
-"""Seconds that pass whenever the clock is read: time goes on, and the same way in every run."""
+"""Seconds that pass whenever the clock is read: time passes, and the same way in every run."""
 
 
 class Loop:

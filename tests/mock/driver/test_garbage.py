@@ -101,7 +101,7 @@ class Chaos:
             data = b"".join(bytes(self.fill(kind, 0.6)) for _ in range(8))
             self.client.mm.write(self.memory + 0x1000 * page, data)
 
-    # Calls that are right but for a field or two
+    # Calls that are right except for a field or two
 
     def _pick(self, ids: Any) -> int:
         numbers = [number for number, _ in ids.items()]

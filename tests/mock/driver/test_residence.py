@@ -55,7 +55,7 @@ def test_an_allocation_is_released_with_its_last_page_and_not_before() -> None:
     residence.drop(0, 9 * SZ_4K)
     assert home.released == 0
     residence.take(9 * SZ_4K, 10 * SZ_4K)
-    assert home.released == 0, "what is taken goes on somewhere else"
+    assert home.released == 0, "what is taken continues somewhere else"
     residence.add(stretch(20, 1, home))
     residence.drop(0, 1 << 64)
     assert home.released == 1

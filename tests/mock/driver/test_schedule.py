@@ -114,7 +114,7 @@ def test_higher_priority_runs_first(gpu: Gpu) -> None:
 
 
 def test_user_batch_cannot_switch_arbitration_off(gpu: Gpu) -> None:
-    """MI_ARB_ON_OFF is privileged: the batch goes on sharing its engine."""
+    """MI_ARB_ON_OFF is privileged: the batch keeps sharing its engine."""
     vm, batch, data = ready(gpu, LR)
     off = 0x08 << 23
     gpu.batch(batch, Batch().raw(off).semaphore_wait(DATA, 1).end())

@@ -51,7 +51,7 @@ def comes(gpu: Gpu, address: int, value: int) -> bool:
 
 
 def test_fault_of_a_stopped_process_waits(open_client: Any) -> None:
-    """Its batch neither fails nor goes on; that of another process is not held up."""
+    """Its batch neither fails nor continues; that of another process is not held up."""
     gpu, other = Gpu(open_client()), Gpu(open_client())
     memory, foreign = gpu.client.mm.map(SZ_64K), other.client.mm.map(SZ_64K)
     code, foreign_code = gpu.client.mm.map(4096), other.client.mm.map(4096)
@@ -98,7 +98,7 @@ def test_fault_that_waited_counts_once(open_client: Any) -> None:
 
 
 def test_prefetch_of_a_stopped_process_waits(open_client: Any) -> None:
-    """VM_BIND sleeps meanwhile, and then does what it would have done at once."""
+    """VM_BIND sleeps in the meantime, and then does what it would have done at once."""
     gpu = Gpu(open_client())
     memory, vm = gpu.client.mm.map(SZ_64K), gpu.vm(FAULT)
     gpu.client.mm.write(memory, b"before")

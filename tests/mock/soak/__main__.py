@@ -277,7 +277,7 @@ class _Crowd:
         os._exit(0)
 
     def wait(self) -> tuple[int, int | None]:
-        """The next that ends, and the process that goes on in its place: who lets the kernel or a GPU store at random
+        """The next that ends, and the process that continues in its place: who lets the kernel or a GPU store at random
         may have hit itself.
         """
         pid, status = os.waitpid(-1, 0)

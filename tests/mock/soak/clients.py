@@ -106,7 +106,7 @@ def batch(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> No
 
 
 def ways_of_life(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> None:
-    """Children that use what they inherit, move their memory about meanwhile, and are stopped and killed."""
+    """Children that use what they inherit, move their memory about in the meantime, and are stopped and killed."""
     del most
     dice = Random(seed)
     parent = Talker(nodes, seed)

@@ -127,7 +127,7 @@ def fork() -> int:
 
 @contextlib.contextmanager
 def child(body: Callable[[], None]) -> Iterator[int]:
-    """Run `body` in a forked child meanwhile; at the end it must have succeeded."""
+    """Run `body` in a forked child in the meantime; at the end it must have succeeded."""
     pid = fork()
     if pid == 0:
         _run(body)

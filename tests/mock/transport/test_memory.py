@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Isolating and restoring memory, and the driver's notifications of what a client does to it meanwhile."""
+"""Isolating and restoring memory, and the driver's notifications of what a client does to it in the meantime."""
 
 from __future__ import annotations
 

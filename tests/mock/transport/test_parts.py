@@ -64,7 +64,7 @@ def test_loop_timers(loop: EventLoop) -> None:
 
 
 def test_loop_survives_exceptions(loop: EventLoop) -> None:
-    """A callback that raises is reported, the rest goes on."""
+    """A callback that raises is reported, the rest continues."""
 
     def bad() -> None:
         raise RuntimeError("bad")

@@ -38,7 +38,7 @@ def stopped(pid: int) -> bool:
 
 
 def test_stopped_client_loses_nothing() -> None:
-    """A client stopped in the middle of a migration has its memory afterwards, and no other client waits meanwhile."""
+    """A client stopped in the middle of a migration has its memory afterwards, and no other client has to wait."""
 
     def scenario(client: Client) -> None:
         def victim() -> None:

@@ -104,7 +104,7 @@ def test_stopped_mock_ends_with_the_tree() -> None:
 
 
 def test_killed_keeper_harms_nobody() -> None:
-    """The mock goes on without it, and ends with the tree."""
+    """The mock continues without it, and ends with the tree."""
 
     def scenario(client: Client) -> None:
         keeper = parent_of(client.attachment.pid)
@@ -204,7 +204,7 @@ def test_wrong_arguments(arguments: dict[str, str], reason: str) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSEGV])
 def test_death_of_the_mock(number: int) -> None:
-    """When the mock dies devices answer ENODEV, everything else goes on, and the attachment says what
+    """When the mock dies devices answer ENODEV, everything else continues, and the attachment says what
     happened.
     """
 
@@ -223,7 +223,7 @@ def test_death_of_the_mock(number: int) -> None:
             os.open(NODE, os.O_RDWR)
         assert Path("/proc/self/status").read_text()
         assert subprocess.run(["/bin/true"], check=False).returncode == 0
-        assert region[0] == 0  # lost, and nobody goes on waiting for it
+        assert region[0] == 0  # lost, and nobody keeps waiting for it
         wait_until(lambda: f"killed by signal {int(number)}" in client.attachment.errors())
 
     run(scenario, errors=f"killed by signal {int(number)}")

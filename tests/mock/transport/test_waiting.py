@@ -36,7 +36,7 @@ def wait_raw(client: Client, kind: int) -> int:
 
 def test_sleep_and_wake() -> None:
     """A sleeping ioctl returns when another thread's makes the driver settle it; others are answered
-    meanwhile.
+    in the meantime.
     """
 
     def scenario(client: Client) -> None:
@@ -133,7 +133,7 @@ def test_ignored_and_blocked_signals() -> None:
 
 
 def test_uninterruptible() -> None:
-    """Without a signal callback a wait goes on through signals; the handler runs when it has ended."""
+    """Without a signal callback a wait continues through signals; the handler runs when it has ended."""
 
     def scenario(client: Client) -> None:
         seen = handled(0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m tests.trust.killing``: runs that lose one of their processes to SIGKILL, and go on by ``--resume``."""
+"""``python -m tests.trust.killing``: runs that lose one of their processes to SIGKILL, and continue by ``--resume``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TESTS = (
 """Tests that run by default: for some seconds, with children, moving memory and refusals."""
 PLATFORMS = ("lnl", "bmg")
 AGAIN = 0.2
-"""Of the runs that go on, these are killed as well."""
+"""Of the runs that continue, these are killed as well."""
 
 
 def _arguments() -> argparse.Namespace:
@@ -35,7 +35,7 @@ def _arguments() -> argparse.Namespace:
         prog="python -m tests.trust.killing",
         description="Kill one process of a small conformance run at a random moment: the pytest that was started, a "
         "worker, a mock, its keeper; with a guest the process that runs it, QEMU, the emulated GPU. Resume the run, "
-        "and compare: no result is lost or doubled, all verdicts are those of a run that was left alone, but for the "
+        "and compare: no result is lost or doubled, all verdicts are those of an undisturbed run, except for the "
         "test that lost its process, and no process, file or namespace is left. This is repeated. Exit status: 0 all "
         "is well, 1 it is not, 2 the work was not done in time.",
     )
@@ -102,7 +102,7 @@ def main() -> int:
 def _one(
     number: int, runs: Runs, judge: Judge, dice: Random, targets: list[str], done: Counter[str]
 ) -> list[str]:
-    """One run that is killed, and those that go on with it: what is wrong."""
+    """One run that is killed, and those that continue it: what is wrong."""
     runs.next(number)
     start = time.monotonic()
     faults: list[str] = []

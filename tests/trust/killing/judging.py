@@ -158,7 +158,7 @@ def _mounts() -> list[str]:
 
 
 def _sockets() -> set[Path]:
-    """Of guests of this checkout that nobody runs any more; others may run some meanwhile."""
+    """Of guests of this checkout that nobody runs any more; others may run some in the meantime."""
     return {
         path
         for path in GUESTS.glob("*/*/*.sock")

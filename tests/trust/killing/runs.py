@@ -63,7 +63,7 @@ class Attack:
 
 
 class Runs:
-    """Starts runs, and goes on with them, each in a folder of its own."""
+    """Starts runs, and continues them, each in a folder of its own."""
 
     def __init__(self, place: Path, arguments: list[str]) -> None:
         self._place = place
@@ -94,7 +94,7 @@ class Runs:
         self._began = False
 
     def run(self, attack: Attack | None = None) -> processes.Process | None:
-        """Begin, or go on; what was killed. Raises Late."""
+        """Begin, or continue; what was killed. Raises Late."""
         process = self._start()
         killed = None
         try:
@@ -160,7 +160,7 @@ class Runs:
                     return victim
             if now > start + DEADLINE:
                 raise Late(
-                    f"after {DEADLINE:.0f} s the run goes on, and there was no {attack.target} to kill"
+                    f"after {DEADLINE:.0f} s the run continues, and there was no {attack.target} to kill"
                 )
             processes.reap(process.pid)
             time.sleep(POLL)
