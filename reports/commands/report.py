@@ -46,7 +46,12 @@ def main(arguments: list[str]) -> int:
     kernel.add_argument(
         "--build", metavar="ID", default="", help="ORIGIN:ID of a build that is reported already"
     )
-    kernel.add_argument("--commit", metavar="HASH", default="", help="the commit that was tested")
+    kernel.add_argument(
+        "--commit",
+        metavar="HASH|LINUX",
+        default="",
+        help="the commit that was tested; of a git tree, the one that a kernel's release names, else its HEAD",
+    )
     kernel.add_argument("--tree", metavar="NAME", default="", help="the tree that it is of, as mainline")
     options = parser.parse_args(arguments)
     try:

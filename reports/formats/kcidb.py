@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from reports import tested
 from reports.event import Environment, Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import Run
+from reports.tested import NOT_KNOWN, Commit
 from reports.verdict import nobody_promises
 from reports.waivers import Waiver
 
@@ -47,8 +49,8 @@ class Submission:
     """Id of the checkout, if it was reported elsewhere; its origin is before the colon."""
     build: str = ""
     """Id of the build, likewise."""
-    commit: str = ""
-    """Hash of the commit that was tested."""
+    commit: Commit = NOT_KNOWN
+    """The commit that was tested."""
     tree: str = ""
     """Name of the tree that it is of, as mainline."""
 
@@ -66,9 +68,7 @@ def submission(
     for name, value in (("checkout", checkout), ("build", build)):
         if value and not _IDENTIFIER.fullmatch(value):
             raise ValueError(f"{name} {value!r} has to be ORIGIN:ID, as KCIDB has it")
-    if commit and not re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", commit):
-        raise ValueError(f"commit {commit!r} has to be a full hash, of 40 or 64 hexadecimal digits")
-    return Submission(origin or ORIGIN, checkout, build, commit, tree)
+    return Submission(origin or ORIGIN, checkout, build, tested.commit(commit), tree)
 
 
 def kcidb(report: Report, ledger: Ledger, about: Submission = _NOTHING_KNOWN) -> str:
@@ -109,7 +109,7 @@ def _kernel(environment: Environment, run: Run, about: Submission) -> tuple[dict
         "id": identifier,
         "origin": about.origin,
         "tree_name": about.tree or _tree(environment),
-        **({"git_commit_hash": about.commit} if about.commit else {}),
+        **({"git_commit_hash": commit} if (commit := about.commit.of(environment)) else {}),
         "git_commit_name": release,
         "comment": f"kernel {release} as run by svm-cts in {environment.name}",
         "valid": True,
@@ -148,17 +148,15 @@ def _test(
         "path": path_of(result),
         "status": _STATUS[result.outcome],
         "duration": result.duration,
-        "environment": {
-            "comment": environment.name,
-            "misc": {"platform": environment.fields.get("platform", "")},
-        },
+        "environment": {"comment": environment.name},
         "misc": {
             "outcome": result.outcome.value,
             "node": result.test,
             "behaviours": list(result.behaviours),
             "conformance": not nobody_promises(result, ledger),
             "acts": dict(result.acts),
-            "replay": result.replay,
+            # Of a plain pass, command and seed of its build say as much: there are tens of thousands.
+            **({"replay": result.replay} if result.outcome is not Outcome.PASS else {}),
         },
     }
     if _is_time(result.time or run.start):

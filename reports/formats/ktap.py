@@ -13,6 +13,7 @@ from reports.verdict import DRIVER, is_regression
 VERSION = "KTAP version 1"
 _FAILED = frozenset({Outcome.FAIL, Outcome.ERROR, Outcome.XPASS, Outcome.NOTRUN})
 _SKIPPED = frozenset({Outcome.NOT_CLAIMED, Outcome.UNTESTED})
+_DID_NOT_RUN = frozenset({Outcome.NOT_CLAIMED, Outcome.NOTRUN})
 _WORDS = {Outcome.ERROR: "ERROR", Outcome.NOTRUN: "ERROR", Outcome.KNOWN: "XFAIL"}
 
 _Block = tuple[str, list[str], Sequence[Result]]
@@ -50,6 +51,7 @@ def _block(blocks: list[_Block], head: list[str]) -> list[str]:
     lines = [VERSION, *head, f"1..{len(blocks)}"]
     for number, (name, inner, results) in enumerate(blocks, 1):
         lines += [f"  {line}" for line in inner]
+        lines.append(_time(results))
         lines.append(f"{_sum(results)} {number} {_name(name)}{_skip_all(results)}")
     return lines
 
@@ -57,6 +59,8 @@ def _block(blocks: list[_Block], head: list[str]) -> list[str]:
 def _tests(results: Sequence[Result], ledger: Ledger) -> list[str]:
     lines = [VERSION, f"1..{len(results)}"]
     for number, result in enumerate(results, 1):
+        if result.outcome not in _DID_NOT_RUN:
+            lines.append(_time([result]))
         if result.outcome in _FAILED:
             mark = DRIVER if is_regression(result, ledger) else ""
             said = (mark, *result.about, result.line, f"again: {result.replay}" if result.replay else "")
@@ -64,6 +68,11 @@ def _tests(results: Sequence[Result], ledger: Ledger) -> list[str]:
         verdict = "not ok" if result.outcome in _FAILED else "ok"
         lines.append(f"{verdict} {number} {_name(_short(result))}{_directive(result)}")
     return lines
+
+
+def _time(results: Sequence[Result]) -> str:
+    """A diagnostic line before the result that it belongs to: KTAP has no other place for a time."""
+    return f"# time: {sum(result.duration for result in results):.3f} s"
 
 
 def _short(result: Result) -> str:

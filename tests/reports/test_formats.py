@@ -301,6 +301,31 @@ def test_ktap_is_well_formed_and_counts_as_the_run_does(tmp_path: Path, name: st
     assert tap.counts["ok"] == outcomes[Outcome.PASS]
 
 
+@pytest.mark.parametrize("name", golden_runs.RUNS)
+def test_ktap_has_the_time_of_all_that_ran(tmp_path: Path, name: str) -> None:
+    """The line before a result, of a block the sum; what did not run has none."""
+    report = made(tmp_path, name)
+    lines = [line.strip() for line in ktap(report, LEDGER).splitlines()]
+    results = [at for at, line in enumerate(lines) if re.match(r"(not )?ok \d", line)]
+    timed = {lines[at]: float(lines[before][8:-2]) for at in results if (before := time_before(lines, at))}
+    untimed = [lines[at] for at in results if not time_before(lines, at)]
+    did_not_run = {Outcome.NOT_CLAIMED, Outcome.NOTRUN}
+    assert len(untimed) == sum(result.outcome in did_not_run for result in report.results)
+    assert all(" # SKIP" in line or " # ERROR" in line for line in untimed)
+    (sum_of_bmg,) = (time for line, time in timed.items() if line.split(" # ")[0].endswith(f" {BMG}"))
+    assert sum_of_bmg == pytest.approx(sum(r.duration for r in report.results if r.env == BMG), abs=0.001)
+
+
+def time_before(lines: list[str], at: int) -> int:
+    """The diagnostic line with the time of the result in line ``at``; 0 if it has none."""
+    before = at - 1
+    while lines[before].startswith("# "):
+        if lines[before].startswith("# time: "):
+            return before
+        before -= 1
+    return 0
+
+
 def test_ktap_takes_any_name(tmp_path: Path) -> None:
     assert Tap(ktap(hostile(tmp_path), LEDGER)).counts == {"not ok": 1, "XFAIL": 1}
 
@@ -602,6 +627,53 @@ def test_kcidb_has_origin_commit_and_tree_of_the_user(tmp_path: Path) -> None:
     built = json.loads(kcidb(report, golden_runs.ledger(), submission("lab_x", build="maestro:2")))
     assert built["checkouts"] == built["builds"] == []
     assert {o["build_id"] for o in built["tests"]} == {"maestro:2"}
+
+
+def test_kcidb_has_the_commit_of_the_kernel_or_of_the_tree(tmp_path: Path) -> None:
+    tree = tmp_path / "linux"
+    commits = git_tree(tree, 2)
+    kernels = {
+        "guest/a": f"7.3.4-g{commits[0][:12]}",  # an older commit of the tree
+        "guest/b": f"7.3.4-g{commits[0][:12]}-d01234567",  # the same, and changes that no commit has
+        "guest/c": "7.3.4-gffffffffffff",  # of another tree
+        "guest/d": "7.3.4",
+        "mock/e": "7.3",
+    }
+    backends = {name: "mock" if name == "mock/e" else "driver" for name in kernels}
+    environments = [
+        streams.environment(name, kernel=kernel, backend=backends[name]) for name, kernel in kernels.items()
+    ]
+    events = streams.run(environments=list(kernels)), *environments, streams.end()
+    report = merge([read(streams.write(tmp_path / "r.jsonl", *events))])
+    document = json.loads(kcidb(report, LEDGER, submission(commit=str(tree))))
+    Kcidb.validate(document)
+    hashes = [checkout.get("git_commit_hash") for checkout in document["checkouts"]]
+    assert hashes == [commits[0], None, None, commits[1], None]
+
+
+def git_tree(folder: Path, commits: int) -> list[str]:
+    """A git tree with that many commits, oldest first."""
+    folder.mkdir()
+    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@y"]
+
+    def said(*arguments: str) -> str:
+        done = subprocess.run([*git, *arguments], capture_output=True, text=True, timeout=60, check=True)
+        return done.stdout.strip()
+
+    said("init", "--quiet")
+    made = []
+    for number in range(commits):
+        said("commit", "--quiet", "--allow-empty", "-m", f"{number}")
+        made.append(said("rev-parse", "HEAD"))
+    return made
+
+
+def test_kcidb_has_no_more_of_a_pass_than_it_needs(tmp_path: Path) -> None:
+    """A report of 20 environments has 60,000 of them."""
+    report = made(tmp_path, "failing")
+    tests = json.loads(kcidb(report, golden_runs.ledger()))["tests"]
+    assert {"replay" in test["misc"] for test in tests if test["misc"]["outcome"] == "PASS"} == {False}
+    assert {"replay" in test["misc"] for test in tests if test["misc"]["outcome"] != "PASS"} == {True}
 
 
 @pytest.mark.parametrize(
