@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was meant by a word that is unknown: commands, ids, globs, platforms, kernels and paths are all asked here."""
+"""The nearest known word to an unknown one: a command, id, glob, platform, kernel or path."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which commit a kernel was built from: what its user says, or what its release and a git tree say."""
+"""The commit that a kernel was built from: by its user, or by its release and a git tree."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a user gets who misspelt something."""
+"""Answers to misspelt words."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What Allure shows of all results together: its categories, and ``allurerc.mjs``, the configuration of Allure 3.
+"""Categories of Allure, and ``allurerc.mjs``, the configuration of Allure 3.
 
 Allure 3 reads no categories.json, and tells environments apart by a function: so its configuration is a
 program. It lies among the results that it is of, because it names their environments:
@@ -97,7 +97,7 @@ def configuration(environments: Iterable[Environment]) -> str:
 
 
 def facts(environment: Environment) -> dict[str, str]:
-    """What to say of an environment."""
+    """Facts of an environment."""
     said = {what: environment.fields.get(what, "") for what in ("kernel", "header")}
     said |= {
         f"gpu{number}": str(device.get("pci_id", "unknown"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What can select no test is refused in one line, before anything is prepared."""
+"""An argument that can select no test is refused in one line, before anything is prepared."""
 
 from __future__ import annotations
 
