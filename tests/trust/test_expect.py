@@ -178,7 +178,7 @@ BASE = {
     "svm-counters", "gt-reset", "root", "swap", "thp", "ksm", "hugepages", "coredump", "numa", "device-pages",
     "driver-unbind", "runtime-usage", "debugger-faults", "shared-vram", "core-dumps", "pinning", "notifier-size",
     "fd-passing", "kernel-faults", "user-faults", "blocking-unmap", "fork-events",
-    "gpu-tlb", "bo-cpu-faults", "exec-events",
+    "gpu-tlb", "bo-cpu-faults",
 }  # fmt: skip
 
 
