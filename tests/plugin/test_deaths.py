@@ -241,6 +241,39 @@ def test_a_dead_backend_ends_a_run_without_workers(project):
     assert project.outcomes() == {"mock/bmg test_kills": "ERROR", "mock/bmg test_later": "NOTRUN"}
 
 
+LOST_AT_START = """
+import pathlib
+def probe_of_dead(nodes, reductions, probe=probe):
+    left = sorted(pathlib.Path(__file__).parent.glob("dies*"))
+    if not left:
+        return probe(nodes, reductions)
+    left[0].unlink()
+    dead.append(1)
+    raise FileNotFoundError(2, "No such file or directory")
+patch.setattr(runner, "probe", probe_of_dead)
+"""
+
+
+def test_a_backend_that_dies_at_its_start_costs_one_worker(project):
+    stub = project.path / "stub.py"
+    stub.write_text(stub.read_text() + BACKEND + LOST_AT_START)
+    project.suite(BEFORE)
+    (project.path / "dies").touch()
+    result = project.run_apart("-n", "1")
+    assert result.ret == 0
+    assert project.outcomes() == {"mock/bmg test_before": "PASS"}
+
+
+def test_a_backend_that_dies_at_its_start_ends_a_run_without_workers(project):
+    stub = project.path / "stub.py"
+    stub.write_text(stub.read_text() + BACKEND + LOST_AT_START)
+    project.suite(BEFORE)
+    (project.path / "dies").touch()
+    result = project.run_apart()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: mock/bmg: the backend has died"])
+
+
 def test_a_device_that_does_not_come_back_is_a_dead_backend(tmp_path, monkeypatch):
     """Its process ends, so that a guest is replaced: each later test would wait for the node until its deadline."""
     nodes = [tmp_path / "renderD128", tmp_path / "renderD129"]

@@ -237,9 +237,25 @@ def test_a_run_does_not_go_on_in_another_environment(project):
     text = stream(project).read_text().replace("mock/lnl", "guest/7.3")
     stream(project).write_text(text)
     cut(project, 4)
-    result = project.pytester.runpytest_inprocess("--resume=reports/out")
+    for _ in range(2):  # the first did not finish the run
+        result = project.pytester.runpytest_inprocess("--resume=reports/out")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*the run has results of guest/7.3, and now there is mock/lnl*"])
+
+
+def test_run_goes_on_after_an_environment_that_did_not_start(project):
+    project.suite(TESTS)
+    project.run("--platform", "lnl")
+    cut(project, 4)
+    whole = (project.path / "stub.py").read_text()
+    (project.path / "stub.py").write_text(whole.replace('platform == "broken"', 'platform == "lnl"'))
+    result = project.pytester.run(sys.executable, "-m", "pytest", "--resume=reports/out")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*the run has results of guest/7.3, and now there is mock/lnl*"])
+    result.stdout.fnmatch_lines(["go on with this run: pytest --resume=reports/out/runs/*"])
+    (project.path / "stub.py").write_text(whole)
+    assert project.pytester.run(sys.executable, "-m", "pytest", "--resume=reports/out").ret == 0
+    assert set(project.outcomes().values()) == {"PASS"}
+    assert len(project.outcomes()) == 4
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

@@ -28,6 +28,7 @@ BLAMED = (
 )
 """Messages about a test that lost its process, or in which a run ended twice."""
 NOTHING_LEFT = "the run is finished: there is nothing left to do"
+GOES_ON = "go on with this run: "
 NOTHING_RAN = "no test ran in it: start a new one"
 
 
@@ -73,6 +74,8 @@ class Judge:
                 return [f"it says {NOTHING_RAN!r}, and there are results"]
             self.runs.begin_again()
             return [] if killed is not None else self.ended(*self._again())
+        if status == 4 and killed is not None and GOES_ON in said:
+            return []  # what was killed was about to start
         if status not in (0, 1, 2):
             return [f"pytest ended with {status}: {said.strip().splitlines()[-1]}"]
         return ["the output has a traceback of pytest's"] if "INTERNALERROR" in said else []
