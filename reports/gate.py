@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import datetime
 import json
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.near import near_or_all
@@ -15,7 +15,7 @@ from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.stream import CUT_OFF, STREAM, Run, label
 from reports.unseen import Unseen, unseen
-from reports.verdict import is_regression, matrix
+from reports.verdict import Standing, is_regression, matrix
 from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
@@ -50,6 +50,8 @@ class Verdict:
     """Parts that the run did not cover."""
     regressions: tuple[Result, ...] = ()
     """Failures of what nobody but this driver's code promises, which were not to be judged."""
+    standings: Mapping[str, Standing] = field(default_factory=dict)
+    """The scores of each environment, by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,11 +101,18 @@ def judge(
         *(refusal for requirement in require for refusal in _required(judged, requirement)),
         *(_against(judged, baseline, comparison) if baseline is not None and comparison is not None else ()),
     ]
-    left_out = unseen(matrix(judged, ledger)) if ledger is not None else []
+    verdicts = matrix(judged, ledger) if ledger is not None else None
+    left_out = unseen(verdicts) if verdicts is not None else []
     if complete:
         refusals += [refusal for one in left_out for refusal in _incomplete(run, one)]
     return Verdict(
-        tuple(refusals), judged, waived, comparison, tuple(left_out), tuple(filter(spared, judged.results))
+        tuple(refusals),
+        judged,
+        waived,
+        comparison,
+        tuple(left_out),
+        tuple(filter(spared, judged.results)),
+        verdicts.standings if verdicts is not None else {},
     )
 
 

@@ -159,9 +159,7 @@ def _scores(title: str, matrix: Matrix, promises: Sequence[str]) -> list[str]:
             for outcome in Outcome
             if score.counts[outcome] and outcome is not Outcome.PASS
         )
-        lines.append(
-            f"  {environment.name:<{width}}  {score.passed} / {score.claimed} / {score.total}  ({rest})"
-        )
+        lines.append(f"  {environment.name:<{width}}  {score}  ({rest})")
     return [*lines, ""] if len(lines) > 1 else []
 
 

@@ -73,7 +73,7 @@ def _score(env: str, run: Run, ledger: Ledger) -> Score:
 
 def _bar(x: float, width: float, run: Run, score: Score, most: int) -> Bar:
     known = score.counts[Outcome.KNOWN]
-    failed = sum(number for outcome, number in score.counts.items() if outcome.bad)
+    failed = score.bad
     parts = [Part("claimed", HEIGHT * (1 - score.claimed / most), HEIGHT * score.claimed / most)]
     top = float(HEIGHT)
     for name, number in (("passed", score.passed), ("known", known), ("failed", failed)):

@@ -54,6 +54,34 @@ class Score:
         """Number of behaviours with the outcome of this name."""
         return self.counts[Outcome(name)]
 
+    @property
+    def bad(self) -> int:
+        """Behaviours with a failure, an error or an unexpected pass."""
+        return sum(number for outcome, number in self.counts.items() if outcome.bad)
+
+    @property
+    def numbers(self) -> dict[str, int]:
+        """For programs."""
+        return {"passed": self.passed, "claimed": self.claimed, "all": self.total}
+
+    def __str__(self) -> str:
+        return f"{self.passed} / {self.claimed} / {self.total}"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The two scores of an environment, which are never added up."""
+
+    conformance: Score
+    """Of what is promised or agreed."""
+    driver: Score
+    """Of driver behaviour."""
+
+    @property
+    def numbers(self) -> dict[str, dict[str, int]]:
+        """For programs."""
+        return {"conformance": self.conformance.numbers, DRIVER: self.driver.numbers}
+
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
@@ -80,6 +108,15 @@ class Matrix:
         counted = Counter({outcome: number for outcome, number in counts.items() if outcome})
         total = counted.total()
         return Score(counted[Outcome.PASS], total - counted[Outcome.NOT_CLAIMED], total, counted)
+
+    def standing(self, column: int) -> Standing:
+        """The scores of an environment by who promises what they count."""
+        return Standing(self.score(column, promises=CONFORMANCE), self.score(column, promises=(DRIVER,)))
+
+    @property
+    def standings(self) -> dict[str, Standing]:
+        """That of each environment, by its name."""
+        return {environment.name: self.standing(n) for n, environment in enumerate(self.environments)}
 
 
 def nobody_promises(result: Result, ledger: Ledger) -> bool:

@@ -13,7 +13,7 @@ from reports.compare import Change, Comparison, Kind, compare
 from reports.event import Outcome, Result, counted
 from reports.ledger import Ledger
 from reports.stream import Run, environments_of, label
-from reports.verdict import DRIVER, nobody_promises
+from reports.verdict import DRIVER, matrix, nobody_promises
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
@@ -63,12 +63,29 @@ def text(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> list[st
     lines += [f"{old} is now {now.rpartition('::')[2]}" for old, now in comparison.renamed[:LISTED]]
     if len(comparison.renamed) > LISTED:
         lines.append(f"and {len(comparison.renamed) - LISTED} more tests have other names")
+    lines += _scores(base, new, comparison, ledger)
     for kind in Kind:
         if changes := comparison.of(kind):
             lines += ["", f"{kind.value}: {len(changes)}"]
             lines += _untested(changes) if kind is Kind.UNTESTED else _listed(comparison.groups(kind), ledger)
     counts = ", ".join(f"{n} {outcome.value}" for outcome in Outcome if (n := comparison.unchanged[outcome]))
     return [*lines, "", f"unchanged: {counts or 'nothing'}"]
+
+
+def _scores(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> list[str]:
+    """Both scores of each environment that both runs have."""
+    before, after = matrix(base, ledger).standings, matrix(new, ledger).standings
+    lines = []
+    for old, name in comparison.environments.items():
+        said = [
+            f"{word} {was}" if was.numbers == now.numbers else f"{word} {was} -> {now}"
+            for word, was, now in (
+                ("conformance", before[old].conformance, after[name].conformance),
+                (DRIVER, before[old].driver, after[name].driver),
+            )
+        ]
+        lines.append(f"passed / claimed / all: {name}: {', '.join(said)}")
+    return lines
 
 
 def _about(run: Run) -> str:
@@ -117,8 +134,8 @@ def answer(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> as_js
     """The comparison for programs."""
     return {
         "worse": comparison.worse,
-        "base": _facts(base),
-        "new": _facts(new),
+        "base": _facts(base, ledger),
+        "new": _facts(new, ledger),
         "environments": _pairs(comparison.environments.items()),
         "missing": sorted(comparison.missing),
         "added": sorted(comparison.added),
@@ -128,12 +145,16 @@ def answer(base: Run, new: Run, comparison: Comparison, ledger: Ledger) -> as_js
     }
 
 
-def _facts(run: Run) -> as_json.Row:
+def _facts(run: Run, ledger: Ledger) -> as_json.Row:
     return {
         "run": run.path,
         "suite": run.suite.get("version"),
         "seed": run.seed or None,
         "results": len(run.results),
+        "scores": as_json.rows(
+            {"environment": name, **standing.numbers}
+            for name, standing in matrix(run, ledger).standings.items()
+        ),
         "problems": as_json.rows({"line": p.line or None, "what": p.what} for p in run.problems),
     }
 

@@ -88,6 +88,9 @@ def text(verdict: Verdict) -> list[str]:
         where = f"{label(group)} ({environments_of(group)})"
         lines.append(f"driver: {group[0].outcome.value} {where}: {group[0].line or 'no message'}")
     lines += [f"not seen: {one.environment.name}: {line}" for one in verdict.unseen for line in one.lines]
+    for name, standing in verdict.standings.items():
+        both = f"conformance {standing.conformance}, {DRIVER} {standing.driver}"
+        lines.append(f"passed / claimed / all: {name}: {both}")
     counts = Counter(result.outcome for result in verdict.run.results)
     said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     number = len(verdict.refusals)
@@ -121,6 +124,9 @@ def answer(verdict: Verdict) -> as_json.Row:
         "run": verdict.run.path,
         "accepted": not verdict.refusals,
         "counts": counted(result.outcome for result in verdict.run.results),
+        "scores": as_json.rows(
+            {"environment": name, **standing.numbers} for name, standing in verdict.standings.items()
+        ),
         "refusals": as_json.rows(
             {"file": r.path, "line": r.line, "what": r.what, "details": r.details, "todo": r.todo}
             for r in verdict.refusals

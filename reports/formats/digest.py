@@ -13,7 +13,7 @@ from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import label
 from reports.unseen import headline
-from reports.verdict import CONFORMANCE, DRIVER, failures, is_regression, matrix
+from reports.verdict import DRIVER, Standing, failures, is_regression, matrix
 
 LISTED = 20
 """Entries of a section that are listed; more are a number."""
@@ -53,8 +53,8 @@ class Digest:
 
     verdict: str
     """``2 possible regressions`` or ``no failures``."""
-    environments: tuple[tuple[str, str, str], ...]
-    """(name, kernel, score)."""
+    environments: tuple[tuple[str, str, Standing], ...]
+    """(name, kernel, scores)."""
     about: tuple[tuple[str, str], ...]
     problems: tuple[str, ...]
     sections: tuple[Section, ...]
@@ -79,7 +79,9 @@ def digest(report: Report, ledger: Ledger) -> Digest:
     )
     said = ", ".join(f"{counts[outcome]} {outcome.value}" for outcome in Outcome if counts[outcome])
     return Digest(
-        verdict="; ".join(filter(None, (_verdict(report, comparison), headline(matrix(report, ledger))))),
+        verdict="; ".join(
+            filter(None, (_verdict(report, comparison, ledger), headline(matrix(report, ledger))))
+        ),
         environments=tuple(_environments(report, ledger)),
         about=tuple(_about(report)),
         problems=(
@@ -92,9 +94,15 @@ def digest(report: Report, ledger: Ledger) -> Digest:
     )
 
 
-def _verdict(report: Report, comparison: Comparison | None) -> str:
+def _verdict(report: Report, comparison: Comparison | None, ledger: Ledger) -> str:
     lacking = [f"{len(report.lacking)} expected capabilities missing"] if report.lacking else []
-    return ", ".join([_of_all_results(report, comparison), *lacking])
+    return ", ".join([_of_all_results(report, comparison), *_of_driver(report, ledger), *lacking])
+
+
+def _of_driver(report: Report, ledger: Ledger) -> list[str]:
+    """How many failures say nothing against conformance."""
+    number = sum(is_regression(result, ledger) for result in report.results)
+    return [f"{number} of driver behaviour"] if number else []
 
 
 def _of_all_results(report: Report, comparison: Comparison | None) -> str:
@@ -117,12 +125,9 @@ def _number(number: int, word: str) -> str:
     return f"{number} {word}{'s' * (number != 1)}"
 
 
-def _environments(report: Report, ledger: Ledger) -> Iterable[tuple[str, str, str]]:
-    verdicts = matrix(report, ledger)
-    for column, environment in enumerate(verdicts.environments):
-        score = verdicts.score(column, promises=CONFORMANCE)
-        kernel = environment.fields.get("kernel", "unknown")
-        yield environment.name, kernel, f"{score.passed} / {score.claimed} / {score.total}"
+def _environments(report: Report, ledger: Ledger) -> Iterable[tuple[str, str, Standing]]:
+    for name, standing in matrix(report, ledger).standings.items():
+        yield name, report.environments[name].fields.get("kernel", "unknown"), standing
 
 
 def _about(report: Report) -> Iterable[tuple[str, str]]:

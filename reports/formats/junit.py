@@ -20,7 +20,7 @@ from pathlib import Path
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.merge import Report
-from reports.verdict import is_regression
+from reports.verdict import DRIVER, is_regression, matrix
 
 _ELEMENT = {
     Outcome.FAIL: "failure",
@@ -41,10 +41,14 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 
 
 def junit(report: Report, ledger: Ledger) -> str:
-    """The whole document; the type of a failure of what nobody promises begins with ``driver``."""
+    """The whole document; the type of a failure of what nobody promises begins with ``driver``.
+
+    The properties ``conformance`` and ``driver`` of a suite are behaviours passed / claimed / all.
+    """
     root = ET.Element("testsuites", name="svm-cts")
     saying = sum(result.outcome in _ELEMENT for result in report.listed)
     share = min(LONGEST, TEXTS // max(saying, 1))
+    standings = matrix(report, ledger).standings
     for name in report.environments:
         run = report.run_of[name]
         results = [result for result in report.listed if result.env == name]
@@ -57,6 +61,8 @@ def junit(report: Report, ledger: Ledger) -> str:
             *((f"suite.{key}", value) for key, value in run.suite.items()),
             ("seed", run.seed),
             ("command", run.command_line),
+            ("conformance", str(standings[name].conformance)),
+            (DRIVER, str(standings[name].driver)),
         ):
             ET.SubElement(properties, "property", name=_text(key), value=_text(value))
         for result in results:
@@ -95,7 +101,7 @@ def _case(suite: ET.Element, result: Result, stream: Path, share: int, driver: b
     if kind is None:
         return
     message = _cut(_text(_message(result)), share // 4, " ... ")
-    what = f"driver {result.outcome.value}" if driver else result.outcome.value
+    what = f"{DRIVER} {result.outcome.value}" if driver else result.outcome.value
     said = ET.SubElement(case, kind, type=what, message=message)
     if kind != "skipped":
         gap = f"\n... cut here: all of it is in line {result.at} of {_text(str(stream))} ...\n"

@@ -20,7 +20,7 @@ from reports.ledger import Ledger
 from reports.merge import Report
 from reports.stream import Run
 from reports.tested import NOT_KNOWN, Commit
-from reports.verdict import nobody_promises
+from reports.verdict import Standing, matrix, nobody_promises
 from reports.waivers import Waiver
 
 VERSION = {"major": 5, "minor": 3}
@@ -79,9 +79,10 @@ def kcidb(report: Report, ledger: Ledger, about: Submission = _NOTHING_KNOWN) ->
     tests: list[str] = []
     incidents: list[str] = []
     waivers: dict[Waiver, None] = {}
+    standings = matrix(report, ledger).standings
     for name, environment in report.environments.items():
         run = report.run_of[name]
-        checkout, build = _kernel(environment, run, about)
+        checkout, build = _kernel(environment, run, standings[name], about)
         if not (about.checkout or about.build):
             checkouts.append(encode(checkout))
         if not about.build:
@@ -102,7 +103,9 @@ def kcidb(report: Report, ledger: Ledger, about: Submission = _NOTHING_KNOWN) ->
     return "{" + ",\n".join(parts) + "}\n"
 
 
-def _kernel(environment: Environment, run: Run, about: Submission) -> tuple[dict[str, Any], dict[str, Any]]:
+def _kernel(
+    environment: Environment, run: Run, standing: Standing, about: Submission
+) -> tuple[dict[str, Any], dict[str, Any]]:
     release = environment.fields.get("kernel", "unknown")
     identifier = _id(about.origin, run.start, environment.name, release)
     checkout = {
@@ -128,6 +131,7 @@ def _kernel(environment: Environment, run: Run, about: Submission) -> tuple[dict
             "suite": dict(run.suite),
             "seed": run.seed,
             "command": list(run.command),
+            "behaviours": standing.numbers,
         },
     }
     return checkout, build

@@ -15,9 +15,14 @@ def mail(digest: Digest) -> str:
     lines = [*_wrapped(f"GPU SVM conformance: {digest.verdict}", "", "  "), ""]
     for key, value in digest.about:
         lines += _wrapped(value, f"  {key + ':':<10} ", " " * 13)
-    lines += ["", "Environments: conformance, behaviours passed / claimed / all"]
     width = max((len(name) for name, _, _ in digest.environments), default=0)
-    lines += [f"  {name:<{width}}  {score}  (kernel {kernel})" for name, kernel, score in digest.environments]
+    lines += ["", "Environments: conformance, behaviours passed / claimed / all"]
+    lines += [
+        f"  {name:<{width}}  {standing.conformance}  (kernel {kernel})"
+        for name, kernel, standing in digest.environments
+    ]
+    lines += ["What only this driver does: passed / claimed / all"]
+    lines += [f"  {name:<{width}}  {standing.driver}" for name, _, standing in digest.environments]
     for problem in digest.problems:
         lines += _wrapped(problem, "! ", "  ")
     links: dict[str, int] = {}

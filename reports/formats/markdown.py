@@ -15,8 +15,12 @@ def markdown(digest: Digest) -> str:
     """The whole text."""
     lines = [f"## GPU SVM conformance: {digest.verdict}", ""]
     lines += [f"> {_plain(problem)}\n" for problem in digest.problems]
-    lines += ["| environment | kernel | passed / claimed / all |", "|---|---|---|"]
-    lines += [f"| {_cell(name)} | {_cell(kernel)} | {score} |" for name, kernel, score in digest.environments]
+    lines += ["Behaviours passed / claimed / all:", ""]
+    lines += ["| environment | kernel | conformance | driver behaviour |", "|---|---|---|---|"]
+    lines += [
+        f"| {_cell(name)} | {_cell(kernel)} | {standing.conformance} | {standing.driver} |"
+        for name, kernel, standing in digest.environments
+    ]
     lines.append("")
     for section in digest.sections:
         lines += _section(section)

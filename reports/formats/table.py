@@ -7,7 +7,7 @@ import csv
 import io
 import json
 
-from reports.verdict import CONFORMANCE, Cell, Matrix
+from reports.verdict import Cell, Matrix
 
 _FORMULA = ("=", "+", "-", "@")
 """First characters of cells that a spreadsheet would compute."""
@@ -33,9 +33,9 @@ def as_json(matrix: Matrix) -> str:
     encode = json.JSONEncoder(ensure_ascii=False).encode
     environments = []
     for column, environment in enumerate(matrix.environments):
-        score = matrix.score(column, promises=CONFORMANCE)
-        numbers = {"passed": score.passed, "claimed": score.claimed, "all": score.total}
-        environments.append({"name": environment.name, **environment.fields, "conformance": numbers})
+        environments.append(
+            {"name": environment.name, **environment.fields, **matrix.standing(column).numbers}
+        )
     names = [environment.name for environment in matrix.environments]
     behaviours = [
         {

@@ -12,7 +12,7 @@ from reports.ledger import Ledger
 from reports.looks import LOOKS
 from reports.merge import Report
 from reports.trend import Trend, trend
-from reports.verdict import CONFORMANCE, DRIVER, Matrix, Score
+from reports.verdict import Matrix, Score, Standing
 
 _RELEASE = re.compile(r"\d+\.\d+(\.\d+)?")
 
@@ -24,10 +24,7 @@ class Column:
     environment: Environment
     score: Score
     """Of all behaviours."""
-    conformance: Score
-    """Of what is promised or agreed."""
-    driver: Score
-    """Of driver behaviour."""
+    standing: Standing
     trend: Trend | None
 
     @property
@@ -38,7 +35,7 @@ class Column:
     @property
     def bad(self) -> int:
         """Behaviours with a failure, an error or an unexpected pass."""
-        return sum(number for outcome, number in self.score.counts.items() if outcome.bad)
+        return self.score.bad
 
     @property
     def state(self) -> str:
@@ -81,8 +78,7 @@ def columns(report: Report, matrix: Matrix, ledger: Ledger) -> list[Column]:
         Column(
             environment,
             matrix.score(number),
-            matrix.score(number, promises=CONFORMANCE),
-            matrix.score(number, promises=(DRIVER,)),
+            matrix.standing(number),
             trend(environment.name, report.history.get(environment.name, ()), ledger),
         )
         for number, environment in enumerate(matrix.environments)

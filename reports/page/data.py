@@ -54,7 +54,7 @@ def data(
                 **column.groups,
                 "release": column.release,
                 "bad": column.bad,
-                "passed": column.conformance.passed,
+                "passed": column.standing.conformance.passed,
                 "outcomes": "".join(LETTERS[row.cells[number].outcome] for row in rows),
                 "why": _reasons((row.cells[number] for row in rows), texts),
                 **_results(by_column[column.name], tests, report.pasts, texts, long, ledger),

@@ -104,6 +104,7 @@ class Specification:
         self.findings = findings.read()
         self.postings = dict(_ROW.findall(POSTINGS.read_text(encoding="utf-8")))
         self.environments = verdicts.environments if verdicts else ()
+        self.standings = verdicts.standings if verdicts else {}
         self._tests = tests_.read()
         self._proofs = proofs()
         self._cells: Mapping[str, tuple[Cell, ...]] = (

@@ -234,7 +234,10 @@ def test_change_of_what_nobody_promises_is_marked(
     ledger = golden_runs.ledger("bind.cam.requires-fault-mode")
     monkeypatch.setattr(Ledger, "load", lambda: ledger)
     assert called(main, *(str(golden_runs.write(name, tmp_path)) for name in ("good", "failing"))) == 1
-    marked = [line for line in capsys.readouterr().out.splitlines() if line.endswith("  driver")]
+    lines = capsys.readouterr().out.splitlines()
+    marked = [line for line in lines if line.endswith("  driver")]
+    (scores,) = (line for line in lines if line.startswith("passed / claimed / all: mock/bmg:"))
+    assert scores.endswith(" conformance 3 / 3 / 3 -> 1 / 3 / 3, driver 1 / 1 / 1 -> 0 / 1 / 1")
     assert marked == [f"  PASS -> FAIL  {MIRROR}  (mock/lnl, mock/bmg)  driver"]
 
 

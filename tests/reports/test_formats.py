@@ -89,6 +89,28 @@ def test_formats_tell_driver_regressions_apart(tmp_path: Path) -> None:
     assert {t["misc"]["conformance"] for t in tests if t["misc"]["node"] != STORE} == {True}
 
 
+def test_formats_have_the_scores_of_conformance_and_of_the_driver(tmp_path: Path) -> None:
+    report, ledger = made(tmp_path, "failing"), golden_runs.ledger("fault.write-visible-to-cpu")
+    numbers = {
+        "conformance": {"passed": 1, "claimed": 3, "all": 3},
+        "driver": {"passed": 0, "claimed": 1, "all": 1},
+    }
+    (suite,) = (s for s in ET.fromstring(junit(report, ledger)).iter("testsuite") if s.get("name") == BMG)
+    found = {p.get("name"): p.get("value") for p in suite.iter("property")}
+    assert (found["conformance"], found["driver"]) == ("1 / 3 / 3", "0 / 1 / 1")
+    (build,) = (b for b in json.loads(kcidb(report, ledger))["builds"] if b["comment"] == BMG)
+    assert build["misc"]["behaviours"] == numbers
+    (environment,) = (
+        e for e in json.loads(as_json(matrix(report, ledger)))["environments"] if e["name"] == BMG
+    )
+    assert {name: environment[name] for name in numbers} == numbers
+    said = digest(report, ledger)
+    assert said.verdict == "5 failures, 1 of driver behaviour"
+    assert "| 1 / 3 / 3 | 0 / 1 / 1 |" in markdown(said)
+    *_, told = mail(said).partition("What only this driver does: passed / claimed / all\n")
+    assert re.search(rf"^  {BMG} +0 / 1 / 1$", told, re.MULTILINE)
+
+
 def test_formats_of_tests_show_a_lost_capability(tmp_path: Path) -> None:
     """Also if no test is there that needs it; if one is, that shows it."""
     lost = {"vram": "vram is expected: no VRAM region", "atomic": "atomic is expected: the flag is clear"}

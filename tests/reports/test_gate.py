@@ -314,6 +314,7 @@ def test_command_lists_driver_regressions(
     assert called(command.main, path) == 0
     lines = capsys.readouterr().out.splitlines()
     assert f"driver: FAIL {STORE} (mock/bmg): {golden_runs.WRONG_DATA}" in lines
+    assert f"passed / claimed / all: {BMG}: conformance 2 / 2 / 2, driver 1 / 2 / 2" in lines
     assert lines[-1].endswith(
         "accepted, 1 regression of the driver not judged (1 FAIL, 8 PASS, 1 NOT-CLAIMED)"
     )
@@ -383,7 +384,8 @@ def test_what_was_not_seen_is_said_and_may_be_refused(tmp_path: Path) -> None:
     ]
     verdict = judge(run, today=TODAY, ledger=golden_runs.ledger())
     assert not verdict.refusals
-    assert command.text(verdict)[:-1] == [f"not seen: {line}" for line in lines]
+    told = [line for line in command.text(verdict) if line.startswith("not seen: ")]
+    assert told == [f"not seen: {line}" for line in lines]
     refused = judge(run, today=TODAY, ledger=golden_runs.ledger(), complete=True).refusals
     assert [refusal.what for refusal in refused] == lines
     assert {(refusal.path, refusal.line) for refusal in refused} == {(run.path, 3)}

@@ -347,6 +347,7 @@ def test_page_tells_driver_regressions_apart(tmp_path: Path, ledger: Ledger) -> 
     report = merge([read(streams.write(tmp_path / "r.jsonl", *mixed()))])
     texts = " ".join(" ".join(Document(page(report, matrix(report, both), both)).texts).split())
     assert texts.count("of driver behaviour") == 2
+    assert texts.count("driver 0 / 1 / 1") == 2
     assert "0 / 1 / 1 of driver behaviour" in texts
     assert "include/uapi/drm/xe_drm.h:1054: “This is & said …”" in texts
     alone = " ".join(Document(page(report, matrix(report, ledger), ledger)).texts)

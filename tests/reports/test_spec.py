@@ -243,3 +243,14 @@ def test_no_page_is_wider_than_the_window(window: Browser, written: Path, width:
     for page in ("index.html", "bind.html", "findings.html", "source/suites/bind/test_mirror.py.html"):
         window.open(written / page)
         assert window.run("document.documentElement.scrollWidth <= innerWidth"), page
+
+
+def test_results_are_scored_by_who_promises(tmp_path: Path) -> None:
+    verdicts = matrix(merge([read(golden_runs.write("failing", tmp_path))]), LEDGER)
+    written = dict(files(LEDGER, verdicts))
+    for name, standing in verdicts.standings.items():
+        assert 0 < standing.driver.total != standing.conformance.total
+        assert f"| {name} | {standing.conformance} | {standing.driver} |" in written[MARKDOWN]
+        told = re.sub(r"<[^>]+>", " ", one_line(written["index.html"]))
+        assert re.search(rf"{name} +\S+ +{standing.conformance} +{standing.driver} ", told)
+    assert "passed / claimed / all" not in made()[MARKDOWN]
