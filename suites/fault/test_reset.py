@@ -26,7 +26,7 @@ def held(memory: Memory) -> list[Buffer]:
     return [memory(PAGE, populate=False) for _ in range(2)]
 
 
-@behaviour("fault.reset-squash")
+@behaviour("fault.reset-squash", "fault.userfaultfd")
 @acts("store")
 @needs("user-faults", "two-engines")
 def test_gt_reset_ends_waiting_faults(

@@ -108,7 +108,7 @@ def test_madvise_of_a_part_is_for_the_whole_bo(
     landed(made.map(), offset, value)
 
 
-@behaviour("madvise.split-keeps-flags")
+@behaviour("madvise.split-keeps-flags", "fault.gpu-readonly-write")
 @acts("refusal", "load")
 @needs("cpu-addr-mirror")
 @pytest.mark.parametrize("part", range(3), ids=["before", "inside", "after"])

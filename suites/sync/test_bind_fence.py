@@ -174,7 +174,7 @@ def test_unmap_after_the_wait_is_not_busy(make_vm: MakeVm, bo: MakeBo, flags: in
 
 @behaviour("sync.ufence-unmapped-later")
 @acts("ioctl", "store")
-@pytest.mark.kernel_log("WARNING: drivers/gpu/drm/xe/xe_sync.c")
+@pytest.mark.kernel_log("WARNING: .*drivers/gpu/drm/xe/xe_sync.c")
 def test_fence_in_unmapped_memory_is_lost_alone(
     plain_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
 ) -> None:
