@@ -127,6 +127,8 @@ class DeviceProfile:
     forces_scratch: bool = False
     """Every VM gets SCRATCH_PAGE (workaround 22014953428)."""
     multi_lrc: frozenset[EngineClass] = frozenset({EngineClass.VIDEO_DECODE, EngineClass.VIDEO_ENHANCE})
+    multi_queue: frozenset[EngineClass] = frozenset()
+    """Classes that have multi-queue groups (multi_queue_engine_class_mask)."""
 
     @property
     def l2_flush_optimized(self) -> bool:
@@ -232,6 +234,7 @@ _NVL = DeviceProfile(
     discrete=False,
     pat=XE3P_LPG_PAT,
     needs_scratch=False,
+    multi_queue=frozenset({EngineClass.COPY, EngineClass.COMPUTE}),
 )
 
 _PVC = DeviceProfile(

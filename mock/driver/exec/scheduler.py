@@ -75,6 +75,8 @@ class Scheduler:
         if not queue.is_bind:
             self.group(queue).remove(queue)
         self.kill(queue)
+        if queue.group is not None and queue.is_secondary:
+            queue.group.members.remove(queue)
         queues = self._queues.get(queue.vm, [])
         if queue in queues:
             queues.remove(queue)
@@ -148,20 +150,30 @@ class Scheduler:
     def kill(self, queue: ExecQueue) -> None:
         """Take a queue off the hardware for good (guc_exec_queue_kill)."""
         queue.killed = True
-        self._cancel_jobs(queue, errno.ETIME)
+        self._cancel_group(queue)
 
     def reset(self, queue: ExecQueue, why: str) -> None:
         """An engine reset or memory error hit the queue (xe_guc_exec_queue_reset_trigger_cleanup): it is banned."""
         self.device.services.log(f"{queue.engine_class.name} queue reset: {why}")
-        queue.reset = queue.banned = True
-        self._cancel_jobs(queue, errno.EIO)
+        for member in queue.group_members:
+            member.reset = member.banned = True
+            self._cancel_jobs(member, errno.EIO)
 
     def _timed_out(self, run: Run) -> None:
         """A dma-fence job did not end in time (guc_exec_queue_timedout_job)."""
         queue = run.job.queue
         self.device.services.log(f"{queue.engine_class.name} job timed out")
         queue.banned = True
+        self._cancel_group(queue)
+
+    def _cancel_group(self, queue: ExecQueue) -> None:
+        """Complete all jobs of a dead queue. If it had any, this bans the busy queues of its group, too."""
+        busy = [member for member in queue.group_members if member is not queue and member.jobs]
+        had_jobs = bool(queue.jobs)
         self._cancel_jobs(queue, errno.ETIME)
+        for member in busy if had_jobs else ():
+            member.banned = True
+            self._cancel_jobs(member, errno.ETIME)
 
     # Time
 

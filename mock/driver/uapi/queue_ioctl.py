@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ioctl import xe
 from mock.driver.arguments import unknown_flags
 from mock.driver.exec.queue import (
+    MULTI_QUEUE_PRIORITY_HIGH,
     PRIORITY_HIGH,
     PRIORITY_NORMAL,
     TIMESLICE_MAX_US,
     TIMESLICE_MIN_US,
     ExecQueue,
+    QueueGroup,
 )
 from mock.driver.lib import user
 from mock.driver.lib.errors import Refused, refuse_if
@@ -29,8 +31,11 @@ if TYPE_CHECKING:
 
 MAX_INSTANCES = 9
 """XE_HW_ENGINE_MAX_INSTANCE: placements times width of one queue."""
-
-MULTI_QUEUE_PRIORITY_HIGH = 2
+SECONDARY_PROPERTIES = {
+    xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_GROUP,
+    xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_QUEUE_PRIORITY,
+}
+"""Properties of a secondary queue of a multi-queue group (exec_queue_user_ext_check)."""
 
 
 def hang_replay_size(queue: ExecQueue) -> int:
@@ -93,6 +98,8 @@ def _create_on_engines(call: Call, args: Any, instances: list[Any]) -> ExecQueue
     queue.low_latency = bool(args.flags)
     if args.extensions:
         _Properties(call, queue).apply(args.extensions)
+    if queue.group is not None and queue.is_secondary:
+        queue.group.add(queue)
     call.scheduler.add(queue)
     return queue
 
@@ -153,6 +160,11 @@ class _Properties:
     def _set(self, ext: Any) -> None:
         self._seen.add(ext.property)
         refuse_if(
+            self._queue.is_secondary and self._seen - SECONDARY_PROPERTIES,
+            errno.EINVAL,
+            "property of a secondary queue",
+        )
+        refuse_if(
             {xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_GROUP, xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_PXP_TYPE}
             <= self._seen,
             errno.EINVAL,
@@ -182,11 +194,29 @@ class _Properties:
         self._queue.replay_state = self._call.task.mm.read(value, hang_replay_size(self._queue))
 
     def _multi_group(self, value: int) -> None:
-        # Only Xe3p engines have multi-queue groups (xe_pci.c: multi_queue_engine_class_mask); the mock plays none.
-        raise Refused(errno.ENODEV, f"no multi-queue groups on {self._queue.engine_class.name}")
+        """exec_queue_set_multi_group(), xe_exec_queue_group_validate()."""
+        queue, profile = self._queue, self._call.device.profile
+        refuse_if(queue.engine_class not in profile.multi_queue, errno.ENODEV, "no groups on this class")
+        refuse_if(queue.parallel, errno.EINVAL, "multi-queue group of a parallel queue")
+        refuse_if(queue.group is not None, errno.EINVAL, "multi-queue group set twice")
+        if value & xe.DRM_XE_MULTI_GROUP_CREATE:
+            refuse_if(value & ~xe.DRM_XE_MULTI_GROUP_CREATE, errno.EINVAL, "MULTI_GROUP_CREATE with an id")
+            queue.group = QueueGroup(queue)
+            return
+        refuse_if(value >> 32, errno.EINVAL, "upper half of the id of a primary queue")
+        primary = self._call.file.queues.get(value)
+        if primary is None:
+            raise Refused(errno.ENOENT, "no such primary queue")
+        group = primary.group
+        if group is None or primary.is_secondary:
+            raise Refused(errno.EINVAL, "not a primary queue")
+        refuse_if(primary.vm is not queue.vm, errno.EINVAL, "primary queue of another VM")
+        refuse_if(primary.logical_mask != queue.logical_mask, errno.EINVAL, "primary queue on other engines")
+        queue.group = group
 
     def _multi_queue_priority(self, value: int) -> None:
         refuse_if(value > MULTI_QUEUE_PRIORITY_HIGH, errno.EINVAL, "multi-queue priority")
+        self._queue.multi_queue_priority = value
 
     def _state_cache(self, value: int) -> None:
         refuse_if(
@@ -224,4 +254,6 @@ def set_property(call: Call, args: Any) -> None:
     if queue is None:
         raise Refused(errno.ENOENT, "no such exec queue")
     refuse_if(args.value > MULTI_QUEUE_PRIORITY_HIGH, errno.EINVAL, "multi-queue priority")
-    raise Refused(errno.EINVAL, "not a queue of a multi-queue group")
+    refuse_if(queue.group is None, errno.EINVAL, "not a queue of a multi-queue group")
+    if not queue.dead:
+        queue.multi_queue_priority = args.value
