@@ -153,6 +153,10 @@ class Ledger(Mapping[str, Behaviour]):
         """Behaviours whose id matches the glob ``pattern`` (``bind.cam.*``)."""
         return [b for b in self.values() if fnmatch.fnmatchcase(b.id, pattern)]
 
+    def no_test(self, identifier: str) -> str:
+        """The recorded reason why no test names ``identifier``, or that none is given."""
+        return self.why_untested(identifier) or "no test, and no reason is given"
+
     def why_untested(self, identifier: str) -> str | None:
         """The recorded reason why no test names ``identifier``, or None if there is none."""
         behaviour = self.get(identifier)

@@ -28,6 +28,12 @@ class Cell:
     """Reason why no test has a verdict; empty if one does."""
     results: tuple[Result, ...] = ()
 
+    @property
+    def summary(self) -> str:
+        """The reason, or the number of results."""
+        number = len(self.results)
+        return self.why or f"{number} result{'s' * (number != 1)}"
+
 
 @dataclass(frozen=True, slots=True)
 class Row:

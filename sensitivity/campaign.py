@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from sensitivity.build import BuildError
 from sensitivity.catalogue import Fault
+from sensitivity.generate import heaps
 from sensitivity.source import Edit, EditError
 
 FOUND, MISSED, NOT_BUILT, NO_ANSWER = "found", "missed", "not-built", "no-answer"
@@ -367,12 +368,7 @@ class GuestInside:
 def sampled(faults: Sequence[Fault], count: int, seed: int) -> list[Fault]:
     """``count`` of the faults, evenly over files and kinds; the same seed draws the same."""
     drawn = random.Random(seed)
-    heaps: dict[tuple[str, str], list[Fault]] = {}
-    for fault in faults:
-        heaps.setdefault((fault.edits[0].file, fault.kind), []).append(fault)
-    for heap in heaps.values():
-        drawn.shuffle(heap)
-    order = list(heaps.values())
+    order = heaps(faults, lambda fault: (fault.edits[0].file, fault.kind), drawn)
     drawn.shuffle(order)
     chosen: list[Fault] = []
     while len(chosen) < count and any(order):

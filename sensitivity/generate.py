@@ -10,12 +10,14 @@ from __future__ import annotations
 import random
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from sensitivity.source import Edit, EditError, body
 
+T = TypeVar("T")
 XE = "drivers/gpu/drm/xe"
 FILES = (
     *(f"{XE}/xe_{name}.c" for name in ("svm", "vm", "vm_madvise", "userptr", "pagefault", "pt")),
@@ -100,6 +102,16 @@ def mutants(file: str, source: str) -> Iterator[Mutant]:
         yield from _of_function(file, function, text, _blanked(text))
 
 
+def heaps(items: Iterable[T], key: Callable[[T], Hashable], drawn: random.Random) -> list[list[T]]:
+    """Items with the same key, each group shuffled."""
+    found: dict[Hashable, list[T]] = defaultdict(list)
+    for item in items:
+        found[key(item)].append(item)
+    for heap in found.values():
+        drawn.shuffle(heap)
+    return list(found.values())
+
+
 def choose(
     files: Iterable[tuple[str, str]], count: int, seed: int, builds: Callable[[Mutant], bool] = lambda _: True
 ) -> list[Mutant]:
@@ -108,16 +120,12 @@ def choose(
     The same seed draws the same.
     """
     drawn = random.Random(seed)
-    heaps: dict[tuple[str, str], list[Mutant]] = defaultdict(list)
-    for file, source in files:
-        for mutant in mutants(file, source):
-            heaps[file, mutant.kind].append(mutant)
-    for heap in heaps.values():
-        drawn.shuffle(heap)
+    candidates = (mutant for file, source in files for mutant in mutants(file, source))
+    order = heaps(candidates, lambda mutant: (mutant.edit.file, mutant.kind), drawn)
     chosen: list[Mutant] = []
     taken: dict[tuple[str, str, str], int] = defaultdict(int)
-    while len(chosen) < count and any(heaps.values()):
-        for heap in heaps.values():
+    while len(chosen) < count and any(order):
+        for heap in order:
             while heap and len(chosen) < count:
                 mutant = heap.pop()
                 key = mutant.edit.file, mutant.edit.function, mutant.kind

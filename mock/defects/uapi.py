@@ -42,8 +42,8 @@ def ioctls_succeed() -> None:
     replace(Table, "call", call)
 
 
-def refusals_succeed() -> None:
-    """Ioctls do what they should, but where they should refuse they return 0."""
+def _on_refusal(then: Callable[[OSError, Task, int, int], int]) -> None:
+    """Call `then` with error, task, request and argument of each refused ioctl, for its result."""
     sound = Table.call
 
     def call(
@@ -51,13 +51,19 @@ def refusals_succeed() -> None:
     ) -> int | Deferred:
         try:
             return sound(self, services, file, task, request, argument)
-        except OSError:
-            return 0
+        except OSError as error:
+            return then(error, task, request, argument)
+
+    replace(Table, "call", call)
+
+
+def refusals_succeed() -> None:
+    """Ioctls do what they should, but where they should refuse they return 0."""
+    _on_refusal(lambda error, task, request, argument: 0)
 
     def failed(self: _Reply, error: BaseException) -> None:
         self._finish(0)
 
-    replace(Table, "call", call)
     replace(_Reply, "_failed", failed)
 
 
@@ -88,19 +94,13 @@ def efault_is_einval() -> None:
 
 def refusal_writes() -> None:
     """An ioctl that is refused has changed the last byte of its argument."""
-    sound = Table.call
 
-    def call(
-        self: Table, services: Services, file: DrmFile, task: Task, request: int, argument: int
-    ) -> int | Deferred:
-        try:
-            return sound(self, services, file, task, request, argument)
-        except OSError:
-            last = argument + (request >> 16 & 0x3FFF) - 1
-            task.mm.write(last, bytes([task.mm.read(last, 1)[0] ^ 0xFF]))
-            raise
+    def write(error: OSError, task: Task, request: int, argument: int) -> int:
+        last = argument + (request >> 16 & 0x3FFF) - 1
+        task.mm.write(last, bytes([task.mm.read(last, 1)[0] ^ 0xFF]))
+        raise error
 
-    replace(Table, "call", call)
+    _on_refusal(write)
 
 
 def half_arrays() -> None:

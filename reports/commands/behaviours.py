@@ -95,7 +95,7 @@ def _listing(
             yield from _details(behaviour)
         yield from (f"    {test}" for test in tests.get(behaviour.id, ()))
         if behaviour.id not in tests:
-            why = ledger.why_untested(behaviour.id) or "no test, and no reason is given"
+            why = ledger.no_test(behaviour.id)
             yield from _wrapped(why if behaviour.kind == "model-only" else f"untested: {why}")
         if verdicts is not None and behaviour.id in rows:
             yield from _verdicts(rows[behaviour.id], verdicts)
@@ -225,9 +225,7 @@ def _totals(chosen: list[Behaviour], tests: dict[str, list[str]]) -> tuple[int, 
 def _verdicts(row: Row, verdicts: Matrix) -> Iterable[str]:
     for environment, cell in zip(verdicts.environments, row.cells, strict=True):
         shown = look(cell.outcome)
-        results = len(cell.results)
-        why = f"{results} result{'s' * (results != 1)}" if results else cell.why
-        yield from _wrapped(f"{shown.sign} {shown.word} {environment.name}: {why}")
+        yield from _wrapped(f"{shown.sign} {shown.word} {environment.name}: {cell.summary}")
 
 
 def _sum(

@@ -56,12 +56,6 @@ class Verdict:
     look: Look
     cell: Cell
 
-    @property
-    def said(self) -> str:
-        """In a few words: how many results, or why none."""
-        number = len(self.cell.results)
-        return self.cell.why or f"{number} result{'s' * (number != 1)}"
-
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -168,7 +162,7 @@ class Specification:
             ),
             tuple(Link(source, self._address(source)) for source in b.sources),
             tuple(proving),
-            "" if proving else self.ledger.why_untested(b.id) or "no test, and no reason is given",
+            "" if proving else self.ledger.no_test(b.id),
             tuple(self._troubles.get(b.id, ())),
             tuple(
                 Verdict(environment.name, look(cell.outcome), cell)
