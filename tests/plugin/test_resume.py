@@ -251,7 +251,7 @@ def test_run_goes_on_after_an_environment_that_did_not_start(project):
     (project.path / "stub.py").write_text(whole.replace('platform == "broken"', 'platform == "lnl"'))
     result = project.pytester.run(sys.executable, "-m", "pytest", "--resume=reports/out")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stdout.fnmatch_lines(["go on with this run: pytest --resume=reports/out/runs/*"])
+    result.stdout.fnmatch_lines(["continue this run: pytest --resume=reports/out/runs/*"])
     (project.path / "stub.py").write_text(whole)
     assert project.pytester.run(sys.executable, "-m", "pytest", "--resume=reports/out").ret == 0
     assert set(project.outcomes().values()) == {"PASS"}

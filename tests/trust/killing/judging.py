@@ -28,7 +28,7 @@ BLAMED = (
 )
 """Messages about a test that lost its process, or in which a run ended twice."""
 NOTHING_LEFT = "the run is finished: there is nothing left to do"
-GOES_ON = "go on with this run: "
+GOES_ON = "continue this run: "
 NOTHING_RAN = "no test ran in it: start a new one"
 
 
