@@ -283,7 +283,9 @@ def _check_words(where: str, entry: dict[str, Any], vocabulary: Vocabulary) -> N
     for name, words in (("needs", vocabulary.needs), ("observable", vocabulary.observable)):
         for word in entry.get(name, []):
             if word not in words:
-                raise LedgerError(f"{where}: {name} {word!r} is not in vocabulary.yaml")
+                raise LedgerError(
+                    f"{where}: {name} {word!r} is not in vocabulary.yaml, which has {', '.join(words)}"
+                )
     if not _SINCE.fullmatch(entry["since"]):
         raise LedgerError(f"{where}: since {entry['since']!r} has to be a version ('6.15')")
     if not entry["sources"]:

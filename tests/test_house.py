@@ -103,6 +103,10 @@ def misplaced(found: Iterable[Mark], ledger: Ledger) -> list[str]:
     return lines
 
 
+def test_readme_fits_on_200_lines() -> None:
+    assert len((SUITES.parent / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
 def test_names_of_tests_are_short_and_in_kernel_nouns() -> None:
     tests = list(functions(SUITES))
     assert len(tests) > 600

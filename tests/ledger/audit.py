@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
-from reports.ledger import DIRECTORY, Behaviour, Ledger
+from reports.ledger import DIRECTORY, Behaviour, Ledger, LedgerError
 
 AUDIT = DIRECTORY / "audit"
 KERNEL = "7.3.4"
@@ -101,13 +101,16 @@ def record(ids: Iterable[str], ledger: Ledger, found: str, note: str, directory:
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 recorded, 2 an id is unknown."""
+    """Exit status: 0 recorded, 2 an id is unknown or the ledger is not well-formed."""
     parser = argparse.ArgumentParser("python -m tests.ledger.audit", description=__doc__)
     parser.add_argument("ids", nargs="+", metavar="ID")
     parser.add_argument("--found", required=True, choices=FOUND)
     parser.add_argument("--note", default="", help="what was wrong, or what the source says")
     options = parser.parse_args(arguments)
-    ledger = Ledger.load()
+    try:
+        ledger = Ledger.load()
+    except LedgerError as error:
+        parser.error(str(error))
     if unknown := [identifier for identifier in options.ids if identifier not in ledger]:
         parser.error(f"{', '.join(unknown)}: not in behaviours/")
     record(options.ids, ledger, options.found, options.note)
