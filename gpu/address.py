@@ -22,10 +22,10 @@ class Access(enum.Enum):
 
 
 class GpuFault(Exception):  # noqa: N818 - a fault is an event that is served, not an error
-    """The page at `address` cannot be accessed as asked.
+    """The page at ``address`` cannot be accessed as asked.
 
-    `address` is the first byte that cannot be accessed; `level` the page table level where the walk ended (0:
-    PTE, 1: PDE, ...). `violation` is False for a page that is not present, True for one that is present but
+    ``address`` is the first byte that cannot be accessed; ``level`` the page table level where the walk ended (0:
+    PTE, 1: PDE, ...). ``violation`` is False for a page that is not present, True for one that is present but
     does not allow the access (a write to a read-only page, an atomic where atomics are not enabled).
     """
 
@@ -44,24 +44,24 @@ class GpuFault(Exception):  # noqa: N818 - a fault is an event that is served, n
 class AddressSpace(Protocol):
     """A GPU's view of memory: a PPGTT (one VM) or the GGTT.
 
-    Addresses are those of `translated()`: up to 57 bits; an address that nothing maps is a GpuFault, whatever
+    Addresses are those of ``translated()``: up to 57 bits; an address that nothing maps is a GpuFault, whatever
     its value. Accesses may cross pages and be large. Each raises GpuFault *before* it has stored anything,
     and names the first byte that cannot be accessed: the Execution then stores what comes before it and continues
     from there when it is run again, so that nothing is stored twice and every served fault is progress.
     """
 
     def read(self, address: int, size: int) -> bytes:
-        """The `size` bytes at `address`."""
+        """The ``size`` bytes at ``address``."""
         ...
 
     def write(self, address: int, data: bytes) -> None:
-        """Store `data` at `address`."""
+        """Store ``data`` at ``address``."""
         ...
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
-        """Replace the little-endian integer of `size` bytes (4 or 8) by `operation(it)`, return what it was.
+        """Replace the little-endian integer of ``size`` bytes (4 or 8) by ``operation(it)``, return what it was.
 
-        `address` is a multiple of `size`. `operation` has no side effects.
+        ``address`` is a multiple of ``size``. ``operation`` has no side effects.
         """
         ...
 
@@ -80,7 +80,7 @@ def translated(address: int) -> int:
 
 
 def canonical(address: int) -> int:
-    """`address` (48 bits) with bit 47 extended to bit 63, as commands carry it."""
+    """``address`` (48 bits) with bit 47 extended to bit 63, as commands carry it."""
     if address >> 47 == 1:
         return address | 0xFFFF_0000_0000_0000
     return address

@@ -56,7 +56,7 @@ def instruction(operation: str, operand1: str | None = None, operand2: str | Non
 class Unit:
     """The state of one MI_MATH: a fault can stop it, and it can be resumed.
 
-    `load` and `store` access a qword of memory (LOADIND and STOREIND); what they raise leaves the unit at the
+    ``load`` and ``store`` access a qword of memory (LOADIND and STOREIND); what they raise leaves the unit at the
     instruction that accessed memory.
     """
 
@@ -73,7 +73,7 @@ class Unit:
         self._done = 0
 
     def run(self, instructions: Sequence[int]) -> None:
-        """Carry out the rest of `instructions`. Raises IllegalOperation."""
+        """Carry out the rest of ``instructions``. Raises IllegalOperation."""
         while self._done < len(instructions):
             self._step(instructions[self._done])
             self._done += 1

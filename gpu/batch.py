@@ -15,8 +15,8 @@ from gpu.registers import gpr
 ATOMICS = {name: code for code, name in c.ATOMICS.items()}
 COMPARISONS = {text: code for code, text in c.COMPARISONS.items()}
 
-#: most bytes that one MEM_COPY or MEM_SET moves here: the kernel's limit of a page copy
-#: (xe_migrate.c:emit_mem_copy)
+# most bytes that one MEM_COPY or MEM_SET moves here: the kernel's limit of a page copy
+# (xe_migrate.c:emit_mem_copy)
 BLIT_MAX = 1 << 24
 _PAGE_COPY_UNIT = 256
 
@@ -25,7 +25,7 @@ class Batch:
     """A batch buffer under construction. Addresses are GPU virtual addresses of 48 bits; every method returns
     the batch.
 
-    A value or an address that does not fit is a ValueError. `encode` needs the batch's own address only if it
+    A value or an address that does not fit is a ValueError. ``encode`` needs the batch's own address only if it
     jumps to labels.
     """
 
@@ -52,7 +52,7 @@ class Batch:
         return self
 
     def noop(self, count: int = 1) -> Batch:
-        """MI_NOOP, `count` times."""
+        """MI_NOOP, ``count`` times."""
         return self.raw(*[0] * count)
 
     # Stores and loads
@@ -82,11 +82,11 @@ class Batch:
         return self.command(c.CopyMemMem, destination=canonical(destination), source=canonical(source))
 
     def load_register(self, register: int, value: int) -> Batch:
-        """MI_LOAD_REGISTER_IMM; `register` is an offset from the engine's base (gpu.registers)."""
+        """MI_LOAD_REGISTER_IMM; ``register`` is an offset from the engine's base (gpu.registers)."""
         return self.command(c.LoadRegisterImm, cs_mmio=1, pairs=[register, value])
 
     def load_gpr(self, index: int, value: int) -> Batch:
-        """Set the 64 bits of GPR `index`."""
+        """Set the 64 bits of GPR ``index``."""
         low, high = value & 0xFFFF_FFFF, value >> 32
         return self.command(c.LoadRegisterImm, cs_mmio=1, pairs=[gpr(index), low, gpr(index) + 4, high])
 
@@ -99,7 +99,7 @@ class Batch:
         return self.command(c.StoreRegisterMem, cs_mmio=1, register=register, address=canonical(address))
 
     def store_gpr(self, address: int, index: int) -> Batch:
-        """The 64 bits of GPR `index` into memory."""
+        """The 64 bits of GPR ``index`` into memory."""
         return self.store_register(address, gpr(index)).store_register(address + 4, gpr(index) + 4)
 
     def load_register_reg(self, destination: int, source: int) -> Batch:
@@ -128,8 +128,8 @@ class Batch:
         size: int = 4,
         returns: bool = False,
     ) -> Batch:
-        """MI_ATOMIC with inline operands. `operation` is a name of gpu.commands.ATOMICS; "cmpwr" writes
-        `second` where memory is `operand`. `size` is 4 or 8. With `returns` the old value goes to GPR 4.
+        """MI_ATOMIC with inline operands. ``operation`` is a name of gpu.commands.ATOMICS; "cmpwr" writes
+        ``second`` where memory is ``operand``. ``size`` is 4 or 8. With ``returns`` the old value goes to GPR 4.
         """
         if operation not in ATOMICS:
             raise ValueError(f"no atomic operation {operation!r}; there are {', '.join(ATOMICS)}")
@@ -157,13 +157,13 @@ class Batch:
     # Flow
 
     def semaphore_wait(self, address: int, value: int, compare: str = "==") -> Batch:
-        """MI_SEMAPHORE_WAIT, polling, until the dword at `address` `compare` `value`."""
+        """MI_SEMAPHORE_WAIT, polling, until the dword at ``address`` ``compare`` ``value``."""
         return self.command(
             c.SemaphoreWait, poll=1, compare=_comparison(compare), data=value, address=canonical(address)
         )
 
     def end_unless(self, address: int, compare: str, value: int) -> Batch:
-        """MI_CONDITIONAL_BATCH_BUFFER_END: continue while the dword at `address` `compare` `value`, else end the
+        """MI_CONDITIONAL_BATCH_BUFFER_END: continue while the dword at ``address`` ``compare`` ``value``, else end the
         batch.
         """
         return self.command(
@@ -175,7 +175,7 @@ class Batch:
         )
 
     def label(self, name: str) -> Batch:
-        """Name this place for `jump`."""
+        """Name this place for ``jump``."""
         if name in self._labels:
             raise ValueError(f"label {name!r} is there already")
         self._labels[name] = len(self)
@@ -187,7 +187,7 @@ class Batch:
         return self.chain(0)
 
     def chain(self, address: int) -> Batch:
-        """MI_BATCH_BUFFER_START: continue at `address`, no return."""
+        """MI_BATCH_BUFFER_START: continue at ``address``, no return."""
         return self.command(c.BatchBufferStart, ppgtt=1, address=canonical(address))
 
     def call(self, address: int) -> Batch:
@@ -222,7 +222,7 @@ class Batch:
     # Blits, for copy engines (bcs) only
 
     def copy(self, destination: int, source: int, size: int) -> Batch:
-        """MEM_COPY of `size` bytes, in as many commands as that takes."""
+        """MEM_COPY of ``size`` bytes, in as many commands as that takes."""
         if size <= 0:
             raise ValueError(f"a copy of {size} bytes")
         for offset in range(0, size, BLIT_MAX):
@@ -239,7 +239,7 @@ class Batch:
         return self
 
     def fill(self, destination: int, value: int, size: int) -> Batch:
-        """MEM_SET of `size` bytes to the byte `value`, in as many commands as that takes."""
+        """MEM_SET of ``size`` bytes to the byte ``value``, in as many commands as that takes."""
         if size <= 0:
             raise ValueError(f"a fill of {size} bytes")
         for offset in range(0, size, BLIT_MAX):
@@ -248,7 +248,7 @@ class Batch:
         return self
 
     def encode(self, address: int | None = None) -> bytes:
-        """The bytes of the batch, to be placed at `address` (only needed with `jump`)."""
+        """The bytes of the batch, to be placed at ``address`` (only needed with ``jump``)."""
         words = self._words.copy()
         for place, name in self._jumps.items():
             if name not in self._labels:

@@ -19,9 +19,9 @@ from gpu.stop import IllegalInstruction, Progress
 if TYPE_CHECKING:
     from gpu.execute import Execution
 
-#: bytes that are moved at a time, and that count as one instruction
+# bytes that are moved at a time, and that count as one instruction
 CHUNK = 64 * 1024
-#: unit of a page copy (xe_migrate.c:PAGE_COPY_MODE_PS)
+# unit of a page copy (xe_migrate.c:PAGE_COPY_MODE_PS)
 PAGE_COPY_UNIT = 256
 
 
@@ -33,7 +33,7 @@ def _ppgtt(ex: Execution) -> AddressSpace:
 
 
 def _read(space: AddressSpace, address: int, size: int) -> bytes:
-    """Up to `size` bytes at `address`: what comes before a page that cannot be read. Raises GpuFault if
+    """Up to ``size`` bytes at ``address``: what comes before a page that cannot be read. Raises GpuFault if
     nothing does.
     """
     try:
@@ -46,30 +46,30 @@ def _read(space: AddressSpace, address: int, size: int) -> bytes:
 
 
 class _Surface(NamedTuple):
-    """Rows of bytes, `pitch` apart."""
+    """Rows of bytes, ``pitch`` apart."""
 
     address: int
     pitch: int
 
     def at(self, position: int, width: int) -> int:
-        """Address of byte `position` of rows of `width` bytes."""
+        """Address of byte ``position`` of rows of ``width`` bytes."""
         row, column = divmod(position, width)
         return self.address + row * self.pitch + column
 
 
 class _Area(NamedTuple):
-    """`rows` rows of `width` bytes."""
+    """``rows`` rows of ``width`` bytes."""
 
     width: int
     rows: int
 
 
-#: gives up to `size` bytes of what belongs to a position in an area
+# gives up to `size` bytes of what belongs to a position in an area
 _Source = Callable[[int, int], bytes]
 
 
 def _move(ex: Execution, cmd: Command, to: _Surface, area: _Area, source: _Source) -> None:
-    """Store what `source` gives; stops and continues at any byte.
+    """Store what ``source`` gives; stops and continues at any byte.
 
     Bytes that were read are stored, even if a fault of the store takes away the page that they came from.
     """

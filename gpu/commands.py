@@ -12,7 +12,7 @@ from gpu.encoding import BLT, GFXPIPE, Address, Bits, Command, Less, Tail
 COMPARISONS = {0: ">", 1: ">=", 2: "<", 3: "<=", 4: "==", 5: "!="}
 POST_SYNC = {0: "none", 1: "immediate", 2: "depth count", 3: "timestamp"}
 
-#: operations of MI_ATOMIC on dwords; the same on qwords have 0x20 added
+# operations of MI_ATOMIC on dwords; the same on qwords have 0x20 added
 ATOMICS = {
     0x1: "and",
     0x2: "or",
@@ -74,7 +74,7 @@ class UserInterrupt(Command, name="MI_USER_INTERRUPT", header=_mi(0x02)):
 
 
 class ArbCheck(Command, name="MI_ARB_CHECK", header=_mi(0x05)):
-    """A preemption point; with `mask` it switches the fetching ahead off or on
+    """A preemption point; with ``mask`` it switches the fetching ahead off or on
     (xe_ring_ops.c:preparser_disable).
     """
 
@@ -109,7 +109,7 @@ class SemaphoreSignal(Command, name="MI_SEMAPHORE_SIGNAL", header=_mi(0x1B), len
 
 
 class SemaphoreWait(Command, name="MI_SEMAPHORE_WAIT", header=_mi(0x1C), lengths=(5, 4)):
-    """Wait until `value at address` `compare` `data` (unsigned dwords)."""
+    """Wait until ``value at address`` ``compare`` ``data`` (unsigned dwords)."""
 
     ggtt = Bits(0, 22)
     register = Bits(0, 16)
@@ -185,7 +185,7 @@ class CopyMemMem(Command, name="MI_COPY_MEM_MEM", header=_mi(0x2E), lengths=5):
 
 class Atomic(Command, name="MI_ATOMIC", header=_mi(0x2F), lengths=(3, 11)):
     """Read, modify and write a dword or a qword. Operands are inline (11 dwords) or in GPR 0 and 2; the old
-    value goes to GPR 4 if `returns`.
+    value goes to GPR 4 if ``returns``.
     """
 
     ggtt = Bits(0, 22)
@@ -210,9 +210,9 @@ class BatchBufferStart(Command, name="MI_BATCH_BUFFER_START", header=_mi(0x31), 
 
 
 class ConditionalBatchBufferEnd(Command, name="MI_CONDITIONAL_BATCH_BUFFER_END", header=_mi(0x36), lengths=4):
-    """End the batch unless `value at address` `compare` `data` (unsigned dwords).
+    """End the batch unless ``value at address`` ``compare`` ``data`` (unsigned dwords).
 
-    In mask mode the value is the AND of the two dwords at address. Without `current_level` all levels end.
+    In mask mode the value is the AND of the two dwords at address. Without ``current_level`` all levels end.
     """
 
     ggtt = Bits(0, 22)
@@ -340,7 +340,7 @@ class CtrlSurfCopy(Command, name="XY_CTRL_SURF_COPY_BLT", header=_blt(0x48), len
 
 
 class MemCopy(Command, name="MEM_COPY", header=_blt(0x5A), lengths=10, engines="bcs"):
-    """A copy of bytes: `width` bytes; in page mode `width` times 256; as a matrix `height` rows of `width`
+    """A copy of bytes: ``width`` bytes; in page mode ``width`` times 256; as a matrix ``height`` rows of ``width``
     bytes.
     """
 
@@ -357,7 +357,7 @@ class MemCopy(Command, name="MEM_COPY", header=_blt(0x5A), lengths=10, engines="
 
 
 class MemSet(Command, name="MEM_SET", header=_blt(0x5B), lengths=7, engines="bcs"):
-    """Set `width` bytes to `value`; as a matrix `height` rows of them."""
+    """Set ``width`` bytes to ``value``; as a matrix ``height`` rows of them."""
 
     fast_clear = Bits(0, 18)
     matrix = Bits(0, 17)

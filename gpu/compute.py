@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Perform = Callable[["Execution", c.ComputeWalker, AddressSpace, bytes], None]
 """Does what a kernel computes; the bytes are what it is passed."""
 XE2_WALKER = 40
-"""Dwords of a walker whose fields are where `ComputeWalker` says."""
+"""Dwords of a walker whose fields are where ``ComputeWalker`` says."""
 LONGEST = 1 << 20
 """Largest number of elements of a walker."""
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Definition of a command: its header, its length rule, its fields.
 
-A command is a class. Its fields are descriptors: they read a decoded instruction (`command.address`), and
-`encode` writes with them. So encoder, decoder and executor cannot disagree.
+A command is a class. Its fields are descriptors: they read a decoded instruction (``command.address``), and
+``encode`` writes with them. So encoder, decoder and executor cannot disagree.
 
 Header layout (xe: instructions/xe_instr_defs.h): bits 31:29 are the type, the rest depends on it.
 """
@@ -16,7 +16,7 @@ MI, BLT, GFXPIPE, GFX_STATE = 0, 2, 3, 4
 
 
 class Field:
-    """One named value of a command; `first` is the dword where it starts."""
+    """One named value of a command; ``first`` is the dword where it starts."""
 
     name: str
     first: int
@@ -76,7 +76,7 @@ class Less(Bits):
 
 
 class Address(Field):
-    """A 64-bit address in two dwords; hardware ignores the bits below `align`, which other fields may use."""
+    """A 64-bit address in two dwords; hardware ignores the bits below ``align``, which other fields may use."""
 
     def __init__(self, dword: int, align: int = 4):
         self.first = dword
@@ -105,7 +105,7 @@ class Address(Field):
 
 
 class Tail(Field):
-    """The dwords from `dword` to the end of the command."""
+    """The dwords from ``dword`` to the end of the command."""
 
     def __init__(self, dword: int):
         self.first = dword
@@ -132,15 +132,15 @@ class Tail(Field):
 
 
 class Command:
-    """One decoded instruction. Subclasses are the commands; `words` are the dwords, the header first."""
+    """One decoded instruction. Subclasses are the commands; ``words`` are the dwords, the header first."""
 
     name: ClassVar[str]
     header: ClassVar[int]
-    #: mask of the header's length field, which holds the number of dwords less two; 0: always one dword
+    # mask of the header's length field, which holds the number of dwords less two; 0: always one dword
     length_mask: ClassVar[int]
-    #: the numbers of dwords that the hardware accepts
+    # the numbers of dwords that the hardware accepts
     lengths: ClassVar[range | tuple[int, ...]]
-    #: the kinds of engine that have the command ("bcs", "rcs" ...); empty: all have it
+    # the kinds of engine that have the command ("bcs", "rcs" ...); empty: all have it
     engines: ClassVar[frozenset[str]]
     fields: ClassVar[dict[str, Bits | Address | Tail]]
 
@@ -168,14 +168,14 @@ class Command:
 
     @classmethod
     def size(cls, header: int) -> int:
-        """Number of dwords that `header` announces, legal or not."""
+        """Number of dwords that ``header`` announces, legal or not."""
         mask = cls.length_mask
         return (header & mask) + 2 if mask else 1
 
     @classmethod
     def encode(cls, dwords: int | None = None, **values: int | Iterable[int]) -> list[int]:
-        """The dwords of this command. `dwords` chooses among several legal lengths; the default is the first
-        of `lengths`.
+        """The dwords of this command. ``dwords`` chooses among several legal lengths; the default is the first
+        of ``lengths``.
 
         Raises ValueError for a value that does not fit, and for fields that are not in a command of this
         length.

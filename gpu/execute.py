@@ -4,7 +4,7 @@ instruction.
 
 What it guarantees:
 
-- `run` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace other
+- ``run`` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace other
   than GpuFault.
 - A fault leaves the instruction to be run again. Nothing is stored twice: an atomic is done once or not at
   all, and a command that stores more than a page remembers how far it came (and what it has read but not yet
@@ -28,7 +28,7 @@ from gpu.stop import Exhausted, IllegalInstruction, Progress, Reason, Stop, Wait
 
 @dataclass
 class Ring:
-    """A ring buffer in the GGTT. `head` and `tail` are byte offsets; a submission moves `tail`.
+    """A ring buffer in the GGTT. ``head`` and ``tail`` are byte offsets; a submission moves ``tail``.
 
     Raises ValueError for a size that is not whole pages.
     """
@@ -57,8 +57,8 @@ def _nothing() -> None:
 class Engine:
     """The engine that a context runs on: its registers' base, and what its commands do outside memory.
 
-    `clock` gives the timestamp in ticks, `context_clock` that of the context's running time; without them,
-    time is the number of instructions that the context has done. `kind` is the kernel's name of the engine's
+    ``clock`` gives the timestamp in ticks, ``context_clock`` that of the context's running time; without them,
+    time is the number of instructions that the context has done. ``kind`` is the kernel's name of the engine's
     class ("rcs", "ccs", "bcs", "vcs", "vecs"): commands that such an engine does not have are illegal. Without
     it all commands are there.
     """
@@ -70,7 +70,7 @@ class Engine:
     context_clock: Callable[[], int] | None = None
     user_interrupt: Callable[[], None] = _nothing
     invalidate_tlb: Callable[[], None] = _nothing
-    #: gets the address of each instruction and the instruction, before it is carried out (again); for traces
+    # gets the address of each instruction and the instruction, before it is carried out (again); for traces
     watch: Callable[[int, Command], None] | None = None
 
 
@@ -99,10 +99,10 @@ _NO_WINDOW = _Window()
 
 
 class Execution:
-    """A context in execution. `space` is its PPGTT, where the batch at `pc` is.
+    """A context in execution. ``space`` is its PPGTT, where the batch at ``pc`` is.
 
     A batch in a PPGTT has no access to the GGTT: what its commands access and the batches that it starts
-    are in the PPGTT, whatever they ask for. `Execution.on_ring` makes one that runs a ring, with the
+    are in the PPGTT, whatever they ask for. ``Execution.on_ring`` makes one that runs a ring, with the
     privileges of the kernel.
     """
 
@@ -120,9 +120,9 @@ class Execution:
         engine: Engine | None = None,
         status_page: int | None = None,
     ) -> "Execution":
-        """A context that runs `ring`; batches it starts with the PPGTT bit are in `ppgtt`.
+        """A context that runs ``ring``; batches it starts with the PPGTT bit are in ``ppgtt``.
 
-        `status_page` is the GGTT address of the context's PPHWSP, where post-sync writes by index go; they
+        ``status_page`` is the GGTT address of the context's PPHWSP, where post-sync writes by index go; they
         are dropped without one.
         """
         self = cls.__new__(cls)
@@ -140,11 +140,11 @@ class Execution:
         self.ggtt = ggtt
         self.ring: Ring | None = None
         self.status_page: int | None = None
-        #: instructions done
+        # instructions done
         self.retired = 0
-        #: False between MI_ARB_ON_OFF off and on: the hardware would not switch to another context
+        # False between MI_ARB_ON_OFF off and on: the hardware would not switch to another context
         self.arbitration = True
-        #: commands are not carried out (MI_SET_PREDICATE)
+        # commands are not carried out (MI_SET_PREDICATE)
         self.predicated_off = False
         self.general_state: int | None = None
         self.instructions: int | None = None
@@ -178,7 +178,7 @@ class Execution:
         return self._frames[-1].level if self._frames else 0
 
     def run(self, budget: int) -> Stop:
-        """Run until something stops it, at most `budget` instructions; 64 KiB of a blit count as one."""
+        """Run until something stops it, at most ``budget`` instructions; 64 KiB of a blit count as one."""
         if self._ended is not None:
             return self._ended
         self._budget = budget
@@ -297,7 +297,7 @@ class Execution:
         return self.ggtt if ggtt and self._frames[-1].privileged else self.ppgtt
 
     def store(self, command: Command, space: AddressSpace, address: int, data: bytes) -> None:
-        """Store `data`, the one store of `command`, exactly once. Raises GpuFault."""
+        """Store ``data``, the one store of ``command``, exactly once. Raises GpuFault."""
         progress = self.progress
         done = 0 if progress is None else progress.done
         fault = self.write(space, address + done, data[done:] if done else data)
@@ -307,7 +307,7 @@ class Execution:
             raise fault
 
     def write(self, space: AddressSpace, address: int, data: bytes) -> GpuFault | None:
-        """Store what can be stored of `data`; return the fault (at or after `address`) that stopped it."""
+        """Store what can be stored of ``data``; return the fault (at or after ``address``) that stopped it."""
         self.forget_fetched(space, address, len(data))
         try:
             space.write(address, data)
@@ -321,7 +321,7 @@ class Execution:
         return None
 
     def forget_fetched(self, space: AddressSpace, address: int, size: int) -> None:
-        """Drop what was fetched ahead if it overlaps a store of `size` bytes."""
+        """Drop what was fetched ahead if it overlaps a store of ``size`` bytes."""
         window = self._window
         end = window.start + 4 * len(window.words)
         if space is window.space and address < end and window.start < address + size:
@@ -340,8 +340,8 @@ class Execution:
     def start_batch(self, address: int, ppgtt: bool, second_level: bool) -> None:
         """MI_BATCH_BUFFER_START.
 
-        From the ring: a call. From a batch: a jump on its level, a call if `second_level` asks for the level
-        above it, and a return to the first level if a second level batch starts one without `second_level`.
+        From the ring: a call. From a batch: a jump on its level, a call if ``second_level`` asks for the level
+        above it, and a return to the first level if a second level batch starts one without ``second_level``.
         """
         frame = self._frames[-1]
         space = self.ppgtt if ppgtt or not frame.privileged else self.ggtt
@@ -358,7 +358,7 @@ class Execution:
         self._window = _NO_WINDOW
 
     def end_batch(self, all_levels: bool = False) -> None:
-        """MI_BATCH_BUFFER_END: back to the level below; with `all_levels` to the ring."""
+        """MI_BATCH_BUFFER_END: back to the level below; with ``all_levels`` to the ring."""
         while True:
             level = self._frames[-1].level
             if level == 0:

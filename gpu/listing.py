@@ -33,7 +33,7 @@ class Instruction:
 
 
 def decode(data: bytes, address: int = 0) -> list[Instruction]:
-    """The instructions of a batch at `address`, to the end of `data`. Never raises.
+    """The instructions of a batch at ``address``, to the end of ``data``. Never raises.
 
     An unknown or truncated command is an instruction without a command, of one dword; behind it the place of
     the next one is a guess.

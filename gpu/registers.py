@@ -18,7 +18,7 @@ PREDICATE_RESULT_2 = 0x3BC
 
 RENDER_RING_BASE = 0x2000
 
-#: MMIO offset where the registers of an engine start, by class and instance as the kernel names them
+# MMIO offset where the registers of an engine start, by class and instance as the kernel names them
 RING_BASES = {
     "rcs0": RENDER_RING_BASE,
     "ccs0": 0x1A000,
@@ -42,7 +42,7 @@ _CLOCKS = frozenset(
 
 
 def gpr(index: int) -> int:
-    """Offset in the engine's registers of the low half of GPR `index` (0..15)."""
+    """Offset in the engine's registers of the low half of GPR ``index`` (0..15)."""
     return CS_GPR + 8 * index
 
 
@@ -89,7 +89,7 @@ class Registers:
         return relative if 0 <= relative < _ENGINE_SPACE else offset | 1 << 23
 
     def read(self, offset: int, cs_mmio: int = 0, remap: int = 0) -> int:
-        """The dword at `offset`; with `cs_mmio` relative to the engine, with `remap` render's stands for the
+        """The dword at ``offset``; with ``cs_mmio`` relative to the engine, with ``remap`` render's stands for the
         engine's.
         """
         key = self._key(offset, cs_mmio, remap)
@@ -104,7 +104,7 @@ class Registers:
     def write(
         self, offset: int, value: int, cs_mmio: int = 0, remap: int = 0, privileged: bool = False
     ) -> None:
-        """Set the dword at `offset`. Without privilege, registers that user batches may not write keep their
+        """Set the dword at ``offset``. Without privilege, registers that user batches may not write keep their
         value.
         """
         key = self._key(offset, cs_mmio, remap)
@@ -116,11 +116,11 @@ class Registers:
             self._file[key] = value
 
     def relative(self, offset: int) -> int:
-        """The dword of the engine's register at `offset` from its base."""
+        """The dword of the engine's register at ``offset`` from its base."""
         return self.read(offset, cs_mmio=1)
 
     def set_relative(self, offset: int, value: int) -> None:
-        """Set the engine's register at `offset` from its base."""
+        """Set the engine's register at ``offset`` from its base."""
         self.write(offset, value & _LOW, cs_mmio=1, privileged=True)
 
     def timestamp(self) -> int:

@@ -8,7 +8,7 @@ xe, xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instruction
 from gpu.encoding import GFX_STATE, GFXPIPE, Command
 
 _ANY = range(2, 258)
-#: copy engines have no pipeline of any kind; those of the video engines share the type
+# copy engines have no pipeline of any kind; those of the video engines share the type
 _PIPELINES = "rcs ccs vcs vecs"
 
 

@@ -12,18 +12,18 @@ from gpu.encoding import Command
 class Reason(enum.Enum):
     """Reason why an Execution stopped."""
 
-    FINISHED = "finished"  #: the batch has ended, or the ring's head has reached its tail
+    FINISHED = "finished"  # the batch has ended, or the ring's head has reached its tail
     BUDGET = "out of budget"
     WAITING = "waiting for a semaphore"
     FAULT = "page fault"
-    ILLEGAL = "illegal instruction"  #: the engine hangs; every further run stops the same way
+    ILLEGAL = "illegal instruction"  # the engine hangs; every further run stops the same way
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The condition of an MI_SEMAPHORE_WAIT: that `value` of memory `compare` `data` is true.
+    """The condition of an MI_SEMAPHORE_WAIT: that ``value`` of memory ``compare`` ``data`` is true.
 
-    `where` is "ppgtt", "ggtt" or "register"; `address` that of the dword, or the register's offset.
+    ``where`` is "ppgtt", "ggtt" or "register"; ``address`` that of the dword, or the register's offset.
     """
 
     where: str
@@ -39,7 +39,7 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Reason and place (`pc`, the address of the next instruction) of a stop."""
+    """Reason and place (``pc``, the address of the next instruction) of a stop."""
 
     reason: Reason
     pc: int
@@ -69,8 +69,8 @@ class Exhausted(Exception):  # noqa: N818 - becomes a Stop
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of an instruction: `done` bytes are stored, `pending` are read and follow them;
-    `unit` is the arithmetic unit in the middle of an MI_MATH.
+    """Progress of an instruction: ``done`` bytes are stored, ``pending`` are read and follow them;
+    ``unit`` is the arithmetic unit in the middle of an MI_MATH.
     """
 
     command: Command

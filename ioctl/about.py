@@ -2,8 +2,8 @@
 """Meaning of the fields of a structure, defined next to it: in ``_about_``, by the name of the field.
 
 A path with dots is a field of a structure inside, as seen from here. Transcripts, replays, the ABI check, negative
-tables and the mock's argument checks ask it, through `ioctl.names` and `ioctl.pointers`. A field that is not in
-``_about_`` is a number, and one called pad or reserved must be zero (`ioctl.facts.spare`).
+tables and the mock's argument checks ask it, through ``ioctl.names`` and ``ioctl.pointers``. A field that is not in
+``_about_`` is a number, and one called pad or reserved must be zero (``ioctl.facts.spare``).
 """
 
 import ctypes

@@ -5,7 +5,7 @@ python-ioctl (the PyPI distribution ``ioctl``) has the import name of this packa
 never reach it from here: its file is found through the installed distribution's metadata and loaded under
 another name.
 
-What python-ioctl 0.2.2 lets through and `encode` refuses: a size of 2**14 or more spills into the direction
+What python-ioctl 0.2.2 lets through and ``encode`` refuses: a size of 2**14 or more spills into the direction
 bits, a number above 255 spills into the type, and what it does check are ``assert`` statements, gone with
 ``python -O``.
 """
@@ -97,7 +97,7 @@ def encode(direction: Direction, kind: str, nr: int, size: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One ioctl request: what `ioctl.call` is given next to the file descriptor and the argument.
+    """One ioctl request: what ``ioctl.call`` is given next to the file descriptor and the argument.
 
     ``struct`` is the type of the argument, or None for a request without one. ``size`` is the size that the
     number carries, in bytes: 0 for the requests of observation streams, which take an argument all the same.

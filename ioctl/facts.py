@@ -132,7 +132,7 @@ _C_NAMES: dict[object, str] = {
 
 
 def of_module(module: ModuleType) -> Table:
-    """The table of a module of ctypes structures and constants, `ioctl.xe` for one."""
+    """The table of a module of ctypes structures and constants, ``ioctl.xe`` for one."""
     table: Table = {}
     for name, value in vars(module).items():
         if name.startswith("_"):

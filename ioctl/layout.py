@@ -25,7 +25,7 @@ word = ctypes.c_size_t
 class Structure(ctypes.Structure):
     """A C struct; AttributeError for a field that the header does not have.
 
-    ``_about_`` says what its fields mean (`ioctl.about`).
+    ``_about_`` says what its fields mean (``ioctl.about``).
     """
 
     __slots__ = ()

@@ -49,7 +49,7 @@ def read(address: int, size: int) -> bytes | None:
 
 
 def read_proc(address: int, size: int) -> bytes | None:
-    """Fallback of `read`."""
+    """Fallback of ``read``."""
     try:
         # Opened each time: a descriptor kept over a fork would keep reading the parent.
         with Path("/proc/self/mem").open("rb", buffering=0) as memory:

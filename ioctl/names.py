@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Names of the headers for the values of each field, as the structures define it (`ioctl.about`).
+"""Names of the headers for the values of each field, as the structures define it (``ioctl.about``).
 
 ``svmcts abi`` uses the same families to see two flags on one bit and two values of one number in a header it has never
 met.

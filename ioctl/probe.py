@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A header as a C compiler sees it: the table of its sizes, offsets, numbers and values.
 
-The compiler translates to an object file, in whose debugging information the structures are (`ioctl.debug_info`), and
+The compiler translates to an object file, in whose debugging information the structures are (``ioctl.debug_info``), and
 in one section of which are the values of the macros. Nothing is linked or run, so cross compilers do as well, and
 no C library is needed.
 """

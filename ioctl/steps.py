@@ -2,8 +2,8 @@
 """The steps of a test, its ioctls and others, in order, recorded cheaply: enough to write it as a program.
 
 A step is a tuple, made without formatting: mappings and accesses of the process, waits, children, and the records of
-its ioctls. `Steps.export` turns them into plain data when a test has failed; ``svmcts reproduce`` reads that. What the
-failing check expected and saw is in ``check``. What no list of steps can say is in ``obstacle``, in words.
+its ioctls. ``Steps.export`` turns them into plain data when a test has failed; ``svmcts reproduce`` reads that. What
+the failing check expected and saw is in ``check``. What no list of steps can say is in ``obstacle``, in words.
 """
 
 import os

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every ioctl of a test, kept cheaply while it runs and printed in full when it fails.
 
-`ioctl.call` makes one `Record` a call: raw bytes, no formatting. A fixture gives each test a transcript of
-its own with `recording`; a failed test prints `Transcript.text` and `Transcript.replay`. Memory is bounded:
+``ioctl.call`` makes one ``Record`` a call: raw bytes, no formatting. A fixture gives each test a transcript of
+its own with ``recording``; a failed test prints ``Transcript.text`` and ``Transcript.replay``. Memory is bounded:
 the newest records are kept and the number of dropped ones is printed.
 """
 
@@ -89,11 +89,11 @@ class Transcript:
         self.total += 1
 
     def note(self, what: object, replay: str = "") -> None:
-        """Puts ``str(what)``, taken when the transcript is read, between the calls; see `Note`."""
+        """Puts ``str(what)``, taken when the transcript is read, between the calls; see ``Note``."""
         self.add(Note(what, replay))
 
     def opened(self, fd: int, path: str | os.PathLike[str]) -> None:
-        """Tells which node a descriptor belongs to, so that `replay` can open it."""
+        """Tells which node a descriptor belongs to, so that ``replay`` can open it."""
         name = os.fspath(path)
         self.note(f'open("{name}") = {fd}', f"fd{fd} = os.open({name!r}, os.O_RDWR | os.O_CLOEXEC)")
         self.steps.add("open", fd, name)
@@ -124,17 +124,17 @@ def current() -> Transcript:
 
 
 def step(kind: str, *values: object) -> None:
-    """Adds a step that is not an ioctl to the current transcript (`ioctl.steps`)."""
+    """Adds a step that is not an ioctl to the current transcript (``ioctl.steps``)."""
     _current.steps.add(kind, *values)
 
 
 def failed(check: str, **facts: object) -> None:
-    """Says what a check expected and saw that is about to fail the test (`ioctl.steps`)."""
+    """Says what a check expected and saw that is about to fail the test (``ioctl.steps``)."""
     _current.steps.failed(check, **facts)
 
 
 def cannot(why: str) -> None:
-    """Says what the test does that its steps leave out (`ioctl.steps`)."""
+    """Says what the test does that its steps leave out (``ioctl.steps``)."""
     _current.steps.cannot(why)
 
 

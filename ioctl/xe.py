@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The xe driver's uAPI, include/uapi/drm/xe_drm.h of `LINUX`: every structure, number, flag and enum value.
+"""The xe driver's uAPI, include/uapi/drm/xe_drm.h of ``LINUX``: every structure, number, flag and enum value.
 
 Names are those of the header, letter for letter, and come in its order. Unnamed unions stay unnamed:
 ``op.userptr`` and ``op.obj_offset`` read as in C. A flexible array is an array of 0 elements at the right
 offset. ``pad`` and ``reserved`` must be zero. User pointers are u64 numbers: take ``ctypes.addressof`` and
 keep the object alive.
 
-`ioctl.history` knows the kernel that brought each name; ``svmcts abi`` compares this file with a header.
+``ioctl.history`` knows the kernel that brought each name; ``svmcts abi`` compares this file with a header.
 """
 
 import ctypes
@@ -35,7 +35,7 @@ from ioctl.encoding import Direction, Request
 from ioctl.layout import Structure, Union, char, s32, s64, u8, u16, u32, u64
 
 LINUX = "7.3"
-"""The kernel whose header this is; later ones may be recorded already (`ioctl.history`)."""
+"""The kernel whose header this is; later ones may be recorded already (``ioctl.history``)."""
 
 # Numbers in the driver's range, added to DRM_COMMAND_BASE.
 DRM_XE_DEVICE_QUERY = 0x00

@@ -87,9 +87,9 @@ def attach(
     verbose: bool = False,
     errors: int | None = None,
 ) -> Attachment:
-    """Start a mock with the GPUs of `platform` at a uAPI level (a kernel version), and answer this process's,
-    its threads' and its descendants' calls on /dev/dri from now on. `defect`: one of mock.defects.
-    `errors`: a descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises
+    """Start a mock with the GPUs of ``platform`` at a uAPI level (a kernel version), and answer this process's,
+    its threads' and its descendants' calls on /dev/dri from now on. ``defect``: one of mock.defects.
+    ``errors``: a descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises
     Unavailable.
     """
     global _attached  # noqa: PLW0603 - a process has one mock, for good

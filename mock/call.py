@@ -21,7 +21,7 @@ AT_FDCWD = -100 & INT
 
 
 class Call(NamedTuple):
-    """Methods raise Gone when the caller was killed, except for `install`."""
+    """Methods raise Gone when the caller was killed, except for ``install``."""
 
     listener: Listener
     notification: Notification
@@ -49,7 +49,7 @@ class Call(NamedTuple):
             self.listener.answer(self.notification.id, result)
 
     def give(self, fd: int, flags: int) -> int:
-        """Answer an open(2) with flags `flags` with our descriptor `fd`, which is closed."""
+        """Answer an open(2) with flags ``flags`` with our descriptor ``fd``, which is closed."""
         try:
             self.listener.add_fd(self.notification.id, fd, cloexec=flags & os.O_CLOEXEC != 0, answer=True)
         finally:

@@ -62,7 +62,7 @@ class Clients:
     # Processes.
 
     def thread(self, tid: int) -> Thread | None:
-        """The thread with this number, if it has used a device. It may be a former one: its `lookup` finds
+        """The thread with this number, if it has used a device. It may be a former one: its ``lookup`` finds
         nothing then.
         """
         thread = self._threads.get(tid)
@@ -155,7 +155,7 @@ class Clients:
             process.space.died()
 
     def recruit(self, thread: Thread) -> Stopping | None:
-        """Before a call of `thread` is answered: make it stop afterwards, if its process has yet to be
+        """Before a call of ``thread`` is answered: make it stop afterwards, if its process has yet to be
         equipped.
         """
         process = thread.process

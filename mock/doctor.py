@@ -43,7 +43,7 @@ def find_privileges() -> Finding:
 
 
 def find_compiler() -> Finding:
-    """A C compiler, which `svmcts abi` asks about structure layouts."""
+    """A C compiler, which ``svmcts abi`` asks about structure layouts."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler:
         return Finding("C compiler", True, compiler)

@@ -42,7 +42,7 @@ _LAST_RETRY = 1.0
 
 
 class ClientFile:
-    """Implements kernel.File; `node`, if it is a device node, is its minor number and `private` the driver's
+    """Implements kernel.File; ``node``, if it is a device node, is its minor number and ``private`` the driver's
     object.
     """
 
@@ -103,7 +103,7 @@ class ClientEventFile(ClientFile):
 
 
 class Files:
-    """All open files of clients. `payer` is the process whose files those are that are made now."""
+    """All open files of clients. ``payer`` is the process whose files those are that are made now."""
 
     def __init__(self, loop: EventLoop, most: int | None = None) -> None:
         self._loop = loop
@@ -136,7 +136,7 @@ class Files:
         return self._create(made, released)
 
     def create(self, released: Callable[[], None]) -> ClientFile:
-        """A file with memory; `released` is called when its last user is gone. OSError(EMFILE), OSError(ENFILE)."""
+        """A file with memory; ``released`` is called when its last user is gone. OSError(EMFILE), OSError(ENFILE)."""
         return self._create(os.memfd_create(NAME, os.MFD_CLOEXEC), released)
 
     def _create(self, made: int, released: Callable[[], None]) -> ClientFile:
@@ -169,7 +169,7 @@ class Files:
         self._had[file.payer] += 1
 
     def create_event(self, released: Callable[[], None]) -> ClientEventFile:
-        """A file to poll. Raises as `create`."""
+        """A file to poll. Raises as ``create``."""
         self._check_room()
         file = ClientEventFile(released)
         self._enter(file)

@@ -144,7 +144,7 @@ class Gate:
         return result
 
     def _device(self, call: Call, fd: int) -> tuple[Thread, ClientFile] | None:
-        """The device that the caller has open as `fd`, and its thread."""
+        """The device that the caller has open as ``fd``, and its thread."""
         thread = self._clients.thread(call.tid)
         if thread is not None:
             file = thread.lookup(fd & INT)

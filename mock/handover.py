@@ -45,7 +45,7 @@ class Channel:
             raise HandoverError("the other side is gone") from error
 
     def receive(self, timeout: float | None = None) -> tuple[dict[str, Any], list[int]]:
-        """The next message and its descriptors; `timeout` in seconds. Raises HandoverError."""
+        """The next message and its descriptors; ``timeout`` in seconds. Raises HandoverError."""
         self._connection.settimeout(timeout)
         try:
             data, fds, _, _ = socket.recv_fds(self._connection, _MAX_MESSAGE, _MAX_FDS)

@@ -26,7 +26,7 @@ _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 
 @dataclass
 class Equipment:
-    """The created files; descriptors are the mock's. `missing` is the reason for each that could not be created."""
+    """The created files; descriptors are the mock's. ``missing`` is the reason for each that could not be created."""
 
     uffd: int | None = None
     user_mode_only: bool = False
@@ -36,7 +36,7 @@ class Equipment:
 
 
 def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Waiting[Equipment]:
-    """Have the thread make an io_uring and, with `uffd`, a userfaultfd and a mailbox page. OSError when it
+    """Have the thread make an io_uring and, with ``uffd``, a userfaultfd and a mailbox page. OSError when it
     cannot be made to do anything; what was made by then is kept by the process, which is harmless.
     """
     made = Equipment()

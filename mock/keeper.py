@@ -28,8 +28,8 @@ GRACE = 10.0
 
 
 def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswered) -> int:
-    """Wait for the mock (a child), which sends its listener on `connection` while the client is at the other end of
-    `channel`. Returns the exit status to end with.
+    """Wait for the mock (a child), which sends its listener on ``connection`` while the client is at the other end of
+    ``channel``. Returns the exit status to end with.
     """
     process = os.pidfd_open(mock)
     listener_fd: int | None = None

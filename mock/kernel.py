@@ -2,12 +2,12 @@
 """The kernel as the driver sees it: the interface between the transport and mock.driver.
 
 The driver is written as code in the kernel would be. The transport implements the Protocols here except
-`Driver` and `Notifier`, which the driver implements. Everything runs on one thread: the transport calls the
-driver, the driver runs to the end of that call (or hands out a `Deferred`) and never waits. Callbacks never
+``Driver`` and ``Notifier``, which the driver implements. Everything runs on one thread: the transport calls the
+driver, the driver runs to the end of that call (or hands out a ``Deferred``) and never waits. Callbacks never
 nest: what happens to an address space while the driver is in a call is delivered after that call has
 returned, and before the next ioctl, GPU work or timer.
 
-Errors are OSError with the errno a kernel function would return. `Isolated` and `Stalled` are exceptions of our
+Errors are OSError with the errno a kernel function would return. ``Isolated`` and ``Stalled`` are exceptions of our
 own.
 """
 
@@ -21,9 +21,9 @@ from typing import Any, Protocol
 PAGE_SIZE = 4096
 
 ERESTARTSYS = 512
-"""Fail a `Deferred` with it (include/linux/errno.h): the ioctl is repeated after a signal handler with
+"""Fail a ``Deferred`` with it (include/linux/errno.h): the ioctl is repeated after a signal handler with
 SA_RESTART and without a handler, and fails with EINTR after other handlers. Only allowed from an
-`on_signal` callback.
+``on_signal`` callback.
 """
 
 
@@ -36,9 +36,9 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
 
 
 class Stalled(Exception):  # noqa: N818 - a condition, not a failure
-    """Pages of `mm` are on their way out of the client, which is stopped or slow: it is not waited for.
+    """Pages of ``mm`` are on their way out of the client, which is stopped or slow: it is not waited for.
 
-    Nothing was done that has to be undone. Try again once `Mm.when_settled` calls; what was taken by then is kept
+    Nothing was done that has to be undone. Try again once ``Mm.when_settled`` calls; what was taken by then is kept
     for that.
     """
 
@@ -48,12 +48,12 @@ class Stalled(Exception):  # noqa: N818 - a condition, not a failure
 
 
 class Ability:
-    """Operations on an address space (`Mm.abilities`). Some need privileges."""
+    """Operations on an address space (``Mm.abilities``). Some need privileges."""
 
     USERFAULTFD = "userfaultfd"
-    """`watch` works, the Notifier's callbacks come."""
+    """``watch`` works, the Notifier's callbacks come."""
     ZAP = "zap"
-    """`isolate` works: memory can migrate. Implies USERFAULTFD."""
+    """``isolate`` works: memory can migrate. Implies USERFAULTFD."""
     KERNEL_FAULTS = "kernel-faults"
     """System calls of the client that touch isolated memory (write(2) from it) bring it back as loads do.
     Without it they fail with EFAULT."""
@@ -63,7 +63,7 @@ class Ability:
 
 @dataclass(frozen=True, slots=True)
 class Vma:
-    """One mapping of an address space, as it is now. `end` is exclusive; bytes."""
+    """One mapping of an address space, as it is now. ``end`` is exclusive; bytes."""
 
     start: int
     end: int
@@ -73,7 +73,7 @@ class Vma:
     shared: bool
     """MAP_SHARED."""
     anonymous: bool
-    """Private and of no file: the only kind `isolate` takes."""
+    """Private and of no file: the only kind ``isolate`` takes."""
     inode: int
     """Of the file mapped (shared anonymous memory has one too), 0 for none."""
     file: File | None
@@ -85,11 +85,11 @@ class Vma:
 
 
 class Change(Enum):
-    """Reason for a call of `Notifier.invalidated`."""
+    """Reason for a call of ``Notifier.invalidated``."""
 
     UNMAP = "munmap"
     """The range is no longer mapped: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be
-    mapped there already: look `vmas` up at the next access."""
+    mapped there already: look ``vmas`` up at the next access."""
     REMOVE = "remove"
     """The pages go, the mapping stays: madvise(2) with DONTNEED, FREE or REMOVE. Private memory reads as
     zero, shared memory as its file.
@@ -121,16 +121,16 @@ class Notifier(Protocol):
         """
 
     def forked(self, mm: Mm, child: Mm) -> None:
-        """fork(2) made `child`, which has the same isolated pages. The driver gives the child its contents of
-        every one of them with `child.restore` before it returns; the parent's stay isolated. Preceded by
-        nothing and followed by `invalidated(mm, ..., FORK)` for the watched parts of the parent.
+        """fork(2) made ``child``, which has the same isolated pages. The driver gives the child its contents of
+        every one of them with ``child.restore`` before it returns; the parent's stay isolated. Preceded by
+        nothing and followed by ``invalidated(mm, ..., FORK)`` for the watched parts of the parent.
         """
 
     def cpu_fault(self, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
-        """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); `address` is page aligned.
+        """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); ``address`` is page aligned.
 
-        Every notifier is called; the one that has the page must `restore` at least it before it returns, or
-        the touch repeats and comes again. OSError if the page is not available: the thread `tid`, whose access it
+        Every notifier is called; the one that has the page must ``restore`` at least it before it returns, or
+        the touch repeats and comes again. OSError if the page is not available: the thread ``tid``, whose access it
         is, gets SIGBUS (VM_FAULT_SIGBUS). Also called from inside Mm.read and Mm.write when they meet an isolated
         page, without a thread; they give EFAULT then.
         """
@@ -153,15 +153,15 @@ class Mm(Protocol):
         """False once the address space is gone."""
 
     def register(self, notifier: Notifier) -> None:
-        """Deliver this address space's callbacks to `notifier` too (a child of fork starts with none, except
-        during `forked`, when its own faults wait). Registering twice is once.
+        """Deliver this address space's callbacks to ``notifier`` too (a child of fork starts with none, except
+        during ``forked``, when its own faults wait). Registering twice is once.
         """
 
     def unregister(self, notifier: Notifier) -> None:
-        """No more callbacks to `notifier`. The driver restores what it isolated before that."""
+        """No more callbacks to ``notifier``. The driver restores what it isolated before that."""
 
     def read(self, address: int, size: int) -> bytes:
-        """copy_from_user: `size` bytes. Faults pages in, isolated ones through Notifier.cpu_fault.
+        """copy_from_user: ``size`` bytes. Faults pages in, isolated ones through Notifier.cpu_fault.
         OSError(EFAULT) when some of it is not mapped readable; then nothing was read.
         """
 
@@ -171,18 +171,18 @@ class Mm(Protocol):
         """
 
     def gpu_read(self, address: int, size: int) -> bytes:
-        """GPU load from system memory: as `read`, but raises `Isolated` for isolated pages, `Stalled` for those on
-        their way out, and makes no callbacks.
+        """GPU load from system memory: as ``read``, but raises ``Isolated`` for isolated pages, ``Stalled`` for those
+        on their way out, and makes no callbacks.
         """
 
     def gpu_write(self, address: int, data: bytes) -> None:
-        """GPU store to system memory: as `write`, but raises `Isolated` or `Stalled`, before anything is written.
+        """GPU store to system memory: as ``write``, but raises ``Isolated`` or ``Stalled``, before anything is written.
         Aligned stores of up to 8 bytes are single-copy atomic for the CPU.
         """
 
     def gpu_atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """GPU atomic on system memory: replace the little-endian unsigned integer of 4 or 8 bytes by
-        operation(old); returns old. Raises as gpu_write. Atomic towards the CPU for memory that `isolate`
+        operation(old); returns old. Raises as gpu_write. Atomic towards the CPU for memory that ``isolate``
         takes (done by isolating the page for the moment); for other memory a concurrent CPU store can be
         lost.
         """
@@ -217,7 +217,7 @@ class Mm(Protocol):
         Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads
         as zeros). Pages missing from the result could not be isolated (not private anonymous memory, isolated
         already, unmapped or changed in the meantime): migrate_vma leaves such pages out too. Without Ability.ZAP:
-        empty. Watches the range's mappings for as long as pages of them are isolated. Raises `Stalled` when the
+        empty. Watches the range's mappings for as long as pages of them are isolated. Raises ``Stalled`` when the
         client does not run.
         """
 
@@ -227,11 +227,11 @@ class Mm(Protocol):
         """
 
     def restore(self, address: int, data: bytes | None) -> list[int]:
-        """migrate_vma_finalize towards system memory: put `data` (whole pages) at page aligned `address`.
+        """migrate_vma_finalize towards system memory: put ``data`` (whole pages) at page aligned ``address``.
 
         Threads waiting for the pages continue. None stands for one page of zeros. Pages that are not isolated
         are left alone. Returns the pages that could not be put back and stay isolated, normally none: their
-        memory was moved or unmapped a moment ago and `remapped` or `invalidated` will come for them. Keep
+        memory was moved or unmapped a moment ago and ``remapped`` or ``invalidated`` will come for them. Keep
         their contents.
         """
 
@@ -295,17 +295,17 @@ class Task(Protocol):
     def alive(self) -> bool: ...
 
     def install(self, file: File, *, cloexec: bool = True) -> int:
-        """fd_install: a new descriptor of `file` in the caller. Only inside Driver.ioctl, as its last step
+        """fd_install: a new descriptor of ``file`` in the caller. Only inside Driver.ioctl, as its last step
         that can fail. Raises OSError (EMFILE; ESRCH when the caller was killed).
         """
 
     def lookup(self, fd: int) -> File | None:
-        """fget: the mock's file that the caller has open as `fd`; None when it is closed or of
+        """fget: the mock's file that the caller has open as ``fd``; None when it is closed or of
         someone else.
         """
 
     def eventfd(self, fd: int) -> EventCounter:
-        """eventfd_ctx_fdget: the eventfd that the caller has open as `fd`. Raises OSError: EBADF when it is closed,
+        """eventfd_ctx_fdget: the eventfd that the caller has open as ``fd``. Raises OSError: EBADF when it is closed,
         EINVAL when it is not an eventfd.
         """
 
@@ -314,7 +314,7 @@ class Deferred:
     """The result of an ioctl that sleeps: return one from Driver.ioctl, settle it later, once.
 
     The caller stays in ioctl(2) in the meantime. Settling it before it is returned is allowed. When the caller dies
-    `on_abandon` is called and settling has no effect any more.
+    ``on_abandon`` is called and settling has no effect any more.
     """
 
     def __init__(self) -> None:
@@ -328,11 +328,11 @@ class Deferred:
         return self._result is not None
 
     def resolve(self, value: int = 0) -> None:
-        """ioctl(2) returns `value` (not negative)."""
+        """ioctl(2) returns ``value`` (not negative)."""
         self._settle(value)
 
     def fail(self, errno: int) -> None:
-        """ioctl(2) fails with `errno` (positive), see also ERESTARTSYS."""
+        """ioctl(2) fails with ``errno`` (positive), see also ERESTARTSYS."""
         self._settle(-errno)
 
     def on_abandon(self, callback: Callable[[], None]) -> None:
@@ -355,7 +355,7 @@ class Deferred:
     # The transport's side.
 
     def deliver_to(self, reply: Callable[[int], None]) -> None:
-        """Call `reply` with the value or negative errno once it is settled, at once if it is."""
+        """Call ``reply`` with the value or negative errno once it is settled, at once if it is."""
         self._reply = reply
         if self._result is not None:
             reply(self._result)
@@ -392,7 +392,7 @@ class Loop(Protocol):
         """
 
     def call_at(self, when: float, callback: Callable[[], object]) -> Timer:
-        """Call once at `when`, seconds of CLOCK_MONOTONIC (hrtimer)."""
+        """Call once at ``when``, seconds of CLOCK_MONOTONIC (hrtimer)."""
 
 
 class Services(Protocol):
@@ -403,7 +403,7 @@ class Services(Protocol):
 
     def create_file(self, name: str, released: Callable[[], None]) -> File:
         """anon_inode_getfile with memory (dma-buf, syncobj): give it to a client with Task.install.
-        `released` is called once when the client's last descriptor and mapping of it are gone; also if it
+        ``released`` is called once when the client's last descriptor and mapping of it are gone; also if it
         never had one.
         """
 
@@ -411,7 +411,7 @@ class Services(Protocol):
         """The same for a file to poll (sync_file)."""
 
     def log(self, message: str) -> None:
-        """A log line (drm_dbg): shown by `svmcts mock --verbose` and when the mock dies."""
+        """A log line (drm_dbg): shown by ``svmcts mock --verbose`` and when the mock dies."""
 
     def internal_error(self, what: str, error: BaseException) -> None:
         """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock
@@ -421,7 +421,7 @@ class Services(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PciDevice:
-    """A device as sysfs shows it. `slot` is its address, such as 0000:03:00.0; `memory_bar` the size of BAR 2."""
+    """A device as sysfs shows it. ``slot`` is its address, such as 0000:03:00.0; ``memory_bar`` the size of BAR 2."""
 
     slot: str
     vendor: int
@@ -453,13 +453,13 @@ class Driver(Protocol):
         """The device of a node."""
 
     def open(self, minor: int, task: Task, memory: File) -> Any:
-        """A device node is being opened; `memory` is the file the client gets. Returns the driver's own
+        """A device node is being opened; ``memory`` is the file the client gets. Returns the driver's own
         object, handed to the other entry points. Raises OSError, which open(2) then fails with.
         """
 
     def ioctl(self, file: Any, task: Task, request: int, argument: int) -> int | Deferred:
         """An ioctl of type d on an open node: the result (not negative), raises OSError to fail.
-        `request` has 32 bits, `argument` 64.
+        ``request`` has 32 bits, ``argument`` 64.
         """
 
     def mmap(self, file: Any, task: Task, request: MapRequest) -> None:

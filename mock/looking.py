@@ -2,7 +2,7 @@
 """stat(2), access(2), readlink(2) and their relatives, for programs that look at devices before they use
 them.
 
-Asked about for `svmcts mock` only: a device then looks like one, also through a descriptor of it.
+Asked about for ``svmcts mock`` only: a device then looks like one, also through a descriptor of it.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ class _Timer:
 class EventLoop:
     """Implements kernel.Loop.
 
-    `settle` is run after every callback; what a callback left to be delivered is delivered there. Exceptions
-    of callbacks go to `failed`; the loop continues.
+    ``settle`` is run after every callback; what a callback left to be delivered is delivered there. Exceptions
+    of callbacks go to ``failed``; the loop continues.
     """
 
     def __init__(self, settle: Callback, failed: Callable[[str, BaseException], None]) -> None:
@@ -74,7 +74,7 @@ class EventLoop:
             self._epoll.unregister(fd)
 
     def stop(self) -> None:
-        """Let `run` return after the current callback."""
+        """Let ``run`` return after the current callback."""
         self._running = False
 
     def run(self) -> None:

@@ -69,7 +69,7 @@ class Naming:
     def place(self, call: Call, directory: int, address: int, *, beneath: bool = False) -> Place | None:
         """The mock's file that a path argument, relative to a directory argument, names.
 
-        `beneath`: never from the root on (openat2(2): RESOLVE_BENEATH, RESOLVE_IN_ROOT).
+        ``beneath``: never from the root on (openat2(2): RESOLVE_BENEATH, RESOLVE_IN_ROOT).
         """
         path = self.text(call, address)
         if path is None:

@@ -24,7 +24,7 @@ _BENEATH = 0x08 | 0x10
 
 
 class Opening:
-    """Handlers of the calls. `opened` is called with the thread that opens a device, before it has the
+    """Handlers of the calls. ``opened`` is called with the thread that opens a device, before it has the
     answer.
     """
 

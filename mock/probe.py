@@ -28,7 +28,7 @@ class Use(Enum):
 
 @dataclass(frozen=True)
 class Finding:
-    """One facility. When it does not work: `lost` is what cannot be done then, `remedy` what to do, one line
+    """One facility. When it does not work: ``lost`` is what cannot be done then, ``remedy`` what to do, one line
     each.
     """
 
@@ -134,7 +134,7 @@ def make_userfaultfd() -> Made:
 
 
 def find_userfaultfd() -> Finding:
-    """Result of `make_userfaultfd`."""
+    """Result of ``make_userfaultfd``."""
     made = make_userfaultfd()
     if made.fd is not None:
         os.close(made.fd)
@@ -149,7 +149,7 @@ def fork_events(*, works: bool) -> Finding:
 
 
 def find_fork_events() -> Finding:
-    """Value of `fork_events`."""
+    """Value of ``fork_events``."""
     return fork_events(works=has_capability(19))
 
 
@@ -176,7 +176,7 @@ def make_ring() -> MadeRing:
 
 
 def find_ring() -> Finding:
-    """Result of `make_ring`."""
+    """Result of ``make_ring``."""
     made = make_ring()
     if made.ring is not None:
         os.close(made.ring.fd)

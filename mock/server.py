@@ -91,7 +91,7 @@ class Server:
         return made
 
     def serve(self, channel: Channel, unanswered: Unanswered, keep: Callable[[int], None]) -> None:
-        """Take a client over, then serve it and its descendants until the last has ended. `keep` is called
+        """Take a client over, then serve it and its descendants until the last has ended. ``keep`` is called
         with the listener when there is one. Raises HandoverError.
         """
         driver, virtual = self.driver, self.virtual

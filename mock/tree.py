@@ -36,7 +36,7 @@ _LOOKS = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_PATH
 
 
 class Tree:
-    """Made when a file of it is first asked for. `devices`: minor to PCI device."""
+    """Made when a file of it is first asked for. ``devices``: minor to PCI device."""
 
     def __init__(self, nodes: Mapping[str, int], devices: Mapping[int, PciDevice]) -> None:
         self._nodes = nodes

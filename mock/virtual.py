@@ -2,7 +2,7 @@
 """Files whose contents the driver makes up, as programs open them: debugfs and the like.
 
 A reader gets the text as of open(2). A writer gets a pipe, and the driver gets what was written before it is asked
-for anything else (`take_in`): each write(2) by itself, so that it means what it would mean to the kernel. What the
+for anything else (``take_in``): each write(2) by itself, so that it means what it would mean to the kernel. What the
 kernel would refuse has no effect, and write(2) cannot say so.
 """
 
@@ -22,7 +22,7 @@ _MAX_WRITE = 4096
 
 
 class VirtualFiles:
-    """All of one mock. `log` gets the writes that the driver refuses."""
+    """All of one mock. ``log`` gets the writes that the driver refuses."""
 
     def __init__(self, driver: Driver, log: Callable[[str], None]) -> None:
         self._driver = driver

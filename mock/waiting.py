@@ -34,7 +34,7 @@ class _Sleeper:
 
 
 class Waiting:
-    """The callers that wait for a Deferred. `unsettled`: the memory of a thread that may not have an answer now."""
+    """The callers that wait for a Deferred. ``unsettled``: the memory of a thread that may not have an answer now."""
 
     def __init__(
         self, loop: EventLoop, unanswered: Unanswered, unsettled: Callable[[int], AddressSpace | None]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The steps of a test as they were recorded (`ioctl.steps`), in the order in which they were taken."""
+"""The steps of a test as they were recorded (``ioctl.steps``), in the order in which they were taken."""
 
 from __future__ import annotations
 

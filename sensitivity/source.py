@@ -63,7 +63,7 @@ def body(source: str, name: str) -> tuple[int, int]:
 
 
 def _behind(source: str, start: int) -> int:
-    """Behind the parenthesis that closes one opened just before `start`."""
+    """Behind the parenthesis that closes one opened just before ``start``."""
     depth = 1
     for at in range(start, len(source)):
         depth += {"(": 1, ")": -1}.get(source[at], 0)

@@ -143,3 +143,22 @@ def test_titles_are_found() -> None:
         (1, 'What it is."""'),
         (4, "Who calls"),
     ]
+
+
+SINGLE = re.compile(r"(?<!`)`[^`\n]+`(?!`)")
+"""Code in single backticks. Docstrings have double ones; an attribute's is a string after it, not a comment ``#:``."""
+
+
+def test_docstrings_have_one_dialect() -> None:
+    lines = []
+    for file in files():
+        if not file.endswith(".py"):
+            continue
+        source = (ROOT / file).read_text(encoding="utf-8")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            alone = not token.line[: token.start[1]].strip()
+            if token.type == tokenize.STRING and token.string.startswith('"""') and alone:
+                lines += [f"{file}:{token.start[0]}: {code}" for code in SINGLE.findall(token.string)]
+            elif token.type == tokenize.COMMENT and token.string.startswith("#:"):
+                lines.append(f"{file}:{token.start[0]}: #:")
+    assert not lines, "\n".join(lines)

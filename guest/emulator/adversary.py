@@ -6,7 +6,7 @@ the driver asks for takes effect, and is acknowledged, after a while: until then
 and for how long, is drawn from the run's seed, the test and the event's number among those of its kind in that test,
 so that a test that is run again with the same seed gets the same.
 
-What must stay in order, and how long the driver waits at most: see `Kind` and `MODES`.
+What must stay in order, and how long the driver waits at most: see ``Kind`` and ``MODES``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Kind(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Mode:
-    """Amount of delay: a share of the events (0 to 1), each by up to `longest` seconds."""
+    """Amount of delay: a share of the events (0 to 1), each by up to ``longest`` seconds."""
 
     share: float
     longest: Mapping[Kind, float]
@@ -111,7 +111,7 @@ class Adversary:
         return length * longest
 
     def pick(self, count: int) -> int:
-        """Index of the next context of `count` ready ones, which are ordered by waiting time, longest first."""
+        """Index of the next context of ``count`` ready ones, which are ordered by waiting time, longest first."""
         return int(self._draw("turn")[0] * count) if self._mode.shuffled and count > 1 else 0
 
     def _draw(self, what: str) -> tuple[float, float]:
@@ -141,7 +141,9 @@ class Agenda:
         self._number = 0
 
     def put(self, line: Hashable, delay: float, act: Callable[[], None]) -> None:
-        """Do something after `delay` seconds and after all that waits in the same line; at once if neither is left."""
+        """Do something after ``delay`` seconds and after all that waits in the same line; at once if neither is
+        left.
+        """
         if not delay and line not in self._ends:
             act()
             return

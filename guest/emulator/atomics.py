@@ -2,7 +2,7 @@
 """Read-modify-write of memory that the guest's processors change at the same time.
 
 Python cannot do this by itself; the compiler's run-time library (libatomic.so.1) can. Without it updates by the guest
-would be lost, so the emulator does not start (`check`).
+would be lost, so the emulator does not start (``check``).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _compare_exchange(size: int) -> Callable[..., bool]:
 
 
 def update(view: memoryview, size: int, operation: Callable[[int], int]) -> int:
-    """Replace the integer of `size` bytes (4 or 8) at the start of `view`, which is aligned; returns the old value."""
+    """Replace the aligned integer of ``size`` bytes (4 or 8) at the start of ``view``; returns the old value."""
     exchange = _compare_exchange(size)
     word = _TYPES[size].from_buffer(view)
     expected = _TYPES[size](word.value)

@@ -52,7 +52,7 @@ class Checks:
         self.reports: list[dict[str, object]] = []
 
     def report(self, check: str, device: str, message: str = "", **numbers: int | str | bool) -> None:
-        """Say that `check` (a key of NAMES) failed; `numbers` tell one occurrence from another."""
+        """Say that ``check`` (a key of NAMES) failed; ``numbers`` tell one occurrence from another."""
         key = (check, device, message, *sorted(numbers.items()))
         self._seen[key] = self._seen.get(key, 0) + 1
         if self._seen[key] > 1 or len(self.reports) >= LIMIT:

@@ -44,12 +44,12 @@ def ticks() -> int:
 class Condition(enum.Enum):
     """State of a context."""
 
-    IDLE = "idle"  #: its ring is empty
+    IDLE = "idle"  # its ring is empty
     RUNNABLE = "runnable"
-    WAITING = "waiting"  #: a semaphore is not satisfied
-    FAULTED = "faulted"  #: a page fault has not been answered
-    HUNG = "hung"  #: it hit a command that the engine cannot execute
-    DEAD = "dead"  #: it will never run again
+    WAITING = "waiting"  # a semaphore is not satisfied
+    FAULTED = "faulted"  # a page fault has not been answered
+    HUNG = "hung"  # it hit a command that the engine cannot execute
+    DEAD = "dead"  # it will never run again
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +86,13 @@ class Context:
         self._idle_at = 0  # instructions done when it was idle last
         self._space: PageTableSpace | None = None
         self._unserved: tuple[int, int, int] | None = None
-        """The page of a fault that was answered and is still missing, since when (see `Clock`), and how often."""
+        """The page of a fault that was answered and is still missing, since when (see ``Clock``), and how often."""
 
     def load(self, tail: int | None = None) -> bool:
         """Read what the driver wrote into the image: first everything, later the ring's tail.
 
-        A parallel context's tails do not come from its images: `tail` is what came instead, in bytes. Returns False if
-        the tail has moved backwards, and with it work that was there is gone.
+        A parallel context's tails do not come from its images: ``tail`` is what came instead, in bytes. Returns False
+        if the tail has moved backwards, and with it work that was there is gone.
         """
         if begins := self.execution is None:
             self._start()

@@ -62,7 +62,7 @@ class Platform:
 
 
 class Gpu:
-    """A GPU with `vram` bytes of memory, the first `bar` of them behind its BAR, and with a media GT or without."""
+    """A GPU with ``vram`` bytes of memory, the first ``bar`` of them behind its BAR, and with a media GT or without."""
 
     def __init__(self, name: str, vram: int, bar: int, platform: Platform, *, media: bool = False) -> None:
         self.name = name

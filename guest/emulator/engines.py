@@ -48,7 +48,7 @@ MEDIA = (
 
 
 def find(engines: Sequence[Engine], guc_class: int, submit_mask: int, width: int = 1) -> list[Engine]:
-    """The first `width` neighbours of a class whose first a submit mask allows; [] if there are none."""
+    """The first ``width`` neighbours of a class whose first a submit mask allows; [] if there are none."""
     by_logical = {engine.logical: engine for engine in engines if engine.guc_class == guc_class}
     for first in sorted(by_logical):
         chosen = [by_logical[first + n] for n in range(width) if first + n in by_logical]

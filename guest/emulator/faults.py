@@ -56,7 +56,7 @@ def describe(number: int, source: Source, fault: GpuFault) -> list[int]:
 
 
 class Faults(Generic[Who]):
-    """Unanswered faults, each with its context (`Who`)."""
+    """Unanswered faults, each with its context (``Who``)."""
 
     def __init__(self, name: str, checks: Checks, send: Callable[[list[int]], None]) -> None:
         self._name = name

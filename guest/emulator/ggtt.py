@@ -27,7 +27,7 @@ ADDRESS = 0x000F_FFFF_FFFF_F000
 class GlobalTable:
     """The table itself and accesses through it.
 
-    `missing` gets the address of an access whose entry is not there or leads nowhere; such reads give
+    ``missing`` gets the address of an access whose entry is not there or leads nowhere; such reads give
     zeros and such writes are dropped, as behind a scratch page.
     """
 
@@ -85,7 +85,7 @@ class GlobalTable:
             at += part
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
-        """Read, modify and write one integer of `size` bytes; returns the old value."""
+        """Read, modify and write one integer of ``size`` bytes; returns the old value."""
         if (page := self.page(address)) is None:
             self._missing(address)
             return 0

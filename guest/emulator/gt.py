@@ -27,7 +27,7 @@ SWEEP_SECONDS = 0.5
 
 
 class Gt:
-    """A GT of one GPU; `memory` is its own (its cache is), `ggtt` shared by all GTs of the GPU."""
+    """A GT of one GPU; ``memory`` is its own (its cache is), ``ggtt`` shared by all GTs of the GPU."""
 
     def __init__(
         self,

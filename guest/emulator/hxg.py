@@ -81,7 +81,7 @@ def type_of(header: int) -> int:
 
 
 def success(data: int = 0) -> int:
-    """Header of a success reply; `data` has 28 bits."""
+    """Header of a success reply; ``data`` has 28 bits."""
     return FROM_GUC | Type.RESPONSE_SUCCESS << 28 | data & 0x0FFF_FFFF
 
 

@@ -49,7 +49,7 @@ class Interrupts:
             self._signal("guc")
 
     def engine(self, source: int, status: int, irq_offset: int) -> None:
-        """A user interrupt of an engine; `source` and `status` are the addresses in its context image."""
+        """A user interrupt of an engine; ``source`` and ``status`` are the addresses in its context image."""
         self._ggtt.write(status + irq_offset * STATUS_VECTOR + USER_INTERRUPT, FIRED)
         self._ggtt.write(source + irq_offset, FIRED)
         self._signal(f"engine {irq_offset}")

@@ -3,7 +3,7 @@
 BAR.
 
 VRAM and the guest's RAM are shared mappings of file descriptors, so the CPU's stores are here at once and
-nothing of them is trapped. A `Span` is one contiguous piece; whatever holds one keeps its mapping alive, so
+nothing of them is trapped. A ``Span`` is one contiguous piece; whatever holds one keeps its mapping alive, so
 translations are dropped before memory goes away.
 """
 
@@ -31,7 +31,7 @@ class Clock:
 
 
 class Vram:
-    """The memory of one GPU, `size` bytes, as a file that a client can map."""
+    """The memory of one GPU, ``size`` bytes, as a file that a client can map."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
@@ -70,7 +70,7 @@ class _Ram:
 
 
 class Bus:
-    """Memory that a GPU reaches by bus address: the guest's RAM, as its client maps it, and the BARs of `peers`.
+    """Memory that a GPU reaches by bus address: the guest's RAM, as its client maps it, and the BARs of ``peers``.
 
     A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the
     kernel move BARs while they start.
@@ -82,7 +82,7 @@ class Bus:
         self.peers: list[Callable[[], tuple[int, int, Vram] | None]] = []
 
     def map(self, address: int, size: int, descriptor: int, offset: int) -> None:
-        """Guest RAM appears at `address`; the descriptor may be closed afterwards."""
+        """Guest RAM appears at ``address``; the descriptor may be closed afterwards."""
         mapped = mmap.mmap(descriptor, size, mmap.MAP_SHARED, offset=offset)
         self._ram.append(_Ram(address, address + size, memoryview(mapped)))
         self._sort()

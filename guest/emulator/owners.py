@@ -77,7 +77,7 @@ class Owners:
         return next((other for other in users.since if users.had_it_before(other) != known), None)
 
     def give(self, offset: int, size: int, *, cleared: bool) -> None:
-        """The driver's own context writes `size` bytes at a VRAM offset, to clear them or with data."""
+        """The driver's own context writes ``size`` bytes at a VRAM offset, to clear them or with data."""
         first, end = offset // PAGE, (offset + size + PAGE - 1) // PAGE
         self._clock.now += 1
         if end - first == 1:
@@ -90,7 +90,7 @@ class Owners:
             self._tables.difference_update(range(first, end))
 
     def given_since(self, offset: int, size: int, moment: int) -> bool:
-        """Whether a page of the range was given away after `moment`."""
+        """Whether a page of the range was given away after ``moment``."""
         first, end = offset // PAGE, (offset + size + PAGE - 1) // PAGE
         if end - first == 1:
             return self._given[first] > moment

@@ -28,10 +28,10 @@ _SHIFTS = (12, 21, 30, 39, 48)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """End of a walk: `count` entries in VRAM at `offset`, each for a page of 1 << `shift` bytes.
+    """End of a walk: ``count`` entries in VRAM at ``offset``, each for a page of 1 << ``shift`` bytes.
 
     For pages up to 64 KiB that is the whole table (and any of its entries may still be missing), for larger ones
-    the one entry. `tables` are the VRAM offsets of the tables on the way, from the root down.
+    the one entry. ``tables`` are the VRAM offsets of the tables on the way, from the root down.
     """
 
     offset: int
@@ -49,7 +49,7 @@ class Missing:
 
 
 def walk(vram: Vram, root: int, address: int) -> Found | Missing:
-    """Translate a masked virtual address with the page table at VRAM offset `root`."""
+    """Translate a masked virtual address with the page table at VRAM offset ``root``."""
     qwords = vram.qwords
     table = root & TABLE_ADDRESS
     tables = [table]

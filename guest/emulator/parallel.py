@@ -17,7 +17,7 @@ NOOP, MULTI_LRC = 4, 5
 
 
 class WorkQueue:
-    """A ring of `size` bytes at a GGTT address, with its descriptor."""
+    """A ring of ``size`` bytes at a GGTT address, with its descriptor."""
 
     def __init__(self, ggtt: GlobalTable, descriptor: int, base: int, size: int) -> None:
         self._ggtt = ggtt
@@ -26,7 +26,7 @@ class WorkQueue:
         self._size = size
 
     def take(self, width: int) -> list[int] | None:
-        """Take every item: the last tail of each of `width` rings (bytes). None if nothing came, or nothing sane."""
+        """Take every item: the last tail of each of ``width`` rings (bytes). None if nothing came, or nothing sane."""
         ggtt = self._ggtt
         head, tail = struct.unpack("<II", ggtt.read(self._descriptor + HEAD, 8))
         tails: list[int] | None = None

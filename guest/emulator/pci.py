@@ -36,7 +36,7 @@ LINK_GEN4_X8 = 0x84
 class ConfigSpace:
     """The 4 KiB of configuration space: what can be read, and which bits a write changes.
 
-    `bars` gives the size in bytes of each 64-bit memory BAR by its number, and whether it is prefetchable.
+    ``bars`` gives the size in bytes of each 64-bit memory BAR by its number, and whether it is prefetchable.
     """
 
     def __init__(self, bars: dict[int, tuple[int, bool]]) -> None:
@@ -76,7 +76,7 @@ class ConfigSpace:
         self._writable[offset : offset + len(mask)] = mask
 
     def read(self, offset: int, size: int) -> bytes:
-        """Bytes at `offset`; what is beyond the end reads zero."""
+        """Bytes at ``offset``; what is beyond the end reads zero."""
         return bytes(self._data[offset : offset + size]).ljust(size, b"\0")
 
     def write(self, offset: int, data: bytes) -> None:

@@ -23,7 +23,7 @@ MOST_REGISTERS = 16
 def answer(request: Sequence[int], table: Sequence[tuple[int, int]]) -> list[int]:
     """The reply to one relayed request, which comes from a host: bit 31 of its header is clear.
 
-    `table` has the registers of the GT that is asked, offset and value.
+    ``table`` has the registers of the GT that is asked, offset and value.
     """
     action = hxg.action_of(request[0])
     if action == HANDSHAKE and len(request) >= 2:

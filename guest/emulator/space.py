@@ -34,7 +34,9 @@ class Memory:
 
 
 class _Piece:
-    """A contiguous part of an access: `size` bytes at `offset` of what `span` is (None: nothing, or a null page)."""
+    """A contiguous part of an access: ``size`` bytes at ``offset`` of what ``span`` is (None: nothing, or a null
+    page).
+    """
 
     __slots__ = ("address", "cached", "index", "offset", "size", "span")
 
@@ -52,7 +54,7 @@ class _Piece:
 
 
 class PageTableSpace:
-    """The address space of one page table (`root` in VRAM) and ASID, as one engine sees it.
+    """The address space of one page table (``root`` in VRAM) and ASID, as one engine sees it.
 
     ASID 0 is the driver's own migration context: what it writes changes owners. User contexts are checked.
     """
@@ -66,7 +68,7 @@ class PageTableSpace:
         self._loaded = b""
 
     def read(self, address: int, size: int) -> bytes:
-        """The bytes at `address`."""
+        """The bytes at ``address``."""
         piece = self._piece(address, size, Access.READ, 0)
         if piece.size == size:
             self._loaded = self._load(piece)
@@ -125,7 +127,7 @@ class PageTableSpace:
         return self._memory.clock.tick()
 
     def withdrawn_since(self, address: int, moment: int) -> bool:
-        """Whether the driver invalidated, or may have invalidated, an address at `moment` or later."""
+        """Whether the driver invalidated, or may have invalidated, an address at ``moment`` or later."""
         return self._memory.cache.withdrawn_since(self.asid, address, moment)
 
     def _piece(self, address: int, size: int, access: Access, needed: int) -> _Piece:
@@ -172,7 +174,7 @@ class PageTableSpace:
         return cache.add(address, found, entries, memory.clock.now)
 
     def _span(self, cached: Cached, index: int, count: int) -> Span | None:
-        """The memory behind `count` contiguous pages; None if they are null pages, or nothing answers there."""
+        """The memory behind ``count`` contiguous pages; None if they are null pages, or nothing answers there."""
         entry = cached.entries[index]
         if entry & NULL:
             return None

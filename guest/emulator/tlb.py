@@ -52,7 +52,7 @@ class _Origin:
     shift: int
 
     def piece(self, entry: int, address: int) -> int:
-        """The part of `entry` for the 4 KiB at `address`, as an entry of its own."""
+        """The part of ``entry`` for the 4 KiB at ``address``, as an entry of its own."""
         if self.shift == _PAGE or not entry & PRESENT:
             return entry
         flags = entry & ~TABLE_ADDRESS
@@ -70,7 +70,7 @@ class Cached:
         self.offset = found.offset
         self.entries = entries
         self.born = [moment] * len(entries)
-        """When (see `owners`) each entry was read."""
+        """When (see ``owners``) each entry was read."""
         self.spans: dict[int, Span | None] = {}
         """The memory behind entries that were used."""
         self.changed: dict[int, float] = {}
@@ -119,7 +119,7 @@ class Cached:
         return count
 
     def run(self, index: int, most: int) -> int:
-        """Number of entries from `index`, at most `most`, that map one contiguous piece with the same permissions."""
+        """Number of entries from ``index``, at most ``most``, of one contiguous piece with the same permissions."""
         entries, born = self.entries, self.born
         entry, moment = entries[index], born[index]
         step = 0 if entry & NULL else 1 << self.shift
@@ -238,7 +238,7 @@ class SpaceCache:
 
 
 class _Withdrawals:
-    """Invalidations by the driver in one address space, with their times (see `Clock`)."""
+    """Invalidations by the driver in one address space, with their times (see ``Clock``)."""
 
     __slots__ = ("_known_from", "_ranges")
 
@@ -252,7 +252,7 @@ class _Withdrawals:
             self._known_from = self._ranges.popleft()[0] + 1
 
     def since(self, address: int, moment: int) -> bool:
-        """Whether the address was, or may have been, invalidated at `moment` or later."""
+        """Whether the address was, or may have been, invalidated at ``moment`` or later."""
         if moment < self._known_from:
             return True
         return any(then >= moment and start <= address < end for then, start, end in self._ranges)
@@ -308,14 +308,14 @@ class TranslationCache:
         return sum(cache.drop(start, end) for cache in self._spaces.get(asid, {}).values())
 
     def withdrawn_since(self, asid: int, address: int, moment: int) -> bool:
-        """Whether the driver invalidated, or may have invalidated, an address at `moment` or later."""
+        """Whether the driver invalidated, or may have invalidated, an address at ``moment`` or later."""
         if moment <= self._all_withdrawn:
             return True
         withdrawn = self._withdrawn.get(asid)
         return withdrawn is not None and withdrawn.since(address, moment)
 
     def sweep(self, now: float, most: int = 200) -> None:
-        """Compare up to `most` cached tables with memory, and mark the entries long out of date."""
+        """Compare up to ``most`` cached tables with memory, and mark the entries long out of date."""
         everything = (cached for space in self._all() for cached in space.all())
         seen = 0
         for cached in islice(everything, self._swept, self._swept + most):

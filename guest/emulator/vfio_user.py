@@ -2,7 +2,7 @@
 """The server's side of vfio-user, the protocol between QEMU's vfio-user-pci and a device in another process.
 
 Source: QEMU docs/interop/vfio-user.rst (messages, region and interrupt structures) and linux/vfio.h (flags).
-Everything is little endian, sizes are bytes. The transport knows nothing of GPUs: it serves a `Device`.
+Everything is little endian, sizes are bytes. The transport knows nothing of GPUs: it serves a ``Device``.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ class Disconnected(Exception):  # noqa: N818 - the ordinary end of a client
 class Connection:
     """One client, from the accepted socket to its end.
 
-    `serve` handles the messages that are waiting; it raises `Disconnected` when there will be no more.
+    ``serve`` handles the messages that are waiting; it raises ``Disconnected`` when there will be no more.
     """
 
     def __init__(self, stream: socket.socket, device: Device) -> None:

@@ -24,7 +24,7 @@ Boot = Callable[[Setting, Sequence[str]], str | None]
 
 @dataclass(frozen=True)
 class Campaign:
-    """Subtests to run, by program, and the directory of their results; `timeout_s` limits one subtest."""
+    """Subtests to run, by program, and the directory of their results; ``timeout_s`` limits one subtest."""
 
     tree: Path
     directory: Path

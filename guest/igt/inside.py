@@ -90,7 +90,7 @@ class GpuChecks:
 
 
 class Runner:
-    """Starts programs with `start`, runs subtests, and appends the results to `stream`."""
+    """Starts programs with ``start``, runs subtests, and appends the results to ``stream``."""
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from guest.igt.results import Result
 
 @dataclass(frozen=True)
 class Reason:
-    """Explains results of `subtests` (a shell pattern of program@subtest) with these outcomes and this message."""
+    """Explains results of ``subtests`` (a shell pattern of program@subtest) with these outcomes and this message."""
 
     kind: str
     subtests: str

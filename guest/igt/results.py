@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 STREAM = "igt.jsonl"
 OUTCOMES = ("pass", "fail", "skip", "timeout", "crash", "lost")
-"""`crash`: the program died; `lost`: the guest did."""
+"""``crash``: the program died; ``lost``: the guest did."""
 
 
 class Subtest(NamedTuple):

@@ -82,7 +82,7 @@ def families(program: str, subtests: Sequence[str]) -> tuple[list[str], dict[str
 
 
 def choose(program: str, subtests: Sequence[str], sample: int | None, seed: int) -> list[str]:
-    """The subtests to run; at most `sample` of each family (None: all)."""
+    """The subtests to run; at most ``sample`` of each family (None: all)."""
     if sample is None:
         return list(subtests)
     always, sampled = families(program, subtests)

@@ -28,7 +28,7 @@ KEPT = 200
 
 @dataclass
 class Transcript:
-    """Parses one program's output. `current` is the running subtest; `ended` those that ended, until it is cleared."""
+    """Parses one program's output. ``current`` is the running subtest; ``ended`` has those that ended."""
 
     current: str | None = None
     ended: list[tuple[str, str]] = field(default_factory=list)

@@ -9,7 +9,7 @@ from typing import Any
 
 
 def replace(owner: type | ModuleType, name: str, broken: Callable[..., Any]) -> None:
-    """Put `broken` in the place of the function `name` of a class or module.
+    """Put ``broken`` in the place of the function ``name`` of a class or module.
 
     Raises AttributeError when there is none: a defect that misses its target breaks nothing.
     """

@@ -43,7 +43,7 @@ def ioctls_succeed() -> None:
 
 
 def _on_refusal(then: Callable[[OSError, Task, int, int], int]) -> None:
-    """Call `then` with error, task, request and argument of each refused ioctl, for its result."""
+    """Call ``then`` with error, task, request and argument of each refused ioctl, for its result."""
     sound = Table.call
 
     def call(

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def unknown_flags(level: Level, args: Any, field: str = "flags", request: Request | None = None) -> int:
-    """Bits of a field that are not defined flags. `request`: for a structure whose flags differ between requests."""
+    """Bits of a field that are not defined flags. ``request``: for a structure whose flags differ between requests."""
     value: int = getattr(args, field)
     return value & ~names.known_bits(type(args), field, str(level), request)
 

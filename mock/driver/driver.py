@@ -91,7 +91,7 @@ class Driver:
         )
 
     def open(self, minor: int, task: Task, memory: File) -> DrmFile:
-        """Open a node; `memory` is the file that the client got."""
+        """Open a node; ``memory`` is the file that the client got."""
         render = minor >= FIRST_RENDER_MINOR
         device = self._device(minor)
         self.machine.open_files[memory] = device

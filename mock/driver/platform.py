@@ -151,7 +151,7 @@ class DeviceProfile:
 
 @dataclass(frozen=True)
 class Platform:
-    """One or several devices in a machine. `links`: pairs of indices with a fast link between them."""
+    """One or several devices in a machine. ``links``: pairs of indices with a fast link between them."""
 
     name: str
     devices: tuple[DeviceProfile, ...]

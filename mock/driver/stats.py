@@ -84,5 +84,5 @@ class GtStats:
         self._values = dict.fromkeys(NAMES, 0)
 
     def text(self, level: Level) -> str:
-        """One `name: value` line for every counter of a kernel (xe_gt_stats_print_info)."""
+        """One ``name: value`` line for every counter of a kernel (xe_gt_stats_print_info)."""
         return "".join(f"{name}: {self._values[name]}\n" for name in _names(level))

@@ -31,7 +31,7 @@ class Verdict(IntEnum):
 
 @dataclass(frozen=True)
 class Test:
-    """A condition on one 32-bit half of an argument: (value & mask) == wanted, or != with `negated`."""
+    """A condition on one 32-bit half of an argument: (value & mask) == wanted, or != with ``negated``."""
 
     argument: int
     mask: int
@@ -42,7 +42,7 @@ class Test:
 
 @dataclass(frozen=True)
 class Rule:
-    """Notify the mock of the system call `name` if all conditions hold."""
+    """Notify the mock of the system call ``name`` if all conditions hold."""
 
     name: str
     tests: tuple[Test, ...] = ()

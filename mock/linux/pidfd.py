@@ -9,10 +9,10 @@ from mock.linux.syscall import syscall
 
 
 def take(pidfd: int, fd: int) -> int:
-    """Duplicate descriptor `fd` of the process (close-on-exec). Raises OSError: EPERM without ptrace rights, ESRCH."""
+    """Duplicate descriptor ``fd`` of the process (close-on-exec). Raises OSError: EPERM without rights, ESRCH."""
     return syscall("pidfd_getfd", pidfd, fd, 0)
 
 
 def open_(pid: int) -> int:
-    """A descriptor that becomes readable when process `pid` has ended. Raises OSError(ESRCH)."""
+    """A descriptor that becomes readable when process ``pid`` has ended. Raises OSError(ESRCH)."""
     return os.pidfd_open(pid)

@@ -32,7 +32,7 @@ _PRESENT = 1 << 63 | 1 << 62
 
 
 class Mapping(NamedTuple):
-    """One line of /proc/PID/maps. `flags`: READABLE ... SHARED; `device` as st_dev."""
+    """One line of /proc/PID/maps. ``flags``: READABLE ... SHARED; ``device`` as st_dev."""
 
     start: int
     end: int
@@ -59,7 +59,7 @@ class Maps:
         os.close(self._fd)
 
     def at_or_after(self, address: int) -> Mapping | None:
-        """The mapping that contains `address`, or the next one above; None if there is none."""
+        """The mapping that contains ``address``, or the next one above; None if there is none."""
         if self._query:
             try:
                 return self._ask(address)
@@ -149,7 +149,7 @@ def _read(path: str) -> bytes:
 
 
 def identity(descriptor: str, dir_fd: int | None = None) -> tuple[int, int] | None:
-    """(st_dev, st_ino) of a memfd or pipe that a thread has open; `descriptor` is its entry in /proc/TID/fd.
+    """(st_dev, st_ino) of a memfd or pipe that a thread has open; ``descriptor`` is its entry in /proc/TID/fd.
 
     None for other files: their file systems may never respond.
     """

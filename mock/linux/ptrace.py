@@ -69,7 +69,7 @@ Waiting = Generator[None, None, T]
 
 
 class Stopping:
-    """A thread that will stop on its way back to user space from the system call it is in; traced until `leave` is
+    """A thread that will stop on its way back to user space from the system call it is in; traced until ``leave`` is
     over.
 
     Raises OSError: EPERM when another process traces it, or tracing it is not allowed; ESRCH.
@@ -84,7 +84,7 @@ class Stopping:
             _request(_INTERRUPT, tid)
 
     def leave(self) -> Waiting[None]:
-        """Detach; the thread stays stopped if its process is stopped. If it was killed, wait for it with `over`."""
+        """Detach; the thread stays stopped if its process is stopped. If it was killed, wait for it with ``over``."""
         while self._traced:
             if self._stopped:
                 with contextlib.suppress(OSError):  # it is dead
@@ -99,8 +99,8 @@ class Stopping:
                 return
 
     def over(self) -> bool:
-        """After `leave`: whether it is no longer traced. The parent of a process is notified of its end only after the
-        tracer.
+        """After ``leave``: whether it is no longer traced. The parent of a process is notified of its end only after
+        the tracer.
         """
         while self._traced:
             try:
@@ -157,7 +157,7 @@ class Stopping:
                 deadline = time.monotonic() + _PATIENCE
 
     def stop(self) -> Waiting[Stopped]:
-        """Wait until it has stopped. It can then be controlled until `Stopped.restore`."""
+        """Wait until it has stopped. It can then be controlled until ``Stopped.restore``."""
         yield from self.wait(signal.SIGTRAP | _EVENT_STOP << 8)
         return Stopped(self)
 

@@ -55,7 +55,7 @@ def available() -> None:
 def install(program: bytes, *, privileged: bool) -> int:
     """Install a filter in all threads of this process and return the listener's descriptor (close-on-exec).
 
-    It cannot be removed, and is inherited by children and across exec. Without `privileged` (CAP_SYS_ADMIN) it sets
+    It cannot be removed, and is inherited by children and across exec. Without ``privileged`` (CAP_SYS_ADMIN) it sets
     NO_NEW_PRIVS. Raises OSError: EBUSY if this process or an ancestor has a listener already, ESRCH if another thread
     has another filter.
     """
@@ -106,7 +106,7 @@ class Listener:
         return Notification(ident, tid, number, tuple(arguments))
 
     def answer(self, ident: int, result: int) -> None:
-        """Make the call return `result`; a negative one is an errno."""
+        """Make the call return ``result``; a negative one is an errno."""
         if result < 0:
             self._send(ident, 0, result, 0)
         else:
@@ -131,8 +131,8 @@ class Listener:
         return True
 
     def add_fd(self, ident: int, fd: int, *, cloexec: bool, answer: bool = False) -> int:
-        """Install our `fd` as a new descriptor of the caller; returns its number there. With `answer` that is also the
-        result of the call, atomically. Raises OSError(EMFILE) if the caller has too many.
+        """Install our ``fd`` as a new descriptor of the caller; returns its number there. With ``answer`` that is also
+        the result of the call, atomically. Raises OSError(EMFILE) if the caller has too many.
         """
         flags = _ADDFD_SEND if answer else 0
         request = bytearray(_ADDFD_STRUCT.pack(ident, flags, fd, 0, os.O_CLOEXEC if cloexec else 0))

@@ -83,7 +83,7 @@ _COMMON = {
 }
 
 MACHINE = os.uname().machine
-"""`uname -m`; NUMBERS is empty for machines that the mock does not support."""
+"""``uname -m``; NUMBERS is empty for machines that the mock does not support."""
 
 NUMBERS: dict[str, int] = {
     "x86_64": _X86_64 | _COMMON,
@@ -96,7 +96,7 @@ _syscall.restype = ctypes.c_long
 
 
 def syscall(name: str, *arguments: Any) -> int:
-    """Make a system call; integers are passed as C longs. Raises OSError; ENOSYS if `name` has no number."""
+    """Make a system call; integers are passed as C longs. Raises OSError; ENOSYS if ``name`` has no number."""
     number = NUMBERS.get(name, -1)
     result: int = _syscall(
         ctypes.c_long(number),

@@ -90,7 +90,7 @@ class Ring:
             pass
 
     def madvise(self, start: int, end: int, advice: int) -> None:
-        """Submit madvise(2) on [start, end). Get its completion with `result` before the next one."""
+        """Submit madvise(2) on [start, end). Get its completion with ``result`` before the next one."""
         tail = self._sq[self._sq_tail]
         index = tail & self._sq_mask
         _SQE.pack_into(self._entries, 64 * index, _OP_MADVISE, 0, 0, -1, 0, start, end - start, advice, 0)

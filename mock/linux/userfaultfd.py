@@ -73,7 +73,7 @@ class Kind(IntEnum):
 
 
 class Message(NamedTuple):
-    """struct uffd_msg. `a`, `b`, `c` are: PAGEFAULT flags, address, thread; FORK the new descriptor; REMAP
+    """struct uffd_msg. ``a``, ``b``, ``c`` are: PAGEFAULT flags, address, thread; FORK the new descriptor; REMAP
     from, to, length; REMOVE and UNMAP start, end.
     """
 
@@ -107,7 +107,7 @@ def create(*, user_mode_only: bool) -> int:
 
 
 def features(fd: int) -> Feature:
-    """Features of the kernel; `fd` must be new, and cannot be used afterwards."""
+    """Features of the kernel; ``fd`` must be new, and cannot be used afterwards."""
     buffer = bytearray(struct.pack("=QQQ", _API_VERSION, 0, 0))
     fcntl.ioctl(fd, _API, buffer, True)
     return Feature(struct.unpack("=QQQ", buffer)[1])
@@ -148,7 +148,7 @@ class Userfaultfd:
         os.close(self.fd)
 
     def read(self, most: int = 64) -> list[Message]:
-        """Pending messages, at most `most`. FORK has a new descriptor, which the caller must close."""
+        """Pending messages, at most ``most``. FORK has a new descriptor, which the caller must close."""
         try:
             data = os.read(self.fd, most * _MESSAGE.size)
         except (BlockingIOError, InterruptedError):
@@ -197,7 +197,7 @@ class Userfaultfd:
                 raise Busy from None
 
     def write_protect(self, start: int, end: int, *, on: bool) -> None:
-        """Make stores fault; with `on=False` allow them again and wake."""
+        """Make stores fault; with ``on=False`` allow them again and wake."""
         try:
             fcntl.ioctl(self.fd, _WRITEPROTECT, _RANGE_MODE.pack(start, end - start, 1 if on else 0))
         except BlockingIOError:

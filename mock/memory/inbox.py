@@ -43,7 +43,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """[start, end) is mapped at `new` now."""
+    """[start, end) is mapped at ``new`` now."""
 
     start: int
     end: int
@@ -52,7 +52,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Forked:
-    """fork(2); `child` is the userfaultfd of the child's memory."""
+    """fork(2); ``child`` is the userfaultfd of the child's memory."""
 
     child: Userfaultfd
 
@@ -68,14 +68,14 @@ class Inbox:
     """Unread and undigested messages of one userfaultfd, in the order in which the changes were made.
 
     A change is made first and its event queued a moment later, so events of two threads can come in the wrong
-    order: one moves memory to a place before the event by which another one left it. `places`, the registered
+    order: one moves memory to a place before the event by which another one left it. ``places``, the registered
     ones, tell.
     """
 
     def __init__(
         self, uffd: Userfaultfd, arrived: Callable[[], None], forked: Callable[[Userfaultfd], None]
     ) -> None:
-        """`arrived` is called when there is something to digest, `forked` at once for each fork."""
+        """``arrived`` is called when there is something to digest, ``forked`` at once for each fork."""
         self._uffd = uffd
         self.fd = uffd.fd
         self._arrived = arrived
@@ -92,7 +92,7 @@ class Inbox:
         self.faults: dict[int, Message] = {}
 
     def read(self, most: int = 64) -> bool:
-        """Take in what waits, at most `most` messages; whether there was something."""
+        """Take in what waits, at most ``most`` messages; whether there was something."""
         return not self.reserved and self.read_anyway(most)
 
     def read_anyway(self, most: int) -> bool:
@@ -105,7 +105,7 @@ class Inbox:
         return bool(messages)
 
     def stays(self, address: int) -> None:
-        """An mremap of the mapping at `address` is coming which leaves the old mapping there
+        """An mremap of the mapping at ``address`` is coming which leaves the old mapping there
         (MREMAP_DONTUNMAP).
         """
         self._staying.add(address)

@@ -28,7 +28,7 @@ class Mailbox:
         return self.token.ljust(PAGE_SIZE, b"\0")
 
     def marks(self, pid: int) -> bool:
-        """Whether process `pid` has this very page."""
+        """Whether process ``pid`` has this very page."""
         try:
             fd = os.open(f"/proc/{pid}/mem", os.O_RDONLY | os.O_CLOEXEC)
         except OSError:

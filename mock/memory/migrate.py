@@ -172,7 +172,7 @@ class Migration:
 
     def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> Work[None]:
         """Pages that the client changed in the meantime: they are the driver's only if they are out of the client's
-        hands. Those in `spared` were not zapped.
+        hands. Those in ``spared`` were not zapped.
         """
         _, inbox, memory, _ = self._parts
         while True:
@@ -329,7 +329,7 @@ class Migration:
             del self.held[page]
 
     def move(self, start: int, end: int, new: int) -> None:
-        """mremap(2) moved [start, end) to `new`."""
+        """mremap(2) moved [start, end) to ``new``."""
         pages = self._space.isolated(start, end)
         self.isolated.difference_update(pages)
         self.isolated.update(page - start + new for page in pages)
@@ -345,7 +345,7 @@ class Migration:
 
     def inherit(self, parent: Migration, inbox: Inbox) -> None:
         """fork(2): pages that are missing in the parent, or may be by the time of the fork, are missing here.
-        Those that the parent had moved by then (`inbox` is the parent's) are at their new place.
+        Those that the parent had moved by then (``inbox`` is the parent's) are at their new place.
         """
         pages = parent.isolated | parent.held.keys()
         if parent._collecting:

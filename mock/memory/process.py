@@ -20,7 +20,7 @@ _TOP = 1 << 56
 
 
 class Missing(Exception):  # noqa: N818 - a condition, not a failure
-    """The page at `address` is not there and faulting it in needs the mock; `done` bytes before it were
+    """The page at ``address`` is not there and faulting it in needs the mock; ``done`` bytes before it were
     transferred.
     """
 
@@ -104,7 +104,7 @@ class ProcessMemory:
         self._seen = None
 
     def check(self, address: int, size: int, permission: int) -> None:
-        """OSError(EFAULT) unless every byte is mapped with `permission` (procfs.READABLE or WRITABLE)."""
+        """OSError(EFAULT) unless every byte is mapped with ``permission`` (procfs.READABLE or WRITABLE)."""
         end = address + size
         seen = self._seen
         if seen is not None and seen.start <= address and end <= seen.end and seen.flags & permission:
@@ -138,7 +138,7 @@ class ProcessMemory:
         raise Missing(address + len(data), len(data))
 
     def peek(self, address: int, size: int) -> bytes:
-        """As `read`, but raises Unreadable when anything is in the way."""
+        """As ``read``, but raises Unreadable when anything is in the way."""
         return _read(self._fd, address, size)
 
     def write(self, address: int, data: bytes | memoryview) -> None:

@@ -39,7 +39,7 @@ class Host(Protocol):
         """The mock's open file with this identity."""
 
     def dirty(self, space: AddressSpace) -> None:
-        """`digest` has something to do."""
+        """``digest`` has something to do."""
 
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         """An address space for a child of fork, which is not known to be any process's yet."""
@@ -50,10 +50,10 @@ class Host(Protocol):
         """
 
     def attend(self, space: AddressSpace, pause: Pause) -> None:
-        """Nothing can be served; call `go_on` after the pause."""
+        """Nothing can be served; call ``go_on`` after the pause."""
 
     def later(self, callback: Callable[[], object], seconds: float = 0) -> None:
-        """Call once, when `digest` has had its turn."""
+        """Call once, when ``digest`` has had its turn."""
 
     def log(self, message: str) -> None: ...
 
@@ -97,7 +97,7 @@ class AddressSpace:
     # Growing: a child of fork is known by its userfaultfd first, then by a process id, then gets a ring.
 
     def bind(self, pid: int) -> None:
-        """Tell that it is the memory of process `pid`. OSError when it cannot be accessed."""
+        """Tell that it is the memory of process ``pid``. OSError when it cannot be accessed."""
         self.memory = ProcessMemory(pid)
         self.name = str(pid)
 
@@ -108,7 +108,7 @@ class AddressSpace:
         self._abilities = abilities - {Ability.ZAP}
 
     def equip(self, ring: Ring, pid: int) -> None:
-        """Pages can be zapped by this ring of process `pid`."""
+        """Pages can be zapped by this ring of process ``pid``."""
         if self.inbox is None:
             ring.close()
             return
@@ -135,7 +135,7 @@ class AddressSpace:
         return not self._dead
 
     def check_alive(self) -> bool:
-        """`alive`, found out now."""
+        """``alive``, found out now."""
         if not self._dead and self.memory is not None and not self.memory.alive():
             self.died()
         return not self._dead
@@ -210,7 +210,7 @@ class AddressSpace:
                         raise Stalled(self)
 
     def _read_going(self, address: int, size: int) -> bytes:
-        """Read memory of which pages are on their way out: only `write` stores to those."""
+        """Read memory of which pages are on their way out: only ``write`` stores to those."""
         memory = self._checked(address, size, procfs.READABLE)
         data = bytearray()
         while len(data) < size:
@@ -284,7 +284,7 @@ class AddressSpace:
             yield attempt
 
     def _fault_in(self, address: int, *, write: bool, gpu: bool) -> None:
-        """Make the page at `address` present for an access of ours. OSError(EFAULT) when it cannot be."""
+        """Make the page at ``address`` present for an access of ours. OSError(EFAULT) when it cannot be."""
         page = address & -PAGE_SIZE
         if page in self.migration.isolated:
             if gpu:
@@ -496,7 +496,7 @@ class AddressSpace:
             self._arrived()
 
     def tell_settled(self) -> None:
-        """Waiters of `when_settled` need not wait any more."""
+        """Waiters of ``when_settled`` need not wait any more."""
         callbacks, self._when_settled = self._when_settled, []
         for callback in callbacks:
             self._host.later(callback)
@@ -537,7 +537,7 @@ class AddressSpace:
 
     def _fork_seen(self, uffd: Userfaultfd) -> None:
         """Read this moment: the child is as the parent is now, whatever is done to the parent until
-        `digest`.
+        ``digest``.
         """
         self._children[uffd] = child = self._host.forked(self, uffd)
         assert self.inbox is not None

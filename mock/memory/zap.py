@@ -46,7 +46,7 @@ class Zapper:
         inbox: Inbox,
         log: Callable[[str], None],
     ) -> None:
-        """`ring` is of process `pid`."""
+        """``ring`` is of process ``pid``."""
         self.fd = ring.fd
         """Readable when a zap is over."""
         self._ring = ring

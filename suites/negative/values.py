@@ -27,7 +27,7 @@ NON_CANONICAL = 0x8000_0000_0000_0000
 """An address that no page can have (x86-64)."""
 Extensions = ctypes.Array[xe.drm_xe_ext_set_property]
 SEEN = 24
-"""Ids that `alive` looks at: more than a test makes."""
+"""Ids that ``alive`` looks at: more than a test makes."""
 
 
 # Pointers

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Steps of git bisect, in a small tree whose file `state` says what the made-up runs do."""
+"""Steps of git bisect, in a small tree whose file ``state`` says what the made-up runs do."""
 
 import os
 import signal

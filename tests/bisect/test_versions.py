@@ -18,7 +18,7 @@ Bisect = Callable[..., int]
 
 
 class World:
-    """Behaviour of each kernel; `FAILS` and `WORKS`, or a list of runs to take from."""
+    """Behaviour of each kernel; ``FAILS`` and ``WORKS``, or a list of runs to take from."""
 
     def __init__(self) -> None:
         self.kernels: dict[str, Judgement | list[Judgement]] = {}

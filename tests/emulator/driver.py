@@ -81,7 +81,7 @@ class Driver:
     """One GT of a GPU and its driver, from power-on to running contexts."""
 
     def __init__(self, gpu: Gpu, shared: Platform, guest: Guest, main: Driver | None = None) -> None:
-        """`main` is the driver of the GPU's main GT: this one is for the media GT and shares memory with it."""
+        """``main`` is the driver of the GPU's main GT: this one is for the media GT and shares memory with it."""
         self.gpu = gpu
         self.gt = gpu.gts[0 if main is None else 1]
         self.bell = device.MAIN_DOORBELL if main is None else device.MEDIA_DOORBELL
@@ -189,7 +189,7 @@ class Driver:
         return self.replies.pop(self._fence)
 
     def drain(self) -> None:
-        """Take what the GuC sent: events into `received`, replies by their fence."""
+        """Take what the GuC sent: events into ``received``, replies by their fence."""
         descriptor = self.guest.ram[self.descriptors + 64 : self.descriptors + 128].cast("I")
         buffer = self.guest.ram[self.g2h : self.g2h + G2H_SIZE].cast("I")
         words = G2H_SIZE // 4
@@ -422,7 +422,7 @@ class Queue:
         self.driver.until(lambda: self.completed >= seqno)
 
     def place(self, batch: Batch, address: int) -> int:
-        """Put a batch into memory that its VM maps at `address` (in VRAM, 64 KiB); gives the address."""
+        """Put a batch into memory that its VM maps at ``address`` (in VRAM, 64 KiB); gives the address."""
         assert self.vm is not None
         data = batch.encode(address)
         at = self.driver.vram.take(len(data) + 64, 1 << 16)

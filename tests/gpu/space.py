@@ -10,8 +10,8 @@ BATCH, SECOND, DATA = 0x10_0000, 0x20_0000, 0x30_0000
 
 
 class Pages:
-    """Memory of 4 KiB pages. What is not in `memory` faults; so does a write to a page in `read_only`, an atomic on one
-    in `no_atomics`, and the first access of each page in `absent` (which `serve` takes out of it again).
+    """Memory of 4 KiB pages. What is not in ``memory`` faults; so does a write to a page in ``read_only``, an atomic on
+    one in ``no_atomics``, and the first access of each page in ``absent`` (which ``serve`` takes out of it again).
     """
 
     def __init__(self, pages: Iterable[int] = ()) -> None:

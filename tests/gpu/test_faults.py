@@ -42,7 +42,7 @@ def served(execution: Execution, space: Pages, serve: Callable[[GpuFault], None]
 
 
 def outcome(batch: Batch, seed: int, serve_all: bool) -> tuple[bytes, list[int], int, int]:
-    """Memory, GPRs, bytes stored and faults of a run; with `serve_all` every page is missing at first."""
+    """Memory, GPRs, bytes stored and faults of a run; with ``serve_all`` every page is missing at first."""
     space = memory(seed)
     space.poke(BATCH, batch.encode(BATCH))
     if serve_all:
@@ -54,7 +54,7 @@ def outcome(batch: Batch, seed: int, serve_all: bool) -> tuple[bytes, list[int],
 
 
 def crossing(size: int, align: int = 1) -> st.SearchStrategy[int]:
-    """Addresses of accesses of `size` bytes; many of them cross pages."""
+    """Addresses of accesses of ``size`` bytes; many of them cross pages."""
     return st.integers(0, (DATA_SIZE - size) // align).map(lambda at: DATA + at * align)
 
 

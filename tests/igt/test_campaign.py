@@ -19,7 +19,7 @@ PLAN = {"xe_vm": ["a", "b", "c"], "xe_exec_basic": ["d"]}
 
 
 class Guests:
-    """Stands in for guests: each runs its plan, and is lost at a subtest in `fatal`."""
+    """Stands in for guests: each runs its plan, and is lost at a subtest in ``fatal``."""
 
     def __init__(self, fatal: Sequence[str] = ()) -> None:
         self.fatal = fatal

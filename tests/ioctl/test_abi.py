@@ -37,7 +37,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the record that ends with the version of `ioctl.xe`: what is recorded later breaks no test."""
+    """A copy of the record that ends with the version of ``ioctl.xe``: what is recorded later breaks no test."""
     known = history.recorded()
     later = [name for name in known.names if history.sort_key(name) > history.sort_key(xe.LINUX)]
     copy = tmp_path / "abi_history.json"
@@ -54,7 +54,7 @@ def run(arguments: list[str]) -> int:
 
 
 def checked(path: Path, text: str, capsys: Capture, *options: str) -> tuple[int, list[str]]:
-    """Exit status and output lines of a check of ``text`` against the version that `ioctl.xe` is of."""
+    """Exit status and output lines of a check of ``text`` against the version that ``ioctl.xe`` is of."""
     path.write_text(text)
     base = [] if "--base" in options else ["--base", xe.LINUX]
     status = run([str(path), *base, *options])
@@ -63,7 +63,7 @@ def checked(path: Path, text: str, capsys: Capture, *options: str) -> tuple[int,
 
 
 def changed(*edits: tuple[str, str]) -> str:
-    """The header of `ioctl.xe` with these replacements, each of which must fit exactly once."""
+    """The header of ``ioctl.xe`` with these replacements, each of which must fit exactly once."""
     text = header()
     for old, new in edits:
         assert text.count(old) == 1, (old, text.count(old))

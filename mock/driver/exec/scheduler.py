@@ -134,7 +134,7 @@ class Scheduler:
         self._on_engine[run.engine].remove(run)
 
     def _cancel_jobs(self, queue: ExecQueue, first: int) -> None:
-        """Complete all jobs of a dead queue: the oldest with `first`, the others with ECANCELED."""
+        """Complete all jobs of a dead queue: the oldest with ``first``, the others with ECANCELED."""
         run = self._running.get(queue)
         if run is not None:
             self._remove(run)

@@ -3,7 +3,7 @@
 
 A function of the driver that may have to wait is a generator: it yields the fence it waits on and is resumed
 when that fence has signalled. An ioctl handler of that form completes at once if it need not wait;
-otherwise its reply is deferred. Call another sleeping function with `yield from`.
+otherwise its reply is deferred. Call another sleeping function with ``yield from``.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def settled(mm: Mm) -> Fence:
 
 
 class WaitQueue:
-    """A wait queue: `wake` releases all current waiters."""
+    """A wait queue: ``wake`` releases all current waiters."""
 
     def __init__(self) -> None:
         self._event = Fence()

@@ -2,8 +2,8 @@
 """Fault injection: steps of the driver that a client can make fail (lib/fault-inject.c, kernel/fail_function.c,
 mm/failslab.c, mm/fail_page_alloc.c).
 
-The driver calls `enter` in functions that the kernel allows error injection for, and `kmalloc` where it allocates. A
-client configures the failures in debugfs and, for the allocations of one thread, in its /proc/thread-self/fail-nth.
+The driver calls ``enter`` in functions that the kernel allows error injection for, and ``kmalloc`` where it allocates.
+A client configures the failures in debugfs and, for the allocations of one thread, in its /proc/thread-self/fail-nth.
 """
 
 from __future__ import annotations

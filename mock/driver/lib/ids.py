@@ -42,7 +42,7 @@ class IdMap(Generic[T]):
         return item
 
     def erase(self, number: int) -> T | None:
-        """Like `pop`, without checking whether the id is in use (xa_erase).
+        """Like ``pop``, without checking whether the id is in use (xa_erase).
 
         Erasing 0, which is never allocated, makes it the next id: only a missing mark says that 0 is not free, and
         storing NULL there sets the mark. An empty array has no node to hold marks.

@@ -11,7 +11,7 @@ from mock.driver.lib.fence import Fence, FenceChain, stub
 
 
 class Syncobj:
-    """One sync object. `changed` wakes when the fence is replaced or a point is added."""
+    """One sync object. ``changed`` wakes when the fence is replaced or a point is added."""
 
     def __init__(self, *, signaled: bool = False) -> None:
         self.fence: Fence | None = stub() if signaled else None

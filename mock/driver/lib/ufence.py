@@ -14,7 +14,7 @@ class UserFence:
     """A 64-bit value that the driver stores at a CPU address when a bind completes (struct xe_user_fence)."""
 
     def __init__(self, services: Services, waiters: WaitQueue, mm: Mm, address: int, value: int) -> None:
-        """`waiters` are woken after the store. Raises OSError(EFAULT) if the address cannot be read."""
+        """``waiters`` are woken after the store. Raises OSError(EFAULT) if the address cannot be read."""
         mm.read(address, 8)
         self._services = services
         self._waiters = waiters

@@ -24,7 +24,7 @@ def get_array(mm: Mm, address: int, kind: type[S], count: int) -> list[S]:
 
 
 def get_ints(mm: Mm, address: int, size: int, count: int) -> list[int]:
-    """Read `count` unsigned integers of `size` bytes each."""
+    """Read ``count`` unsigned integers of ``size`` bytes each."""
     data = mm.read(address, size * count) if count else b""
     return [int.from_bytes(data[at : at + size], "little") for at in range(0, len(data), size)]
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CpuPages:
-    """Pages of a client's address space from `address` on."""
+    """Pages of a client's address space from ``address`` on."""
 
     mm: Mm
     address: int

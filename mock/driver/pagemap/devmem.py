@@ -69,7 +69,7 @@ class Pagemap:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stretch:
-    """[start, end) of the process, whole pages, is at `offset` of an allocation."""
+    """[start, end) of the process, whole pages, is at ``offset`` of an allocation."""
 
     start: int
     end: int
@@ -106,7 +106,7 @@ class DevMem:
     def __init__(self, pagemap: Pagemap, to_system: ToSystem, size: int, timeslice: float) -> None:
         """Allocates VRAM, evicting others if necessary. Raises Refused: ENOMEM if VRAM is exhausted, E2BIG.
 
-        `to_system` moves the contents out of VRAM; `timeslice` in seconds.
+        ``to_system`` moves the contents out of VRAM; ``timeslice`` in seconds.
         """
         self.pagemap = pagemap
         self.size = size

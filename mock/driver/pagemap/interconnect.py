@@ -26,12 +26,12 @@ class Owners:
     """All members, sorted by group (struct drm_pagemap_owner_list)."""
 
     def __init__(self, linked: Callable[[int, int], bool]) -> None:
-        """`linked`: whether two GPUs, given by number, have a fast link to each other's VRAM."""
+        """``linked``: whether two GPUs, given by number, have a fast link to each other's VRAM."""
         self._linked = linked
         self._peers: list[Peer] = []
 
     def acquire(self, peer: Peer) -> None:
-        """Join the first group whose members all have a link to `peer`, or a new one. Does nothing the second time."""
+        """Join the first group whose members all have a link to ``peer``, or a new one, unless it is in one."""
         if peer.owner is not None:
             return
         groups: dict[Owner, list[Peer]] = {}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice: float = 0.0) -> None:
     """Move [start, end) to VRAM; if that fails, evict it to system memory and try once more (xe_svm_alloc_vram).
 
-    `timeslice` in seconds. Raises Refused: EBUSY if a page cannot be isolated, ENOMEM without room, ENOENT or EINVAL
+    ``timeslice`` in seconds. Raises Refused: EBUSY if a page cannot be isolated, ENOMEM without room, ENOENT or EINVAL
     if the CPU mapping does not cover the range.
     """
     if sum(s.size for s in process.vram.within(start, end) if s.devmem.pagemap is pagemap) == end - start:
@@ -34,7 +34,7 @@ def to_vram(process: Process, pagemap: Pagemap, start: int, end: int, timeslice:
 
 
 def to_system(process: Process, start: int, end: int, *, keep: object = None) -> None:
-    """Move pages of [start, end) from VRAM to system memory, except those of the owner `keep` (hmm_range_fault)."""
+    """Move pages of [start, end) from VRAM to system memory, except those of the owner ``keep`` (hmm_range_fault)."""
     found: dict[DevMem, list[Stretch]] = {}
     for stretch in process.vram.within(start, end):
         if keep is None or stretch.devmem.pagemap.owner is not keep:

@@ -25,7 +25,7 @@ class Mirror(Protocol):
     """Maps memory of the process for a GPU (mmu_interval_notifier)."""
 
     def changed(self, start: int, end: int, *, unmapped: bool) -> None:
-        """The pages of [start, end) are about to change or move; `unmapped`: the mapping is gone."""
+        """The pages of [start, end) are about to change or move; ``unmapped``: the mapping is gone."""
 
 
 class Process:
@@ -114,7 +114,7 @@ class Process:
 
     @staticmethod
     def _populate_ram(devmem: DevMem, size: int, tid: int | None) -> None:
-        """Allocate system memory for `size` bytes: large pages if they are large in VRAM and can be allocated.
+        """Allocate system memory for ``size`` bytes: large pages if they are large in VRAM and can be allocated.
 
         (__drm_pagemap_migrate_to_ram, drm_pagemap_migrate_populate_ram_pfn). Raises Refused(ENOMEM).
         """

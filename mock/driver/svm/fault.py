@@ -56,7 +56,7 @@ class PageFault:
 
 
 def handle(fault: PageFault, vms: CyclicIds[Vm]) -> Blocking[int]:
-    """xe_pagefault_queue_work(): handle one fault; `vms` by address space id.
+    """xe_pagefault_queue_work(): handle one fault; ``vms`` by address space id.
 
     Returns 0 or the negative errno of the acknowledgement.
     """

@@ -87,7 +87,7 @@ def chunk(
     """[start, end) of the range to create for an address (drm_gpusvm_range_chunk_size).
 
     The largest size that fits into the CPU mapping, the GPU VMA and a notifier and overlaps no other range. All pages
-    of a range of more than a page and at most `threshold` bytes must be `populated`.
+    of a range of more than a page and at most ``threshold`` bytes must be ``populated``.
     """
     window = address // NOTIFIER * NOTIFIER
     low, high = max(area.start, vma.start, window), min(area.end, vma.end, window + NOTIFIER)
@@ -151,7 +151,7 @@ def mappings(
 ) -> list[Mapping]:
     """Page table entries of [start, end), in system memory or in one VRAM allocation, for a GPU given by number.
 
-    `atomic`: whether GPU atomics are enabled in its own VRAM, and in all other memory, also the VRAM of other GPUs
+    ``atomic``: whether GPU atomics are enabled in its own VRAM, and in all other memory, also the VRAM of other GPUs
     (xe_res_is_vram). Raises Refused(EOPNOTSUPP) for pages in several places (drm_gpusvm_get_pages).
     """
     there = process.vram.within(start, end)

@@ -422,5 +422,5 @@ class Svm:
 
 
 def _since(start: int) -> int:
-    """Microseconds since `start`, a value of time.monotonic_ns()."""
+    """Microseconds since ``start``, a value of time.monotonic_ns()."""
     return (time.monotonic_ns() - start) // 1000

@@ -16,11 +16,11 @@ class TtmDevice:
 
     index        number of the GPU
     vram         VRAM of each tile, None for a tile without
-    system_used  bytes of system memory in use by BOs, of `system_size`
+    system_used  bytes of system memory in use by BOs, of ``system_size``
     """
 
     def __init__(self, index: int, vram: Iterable[int], page: int) -> None:
-        """`vram`: bytes of VRAM of each tile, in pages of `page` bytes."""
+        """``vram``: bytes of VRAM of each tile, in pages of ``page`` bytes."""
         self.index = index
         self.offsets = OffsetManager()
         self.mappings = Mappings()

@@ -88,7 +88,7 @@ class OffsetManager:
         self._taken: dict[int, int] = {}
 
     def take(self, size: int) -> int:
-        """An offset for `size` bytes. Raises Refused(ENOSPC) when offsets run out."""
+        """An offset for ``size`` bytes. Raises Refused(ENOSPC) when offsets run out."""
         free = self._free.get(size)
         if free:
             base = free.pop()

@@ -46,7 +46,7 @@ class Buddy:
         return offset
 
     def allocate(self, size: int, *, contiguous: bool) -> list[tuple[int, int]] | None:
-        """Blocks (offset, size) that together hold `size` bytes, or None if there is no room."""
+        """Blocks (offset, size) that together hold ``size`` bytes, or None if there is no room."""
         size = -(-size // self.page) * self.page
         if size > self.available:
             return None
@@ -113,7 +113,7 @@ class VramManager:
     """The VRAM of one tile (xe_ttm_vram_mgr.c)."""
 
     def __init__(self, size: int, page: int, collect: Callable[[], None]) -> None:
-        """`size` bytes in pages of `page`; `collect` frees BOs that nothing holds any more."""
+        """``size`` bytes in pages of ``page``; ``collect`` frees BOs that nothing holds any more."""
         self.size = size
         self.buddy = Buddy(size, page)
         self._collect = collect

@@ -55,7 +55,7 @@ class _NoArgument(ctypes.Structure):
 
 
 class Ioctl:
-    """One entry of an ioctl table (struct drm_ioctl_desc). `since`: older uAPI levels do not have it."""
+    """One entry of an ioctl table (struct drm_ioctl_desc). ``since``: older uAPI levels do not have it."""
 
     def __init__(
         self,

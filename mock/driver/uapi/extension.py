@@ -20,8 +20,8 @@ MAX_USER_EXTENSIONS = 16
 def walk(mm: Mm, address: int, set_property: Callable[[Any], None], last_property: int) -> None:
     """Apply each SET_PROPERTY extension of a chain in order.
 
-    Both ioctls with extensions have only extension 0, which sets a property; `last_property` is the highest property.
-    Raises Refused: E2BIG for more than 16 extensions, EFAULT, EINVAL, and what `set_property` raises.
+    Both ioctls with extensions have only extension 0, which sets a property; ``last_property`` is the highest property.
+    Raises Refused: E2BIG for more than 16 extensions, EFAULT, EINVAL, and what ``set_property`` raises.
     """
     number = 0
     while True:

@@ -209,7 +209,7 @@ def timeline_wait(call: Call, args: Any) -> Blocking[None]:
 
 @dataclass
 class _Entry:
-    """One syncobj to wait for; `fence` is set once there is one for the point."""
+    """One syncobj to wait for; ``fence`` is set once there is one for the point."""
 
     syncobj: Syncobj
     point: int

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Piece:
-    """A VMA to be created: [start, end) of the GPU address space at `offset` of `bo`."""
+    """A VMA to be created: [start, end) of the GPU address space at ``offset`` of ``bo``."""
 
     start: int
     end: int
@@ -30,7 +30,7 @@ class MapOp:
 
 @dataclass
 class RemapOp:
-    """Replace `vma` by what is left of it before and after the range."""
+    """Replace ``vma`` by what is left of it before and after the range."""
 
     vma: Vma
     before: Piece | None

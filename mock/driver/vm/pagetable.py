@@ -15,7 +15,7 @@ from mock.driver.lib.interval import IntervalMap
 
 
 class Backing(Protocol):
-    """Memory that a page table entry points to; `offset` is in bytes from its start."""
+    """Memory that a page table entry points to; ``offset`` is in bytes from its start."""
 
     def read(self, offset: int, size: int) -> bytes: ...
     def write(self, offset: int, data: bytes) -> None: ...
@@ -28,7 +28,7 @@ class Mapping:
 
     start, end   GPU addresses, half-open, multiples of 4 KiB
     backing      what is mapped; None: a NULL entry (reads give zero, writes are dropped)
-    offset       of `start` within the backing, in bytes
+    offset       of ``start`` within the backing, in bytes
     writable     XE_PAGE_RW
     atomic       XE_USM_PPGTT_PTE_AE, or hardware where atomics always work on this memory
     present      False: the entries were zapped. An access faults, even if the VM has a scratch page

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def mirror_range(vm: Vm, start: int, end: int) -> tuple[int, int]:
     """xe_vm_find_cpu_addr_mirror_vma_range(): extend a mirror range by adjacent mirrors with default attributes.
 
-    The search for the next mirror begins one byte after `end`.
+    The search for the next mirror begins one byte after ``end``.
     """
     if not vm.device.has("mirror-merge"):
         return start, end
@@ -38,7 +38,7 @@ def _plain_mirror(vma: Vma) -> bool:
 
 
 def split(vm: Vm, start: int, end: int) -> None:
-    """Split VMAs without a BO at `start` and `end` (xe_vm_alloc_madvise_vma). Raises Refused."""
+    """Split VMAs without a BO at ``start`` and ``end`` (xe_vm_alloc_madvise_vma). Raises Refused."""
     refuse_if(end > vm.size, errno.EINVAL, "beyond the VM")
     ops = VmaOps(vm, madvise=True)
     old: Vma | None = None

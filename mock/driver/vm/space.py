@@ -14,7 +14,7 @@ Lost = Callable[[int], bool]
 
 
 class Stall(GpuFault):
-    """The access is valid, and has to be repeated once `mm` is settled."""
+    """The access is valid, and has to be repeated once ``mm`` is settled."""
 
     def __init__(self, address: int, access: Access, mm: Mm) -> None:
         super().__init__(address, access)

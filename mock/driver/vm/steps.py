@@ -31,7 +31,7 @@ class Map:
 
 @dataclass
 class Remap:
-    """`skip_*`: that part keeps its page table entries."""
+    """``skip_*``: that part keeps its page table entries."""
 
     old: Vma
     before_piece: gpuva.Piece | None

@@ -25,7 +25,7 @@ class TableWriters:
         self._pending: list[tuple[int, int, Fence]] = []
 
     def claim(self, start: int, end: int, done: Fence) -> list[Fence]:
-        """Claim the tables of a bind of [start, end); `done` signals when its entries are written.
+        """Claim the tables of a bind of [start, end); ``done`` signals when its entries are written.
 
         Returns the fences of earlier binds that change the same tables.
         """

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProcessPages:
-    """Memory of a process at `address`; each page is in system memory or in accessible VRAM.
+    """Memory of a process at ``address``; each page is in system memory or in accessible VRAM.
 
     The mock is not notified of mprotect(2), nor of changes to file mappings. So each access checks, and faults if the
     memory could not be pinned as a whole.
@@ -124,7 +124,7 @@ class UserptrState:
     def pin(self, vma: Vma) -> None:
         """Get the pages of a VMA (xe_vma_userptr_pin_pages).
 
-        Pages in VRAM that this device can access stay there. Raises Refused, see `unusable`; ENOMEM.
+        Pages in VRAM that this device can access stay there. Raises Refused, see ``unusable``; ENOMEM.
         """
         if vma.destroyed:
             return

@@ -29,7 +29,7 @@ class VmaKind(Enum):
 
 @dataclass
 class MemAttr:
-    """struct xe_vma_mem_attr. `pagemap` is the preferred device memory if it was chosen by file descriptor."""
+    """struct xe_vma_mem_attr. ``pagemap`` is the preferred device memory if it was chosen by file descriptor."""
 
     default_pat_index: int
     pat_index: int

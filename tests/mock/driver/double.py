@@ -23,7 +23,7 @@ TICK = 200e-6
 
 
 class Loop:
-    """Work in the order of its time. Nothing runs until `run` or `run_until`."""
+    """Work in the order of its time. Nothing runs until ``run`` or ``run_until``."""
 
     def __init__(self) -> None:
         self._now = 1000.0
@@ -58,7 +58,7 @@ class Loop:
         return False
 
     def run_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-        """Work until the condition holds; False when `seconds` of virtual time or all work ran out first."""
+        """Work until the condition holds; False when ``seconds`` of virtual time or all work ran out first."""
         end = self._now + seconds
         while not condition():
             if self._now > end or not self.step():
@@ -396,7 +396,7 @@ class Client:
         return self.driver.ioctl(self.file, self.task, request.number, address), address
 
     def call(self, request: Request, arg: ctypes.Structure) -> int:
-        """ioctl(2): changes `arg` in place as the kernel does; raises OSError."""
+        """ioctl(2): changes ``arg`` in place as the kernel does; raises OSError."""
         address = self.put(arg)
         size = ctypes.sizeof(arg)
         try:

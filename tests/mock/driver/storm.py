@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A client that sends a real mock what comes to its mind: `python -m tests.mock.driver.storm SEED`."""
+"""A client that sends a real mock what comes to its mind: ``python -m tests.mock.driver.storm SEED``."""
 
 import ctypes
 import fcntl

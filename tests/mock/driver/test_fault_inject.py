@@ -47,7 +47,7 @@ def refused(code: int, faults: FaultInjection, path: str, data: bytes) -> None:
 
 
 def test_a_function_fails_so_many_times(faults: FaultInjection) -> None:
-    """Nothing fails at probability 0; then the function on the list does, until `times` is used up."""
+    """Nothing fails at probability 0; then the function on the list does, until ``times`` is used up."""
     assert fails(faults) == 0
     faults.write("fail_function/probability", b"100")
     faults.write("fail_function/times", b"2\n")
@@ -58,7 +58,7 @@ def test_a_function_fails_so_many_times(faults: FaultInjection) -> None:
 
 
 def test_space_and_interval_let_calls_through(faults: FaultInjection) -> None:
-    """`space` lets calls pass before the first, `interval` between them."""
+    """``space`` lets calls pass before the first, ``interval`` between them."""
     faults.write("fail_function/probability", b"100")
     faults.write("fail_function/times", b"-1")
     faults.write("fail_function/space", b"3")
@@ -68,7 +68,7 @@ def test_space_and_interval_let_calls_through(faults: FaultInjection) -> None:
 
 
 def test_the_list_of_functions(faults: FaultInjection) -> None:
-    """`inject` adds and removes, `injectable` says what there is, `retval` what a function returns."""
+    """``inject`` adds and removes, ``injectable`` says what there is, ``retval`` what a function returns."""
     assert b"xe_pt_update_ops_run [xe]\tERRNO\n" in (faults.read("fail_function/injectable") or b"")
     assert faults.read("fail_function/inject") == f"{HIT} [xe]\n".encode()
     assert faults.read(f"fail_function/{HIT}/retval") == b"fffffffffffffff4\n"
@@ -88,7 +88,7 @@ def test_the_list_of_functions(faults: FaultInjection) -> None:
 
 
 def test_the_nth_allocation_of_a_thread_fails() -> None:
-    """`fail-nth` counts the allocations of one thread that may wait, once failslab is set to include them."""
+    """``fail-nth`` counts the allocations of one thread that may wait, once failslab is set to include them."""
     faults = FaultInjection()
     faults.set_fail_nth(TASK, b"1")
     faults.kmalloc(TASK)
@@ -107,7 +107,7 @@ def test_the_nth_allocation_of_a_thread_fails() -> None:
 
 
 def test_an_allocation_fails_by_who_makes_it() -> None:
-    """With `require-start` and `require-end` only what is allocated in that code fails."""
+    """With ``require-start`` and ``require-end`` only what is allocated in that code fails."""
     faults = FaultInjection()
     lines = [line.split() for line in faults.kallsyms().decode().splitlines()]
     address = next(int(address, 16) for address, _, name, _ in lines if name == "drm_gpusvm_get_pages")

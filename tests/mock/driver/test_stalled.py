@@ -16,7 +16,7 @@ PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
 
 
 class Stopped:
-    """The process of a client, from now on until `go_on`."""
+    """The process of a client, from now on until ``go_on``."""
 
     def __init__(self, mm: Any) -> None:
         self._mm = mm

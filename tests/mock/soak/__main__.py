@@ -190,7 +190,7 @@ class _Lines:
         self._data = b""
 
     def next(self, seconds: float, *, patient: bool = False) -> Any:
-        """The next, None when there is none in time and `patient`."""
+        """The next, None when there is none in time and ``patient``."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._data:
             if not readable(self._fd, deadline - time.monotonic()):
@@ -206,7 +206,7 @@ class _Lines:
 
 
 def _host(platform: str, arguments: argparse.Namespace, tally: Tally, writer: int, release: int) -> int:
-    """Everything that is in front of the mock; what it says goes to `writer`."""
+    """Everything that is in front of the mock; what it says goes to ``writer``."""
     try:
         attached = attach(platform)
         os.write(writer, json.dumps({"mock": attached.pid}).encode() + b"\n")

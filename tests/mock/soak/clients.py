@@ -88,7 +88,7 @@ def awaken() -> None:
 
 
 def talk(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> None:
-    """`most` ioctls, or until the soak is over."""
+    """``most`` ioctls, or until the soak is over."""
     awaken()
     talker = Talker(nodes, seed)
     while tally.ioctls[slot] < most and not tally.over:
@@ -97,7 +97,7 @@ def talk(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> Non
 
 
 def batch(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> None:
-    """`most` batches, or until the soak is over."""
+    """``most`` batches, or until the soak is over."""
     awaken()
     gpu = batches.Gpu(nodes[slot % len(nodes)], seed)
     while tally.batches[slot] < most and not tally.over:

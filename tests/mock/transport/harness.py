@@ -127,7 +127,7 @@ def fork() -> int:
 
 @contextlib.contextmanager
 def child(body: Callable[[], None]) -> Iterator[int]:
-    """Run `body` in a forked child in the meantime; at the end it must have succeeded."""
+    """Run ``body`` in a forked child in the meantime; at the end it must have succeeded."""
     pid = fork()
     if pid == 0:
         _run(body)
@@ -139,7 +139,7 @@ def child(body: Callable[[], None]) -> Iterator[int]:
 
 
 def in_child(body: Callable[[], None]) -> None:
-    """Run `body` in a forked child."""
+    """Run ``body`` in a forked child."""
     with child(body):
         pass
 
@@ -165,7 +165,7 @@ def run(
     rules: Iterable[Rule] = DEVICES,
 ) -> None:
     """Run a scenario in a client of its own. It fails when the scenario raises, when the client dies or
-    hangs, and when the mock printed anything that does not contain `errors`.
+    hangs, and when the mock printed anything that does not contain ``errors``.
     """
     reader, writer = os.pipe()
     pid = fork()

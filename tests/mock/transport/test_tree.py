@@ -81,7 +81,7 @@ def test_mock_ends_with_the_tree() -> None:
 
 
 def last_client_ends(then: Callable[[int, int], None]) -> tuple[int, int]:
-    """Mock and keeper of a client that has ended; `then` did something to them before."""
+    """Mock and keeper of a client that has ended; ``then`` did something to them before."""
     reader, writer = os.pipe()
     pid = fork()
     if pid == 0:

@@ -91,7 +91,7 @@ class Judge:
             return ()
 
     def whole(self, kills: int) -> list[str]:
-        """Problems of the resumed run, after `kills` processes were killed."""
+        """Problems of the resumed run, after ``kills`` processes were killed."""
         try:
             run = read(self.runs.stream)
         except OSError as error:

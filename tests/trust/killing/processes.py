@@ -73,7 +73,7 @@ def _look(pid: int) -> Process | None:
 
 
 def reap(spare: int) -> None:
-    """Collect the orphans that have ended, but not process `spare`, whose status another function waits for."""
+    """Collect the orphans that have ended, but not process ``spare``, whose status another function waits for."""
     with contextlib.suppress(ChildProcessError):
         while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
             if ended.si_pid == spare:

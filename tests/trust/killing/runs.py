@@ -39,7 +39,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Attack:
-    """Process to kill, and the time: `results` are there, or the run has started, and then `seconds` later."""
+    """Process to kill, and the time: ``results`` are there, or the run has started, and then ``seconds`` later."""
 
     target: str
     which: int
