@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""One run of a guest: emulated GPUs, QEMU, the channels between the command inside and our standard files, the end.
+"""One run of a guest: emulated GPUs, QEMU, channels between the command and our standard files, termination.
 
-The guest reports by JSON lines on a port of its own. The console is kept for people and never parsed for control.
+The guest reports in JSON lines on its own port. The console is kept for people and never parsed for control.
 """
 
 import json
@@ -40,7 +40,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Files:
-    """A run's directory: what is kept for people, and the directory that the guest may write to."""
+    """A run's directory: logs for people, and the directory that the guest may write to."""
 
     directory: Path
     own_scratch: Path | None = None
@@ -67,7 +67,7 @@ class Files:
 class Interpreter:
     """Python program to run in the guest: the flags of its command line, and the program.
 
-    ``forget`` are packages that the waiting one may have imported, of files that have changed since.
+    ``forget`` are packages that the waiting interpreter may have imported, and whose files have changed since.
     """
 
     flags: Sequence[str]
@@ -79,8 +79,8 @@ class Interpreter:
 class Instructions:
     """Instructions for init (guest/init.py).
 
-    Either ``command`` is run when the GPUs are there, or ``interpreter`` becomes ready to run before they are, and the
-    host holds its input back. ``terminal`` is rows and columns, when the command gets a terminal for its files.
+    Either ``command`` runs once the GPUs are present, or ``interpreter`` gets ready before that, and the host holds back
+    its input. ``terminal`` is rows and columns if the command gets a terminal.
     """
 
     environment: dict[str, str]

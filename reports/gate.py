@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The gate: may this be merged? Every refusal has a line of a file, what is wrong there, and what to do."""
+"""The gate before a merge. Every refusal has file and line, the problem, and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from reports.verdict import Standing, is_regression, matrix
 from reports.waivers import Waived, Waiver, apply, matches, speaks
 
 STATUS_OF_VERDICTS = 1
-"""pytest's exit status when tests failed; what is worse is not a verdict but an end."""
+"""pytest's exit status when tests failed; higher ones mean that the run did not complete."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Verdict:
 
     refusals: tuple[Refusal, ...]
     run: Run
-    """With what waivers excuse as KNOWN."""
+    """The run, with waived results as KNOWN."""
     waived: Waived
     comparison: Comparison | None
     unseen: tuple[Unseen, ...] = ()
     """Parts that the run did not cover."""
     regressions: tuple[Result, ...] = ()
-    """Failures of what nobody but this driver's code promises, which were not to be judged."""
+    """Failures of driver behaviour, which were not judged."""
     standings: Mapping[str, Standing] = field(default_factory=dict)
     """The scores of each environment, by its name."""
 
@@ -81,9 +81,9 @@ def judge(
     complete: bool = False,
     driver: bool = False,
 ) -> Verdict:
-    """Judge a finished run; with a ledger also what it left out, which is refused if it has to be ``complete``.
+    """Judge a finished run. With a ledger, behaviours that it did not cover are listed, and refused with ``complete``.
 
-    The ledger also tells conformance from what only this ``driver`` does: a failure of that is refused if asked for.
+    The ledger also separates conformance from driver behaviour, whose failures are refused with ``driver``.
     """
     waived = apply(waivers, run.results, dict(run.environments), today)
     judged = replace(run, results=waived.results)

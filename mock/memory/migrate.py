@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
 """Moving pages between a client and the driver, without losing a store.
 
-Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. Between, each touch
-by the CPU is a message. Whatever the client does to the mapping in the meantime has its event in the inbox,
-undigested: such pages are left out, or stay isolated, until the driver knows of the change.
+Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. In between, each CPU access is
+a message. A change of the mapping by the client has its event in the inbox, not handled yet: such pages are left out, or
+stay isolated, until the driver has been notified of the change.
 
-The way out can take long when the client is stopped. What was taken by the time the driver has moved on to other things
-is held here: the driver gets it when it comes again, or the client when it touches it.
+The way out can take long if the client is stopped. Pages that were taken when the driver has given up waiting are held
+here, until the driver asks again or the client accesses them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from mock.memory.zap import Zapper
 
 _LOWEST = 1 << 20
-"""Above vm.mmap_min_addr, below which userfaultfd takes no address."""
+"""Above vm.mmap_min_addr: userfaultfd accepts no lower address."""
 
 
 def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
@@ -50,7 +50,7 @@ class Migration:
         self._space = space
         self.isolated: set[int] = set()
         self.held: dict[int, bytes] = {}
-        """Pages that the client does not have, nor the driver, and their contents."""
+        """Contents of pages that neither the client nor the driver has."""
         self._collecting: tuple[int, int] | None = None
         self._found: dict[int, bytes | None] = {}
         self._upgraded: set[tuple[int, int]] = set()

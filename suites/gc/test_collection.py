@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: MIT
-"""Garbage collection of SVM ranges: what is left of memory that the process unmapped.
+"""Garbage collection of SVM ranges of memory that the process unmapped.
 
-munmap(2) takes memory from the GPU before it returns (see suites/notifier). What the driver held for it, the range, its
-page tables and its VRAM, is removed later, by a work item: the notifier may not take the locks for that. So there is a
-time in which a range of memory that no longer exists is still there. These tests say that no program can notice:
+munmap(2) zaps the memory's GPU mappings before it returns (see suites/notifier). Range, page tables and VRAM are removed
+later, by a work item, as the notifier may not take the locks for that. So for some time there is a range of memory that
+no longer exists. These tests check that no program can notice:
 
-* everything that looks at ranges collects first: VM_BIND, MADVISE, a GPU fault;
-* without any of them the collector comes by itself, and gives VRAM back;
+* everything that uses ranges collects first: VM_BIND, MADVISE, a GPU fault;
+* without any of them the collector runs by itself, and frees VRAM;
 * the mirror stays: memory mapped later at the address is used without a new bind;
-* a range goes as a whole, but only the memory that was unmapped is lost.
+* a range is removed as a whole, but only the unmapped memory is lost.
 
 (xe_svm.c: xe_svm_garbage_collector; drm_gpusvm.c: DOC Partial Unmapping)
 """
@@ -31,7 +31,7 @@ from ioctl import xe
 pytestmark = needs("page-faults")
 
 
-# Everything that looks at ranges collects first
+# Everything that uses ranges collects first
 
 
 @behaviour("gc.flush-on-bind", "bind.cam.unmap-after-munmap")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """After a system call that changes memory returns, the GPU never accesses the old pages again.
 
-A running batch is the witness: it has used the memory, waits at a gate until the call has returned, and
-then uses the memory again. Pages that are mapped twice tell whether it still got there.
+A running batch is the witness: it has used the memory, waits at a gate until the call has returned, and then uses the
+memory again. Pages that are mapped twice show whether its access reached the old pages.
 
 (xe_svm.c: xe_svm_invalidate)
 """
@@ -33,13 +33,13 @@ pytestmark = needs("page-faults")
 
 @dataclass(frozen=True)
 class Twice:
-    """Two chunks of shared memory, mapped at two addresses: one goes, its neighbour in the page tables stays."""
+    """Two chunks of shared memory, mapped at two addresses: one is lost, its neighbour in the page tables stays."""
 
     used: Buffer
-    """Operation of the GPU."""
+    """The mapping that the GPU uses."""
     other: Buffer
     gone: int
-    """Offset of the chunk that goes."""
+    """Offset of the chunk that is lost."""
     at: int
     """Offset of a page in it, which is not its first."""
     near: int
