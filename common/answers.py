@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Exit statuses of all commands of svmcts: 0 yes, 1 no, 2 no answer.
 
-The unexpected is not an answer either: an exception, a closed pipe, a full disk, a missing right. It is one line on
-standard error and status 2, so that no accident reads as a verdict.
+An unexpected error is no answer either: an exception, a closed pipe, a full disk, missing permissions. It gives one
+line on standard error and status 2, so that no accident looks like a verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from common.text import one_line
 
 YES, NO, NO_ANSWER = 0, 1, 2
 INTERRUPTED = 130
-"""As a shell has it for SIGINT."""
+"""The shell's status for SIGINT."""
 
 
 class NoAnswerError(Exception):
@@ -26,10 +26,10 @@ class NoAnswerError(Exception):
 
 
 def status_of(command: str, work: Callable[[], int], *, trouble: int = NO_ANSWER, debug: bool = False) -> int:
-    """The exit status of a command that does ``work``; ``trouble`` if it comes to no answer.
+    """The exit status of a command that does ``work``; ``trouble`` if it has no answer.
 
-    ``command`` begins the line that says why. ``debug`` adds the traceback. What was printed has been written when
-    this returns.
+    ``command`` begins the line with the reason. ``debug`` adds the traceback. All output has been written when this
+    returns.
     """
     why = ""
     out = _Output(sys.stdout, 1)
@@ -59,14 +59,14 @@ def status_of(command: str, work: Callable[[], int], *, trouble: int = NO_ANSWER
 
 
 def _unexpected(error: Exception) -> str:
-    """A line for the unexpected."""
+    """One line about an unexpected error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return one_line(f"{type(error).__name__}: {error}").removesuffix(":") + " (svmcts --debug shows where)"
 
 
 class _Output:
-    """A standard stream, and what could not be written to it, also where argparse passes over that."""
+    """A standard stream, and its first write error, which argparse ignores."""
 
     def __init__(self, stream: TextIO | None, descriptor: int) -> None:
         self._stream = stream
@@ -90,9 +90,9 @@ class _Output:
             raise
 
     def finish(self) -> str:
-        """Write the rest; why not all of it is written, if it is not.
+        """Write the rest. Returns the error if not all of it could be written.
 
-        What is left then goes nowhere, or Python would try again at its end, and that would be the exit status.
+        The rest is dropped then; otherwise Python would try again when it exits, and set the exit status.
         """
         try:
             if self._stream is not None:

@@ -8,24 +8,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _AS_NEAR = 0.6
-"""How alike two words have to be, of 0 to 1: a swapped, missing or wrong letter, not another word."""
+"""Minimum similarity, from 0 to 1: a swapped, missing or wrong letter, not another word."""
 _NAMED = 3
 
 
 def near(word: str, known: Iterable[str]) -> str:
-    """`` (did you mean ...?)`` for a word that is not in ``known``, or nothing when nothing is near."""
+    """`` (did you mean ...?)`` for a word that is not in ``known``, or an empty string if none is similar."""
     found = difflib.get_close_matches(word, list(known), n=_NAMED, cutoff=_AS_NEAR)
     return _meant(found)
 
 
 def near_or_all(word: str, known: Iterable[str]) -> str:
-    """The same, and all there are when nothing is near."""
+    """The same, or the list of all known words if none is similar."""
     known = list(known)
     return near(word, known) or f": there are {', '.join(known)}"
 
 
 def near_glob(pattern: str, ids: Iterable[str]) -> str:
-    """For a glob of dotted ids that matches none: globs of the same form, or ids."""
+    """The same for a glob of dotted ids that matches none: similar globs, or ids."""
     ids = list(ids)
     if not pattern.endswith(".*"):
         return near(pattern, ids)
@@ -34,7 +34,7 @@ def near_glob(pattern: str, ids: Iterable[str]) -> str:
 
 
 def near_path(path: Path, folder: Path = Path()) -> str:
-    """For a path (in ``folder``) that does not exist: what there is in the place where it ends to exist."""
+    """The same for a path (in ``folder``) that does not exist: names in the last folder of it that exists."""
     there = path
     while not (folder / there).exists() and there != there.parent:
         missing, there = there.name, there.parent

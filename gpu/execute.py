@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: MIT
-"""The command streamer: carries out a batch, or a ring with its batches, and stops and continues at an
-instruction.
+"""The command streamer: executes a batch, or a ring with its batches, and can stop and continue at any instruction.
 
-What it guarantees:
+Guarantees:
 
 - ``run`` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace other
   than GpuFault.
-- A fault leaves the instruction to be run again. Nothing is stored twice: an atomic is done once or not at
-  all, and a command that stores more than a page remembers how far it came (and what it has read but not yet
-  stored), so every served fault is progress even if its handler takes away the pages before it.
+- After a fault the instruction is run again. Nothing is stored twice: an atomic is done once or not at all, and a
+  command that stores more than a page keeps its progress (and data that was read but not stored yet), so every served
+  fault is progress even if its handler removes the pages before it.
 - Instructions are fetched ahead to the end of the page. The fetch is dropped at every run, jump and
   MI_ARB_CHECK, and by a store of this context into it; other changes of a batch that is running are seen
   after one of those.
@@ -55,12 +54,12 @@ def _nothing() -> None:
 
 @dataclass
 class Engine:
-    """The engine that a context runs on: its registers' base, and what its commands do outside memory.
+    """The engine that a context runs on: its registers' base, and effects of its commands outside memory.
 
     ``clock`` gives the timestamp in ticks, ``context_clock`` that of the context's running time; without them,
-    time is the number of instructions that the context has done. ``kind`` is the kernel's name of the engine's
+    time is the number of instructions that the context has executed. ``kind`` is the kernel's name of the engine's
     class ("rcs", "ccs", "bcs", "vcs", "vecs"): commands that such an engine does not have are illegal. Without
-    it all commands are there.
+    it all commands are legal.
     """
 
     kind: str = ""
@@ -70,7 +69,7 @@ class Engine:
     context_clock: Callable[[], int] | None = None
     user_interrupt: Callable[[], None] = _nothing
     invalidate_tlb: Callable[[], None] = _nothing
-    # gets the address of each instruction and the instruction, before it is carried out (again); for traces
+    # called with address and instruction before each execution, for traces
     watch: Callable[[int, Command], None] | None = None
 
 
@@ -144,7 +143,7 @@ class Execution:
         self.retired = 0
         # False between MI_ARB_ON_OFF off and on: the hardware would not switch to another context
         self.arbitration = True
-        # commands are not carried out (MI_SET_PREDICATE)
+        # commands are not executed (MI_SET_PREDICATE)
         self.predicated_off = False
         self.general_state: int | None = None
         self.instructions: int | None = None
@@ -169,7 +168,7 @@ class Execution:
 
     @property
     def in_ppgtt(self) -> bool:
-        """The instruction to run next is in the PPGTT."""
+        """Whether the next instruction is in the PPGTT."""
         return bool(self._frames) and not self._frames[-1].privileged
 
     @property

@@ -79,8 +79,8 @@ class Interpreter:
 class Instructions:
     """Instructions for init (guest/init.py).
 
-    Either ``command`` runs once the GPUs are present, or ``interpreter`` gets ready before that, and the host holds back
-    its input. ``terminal`` is rows and columns if the command gets a terminal.
+    Either ``command`` runs once the GPUs are present, or ``interpreter`` gets ready before that, and the host holds its
+    input back. ``terminal`` is rows and columns if the command gets a terminal.
     """
 
     environment: dict[str, str]

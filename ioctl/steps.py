@@ -2,8 +2,8 @@
 """The steps of a test, its ioctls and others, in order, recorded cheaply: enough to write it as a program.
 
 A step is a tuple, made without formatting: mappings and accesses of the process, waits, children, and the records of
-its ioctls. ``Steps.export`` turns them into plain data when a test has failed; ``svmcts reproduce`` reads that. What
-the failing check expected and saw is in ``check``. What no list of steps can say is in ``obstacle``, in words.
+its ioctls. ``Steps.export`` turns them into plain data when a test has failed, for ``svmcts reproduce``. ``check`` has
+the expected and the actual value of the failing check, ``obstacle`` the reason why steps cannot describe the test.
 """
 
 import os
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
     from ioctl.transcript import Record
 
 FORMAT = 1
-"""Raised when the meaning of a step changes."""
+"""Version of the steps, increased when the meaning of one changes."""
 KEPT = 4096
-"""Steps of a test; of a longer one the end is missing, and the export says so."""
+"""Maximum number of steps; later ones are dropped, which the export records."""
 WHOLE = 1 << 16
-"""Bytes of a load or store that are kept."""
+"""Maximum number of bytes to keep of a load or store."""
 MOST = 1 << 22
-"""Bytes of all loads and stores of a test that are kept."""
+"""Maximum number of bytes to keep of all loads and stores of a test."""
 CHUNK = 64
-"""Bytes of the pattern that is looked for in a store that is too long to keep."""
+"""Bytes of the pattern to search for in a store that is too long to keep."""
 PERIOD = 4096
-"""Longest pattern that is looked for in what was stored."""
+"""Longest pattern to search for in a store."""
 
 Step = tuple[str, int, int, tuple[Any, ...]]
-"""Kind, thread, time in ns of CLOCK_MONOTONIC, and what belongs to the kind."""
+"""Kind, thread, time in ns of CLOCK_MONOTONIC, and the fields of the kind."""
 Data = dict[str, Any]
 
 FIELDS: dict[str, tuple[str, ...]] = {
@@ -114,27 +114,27 @@ class Steps:
             self._send(("ioctl", get_ident(), record.began_ns, (record,)))
 
     def failed(self, check: str, **facts: Any) -> None:
-        """Says what a check expected and saw that is about to fail the test; the last one counts."""
+        """Records expected and actual value of a check that is about to fail the test; the last one counts."""
         self.check = {"check": check, "after": len(self.items), **facts}
         if self._sink >= 0:
             self._send(("check", get_ident(), perf_counter_ns(), (self.check,)))
 
     def cannot(self, why: str) -> None:
-        """Says what the test does that these steps leave out."""
+        """Records an action of the test that steps cannot describe."""
         self.obstacle = self.obstacle or why
 
     def back_to(self, mark: int) -> None:
-        """Drops all from step ``mark`` on: a machine begins again, and only its last course counts."""
+        """Drops all steps from ``mark`` on: a state machine starts again, and only its last run counts."""
         del self.items[mark:]
         self.check, self.dropped, self._bytes = None, 0, 0
 
     def forget_from(self, mark: int) -> None:
-        """Drops what a condition did that did not hold: a loop that waits is one step, its last round."""
+        """Drops the steps of a condition that did not hold: only the last round of a waiting loop is kept."""
         thread = get_ident()
         if all(item[1] == thread for item in self.items[mark:]):
             del self.items[mark:]
 
-    # Children of fork: what they do goes into a file that the parent reads when they have ended.
+    # Children of fork: their steps go into a file that the parent reads when they have ended.
 
     def fork(self) -> "Branch":
         """To be called before fork(2)."""
@@ -144,7 +144,7 @@ class Steps:
         return branch
 
     def begin_child(self, branch: "Branch") -> None:
-        """In the child: from now on its steps are its own, and are written at once, as a signal may end it."""
+        """In the child: record its own steps from now on, and write each at once, as a signal may end it."""
         self.items, self.check, self.dropped = [], None, 0
         self._sink = branch.file
 
@@ -164,7 +164,7 @@ class Steps:
             self._sink = -1
 
     def export(self) -> Data | None:
-        """All of it as data for JSON; None if nothing was done."""
+        """All steps as data for JSON; None if there are none."""
         if not self.items:
             return None
         main = self.items[0][1]
@@ -257,7 +257,7 @@ _REPEATED = re.compile(rb"(.{1,16}?)\1+", re.DOTALL)
 
 
 def packed(data: bytes | Data) -> Data:
-    """Bytes as hexadecimal digits and their number: of a pattern that is repeated once, of what was too long none."""
+    """Bytes as hexadecimal digits and their number: a repeated pattern once, and no digits of what was too long."""
     if isinstance(data, dict):
         return data
     if match := _REPEATED.fullmatch(data):
@@ -269,7 +269,7 @@ def packed(data: bytes | Data) -> Data:
 
 
 def unpacked(data: Data) -> bytes | None:
-    """The bytes that ``packed`` had; None if they were too long."""
+    """The bytes passed to ``packed``; None if they were too long."""
     if "hex" not in data:
         return None
     pattern = bytes.fromhex(data["hex"])

@@ -19,12 +19,12 @@ from reproduce.recorded import Course, Step, makes, uses
 from reproduce.trial import Mock, Runner, compiled
 
 MOST = 400
-"""Trials at most: each is a compilation and a run or two."""
+"""Maximum number of trials: each is a compilation and one or two runs."""
 PAGE = 4096
 KEPT = ("open", "fork", "reap")
-"""Steps that are never left out by themselves."""
+"""Steps that are never left out alone."""
 LEAST = 1 << 16
-"""The least address that a process maps."""
+"""The lowest address that a process maps."""
 SPANS = ("mmap", "munmap", "mprotect", "madvise", "mlock", "munlock", "write", "read", "reserve")
 
 
@@ -67,7 +67,7 @@ def _kind(said: str) -> str:
 
 
 def minimised(course: Course, words: Words, mock: Mock, compiler: Compiler) -> tuple[Course, str]:
-    """The smallest course that was found, and a line about it; raises NoAnswerError if the program does not fail."""
+    """The smallest course found, and a line about it. Raises NoAnswerError if the program does not fail."""
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="svmcts-reproduce-"))
         failing = stack.enter_context(Runner(mock))
@@ -90,7 +90,7 @@ def minimised(course: Course, words: Words, mock: Mock, compiler: Compiler) -> t
 
 
 def _whole(course: Course) -> bool:
-    """Whether what a step uses was made by one before: ids of objects, offsets of mappings, memory that is accessed."""
+    """Whether earlier steps create everything that a step uses: ids of objects, offsets of mappings, memory."""
     made: set[tuple[int, str, int]] = set()
     offsets: set[int] = set()
     mapped: list[tuple[int, int]] = []
@@ -120,7 +120,7 @@ def _whole(course: Course) -> bool:
 
 
 def _waits(course: Course) -> bool:
-    """Whether every fence that the test waited for is waited for still: a mock may be done at once, a GPU is not."""
+    """Whether it still waits for every fence that the test waited for: a GPU needs it even if the mock does not."""
     waited = {_fence(step) for step in course.all_steps if _fence(step)}
     still = {_fence(step) for step in course.steps}
     return all(signal in still for step in course.steps for signal in _signals(step) if signal in waited)
@@ -138,7 +138,7 @@ def _fence(step: Step) -> tuple[int, int] | None:
 
 
 def _signals(step: Step) -> Iterator[tuple[int, int]]:
-    """Address and value of the fences that a step has signalled."""
+    """Address and value of the fences that a step signals."""
     if step.do != "ioctl":
         return
     for capture in step.fields.get("nested", ()):
@@ -151,7 +151,7 @@ def _signals(step: Step) -> Iterator[tuple[int, int]]:
 
 
 def _placed(course: Course, address: int) -> bool:
-    """Whether an address is in a mapping of the test at some time."""
+    """Whether an address is ever in a mapping of the test."""
     return any(
         low <= address < low + size
         for step in course.all_steps
@@ -161,7 +161,7 @@ def _placed(course: Course, address: int) -> bool:
 
 
 def _fewer(course: Course, fails: Callable[[Course], bool]) -> Course:
-    """Leave out halves, quarters and so on, as long as one can be."""
+    """Leave out halves, quarters and so on, as long as the program still fails."""
     size = max(len(course.steps) // 2, 1)
     while True:
         at, left_out = len(course.steps), False
@@ -180,7 +180,7 @@ def _fewer(course: Course, fails: Callable[[Course], bool]) -> Course:
 
 
 def _shorter(course: Course, fails: Callable[[Course], bool]) -> Course:
-    """Cut mappings, and all that is done to them, to a page or to a half, as long as one can be."""
+    """Cut mappings, and all operations on them, to a page or to a half, as long as the program still fails."""
     for address, whole in [
         (step.fields["result"], step.fields["size"])
         for step in course.steps

@@ -30,18 +30,18 @@ DIE = 1 << 7
 IN_TIME = re.compile(r"within [\d.]+ s\b|timed? ?out|ETIME", re.IGNORECASE)
 """Message of a test that timed out: a busy machine may be the reason."""
 SILENCE_S = 240.0
-"""After which a guest is taken for hung: longer than a test may take without KVM."""
+"""Seconds after which a guest counts as hung: longer than any test takes without KVM."""
 MODULES = ("drm_gpusvm_helper", "xe")
 """Modules with faults, in the order of loading."""
 Answer = dict[str, Any]
 
 
 class LostError(Exception):
-    """The guest has gone, or says nothing any more; the message says which."""
+    """The guest ended, or stopped responding; the message says which."""
 
 
 class Inside(Protocol):
-    """A guest that carries out orders (sensitivity.inside)."""
+    """A guest that executes orders (sensitivity.inside)."""
 
     def order(self, order: Mapping[str, object]) -> Iterator[Answer]:
         """The answers to an order, up to the one that ends it. Raises LostError."""
@@ -87,7 +87,7 @@ class Store:
     path: Path
     results: dict[str, Result] = field(default_factory=dict)
     control: dict[str, str] = field(default_factory=dict)
-    """Test to its outcome without a fault."""
+    """Outcome of each test without a fault."""
 
     @classmethod
     def open(cls, path: Path) -> Store:
@@ -109,7 +109,7 @@ class Store:
         self._write(asdict(result))
 
     def add_control(self, test: str, outcome: str) -> None:
-        """Keep what a test says of the driver without a fault."""
+        """Keep the outcome of a test on the driver without a fault."""
         self.control[test] = outcome
         self._write({"control": test, "outcome": outcome})
 
@@ -119,7 +119,7 @@ class Store:
             file.write(json.dumps(entry) + "\n")
 
     def verdict(self, fault: str) -> str | None:
-        """Of a fault, the control considered: no answer for what is noticed without a fault as well."""
+        """Verdict on a fault; no answer if its test fails without the fault as well."""
         if (result := self.results.get(fault)) is None:
             return None
         if result.verdict == FOUND and result.by and self.control.get(result.by) not in ("passed", "known"):

@@ -2,8 +2,8 @@
 """Moving pages between a client and the driver, without losing a store.
 
 Out: register the mapping for missing pages, write-protect, copy, zap. Back: UFFDIO_COPY. In between, each CPU access is
-a message. A change of the mapping by the client has its event in the inbox, not handled yet: such pages are left out, or
-stay isolated, until the driver has been notified of the change.
+a message. A change of the mapping by the client is in the inbox, not handled yet: such pages are left out, or stay
+isolated, until the driver has been notified of the change.
 
 The way out can take long if the client is stopped. Pages that were taken when the driver has given up waiting are held
 here, until the driver asks again or the client accesses them.

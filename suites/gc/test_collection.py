@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Garbage collection of SVM ranges of memory that the process unmapped.
 
-munmap(2) zaps the memory's GPU mappings before it returns (see suites/notifier). Range, page tables and VRAM are removed
+munmap(2) zaps the memory's GPU mappings before it returns (see suites/notifier). Range, page tables and VRAM are freed
 later, by a work item, as the notifier may not take the locks for that. So for some time there is a range of memory that
 no longer exists. These tests check that no program can notice:
 
