@@ -6,11 +6,13 @@ interpreter in the guest; the guest ends with it.
 """
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
 from guest import cache, run
 from guest.options import add_options, machine
+from guest.processes import die_with_parent
 from guest.vm import Interpreter
 
 
@@ -24,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
+    # Nothing reads standard input, and sees its end, until the guest has booted.
+    die_with_parent(signal.SIGTERM)
     options, rest = parser().parse_known_args(arguments)
     prepared = run.prepare(options.kernel, options.module)
     outcome, files = run.run(

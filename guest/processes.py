@@ -17,9 +17,9 @@ NO_CAPABILITIES = (27, 31)
 libc = ctypes.CDLL(None)
 
 
-def die_with_parent() -> None:
-    """In a child before exec: killed when its parent ends, however that happens (prctl(2))."""
-    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """In a child, at best before exec: it gets this signal when its parent ends, however that happens (prctl(2))."""
+    libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def give_up_rights() -> None:

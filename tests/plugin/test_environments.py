@@ -269,6 +269,16 @@ def test_options_of_suites_are_refused_elsewhere(project, option):
     assert not (project.path / "reports").exists()
 
 
+@pytest.mark.parametrize("paths", [["suites", "tests/test_x.py"], ["."]])
+def test_tests_of_the_project_are_refused_beside_suites(project, paths):
+    """They start mocks, and a process with a mock can start no other."""
+    project.suite(CODE)
+    (project.path / "tests").mkdir()
+    (project.path / "tests/test_x.py").write_text("def test_x():\n    pass\n")
+    line = "ERROR: tests/ has the project's own tests, which start mocks of their own: run them apart from suites/"
+    assert refusal(project.run(*paths)) == line
+
+
 @pytest.mark.parametrize(
     ("options", "why"),
     [

@@ -118,6 +118,18 @@ def test_interrupt_is_no_verdict(tmp_path: Path) -> None:
         assert process.stderr.read() == "svmcts gate: interrupted\n"
 
 
+def test_ignored_interrupt_is_not_inherited_by_what_tests_start() -> None:
+    """As with nohup, and ``&`` in a script: no test waits without end for what it interrupted."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    test = f"{__file__}::{test_interrupt_is_no_verdict.__name__}"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", test]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=ignore)
+    assert done.returncode == 0, done.stdout
+
+
 def test_set_up_that_fails_is_no_answer(tmp_path: Path) -> None:
     """Make fails; git bisect run must neither skip the commit nor take it for a bad one."""
     (tmp_path / "make").write_text("#!/bin/sh\necho no network >&2\nexit 1\n")

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: MIT
+"""What all tests of the project have in common."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _heeded_signals() -> Iterator[None]:
+    """Have what tests start end by a signal, also where pytest was started to ignore it (nohup, ``&`` in a script).
+
+    A program inherits a signal that is ignored, but not a handler.
+    """
+    ignored = [
+        number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
