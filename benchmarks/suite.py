@@ -25,7 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 
 class RunError(Exception):
-    """The suite did not run; one line says what it said last."""
+    """The suite did not run; the message is its last line of output."""
 
 
 def tests(rounds: int, paths: list[str]) -> Iterator[Group]:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Exit statuses of all commands of svmcts: 0 yes, 1 no, 2 no answer.
 
-An unexpected error is no answer either: an exception, a closed pipe, a full disk, missing permissions. It gives one
-line on standard error and status 2, so that no accident looks like a verdict.
+An unexpected error is not an answer either: an exception, a closed pipe, a full disk, missing permissions. It gives
+one line on standard error and status 2, so that no accident looks like a verdict.
 """
 
 from __future__ import annotations

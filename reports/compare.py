@@ -46,7 +46,7 @@ class Change:
 
     @property
     def result(self) -> Result:
-        """The newer one that there is."""
+        """The new result, or the base's if it is gone."""
         result = self.new or self.base
         assert result is not None
         return result

@@ -308,7 +308,7 @@ class Result:
     vacuous: bool = False
     """Whether the test ended well, but did not do what it declares."""
     apart: Mapping[str, Outcome] = field(default_factory=dict)
-    """Behaviours about which the test says something else than its own outcome, each with what it says."""
+    """Results for behaviours that differ from the test's own outcome."""
     reason_code: str = ""
     reason: str = ""
     duration: float = 0.0

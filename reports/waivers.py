@@ -86,7 +86,7 @@ class Waiver:
         return matches(normalised(self.signature), normalised(result.line))
 
     def expired(self, today: datetime.date) -> bool:
-        """Whether its last day is over."""
+        """Whether its last day has passed."""
         return today > self.expires
 
 

@@ -132,7 +132,7 @@ class _Try:
         return NO if worse else YES
 
     def _one(self, built: Build, change: Change, folder: Path, *, affected_only: bool) -> bool:
-        """Whether a change makes anything worse. Writes into ``folder`` what it says."""
+        """Whether a change makes anything worse. Writes its reports into ``folder``."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "change.patch").write_text(change.patch)
         touches = touched(change.patch, change.title)

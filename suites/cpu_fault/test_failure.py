@@ -2,7 +2,7 @@
 """Memory that cannot be brought back from VRAM (drm_pagemap.c: __drm_pagemap_migrate_to_ram).
 
 Each test runs in a child process: what the kernel does to a program then is to end it, unless it handles SIGBUS. Python
-does so after the access that was interrupted has been tried again, which is what is to be seen here.
+does so after the interrupted access has been tried again, which these tests check.
 """
 
 import random

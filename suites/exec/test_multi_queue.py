@@ -20,7 +20,7 @@ PRIORITY = xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_QUEUE_PRIORITY
 GROUP = xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_MULTI_GROUP
 LOW, NORMAL, HIGH = range(3)
 BEYOND = (HIGH + 1, 1 << 8, 1 << 32, (1 << 64) - 1)
-"""Priorities that there are not: one more, and those that a cut to fewer bits makes right."""
+"""Invalid priorities: the next one, and those that are valid if they are truncated to fewer bits."""
 
 
 def set_property(

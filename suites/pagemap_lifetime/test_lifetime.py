@@ -50,7 +50,7 @@ def pressure() -> None:
 
 
 def gone(slot: Slot) -> bool:
-    """Whether a device has no page descriptors, now that there is pressure."""
+    """Whether a device has no page descriptors under memory pressure."""
     pressure()
     return not slot.page_descriptors
 

@@ -32,7 +32,7 @@ def reply(device: Device, query: int, fill: int, more: int = 0) -> bytes:
 @acts("query")
 @pytest.mark.parametrize("fill", FILLS)
 def test_topology_masks_fill_reply(device: Device, fill: int) -> None:
-    """The reply is a row of masks up to its last byte, each once, of a GT and a type that there are."""
+    """The reply is a sequence of masks up to its last byte, each once, of an existing GT and type."""
     data = reply(device, xe.DRM_XE_DEVICE_QUERY_GT_TOPOLOGY, fill, more=PAGE)
     data, behind = data[:-PAGE], data[-PAGE:]
     assert set(behind) == {fill}

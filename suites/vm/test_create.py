@@ -52,7 +52,7 @@ def test_documented_flags_give_nonzero_vm_id(device: Device, flags: int) -> None
 
 
 HOLDING = 16
-"""VMs that are held at once: more than have anything else to let go in the meantime."""
+"""Number of VMs held at the same time: more than the references that anything else may drop."""
 
 
 @behaviour("vm.create.lr-holds-device-awake")
