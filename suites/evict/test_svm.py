@@ -55,7 +55,6 @@ def buffer(memory: Memory) -> Buffer:
 @behaviour(
     "evict.bo-pressure",
     "evict.to-system-only",
-    "evict.waits-detached",
     "evict.refault-returns",
     "obs.svm-pagefault-count",
 )
@@ -89,6 +88,31 @@ def test_bos_evict_svm_memory_and_it_comes_back(
     chose(f"evicted memory that the GPU uses again: {'in VRAM' if back else 'in system memory'}")
     for offset, value in values.items():
         landed(buffer, offset, value)
+
+
+@behaviour("evict.waits-detached")
+@acts("load", "store")
+def test_vram_given_to_bo_has_no_page_of_memory(
+    mirror_vm: Vm, device: Device, bo: MakeBo, buffer: Buffer, sentinel: Sentinel
+) -> None:
+    """VRAM of evicted memory belongs to the next object alone, from the moment that it is made: no byte is shared."""
+    values = numbered(buffer, sentinel, range(64, buffer.size, PAGE))
+    in_vram(mirror_vm, buffer)
+    fill(device, bo)
+    written: list[tuple[Buffer, int]] = []
+    while not all(buffer.present(offset) for offset in range(0, buffer.size, PAGE)):
+        assert len(written) < 64, "all of the VRAM is taken, and the memory is still there"
+        mapped, value = bo(SZ_2M, placement=1 << device.vram[0]).map(), sentinel()
+        mapped.write(0, value.to_bytes(4, "little") * (SZ_2M // 4))
+        written.append((mapped, value))
+    count("migrate")
+    assert written, "the memory left VRAM before an object was made"
+    wrong = [offset for offset, value in values.items() if buffer.u32(offset) != value]
+    assert not wrong, f"{len(wrong)} pages of the memory are lost, the first at {wrong[0]:#x}"
+    for mapped, value in written:
+        for offset in range(64, SZ_2M, PAGE):
+            landed(mapped, offset, value)
+    gpu_sees(mirror_vm.queue(), buffer.address + 64, values[64])
 
 
 @behaviour("evict.svm-pressure")

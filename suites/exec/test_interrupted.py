@@ -42,7 +42,7 @@ def pending(
     mapped.set_u32(0, go)
 
 
-@behaviour("exec.signal-interrupt", "race.signal-during-ioctl")
+@behaviour("exec.signal-interrupt", "race.signal-during-ioctl", "exec.mode-switch-syncs")
 @acts("store", "refusal")
 @pytest.mark.parametrize("signals", [1, 3])
 def test_exec_interrupted_at_its_syncs_runs_nothing(

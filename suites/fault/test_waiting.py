@@ -10,6 +10,7 @@ from fixtures import acts, behaviour, gpu_sees, known, landed, needs, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
+from fixtures.kinds import HUGE, HUGETLB
 from fixtures.memory import PAGE, Buffer
 from fixtures.patience import patient
 from fixtures.process import Caller
@@ -40,6 +41,25 @@ def test_fault_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sen
         job.wait()
     assert buffer.u32(PAGE) == given
     landed(buffer, PAGE + 8, stored)
+
+
+@behaviour("fault.userfaultfd", "fault.hugetlb")
+@acts("exec", "store")
+@needs(*HUGETLB.needs)
+def test_fault_on_huge_page_waits_for_userfaultfd(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
+    """A GPU store to a reserved huge page that a userfaultfd handles lands once the page has been provided."""
+    buffer, given, stored = memory(2 * HUGE, kind=HUGETLB, populate=False), sentinel(), sentinel()
+    with Userfault(buffer) as fault:
+        job = queue.start(Batch().store_dword(buffer.address + HUGE + SZ_64K, stored))
+        while (place := fault.waits()) is not None and place < HUGE:
+            assert not job.done
+            fault.give(0, b"", HUGE)
+        assert place is not None, "nothing waits for the page that the GPU stores to"
+        assert not job.done
+        fault.give(HUGE, given.to_bytes(4, "little"), HUGE)
+        job.wait()
+    assert buffer.u32(HUGE) == given
+    landed(buffer, HUGE + SZ_64K, stored)
 
 
 @behaviour("fault.parallel-vms", "fault.userfaultfd")
