@@ -117,7 +117,7 @@ def test_query_reply_element_sizes(device: Device, query: int, header: int, elem
     assert len(reply) == header + number * element
 
 
-@behaviour("abi.struct-sizes", "madvise.query.num0-args")
+@behaviour("abi.struct-sizes-6.18", "madvise.query.num0-args")
 @acts("ioctl")
 @needs("range-attributes")
 def test_mem_range_attr_is_64_bytes(plain_vm: Vm) -> None:
@@ -167,7 +167,7 @@ def test_cpu_addr_mirror_is_bit_5_of_bind(device: Device) -> None:
     vm.close()
 
 
-@behaviour("abi.flag-values")
+@behaviour("abi.flag-values-6.18")
 @acts("ioctl", "refusal")
 @needs("page-faults", "range-attributes", "cpu-addr-mirror")
 def test_autoreset_is_bit_6_and_needs_mirror(fault_vm: Vm) -> None:
@@ -185,7 +185,7 @@ def test_bo_bind_takes_bits_0_1_3_and_4(plain_vm: Vm, bo: MakeBo, bit: int) -> N
     plain_vm.map(bo(SZ_64K), AT, flags=1 << bit)
 
 
-@behaviour("abi.flag-values", "vm.create.no-overcommit-needs-fault")
+@behaviour("abi.flag-values-7.1", "vm.create.no-overcommit-needs-fault")
 @acts("ioctl", "refusal")
 @needs("page-faults")
 def test_no_overcommit_is_bit_3_of_vm_create(make_vm: MakeVm) -> None:
