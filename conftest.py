@@ -12,6 +12,7 @@ pytest_plugins = (
     "fixtures.plugin.case",
     "fixtures.plugin.main",
     "fixtures.plugin.kernel",
+    "fixtures.plugin.executed",
     "fixtures.plugin.differing",
     "fixtures.given",
 )

@@ -36,6 +36,8 @@ LONGEST_RELEASE = 64
 USUAL_STEPS = 2800
 """Of a plain kernel 7.3, for the progress of a first build."""
 FACTS, STEPS = "build.json", "steps"
+NOTES = "notes"
+"""Folder of a kernel, or next to modules, with what coverage is read with."""
 KEPT = (kernels.IMAGE, ".config", "modules.order", "Module.symvers")
 """Files of a built tree that guests use, besides its modules."""
 
@@ -188,7 +190,7 @@ class _Making:
             _compiler(),
             str(self.out),
         )
-        self._publish(built)
+        self._publish(built, tree)
         return built
 
     def modules(self, base: Build, names: Sequence[str], into: Path, lock: int) -> list[Path]:
@@ -207,6 +209,7 @@ class _Making:
             shutil.copyfile(self.out / name, partial)
             partial.rename(copy)
             copies.append(copy)
+        self._keep_notes(tree, into / NOTES)
         return copies
 
     def _make(self, tree: Path, suffix: str, lock: int, *targets: str) -> None:
@@ -251,7 +254,17 @@ class _Making:
         if lost:
             cache.say(f"this kernel has no {', '.join(lost)}, which guests can do without")
 
-    def _publish(self, built: Build) -> None:
+    def _keep_notes(self, tree: Path, into: Path) -> None:
+        """Copy what coverage is read with: the compiler's notes, and the source files that they are about."""
+        for pattern in self.covered:
+            for source in tree.glob(pattern):
+                name = source.relative_to(tree)
+                if (note := (self.out / name).with_suffix(".gcno")).is_file():
+                    for file, target in ((source, into / name), (note, (into / name).with_suffix(".gcno"))):
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(file, target)
+
+    def _publish(self, built: Build, tree: Path) -> None:
         """Keep what is complete under the kernel's name; it is there as a whole or not at all."""
         final = built.directory
         partial, old = (final.with_name(f"{final.name}.{word}") for word in ("partial", "old"))
@@ -259,10 +272,10 @@ class _Making:
         modules = [
             line.rsplit(".", 1)[0] + ".ko" for line in (self.out / "modules.order").read_text().split()
         ]
-        notes = [str(file.relative_to(self.out)) for file in self.out.rglob("*.gcno")] if self.covered else []
-        for name in (*KEPT, *modules, *notes):
+        for name in (*KEPT, *modules):
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(self.out / name, partial / name)
+        self._keep_notes(tree, partial / NOTES)
         (partial / FACTS).write_text(json.dumps(asdict(built), indent=1) + "\n")
         os.sync()
         if final.exists():

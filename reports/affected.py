@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Behaviours that a kernel patch may change: those whose sources in the ledger it touches."""
+"""Behaviours that a kernel patch may change, by their sources in the ledger, and tests that execute what it changes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from unidiff.patch import Hunk, PatchSet
 
 from common.answers import NoAnswerError
 from common.near import near_path
+from reports.coverage import functions
 from reports.ledger import Behaviour, Ledger
 
-BY_SYMBOL, BY_FILE = 0, 1
-"""Ranks: a source of the behaviour is touched; only its file is."""
+BY_SYMBOL, BY_EXECUTION, BY_FILE = range(3)
+"""Ranks: a source of the behaviour is touched; the test executes a function that is; only the behaviour's file is."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _OPENS = re.compile(r"(?!.*;\s*$)(?:[A-Za-z_][\w\s*]*?[\s*])?([A-Za-z_]\w*)\s*\(")
@@ -136,6 +137,14 @@ def _words(symbol: str) -> set[str]:
     return set(_WORD.findall(symbol.partition(" ")[0]))
 
 
+def executing(changes: Touched) -> dict[str, list[str]]:
+    """Function that a patch touches, ``file:name``, to the tests that execute it: of those that few tests execute."""
+    known = functions.load()
+    touched_ones = (f"{file}:{symbol}" for file, symbols in changes.items() for symbol in sorted(symbols))
+    return {name: sorted(tests) for name in touched_ones if (tests := known.get(name))}
+
+
 def ranks(changes: Touched, ledger: Ledger) -> dict[str, int]:
-    """Behaviour to rank, of those that a patch may change."""
-    return {one.behaviour.id: one.rank for one in affected(changes, ledger)}
+    """Behaviours and tests, without parameters, to rank, of those that a patch may change."""
+    tests = dict.fromkeys((test for of in executing(changes).values() for test in of), BY_EXECUTION)
+    return tests | {one.behaviour.id: one.rank for one in affected(changes, ledger)}

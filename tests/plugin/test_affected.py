@@ -64,8 +64,18 @@ def order(project):
 def test_tests_of_function_come_first_then_those_of_file(project, affected):
     result = project.run(f"--affected={affected()}")
     assert order(project) == ["cited", "both", "nearby", "other", "spoiling"]
-    said = "first: tests of 1 behaviours of the code that *a.patch touches, then of 1 of its files"
+    said = (
+        "first: tests of 1 behaviours of the code that *a.patch touches, then 0 tests that execute it, "
+        "then those of 1 behaviours of its files"
+    )
     result.stdout.fnmatch_lines([said])
+
+
+def test_tests_that_execute_function_come_between(project, affected, monkeypatch):
+    executed = {"drivers/near.c:near": frozenset({"suites/demo/test_demo.py::test_other"})}
+    monkeypatch.setattr("reports.coverage.functions.load", lambda: executed)
+    project.run(f"--affected={affected()}")
+    assert order(project) == ["cited", "both", "other", "nearby", "spoiling"]
 
 
 def test_order_is_that_of_suites_without_patch(project, affected):
@@ -86,7 +96,10 @@ def test_workers_have_the_order_of_the_controller(project, affected):
             "--affected no: no such patch: name a file, or BASE..HEAD of --tree LINUX",
         ),
         (["--tree=."], "--tree .: only --affected BASE..HEAD reads a tree"),
-        (["--affected=a.patch"], "--affected a.patch: no behaviour cites drivers/far.c: leave it out"),
+        (
+            ["--affected=a.patch"],
+            "--affected a.patch: no behaviour cites drivers/far.c, and no test is known to execute it: leave it out",
+        ),
     ],
 )
 def test_what_affects_nothing_is_refused(project, affected, options, why):
