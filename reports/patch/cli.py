@@ -17,6 +17,7 @@ from reports.affected import Touched, affected, touched
 from reports.bisect.process import interruptible
 from reports.commands import compare
 from reports.commands.inputs import today, waivers_at
+from reports.coverage.changed import changed
 from reports.ledger import Ledger
 from reports.marks import proofs
 from reports.merge import Report, merge
@@ -209,7 +210,12 @@ class _Try:
         assert comparison is not None
         print("\n".join(compare.text(base, new, comparison, self.ledger)))
         write_report(report, folder / "report", self.ledger)
-        text = letter(change, built.name, report, self.ledger, answer, _named(chosen))
+        try:
+            executed = changed(change.patch, new)
+        except NoAnswerError as error:
+            cache.say(f"no coverage of the changed lines: {error}")
+            executed = []
+        text = letter(change, built.name, report, self.ledger, answer, _named(chosen), executed)
         (folder / MAIL).write_text(text)
         worse = comparison.worse or bool(answer and answer.breaks)
         print(f"{change.title}: {'something gets worse' if worse else 'nothing gets worse'}")

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from common.answers import status_of
+from common.answers import NoAnswerError, status_of
 from guest import GuestError, builds
 from guest.builds import Build
 from guest.sources import Source
@@ -115,6 +115,30 @@ def test_failure_is_worse(
     mail = (tmp_path / "out/mail.txt").read_text()
     assert "1 possible regression" in mail
     assert TEST in mail
+
+
+def test_mail_has_coverage_where_the_kernel_counts(
+    answer: Callable[..., int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cli, "changed", lambda patch, _: [f"Of {patch.count('+' + chr(9))} changed lines"])
+    answer("--profile", "gcov")
+    mail = (tmp_path / "out/mail.txt").read_text()
+    assert "Coverage of the changed lines\n-----------------------------\nOf 1 changed lines\n" in mail
+
+
+def test_coverage_that_cannot_be_read_takes_no_verdict_away(
+    answer: Callable[..., int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object) -> list[str]:
+        raise NoAnswerError("no notes")
+
+    monkeypatch.setattr(cli, "changed", fail)
+    assert answer() == 0
+    assert "no coverage of the changed lines: no notes" in capsys.readouterr().err
+    assert "Coverage" not in (tmp_path / "out/mail.txt").read_text()
 
 
 def test_failure_of_both_is_not_worse(answer: Callable[..., int], fakes: Fakes) -> None:
