@@ -138,7 +138,7 @@ def _unexecuted(files: Judged, *, whole: bool, lines: bool) -> list[str]:
         for name, ones in of.items():
             if not (lines or name in never or (whole and any(line.reason is None for line in ones))):
                 continue
-            part = "not executed" if name in never else f"{len(ones)} lines not executed"
+            part = "not executed" if name in never else f"{_lines(len(ones))} not executed"
             said.append(f"{Path(file.name).name}:{name}: {part}{_why(ones) if whole else ''}")
             if lines:
                 said += [f"    {line.number}: {line.text}" for line in ones]
@@ -155,8 +155,12 @@ def _why(lines: Sequence[Line]) -> str:
     unknown = sum(line.reason is None for line in lines)
     words = [str(reason) for reason in known]
     if unknown:
-        words.append("no reason is kept" + (f" for {unknown} lines" if known else ""))
+        words.append("no reason is kept" + (f" for {_lines(unknown)}" if known else ""))
     return "".join(f"\n    {word}" for word in words)
+
+
+def _lines(number: int) -> str:
+    return f"{number} line{'s' * (number != 1)}"
 
 
 def _answer(files: Judged) -> list[dict[str, object]]:

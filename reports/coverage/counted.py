@@ -80,7 +80,8 @@ class Counted:
             ran = [r.test for r in run.results if r.env == env and r.outcome is not Outcome.NOTRUN]
             if lost := [test for test in ran if test not in counted]:
                 named = ", ".join(lost[:FEW]) + (f" and {len(lost) - FEW} more" if len(lost) > FEW else "")
-                lines.append(f"{env}: no counts of {len(lost)} tests, in which the guest was lost: {named}")
+                number = f"{len(lost)} test{'s' * (len(lost) != 1)}"
+                lines.append(f"{env}: no counts of {number}, in which the guest was lost: {named}")
         return [*lines, ""]
 
     def _is_wanted(self, name: str) -> bool:

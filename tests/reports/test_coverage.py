@@ -169,7 +169,7 @@ def test_restarted_guest_counts_from_its_own_start(kernel: Kernel, tmp_path: Pat
 
 def test_lost_guest_is_named(run: Callable[..., Path], capsys: pytest.CaptureFixture[str]) -> None:
     place = run(tests=(FIRST, SECOND, "suites/gc/test_a.py::test_lost"))
-    said = f"{ENV}: no counts of 1 tests, in which the guest was lost: suites/gc/test_a.py::test_lost"
+    said = f"{ENV}: no counts of 1 test, in which the guest was lost: suites/gc/test_a.py::test_lost"
     assert said in printed(capsys, place)
 
 
@@ -269,7 +269,7 @@ def test_reason_may_be_for_some_lines(
     reason(lines=["return 1"])
     lines = printed(capsys, run(), "--lines")
     assert row(lines).startswith("xe_svm.c 6 of 8, 75.0 % 6 of 7")
-    assert "    no reason is kept for 1 lines" in lines
+    assert "    no reason is kept for 1 line" in lines
     assert "    10: return 1;" in lines
 
 
