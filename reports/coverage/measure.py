@@ -174,7 +174,9 @@ def _read(count: Path) -> list[dict[str, Any]]:
 
 def _covered(name: str, file: dict[str, Any]) -> Covered:
     lines: dict[int, int] = {}
-    for line in file["lines"]:  # an inlined function has its lines once for each copy
+    # A function that is inlined at each call before it could count has lines without a function: not all of them count.
+    counted = [line for line in file["lines"] if line.get("function_name")]
+    for line in counted:  # an inlined function has its lines once for each copy
         lines[line["line_number"]] = max(lines.get(line["line_number"], 0), line["count"])
     functions = sorted(
         (
@@ -183,7 +185,7 @@ def _covered(name: str, file: dict[str, Any]) -> Covered:
         ),
         key=lambda function: function.first,
     )
-    branches = tuple(branch["count"] for line in file["lines"] for branch in line["branches"])
+    branches = tuple(branch["count"] for line in counted for branch in line["branches"])
     return Covered(name, lines, branches, tuple(functions))
 
 

@@ -48,7 +48,7 @@ FIRST, SECOND = "suites/gc/test_a.py::test_first", "suites/bind/test_b.py::test_
 class Kernel:
     """A program that counts, in the place of a kernel that was built."""
 
-    def __init__(self, cache: Path, name: str = KERNEL, source: str = SOURCE) -> None:
+    def __init__(self, cache: Path, name: str = KERNEL, source: str = SOURCE, optimised: str = "-O0") -> None:
         self.name = name
         self.directory = cache / "built" / name
         self.notes = self.directory / NOTES / f"{NAME}.gcno"
@@ -57,7 +57,7 @@ class Kernel:
             file.parent.mkdir(parents=True, exist_ok=True)
         self.source.write_text(source)
         self.notes.with_suffix(".c").write_text(source)
-        self._call("gcc", "-O0", "--coverage", "-c", str(self.source))
+        self._call("gcc", optimised, "--coverage", "-c", str(self.source))
         self._call("gcc", "--coverage", f"{self.source.stem}.o", "-o", "program")
         facts = dict.fromkeys(("source", "digest", "release", "time", "compiler", "out"), "")
         facts |= {"name": name, "profiles": ["gcov"], "seconds": 1}
@@ -138,6 +138,19 @@ def test_only_what_a_test_executed(
     run: Callable[..., Path], capsys: pytest.CaptureFixture[str], asked: str, branches: str
 ) -> None:
     assert branches in row(printed(capsys, run(), "--tests", asked))
+
+
+def test_function_that_is_always_inlined_has_no_lines(
+    kernel: Kernel, run: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = SOURCE.replace(
+        "static int twice(int number)\n{\n\tif (number > 5)\n\t\treturn 0;", "static int twice(int number)\n{"
+    )
+    small = Kernel(tmp_path / "cache", "7.3.4-small", source, "-O2")
+    kernel.name, kernel.notes = small.name, small.notes
+    lines = printed(capsys, run())
+    assert row(lines).startswith("xe_svm.c 2 of 4, 50.0 % 2 of 4")
+    assert "xe_svm.c:: 2 lines not executed" not in lines
 
 
 def test_tests_without_counts_are_refused(run: Callable[..., Path]) -> None:
