@@ -33,14 +33,17 @@ class Reason:
     kind: str
     why: str
     lines: tuple[str, ...] = ()
-    """Parts of the source lines that it is about; all of the function if there are none."""
+    """Parts of the source lines that it is about, or of the two before; all of the function if there are none."""
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.why}"
 
-    def about(self, text: str) -> bool:
-        """Whether it is about a source line of its function."""
-        return not self.lines or any(part in text for part in self.lines)
+    def about(self, context: str) -> bool:
+        """Whether it is about a line of its function; ``context`` is the line and what it stands behind."""
+        return not self.lines or any(part in context for part in self.lines)
+
+
+_BEFORE = 2
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,11 @@ def unexecuted(file: Covered, source: Sequence[str], reasons: Iterable[Reason]) 
     found = []
     for number in sorted(number for number, count in file.lines.items() if not count):
         function = file.function_at(number)
+        # An error's number stands before the jump that has the count, its condition before that.
+        context = "\n".join(source[max(number - 1 - _BEFORE, 0) : number])
         text = source[number - 1].strip() if number <= len(source) else ""
         why = next(
-            (r for r in mine if function and r.function == function.name and r.about(text)),
+            (r for r in mine if function and r.function == function.name and r.about(context)),
             None,
         )
         found.append(Line(number, text, function, why))
