@@ -26,6 +26,9 @@ SCHEMA = 1
 EXPECTED = "EXPECTED:"
 """Begins the reason of an ERROR: what the test needs is expected of the environment, and absent."""
 
+NO_TEST = ""
+"""In the place of a test's name: what is before the first test, and after the last one."""
+
 Event = dict[str, Any]
 """A line of the stream."""
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from common.answers import NoAnswerError
-from reports.coverage import NO_TEST
 from reports.coverage.gcda import Counts, CountsError
 from reports.coverage.store import Stored
+from reports.event import NO_TEST
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from reports.coverage import NO_TEST
 from reports.coverage.gcda import Counts
+from reports.event import NO_TEST
 
 FILE = "coverage.sqlite"
 _TABLES = """

@@ -15,10 +15,11 @@ import pytest
 
 from common.answers import NoAnswerError
 from guest.builds import NOTES
-from reports.coverage import NO_TEST, cli, functions, reasons
+from reports.coverage import cli, functions, reasons
 from reports.coverage.changed import changed
 from reports.coverage.gcda import Counts, CountsError
 from reports.coverage.store import FILE, Stored, Writer
+from reports.event import NO_TEST
 from reports.stream import read
 from tests.reports import streams
 
