@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""What the tests execute of the kernel (docs/coverage.md)."""
+"""Code of the kernel that tests execute (docs/coverage.md)."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which of the lines that a patch adds a run has executed."""
+"""Executed lines of those that a patch adds."""
 
 from __future__ import annotations
 

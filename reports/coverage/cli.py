@@ -128,7 +128,7 @@ def _share(pair: tuple[int, int]) -> str:
 
 
 def _unexecuted(files: Judged, *, whole: bool, lines: bool) -> list[str]:
-    """What is not executed, by function; reasons are for all tests together."""
+    """The code that is not executed, by function; reasons are for all tests together."""
     said: list[str] = []
     for file, missed in files:
         of: dict[str, list[Line]] = {}

@@ -26,7 +26,7 @@ FEW = 5
 
 
 class Counted:
-    """What there is of the runs."""
+    """The counts of runs."""
 
     def __init__(self, runs: Sequence[Run], *, every_file: bool = False) -> None:
         """Raises NoAnswerError if there are no counts, or if they are of several builds."""
@@ -73,7 +73,7 @@ class Counted:
         return found
 
     def head(self, tests: Sequence[str]) -> list[str]:
-        """What the figures are of, and what they lack."""
+        """Kernel and runs of the figures, and tests whose counts are lost."""
         lines = [f"kernel {self.about}" + (f", only {' '.join(tests)}" if tests else "")]
         for stored, env, run in self._stored:
             counted = set(stored.tests(env))

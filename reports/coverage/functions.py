@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Which functions of the kernel each test executes: recorded from a run on a kernel that counts, for ``--affected``.
+"""The functions of the kernel that each test executes: recorded from a run on a kernel that counts, for ``--affected``.
 
 ``functions.tsv`` has the tests with numbers, then each function with the numbers of its tests. What more than a quarter
 of the tests execute tells nothing about a change, and is only named.

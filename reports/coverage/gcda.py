@@ -24,7 +24,7 @@ class CountsError(Exception):
 
 @dataclass(frozen=True)
 class Counts:
-    """What one object file has counted."""
+    """The counts of one object file."""
 
     head: bytes
     """Magic, version, stamp and checksum."""
@@ -45,7 +45,7 @@ class Counts:
                 if tag == _FUNCTION:
                     current = body
                 elif tag == _ARCS and current:
-                    # What is zero as a whole has a negative length, and nothing after it.
+                    # A record of zeros only has a negative length, and no contents.
                     functions[current] = array("Q", body) if length >= 0 else array("Q", bytes(-length))
                 elif tag != _OBJECT_SUMMARY:
                     raise CountsError(f"a record of unknown kind {tag:#x}")
@@ -62,7 +62,7 @@ class Counts:
         return b"".join(parts)
 
     def since(self, earlier: Counts) -> Counts:
-        """What was counted after ``earlier``: only functions that were executed. Raises CountsError."""
+        """The counts after ``earlier``: only functions that were executed. Raises CountsError."""
         self._check(earlier)
         found = {}
         for function, counts in self.functions.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What was executed of each source file: gcov reads the counts, with the notes (``.gcno``) of the build."""
+"""Executed lines, branches and functions of each source file, by gcov, from counts and notes (``.gcno``) of a build."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Function:
 
 @dataclass(frozen=True)
 class Covered:
-    """What was executed of a source file."""
+    """Executed lines, branches and functions of a source file."""
 
     name: str
     """As the kernel's tree has it, ``drivers/gpu/drm/drm_gpusvm.c``."""
@@ -124,7 +124,7 @@ class Totals:
         return known
 
     def measure(self) -> list[Covered]:
-        """What was executed, in the order of the files' names. Raises NoAnswerError."""
+        """The figures of each file, in the order of the files' names. Raises NoAnswerError."""
         with tempfile.TemporaryDirectory() as place:
             return measure(self.write(Path(place)))
 
@@ -139,7 +139,7 @@ class Totals:
 
 
 def measure(folder: Path) -> list[Covered]:
-    """What the counts in a folder say, with the notes that are next to them. Raises NoAnswerError."""
+    """The figures from counts in a folder, with the notes that are next to them. Raises NoAnswerError."""
     if not shutil.which("gcov"):
         raise NoAnswerError("coverage cannot be read without gcov: apt-get install gcc")
     found = []

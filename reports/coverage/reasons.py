@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Why code is executed by no test: ``reasons.yaml``, by function, and by line where only some lines are not."""
+"""Reasons why no test executes code: ``reasons.yaml``, by function, and by line where only some lines are not."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KINDS: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a function, or some lines of it, are not executed."""
+    """The reason why a function, or some lines of it, are not executed."""
 
     file: str
     function: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What each test of a run executed in the kernel: a database in the run's folder.
+"""Counts of the kernel for each test of a run: a database in the run's folder.
 
 A test is written at its end, so that a guest that is lost later takes nothing along; the test in which it is lost has
 no counts, and readers say so.

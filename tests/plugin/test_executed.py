@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What a guest sends of a kernel that counts."""
+"""Counts that a guest sends."""
 
 from __future__ import annotations
 

@@ -162,7 +162,7 @@ def test_tests_without_counts_are_refused(run: Callable[..., Path]) -> None:
 def test_runs_are_added_up(
     run: Callable[..., Path], kernel: Kernel, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """What one run executed is not lost by the other."""
+    """One run does not replace the counts of the other."""
     places = [run("one"), run("two", env=f"{ENV}x2")]
     totals = [counts for place in places for *_, counts in Stored(place).counts(read(place).results[0].env)]
     assert "6 of 8" in row(printed(capsys, *places))
