@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The JUnit that Jenkins' xUnit plugin accepts (its junit-10.xsd): a file with anything else is dropped as a whole."""
+"""The JUnit that Jenkins' xUnit plugin accepts (its junit-10.xsd): a file with anything else is dropped as a whole.
+
+Elements for tests that ran several times are left out: a report of ours has none.
+"""
 
 import re
 import xml.etree.ElementTree as ET
@@ -12,7 +15,19 @@ ATTRIBUTES: dict[str, dict[str, bool]] = {
         "name": True,
         **_COUNTS,
         **dict.fromkeys(
-            ("group", "time", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"),
+            (
+                "group",
+                "time",
+                "skipped",
+                "timestamp",
+                "hostname",
+                "id",
+                "package",
+                "file",
+                "log",
+                "url",
+                "version",
+            ),
             False,
         ),
     },
@@ -32,7 +47,7 @@ CHILDREN = {
     "properties": {"property"},
     "testcase": {"skipped", "error", "failure", "system-out", "system-err"},
 }
-_TIME = re.compile(r"[0-9,]*(\.[0-9]*)?")
+_TIME = re.compile(r"[0-9,]*(\.[0-9]{0,3})?")
 
 
 def errors(root: ET.Element) -> list[str]:
