@@ -21,12 +21,16 @@ EXPRESSIONS = ("-k", "-m")
 
 def main(arguments: list[str]) -> int:
     """Exit status: pytest's."""
-    configuration = [f"--rootdir={ROOT}", f"-c{ROOT / 'pytest.ini'}"]
-    configuration += ["-o", f"cache_dir={written() / '.pytest_cache'}"]
-    status = int(pytest.main([*configuration, *placed(arguments)]))
+    status = int(pytest.main([*configuration(), *placed(arguments)]))
     if {"-h", "--help"} & set(arguments):
         print(f"\n{STATUS}")
     return status
+
+
+def configuration() -> list[str]:
+    """Options by which pytest is that of the suite in any directory."""
+    cache = written() / ".pytest_cache"
+    return [f"--rootdir={ROOT}", f"-c{ROOT / 'pytest.ini'}", "-o", f"cache_dir={cache}"]
 
 
 def placed(words: Iterable[str]) -> Iterator[str]:

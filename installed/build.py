@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ FOLDERS = (
     *("requirements", "sensitivity", "suites"),
 )
 FILES = ("CHANGELOG.md", "CONTRIBUTING.md", "LICENSE", "README.md", "conftest.py", "pytest.ini", "svmcts")
+MANUAL = "share/man/man1/svmcts.1"
+"""Below the environment that the wheel is installed into."""
 LEFT_OUT = ("__pycache__", "reports/out", "docs/pictures")
 
 
@@ -62,13 +65,26 @@ class Metadata(MetadataHookInterface):
         metadata["dependencies"] = needed(HERE)
 
 
+def manual(root: Path) -> str:
+    """svmcts(1), which is made from the options of all commands; raises CalledProcessError."""
+    command = [sys.executable, "-c", "from common.manual import page; print(page(), end='')"]
+    return subprocess.run(command, cwd=root, stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 class Build(BuildHookInterface):  # type: ignore[type-arg]
-    """Puts the suite below one package, with its commit."""
+    """Puts the suite below one package, with its commit, and the manual where man looks for it."""
+
+    def dependencies(self) -> list[str]:
+        """Those of a run: the manual is made by all commands."""
+        return needed(HERE)
 
     def initialize(self, version_: str, build_data: dict[str, Any]) -> None:
         commit = Path(self.directory) / "COMMIT"
         commit.parent.mkdir(parents=True, exist_ok=True)
         commit.write_text("\n".join(version(HERE).commit(HERE)) + "\n", encoding="utf-8")
+        page = Path(self.directory) / MANUAL.rpartition("/")[2]
+        page.write_text(manual(HERE), encoding="utf-8")
+        build_data["shared_data"][str(page)] = MANUAL
         build_data["force_include"] |= {
             str(HERE / "installed/entry.py"): f"{PACKAGE}/__init__.py",
             str(commit): f"{PACKAGE}/tree/{commit.name}",

@@ -86,7 +86,8 @@ def state(folder: Path) -> dict[Path, int]:
 def test_only_one_package_is_importable(installed: Installed) -> None:
     with zipfile.ZipFile(installed.wheel) as wheel:
         names = wheel.namelist()
-    assert {name.partition("/")[0] for name in names} == {"svm_cts", f"svm_cts-{version.VERSION}.dist-info"}
+    folders = {"svm_cts", *(f"svm_cts-{version.VERSION}.{kind}" for kind in ("dist-info", "data"))}
+    assert {name.partition("/")[0] for name in names} == folders
     assert [name for name in names if name.count("/") == 1 and name.startswith("svm_cts/")] == [
         "svm_cts/__init__.py"
     ]
@@ -99,6 +100,12 @@ def test_version_has_the_commit_it_was_built_from(installed: Installed, tmp_path
     described = done.stdout.strip().removeprefix(f"svm-cts {version.VERSION} (").removesuffix(")")
     assert len(described) >= 7
     assert installed.commit.startswith(described), done
+
+
+def test_manual_is_where_man_looks_for_it(installed: Installed) -> None:
+    page = (installed.prefix / "share/man/man1/svmcts.1").read_text(encoding="utf-8")
+    assert f"svm-cts {version.VERSION}" in page
+    assert r"\-\-baseline" in page
 
 
 def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_path: Path) -> None:
@@ -119,6 +126,7 @@ def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_
         (("mock", "--", "ls", "/dev/dri"), "renderD128"),
         (("doctor",), "The mock runs"),
         (("abi", "--help"), "usage: svmcts abi"),
+        (("completion", "bash"), "_shtab_svmcts svmcts\n"),
     ):
         done = installed.svmcts(*words, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
