@@ -39,6 +39,7 @@ from reports.stream import read
 from reports.summary import summary
 from reports.verdict import matrix
 from reports.waivers import load
+from tests.git_tree import GitTree
 from tests.reports import golden_runs, junit_schema, streams
 from tests.reports.conftest import called
 from tests.reports.golden_runs import BMG, LNL, MIRROR, STORE, WAIVER
@@ -652,8 +653,8 @@ def test_kcidb_has_origin_commit_and_tree_of_the_user(tmp_path: Path) -> None:
 
 
 def test_kcidb_has_the_commit_of_the_kernel_or_of_the_tree(tmp_path: Path) -> None:
-    tree = tmp_path / "linux"
-    commits = git_tree(tree, 2)
+    tree = GitTree(tmp_path / "linux")
+    commits = [tree.commit("an older one"), tree.commit("HEAD")]
     kernels = {
         "guest/a": f"7.3.4-g{commits[0][:12]}",  # an older commit of the tree
         "guest/b": f"7.3.4-g{commits[0][:12]}-d01234567",  # the same, and changes that no commit has
@@ -667,27 +668,10 @@ def test_kcidb_has_the_commit_of_the_kernel_or_of_the_tree(tmp_path: Path) -> No
     ]
     events = streams.run(environments=list(kernels)), *environments, streams.end()
     report = merge([read(streams.write(tmp_path / "r.jsonl", *events))])
-    document = json.loads(kcidb(report, LEDGER, submission(commit=str(tree))))
+    document = json.loads(kcidb(report, LEDGER, submission(commit=str(tree.path))))
     Kcidb.validate(document)
     hashes = [checkout.get("git_commit_hash") for checkout in document["checkouts"]]
     assert hashes == [commits[0], None, None, commits[1], None]
-
-
-def git_tree(folder: Path, commits: int) -> list[str]:
-    """A git tree with that many commits, oldest first."""
-    folder.mkdir()
-    git = ["git", "-C", str(folder), "-c", "user.name=x", "-c", "user.email=x@y"]
-
-    def said(*arguments: str) -> str:
-        done = subprocess.run([*git, *arguments], capture_output=True, text=True, timeout=60, check=True)
-        return done.stdout.strip()
-
-    said("init", "--quiet")
-    made = []
-    for number in range(commits):
-        said("commit", "--quiet", "--allow-empty", "-m", f"{number}")
-        made.append(said("rev-parse", "HEAD"))
-    return made
 
 
 def test_kcidb_has_no_more_of_a_pass_than_it_needs(tmp_path: Path) -> None:
