@@ -51,13 +51,15 @@ const start = async () => {
     shown = shownColumns(state, core, query.columns);
     const arrangement = `${state.group} ${shown}`;
     if (arrangement !== arranged) {
-      arrange(table, lines, head, heads, shown, state.pair.length === 2 ? "" : state.group, core);
-      arranged = arrangement;
-      fit(box, shown.length);
+      fit(box, shown.length); // it asks for the width, which is known as long as nothing has changed
     }
     last = test;
     const asked = Boolean(state.q || state.diff);
     const counts = filterRows(lines, test, shown, bodies.length, (area) => closed.has(area) && !asked);
+    if (arrangement !== arranged) {
+      arrange(table, lines, head, heads, shown, state.pair.length === 2 ? "" : state.group, core);
+      arranged = arrangement;
+    }
     const count = counts.reduce((a, b) => a + b, 0);
     byId("shown").textContent = [
       count === core.rows.length ? "" : `${count} of ${core.rows.length} behaviours`,
