@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""What all tests of the project have in common."""
+"""Fixtures and settings of all tests of the project."""
 
 import signal
 from collections.abc import Iterator
