@@ -24,7 +24,7 @@ imported = dict(sys.modules)
 import pytest
 with open("said", "w") as file, contextlib.redirect_stdout(file):
     assert pytest.main(["--version", "--version"]) == 0  # the session that comes later
-    assert pytest.main(["--collect-only", "-q", "suites"]) == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert pytest.main(["--backend", "driver", "--collect-only", "-q", "suites"]) == pytest.ExitCode.NO_TESTS_COLLECTED
 assert all(sys.modules.get(name) is module for name, module in imported.items())
 ledgers = imported["fixtures.ledger"].load.cache_info().currsize
 print(json.dumps([sorted(imported), ledgers, sys.path]))
@@ -50,6 +50,7 @@ def unpacked(directory: Path) -> Path:
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_bytes(content)
     (directory / project.FOLDER).mkdir()
+    (directory / project.FOLDER / "test_none.py").touch()
     return directory
 
 
