@@ -8,6 +8,7 @@ that says of which commit.
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,6 +34,11 @@ def written(root: Path = ROOT) -> Path:
 def pytest_command(root: Path = ROOT) -> list[str]:
     """The command with which a user calls pytest."""
     return ["svmcts", "run"] if is_installed(root) else ["pytest"]
+
+
+def resume_command(folder: object) -> str:
+    """What goes on with the run in a folder."""
+    return shlex.join([*pytest_command(), f"--resume={folder}"])
 
 
 def cache() -> Path:

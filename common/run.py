@@ -15,13 +15,23 @@ STATUS = (
     "3 not written; 4 refused; 5 no test"
 )
 SUITES = "suites"
+WHOLE = str(ROOT / SUITES)
 EXPRESSIONS = ("-k", "-m")
 """Options whose value may be the word suites, but never a path."""
 
 
+class Typed:
+    """What the user wrote behind ``svmcts run``, which is not what pytest is called with; a plugin without hooks."""
+
+    COMMAND = ("svmcts", "run")
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self.words = tuple(words)
+
+
 def main(arguments: list[str]) -> int:
     """Exit status: pytest's."""
-    status = int(pytest.main([*configuration(), *placed(arguments)]))
+    status = int(pytest.main([*configuration(), *placed(arguments)], plugins=[Typed(arguments)]))
     if {"-h", "--help"} & set(arguments):
         print(f"\n{STATUS}")
     return status
@@ -43,8 +53,8 @@ def placed(words: Iterable[str]) -> Iterator[str]:
         path, colons, test = word.partition("::")
         if Path(path).parts[:1] == (SUITES,) and before not in EXPRESSIONS:
             path, named = str(ROOT / path), True
-        named |= Path(path).is_relative_to(ROOT) or word.startswith("--resume")
+        named |= Path(path).is_relative_to(ROOT)
         before = word
         yield f"{path}{colons}{test}"
     if not named:
-        yield str(ROOT / SUITES)
+        yield WHOLE  # also with --resume, or pytest would not find the suite's conftest.py

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from common.near import near_or_all
+from common.place import resume_command
 from reports.compare import Comparison, Kind, compare
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
@@ -118,7 +119,7 @@ def judge(
 
 def _unfinished(run: Run) -> Iterable[Refusal]:
     """A run that is not whole proves nothing about what it left out."""
-    again = f"finish it: pytest --resume={_folder(run)}"
+    again = f"finish it: {resume_command(_folder(run))}"
     if not run.lines:
         yield Refusal(run.path, 1, "the stream is empty: no test ran", "run the suite")
         return

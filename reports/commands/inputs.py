@@ -8,6 +8,7 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.near import near_path
+from common.place import resume_command
 from reports.gate import ending
 from reports.stream import STREAM, Flaw, Run, read
 from reports.waivers import Waiver, load
@@ -52,7 +53,7 @@ def whole(*runs: Run) -> None:
             raise NoAnswerError(f"{run.path}: the run did not start: {how}; run it again")
         if cut := run.flaw(Flaw.CUT):
             raise NoAnswerError(
-                f"{run.path}:{cut.line or run.lines}: {cut.what}; pytest --resume={folder} continues"
+                f"{run.path}:{cut.line or run.lines}: {cut.what}; {resume_command(folder)} continues"
             )
 
 

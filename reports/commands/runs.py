@@ -10,13 +10,13 @@ from pathlib import Path
 from common import as_json
 from common.answers import NoAnswerError
 from common.near import near_path
-from common.place import written
+from common.place import resume_command, written
 from reports.event import Outcome, counted
 from reports.runs import KEPT, OUT, Listed, State, listed
 
 DESCRIPTION = f"""\
 Lists the runs that are kept, the newest last: when each began (UTC), its state, seed and environments, how many
-results have each outcome, its folder, and the command. An interrupted one is continued by pytest --resume=FOLDER.
+results have each outcome, its folder, and the command. An interrupted one is continued by {resume_command("FOLDER")}.
 The newest {KEPT} are kept ($SVMCTS_KEEP_RUNS), and those that a symbolic link in reports/ names.
 """
 STATUS = "exit status: 0 listed; 2 no answer"

@@ -24,7 +24,7 @@ from reports.merge import Report, merge
 from reports.patch import changes, header, kernels
 from reports.patch.changes import Change
 from reports.patch.letter import letter
-from reports.patch.trial import folder_for, run_suite
+from reports.patch.trial import folder_for, run_suite, suite
 from reports.stream import Run, label
 from reports.verdict import failures
 from reports.write import write_report
@@ -112,6 +112,7 @@ def _parser() -> argparse.ArgumentParser:
 
 class _Try:
     def __init__(self, options: argparse.Namespace, tests: Sequence[str]) -> None:
+        suite()  # before anything is built, as no run of a suite that cannot be named is kept
         self.options = options
         self.tests = tuple(tests)
         self.ledger = Ledger.load()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common import version
 from common.answers import NoAnswerError
-from common.place import ROOT
+from common.place import ROOT, is_installed
 from reports.bisect.process import running
 from reports.bisect.trial import PYTEST, last_line
 from reports.commands.inputs import whole
@@ -31,6 +31,11 @@ def suite() -> str:
     name, commit = version.commit(ROOT)
     if not name.endswith("-dirty"):
         return commit
+    if is_installed(ROOT):
+        raise NoAnswerError(
+            f"this suite was installed from a checkout with changes ({name}), and its runs could be taken for "
+            "those of other changes: install a wheel of a commit"
+        )
     done = subprocess.run(["git", "-C", ROOT, "diff", "HEAD"], capture_output=True, check=True)
     return f"{commit}-{hashlib.sha256(done.stdout).hexdigest()[:8]}"
 

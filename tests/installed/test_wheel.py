@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -115,12 +116,15 @@ def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_
     assert "15 passed, 7 skipped" in done.stdout
     assert (tmp_path / "reports/out/results.jsonl").exists()
     assert (tmp_path / ".pytest_cache").is_dir()
-    assert '"svmcts run --platform bmg' in (tmp_path / "reports/out/results.jsonl").read_text()
+    stream = (tmp_path / "reports/out/results.jsonl").read_text()
+    assert '"svmcts run --platform bmg' in stream
+    assert f'"command":["svmcts","run","-q","-n","1","{TESTS}"]' in stream
 
     for words, says in (
         (("gate", "reports/out"), ": accepted ("),
         (("report", "reports/out", "-o", "page"), "page/index.html"),
         (("runs",), "15 PASS"),
+        (("runs",), f"    svmcts run -q -n 1 {TESTS}\n"),
         (("compare", "reports/out", "reports/out"), "unchanged: "),
         (("behaviours", "atomic.*"), f"{TESTS}/"),
         (("mock", "--", "ls", "/dev/dri"), "renderD128"),
@@ -134,6 +138,25 @@ def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_
     assert state(installed.prefix) == before
 
 
+def test_interrupted_run_goes_on_as_it_is_told(installed: Installed, tmp_path: Path) -> None:
+    done = installed.svmcts("run", "-x", "--mock-defect", "atomics-lost", TESTS, folder=tmp_path)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    last = done.stdout.splitlines()[-1].removeprefix("continue this run: ")
+    command, run, resume = shlex.split(last)
+    assert (command, run) == ("svmcts", "run")
+    assert resume.startswith("--resume=reports/out/runs/")
+
+    done = installed.svmcts(run, resume, "--maxfail=30", folder=tmp_path)
+    assert done.returncode == pytest.ExitCode.TESTS_FAILED
+    results = [
+        line
+        for line in (tmp_path / "reports/out/results.jsonl").read_text().splitlines()
+        if '"result"' in line
+    ]
+    assert len(results) == 22
+    assert "NOTRUN" not in "".join(results)
+
+
 def test_absent_test_is_not_the_whole_suite(installed: Installed, tmp_path: Path) -> None:
     done = installed.svmcts("run", "-q", ABSENT, folder=tmp_path)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
@@ -145,7 +168,7 @@ def test_command_line_without_a_test_names_the_suite() -> None:
     assert list(placed(["-q", "--guest", "7.3"])) == ["-q", "--guest", "7.3", suites]
     assert list(placed(["suites/gc::test_x", "-x"])) == [f"{suites}/gc::test_x", "-x"]
     assert list(placed(["-k", "suites"])) == ["-k", "suites", suites]
-    assert list(placed(["--resume=reports/out"])) == ["--resume=reports/out"]
+    assert list(placed(["--resume=reports/out"])) == ["--resume=reports/out", suites]
     assert list(placed([f"{suites}/gc"])) == [f"{suites}/gc"]
 
 

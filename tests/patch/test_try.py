@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from common.answers import NoAnswerError, status_of
+from common.place import COMMIT
 from guest import GuestError, builds
 from guest.builds import Build
 from guest.sources import Source
@@ -253,3 +254,20 @@ def test_other_files_take_another_kernel(
 
 def test_two_ways_to_name_the_change_are_refused(answer: Callable[..., int], tmp_path: Path) -> None:
     assert answer("--am", str(tmp_path / "x")) == 2
+
+
+def test_suite_installed_with_changes_tries_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, linux: GitTree, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / COMMIT).write_text("abc1234-dirty abc1234567890\n")
+    monkeypatch.setattr(trial, "ROOT", tmp_path)
+    monkeypatch.setattr(builds, "make", lambda *_: pytest.fail("a kernel is built"))
+    trial.suite.cache_clear()
+    try:
+        assert status_of("svmcts try", lambda: cli.main([str(linux.path), "base.."])) == 2
+    finally:
+        trial.suite.cache_clear()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "svmcts try: this suite was installed from a checkout with changes (abc1234-dirty), and "
+    )
