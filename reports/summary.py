@@ -6,6 +6,7 @@ from __future__ import annotations
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from reports.event import Outcome
@@ -17,11 +18,101 @@ WIDTH = 100
 MAX_FAILURES = 20
 """More than these are a pattern, not a list to read in a terminal; the HTML report has all of them."""
 
+DETAILS = "--details"
+"""The option of pytest that prints the whole summary."""
+_LONGEST = 34
+"""Characters of an environment's name that has its line for itself if it is longer."""
+_SCORE = 22
+_CONFORMANCE, _ONLY_DRIVER = "passed/claimed/all", "what only this driver does"
+
 _PASSED = (Outcome.PASS,)
 _FAILED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)
 _KNOWN = (Outcome.KNOWN,)
 _SKIPPED = (Outcome.NOT_CLAIMED, Outcome.UNTESTED, Outcome.NOTRUN)
 _COLUMNS = (("pass", _PASSED), ("fail", _FAILED), ("known", _KNOWN), ("skip", _SKIPPED))
+
+
+def brief(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
+    """The same in a screen of 24 lines where nothing failed: a line for each environment, one for what is reduced."""
+    if not run.results:
+        return summary(run, matrix, written)
+    part = headline(matrix)
+    files = [_relative(path) for path in written]
+    shown = f"{files[0]} and {', '.join(path.name for path in files[1:])}" if files else ""
+    lines = [
+        _headline(run),
+        *([f"a part of the suite: {part}"] if part else []),
+        "",
+        *_by_environment(run, matrix),
+        "",
+        *_problems(run),
+        *_lacking(replace(run, environments={n: e for n, e in run.environments.items() if e.missing})),
+        *_failures(run, matrix),
+        *_left_out(run),
+        *([f"reports: {shown}"] if shown else []),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _by_environment(run: Run, matrix: Matrix) -> list[str]:
+    """Counts of tests and scores of behaviours, a row for each environment."""
+    counts: dict[str, Counter[Outcome]] = {name: Counter() for name in run.environments}
+    for result in run.results:
+        counts.setdefault(result.env, Counter())[result.outcome] += 1
+    columns = {environment.name: column for column, environment in enumerate(matrix.environments)}
+    wide = max((len(name) for name in counts if len(name) <= _LONGEST), default=0)
+    heads = "".join(f"{name:>7}" for name, _ in _COLUMNS)
+    lines = [f"{'tests':<{wide}}{heads}   {_CONFORMANCE:<{_SCORE}}{_ONLY_DRIVER}"]
+    for name, of_name in counts.items():
+        cells = "".join(
+            f"{sum(of_name[outcome] for outcome in outcomes) or '-':>7}" for _, outcomes in _COLUMNS
+        )
+        scores = "".join(
+            f"{_score(matrix, columns.get(name), promises):<{_SCORE}}"
+            for promises in (CONFORMANCE, (DRIVER,))
+        )
+        first = [name, " " * wide] if len(name) > wide else [f"{name:<{wide}}"]
+        lines += [*first[:-1], f"{first[-1]}{cells}   {scores}".rstrip()]
+    return lines
+
+
+def _score(matrix: Matrix, column: int | None, promises: Sequence[str]) -> str:
+    if column is None:
+        return ""
+    score = matrix.score(column, promises=promises)
+    return f"{score.passed} / {score.claimed} / {score.total}" if score.total else "-"
+
+
+def _left_out(run: Run) -> list[str]:
+    """What was skipped, reduced and not expected, a line each."""
+    skipped = [result for result in run.results if result.outcome in _SKIPPED]
+    reasons = {(result.reason_code or result.outcome.value, result.line) for result in skipped}
+    reduced = {
+        name: len(environment.reductions)
+        for name, environment in run.environments.items()
+        if environment.reductions
+    }
+    noted = {
+        name: " ".join(environment.unexpected)
+        for name, environment in run.environments.items()
+        if environment.unexpected
+    }
+    lines = []
+    if skipped:
+        lines.append(f"skipped: {_number(len(skipped), 'result')} for {_number(len(reasons), 'reason')}")
+    if reduced:
+        where = ", ".join(f"{name} in {_number(number, 'way')}" for name, number in reduced.items())
+        lines.append(f"reduced: {where}")
+    if noted:
+        lines.append(f"not expected: {', '.join(f'{name} has {what}' for name, what in noted.items())}")
+    if lines:
+        lines.append(f"{DETAILS} lists them, and counts by area; so does index.html")
+    return [textwrap.shorten(line, WIDTH, placeholder=" ...") for line in lines]
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"
 
 
 def summary(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:

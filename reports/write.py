@@ -18,12 +18,14 @@ from reports.merge import Report, merge
 from reports.page import page
 from reports.runs import FILES
 from reports.stream import read
-from reports.summary import summary
+from reports.summary import brief, summary
 from reports.verdict import matrix
 
 
-def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:
+def write_all(results: Path, out: Path, ledger: Ledger | None = None, *, details: bool = False) -> str:
     """Write every report of the stream ``results`` into ``out`` and return the summary for the terminal.
+
+    ``details`` makes that long: counts by area, each reason of a skip.
 
     ``ledger`` is that of the checkout unless it is given. The stream may be cut off anywhere. Raises OSError if it
     cannot be read or a report cannot be written, and reports.ledger.LedgerError if the ledger is not well-formed.
@@ -34,7 +36,7 @@ def write_all(results: Path, out: Path, ledger: Ledger | None = None) -> str:
     verdicts = matrix(report, ledger)
     _write(out, {"index.html": page(report, verdicts, ledger), "junit.xml": junit(report, ledger)})
     written = [path for path in (out / name for name in FILES) if path.exists()]
-    return summary(run, verdicts, written)
+    return (summary if details else brief)(run, verdicts, written)
 
 
 def write_report(

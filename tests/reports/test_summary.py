@@ -6,7 +6,7 @@ from typing import Any
 
 from reports.ledger import Ledger
 from reports.stream import read
-from reports.summary import MAX_FAILURES, WIDTH, summary
+from reports.summary import MAX_FAILURES, WIDTH, brief, summary
 from reports.verdict import matrix
 from tests.reports import streams
 from tests.reports.conftest import entry
@@ -125,3 +125,67 @@ def test_driver_regressions_are_no_conformance(tmp_path: Path, ledger: Ledger) -
     at = without.index("conformance: passed / claimed / all")
     assert without[at : at + 3] == lines[lines.index(without[at]) :][:3]
     assert not any("only this driver" in line for line in without)
+
+
+SCREEN = 24
+FOUR = ("mock/lnl", "mock/bmg", "mock/bmg2", "guest/7.3.4+deb13-amd64x2-far+xe+adversary-mild")
+
+
+def green(*names: str) -> list[dict[str, Any] | str]:
+    """A whole run without a failure: skips for many reasons, and environments that are reduced in many ways."""
+    return [
+        streams.run(),
+        *(
+            streams.environment(
+                name,
+                reductions=[f"no {what}: the mock cannot" for what in "abcdefghijkl"],
+                unexpected={f"thing-{n}": f"has thing-{n}, which is not expected" for n in range(12)},
+            )
+            for name in names
+        ),
+        *(
+            streams.result(
+                f"suites/area{n % 30}/test_x.py::test_{n}",
+                "NOT-CLAIMED" if n % 2 else "PASS",
+                name,
+                behaviours=["bind.one"],
+                reason={"code": f"NEEDS:thing-{n}", "text": "there is none"} if n % 2 else None,
+            )
+            for n in range(60)
+            for name in names
+        ),
+        streams.end(),
+    ]
+
+
+def short(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
+    run = read(streams.write(tmp_path / "r.jsonl", *events))
+    files = [
+        Path("reports/out/runs/20261129-235437-133241608") / name for name in ("index.html", "junit.xml")
+    ]
+    return brief(run, matrix(run, ledger), files)
+
+
+def test_green_run_of_three_mocks_and_a_guest_fits_a_screen(tmp_path: Path, ledger: Ledger) -> None:
+    lines = short(tmp_path, ledger, *green(*FOUR)).splitlines()
+    # What pytest prints around it: a line for each environment, the rules above and below, the prompt.
+    assert len(lines) + len(FOUR) + 3 <= SCREEN
+    assert max(map(len, lines)) <= WIDTH
+    (reduced,) = [line for line in lines if line.startswith("reduced: ")]
+    assert all(f"{name} in 12 ways" in reduced for name in FOUR[:3])
+    assert "skipped: 120 results for 30 reasons" in lines
+    assert "mock/lnl      30      -      -     30   1 / 4 / 5             -" in [
+        line.rstrip() for line in lines
+    ]
+
+
+def test_short_summary_has_failures_and_what_is_missing(tmp_path: Path, ledger: Ledger) -> None:
+    long, said = text(tmp_path, ledger, *mixed()), short(tmp_path, ledger, *mixed())
+    failed = long[long.index("failures\n") : long.index("\n\n", long.index("failures\n"))]
+    assert "FAIL " in failed
+    assert failed in said
+    lacking = streams.environment("mock/bmg", missing={"vram": "vram: 8 GiB are recorded"})
+    said = short(tmp_path, ledger, streams.run(), lacking, streams.result(), streams.end(exit=1))
+    assert "ERROR mock/bmg: vram: 8 GiB are recorded" in said
+    said = short(tmp_path, ledger, streams.run(), streams.environment(), streams.result())
+    assert "results stream" in said
