@@ -10,9 +10,11 @@ import fcntl
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from common.heartbeat import Heartbeat, since
 from guest import GuestError
 
 
@@ -108,3 +110,12 @@ def last_used(entry: Path) -> float:
 def say(text: str) -> None:
     """One line of progress for the user; never on standard output, which may be a channel."""
     print(f"svmcts: {text}", file=sys.stderr, flush=True)
+
+
+@contextlib.contextmanager
+def at_work(text: str) -> Iterator[None]:
+    """Say what is being done, and once a minute that it still is."""
+    say(text)
+    start = time.monotonic()
+    with Heartbeat(lambda: f"{text}: {since(start)} so far", say):
+        yield

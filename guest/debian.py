@@ -224,8 +224,8 @@ class Archive:
         if {package.name for package in packages}.isdisjoint(names):
             raise GuestError(f"apt does not say what {' '.join(names)} needs: {listed.stdout[:200]!r}")
         megabytes = sum(package.size for package in packages) / 1e6
-        cache.say(f"fetching {', '.join(names)} with {len(packages)} packages, {megabytes:.0f} MB")
-        return self.fetch(packages)
+        with cache.at_work(f"fetching {', '.join(names)} with {len(packages)} packages, {megabytes:.0f} MB"):
+            return self.fetch(packages)
 
     def _apt(self, *command: str, capture: bool = False) -> subprocess.CompletedProcess[str]:
         self._configure()

@@ -150,7 +150,11 @@ def add_whole_directories(writer: Writer, name: str) -> None:
 
 
 def build(files: Mapping[Path, bool], directory: Path) -> None:
-    cache.say(f"packing the Python environment {sys.prefix} for the guest")
+    with cache.at_work(f"packing the Python environment {sys.prefix} for the guest"):
+        _build(files, directory)
+
+
+def _build(files: Mapping[Path, bool], directory: Path) -> None:
     objects = [Path(sys.executable).resolve(), *(path for path in files if path.suffix == ".so")]
     with (directory / "environment.cpio").open("wb") as file:
         writer = Writer(file)

@@ -215,10 +215,11 @@ def installed(directory: Path) -> tuple[Path, Path]:
 def build(version: str, directory: Path) -> None:
     """Fetch and unpack one Debian kernel."""
     packages = obtainable()[version]
-    cache.say(f"fetching Debian kernel {version}, {sum(package.size for package in packages) / 1e6:.0f} MB")
-    archive = debian.Archive(*RELEASES)
-    files = archive.fetch(packages)
-    debian.unpack(files, directory)
+    size = sum(package.size for package in packages) / 1e6
+    with cache.at_work(f"fetching Debian kernel {version}, {size:.0f} MB"):
+        archive = debian.Archive(*RELEASES)
+        files = archive.fetch(packages)
+        debian.unpack(files, directory)
     image, modules = installed(directory)
     kconfig.check(version, find_config(image, modules))
     for file in files:

@@ -103,7 +103,11 @@ def is_current(template: Path) -> bool:
 
 
 def build(parts: Parts, directory: Path) -> None:
-    cache.say(f"preparing fast starts of kernel {parts.kernel.release} (once)")
+    with cache.at_work(f"preparing fast starts of kernel {parts.kernel.release} (once)"):
+        _build(parts, directory)
+
+
+def _build(parts: Parts, directory: Path) -> None:
     ramdisk = directory / "initrd"
     (directory / IMPORTED).write_text(project.digest(PROJECT))
     initrd.write(ramdisk, parts.kernel, parts.environment)

@@ -23,7 +23,7 @@ DETAILS = "--details"
 _LONGEST = 34
 """Characters of an environment's name that has its line for itself if it is longer."""
 _SCORE = 22
-_CONFORMANCE, _ONLY_DRIVER = "passed/claimed/all", "what only this driver does"
+_CONFORMANCE, _ONLY_DRIVER = "passed/claimed/all", "driver behaviour"
 
 _PASSED = (Outcome.PASS,)
 _FAILED = (Outcome.FAIL, Outcome.ERROR, Outcome.XPASS)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
+from common.heartbeat import Heartbeat
 from reports.commands.inputs import RUN, waivers_at, what_there_is_at, whole
 from reports.formats.kcidb import submission
 from reports.ledger import Ledger
@@ -61,18 +63,28 @@ def main(arguments: list[str]) -> int:
     runs = [_run(text) for text in options.runs]
     baseline = _run(options.baseline) if options.baseline else None
     report = merge(runs, baseline, waivers_at(options.waivers))
-    for path in write_report(report, options.output, Ledger.load(), about, _tell):
-        print(path)
+    with _Progress() as progress:
+        written = write_report(report, options.output, Ledger.load(), about, progress.tell)
+    print("\n".join(map(str, written)))
     whole(*runs, *([baseline] if baseline else []))
     return 0
 
 
-def _tell(name: str) -> None:
-    """Say to a person who waits what is being written."""
-    if sys.stderr.isatty():
-        print(
-            f"\r\x1b[K{name}" if name != "allure-results" else "\r\x1b[K", end="", file=sys.stderr, flush=True
+class _Progress(Heartbeat):
+    """Says what is being written: at once on a terminal, where it takes minutes in a log."""
+
+    def __init__(self) -> None:
+        self._name = ""
+        super().__init__(
+            lambda: f"svmcts report: writing {self._name}", partial(print, file=sys.stderr, flush=True)
         )
+
+    def tell(self, name: str) -> None:
+        """Another file begins."""
+        self._name = name
+        if sys.stderr.isatty():
+            shown = name if name != "allure-results" else ""
+            print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)
 
 
 def _run(text: str) -> Run:

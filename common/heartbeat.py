@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""A line a minute from what takes long, for logs that nobody watches: one that is silent looks like a hang."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Self
+
+EVERY_S = 60.0
+
+
+class Heartbeat:
+    """Says what ``line`` returns each minute, in a thread of its own, until it is stopped."""
+
+    def __init__(
+        self, line: Callable[[], str], say: Callable[[str], object], every: float | None = None
+    ) -> None:
+        self._line, self._say = line, say
+        self._every = EVERY_S if every is None else every
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; nothing is said any more when this returns."""
+        self._over.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        while not self._over.wait(self._every):
+            self._say(self._line())
+
+
+def since(start: float) -> str:
+    """How long ago a time of time.monotonic was: ``40 s``, ``12 min``."""
+    seconds = time.monotonic() - start
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
