@@ -4,6 +4,7 @@
 """
 
 pytest_plugins = (
+    "fixtures.plugin.lab",
     "fixtures.plugin.options",
     "fixtures.plugin.guests",
     "fixtures.plugin.resume",

@@ -7,7 +7,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from common import as_json
+from common import as_json, lab
 from reports.commands.inputs import RUN, run_at, today, waivers_at
 from reports.event import Outcome, counted
 from reports.gate import Requirement, Verdict, judge
@@ -61,12 +61,15 @@ def main(arguments: list[str]) -> int:
         choices=[DRIVER],
         help="refuse regressions of driver behaviour, as well as failures of conformance",
     )
+    lab.add_option(parser)
     as_json.add_option(parser)
     options = parser.parse_args(arguments)
+    here = lab.find(options.lab)
+    baseline, waivers = options.baseline or here.file("baseline"), options.waivers or here.file("waivers")
     verdict = judge(
         run_at(options.run),
-        baseline=run_at(options.baseline) if options.baseline else None,
-        waivers=waivers_at(options.waivers),
+        baseline=run_at(baseline) if baseline else None,
+        waivers=waivers_at(waivers),
         require=options.require,
         today=today(),
         ledger=Ledger.load(),

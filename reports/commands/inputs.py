@@ -16,14 +16,14 @@ from reports.waivers import Waiver, load
 RUN = "a results.jsonl, or the folder of reports that has one"
 
 
-def run_at(text: str) -> Run:
+def run_at(text: str | Path) -> Run:
     """Read a whole run; raises NoAnswerError for one that is cut off or damaged, or that did not start."""
     run = what_there_is_at(text)
     whole(run)
     return run
 
 
-def what_there_is_at(text: str) -> Run:
+def what_there_is_at(text: str | Path) -> Run:
     """Read a run as far as it goes; raises NoAnswerError for what is not a stream at all."""
     path = Path(text)
     try:

@@ -8,6 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+from common import lab
 from common.heartbeat import Heartbeat
 from reports.commands.inputs import RUN, waivers_at, what_there_is_at, whole
 from reports.formats.kcidb import submission
@@ -55,14 +56,22 @@ def main(arguments: list[str]) -> int:
         help="the commit that was tested; of a git tree, the one that a kernel's release names, else its HEAD",
     )
     kernel.add_argument("--tree", metavar="NAME", default="", help="the tree that it is of, as mainline")
+    lab.add_option(parser)
     options = parser.parse_args(arguments)
+    here = lab.find(options.lab)
     try:
-        about = submission(options.origin, options.checkout, options.build, options.commit, options.tree)
+        submission(here.word("origin"))
+    except ValueError as error:
+        raise here.error("origin", str(error)) from None
+    origin, tree = options.origin or here.word("origin"), options.tree or here.word("tree")
+    try:
+        about = submission(origin, options.checkout, options.build, options.commit, tree)
     except ValueError as error:
         parser.error(str(error))
     runs = [_run(text) for text in options.runs]
-    baseline = _run(options.baseline) if options.baseline else None
-    report = merge(runs, baseline, waivers_at(options.waivers))
+    accepted = options.baseline or here.file("baseline")
+    baseline = _run(str(accepted)) if accepted else None
+    report = merge(runs, baseline, waivers_at(options.waivers or here.file("waivers")))
     with _Progress() as progress:
         written = write_report(report, options.output, Ledger.load(), about, progress.tell)
     print("\n".join(map(str, written)))

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from common import lab
 from common.answers import INTERRUPTED, NO, YES, NoAnswerError
 from common.place import written
 from guest import GuestError, builds, cache, kconfig
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted (svmcts gate)"
     )
+    lab.add_option(parser)
     parser.add_argument(
         "--profile",
         action="append",
@@ -116,7 +118,7 @@ class _Try:
         self.options = options
         self.tests = tuple(tests)
         self.ledger = Ledger.load()
-        self.waivers = waivers_at(options.waivers)
+        self.waivers = waivers_at(options.waivers or lab.find(options.lab).file("waivers"))
         self.base, self.changes = changes.find(options.tree, options.commits, options.am, options.each)
         name = f"{self.base.label}..{self.changes[-1].source.label}"
         self.folder = (options.output or written() / "reports/out/try" / name).absolute()
