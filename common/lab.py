@@ -28,12 +28,12 @@ HELP = f"lab file (docs/lab.md; default: {NAME} of the current folder, if there 
 
 
 class LabError(NoAnswerError):
-    """What is wrong with a lab file: one line with file, line and key."""
+    """An error in a lab file: one line with file, line and key."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """What a lab file says; without one, nothing."""
+    """The contents of a lab file; empty without one."""
 
     path: Path | None = None
     text: str = field(default="", repr=False)

@@ -37,7 +37,7 @@ def pytest_command(root: Path = ROOT) -> list[str]:
 
 
 def resume_command(folder: object) -> str:
-    """What goes on with the run in a folder."""
+    """The command that continues the run in a folder."""
     return shlex.join([*pytest_command(), f"--resume={folder}"])
 
 

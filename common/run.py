@@ -21,7 +21,7 @@ EXPRESSIONS = ("-k", "-m")
 
 
 class Typed:
-    """What the user wrote behind ``svmcts run``, which is not what pytest is called with; a plugin without hooks."""
+    """The arguments of ``svmcts run`` as they were typed, unlike those of pytest; a plugin without hooks."""
 
     COMMAND = ("svmcts", "run")
 

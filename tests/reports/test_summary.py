@@ -168,7 +168,7 @@ def short(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
 
 def test_green_run_of_three_mocks_and_a_guest_fits_a_screen(tmp_path: Path, ledger: Ledger) -> None:
     lines = short(tmp_path, ledger, *green(*FOUR)).splitlines()
-    # What pytest prints around it: a line for each environment, the rules above and below, the prompt.
+    # Lines of pytest around it: one for each environment, the rules above and below, the prompt.
     assert len(lines) + len(FOUR) + 3 <= SCREEN
     assert max(map(len, lines)) <= WIDTH
     (reduced,) = [line for line in lines if line.startswith("reduced: ")]
