@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import runpy
 import signal
 import subprocess
@@ -179,3 +180,10 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     assert said[-1] == "svmcts x: KeyError: 'x' (svmcts --debug shows where)"
     done = svmcts("--debug", "gate", ROOT / "svmcts", "--nonsense")
     assert done.returncode == 2
+
+
+def test_exit_statuses_of_every_command_are_in_the_table() -> None:
+    section = (ROOT / "docs/reports.md").read_text().partition("## Exit statuses")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`([\w-]+)`", row) if name in COMMANDS]
+    assert sorted(named) == sorted(COMMANDS)
