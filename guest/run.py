@@ -27,7 +27,7 @@ from guest.kernels import Kernel
 from guest.machine import Machine
 from guest.qemu import Qemu
 from guest.start import Cold, Parts, Start
-from guest.vm import Files, Guest, Instructions, Interpreter, Outcome
+from guest.vm import LOST, Files, Guest, Instructions, Interpreter, Outcome
 
 LOCK = PROJECT / "requirements/run.lock"
 RUNS = written() / "reports/out/guest"
@@ -137,13 +137,32 @@ def run(
         forgetting = replace(interpreter, forget=project.PACKAGES)
         instructions = replace(instructions, interpreter=forgetting)
     try:
-        outcome = run_once(start, machine, files, instructions, timeout_s)
+        outcome = _run_once_or_cold(start, parts, machine, files, instructions, timeout_s)
+    except GuestError as error:
+        _record(Outcome(LOST, str(error)), files)
+        raise
+    _record(outcome, files)
+    return outcome, files
+
+
+def _record(outcome: Outcome, files: Files) -> None:
+    (files.directory / OUTCOME).write_text(json.dumps(asdict(outcome)))
+
+
+def _run_once_or_cold(
+    start: Start,
+    parts: Parts,
+    machine: Machine,
+    files: Files,
+    instructions: Instructions,
+    timeout_s: float | None,
+) -> Outcome:
+    try:
+        return run_once(start, machine, files, instructions, timeout_s)
     except warm.CopyError as error:
         cache.say(f"no fast start this time: {error}")
         shutil.rmtree(error.template, ignore_errors=True)
-        outcome = run_once(Cold(parts), machine, files, instructions, timeout_s)
-    (files.directory / OUTCOME).write_text(json.dumps(asdict(outcome)))
-    return outcome, files
+        return run_once(Cold(parts), machine, files, instructions, timeout_s)
 
 
 def run_once(

@@ -6,11 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from guest import cache, project, run, warm
+from guest import GuestError, cache, project, run, warm
 from guest.run import Prepared
 from guest.vm import LOST, Files, Instructions, Interpreter, Outcome
 from tests.guest import pretended
@@ -97,6 +98,16 @@ def test_what_a_lost_guest_leaves_behind(prepared: Prepared, monkeypatch: pytest
     ]  # fmt: skip
     assert run.latest_loss(started) == f"{why}; its logs are in {files.directory}"
     assert run.latest_loss(time.time() + 60) is None
+
+
+def test_loss_of_a_gpu_that_does_not_start_is_recorded(prepared: Prepared) -> None:
+    """Pytest reads there why a guest did not start."""
+    machine = replace(pretended.MACHINE, gpus=1, emulator=("--bogus",))
+    with pytest.raises(GuestError, match="the emulated GPU does not start"):
+        run.run(prepared, machine, name="test", command=["a", "command"])
+    lost = run.latest_loss(0)
+    assert lost is not None
+    assert lost.startswith("the emulated GPU does not start: ")
 
 
 def test_the_evidence_is_that_of_the_last_process_of_this_number(own_runs: Path) -> None:
