@@ -160,6 +160,22 @@ def test_worker_that_dies_before_it_says_a_word_is_started_again(project, monkey
         assert "ResourceWarning" not in result.stdout.str() + result.stderr.str()
 
 
+def test_worker_that_dies_before_it_has_its_command_line_is_started_again(project):
+    project.suite(BEFORE)
+    (project.path / "kills.py").write_text(
+        "killed = []\n"
+        "def pytest_xdist_newgateway(gateway):\n"
+        "    if not killed:\n"
+        "        killed.append(gateway)\n"
+        "        gateway._io.kill()\n"
+        "        gateway._io.popen.wait()\n"
+    )
+    result = project.run_apart("-n", "1", "-p", "kills")
+    assert result.ret == 0, result.stdout.str() + result.stderr.str()
+    assert project.outcomes() == {"mock/bmg test_before": "PASS"}
+    assert "ResourceWarning" not in result.stdout.str() + result.stderr.str()
+
+
 def test_an_environment_that_dies_before_any_test_ends_the_run(project):
     project.suite(BEFORE)
     (project.path / "stub.py").write_text(
