@@ -24,7 +24,7 @@ _PIPELINE: dict[int, type[Command]] = {
 
 
 def lookup(header: int) -> type[Command] | None:
-    """The command that ``header`` starts; None if there is no such command."""
+    """The command that ``header`` starts; None for an unknown one."""
     kind = header >> 29
     if kind == MI:
         return _MI[header >> 23]

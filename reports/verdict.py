@@ -51,10 +51,22 @@ class Row:
 class Score:
     """Behaviours of one environment: never passed of run, always passed of claimed of all."""
 
-    passed: int
-    claimed: int
-    total: int
     counts: Counter[Outcome]
+
+    @property
+    def passed(self) -> int:
+        """Behaviours that passed."""
+        return self.counts[Outcome.PASS]
+
+    @property
+    def claimed(self) -> int:
+        """Behaviours that the environment claims."""
+        return self.total - self.counts[Outcome.NOT_CLAIMED]
+
+    @property
+    def total(self) -> int:
+        """Behaviours that can be judged."""
+        return self.counts.total()
 
     def of(self, name: str) -> int:
         """Number of behaviours with the outcome of this name."""
@@ -104,16 +116,14 @@ class Matrix:
         self, column: int, area: str | None = None, promises: Collection[str] = (*CONFORMANCE, DRIVER)
     ) -> Score:
         """The score of an environment, in one area or all; of what is promised so."""
-        counts = Counter(
+        outcomes = (
             row.cells[column].outcome
             for name, _, rows in self.areas
             if area in (None, name)
             for row in rows
-            if row.cells[column].outcome and row.behaviour.promise in promises
+            if row.behaviour.promise in promises
         )
-        counted = Counter({outcome: number for outcome, number in counts.items() if outcome})
-        total = counted.total()
-        return Score(counted[Outcome.PASS], total - counted[Outcome.NOT_CLAIMED], total, counted)
+        return Score(Counter(outcome for outcome in outcomes if outcome))
 
     def standing(self, column: int) -> Standing:
         """The scores of an environment by who promises what they count."""

@@ -18,7 +18,7 @@ _RUN_PERIOD = re.compile(r"min_run_period_(?P<kind>lr|pf)_ms")
 
 
 def read(devices: list[Device], path: str) -> bytes | None:
-    """Contents of a file below a device's directory, "<minor or PCI address>"; None if there is no such file."""
+    """Contents of a file below a device's directory, "<minor or PCI address>"; None without such a file."""
     device, name = _find(devices, path)
     if device is None:
         return None

@@ -318,7 +318,7 @@ PLATFORMS: dict[str, Platform] = {
 
 
 def find_platform(name: str) -> Platform:
-    """Look up a platform. Raises ValueError with the list of names if there is no such platform."""
+    """Look up a platform. Raises ValueError with the list of names for an unknown one."""
     if name not in PLATFORMS:
         raise ValueError(f"no platform {name!r}{near_or_all(name, PLATFORMS)}")
     return PLATFORMS[name]

@@ -17,7 +17,7 @@ from reports.ledger import Behaviour, Ledger
 from reports.looks import look
 from reports.marks import proofs
 from reports.merge import merge
-from reports.verdict import Matrix, Row, matrix
+from reports.verdict import Matrix, Row, Score, matrix
 
 DESCRIPTION = """\
 Lists the behaviours of the ledger: id, kind, who promises it, title, and the tests that prove each, or why there is
@@ -131,19 +131,15 @@ def _summary(
         yield ""
         yield f"{environment.name}: passed / claimed / all"
         for word in (*columns, None):
-            passed, claimed, everything = _score(chosen, rows, column, word)
-            yield f"  {word or 'together':8}  {passed} / {claimed} / {everything}"
+            yield f"  {word or 'together':8}  {_score(chosen, rows, column, word)}"
 
 
-def _score(
-    chosen: list[Behaviour], rows: dict[str, Row], column: int, promise: str | None
-) -> tuple[int, int, int]:
-    """Numbers of behaviours of a promise, or of all, that passed, are claimed, and can be judged at all."""
-    outcomes = [
+def _score(chosen: list[Behaviour], rows: dict[str, Row], column: int, promise: str | None) -> Score:
+    """Score of the behaviours of a promise, or of all."""
+    outcomes = (
         rows[b.id].cells[column].outcome for b in chosen if b.id in rows and promise in (None, b.promise)
-    ]
-    number = Counter(outcome for outcome in outcomes if outcome)
-    return number[Outcome.PASS], number.total() - number[Outcome.NOT_CLAIMED], number.total()
+    )
+    return Score(Counter(outcome for outcome in outcomes if outcome))
 
 
 def _entry(
@@ -189,14 +185,12 @@ def _numbers(
     environments: list[as_json.Row] = []
     for column, environment in enumerate(verdicts.environments if verdicts else ()):
         outcomes = (rows[b.id].cells[column].outcome for b in chosen if b.id in rows)
-        scores = {word: _score(chosen, rows, column, word) for word in promises}
         environments.append(
             {
                 "environment": environment.name,
                 "counts": counted(outcome for outcome in outcomes if outcome),
                 "scores": as_json.rows(
-                    {"promise": word, "passed": passed, "claimed": claimed, "all": everything}
-                    for word, (passed, claimed, everything) in scores.items()
+                    {"promise": word, **_score(chosen, rows, column, word).numbers} for word in promises
                 ),
             }
         )

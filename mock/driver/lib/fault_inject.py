@@ -95,7 +95,7 @@ class FaultAttr:
         return True
 
     def read(self, name: str) -> bytes | None:
-        """A file of the directory (fault_create_debugfs_attr); None if there is no such file."""
+        """A file of the directory (fault_create_debugfs_attr); None if the name is unknown."""
         if name in self.ADDRESSES:
             return b"0x%016x\n" % getattr(self, name.replace("-", "_"))
         return b"%d\n" % getattr(self, name) if name in self.FILES else None
@@ -249,7 +249,7 @@ class FaultInjection:
     # Files
 
     def read(self, path: str) -> bytes | None:
-        """Contents of a file below /sys/kernel/debug; None if there is no such file."""
+        """Contents of a file below /sys/kernel/debug; None if the path is unknown."""
         directory, _, name = path.partition("/")
         found = self._directories.get(directory)
         return found.read(name) if found is not None else None

@@ -345,7 +345,7 @@ class Svm:
                 break
             address = min(area.end, found.end)
         if address < found.end and not self.process.mm.vmas(address, address + SZ_4K):
-            # There is no notification of munmap(2) of memory that cannot be watched, such as a file's.
+            # A munmap(2) of memory that cannot be watched, such as a file's, is not notified.
             self.changed(address, address + SZ_4K, unmapped=True)
         refuse_if(address < found.end, errno.EFAULT, "partly unmapped, or not accessible")
 

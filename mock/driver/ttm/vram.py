@@ -46,7 +46,7 @@ class Buddy:
         return offset
 
     def allocate(self, size: int, *, contiguous: bool) -> list[tuple[int, int]] | None:
-        """Blocks (offset, size) that together hold ``size`` bytes, or None if there is no room."""
+        """Blocks (offset, size) that together hold ``size`` bytes, or None without room for them."""
         size = -(-size // self.page) * self.page
         if size > self.available:
             return None

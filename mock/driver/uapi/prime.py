@@ -51,7 +51,7 @@ def fd_to_handle(call: Call, args: Any) -> None:
 def _import(device: Device, bo: Bo) -> Bo:
     """Import a BO of another device (xe_gem_prime_import); the exporter keeps its memory.
 
-    Raises Refused(EOPNOTSUPP) if there is no fast link and the BO cannot be in system memory.
+    Raises Refused(EOPNOTSUPP) if the devices have no fast link and the BO cannot be in system memory.
     """
     if bo.ttm.index not in device.links:
         refuse_if(not bo.can_migrate(PL_TT), errno.EOPNOTSUPP, "no way to reach the exporter's VRAM")

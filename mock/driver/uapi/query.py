@@ -203,7 +203,7 @@ def _engine_cycles(call: Call, args: Any) -> None:
     mm, kind = call.task.mm, xe.drm_xe_query_engine_cycles
     reply = user.get(mm, args.data, kind)
     refuse_if(reply.clockid not in _CLOCKS, errno.EINVAL, "clockid")
-    cut = call.device.has("engine-cycles-cut-gt-id")  # the whole id is no longer compared
+    cut = call.device.has("engine-cycles-cut-gt-id")  # older levels compare the whole id
     refuse_if(reply.eci.gt_id > 0xFF and not cut, errno.EINVAL, "gt_id")
     gt = call.device.gt(reply.eci.gt_id)
     engine = gt.engine(reply.eci.engine_class, reply.eci.engine_instance) if gt else None
