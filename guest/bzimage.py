@@ -7,29 +7,46 @@ import lzma
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol
 
 from guest import GuestError, zstd
 
 SECTOR = 512
 
 
-def unpack(payload: bytes) -> bytes:
-    """A kernel payload decompressed.
-
-    The build appends the size to formats that do not carry it (size_append in scripts/Makefile.lib), which all of
-    these decompressors but zstd's take as the end.
+class Decompressor(Protocol):
+    """One stream of any of the formats; ends at its end, as the build appends the size to some of them
+    (size_append in scripts/Makefile.lib).
     """
-    size = int.from_bytes(payload[-4:], "little")
-    formats: dict[bytes, Callable[[], bytes]] = {
-        b"\x28\xb5\x2f\xfd": lambda: zstd.decompress(payload[:-4], size),
-        b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31).decompress(payload),
-        b"\xfd7zXZ\0": lambda: lzma.LZMADecompressor().decompress(payload),
-        b"BZh": lambda: bz2.BZ2Decompressor().decompress(payload),
-        b"\x7fELF": lambda: payload,
-    }
-    for magic, decompress in formats.items():
+
+    @property
+    def eof(self) -> bool: ...
+
+    def decompress(self, data: bytes, /) -> bytes: ...
+
+
+FORMATS: dict[bytes, Callable[[], Decompressor]] = {
+    b"\x28\xb5\x2f\xfd": zstd.ZstdDecompressor,
+    b"\x1f\x8b": lambda: zlib.decompressobj(wbits=31),
+    b"\xfd7zXZ\0": lzma.LZMADecompressor,
+    b"BZh": bz2.BZ2Decompressor,
+}
+"""By the first bytes of the payload."""
+
+
+def unpack(payload: bytes) -> bytes:
+    """A kernel payload decompressed. Raises ValueError if it is cut or its format is not known, and what the
+    decompressors raise.
+    """
+    if payload.startswith(b"\x7fELF"):
+        return payload
+    for magic, make in FORMATS.items():
         if payload.startswith(magic):
-            return decompress()
+            decompressor = make()
+            kernel = decompressor.decompress(payload)
+            if not decompressor.eof:
+                raise ValueError("the payload is cut")
+            return kernel
     raise ValueError("compression not known")
 
 
@@ -66,5 +83,5 @@ class Image:
         start = (self._number(0x1F1, 1) + 1) * SECTOR + self._number(0x248, 4)
         try:
             return unpack(self.data[start : start + self._number(0x24C, 4)])
-        except (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error):
+        except (ValueError, OSError, EOFError, lzma.LZMAError, zlib.error, zstd.ZstdError):
             return None

@@ -29,7 +29,7 @@ def read_module(path: Path) -> bytes:
             data = gzip.decompress(data)
         elif path.name.endswith(".zst"):
             data = zstd.decompress(data)
-    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, ValueError) as error:
+    except (lzma.LZMAError, gzip.BadGzipFile, EOFError, zstd.ZstdError) as error:
         raise GuestError(f"{path} is damaged: {error}") from error
     if data[:4] != b"\x7fELF":
         raise GuestError(f"{path} is not a kernel module")

@@ -44,7 +44,10 @@ def needed(root: Path) -> list[str]:
             re.MULTILINE,
         )
     )
-    return [f"{name}~={lock[name]}" for name in names]
+    return [
+        re.sub(r"^[\w.-]+", lambda name: f"{name[0]}~={lock[name[0].replace('.', '-')]}", line)
+        for line in names
+    ]
 
 
 def version(root: Path) -> Any:

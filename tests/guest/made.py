@@ -7,6 +7,7 @@ import lzma
 import struct
 from pathlib import Path
 
+from guest import zstd
 from guest.kconfig import wanted
 
 RELEASE = "7.3.4-test"
@@ -59,6 +60,7 @@ def payloads(kernel: bytes) -> dict[str, bytes]:
         "gzip": gzip.compress(kernel),
         "xz": sized(lzma.compress(kernel, check=lzma.CHECK_CRC32), len(kernel)),
         "bzip2": sized(bz2.compress(kernel), len(kernel)),
+        "zstd": sized(zstd.compress(kernel), len(kernel)),
         "none": kernel,
     }
 

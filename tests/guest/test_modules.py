@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guest import GuestError
+from guest import GuestError, zstd
 from guest.modules import Module, Tree, modinfo, module_name
 from tests.guest import made
 
@@ -23,7 +23,8 @@ def test_modinfo_has_every_tag_with_all_its_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("suffix", "pack"), [(".ko", bytes), (".ko.xz", lzma.compress), (".ko.gz", gzip.compress)]
+    ("suffix", "pack"),
+    [(".ko", bytes), (".ko.xz", lzma.compress), (".ko.gz", gzip.compress), (".ko.zst", zstd.compress)],
 )
 def test_compressed_modules_are_read(tmp_path: Path, suffix: str, pack) -> None:
     path = tmp_path / f"xe{suffix}"
@@ -32,10 +33,13 @@ def test_compressed_modules_are_read(tmp_path: Path, suffix: str, pack) -> None:
     assert (module.name, module.release) == ("xe", made.RELEASE)
 
 
-def test_a_damaged_module_is_named(tmp_path: Path) -> None:
-    (tmp_path / "xe.ko.xz").write_bytes(lzma.compress(made.module("xe"))[:-9])
-    with pytest.raises(GuestError, match=r"xe\.ko\.xz is damaged"):
-        Module.read(tmp_path / "xe.ko.xz")
+@pytest.mark.parametrize(
+    ("suffix", "pack"), [(".ko.xz", lzma.compress), (".ko.gz", gzip.compress), (".ko.zst", zstd.compress)]
+)
+def test_a_damaged_module_is_named(tmp_path: Path, suffix: str, pack) -> None:
+    (tmp_path / f"xe{suffix}").write_bytes(pack(made.module("xe"))[:-9])
+    with pytest.raises(GuestError, match=rf"xe\{suffix} is damaged"):
+        Module.read(tmp_path / f"xe{suffix}")
 
 
 def test_a_file_that_is_no_module_is_named(tmp_path: Path) -> None:
