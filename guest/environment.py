@@ -6,6 +6,7 @@ holds the files of this very environment at the same paths, compiled; the guest 
 is left out here is still found, only slower.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -16,6 +17,9 @@ import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from guest import GuestError, cache, compiled
 from guest.cpio import Writer
@@ -40,24 +44,45 @@ def standard_library() -> Iterator[Path]:
                 yield Path(directory) / name
 
 
-def locked_packages(lock: Path) -> Iterator[tuple[Path, bool]]:
-    """The files of the distributions that the lock file names, and whether these bring a pytest plugin."""
+def packages(lock: Path) -> Iterator[tuple[Path, bool]]:
+    """Files of the distributions that pytest imports, and whether these bring a pytest plugin.
+
+    They are those of the lock file, and every other plugin that is installed, with what it needs: pytest loads all of
+    them, and a waiting worker in which one of them is missing has imported nothing.
+    """
     tested = tested_packages()
+    found: dict[str, importlib.metadata.Distribution] = {}
     for name in re.findall(r"^([\w.-]+)==", lock.read_text(), re.MULTILINE):
         try:
-            files = importlib.metadata.distribution(name).files or ()
+            found[canonicalize_name(name)] = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError as error:
             raise GuestError(f"{name} of {lock.name} is not installed in {sys.prefix}: make setup") from error
-        for file in files:
+    for name in sorted(tested):
+        add_with_needs(found, name)
+    for name, distribution in found.items():
+        for file in distribution.files or ():
             path = Path(os.path.normpath(str(file.locate())))
             if path.suffix != ".pyc" and path.is_file():
                 yield path, name in tested
 
 
-def small_files(packages: Path) -> Iterator[Path]:
+def add_with_needs(found: dict[str, importlib.metadata.Distribution], name: str) -> None:
+    """Add the distribution ``name`` and what it requires here; what is not installed was not needed until now."""
+    name = canonicalize_name(name)
+    if name in found:
+        return
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        found[name] = importlib.metadata.distribution(name)
+        for text in found[name].requires or ():
+            needed = Requirement(text)
+            if needed.marker is None or needed.marker.evaluate({"extra": ""}):
+                add_with_needs(found, needed.name)
+
+
+def small_files(site: Path) -> Iterator[Path]:
     """Files that Python and pytest read from every distribution: start-up files and metadata."""
     for pattern in ("*.pth", "*.dist-info/*", "_distutils_hack/*.py"):
-        yield from (path for path in packages.glob(pattern) if path.is_file())
+        yield from (path for path in site.glob(pattern) if path.is_file())
 
 
 def names() -> list[Path]:
@@ -86,7 +111,7 @@ def libraries(objects: list[Path]) -> set[Path]:
 def tested_packages() -> set[str]:
     """Distributions that bring a pytest plugin: pytest rewrites the assertions of all their modules."""
     points = importlib.metadata.entry_points(group="pytest11")
-    return {point.dist.name for point in points if point.dist is not None}
+    return {canonicalize_name(point.dist.name) for point in points if point.dist is not None}
 
 
 def loaded_part(elf: bytes) -> bytes:
@@ -101,9 +126,9 @@ def loaded_part(elf: bytes) -> bytes:
 
 def contents(lock: Path) -> dict[Path, bool]:
     """Every host file of the environment, and whether pytest compiles it in its own way."""
-    packages = Path(sysconfig.get_paths()["purelib"])
-    files = dict.fromkeys([*interpreter(), *standard_library(), *small_files(packages)], False)
-    for path, tested in locked_packages(lock):
+    site = Path(sysconfig.get_paths()["purelib"])
+    files = dict.fromkeys([*interpreter(), *standard_library(), *small_files(site)], False)
+    for path, tested in packages(lock):
         files[path] = tested
     return {path: tested for path, tested in files.items() if path.exists()}
 

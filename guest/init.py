@@ -160,7 +160,7 @@ class Interpreter:
         os.close(answers)
 
     def wait(self) -> None:
-        """Until its imports are done; raises OSError if it has died of them."""
+        """Until its imports are done; raises OSError if they cannot be."""
         if not os.read(self._answers, 16):
             raise OSError(0, "Python cannot import what workers need, see the console")
 

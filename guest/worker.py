@@ -16,6 +16,7 @@ import os
 import platform
 import random
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ def warm_up() -> None:
     Their assertions are rewritten then, and the worker that comes later finds them loaded. A single --version
     would import nothing. What tests use is imported from within: only there pytest sees to it that a package with a
     plugin (hypothesis) is rewritten, and a later session refuses one that was not.
+
+    Raises ImportError when pytest cannot import something: of it, it only says so, and then imports nothing at all.
     """
     saved = os.dup(1)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -35,11 +38,13 @@ def warm_up() -> None:
     try:
         import pytest
 
-        pytest.main(["--version", "--version"], plugins=[Importing()])
+        status = pytest.main(["--version", "--version"], plugins=[Importing()])
     finally:
         os.dup2(saved, 1)
         os.close(saved)
         os.close(null)
+    if status:
+        raise ImportError(f"pytest --version: status {int(status)}, see above")
     # The conftest of a run may be another one of the same name.
     sys.modules.pop("conftest", None)
 
@@ -96,13 +101,23 @@ def become(told: dict[str, Any]) -> None:
 def main() -> str:
     orders, answers = (int(word) for word in sys.argv[1:3])
     remember_distributions()
-    warm_up()
+    try:
+        warm_up()
+    except ImportError:  # later, with the host's files, it can: no word is the answer, and then it is slow
+        traceback.print_exc()
+        os.close(answers)
+        return program(orders)
     platform.platform()  # kept by the module; xdist asks, and to find out it starts a program
     # To show a traceback one asks where each module is, once: over 9p that is seconds of the first test that fails.
     inspect.getmodule(warm_up.__code__)
     gc.freeze()  # what was imported stays: no collection of what comes after need look at it
     os.write(answers, b"warm\n")
     os.close(answers)
+    return program(orders)
+
+
+def program(orders: int) -> str:
+    """The program to run, as soon as it is known; ends the process if there is none."""
     with os.fdopen(orders) as file:
         line = file.readline()
     if not line:

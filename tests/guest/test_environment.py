@@ -24,6 +24,20 @@ def test_the_environment_is_the_interpreter_its_library_and_what_is_locked() -> 
     assert not any("/site-packages/mypy/" in name for name in names)
 
 
+def test_every_installed_pytest_plugin_is_there_with_what_it_needs(tmp_path: Path) -> None:
+    """The waiting worker loads all of them: it imports nothing if one of them is missing."""
+    lock = tmp_path / "run.lock"
+    lock.write_text("pytest==1 \\\n")
+    names = {str(path) for path in environment.contents(lock)}
+    for part in (
+        "random_order/plugin.py",
+        "hypothesis/core.py",
+        "execnet/gateway.py",
+        "sortedcontainers/__init__.py",
+    ):
+        assert any(name.endswith(f"/site-packages/{part}") for name in names), part
+
+
 def test_the_archive_does_not_depend_on_what_the_interpreter_was_called(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -34,14 +34,16 @@ assert [one.entry_points for one in importlib.metadata.distributions()] == point
 class Waiting:
     """A worker, and the pipes to it."""
 
-    def __init__(self) -> None:
+    def __init__(self, **environment: str) -> None:
         orders, self.orders = os.pipe()
         self.answers, answers = os.pipe()
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, worker.__file__, str(orders), str(answers)],
             pass_fds=(orders, answers),
             stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
+            env={**os.environ, **environment},
         )
         os.close(orders)
         os.close(answers)
@@ -50,6 +52,20 @@ class Waiting:
         self.process.kill()
         self.process.communicate()
         os.close(self.answers)
+
+
+def told(directory: Path, flags: list[str], code: str) -> dict[str, object]:
+    """Instructions as init gives them."""
+    (directory / "in").write_text("input")
+    return {
+        "root": "/svmcts/root",
+        "ports": {"stdin": str(directory / "in"), "stdout": "/dev/fd/1", "stderr": "/dev/null"},
+        "directory": str(directory),
+        "environment": {"A": "of the host", "PATH": os.environ["PATH"]},
+        "flags": flags,
+        "forget": ["ioctl"],
+        "code": code,
+    }
 
 
 @pytest.fixture
@@ -65,6 +81,20 @@ def test_it_says_when_it_is_warm(waiting: Waiting) -> None:
     os.close(waiting.orders)
 
 
+def test_one_that_cannot_import_does_not_say_that_it_is_warm(tmp_path: Path) -> None:
+    """It runs its program anyway, only later."""
+    made = Waiting(PYTEST_PLUGINS="no_such_plugin")
+    try:
+        assert os.read(made.answers, 100) == b""
+        with os.fdopen(made.orders, "w") as orders:
+            orders.write(json.dumps(told(tmp_path, ["-u"], "print('it runs')")) + "\n")
+        out, errors = made.process.communicate(timeout=60)
+    finally:
+        made.end()
+    assert out.splitlines()[-1] == "it runs"
+    assert "no_such_plugin" in errors
+
+
 def test_it_ends_when_nobody_needs_it(waiting: Waiting) -> None:
     os.close(waiting.orders)
     assert waiting.process.wait(60) == 0
@@ -72,21 +102,11 @@ def test_it_ends_when_nobody_needs_it(waiting: Waiting) -> None:
 
 @pytest.mark.parametrize("flags", [["-u"], ["-u", "-B"]], ids=" ".join)
 def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path, flags: list[str]) -> None:
-    (tmp_path / "in").write_text("input")
     code = "import os, sys; print(sys.stdin.read(), os.getcwd(), os.environ['A'], sys.argv, __name__, "
     code += "sys.dont_write_bytecode, 'pytest' in sys.modules, 'HOME' in os.environ, repr(sys.path[0]), "
     code += "[name for name in ('fixtures.memory', 'ioctl', 'ioctl.xe') if name in sys.modules])"
-    told = {
-        "root": "/svmcts/root",
-        "ports": {"stdin": str(tmp_path / "in"), "stdout": "/dev/fd/1", "stderr": "/dev/null"},
-        "directory": str(tmp_path),
-        "environment": {"A": "of the host", "PATH": os.environ["PATH"]},
-        "flags": flags,
-        "forget": ["ioctl"],
-        "code": code,
-    }
     with os.fdopen(waiting.orders, "w") as orders:
-        orders.write(json.dumps(told) + "\n")
+        orders.write(json.dumps(told(tmp_path, flags, code)) + "\n")
     out, _ = waiting.process.communicate(timeout=60)
     assert out.splitlines() == [
         "root /svmcts/root",
