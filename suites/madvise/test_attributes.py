@@ -221,7 +221,7 @@ def test_default_values_restore_mirror(fault_vm: Vm) -> None:
     [
         pytest.param(PREFERRED_LOC, id="location"),
         pytest.param(ATOMIC, id="atomic"),
-        pytest.param(PAT, id="pat", marks=behaviour("madvise.pat.beyond")),
+        pytest.param(PAT, id="pat", marks=behaviour("madvise.pat.bounds")),
     ],
 )
 def test_refused_madvise_changes_no_attribute(fault_vm: Vm, type: int) -> None:

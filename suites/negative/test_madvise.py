@@ -89,7 +89,7 @@ PAT_ROWS = Table(
         "pat_index.val",
         (32, 255, 256, 0xFFFF, 0x1_0000, 0x1_0001, 0xFFFF_FFFF),
         EINVAL,
-        behaviour("madvise.pat.beyond"),
+        behaviour("madvise.pat.bounds", "madvise.pat.beyond"),
     ),
     row(
         "pat_index.val",
