@@ -12,7 +12,6 @@ here, until the driver asks again or the client accesses them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mock.kernel import PAGE_SIZE
@@ -21,6 +20,7 @@ from mock.linux.userfaultfd import Mode, Userfaultfd
 from mock.memory.inbox import Inbox, Moved, StuckError
 from mock.memory.process import Dead, Missing, ProcessMemory
 from mock.memory.work import Work, persist
+from mock.spans import runs
 
 if TYPE_CHECKING:
     from mock.memory.space import AddressSpace
@@ -28,19 +28,6 @@ if TYPE_CHECKING:
 
 _LOWEST = 1 << 20
 """Above vm.mmap_min_addr: userfaultfd accepts no lower address."""
-
-
-def _runs(pages: list[int]) -> Iterator[tuple[int, int]]:
-    """Ascending page addresses as [start, end) runs."""
-    start = end = -1
-    for page in pages:
-        if page != end:
-            if start >= 0:
-                yield start, end
-            start = page
-        end = page + PAGE_SIZE
-    if start >= 0:
-        yield start, end
 
 
 class Migration:
@@ -125,10 +112,10 @@ class Migration:
                 there.append(page)
             elif page not in self.isolated:
                 found[page] = self.held.pop(page, None)
-        for low, high in _runs(sorted(doubtful)):
+        for low, high in runs(sorted(doubtful)):
             self._unprotect(low, high)
         spared: set[int] = set()
-        for low, high in _runs(there):
+        for low, high in runs(there):
             self._copy_out(memory, low, high, found)
             spared |= yield from self._zap(low, high)
         yield from self._barrier(start)
@@ -163,7 +150,7 @@ class Migration:
             inbox.read()
             spared.update(inbox.unsettled(start, end))
             low, high = next(
-                _runs([page for page in range(start, end, PAGE_SIZE) if page not in spared]), (end, end)
+                runs([page for page in range(start, end, PAGE_SIZE) if page not in spared]), (end, end)
             )
             if low < high and not (yield from zapper.zap(low, high)):
                 raise Dead
@@ -232,7 +219,7 @@ class Migration:
         """See kernel.Mm.restore."""
         pages = [page for page in range(address, address + len(data), PAGE_SIZE) if page in self.isolated]
         left: list[int] = []
-        for start, end in _runs(pages):
+        for start, end in runs(pages):
             left += self._restore_run(start, memoryview(data)[start - address : end - address])
         if not self.isolated:
             upgraded, self._upgraded = self._upgraded, set()

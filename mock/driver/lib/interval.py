@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: MIT
-"""Intervals of an address space: a map of disjoint intervals ordered by start, and functions that merge neighbours."""
+"""A map of disjoint intervals of an address space, ordered by start."""
 
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Generic, Protocol, TypeVar
-
-from mock.driver.lib.sizes import SZ_4K
 
 
 class Interval(Protocol):
@@ -74,22 +72,3 @@ class IntervalMap(Generic[I]):
 
     def __len__(self) -> int:
         return len(self._items)
-
-
-def joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Merge [start, end) that touch; they are ascending and disjoint."""
-    first = last = None
-    for start, end in ranges:
-        if start == last:
-            last = end
-            continue
-        if first is not None and last is not None:
-            yield first, last
-        first, last = start, end
-    if first is not None and last is not None:
-        yield first, last
-
-
-def runs(pages: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Ascending addresses of pages, merged into contiguous [start, end)."""
-    return joined((page, page + SZ_4K) for page in pages)

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from mock.driver.lib.interval import joined
 from mock.driver.lib.sizes import MiB
+from mock.spans import joined
 
 if TYPE_CHECKING:
     from mock.driver.stats import GtStats

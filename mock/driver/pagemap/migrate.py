@@ -7,10 +7,10 @@ import errno
 from typing import TYPE_CHECKING
 
 from mock.driver.lib.errors import Refused, refuse_if
-from mock.driver.lib.interval import runs
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap import copies
 from mock.driver.pagemap.devmem import DevMem, Pagemap, Stretch
+from mock.spans import runs
 
 if TYPE_CHECKING:
     from mock.driver.pagemap.process import Process

@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from mock.driver.lib.errors import Refused
-from mock.driver.lib.interval import joined, runs
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap import copies
 from mock.driver.pagemap.devmem import Stretch
 from mock.driver.pagemap.residence import Residence
 from mock.kernel import Change
+from mock.spans import joined, runs
 
 if TYPE_CHECKING:
     from mock.driver.pagemap.devmem import DevMem

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from mock.driver.lib.interval import joined, runs
 from mock.driver.lib.sizes import SZ_4K
 from mock.driver.pagemap.devmem import Stretch
 from mock.driver.pagemap.residence import Residence
+from mock.spans import joined, runs
 
 
 class Allocation:
