@@ -12,7 +12,7 @@ import shtab
 from common.parsers import commands, parsers
 
 DESCRIPTION = """\
-Prints a script that completes commands, options and values, made from the options that this release has.
+Prints a script that completes commands, options and values, generated from the options of this release.
 
   bash  source <(svmcts completion bash)
   zsh   svmcts completion zsh > ~/.zfunc/_svmcts, with ~/.zfunc in fpath

@@ -11,12 +11,12 @@ from common.parsers import commands, parsers
 from common.version import VERSION
 
 DESCRIPTION = """\
-Prints the manual page svmcts(1), made from what each command's --help says: svmcts manual | man -l -
-The wheel installs it as share/man/man1/svmcts.1.
+Prints the manual page svmcts(1), generated from the --help of each command. The wheel installs it as
+share/man/man1/svmcts.1. To read it: svmcts manual | man -l -
 """
 STATUS = "exit status: 0 written"
-OURS = "conformance of GPU SVM"
-"""How the titles of pytest's groups of options begin that are of the suite; the others are in pytest's own manual."""
+OURS = "svm-cts"
+"""Start of the titles of the suite's groups of options; those of other groups are in pytest's own manual."""
 ABOUT = """\
 svmcts runs a conformance suite for GPU shared virtual memory of the xe driver: on a mock of the driver, in a guest with
 an emulated GPU, or on hardware. It reports, compares and judges its runs, and builds and bisects kernels for it.
@@ -70,7 +70,7 @@ def _section(title: str, lines: list[str]) -> list[str]:
 def _command(parser: argparse.ArgumentParser, pytest: bool) -> Iterator[str]:
     formatter = parser._get_formatter()
     if pytest:
-        yield from (".PP", *_text("Of pytest's options these are of the suite:"))
+        yield from (".PP", *_text("Options of the suite, in addition to pytest's:"))
     else:
         usage = formatter._format_usage(parser.usage, parser._actions, [], "")
         yield from (".PP", *_text(" ".join(usage.split())))

@@ -21,12 +21,16 @@ EXPRESSIONS = ("-k", "-m")
 
 
 class Typed:
-    """The arguments of ``svmcts run`` as they were typed, unlike those of pytest; a plugin without hooks."""
+    """A plugin that keeps the arguments of ``svmcts run`` as typed, and gives pytest's usage and errors its name."""
 
     COMMAND = ("svmcts", "run")
 
     def __init__(self, words: Iterable[str]) -> None:
         self.words = tuple(words)
+
+    def pytest_addoption(self, parser: pytest.Parser) -> None:
+        """Called before pytest reads its command line."""
+        parser.prog = " ".join(self.COMMAND)
 
 
 def main(arguments: list[str]) -> int:

@@ -73,12 +73,12 @@ def _options(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("header", nargs="?", metavar="HEADER", help="a xe_drm.h; without it the installed one")
+    add("header", nargs="?", metavar="HEADER", help="an xe_drm.h (default: the installed one)")
     add("--base", metavar="BASE", help="compare with this recorded version, or with another xe_drm.h")
-    add("--history", action="store_true", help="list what each recorded version brought")
+    add("--history", action="store_true", help="list what each recorded version added")
     add("--syzlang", action="store_true", help="write the xe ioctls as descriptions for syzkaller")
     add("--record", metavar="VERSION", help="record HEADER as that of a kernel version")
-    add("--from", dest="origin", metavar="TEXT", help="with --record: where HEADER is from")
+    add("--from", dest="origin", metavar="TEXT", help="with --record: origin of HEADER")
     options = parser.parse_args(argv)
     if options.record and not (options.header and options.origin):
         parser.error("--record needs HEADER and --from")

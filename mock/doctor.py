@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts doctor: what this machine can run, and how to provide what is missing."""
+"""svmcts doctor: what this machine can run, and how to enable the rest."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def main(arguments: list[str]) -> int:
     """Exit status 0 if the mock can run at all."""
     parser = argparse.ArgumentParser(
         prog="svmcts doctor",
-        description="What this machine can run, and how to provide what is missing.",
+        description="Prints what this machine can run, and how to enable the rest.",
         epilog="exit status: 0 the mock can run, reduced or not; 1 it cannot; 2 no answer",
     )
     as_json.add_option(parser)

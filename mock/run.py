@@ -17,9 +17,9 @@ from mock.filter import PROGRAMS
 
 _LIMITS = """\
 differences from a GPU:
-  a program that is being traced (gdb, strace) cannot be equipped for migration: its memory stays in system memory;
-  32-bit and statically filtered programs see no devices; files of sysfs other than those that name the device do not
-  exist; a signal that arrives in the instant in which an ioctl begins may end it with EINTR.
+  the memory of a program that is being traced (gdb, strace) does not migrate; 32-bit and statically filtered programs
+  see no devices; sysfs has only the files that name the device; a signal that arrives just as an ioctl begins may end
+  it with EINTR.
 
 exit status: that of the program; 2 the mock is not available, 126 the program cannot be run, 127 it does not exist
 """
@@ -37,13 +37,13 @@ def _parser() -> argparse.ArgumentParser:
         "--platform",
         default="bmg",
         metavar="NAME",
-        help="of docs/mock.md, which lists what there is (default: %(default)s)",
+        help="platform to play; docs/mock.md lists them (default: %(default)s)",
     )
     parser.add_argument(
         "--level",
         default=DEFAULT_KERNEL,
         metavar="VERSION",
-        help="kernel whose behaviour is shown (%(default)s)",
+        help="kernel whose uAPI the mock plays (default: %(default)s)",
     )
     parser.add_argument(
         "--defect", metavar="NAME", help="break the mock in this way, to see whether a test notices"

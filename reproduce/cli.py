@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("svmcts reproduce", description=DESCRIPTION, epilog=STATUS)
     add = parser.add_argument
-    add("run", metavar="RUN", help="a results.jsonl, or the folder of reports that has one")
+    add("run", metavar="RUN", help="a results.jsonl, or the report folder that has one")
     add(
         "test", metavar="TEST", help="the node id of a test that failed in it, in quotes if it has parameters"
     )

@@ -30,8 +30,9 @@ DECIDES = ("suites", "fixtures", "ioctl", "gpu", "guest", "sensitivity")
 """Code that decides a verdict; results are of one state of it."""
 SHARES = (20, 50, 100)
 DESCRIPTION = """\
-Breaks the driver in a guest, one small edit at a time, and runs the tests of what each edit breaks, until one fails.
-The kernel is one of svmcts kernel build. Results are kept by suite, kernel and mode, to continue a campaign.
+Breaks the driver in a guest, one small edit at a time, and runs the tests of the broken behaviours until one fails. The
+kernel is one built by svmcts kernel build. Results are kept for each suite, kernel and mode, so that a campaign can be
+continued.
 """
 STATUS = "exit status: 0 all found or excepted, 1 something was missed, 2 no answer"
 
@@ -40,28 +41,40 @@ def parser() -> argparse.ArgumentParser:
     """The options."""
     made = argparse.ArgumentParser("svmcts sensitivity", description=DESCRIPTION, epilog=STATUS)
     add = made.add_argument
-    add("--list", action="store_true", help="print the faults with what is known of each, and run nothing")
-    add("--generate", type=int, metavar="N", help="draw N faults of the generator, and record them")
+    add("--list", action="store_true", help="list the faults and their known results, and run nothing")
+    add("--generate", type=int, metavar="N", help="draw N faults from the generator, and record them")
     add(
         "--kernel",
         metavar="NAME",
-        help="a kernel of svmcts kernel build (default: the newest without a profile)",
+        help="kernel built by svmcts kernel build (default: the newest without a profile)",
     )
-    add("--only", action="append", default=[], metavar="GLOB", help="faults with such an id; may be repeated")
+    add(
+        "--only",
+        action="append",
+        default=[],
+        metavar="GLOB",
+        help="only faults whose id matches; may be repeated",
+    )
     add(
         "--file",
         action="append",
         default=[],
         metavar="NAME",
-        help="faults in this file, as xe_svm.c; may be repeated",
+        help="only faults in this file, for example xe_svm.c; may be repeated",
     )
-    add("--sample", type=int, metavar="N", help="N of the faults, evenly over files and kinds")
-    add("--seed", type=int, default=1, help="of --sample, --generate and of the tests (default: 1)")
-    add("--tests", type=int, default=100, metavar="N", help="tests of each fault, at most (default: 100)")
-    add("--all", action="store_true", help="after them all other tests, too")
-    add("--again", action="store_true", help="forget the results that are there")
-    add("--minutes", type=float, default=1e6, help="begin no other fault after this time")
-    add("--adversary", metavar="MODE", help="of the emulated GPU (docs/emulator.md)")
+    add("--sample", type=int, metavar="N", help="a sample of N faults, spread evenly over files and kinds")
+    add("--seed", type=int, default=1, help="seed of --sample, of --generate and of the tests (default: 1)")
+    add(
+        "--tests",
+        type=int,
+        default=100,
+        metavar="N",
+        help="run at most N tests for each fault (default: 100)",
+    )
+    add("--all", action="store_true", help="then run all other tests, too")
+    add("--again", action="store_true", help="discard existing results")
+    add("--minutes", type=float, default=1e6, help="start no new fault after this time")
+    add("--adversary", metavar="MODE", help="how late the emulated GPU responds (docs/emulator.md)")
     return made
 
 

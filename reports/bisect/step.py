@@ -80,12 +80,12 @@ def _parser() -> argparse.ArgumentParser:
         "--tree", type=Path, default=Path(), metavar="DIR", help="the kernel tree (default: here)"
     )
     parser.add_argument(
-        "--learn", action="store_true", help="the commit that is checked out fails: learn how, and how often"
+        "--learn", action="store_true", help="the checked-out commit fails: learn how, and how often"
     )
     parser.add_argument(
         "--build",
         metavar="COMMAND",
-        help="builds what is tested, in a shell in the tree (default: make of the tree, or of each --module)",
+        help="shell command to build what is tested, run in the tree (default: make of the tree, or of each --module)",
     )
     parser.add_argument(
         "--guest",

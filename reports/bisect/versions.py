@@ -23,10 +23,10 @@ from reports.bisect.report import Terms, report
 from reports.bisect.trial import Failure, call_pytest, learn, rounds, the_one
 
 DESCRIPTION = """\
-Searches Debian's kernels for the one that broke a test, or made it work; each step boots one in a guest. Whether the
-good kernel is older or newer than the bad one says which of the two. The bad kernel shows the failure that is searched
-for, and how often it occurs: a kernel that fails differently is skipped, and one is good only after as many passes
-in a row as a failure of that rate needs. If stopped, the same command continues where it was.
+Searches Debian's kernels for the one that broke a test, if the good kernel is the older one, or that fixed it; each
+step boots one in a guest. The bad kernel shows which failure to search for, and how often it occurs: a kernel that
+fails differently is skipped, and one is good only after as many passes in a row as that failure rate requires. If
+stopped, the same command continues where it was.
 """
 REPORT = "report.md"
 
@@ -42,9 +42,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--good", required=True, metavar="KERNEL", help="a version on which the test passes")
     parser.add_argument("--bad", required=True, metavar="KERNEL", help="a version on which it fails")
     parser.add_argument(
-        "--term-old", metavar="WORD", help="word for how the older kernels are (default: good or bad)"
+        "--term-old", metavar="WORD", help="word for the older kernels (default: good or bad)"
     )
-    parser.add_argument("--term-new", metavar="WORD", help="word for how the newer kernels are")
+    parser.add_argument("--term-new", metavar="WORD", help="word for the newer kernels")
     parser.add_argument(
         "--output",
         type=Path,

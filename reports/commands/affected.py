@@ -12,8 +12,8 @@ from reports.marks import proofs
 
 DESCRIPTION = """\
 Lists the behaviours whose sources in the ledger a patch touches: those of its functions and types, with their tests;
-then the tests that execute functions that it touches, if few do (svmcts coverage); then the behaviours of its files.
-pytest --affected PATCH runs the tests in this order, and the others after them.
+then the tests that execute the functions it touches, if they are few (svmcts coverage); then the behaviours of its
+files. pytest --affected PATCH runs the tests in this order, and the others after them.
 """
 STATUS = "exit status: 0 listed, 1 the patch affects no behaviour, 2 no answer: no patch, or something cannot be read"
 TREE = "git tree of the kernel in which BASE..HEAD is"

@@ -21,9 +21,8 @@ from reports.verdict import Matrix, Row, Score, matrix
 
 DESCRIPTION = """\
 Lists the behaviours of the ledger: id, kind, who promises it, title, and the tests that prove each, or why there is
-none. With results, the verdict of each environment too. A single id shows everything that the ledger has of it.
---summary counts them by who promises them: documents (promised), postings and commits (agreed) or the code alone
-(driver).
+none. With results, it adds the verdict of each environment. A single id prints the whole entry. --summary counts them
+by who promises them: documents (promised), postings and commits (agreed) or the code alone (driver).
 """
 WIDTH = 100
 STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cannot be read"
@@ -32,9 +31,13 @@ STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cann
 def main(arguments: list[str]) -> int:
     """Exit status: 0 listed, 2 nothing matches or something cannot be read."""
     parser = argparse.ArgumentParser("svmcts behaviours", description=DESCRIPTION, epilog=STATUS)
-    parser.add_argument("glob", metavar="GLOB", nargs="?", default="*", help="ids to list, as 'bind.cam.*'")
     parser.add_argument(
-        "--untested", action="store_true", help="only those that no test proves; with results, did not judge"
+        "glob", metavar="GLOB", nargs="?", default="*", help="ids to list, for example 'bind.cam.*'"
+    )
+    parser.add_argument(
+        "--untested",
+        action="store_true",
+        help="only behaviours without a test; with results, also those without a verdict",
     )
     parser.add_argument(
         "--summary",

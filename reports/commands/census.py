@@ -12,7 +12,7 @@ from reports.ledger import Ledger
 
 DESCRIPTION = f"""\
 Compares the sentences of a kernel's documents that may bind it with those that were recorded in behaviours/census, and
-lists what is new, changed or gone, with the behaviours that have the sentence. The documents are
+lists those that are new, changed or gone, with their behaviours. The documents are
 {", ".join(Path(name).name for name in census.DOCUMENTS)}.
 """
 STATUS = (
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--record",
         action="store_true",
-        help="write the tables from this tree; new sentences then wait for ids or a reason",
+        help="write the tables from this tree; new sentences then need ids or a reason",
     )
     options = parser.parse_args(arguments)
     ledger = Ledger.load()

@@ -17,8 +17,8 @@ from reports.verdict import DRIVER, matrix, nobody_promises
 
 DESCRIPTION = """\
 Compares two runs, test by test in each environment. Environments are paired by name, else by machine, platform and
-kernel series; renamed tests by the behaviours they prove. A change that ends in "driver" is about driver behaviour,
-which no document and no posting promises.
+kernel series; renamed tests by the behaviours they prove. A change marked "driver" concerns driver behaviour, which no
+document and no posting promises.
 """
 LISTED = 3
 """Tests that are named of a group that changed alike."""

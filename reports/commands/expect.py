@@ -9,9 +9,9 @@ from reports.commands.inputs import RUN, run_at
 from reports.expect import recorded
 
 DESCRIPTION = """\
-Prints what the environments of a run have: a file to review, and to give to later runs of the machine as
-pytest --expect=FILE. An environment that lacks what the file says it has is an error then, where it would skip tests.
-Record a run that svmcts gate accepts.
+Prints the capabilities of the environments of a run, as a file to review and to pass to later runs on the machine with
+pytest --expect=FILE. A capability that is in the file and missing in a run is then an error; without the file, its
+tests are skipped. Record a run that svmcts gate accepts.
 """
 STATUS = "exit status: 0 printed, 2 no answer"
 

@@ -17,10 +17,10 @@ from reports.verdict import DRIVER, failures
 
 DESCRIPTION = """\
 Refuses a run that did not finish, a failure that no waiver excuses, a vacuous test, an unexpected pass, a waiver that
-expired or excuses nothing, a required capability that is not there; and, against a baseline, an environment that is
-missing and a test without a verdict. Each refusal names file and line, and says what to do. Behaviours that
-the run did not cover are listed, too. A failure of driver behaviour, which no document and no posting promises, is a
-regression of the driver: it is listed, and refused with --promise driver.
+expired or excuses nothing, a required capability that is missing; and, against a baseline, an environment that is
+missing and a test without a verdict. Each refusal names file and line, and says what to do. Behaviours that the run did
+not cover are listed, too. A failure of driver behaviour, which no document and no posting promises, is a regression of
+the driver: it is listed, and refused with --promise driver.
 """
 SOON = 14
 """Days before a waiver's last one in which it is mentioned."""
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         type=_requirement,
         action="append",
         default=[],
-        help="capability for lack of which no test may be skipped: vram, or vram@mock/bmg* for some environments; "
+        help="refuse skips for lack of this capability: vram, or vram@mock/bmg* for some environments; "
         "may be repeated",
     )
     parser.add_argument(

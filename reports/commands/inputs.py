@@ -13,7 +13,7 @@ from reports.gate import ending
 from reports.stream import STREAM, Flaw, Run, read
 from reports.waivers import Waiver, load
 
-RUN = "a results.jsonl, or the folder of reports that has one"
+RUN = "a results.jsonl, or the report folder that has one"
 
 
 def run_at(text: str | Path) -> Run:

@@ -18,9 +18,9 @@ from reports.stream import Run
 from reports.write import write_report
 
 DESCRIPTION = """\
-Writes the matrix of any number of runs, and the same for machines and for mails. A column is an environment; if
-several runs have it, the newest is shown and the others are its history. Of a run that was cut off or damaged it
-shows what there is, and ends with 2.
+Writes the results of any number of runs as an HTML matrix, for other programs and as mails. A column is an environment;
+if several runs have it, the newest is shown and the others are its history. A run that was cut off or damaged is shown
+as far as it can be read, and the exit status is 2.
 """
 STATUS = "exit status: 0 written, 2 something cannot be read or written"
 
@@ -34,8 +34,8 @@ def main(arguments: list[str]) -> int:
         nargs="+",
         help=f"{RUN}; NAME=RUN puts a name before its environments: lab-a=out/a lab-b=out/b",
     )
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="where to write")
-    parser.add_argument("--baseline", metavar="RUN", help="a run to compare with: what changed comes first")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True, help="output folder")
+    parser.add_argument("--baseline", metavar="RUN", help="run to compare with; changes come first")
     parser.add_argument(
         "--waivers", metavar="FILE.toml", type=Path, help="failures that are known and accepted (svmcts gate)"
     )
@@ -44,18 +44,18 @@ def main(arguments: list[str]) -> int:
         "--origin", metavar="NAME", default="", help="the submitting system, as agreed with KernelCI"
     )
     kernel.add_argument(
-        "--checkout", metavar="ID", default="", help="ORIGIN:ID of a checkout that is reported already"
+        "--checkout", metavar="ID", default="", help="ORIGIN:ID of a checkout that is already reported"
     )
     kernel.add_argument(
-        "--build", metavar="ID", default="", help="ORIGIN:ID of a build that is reported already"
+        "--build", metavar="ID", default="", help="ORIGIN:ID of a build that is already reported"
     )
     kernel.add_argument(
         "--commit",
         metavar="HASH|LINUX",
         default="",
-        help="the commit that was tested; of a git tree, the one that a kernel's release names, else its HEAD",
+        help="the tested commit, or a git tree: its commit for a kernel's release, else its HEAD",
     )
-    kernel.add_argument("--tree", metavar="NAME", default="", help="the tree that it is of, as mainline")
+    kernel.add_argument("--tree", metavar="NAME", default="", help="tree of the commit, for example mainline")
     lab.add_option(parser)
     options = parser.parse_args(arguments)
     here = lab.find(options.lab)

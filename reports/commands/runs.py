@@ -15,9 +15,9 @@ from reports.event import Outcome, counted
 from reports.runs import KEPT, OUT, Listed, State, listed
 
 DESCRIPTION = f"""\
-Lists the runs that are kept, the newest last: when each began (UTC), its state, seed and environments, how many
-results have each outcome, its folder, and the command. An interrupted one is continued by {resume_command("FOLDER")}.
-The newest {KEPT} are kept ($SVMCTS_KEEP_RUNS), and those that a symbolic link in reports/ names.
+Lists the runs that are kept, newest last: start (UTC), state, seed and environments, number of results by outcome,
+folder, and command. An interrupted run is continued by {resume_command("FOLDER")}. The newest {KEPT} are kept
+($SVMCTS_KEEP_RUNS), and those to which a symbolic link in reports/ points.
 """
 STATUS = "exit status: 0 listed; 2 no answer"
 
@@ -30,7 +30,7 @@ def main(arguments: list[str]) -> int:
         metavar="FOLDER",
         nargs="?",
         type=Path,
-        help="the folder of reports: one that --results named (default: reports/out)",
+        help="report folder, as given to --results (default: reports/out)",
     )
     as_json.add_option(parser)
     options = parser.parse_args(arguments)

@@ -17,7 +17,7 @@ from reports.verdict import matrix
 DESCRIPTION = """\
 Writes the ledger as a document: a page for each area with an anchor for each behaviour, an index and a search, the
 findings, the sources of the tests, and all behaviours as one Markdown file. With results, what each environment did.
-It loads nothing, and needs no checkout next to it. --check finds links, anchors, paths, test ids and ids of behaviours
+The document loads nothing, and needs no checkout. --check finds links, anchors, paths, test ids and ids of behaviours
 that lead nowhere, in the documents of the checkout and in the specification itself; it does not use the network.
 """
 STATUS = "exit status: 0 written, nothing is dead; 1 --check found something; 2 no answer"
@@ -26,7 +26,7 @@ STATUS = "exit status: 0 written, nothing is dead; 1 --check found something; 2 
 def main(arguments: list[str]) -> int:
     """Exit status: 0 written, 1 something leads nowhere, 2 no answer."""
     parser = argparse.ArgumentParser("svmcts spec", description=DESCRIPTION, epilog=STATUS)
-    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="where to write")
+    parser.add_argument("-o", "--output", metavar="DIR", type=Path, help="output folder")
     parser.add_argument("--check", action="store_true", help="look for dead links and names")
     parser.add_argument(
         "--results", metavar="RUN", nargs="+", action="extend", default=[], help=f"{RUN}; any number"

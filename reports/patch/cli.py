@@ -31,17 +31,17 @@ from reports.verdict import failures
 from reports.write import write_report
 
 DESCRIPTION = """\
-Builds a kernel and a change to it, runs the suite on both in guests, and says what the change breaks and mends:
+Builds a kernel and a change to it, runs the suite on both in guests, and reports what the change breaks and fixes:
 
     svmcts try ~/linux v7.3..HEAD
-    svmcts try ~/linux --am series.mbox             # patches on top of what is checked out
-    svmcts try ~/linux                              # what is changed in the work tree
-    svmcts try ~/linux v7.3.. --each                # every patch of it, by the tests that it affects
+    svmcts try ~/linux --am series.mbox             # patches on top of the checked-out commit
+    svmcts try ~/linux                              # uncommitted changes of the work tree
+    svmcts try ~/linux v7.3.. --each                # each patch separately, with the tests it affects
     svmcts try ~/linux v7.3.. -- suites/madvise     # these tests (arguments of pytest)
 
 The tests whose behaviours cite what the change touches run first, and their failures are printed at once; then all
-tests run. Nothing is written into the tree. Where only modules of the driver change, only they are built. Kernels, and
-what the suite said of a base, are kept for the next time. The same command continues after an interruption.
+tests run. Nothing is written into the tree. If only modules of the driver change, only they are built. Kernels and the
+results of a base are kept for the next time. After an interruption, the same command continues.
 """
 STATUS = """\
 exit status: 0 nothing gets worse, 1 something does, 2 no answer (it does not apply, build or boot), 130 interrupted
@@ -82,11 +82,13 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("tree", metavar="TREE", type=Path, help="a git tree of the kernel")
-    parser.add_argument("commits", nargs="?", metavar="BASE..HEAD", help="commits of it")
+    parser.add_argument("commits", nargs="?", metavar="BASE..HEAD", help="range of commits in TREE")
     parser.add_argument(
-        "--am", metavar="FILE", type=Path, help="a patch or a mailbox, for what is checked out"
+        "--am", metavar="FILE", type=Path, help="patch or mailbox to apply on top of the checked-out commit"
     )
-    parser.add_argument("--each", action="store_true", help="try every patch, before all of them")
+    parser.add_argument(
+        "--each", action="store_true", help="try each patch separately, before the whole series"
+    )
     parser.add_argument(
         "--affected-only",
         action="store_true",
@@ -101,13 +103,18 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         choices=kconfig.PROFILES,
-        help="of both kernels (svmcts kernel build); may be repeated",
+        help="profile of both kernels (svmcts kernel build); may be repeated",
     )
     parser.add_argument(
-        "-o", "--output", metavar="DIR", type=Path, help="where it writes (default: below reports/out/try)"
+        "-o", "--output", metavar="DIR", type=Path, help="output folder (default: below reports/out/try)"
     )
     parser.add_argument(
-        "--jobs", "-j", type=int, default=os.cpu_count() or 1, metavar="N", help="of make (%(default)s)"
+        "--jobs",
+        "-j",
+        type=int,
+        default=os.cpu_count() or 1,
+        metavar="N",
+        help="parallel jobs of make (default: %(default)s)",
     )
     return parser
 

@@ -65,7 +65,7 @@ def no_json(name: str, text: str) -> Case:
 NUMBER = "has to be a number of at least 0, below 2^53"
 OUTCOMES = "FAIL, ERROR, XPASS, NOTRUN, UNTESTED, KNOWN, PASS, NOT-CLAIMED"
 TIME = "has to be a time with its zone, as 2026-11-21T05:40:00+00:00"
-NO_STREAM = " is not a stream of results: name a results.jsonl, or the folder of reports that has one"
+NO_STREAM = " is not a stream of results: name a results.jsonl, or the report folder that has one"
 UNFINISHED = "no end event: the run did not finish; pytest --resume={folder} continues"
 
 CASES = [
