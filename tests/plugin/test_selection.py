@@ -108,3 +108,13 @@ def test_mocks_that_there_are_not(mock, says):
 def test_mock_is_refused_before_a_guest_is_prepared(suites):
     result = suites.run("--guest", "7.3", "--platform", "unknown")
     result.stderr.fnmatch_lines(["ERROR: no such mock"])
+
+
+def test_missing_test_of_the_project_is_named_by_workers_too(suites):
+    (suites.path / "tests").mkdir()
+    (suites.path / "tests/test_here.py").write_text("def test_it(): pass\n")
+    result = suites.run("-n", "1", "tests/test_here.py", "tests/test_there.py")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: file or directory not found: tests/test_there.py (did you mean *test_here.py?)"]
+    )
