@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -60,22 +60,26 @@ class Line:
 def load(path: Path = FILE) -> tuple[Reason, ...]:
     """Raises NoAnswerError for a reason that makes no sense."""
     return tuple(
-        _reason(path, number, entry) for number, entry in enumerate(yaml.safe_load(path.read_text()), 1)
+        reason
+        for number, entry in enumerate(yaml.safe_load(path.read_text()), 1)
+        for reason in _reasons(path, number, entry)
     )
 
 
-def _reason(path: Path, number: int, entry: Any) -> Reason:
+def _reasons(path: Path, number: int, entry: Any) -> Iterator[Reason]:
+    """An entry, for each function that it is about."""
     where = f"{path}: entry {number}"
     if not isinstance(entry, dict) or not entry.keys() <= {"at", "kind", "why", "lines"}:
         raise NoAnswerError(f"{where}: it has at, kind, why and lines, and nothing else")
-    file, _, function = str(entry.get("at", "")).partition(":")
-    if not file or not function:
-        raise NoAnswerError(f"{where}: at is FILE:FUNCTION")
     if entry.get("kind") not in KINDS:
         raise NoAnswerError(f"{where}: kind is one of {', '.join(KINDS)}")
     if not entry.get("why"):
         raise NoAnswerError(f"{where}: why is missing")
-    return Reason(file, function, entry["kind"], str(entry["why"]).strip(), tuple(entry.get("lines", ())))
+    file, _, functions = str(entry.get("at", "")).partition(":")
+    if not file or not functions.strip():
+        raise NoAnswerError(f"{where}: at is FILE:FUNCTION, or FILE:FUNCTION FUNCTION...")
+    for function in functions.split():
+        yield Reason(file, function, entry["kind"], str(entry["why"]).strip(), tuple(entry.get("lines", ())))
 
 
 def unexecuted(file: Covered, source: Sequence[str], reasons: Iterable[Reason]) -> list[Line]:

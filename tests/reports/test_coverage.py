@@ -287,6 +287,15 @@ def test_reason_may_be_for_some_lines(
     assert "    10: return 1;" in lines
 
 
+def test_reason_may_be_for_several_functions(
+    run: Callable[..., Path], reason: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    reason(at="xe_svm.c:twice unused")
+    lines = printed(capsys, run())
+    assert row(lines).startswith("xe_svm.c 6 of 8, 75.0 % 6 of 6, 100.0 %")
+    assert "xe_svm.c:twice: a reason that explains nothing any more: Nobody calls it." in lines
+
+
 def test_reason_for_what_is_executed_is_out_of_date(
     run: Callable[..., Path], reason: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,7 +304,9 @@ def test_reason_for_what_is_executed_is_out_of_date(
     assert said in printed(capsys, run())
 
 
-@pytest.mark.parametrize("wrong", [{"kind": "none"}, {"at": "xe_svm.c"}, {"why": ""}, {"line": 3}])
+@pytest.mark.parametrize(
+    "wrong", [{"kind": "none"}, {"at": "xe_svm.c"}, {"at": "xe_svm.c: "}, {"why": ""}, {"line": 3}]
+)
 def test_reason_that_makes_no_sense_is_refused(reason: Callable[..., None], wrong: dict[str, object]) -> None:
     with pytest.raises(NoAnswerError, match="entry 1"):
         reason(**wrong)
