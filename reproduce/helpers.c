@@ -116,6 +116,13 @@ static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, u
 		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
 }
 
+//// part: stdint.h
+/* Some parts of a whole, in chunks of 2 MiB. */
+static uint64_t part(uint64_t whole, unsigned int parts, unsigned int of)
+{
+	return whole / of * parts & ~0x1fffffULL;
+}
+
 //// check: errno.h string.h
 /* A system call that has to give this errno, 0 for success. */
 static void check(int line, const char *what, int result, int expected)

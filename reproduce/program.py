@@ -26,6 +26,7 @@ from reproduce.answers import elements, leaves
 from reproduce.helpers import helpers, includes
 from reproduce.places import PAGE, Places
 from reproduce.recorded import Actor, Course, Step, outputs
+from reproduce.room import baseline, grown, room, threshold, used
 from reproduce.structures import definitions
 from reproduce.verdict import Verdict, verdict_of
 
@@ -104,7 +105,8 @@ class _Program:
         self.files: dict[str, str] = {}
         self.offsets: dict[tuple[str, int], str] = {}
         self.body = self.bodies[0, 0]
-        self.baseline, self.baseline_of = _baseline(course.steps, self.verdict)
+        self.baseline, self.baseline_of = baseline(course.steps, self.verdict)
+        self.room = room(course.steps)
 
     # Lines
 
@@ -476,8 +478,13 @@ class _Program:
         argument = self._call(step, tried=self.judged(step))
         if self.judged(step):
             self._judge_ioctl(step, argument)
+        if step is self.room.query and self.room.sizes:
+            self.globals.append("static uint64_t vram;")
+            self.line(f"vram = {self._output(step, argument, self.room.path)};")
+            self.line(f"if (vram < {self.room.total:#x})")
+            self.line('\tend(UNKNOWN, "the device has less VRAM than the one of the test");')
         if step is self.baseline:
-            paths = list(_in_use(step))
+            paths = list(used(step))
             self.globals.append(f"static uint64_t used[{len(paths)}];")
             for number, path in enumerate(paths):
                 self.line(f"used[{number}] = {self._output(step, argument, path)};")
@@ -589,6 +596,9 @@ class _Program:
             return f"deadline({max(value - step.at, 1)}LL)"
         if name == "timeout" and getattr(holder, "flags", 0) & xe.DRM_XE_UFENCE_WAIT_FLAG_ABSTIME:
             return f"deadline({max(value - step.at, 1)}LL)"
+        if name in ("range", "size") and value in self.room.sizes:
+            parts, of = self.room.sizes[value]
+            return f"part(vram, {parts}, {of})"
         if name in ("range", "size") and (start := _start_of(holder)) and self.places.area(start):
             whole = start + value
             if whole in (1 << 47, 1 << 48, 1 << 57):
@@ -662,13 +672,23 @@ class _Program:
             text = f"(uintptr_t)&{name}"
         return text
 
+    def _grown_as_seen(self, step: Step, argument: str) -> str:
+        """That as many regions of VRAM have memory of the test as in the test."""
+        assert self.baseline is not None
+        steps, paths = self.course.steps, list(used(self.baseline))
+        return " && ".join(
+            f"{self._output(step, argument, path)} {'>' if more else '<='} used[{paths.index(path)}] + "
+            f"{threshold(steps):#x}"
+            for path, more in grown(steps, self.baseline, step).items()
+        )
+
     def _grown(self, step: Step, argument: str) -> str:
         """That more than half of what came into use since the test looked is in use still, where most did.
 
         The rest may be page tables and caches, which a test allows for.
         """
         assert self.baseline is not None
-        now, old = _in_use(step), _in_use(self.baseline)
+        now, old = used(step), used(self.baseline)
         most = max(now, key=lambda path: now[path] - old[path])
         index, half = list(old).index(most), (now[most] - old[most]) // 2
         return f"{self._output(step, argument, most)} > used[{index}] + {half:#x}"
@@ -744,6 +764,8 @@ class _Program:
         """That an ioctl's answer is what the test saw; ids and addresses left out."""
         if not argument:
             raise NoAnswerError("its check is of an answer whose place the steps do not know")
+        if step is self.baseline_of and (compared := self._grown_as_seen(step, argument)):
+            return compared
         about = names.about(step.request.struct, step.request)  # type: ignore[arg-type]
         numbers = list(leaves(step.after, step.before))
         seen = [
@@ -774,7 +796,7 @@ class _Program:
             self.line(f"if (seen == {self.number(check.seen)})")
             self.line(f'\tend(FAULT, "%s is %#lx", "{_quoted(what)}", (long)seen);')
             return
-        wanted = [self.number(one & ((1 << 64) - 1)) for one in check.wanted]
+        wanted = [self._wanted(one) for one in check.wanted]
         if check.op in ("in", "not in"):
             joined = " || ".join(f"seen == {one}" for one in wanted)
             wrong = f"!({joined})" if check.op == "in" else joined
@@ -785,6 +807,15 @@ class _Program:
         said = f"not {check.op} " if check.op != "==" else "not "
         shown = ", ".join(_plain(one) for one in check.wanted)
         self.line(f'\tend(FAULT, "%s: %#lx, {said}{shown}", "{_quoted(what)}", (long)seen);')
+
+    def _wanted(self, value: int) -> str:
+        """A value that the test wanted; of memory in use, as a difference to what was in use before."""
+        before = used(self.baseline) if self.baseline is not None else {}
+        if self.verdict.path not in before:
+            return self.number(value & ((1 << 64) - 1))
+        more = value - before[self.verdict.path]
+        at = f"used[{list(before).index(self.verdict.path)}]"
+        return f"{at} {'-' if more < 0 else '+'} {abs(more):#x}" if more else at
 
     def _judge_read(self, step: Step, where: str, size: str) -> None:
         check = self.verdict
@@ -930,27 +961,6 @@ def _meaning(about: Mapping[str, Any], capture: Mapping[str, Any]) -> Any:
         if type(one).__name__ == capture["kind"]:
             return one
     raise KeyError(capture["field"])
-
-
-def _baseline(steps: list[Step], verdict: Verdict) -> tuple[Step | None, Step | None]:
-    """For a wait for something to be given back: the last query that saw less of it in use, and that of the wait."""
-    if verdict.kind != "wait" or verdict.step is None:
-        return None, None
-    last = next((step for step in reversed(verdict.step.condition) if step.do == "ioctl"), None)
-    now = _in_use(last) if last is not None else {}
-    for one in reversed(steps):
-        before = _in_use(one) if one.do == "ioctl" else {}
-        if before.keys() == now.keys() and any(before[path] < now[path] for path in now):
-            return one, last
-    return None, None
-
-
-def _in_use(step: Step) -> dict[str, int]:
-    """The numbers of a query's answer that say how much of something is in use, by their paths."""
-    if step.request is not xe.DRM_IOCTL_XE_DEVICE_QUERY:
-        return {}
-    pairs = [pair for head, data in outputs(step) for pair in elements(step, head, data)]
-    return {path: value for path, value in pairs if path.rpartition(".")[2] == "used"}
 
 
 def _fences(step: Step) -> Iterator[int]:

@@ -10,7 +10,8 @@
  * drivers/gpu/drm/xe/xe_exec_queue.c:xe_exec_queue_create_ioctl,
  * drivers/gpu/drm/xe/xe_exec_queue.c:calc_validate_logical_mask)
  *
- * Seen: engine.gt_id = 0x100: expected EINVAL, but the call succeeded (mock/bmg2, Linux 7.3)
+ * Seen: engine.gt_id = 0x100: expected EINVAL, but the call succeeded (guest/7.3.4x2, Linux
+ * 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *

@@ -4,12 +4,16 @@
  *
  * suites/vm/test_scratch.py::test_mirror_replaces_scratch
  *
- * On platforms allowing both, a mirror MAP clears the scratch entries of its range, so that the next
- * access faults and reaches the memory of the process. (vm.scratch.mirror;
+ * On platforms that allow scratch with fault mode, a mirror MAP clears the scratch entries of its
+ * range, so that the next access faults and reaches the memory of the process. (vm.scratch.mirror;
  * drivers/gpu/drm/xe/xe_vm.c:__xe_vm_needs_clear_scratch_pages)
  *
- * Seen: the CPU sees 0x0 at offset 0x0 of <Buffer 0x100003811000 + 0x10000>, not 0xc4876829
- * (mock/bmg2, Linux 7.3)
+ * svm_pagefault_count grows by one for each GPU fault on a mirror. (obs.svm-pagefault-count;
+ * drivers/gpu/drm/xe/xe_svm.c:__xe_svm_handle_pagefault,
+ * drivers/gpu/drm/xe/xe_gt_stats.c:stat_description)
+ *
+ * Seen: the CPU sees 0x0 at offset 0x0 of <Buffer 0x100057a17000 + 0x10000>, not 0xc4876829
+ * (guest/7.3.4x2, Linux 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -122,8 +126,8 @@ static void saw(int line, uint64_t value, uint64_t was)
 /* The two dwords of an address in a batch. */
 #define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
 
-static uint64_t memory1 = 0x100003811000;
-static uint64_t memory2 = 0x2000002e0000;
+static uint64_t memory1 = 0x100057a17000;
+static uint64_t memory2 = 0x2000003b0000;
 static uint64_t word1;
 static int fd1;
 static uint32_t vm1;
@@ -196,7 +200,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0xab150c11edcef181,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
 	SAW(load64((uintptr_t)&word1), 0xab150c11edcef181);
@@ -226,7 +230,7 @@ int main(int argc, char **argv)
 		.addr = memory2,
 		.value = 0xa2a91ba65cdb1661,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 		.exec_queue_id = queue1,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
@@ -257,7 +261,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0x8d17a57f9ab6c83b,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
 	SAW(load64((uintptr_t)&word1), 0x8d17a57f9ab6c83b);
@@ -287,7 +291,7 @@ int main(int argc, char **argv)
 		.addr = memory2 + 0x8,
 		.value = 0xa244f45cadc89ca8,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 		.exec_queue_id = queue1,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence4, 0);

@@ -4,12 +4,12 @@
  *
  * suites/bind/test_waiting.py::test_mirror_refused_for_in_syncobj_is_not_bound
  *
- * A mirror MAP that gives EOPNOTSUPP because of a syncobj to wait for leaves the address space as it
- * was. (bind.cam.in-syncobj-no-effect; Documentation/gpu/drm-vm-bind-async.rst:errors reported
+ * A mirror MAP that gives EOPNOTSUPP for an in-syncobj does not change the address space.
+ * (bind.cam.in-syncobj-no-effect; Documentation/gpu/drm-vm-bind-async.rst:errors reported
  * synchronously, drivers/gpu/drm/xe/xe_vm.c:xe_vm_bind_ioctl,
  * drivers/gpu/drm/xe/xe_vm.c:vm_bind_ioctl_signal_fences)
  *
- * Seen: assert fault_vm.attributes(AT, SZ_64K) == [] (mock/bmg2, Linux 7.3)
+ * Seen: assert fault_vm.attributes(AT, SZ_64K) == [] (guest/7.3.4x2, Linux 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *

@@ -9,7 +9,8 @@
  * drivers/gpu/drm/xe/xe_vm.c:xe_vm_find_cpu_addr_mirror_vma_range,
  * drivers/gpu/drm/xe/xe_vm.c:vm_bind_ioctl_ops_create)
  *
- * Seen: EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd 16: Input/output error (mock/bmg2, Linux 7.3)
+ * Seen: EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd 17: Input/output error (guest/7.3.4x2, Linux
+ * 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -117,9 +118,9 @@ static void saw(int line, uint64_t value, uint64_t was)
 /* The two dwords of an address in a batch. */
 #define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
 
-static uint64_t memory1 = 0x100000c02000;
-static uint64_t memory2 = 0x100000c05000;
-static uint64_t memory3 = 0x2000002e0000;
+static uint64_t memory1 = 0x100051805000;
+static uint64_t memory2 = 0x100051808000;
+static uint64_t memory3 = 0x2000002c0000;
 static uint64_t word1;
 static uint64_t word2;
 static int fd1;
@@ -163,7 +164,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0xa87cabf21dcb9a08,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
 	SAW(load64((uintptr_t)&word1), 0xa87cabf21dcb9a08);
@@ -196,7 +197,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word2,
 		.value = 0xbb4d59ec761a1270,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
 	SAW(load64((uintptr_t)&word2), 0xbb4d59ec761a1270);
@@ -253,7 +254,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word2,
 		.value = 0x8fa9c43aa9e87915,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
 	SAW(load64((uintptr_t)&word2), 0x8fa9c43aa9e87915);
@@ -283,7 +284,7 @@ int main(int argc, char **argv)
 		.addr = memory3,
 		.value = 0x92af5632fe87bf9c,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 		.exec_queue_id = queue1,
 	};
 	code = try_ioctl(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence4);

@@ -4,11 +4,11 @@
  *
  * suites/madvise/test_autoreset.py::test_memory_the_gpu_never_touched_is_reset
  *
- * With MADVISE_AUTORESET, munmap of memory the GPU never touched resets its attributes too: the uAPI
- * comment promises the intersection of bind and unmapped range. (madvise.autoreset.needs-range;
+ * With MADVISE_AUTORESET, munmap of memory that the GPU never accessed resets its attributes too: the
+ * header promises the intersection of bind and unmapped range. (madvise.autoreset.needs-range;
  * drivers/gpu/drm/xe/xe_svm.c:xe_svm_garbage_collector, include/uapi/drm/xe_drm.h:MADVISE_AUTORESET)
  *
- * Seen: assert mode(vm, address) == 0: 3 == 0 (mock/bmg2, Linux 7.3)
+ * Seen: assert mode(vm, address) == 0: 3 == 0 (guest/7.3.4x2, Linux 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -119,8 +119,8 @@ static void saw(int line, uint64_t value, uint64_t was)
 
 #define SAW(value, was) saw(__LINE__, value, was)
 
-static uint64_t memory1 = 0x100001c00000;
-static uint64_t memory2 = 0x100002002000;
+static uint64_t memory1 = 0x100055e00000;
+static uint64_t memory2 = 0x100056202000;
 static uint64_t word1;
 static int fd1;
 static uint32_t vm1;
@@ -161,14 +161,14 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0xb42ff00ad7c299d1,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
 	SAW(load64((uintptr_t)&word1), 0xb42ff00ad7c299d1);
 	map(memory1 - 0x1000, 0x402000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
 	map(memory1, 0x400000, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
 	struct drm_xe_madvise madvise1 = {
-		.start = 0x100001a00000,
+		.start = 0x100055c00000,
 		.range = 0x800000,
 		.vm_id = vm1,
 		.type = DRM_XE_MEM_RANGE_ATTR_ATOMIC,

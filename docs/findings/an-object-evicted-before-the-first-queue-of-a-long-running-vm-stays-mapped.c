@@ -4,13 +4,12 @@
  *
  * suites/evict/test_external.py::test_queue_made_after_eviction_reads_bo[long-running-external]
  *
- * A buffer object that loses its VRAM to another one while it is bound is reached through its GPU
- * addresses in its new place, by queues that were there before and by those made later; the memory
- * that it left is not. (evict.object-stays-reachable; drivers/gpu/drm/xe/xe_bo.c:xe_bo_trigger_rebind,
- * drivers/gpu/drm/xe/xe_vm.c:xe_vm_validate_rebind,
+ * A bound BO that is evicted is reached at its GPU addresses in its new place, by existing and by new
+ * queues; no access reaches its old memory. (evict.object-stays-reachable;
+ * drivers/gpu/drm/xe/xe_bo.c:xe_bo_trigger_rebind, drivers/gpu/drm/xe/xe_vm.c:xe_vm_validate_rebind,
  * drivers/gpu/drm/xe/xe_vm.c:preempt_rebind_work_func)
  *
- * Seen: the GPU sees 0x0 at 0x100000000, not 0x68c2c2b2 (mock/bmg2, Linux 7.3)
+ * Seen: the GPU sees 0x0 at 0x100000000, not 0xfac6b3d8 (mock/bmg2, Linux 7.3)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -96,6 +95,12 @@ static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, u
 		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
 }
 
+/* Some parts of a whole, in chunks of 2 MiB. */
+static uint64_t part(uint64_t whole, unsigned int parts, unsigned int of)
+{
+	return whole / of * parts & ~0x1fffffULL;
+}
+
 static void store32(uint64_t at, uint32_t value)
 {
 	*(volatile uint32_t *)at = value;
@@ -130,10 +135,11 @@ static void saw(int line, uint64_t value, uint64_t was)
 
 static uint64_t memory1 = 0x200000200000;
 static uint64_t memory2 = 0x200080200000;
-static uint64_t memory3 = 0x2001002e0000;
+static uint64_t memory3 = 0x200100330000;
 static uint64_t word1;
 static int fd1;
 static uint32_t vm1;
+static uint64_t vram;
 static uint32_t bo1;
 static uint64_t offset1;
 static uint32_t bo2;
@@ -163,8 +169,11 @@ int main(int argc, char **argv)
 		.data = (uintptr_t)data1,
 	};
 	CALL(fd1, DRM_IOCTL_XE_DEVICE_QUERY, &device_query2, 0);
+	vram = ((struct drm_xe_query_mem_regions *)(uintptr_t)device_query2.data)[0].mem_regions[1].total_size;
+	if (vram < 0x10000000)
+		end(UNKNOWN, "the device has less VRAM than the one of the test");
 	struct drm_xe_gem_create gem_create1 = {
-		.size = 0xa000000,
+		.size = part(vram, 5, 8),
 		.placement = 3,
 		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WC,
 	};
@@ -176,20 +185,20 @@ int main(int argc, char **argv)
 	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset1, 0);
 	offset1 = gem_mmap_offset1.offset;
 	map(memory1, 0xa000000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset1);
-	store32(memory1, 0x68c2c2b2);
-	store32(memory1 + 0x1400000, 0x413fbf7a);
-	store32(memory1 + 0x2800000, 0x16a6d3d5);
-	store32(memory1 + 0x3c00000, 0xcba0303f);
-	store32(memory1 + 0x5000000, 0x36283fa1);
-	store32(memory1 + 0x6400000, 0xced32a8f);
-	store32(memory1 + 0x7800000, 0xef87abc8);
-	store32(memory1 + 0x8c00000, 0xfe3385e);
+	store32(memory1, 0xfac6b3d8);
+	store32(memory1 + 0x1400000, 0xe04622a0);
+	store32(memory1 + 0x2800000, 0xf9243a3e);
+	store32(memory1 + 0x3c00000, 0x4d10ab19);
+	store32(memory1 + 0x5000000, 0xd73374d0);
+	store32(memory1 + 0x6400000, 0x73c41a4d);
+	store32(memory1 + 0x7800000, 0x3d018e33);
+	store32(memory1 + 0x8c00000, 0x9f86dd8f);
 	struct drm_xe_sync syncs1[] = {
 		{
 			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
 			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
 			.addr = (uintptr_t)&word1,
-			.timeline_value = 0xab12250084c30b14,
+			.timeline_value = 0xb633a4cdd13402b0,
 		},
 	};
 	struct drm_xe_vm_bind vm_bind1 = {
@@ -198,7 +207,7 @@ int main(int argc, char **argv)
 		.bind = {
 			.obj = bo1,
 			.pat_index = 2,
-			.range = 0xa000000,
+			.range = part(vram, 5, 8),
 			.addr = 0x100000000,
 		},
 		.num_syncs = 1,
@@ -207,14 +216,14 @@ int main(int argc, char **argv)
 	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind1, 0);
 	struct drm_xe_wait_user_fence wait_user_fence1 = {
 		.addr = (uintptr_t)&word1,
-		.value = 0xab12250084c30b14,
+		.value = 0xb633a4cdd13402b0,
 		.mask = 0xffffffffffffffff,
 		.timeout = 0x12a05f200,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
-	SAW(load64((uintptr_t)&word1), 0xab12250084c30b14);
+	SAW(load64((uintptr_t)&word1), 0xb633a4cdd13402b0);
 	struct drm_xe_gem_create gem_create2 = {
-		.size = 0xa000000,
+		.size = part(vram, 5, 8),
 		.placement = 2,
 		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WC,
 	};
@@ -226,14 +235,14 @@ int main(int argc, char **argv)
 	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset2, 0);
 	offset2 = gem_mmap_offset2.offset;
 	map(memory2, 0xa000000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset2);
-	store32(memory2, 0x243af8b4);
-	store32(memory2 + 0x1400000, 0xc77ef7db);
-	store32(memory2 + 0x2800000, 0x7f3c90ad);
-	store32(memory2 + 0x3c00000, 0xccba4af9);
-	store32(memory2 + 0x5000000, 0x44c825ef);
-	store32(memory2 + 0x6400000, 0x94336dd3);
-	store32(memory2 + 0x7800000, 0xc28ffe7);
-	store32(memory2 + 0x8c00000, 0x40dd8823);
+	store32(memory2, 0x2fdad2db);
+	store32(memory2 + 0x1400000, 0x3f35070a);
+	store32(memory2 + 0x2800000, 0xfc516ed5);
+	store32(memory2 + 0x3c00000, 0x3a1d34db);
+	store32(memory2 + 0x5000000, 0x34cf4cd8);
+	store32(memory2 + 0x6400000, 0x6f1cc1cb);
+	store32(memory2 + 0x7800000, 0x35919aa2);
+	store32(memory2 + 0x8c00000, 0x20821083);
 	struct drm_xe_engine_class_instance instances1[] = {
 		{
 			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
@@ -266,7 +275,7 @@ int main(int argc, char **argv)
 			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
 			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
 			.addr = (uintptr_t)&word1,
-			.timeline_value = 0xa383c5536b35d581,
+			.timeline_value = 0xb425fc47bb85f8c8,
 		},
 	};
 	struct drm_xe_vm_bind vm_bind2 = {
@@ -285,20 +294,20 @@ int main(int argc, char **argv)
 	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind2, 0);
 	struct drm_xe_wait_user_fence wait_user_fence2 = {
 		.addr = (uintptr_t)&word1,
-		.value = 0xa383c5536b35d581,
+		.value = 0xb425fc47bb85f8c8,
 		.mask = 0xffffffffffffffff,
 		.timeout = 0x12a05f200,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
-	SAW(load64((uintptr_t)&word1), 0xa383c5536b35d581);
-	store32(memory3 + 0xfc0, 0x7eb3ce3a);
-	store32(memory3 + 0xfc4, 0x71d7224a);
-	store32(memory3 + 0xfc8, 0x45ff4c3a);
-	store32(memory3 + 0xfcc, 0x88f95c7f);
-	store32(memory3 + 0xfd0, 0xce6d7ec3);
-	store32(memory3 + 0xfd4, 0x7b38d0dd);
-	store32(memory3 + 0xfd8, 0xe06a7bdf);
-	store32(memory3 + 0xfdc, 0xab9edf3);
+	SAW(load64((uintptr_t)&word1), 0xb425fc47bb85f8c8);
+	store32(memory3 + 0xfc0, 0x7592d4c3);
+	store32(memory3 + 0xfc4, 0xb2e754e0);
+	store32(memory3 + 0xfc8, 0x3e1b4d86);
+	store32(memory3 + 0xfcc, 0x37ef8b8a);
+	store32(memory3 + 0xfd0, 0x5b8f4dda);
+	store32(memory3 + 0xfd4, 0xa5cd66ed);
+	store32(memory3 + 0xfd8, 0x3b9296e8);
+	store32(memory3 + 0xfdc, 0xe75a397e);
 	uint32_t batch1[] = {
 		/* MI_COPY_MEM_MEM */ 0x17000003, ADDRESS(memory3 + 0xfc0), 0x0, 0x1,
 		/* MI_COPY_MEM_MEM */ 0x17000003, ADDRESS(memory3 + 0xfc4), 0x1400000, 0x1,
@@ -317,7 +326,7 @@ int main(int argc, char **argv)
 			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
 			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
 			.addr = memory3,
-			.timeline_value = 0x8602efea6cd5fac7,
+			.timeline_value = 0xada5f8e1e99c5e03,
 		},
 	};
 	struct drm_xe_exec exec1 = {
@@ -330,17 +339,17 @@ int main(int argc, char **argv)
 	CALL(fd1, DRM_IOCTL_XE_EXEC, &exec1, 0);
 	struct drm_xe_wait_user_fence wait_user_fence3 = {
 		.addr = memory3,
-		.value = 0x8602efea6cd5fac7,
+		.value = 0xada5f8e1e99c5e03,
 		.mask = 0xffffffffffffffff,
 		.timeout = 0x12a05f200,
 		.exec_queue_id = queue1,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
-	SAW(load64(memory3), 0x8602efea6cd5fac7);
+	SAW(load64(memory3), 0xada5f8e1e99c5e03);
 	seen = load32(memory3 + 0xfc0);
 	/* the test saw 0 */
-	if (seen != 0x68c2c2b2)
-		end(FAULT, "%s: %#lx, not 0x68c2c2b2", "32 bits at memory3 + 0xfc0", (long)seen);
+	if (seen != 0xfac6b3d8)
+		end(FAULT, "%s: %#lx, not 0xfac6b3d8", "32 bits at memory3 + 0xfc0", (long)seen);
 	SAW(load32(memory3 + 0xfc4), 0);
 	SAW(load32(memory3 + 0xfc8), 0);
 	SAW(load32(memory3 + 0xfcc), 0);

@@ -8,11 +8,11 @@
  * queue that runs kills its work. (execq.destroy.args;
  * drivers/gpu/drm/xe/xe_exec_queue.c:xe_exec_queue_destroy_ioctl)
  *
- * The exec_queue_id of EXEC_QUEUE_CREATE is never 0, which means no queue to VM_BIND and
- * WAIT_USER_FENCE. (execq.create.id-nonzero; drivers/gpu/drm/xe/xe_device.c:xe_file_open,
+ * The exec_queue_id of EXEC_QUEUE_CREATE is never 0; 0 means no queue to VM_BIND and WAIT_USER_FENCE.
+ * (execq.create.id-nonzero; drivers/gpu/drm/xe/xe_device.c:xe_file_open,
  * include/uapi/drm/xe_drm.h:drm_xe_vm_bind.exec_queue_id)
  *
- * Seen: assert create_queue(device, plain_vm.id) != 0: 0 != 0 (mock/bmg2, Linux 7.3)
+ * Seen: assert create_queue(device, plain_vm.id) != 0: 0 != 0 (guest/7.3.4x2, Linux 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *

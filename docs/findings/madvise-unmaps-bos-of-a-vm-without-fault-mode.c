@@ -4,12 +4,13 @@
  *
  * suites/madvise/test_partial.py::test_bo_stays_mapped_without_fault_mode[atomic-plain]
  *
- * After MADVISE of all or a part of a BO's mapping the GPU goes on reaching the BO through it, in a VM
- * of any mode, also after the BO has moved. (madvise.bo-stays-reachable;
+ * After MADVISE of all or part of a BO mapping the GPU still reaches the BO through it, in a VM of any
+ * mode, also after the BO moved. (madvise.bo-stays-reachable;
  * drivers/gpu/drm/xe/xe_vm_madvise.c:xe_zap_ptes_in_madvise_range,
  * drivers/gpu/drm/xe/xe_vm.c:xe_vm_invalidate_vma_submit)
  *
- * Seen: EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd 16: Input/output error (mock/bmg2, Linux 7.3)
+ * Seen: EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd 17: Input/output error (guest/7.3.4x2, Linux
+ * 7.3.4+deb13-amd64)
  *
  * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
  *
@@ -105,8 +106,8 @@ static void saw(int line, uint64_t value, uint64_t was)
 
 #define SAW(value, was) saw(__LINE__, value, was)
 
-static uint64_t memory1 = 0x2000002f2000;
-static uint64_t memory2 = 0x2000802e0000;
+static uint64_t memory1 = 0x2000003fe000;
+static uint64_t memory2 = 0x2000803b0000;
 static uint64_t word1;
 static int fd1;
 static uint32_t vm1;
@@ -176,7 +177,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0xbcd959466c509e1f,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
 	SAW(load64((uintptr_t)&word1), 0xbcd959466c509e1f);
@@ -233,7 +234,7 @@ int main(int argc, char **argv)
 		.addr = (uintptr_t)&word1,
 		.value = 0x9e9553fcd40951cc,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
 	SAW(load64((uintptr_t)&word1), 0x9e9553fcd40951cc);
@@ -263,7 +264,7 @@ int main(int argc, char **argv)
 		.addr = memory2,
 		.value = 0x86ff0f428f2f67b3,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 		.exec_queue_id = queue1,
 	};
 	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
@@ -305,7 +306,7 @@ int main(int argc, char **argv)
 		.addr = memory2 + 0x8,
 		.value = 0x8a22c1704c9b66c3,
 		.mask = 0xffffffffffffffff,
-		.timeout = 0x12a05f200,
+		.timeout = 0x4a817c800,
 		.exec_queue_id = queue1,
 	};
 	code = try_ioctl(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence4);

@@ -107,15 +107,18 @@ def _test(node: ast.FunctionDef | ast.ClassDef, file: str, prefix: str, named: M
         frozenset(apart),
         "only_if_exercised" in decorators,
         "overlap" in acts,
-        tuple(_known(node, named)),
+        tuple(known_in(node, named)),
     )
 
 
-def _known(node: ast.AST, named: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+def known_in(node: ast.AST, named: Mapping[str, object]) -> Iterator[tuple[str, str]]:
+    """Heading of each finding that a piece of code marks tests with, and the kernels that fail so."""
     for call in _calls(node, "known"):
         heading = call.args[0]
         text = named.get(heading.id) if isinstance(heading, ast.Name) else getattr(heading, "value", "")
         given = {k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)}
+        if "first" not in given:
+            continue  # another function of that name
         first, last = str(given["first"]), given.get("last")
         yield str(text), f"{first} to {last!s}" if last else f"{first} and later"
 

@@ -1,0 +1,420 @@
+// SPDX-License-Identifier: MIT
+/*
+ * MADVISE of a part of a bo leaves stale translations behind
+ *
+ * suites/madvise/test_partial.py::test_running_batch_follows_bo_after_madvise[part-atomic]
+ *
+ * After MADVISE of all or part of a BO mapping the GPU still reaches the BO through it, in a VM of any
+ * mode, also after the BO moved. (madvise.bo-stays-reachable;
+ * drivers/gpu/drm/xe/xe_vm_madvise.c:xe_zap_ptes_in_madvise_range,
+ * drivers/gpu/drm/xe/xe_vm.c:xe_vm_invalidate_vma_submit)
+ *
+ * PREFETCH of a BO moves it to the region if that is one of its placements; otherwise it is refused,
+ * or does nothing if the BO is already in place. (prefetch.bo;
+ * drivers/gpu/drm/xe/xe_vm.c:op_lock_and_prep, drivers/gpu/drm/xe/xe_bo.c:xe_bo_migrate)
+ *
+ * Seen: the CPU sees 0x450d2d2 at offset 0x205000 of <Buffer 0x7fba12bfe000 + 0x400000>, not
+ * 0x6bd2080f (guest/7.3.4x2, Linux 7.3.4+deb13-amd64)
+ *
+ * cc -Wall -Wextra -o repro repro.c && ./repro [/dev/dri/renderD128]
+ *
+ * It ends with 1 where the fault is, 0 where it is not, 77 where it cannot tell (no device, no such
+ * capability), 2 where something else went wrong.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <drm/drm.h>
+#include <drm/xe_drm.h>
+
+enum { GOOD = 0, FAULT = 1, OTHERWISE = 2, UNKNOWN = 77 };
+
+__attribute__((noreturn, format(printf, 2, 3))) static void end(int status, const char *why, ...)
+{
+	va_list values;
+
+	va_start(values, why);
+	vfprintf(stderr, why, values);
+	va_end(values);
+	fputc('\n', stderr);
+	_exit(status);
+}
+
+static long long now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return time.tv_sec * 1000000000LL + time.tv_nsec;
+}
+
+/* That many nanoseconds from now. */
+static long long deadline(long long nanoseconds)
+{
+	return now() + nanoseconds;
+}
+
+static int open_device(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		end(UNKNOWN, "%s: %s", path, strerror(errno));
+	return fd;
+}
+
+/* The errno of an ioctl, 0 for success. */
+static int try_ioctl(int fd, unsigned long request, void *argument)
+{
+	return ioctl(fd, request, argument) < 0 ? errno : 0;
+}
+
+/* An ioctl that has to give this errno, 0 for success: what comes after it makes no sense otherwise. */
+static void call(int line, const char *name, int fd, unsigned long request, void *argument, int expected)
+{
+	int code = try_ioctl(fd, request, argument);
+
+	if (code == expected)
+		return;
+	if (!expected && (code == EOPNOTSUPP || code == ENODEV || code == ENOSYS || code == EACCES || code == EPERM))
+		end(UNKNOWN, "line %d: %s: %s", line, name, strerror(code));
+	end(OTHERWISE, "line %d: %s gave errno %d (%s), not %d", line, name, code, strerror(code), expected);
+}
+
+#define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
+
+/* Whether the device has these DRM_XE_QUERY_CONFIG_FLAG_*; without them it cannot show the fault. */
+static void claims(int fd, uint64_t flags)
+{
+	uint64_t reply[64] = { 0 };
+	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_CONFIG };
+
+	if (try_ioctl(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query) || query.size > sizeof(reply))
+		end(UNKNOWN, "not a device of the xe driver");
+	query.data = (uintptr_t)reply;
+	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
+	if ((reply[1 + DRM_XE_QUERY_CONFIG_FLAGS] & flags) != flags)
+		end(UNKNOWN, "the device does not claim what the fault needs");
+}
+
+static void map(uint64_t at, uint64_t size, int protection, int flags, int fd, uint64_t offset)
+{
+	if (mmap((void *)at, size, protection, flags, fd, offset) != (void *)at)
+		end(OTHERWISE, "mmap(%#lx, %#lx): %s", (long)at, (long)size, strerror(errno));
+}
+
+static void store32(uint64_t at, uint32_t value)
+{
+	*(volatile uint32_t *)at = value;
+}
+
+static void store64(uint64_t at, uint64_t value)
+{
+	*(volatile uint64_t *)at = value;
+}
+
+static uint32_t load32(uint64_t at)
+{
+	return *(volatile uint32_t *)at;
+}
+
+static uint64_t load64(uint64_t at)
+{
+	return *(volatile uint64_t *)at;
+}
+
+/* What the test saw here without a complaint. */
+static void saw(int line, uint64_t value, uint64_t was)
+{
+	if (value != was)
+		fprintf(stderr, "line %d: %#lx, was %#lx in the test\n", line, (long)value, (long)was);
+}
+
+#define SAW(value, was) saw(__LINE__, value, was)
+
+/* The two dwords of an address in a batch. */
+#define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)
+
+static uint64_t memory1 = 0x100057a0b000;
+static uint64_t memory2 = 0x2000003fe000;
+static uint64_t memory3 = 0x2000803b0000;
+static uint64_t word1;
+static uint64_t word2;
+static int fd1;
+static uint32_t vm1;
+static uint32_t bo1;
+static uint64_t offset1;
+static uint32_t queue1;
+static uint32_t bo2;
+static uint64_t offset2;
+static uint64_t seen;
+
+int main(int argc, char **argv)
+{
+	fd1 = open_device(argc > 1 ? argv[1] : "/dev/dri/renderD128");
+	claims(fd1, DRM_XE_QUERY_CONFIG_FLAG_HAS_VRAM | DRM_XE_QUERY_CONFIG_FLAG_HAS_CPU_ADDR_MIRROR);
+	struct drm_xe_vm_create vm_create1 = {
+		.flags = DRM_XE_VM_CREATE_FLAG_LR_MODE | DRM_XE_VM_CREATE_FLAG_FAULT_MODE,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_CREATE, &vm_create1, 0);
+	vm1 = vm_create1.vm_id;
+	struct drm_xe_sync syncs1[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word1,
+			.timeline_value = 0xb156ff3ddfc64d29,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind1 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x1000000000000,
+			.flags = DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind1, 0);
+	struct drm_xe_wait_user_fence wait_user_fence1 = {
+		.addr = (uintptr_t)&word1,
+		.value = 0xb156ff3ddfc64d29,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence1, 0);
+	SAW(load64((uintptr_t)&word1), 0xb156ff3ddfc64d29);
+	map(memory1 - 0x1000, 0x3000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	map(memory1, 0x1000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	struct drm_xe_gem_create gem_create1 = {
+		.size = 0x400000,
+		.placement = 3,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WC,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create1, 0);
+	bo1 = gem_create1.handle;
+	struct drm_xe_gem_mmap_offset gem_mmap_offset1 = {
+		.handle = bo1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset1, 0);
+	offset1 = gem_mmap_offset1.offset;
+	map(memory2, 0x400000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset1);
+	struct drm_xe_engine_class_instance instances1[] = {
+		{
+			.engine_class = DRM_XE_ENGINE_CLASS_COPY,
+		},
+	};
+	struct drm_xe_exec_queue_create exec_queue_create1 = {
+		.width = 1,
+		.num_placements = 1,
+		.vm_id = vm1,
+		.instances = (uintptr_t)instances1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC_QUEUE_CREATE, &exec_queue_create1, 0);
+	queue1 = exec_queue_create1.exec_queue_id;
+	struct drm_xe_sync syncs2[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0xa5b6e3e97c1c216d,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind2 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.obj = bo1,
+			.pat_index = 2,
+			.range = 0x400000,
+			.addr = 0x2000000000,
+			.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind2, 0);
+	struct drm_xe_wait_user_fence wait_user_fence2 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0xa5b6e3e97c1c216d,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence2, 0);
+	SAW(load64((uintptr_t)&word2), 0xa5b6e3e97c1c216d);
+	struct drm_xe_sync syncs3[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0xa75121254733fc05,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind3 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x400000,
+			.addr = 0x2000000000,
+			.op = DRM_XE_VM_BIND_OP_PREFETCH,
+			.prefetch_mem_region_instance = 1,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs3,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind3, 0);
+	struct drm_xe_wait_user_fence wait_user_fence3 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0xa75121254733fc05,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence3, 0);
+	SAW(load64((uintptr_t)&word2), 0xa75121254733fc05);
+	struct drm_xe_gem_create gem_create2 = {
+		.size = 0x10000,
+		.placement = 1,
+		.cpu_caching = DRM_XE_GEM_CPU_CACHING_WB,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_CREATE, &gem_create2, 0);
+	bo2 = gem_create2.handle;
+	map(memory3, 0x10000, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+	struct drm_xe_gem_mmap_offset gem_mmap_offset2 = {
+		.handle = bo2,
+	};
+	CALL(fd1, DRM_IOCTL_XE_GEM_MMAP_OFFSET, &gem_mmap_offset2, 0);
+	offset2 = gem_mmap_offset2.offset;
+	map(memory3, 0x10000, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd1, offset2);
+	struct drm_xe_sync syncs4[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0xaf7f7c08fa174cd2,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind4 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.obj = bo2,
+			.pat_index = 2,
+			.range = 0x10000,
+			.addr = memory3,
+			.flags = DRM_XE_VM_BIND_FLAG_IMMEDIATE,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs4,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind4, 0);
+	struct drm_xe_wait_user_fence wait_user_fence4 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0xaf7f7c08fa174cd2,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence4, 0);
+	SAW(load64((uintptr_t)&word2), 0xaf7f7c08fa174cd2);
+	uint32_t batch1[] = {
+		/* MI_STORE_DATA_IMM */ 0x10000002, 0x205000, 0x20, 0x450d2d2,
+		/* MI_STORE_DATA_IMM */ 0x10000002, ADDRESS(memory1 + 0x40), 0x81959f56,
+		/* MI_SEMAPHORE_WAIT */ 0xe00c003, 0xe5f6cc7, ADDRESS(memory1), 0x0,
+		/* MI_STORE_DATA_IMM */ 0x10000002, 0x205000, 0x20, 0x6bd2080f,
+		/* MI_BATCH_BUFFER_END */ 0x5000000,
+	};
+	memcpy((void *)(memory3 + 0x1000), batch1, sizeof(batch1));
+	store64(memory3, 0);
+	struct drm_xe_sync syncs5[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = memory3,
+			.timeline_value = 0x8f29366571509b3b,
+		},
+	};
+	struct drm_xe_exec exec1 = {
+		.exec_queue_id = queue1,
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs5,
+		.address = memory3 + 0x1000,
+		.num_batch_buffer = 1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_EXEC, &exec1, 0);
+	/* the batch to reach the gate */
+	for (long long by1 = deadline(20000000000LL);;) {
+		if (load32(memory1 + 0x40) == 0x81959f56)
+			break;
+		if (now() > by1)
+			end(OTHERWISE, "%s", "timed out waiting for the batch to reach the gate");
+		usleep(100);
+	}
+	SAW(load32(memory2 + 0x205000), 0x450d2d2);
+	struct drm_xe_madvise madvise1 = {
+		.start = 0x2000000000,
+		.range = 0x10000,
+		.vm_id = vm1,
+		.type = DRM_XE_MEM_RANGE_ATTR_ATOMIC,
+		.atomic = {
+			.val = DRM_XE_ATOMIC_DEVICE,
+		},
+	};
+	CALL(fd1, DRM_IOCTL_XE_MADVISE, &madvise1, 0);
+	struct drm_xe_sync syncs6[] = {
+		{
+			.type = DRM_XE_SYNC_TYPE_USER_FENCE,
+			.flags = DRM_XE_SYNC_FLAG_SIGNAL,
+			.addr = (uintptr_t)&word2,
+			.timeline_value = 0xafb994b097af27c2,
+		},
+	};
+	struct drm_xe_vm_bind vm_bind5 = {
+		.vm_id = vm1,
+		.num_binds = 1,
+		.bind = {
+			.pat_index = 2,
+			.range = 0x400000,
+			.addr = 0x2000000000,
+			.op = DRM_XE_VM_BIND_OP_PREFETCH,
+		},
+		.num_syncs = 1,
+		.syncs = (uintptr_t)syncs6,
+	};
+	CALL(fd1, DRM_IOCTL_XE_VM_BIND, &vm_bind5, 0);
+	struct drm_xe_wait_user_fence wait_user_fence5 = {
+		.addr = (uintptr_t)&word2,
+		.value = 0xafb994b097af27c2,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence5, 0);
+	SAW(load64((uintptr_t)&word2), 0xafb994b097af27c2);
+	store32(memory1, 0xe5f6cc7);
+	struct drm_xe_wait_user_fence wait_user_fence6 = {
+		.addr = memory3,
+		.value = 0x8f29366571509b3b,
+		.mask = 0xffffffffffffffff,
+		.timeout = 0x4a817c800,
+		.exec_queue_id = queue1,
+	};
+	CALL(fd1, DRM_IOCTL_XE_WAIT_USER_FENCE, &wait_user_fence6, 0);
+	SAW(load64(memory3), 0x8f29366571509b3b);
+	seen = load32(memory2 + 0x205000);
+	/* the test saw 0x450d2d2 */
+	if (seen != 0x6bd2080f)
+		end(FAULT, "%s: %#lx, not 0x6bd2080f", "32 bits at memory2 + 0x205000", (long)seen);
+	end(GOOD, "the fault is not there");
+}
