@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPU commands: built (Batch), read (decode) and carried out (Execution), each from one definition in
-gpu.commands.
-"""
+"""GPU commands: built (Batch), decoded and executed (Execution), each from one definition in gpu.commands."""
 
 from gpu.address import Access, AddressSpace, GpuFault
 from gpu.batch import Batch

@@ -22,7 +22,7 @@ class Access(enum.Enum):
 
 
 class GpuFault(Exception):  # noqa: N818 - a fault is an event that is served, not an error
-    """The page at ``address`` cannot be accessed as asked.
+    """The page at ``address`` does not allow this access.
 
     ``address`` is the first byte that cannot be accessed; ``level`` the page table level where the walk ended (0:
     PTE, 1: PDE, ...). ``violation`` is False for a page that is not present, True for one that is present but
@@ -44,10 +44,10 @@ class GpuFault(Exception):  # noqa: N818 - a fault is an event that is served, n
 class AddressSpace(Protocol):
     """A GPU's view of memory: a PPGTT (one VM) or the GGTT.
 
-    Addresses are those of ``translated()``: up to 57 bits; an address that nothing maps is a GpuFault, whatever
-    its value. Accesses may cross pages and be large. Each raises GpuFault *before* it has stored anything,
-    and names the first byte that cannot be accessed: the Execution then stores what comes before it and continues
-    from there when it is run again, so that nothing is stored twice and every served fault is progress.
+    Addresses are those of ``translated()``: up to 57 bits; an address that nothing maps is a GpuFault, whatever its
+    value. Accesses may cross pages and be large. Each raises GpuFault *before* it has stored anything, and names the
+    first byte that cannot be accessed: the Execution then stores what comes before it, and continues from there when it
+    runs again. So nothing is stored twice, and every served fault is progress.
     """
 
     def read(self, address: int, size: int) -> bytes:
@@ -59,7 +59,7 @@ class AddressSpace(Protocol):
         ...
 
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
-        """Replace the little-endian integer of ``size`` bytes (4 or 8) by ``operation(it)``, return what it was.
+        """Replace the little-endian integer of ``size`` bytes (4 or 8) by ``operation(it)``, and return the old one.
 
         ``address`` is a multiple of ``size``. ``operation`` has no side effects.
         """

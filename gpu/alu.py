@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The arithmetic unit behind MI_MATH (Linux xe, instructions/xe_alu_commands.h).
 
-An ALU instruction is a dword: opcode 31:20, operand1 19:10, operand2 9:0. Sixteen 64-bit registers R0..R15
-are the command streamer's GPRs; SRCA, SRCB, ACCU, ZF and CF live for one MI_MATH.
+An ALU instruction is a dword: opcode 31:20, operand1 19:10, operand2 9:0. The sixteen 64-bit registers R0..R15 are the
+command streamer's GPRs; SRCA, SRCB, ACCU, ZF and CF last for one MI_MATH.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ _SRCA, _SRCB, _ACCU, _ZF, _CF = 0x20, 0x21, 0x31, 0x32, 0x33
 
 
 class IllegalOperation(Exception):  # noqa: N818 - becomes a Stop
-    """An ALU instruction that does not exist, or with an operand that it cannot have."""
+    """An ALU instruction that does not exist, or has an invalid operand."""
 
 
 def instruction(operation: str, operand1: str | None = None, operand2: str | None = None) -> int:
@@ -54,10 +54,8 @@ def instruction(operation: str, operand1: str | None = None, operand2: str | Non
 
 
 class Unit:
-    """The state of one MI_MATH: a fault can stop it, and it can be resumed.
-
-    ``load`` and ``store`` access a qword of memory (LOADIND and STOREIND); what they raise leaves the unit at the
-    instruction that accessed memory.
+    """The state of one MI_MATH: a fault can stop it, and it can be resumed. ``load`` and ``store`` access a qword of
+    memory (LOADIND and STOREIND); if they raise, the unit stays at that instruction.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class Unit:
         self._done = 0
 
     def run(self, instructions: Sequence[int]) -> None:
-        """Carry out the rest of ``instructions``. Raises IllegalOperation."""
+        """Execute the rest of ``instructions``. Raises IllegalOperation."""
         while self._done < len(instructions):
             self._step(instructions[self._done])
             self._done += 1

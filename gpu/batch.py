@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches for tests: a builder with one method a command."""
+"""Batches for tests: a builder with one method for each command."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from gpu.registers import gpr
 ATOMICS = {name: code for code, name in c.ATOMICS.items()}
 COMPARISONS = {text: code for code, text in c.COMPARISONS.items()}
 
-# most bytes that one MEM_COPY or MEM_SET moves here: the kernel's limit of a page copy
-# (xe_migrate.c:emit_mem_copy)
+# maximum bytes of one MEM_COPY or MEM_SET here: the kernel's limit of a page copy (xe_migrate.c:emit_mem_copy)
 BLIT_MAX = 1 << 24
 _PAGE_COPY_UNIT = 256
 
@@ -175,9 +174,9 @@ class Batch:
         )
 
     def label(self, name: str) -> Batch:
-        """Name this place for ``jump``."""
+        """Define a label here, for ``jump``."""
         if name in self._labels:
-            raise ValueError(f"label {name!r} is there already")
+            raise ValueError(f"label {name!r} is already defined")
         self._labels[name] = len(self)
         return self
 
@@ -191,7 +190,7 @@ class Batch:
         return self.command(c.BatchBufferStart, ppgtt=1, address=canonical(address))
 
     def call(self, address: int) -> Batch:
-        """MI_BATCH_BUFFER_START of a second level batch: its MI_BATCH_BUFFER_END comes back here."""
+        """MI_BATCH_BUFFER_START of a second level batch: its MI_BATCH_BUFFER_END returns here."""
         return self.command(c.BatchBufferStart, ppgtt=1, second_level=1, address=canonical(address))
 
     def arb_check(self) -> Batch:

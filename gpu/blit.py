@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Commands of the copy engine: rows of bytes, copied or filled in chunks.
 
-Source and destination may overlap only where the hardware's result is defined too: nowhere. Tiled layouts are
-not modelled, but a copy between equal layouts moves the same bytes as a linear one does.
+Source and destination must not overlap: the hardware does not define the result. Tiled layouts are not modelled, but a
+copy between equal layouts moves the same bytes as a linear one does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gpu.stop import IllegalInstruction, Progress
 if TYPE_CHECKING:
     from gpu.execute import Execution
 
-# bytes that are moved at a time, and that count as one instruction
+# bytes moved at a time, which count as one instruction
 CHUNK = 64 * 1024
 # unit of a page copy (xe_migrate.c:PAGE_COPY_MODE_PS)
 PAGE_COPY_UNIT = 256
@@ -33,9 +33,7 @@ def _ppgtt(ex: Execution) -> AddressSpace:
 
 
 def _read(space: AddressSpace, address: int, size: int) -> bytes:
-    """Up to ``size`` bytes at ``address``: what comes before a page that cannot be read. Raises GpuFault if
-    nothing does.
-    """
+    """Up to ``size`` bytes at ``address``, before a page that cannot be read. Raises GpuFault if there are none."""
     try:
         return space.read(address, size)
     except GpuFault as fault:
@@ -69,9 +67,8 @@ _Source = Callable[[int, int], bytes]
 
 
 def _move(ex: Execution, cmd: Command, to: _Surface, area: _Area, source: _Source) -> None:
-    """Store what ``source`` gives; stops and continues at any byte.
-
-    Bytes that were read are stored, even if a fault of the store takes away the page that they came from.
+    """Store what ``source`` returns; can stop and continue at any byte. Bytes that were read are stored, even if a
+    fault of the store removes the page that they came from.
     """
     space = _ppgtt(ex)
     total = area.rows * area.width

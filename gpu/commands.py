@@ -3,8 +3,7 @@
 
 Sources: Linux xe, instructions/xe_mi_commands.h and xe_gpu_commands.h (the names and bits that the kernel
 uses); fields that the kernel does not use are those of the public programmer's reference of Xe2 (volume
-"Command Reference"). gpu.skipped has the commands that are only stepped over; gpu.semantics and gpu.blit say
-what these do.
+"Command Reference"). gpu.skipped has the commands that are only skipped; gpu.semantics and gpu.blit implement these.
 """
 
 from gpu.encoding import BLT, GFXPIPE, Address, Bits, Command, Less, Tail
@@ -49,7 +48,7 @@ class Noop(Command, name="MI_NOOP", header=_mi(0x00)):
 
 
 class SetPredicate(Command, name="MI_SET_PREDICATE", header=_mi(0x01)):
-    """From here on, commands but this one are not carried out if the condition holds.
+    """From here on, commands other than this one are not executed if the condition holds.
 
     MI_BATCH_BUFFER_START and others have a predicate bit of their own, which adds nothing to that.
     """
@@ -74,9 +73,7 @@ class UserInterrupt(Command, name="MI_USER_INTERRUPT", header=_mi(0x02)):
 
 
 class ArbCheck(Command, name="MI_ARB_CHECK", header=_mi(0x05)):
-    """A preemption point; with ``mask`` it switches the fetching ahead off or on
-    (xe_ring_ops.c:preparser_disable).
-    """
+    """A preemption point; with ``mask`` it switches prefetching off or on (xe_ring_ops.c:preparser_disable)."""
 
     mask = Bits(0, 8)
     disable = Bits(0, 0)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Compute walkers. There are no execution units here: a few kernels are known by their code, and what they compute is
-done in their place; a walker of any other kernel has no effect.
+"""Compute walkers. There are no execution units here: a few kernels are known by their code, and their computation is
+done in Python; a walker of any other kernel has no effect.
 
 The one that is known is IGT's compute test (lib/intel_compute_square_kernels.c, Xe2): it squares an array.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from gpu.execute import Execution
 
 Perform = Callable[["Execution", c.ComputeWalker, AddressSpace, bytes], None]
-"""Does what a kernel computes; the bytes are what it is passed."""
+"""Does the computation of a kernel; the bytes are its arguments."""
 XE2_WALKER = 40
 """Dwords of a walker whose fields are where ``ComputeWalker`` says."""
 LONGEST = 1 << 20
@@ -28,7 +28,7 @@ LONGEST = 1 << 20
 
 
 def state_base_address(ex: Execution, cmd: c.StateBaseAddress) -> None:
-    """Remember the bases of what walkers name by offsets."""
+    """Store the bases of the offsets in walkers."""
     if cmd.set_general_state:
         ex.general_state = cmd.general_state
     if cmd.set_instructions:
@@ -36,7 +36,7 @@ def state_base_address(ex: Execution, cmd: c.StateBaseAddress) -> None:
 
 
 def compute_walker(ex: Execution, cmd: c.ComputeWalker) -> None:
-    """Do what the walker's kernel does, if it is known."""
+    """Do the computation of the walker's kernel, if it is known."""
     space = ex.space(0)
     if space is None or len(cmd.words) != XE2_WALKER or ex.instructions is None or ex.general_state is None:
         return

@@ -3,8 +3,8 @@
 
 Guarantees:
 
-- ``run`` returns a Stop whatever the memory holds; the only exceptions are those of the AddressSpace other
-  than GpuFault.
+- ``run`` returns a Stop for any contents of memory; the only exceptions are those of the AddressSpace other than
+  GpuFault.
 - After a fault the instruction is run again. Nothing is stored twice: an atomic is done once or not at all, and a
   command that stores more than a page keeps its progress (and data that was read but not stored yet), so every served
   fault is progress even if its handler removes the pages before it.
@@ -100,9 +100,8 @@ _NO_WINDOW = _Window()
 class Execution:
     """A context in execution. ``space`` is its PPGTT, where the batch at ``pc`` is.
 
-    A batch in a PPGTT has no access to the GGTT: what its commands access and the batches that it starts
-    are in the PPGTT, whatever they ask for. ``Execution.on_ring`` makes one that runs a ring, with the
-    privileges of the kernel.
+    A batch in a PPGTT has no access to the GGTT: its accesses and the batches that it starts are in the PPGTT, even
+    with the GGTT bit. ``Execution.on_ring`` makes one that runs a ring, with the privileges of the kernel.
     """
 
     def __init__(self, space: AddressSpace, pc: int, *, engine: Engine | None = None) -> None:
@@ -177,7 +176,7 @@ class Execution:
         return self._frames[-1].level if self._frames else 0
 
     def run(self, budget: int) -> Stop:
-        """Run until something stops it, at most ``budget`` instructions; 64 KiB of a blit count as one."""
+        """Run until something stops it, for at most ``budget`` instructions; 64 KiB of a blit count as one."""
         if self._ended is not None:
             return self._ended
         self._budget = budget
@@ -195,7 +194,7 @@ class Execution:
             return self._ended
 
     def satisfy(self) -> None:
-        """Let the next MI_SEMAPHORE_WAIT continue, whatever it waits for."""
+        """Let the next MI_SEMAPHORE_WAIT continue unconditionally."""
         self.satisfied = True
 
     def _run(self) -> Stop:

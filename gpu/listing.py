@@ -55,7 +55,7 @@ def decode(data: bytes, address: int = 0) -> list[Instruction]:
 
 
 def listing(instructions: Iterable[Instruction]) -> str:
-    """One line an instruction; runs of MI_NOOP are one line."""
+    """One line per instruction; runs of MI_NOOP are one line."""
     lines: list[str] = []
     noops: list[Instruction] = []
 

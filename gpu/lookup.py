@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""From a header dword to the command it starts."""
+"""From a header dword to its command."""
 
 from gpu import commands, skipped
 from gpu.encoding import BLT, GFX_STATE, GFXPIPE, MI, Command

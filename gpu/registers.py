@@ -68,8 +68,8 @@ class Clocks(NamedTuple):
 class Registers:
     """The register file of one context on one engine.
 
-    Offsets below are MMIO offsets as commands carry them. Those of the engine are kept relative to its base,
-    so that a context sees the same GPRs by every way to name them. Registers that nothing wrote read as zero.
+    Offsets below are MMIO offsets as commands carry them. Those of the engine are kept relative to its base, so that a
+    context sees the same GPRs under all their offsets. Registers that were never written read as zero.
     """
 
     def __init__(self, base: int, clocks: Clocks, engine_id: int) -> None:

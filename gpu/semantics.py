@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Commands of the command streamer, one function for each; those of the copy engine are in gpu.blit.
 
-Each either completes or raises before it has changed anything that a second run of it would notice.
+Each either completes, or raises before it has changed anything that another run of it would see.
 """
 
 from __future__ import annotations

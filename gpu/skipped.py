@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Commands that are skipped: they have no effect here, but their length must be right.
 
-3D and compute state is not carried out (there are no execution units; walkers are in gpu.compute). Length rules: Linux
-xe, xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instructions/xe_gfxpipe_commands.h.
+3D and compute state is ignored (there are no execution units; walkers are in gpu.compute). Length rules: Linux xe,
+xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instructions/xe_gfxpipe_commands.h.
 """
 
 from gpu.encoding import GFX_STATE, GFXPIPE, Command

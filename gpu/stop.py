@@ -21,7 +21,7 @@ class Reason(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """The condition of an MI_SEMAPHORE_WAIT: that ``value`` of memory ``compare`` ``data`` is true.
+    """The condition of an MI_SEMAPHORE_WAIT: ``value`` (of memory) ``compare`` ``data``.
 
     ``where`` is "ppgtt", "ggtt" or "register"; ``address`` that of the dword, or the register's offset.
     """
@@ -52,7 +52,7 @@ class Stop:
 
 
 class IllegalInstruction(Exception):  # noqa: N818 - becomes a Stop
-    """The instruction cannot be carried out; the engine hangs on it."""
+    """The instruction cannot be executed; the engine hangs on it."""
 
 
 class Waiting(Exception):  # noqa: N818 - becomes a Stop

@@ -20,10 +20,10 @@ from ioctl.source import HeaderError, Source, find
 
 INSTALLED = (Path("/usr/include/drm/xe_drm.h"), Path("/usr/include/libdrm/xe_drm.h"))
 DESCRIPTION = """\
-Checks structures, request numbers, flags and enum values of a xe_drm.h, measured by a C compiler ($CC, or cc, gcc or
-clang) for 64-bit and for 32-bit programs, against the recorded uAPI of a kernel version or against another header.
-Each change that breaks programs built for that one is reported in one line; so is a new name that a recorded version
-has with another value or place. Other new names are listed.
+Checks structures, request numbers, flags and enum values of an xe_drm.h, measured by a C compiler ($CC, or cc, gcc or
+clang) for 64-bit and for 32-bit programs, against the recorded uAPI of a kernel version or against another header. Each
+change that breaks programs built for that one is reported in one line; so is a new name that a recorded version has
+with another value or place. Other new names are listed.
 
 HEADER and BASE are a file, a pipe or a file of a git revision:
 
@@ -95,7 +95,7 @@ def _installed() -> str:
             return str(path)
     looked = " or ".join(map(str, INSTALLED))
     raise NoAnswerError(
-        f"no {looked}: give a HEADER, or install one, on Debian apt-get install linux-libc-dev"
+        f"no {looked}: give a HEADER, or install one (Debian: apt-get install linux-libc-dev)"
     )
 
 
@@ -123,7 +123,7 @@ def _base(wanted: str | None, probe: Probe, scratch: Path) -> Base:
 
 
 def _guess(past: History, source: Source, table: Table) -> str:
-    """The newest version of whose own names the header has one, and those after it that brought no names."""
+    """The newest version of which the header has a name, and later ones that added no names."""
     ages = {
         past.since[name].removeprefix("<=") for name in table if name in past.since.keys() - past.backported
     }

@@ -21,7 +21,7 @@ Element = type[Any] | None
 class Family:
     """Values of a field: names that begin with one of ``prefixes`` and not with a longer one of another family.
 
-    ``flags``: bits that are or-ed. ``open``: other numbers are as good (a file descriptor, a region instance).
+    ``flags``: bits that are or-ed. ``open``: other numbers are valid, too (a file descriptor, a region instance).
     """
 
     prefixes: tuple[str, ...]
@@ -46,7 +46,7 @@ def or_number(*prefixes: str) -> Family:
 
 @dataclass(frozen=True)
 class Id:
-    """The number of an object of this sort; ``made``: of one that the call makes."""
+    """The id of an object of this sort; ``made``: of one that the call creates."""
 
     sort: str
     made: bool = False
@@ -54,7 +54,7 @@ class Id:
 
 @dataclass(frozen=True)
 class Rows:
-    """Elements until the end of what was written, each with a flexible array of its own."""
+    """Elements up to the end of the written bytes, each with its own flexible array."""
 
     element: type[Any]
 

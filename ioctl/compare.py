@@ -70,7 +70,7 @@ def _lost_or_changed(old: Table, new: Table, since: dict[str, str]) -> Iterator[
 
 
 def _spare(name: str, fact: Field, now: Fact | None, old: Table, new: Table) -> Iterator[Finding]:
-    """Reserved room that changed: fine as long as it is still reserved, or named fields took it over."""
+    """Reserved space that changed: allowed if it is still reserved, or if named fields took it over."""
     struct = struct_of(name)
     if new.get(struct) != old[struct]:
         return  # the size is reported
@@ -160,7 +160,7 @@ def plain(value: int) -> str:
 
 
 def _shared(old: Table, new: Table) -> Iterator[Finding]:
-    """New names that take the bit, the value or the number of another name."""
+    """New names that reuse the bit, the value or the number of another name."""
     requests: dict[tuple[str, str], str] = {}
     values: dict[tuple[Family, int], str] = {}
     for name, fact in sorted(new.items(), key=lambda item: item[0] not in old):
@@ -241,7 +241,7 @@ def _used(name: str, fact: Fact, new: Table, table: Table, places: Places) -> It
 
 
 def _taken(name: str, fact: Value, table: Table) -> Iterator[tuple[Family, int]]:
-    """The values of a family that a constant takes for itself: each bit of a flag; none for what is made of others."""
+    """The values of a family that a constant occupies: each bit of a flag; none if it is made of others."""
     family = names.family_of(name)
     if not fact.abi or family is None or f"DRM_IOCTL_{name.removeprefix('DRM_')}" in table:
         return
@@ -349,7 +349,7 @@ def _holes(old: Table, new: Table) -> Iterator[Finding]:
 
 
 def _unnamed(table: Table) -> dict[str, list[tuple[int, int]]]:
-    """For each structure the stretches of bytes, from one to before the other, that no field has."""
+    """For each structure, its ranges of bytes (half-open) without a field."""
     fields: dict[str, list[Field]] = {name: [] for name, fact in table.items() if isinstance(fact, Size)}
     for name, fact in table.items():
         if isinstance(fact, Field) and fact.type != "struct":

@@ -16,7 +16,7 @@ from pathlib import Path
 from common.answers import NoAnswerError
 
 COMPILERS = ("cc", "gcc", "clang")
-SECONDS = 20  # on the clock: on a busy machine the compiler waits, too
+SECONDS = 20  # wall-clock time: on a busy machine the compiler waits, too
 CPU_SECONDS = 10
 MEMORY = 4 << 30  # bytes of address space for each process
 OUTPUT = 64 << 20  # bytes for each file
@@ -45,7 +45,7 @@ class Compiler:
         return self.command[0]
 
     def run(self, place: Path, *arguments: str) -> str:
-        """Runs it in a folder; what it says. CompileError when it fails, or needs more than the limits allow."""
+        """Runs it in a folder and returns its output. CompileError if it fails, or needs more than the limits allow."""
         with subprocess.Popen(
             [*self.command, *arguments],
             cwd=place,

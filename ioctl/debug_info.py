@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Declarations of a header, as the compiler itself describes them: the DWARF debugging information of an object file.
 
-So everything that is C is understood, attributes and macros included, and nothing in it is read by a parser of ours.
+So all of C is understood, including attributes and macros, without a parser of our own.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Structures as text, in the manner of strace: field by field, names for numbers, what pointers point at.
+"""Structures as text, like strace: field by field, names for numbers, and the targets of pointers.
 
 Everything here works on copies taken earlier and runs when a transcript is read, so it may be slow.
 """
@@ -271,7 +271,7 @@ def text(value: Structure, width: int = 110) -> str:
 
 
 def record_text(record: Record, width: int = 110) -> str:
-    """One call as strace would print it, over several lines where it is long."""
+    """One call as strace would print it, on several lines if it is long."""
     request = record.request
     head = f"ioctl({record.fd}, {request}, "
     tail = f") = {outcome(record)}"

@@ -8,5 +8,5 @@ _NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}
 
 
 def errno_name(code: int) -> str:
-    """``EINVAL`` for 22; the number itself for one without a name."""
+    """``EINVAL`` for 22; an errno without a name stays a number."""
     return _NAMES.get(code, str(code))

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A uAPI as a flat table, one fact a name, and the table of this package's own structures.
+"""A uAPI as a flat table with one fact per name, and the table of this package's own structures.
 
-Names are "drm_xe_vm_bind" for a structure, "drm_xe_vm_bind.vm_id" for a field, and those of macros and
-enumerators. A flat table makes a difference of two headers a difference of two dictionaries, and a record of
-it one line a fact.
+Names are "drm_xe_vm_bind" for a structure, "drm_xe_vm_bind.vm_id" for a field, and those of macros and enumerators.
+With a flat table, the difference of two headers is that of two dictionaries, and is recorded with one line per fact.
 """
 
 import ctypes
@@ -49,7 +48,7 @@ class Field:
 class Value:
     """A constant; ``abi`` is False for what the header calls non-ABI, the end mark of an enum for one.
 
-    ``made_of``: the names that its definition or-s, one for an alias. That is how it is written, not what it is.
+    ``made_of``: the names that its definition or-s, one for an alias. This is its spelling, not its value.
     """
 
     value: int
@@ -111,7 +110,7 @@ _SPARE = re.compile(r"(^|\.)(pad|reserved)\d*$")
 
 
 def spare(name: str) -> bool:
-    """Whether a field, by its name, is room that programs must leave zero."""
+    """Whether a field, by its name, is reserved space that programs must leave zero."""
     return _SPARE.search(name) is not None
 
 

@@ -4,9 +4,9 @@
 The file has for each version what its header changed against the version before, one fact a line. It is written by
 ``svmcts abi --record``; the recorded headers are those of Debian's linux-libc-dev packages, the newest of each series.
 
-A name that a stable update carried back into an older series is there before the kernel that brought it. What is
-missing from a later recorded series was not in the older one at its release, and such names are listed under
-"backported" with the version they belong to.
+A name that a stable update carried back into an older series is there before the kernel that brought it. Names of an
+older series that a later one lacks were not in the older one at its release; they are listed under "backported" with
+their version.
 """
 
 import functools
@@ -89,7 +89,7 @@ class History:
 
     @functools.cached_property
     def since(self) -> dict[str, str]:
-        """Name to the kernel that brought it for good; "<=6.16" where the version before was not recorded."""
+        """Name to the kernel that added it for good; "<=6.16" if the version before was not recorded."""
         found: dict[str, str] = {}
         before: str | None = None
         for entry in self.versions:
@@ -102,7 +102,7 @@ class History:
         return found | {name: version for name, version in self.backported.items() if name in found}
 
     def with_version(self, version: str, header: str, table: Table) -> "History":
-        """A history with one version more, or with a new record of one."""
+        """A history with one more version, or with a new record of one."""
         tables = {name: (self.entry(name).header, self.table(name)) for name in self.names}
         tables[version] = (header, table)
         return History(self._document_of(tables))
@@ -146,7 +146,7 @@ def recorded() -> History:
 
 
 def since(name: str) -> str:
-    """The kernel that brought a name of xe_drm.h, "<=6.16" if only an upper bound is known.
+    """The kernel that added a name of xe_drm.h, "<=6.16" if only an upper bound is known.
 
     Fields are "drm_xe_vm_bind_op.cpu_addr_mirror_offset". KeyError for a name that no recorded header has.
     """

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The C types that uAPI headers are written with, and bases for their structures.
 
-``__slots__`` in the bases and in every structure makes a misspelt field an AttributeError: a plain
-ctypes.Structure takes ``bind.flagz = 1`` without a word and the kernel never sees it.
+``__slots__`` in the bases and in every structure makes a misspelt field an AttributeError: a plain ctypes.Structure
+accepts ``bind.flagz = 1`` silently, and the kernel never sees it.
 """
 
 import ctypes

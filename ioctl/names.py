@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Names of the headers for the values of each field, as the structures define it (``ioctl.about``).
 
-``svmcts abi`` uses the same families to see two flags on one bit and two values of one number in a header it has never
-met.
+``svmcts abi`` uses the same families to find flags that share a bit, and equal values, in an unknown header.
 """
 
 import ctypes
@@ -15,7 +14,7 @@ from ioctl.encoding import Request
 from ioctl.layout import Structure
 
 MODULES = (drm, xe)
-# Prefix-sharing names that are not values of a field: numbers in the driver's range.
+# Names with such a prefix that are not values of a field: numbers in the driver's range.
 COMMANDS = frozenset(request.name.replace("DRM_IOCTL_", "DRM_", 1) for request in xe.REQUESTS)
 
 

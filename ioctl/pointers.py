@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Targets of the pointers in structures, and copies of them at the time of a call.
 
-Only memory that the kernel itself reads or writes in that call is touched, at most ``LIMIT`` bytes a pointer:
-looking at anything else could bring a page back from the GPU that the test wants there. The user fence of an
-EXEC is an address of the GPU and never read.
+Only memory that the kernel itself reads or writes in that call is touched, at most ``LIMIT`` bytes a pointer: reading
+anything else could migrate a page back from the GPU where the test wants it. The user fence of an EXEC is an address of
+the GPU and never read.
 """
 
 import ctypes

@@ -2,8 +2,8 @@
 """A header as a C compiler sees it: the table of its sizes, offsets, numbers and values.
 
 The compiler translates to an object file, in whose debugging information the structures are (``ioctl.debug_info``), and
-in one section of which are the values of the macros. Nothing is linked or run, so cross compilers do as well, and
-no C library is needed.
+in one section of which are the values of the macros. Nothing is linked or run, so a cross compiler works too, and no C
+library is needed.
 """
 
 import os
@@ -59,7 +59,7 @@ class Probe:
             place = Path(name).resolve()
             search = self._lay_out(place)
             try:
-                if options:  # the other width's own folders may be missing here, and these say the same
+                if options:  # the folders of the other width may be missing here, and these are the same
                     search += [f"-idirafter{folder}" for folder in self.compiler.folders(place)]
                 return self._table(place, ["-w", "-ffreestanding", *search, *options])
             except CompileError as error:

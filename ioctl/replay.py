@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""A transcript as a Python program that makes the same calls and tells where the errno differs.
+"""A transcript as a Python program that makes the same calls and prints where the errno differs.
 
-VMs, exec queues, buffer objects and syncobjs are named by the call that made them, so the program also runs
-where the ids come out differently. Addresses of the test's own memory stay the numbers they were: notes of a
-transcript carry the lines that map it.
+VMs, exec queues, buffer objects and syncobjs are named by the call that made them, so the program also runs where the
+ids come out differently. Addresses of the test's own memory stay the same: notes of the transcript have the lines that
+map it.
 """
 
 import ctypes

@@ -65,7 +65,7 @@ def _decoded(label: str, data: bytes) -> str:
 
 
 def _read(path: Path) -> bytes:
-    """All of a file or a pipe; what is endless, or never written to, is refused."""
+    """All of a file or a pipe; refuses one that is endless or never written to."""
     try:
         kind = path.stat().st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISFIFO(kind)):

@@ -58,7 +58,7 @@ _DIRECTIONS = {
 
 
 def descriptions() -> str:
-    """All of it, in one file's order: resources, calls, structures, flags."""
+    """All of it, in the order of a file: resources, calls, structures, flags."""
     return _Descriptions().text()
 
 

@@ -20,7 +20,7 @@ KEPT = 512
 
 
 class Record:
-    """One call. ``result`` stays None when it never returned: a signal handler raised, or it hangs still."""
+    """One call. ``result`` stays None if it never returned: a signal handler raised, or it still hangs."""
 
     __slots__ = (
         "after",
@@ -54,7 +54,7 @@ class Record:
 
 
 class Note:
-    """Something between two calls, a change of a mapping for one; made text when it is read.
+    """Something between two calls, for example a change of a mapping; converted to text when it is read.
 
     ``replay`` is the Python line that does it again, if there is one. It finds os, mmap, ctypes, errno, libc
     and a variable fd5 for each descriptor 5 of the transcript.
@@ -93,7 +93,7 @@ class Transcript:
         self.add(Note(what, replay))
 
     def opened(self, fd: int, path: str | os.PathLike[str]) -> None:
-        """Tells which node a descriptor belongs to, so that ``replay`` can open it."""
+        """Sets the node of a descriptor, so that ``replay`` can open it."""
         name = os.fspath(path)
         self.note(f'open("{name}") = {fd}', f"fd{fd} = os.open({name!r}, os.O_RDWR | os.O_CLOEXEC)")
         self.steps.add("open", fd, name)
@@ -104,7 +104,7 @@ class Transcript:
         return self.total - len(self.records)
 
     def text(self) -> str:
-        """One line or block a call, oldest first."""
+        """One line or block per call, oldest first."""
         head = [f"({self.dropped} older calls and notes were dropped)"] if self.dropped else []
         return "\n".join([*head, *(str(record) for record in list(self.records))])
 

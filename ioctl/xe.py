@@ -6,7 +6,7 @@ Names are those of the header, letter for letter, and come in its order. Unnamed
 offset. ``pad`` and ``reserved`` must be zero. User pointers are u64 numbers: take ``ctypes.addressof`` and
 keep the object alive.
 
-``ioctl.history`` knows the kernel that brought each name; ``svmcts abi`` compares this file with a header.
+``ioctl.history`` has the kernel that added each name; ``svmcts abi`` compares this file with a header.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The mock process, started by mock.attach: python -m mock --channel FD --platform NAME ...
 
-It puts itself in the background (nobody's child, so that the client's wait(2) never sees it), leaves a
-keeper, and serves. Little is imported before the keeper is forked off: it stays small.
+It puts itself in the background (reparented, so that the client's wait(2) never sees it), leaves a keeper, and serves.
+Little is imported before the keeper is forked, so that it stays small.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument("--channel", type=int, required=True, metavar="FD", help="connection to the client")
     parser.add_argument("--platform", required=True)
-    parser.add_argument("--level", required=True, help="kernel whose documented behaviour is shown")
+    parser.add_argument("--level", required=True, help="kernel whose uAPI the mock plays")
     parser.add_argument("--defect", help="break the mock in this way")
     parser.add_argument("--driver", required=True, metavar="MODULE:CLASS")
     parser.add_argument("--verbose", action="store_true", help="log to standard error")
@@ -60,7 +60,7 @@ def _serve(
         server.load(arguments.driver, arguments.platform, arguments.level, arguments.defect)
         server.serve(channel, unanswered, lambda listener: _entrust(to_keeper, listener))
         if os.getppid() == keeper:
-            os.kill(keeper, signal.SIGCONT)  # nothing else would let a stopped keeper end
+            os.kill(keeper, signal.SIGCONT)  # a stopped keeper would not end otherwise
     except (HandoverError, ValueError) as error:
         with contextlib.suppress(HandoverError):
             channel.send({"error": str(error)})

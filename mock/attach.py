@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The client's side: put this process, and all it will start, in front of mock GPUs.
+"""The client's side: attach this process, and all that it starts, to mock GPUs.
 
-Done once, it cannot be undone: the filter stays for the life of the process. So a test runner attaches in the
-worker process that runs the tests, never in the one that starts workers.
+It cannot be undone: the filter stays for the life of the process. So a test runner attaches in the worker process that
+runs the tests, never in the one that starts workers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ DRIVER = "mock.driver.driver:Driver"
 
 _ROOT = Path(__file__).resolve().parent.parent
 _START = 60.0
-"""Seconds a mock may take to come up, on a machine that is very busy."""
+"""Seconds in which a mock has to start, on a very busy machine."""
 
 _PR_SET_PTRACER = 0x59616D61
 _MADV_WIPEONFORK = 18
@@ -87,15 +87,14 @@ def attach(
     verbose: bool = False,
     errors: int | None = None,
 ) -> Attachment:
-    """Start a mock with the GPUs of ``platform`` at a uAPI level (a kernel version), and answer this process's,
-    its threads' and its descendants' calls on /dev/dri from now on. ``defect``: one of mock.defects.
-    ``errors``: a descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises
-    Unavailable.
+    """Start a mock with the GPUs of ``platform`` at a uAPI level (a kernel version), which from now on answers the
+    calls on /dev/dri of this process, its threads and its descendants. ``defect``: one of mock.defects. ``errors``: a
+    descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises Unavailable.
     """
     global _attached  # noqa: PLW0603 - a process has one mock, for good
     if _attached is not None:
         raise Unavailable(
-            f"this process is attached to a mock already (pid {_attached.pid}), which is for good"
+            f"this process is already attached to a mock (pid {_attached.pid}), which cannot be undone"
         )
     for finding in (find_seccomp(), find_tracing()):
         if not finding.works and finding.use is Use.MOCK:

@@ -35,8 +35,8 @@ class Call(NamedTuple):
         return self.notification.arguments
 
     def confirm(self) -> None:
-        """Raises Gone unless the caller still waits: what was opened by its number before is the caller's then, not
-        another's that got the number since.
+        """Raises Gone unless the caller still waits. If it does, what was opened by its thread id before belongs to it,
+        not to a thread that got the id since.
         """
         if not self.listener.valid(self.notification.id):
             raise Gone

@@ -55,16 +55,14 @@ class Clients:
         self._spaces: dict[AddressSpace, None] = {}
         self._dirty: dict[AddressSpace, None] = {}
         self._unsettled: dict[AddressSpace, int] = {}
-        """Those that pages are on their way out of, and how often a check whether one may continue failed."""
+        """Address spaces with pages on their way out, and how many checks whether one may continue failed."""
         self._to_equip: set[AddressSpace] = set()
         self._sweeping = False
 
     # Processes.
 
     def thread(self, tid: int) -> Thread | None:
-        """The thread with this number, if it has used a device. It may be a former one: its ``lookup`` finds
-        nothing then.
-        """
+        """The thread with this id, if it has used a device. It may have ended: then its ``lookup`` finds nothing."""
         thread = self._threads.get(tid)
         if thread is None:
             return None
@@ -131,7 +129,7 @@ class Clients:
             pidfd = os.pidfd_open(tgid)
         except OSError:
             if space not in self._spaces:
-                space.died()  # nobody else's
+                space.died()  # it has no other user
             raise
         process = Process(tgid, pidfd, space)
         self._processes[tgid] = process
@@ -140,7 +138,7 @@ class Clients:
         return process
 
     def _leave(self, process: Process) -> None:
-        """It ended, or has other memory now."""
+        """It ended, or replaced its memory."""
         if process.gone:
             return
         self._loop.forget(process.pidfd)
@@ -169,8 +167,8 @@ class Clients:
             return None
 
     def equip(self, thread: Thread, stopping: Stopping) -> None:
-        """After the answer: have the thread make what its process needs. Nobody waits for a thread that is slow, or
-        stopped by now, but its process.
+        """After the answer: have the thread make what its process needs. Only its own process waits for a thread that
+        is slow or stopped.
         """
         space, work = thread.process.space, self._equipping(thread.process, stopping)
         self._to_equip.add(space)
@@ -250,7 +248,7 @@ class Clients:
             self._loop.watch(space.inbox.fd, Order.MEMORY, space.inbox.read)
 
     def unsettled(self, tid: int) -> AddressSpace | None:
-        """The memory of a thread, if pages are on their way out of it: whatever it asks for has to wait."""
+        """The memory of a thread, if pages are on their way out of it: its calls have to wait."""
         if not self._unsettled and not self._to_equip:
             return None
         process = self.of(tid)
@@ -294,7 +292,7 @@ class Clients:
         return child
 
     def _sweep(self) -> None:
-        """Find children that exited without an event: nothing else reports them while their process is unknown."""
+        """Find children that exited without an event: nothing else reports them as long as their process is unknown."""
         for space in list(self._unbound):
             assert space.uffd is not None
             mailbox = self._mailboxes.get(space)

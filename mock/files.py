@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Open files the mock gives to clients, and when the last reference to one is gone.
+"""Open files that the mock gives to clients, and the release of their last reference.
 
 Each open of a device node is a new memfd: its inode is the identity of the drm_file, through dup, fork, exec
-and descriptor passing, and buffer objects are mapped from it at their fake offset. The kernel tells by
-inotify that an open file (struct file) of the inode was closed for the last time, which counts mappings too.
+and descriptor passing, and buffer objects are mapped from it at their fake offset. inotify reports the
+last close of an open file (struct file) of the inode; mappings count as references.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from mock.linux.inotify import IN_CLOSE_NOWRITE, IN_CLOSE_WRITE, IN_Q_OVERFLOW, 
 from mock.loop import EventLoop, Order
 
 NAME = "svm-cts"
-"""memfds are named so, which shows as /memfd:svm-cts in /proc."""
+"""Name of the memfds: /proc shows /memfd:svm-cts."""
 
 LARGEST = (1 << 63) - 1
-"""Bytes of a node's memory, which is sparse: a file cannot be larger, so what is appended to it is refused (EFBIG)."""
+"""Bytes of a node's memory, which is sparse: the largest size of a file, so that appending to it fails (EFBIG)."""
 
 _F_ADD_SEALS = 1033
 _SEALS = 0x1 | 0x2 | 0x4
@@ -34,7 +34,7 @@ _SEALS = 0x1 | 0x2 | 0x4
 _COST = 4
 """Descriptors of the mock that an open file takes, rounded up."""
 _SHARE = 4
-"""One process may have 1 / _SHARE of what there is. When no more than that is left, only those with few get some."""
+"""One process may have 1 / _SHARE of all descriptors; if only that many are left, only processes with few get one."""
 _FEW = 16
 
 _FIRST_RETRY = 0.001
@@ -64,7 +64,7 @@ class ClientFile:
         return self._fd
 
     def reopen(self, flags: int) -> int:
-        """A descriptor here of a new open file of it, to be given to a client and closed."""
+        """A descriptor of a new open file of it, to be passed to a client and closed here."""
         return os.open(f"/proc/self/fd/{self._fd}", flags | os.O_CLOEXEC)
 
     def close(self) -> None:
@@ -103,7 +103,7 @@ class ClientEventFile(ClientFile):
 
 
 class Files:
-    """All open files of clients. ``payer`` is the process whose files those are that are made now."""
+    """All open files of clients. ``payer`` is the process to which new ones are charged."""
 
     def __init__(self, loop: EventLoop, most: int | None = None) -> None:
         self._loop = loop
@@ -124,12 +124,12 @@ class Files:
         return self._by_identity.get((device, inode))
 
     def reopen(self, file: File) -> int:
-        """A descriptor here of a new open file of one made by create or create_event, to give to a client."""
+        """A descriptor of a new open file of one made by create or create_event, to pass to a client."""
         assert isinstance(file, ClientFile)
         return file.reopen(os.O_RDWR)
 
     def create_node(self, released: Callable[[], None]) -> ClientFile:
-        """An open device node: a file with memory, with a fixed size of the maximum."""
+        """An open device node: a file with memory, whose size is fixed at the maximum."""
         made = os.memfd_create(NAME, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(made, LARGEST)
         fcntl.fcntl(made, _F_ADD_SEALS, _SEALS)
@@ -156,7 +156,7 @@ class Files:
         return file
 
     def _check_room(self) -> None:
-        """Whether the payer may have one more. OSError: EMFILE when it has its share, ENFILE when there is no room."""
+        """Raises OSError unless the payer may have one more: EMFILE if it has its share, ENFILE if none are left."""
         had, left = self._had[self.payer], self._most - len(self)
         if had >= self._most // _SHARE:
             raise OSError(errno.EMFILE, f"{had} files are open in one process")
@@ -191,15 +191,15 @@ class Files:
             self._check(file)
 
     def settle(self) -> None:
-        """Look again at files that are being closed. A thread that closed one and then makes a call has
-        closed it by now.
+        """Look again at files that are being closed. If a thread closed one and then makes a call, the close has
+        completed.
         """
         for file in list(self._closing):
             if file.sole():
                 self._release(file)
 
     def _check(self, file: ClientFile) -> None:
-        """The event comes a moment before the kernel lets go, and also when another open file is left."""
+        """The event comes shortly before the kernel drops the file, and also if another open file of it remains."""
         pause = self._closing.get(file)
         if pause is None:
             return

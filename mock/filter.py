@@ -17,9 +17,9 @@ DEVICES = (
     Rule("openat2"),
     # A descriptor mapped at 4 GiB or above: the fake offsets of buffer objects.
     Rule("mmap", (Test(4, _INT, _INT, negated=True), Test(5, _INT, 0, high=True, negated=True))),
-    # MREMAP_DONTUNMAP: the only thing about mremap that the events do not tell.
+    # MREMAP_DONTUNMAP: the only property of an mremap that is not in its events.
     Rule("mremap", (Test(3, 4, 4),)),
-    # A device is not a file with a size; write(2) the kernel refuses by itself (see mock.files).
+    # A device is not a file with a size; the kernel itself refuses write(2) (see mock.files).
     Rule("lseek"),
     Rule("ftruncate"),
     Rule("fallocate"),
@@ -47,4 +47,4 @@ PROGRAMS = DEVICES + tuple(
         "llistxattr",
     )
 )
-"""For any program: it may look at devices and at sysfs before."""
+"""For any program: it may look at devices and sysfs first."""

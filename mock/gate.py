@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""System calls of clients: which module answers them, and those on devices."""
+"""System calls of clients: dispatch to the module that answers, and calls on devices."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Gate:
             return -errno.EIO
 
     def _recruit_caller(self, thread: Thread) -> None:
-        """The call is about to be answered: if its process is new, have it make what the mock needs."""
+        """The call is about to be answered: if its process is new, have it create what the mock needs."""
         if not thread.process.recruited:
             stopping = self._clients.recruit(thread)
             self._recruit = (thread, stopping) if stopping else None
@@ -174,7 +174,7 @@ class Gate:
         return None
 
     def _lseek(self, call: Call) -> int | None:
-        """noop_llseek(): the position stays what it was, that is 0."""
+        """noop_llseek(): the position stays at 0."""
         if self._device(call, call.arguments[0]) is None:
             return None
         return 0 if call.arguments[2] & INT <= _SEEK_MAX else -errno.EINVAL
@@ -183,7 +183,7 @@ class Gate:
         return None if self._device(call, call.arguments[0]) is None else -errno.EINVAL
 
     def _fallocate(self, call: Call) -> int | None:
-        """As vfs_fallocate() of what is not a regular file."""
+        """As vfs_fallocate() on a file that is not a regular one."""
         fd, mode, offset, length = call.arguments[:4]
         if self._device(call, fd) is None:
             return None

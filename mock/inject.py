@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Equip a program that is not aware of the mock: it creates a userfaultfd and an io_uring itself.
 
-Only a process can make them for its own memory. A thread that opens a device is stopped for a moment on its
-way back from that system call, makes them, and continues; the mock takes the descriptors over. For children of
-fork, which have a userfaultfd, only the io_uring is made.
+Only a process can create them for its own memory. A thread that opens a device is stopped briefly on its return from
+that system call, creates them, and continues; the mock takes the descriptors over. For children of fork, which have a
+userfaultfd, only the io_uring is made.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Equipment:
 
 
 def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Waiting[Equipment]:
-    """Have the thread make an io_uring and, with ``uffd``, a userfaultfd and a mailbox page. OSError when it
-    cannot be made to do anything; what was made by then is kept by the process, which is harmless.
+    """Have the thread create an io_uring and, with ``uffd``, a userfaultfd and a mailbox page. Raises OSError if it
+    cannot; the process keeps what was created by then, which is harmless.
     """
     made = Equipment()
     process = pidfd.open_(tgid)

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: MIT
 """The keeper: a small process that outlives the mock.
 
-Should the mock die, every system call that the filter traps would fail with ENOSYS, each open(2) of the
-client among them, and no test could even report what happened. The keeper holds the listener too: it then
-lets all calls through and answers those for devices with ENODEV, as after a surprise removal. A mock that does not
-end when nobody is left, as one that is stopped, it ends. The mock needs no keeper to continue: one that is killed
-harms nobody.
+If the mock died, every system call that the filter traps would fail with ENOSYS, including each open(2) of the client,
+and no test could even report what happened. The keeper holds the listener too: it then lets all calls through and
+answers those for devices with ENODEV, as after a surprise removal. It kills a mock that does not end after its last
+client, for example a stopped one. The mock does not need its keeper: killing that does no harm.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from mock.linux.syscall import NUMBERS
 from mock.unanswered import Unanswered
 
 GRACE = 10.0
-"""Seconds that a mock may take to end once its last client has."""
+"""Seconds in which a mock has to end after its last client."""
 
 
 def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswered) -> int:
@@ -37,11 +36,11 @@ def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswe
         if _first(process, (connection.fileno(), select.POLLIN), (channel, 0)):
             _, fds, _, _ = socket.recv_fds(connection, 1, 1, socket.MSG_DONTWAIT)
             listener_fd = fds[0] if fds else None
-    os.close(channel)  # from now on its end is the mock's
+    os.close(channel)  # from now on its end is also that of the mock
     if listener_fd is not None:
         _first(process, (listener_fd, 0))
     if not _ends(process, GRACE):
-        print("mock: no client is left, and the mock does not end: killed", file=sys.stderr, flush=True)
+        print("mock: killed, because it did not end after its last client", file=sys.stderr, flush=True)
         os.kill(mock, signal.SIGKILL)
         os.waitpid(mock, 0)
         return 1
@@ -50,7 +49,7 @@ def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswe
     if code == 0:
         return 0
     if listener_fd is None and code > 0:
-        return 1  # it has told the client why
+        return 1  # it has sent the client the reason
     how = (
         f"was killed by signal {-code} ({signal.strsignal(-code)})"
         if code < 0
@@ -67,7 +66,7 @@ def keep(mock: int, connection: socket.socket, channel: int, unanswered: Unanswe
 
 
 def _first(process: int, *others: tuple[int, int]) -> bool:
-    """Wait until the process ends, or one of others has these events or is hung up, which is True."""
+    """Wait until the process ends (False), or one of others has these events or is hung up (True)."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
     for fd, events in others:

@@ -28,7 +28,7 @@ SA_RESTART and without a handler, and fails with EINTR after other handlers. Onl
 
 
 class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a device-private page is in hmm_range_fault
-    """A GPU access met a page that was isolated: its contents are with the driver."""
+    """A GPU access met an isolated page: the driver has its contents."""
 
     def __init__(self, address: int) -> None:
         super().__init__(f"page at {address:#x} is isolated")
@@ -36,10 +36,8 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
 
 
 class Stalled(Exception):  # noqa: N818 - a condition, not a failure
-    """Pages of ``mm`` are on their way out of the client, which is stopped or slow: it is not waited for.
-
-    Nothing was done that has to be undone. Try again once ``Mm.when_settled`` calls; what was taken by then is kept
-    for that.
+    """Pages of ``mm`` are on their way out of the client, which is stopped or slow, so the call does not wait. Nothing
+    has to be undone. Try again once ``Mm.when_settled`` calls back; pages taken by then are kept for that.
     """
 
     def __init__(self, mm: Mm) -> None:
@@ -51,7 +49,7 @@ class Ability:
     """Operations on an address space (``Mm.abilities``). Some need privileges."""
 
     USERFAULTFD = "userfaultfd"
-    """``watch`` works, the Notifier's callbacks come."""
+    """``watch`` works, and the Notifier is called."""
     ZAP = "zap"
     """``isolate`` works: memory can migrate. Implies USERFAULTFD."""
     KERNEL_FAULTS = "kernel-faults"
@@ -73,11 +71,11 @@ class Vma:
     shared: bool
     """MAP_SHARED."""
     anonymous: bool
-    """Private and of no file: the only kind ``isolate`` takes."""
+    """Private and without a file: the only kind that ``isolate`` accepts."""
     inode: int
-    """Of the file mapped (shared anonymous memory has one too), 0 for none."""
+    """Inode of the mapped file (shared anonymous memory has one too), 0 without one."""
     file: File | None
-    """The open file of this mock which is mapped, if it is one: a buffer object's memory or the like."""
+    """The mapped file if it is one of this mock, for example the memory of a buffer object."""
     offset: int
     """Bytes into the file."""
     page_size: int
@@ -88,8 +86,8 @@ class Change(Enum):
     """Reason for a call of ``Notifier.invalidated``."""
 
     UNMAP = "munmap"
-    """The range is no longer mapped: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be
-    mapped there already: look ``vmas`` up at the next access."""
+    """The range is no longer mapped: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be mapped
+    there already: look up ``vmas`` at the next access."""
     REMOVE = "remove"
     """The pages go, the mapping stays: madvise(2) with DONTNEED, FREE or REMOVE. Private memory reads as
     zero, shared memory as its file.
@@ -106,9 +104,8 @@ class Notifier(Protocol):
     """
 
     def invalidated(self, mm: Mm, start: int, end: int, change: Change) -> None:
-        """[start, end), page aligned, changed. Pages isolated in it are forgotten by the transport: the
-        driver frees its copies (UNMAP, REMOVE). Comes only for watched memory, and may cover more than was
-        watched.
+        """[start, end), page aligned, changed. Pages isolated in it are forgotten by the transport: the driver frees
+        its copies (UNMAP, REMOVE). Called only for watched memory; may cover more than was watched.
         """
 
     def remapped(self, mm: Mm, old: int, new: int, size: int) -> None:
@@ -121,18 +118,18 @@ class Notifier(Protocol):
         """
 
     def forked(self, mm: Mm, child: Mm) -> None:
-        """fork(2) made ``child``, which has the same isolated pages. The driver gives the child its contents of
-        every one of them with ``child.restore`` before it returns; the parent's stay isolated. Preceded by
-        nothing and followed by ``invalidated(mm, ..., FORK)`` for the watched parts of the parent.
+        """fork(2) made ``child``, which has the same isolated pages. Before it returns, the driver gives the child the
+        contents of each of them with ``child.restore``; the parent's stay isolated. ``invalidated(mm, ..., FORK)``
+        follows for the watched parts of the parent.
         """
 
     def cpu_fault(self, mm: Mm, address: int, *, write: bool, tid: int | None) -> None:
         """The CPU touched an isolated page (dev_pagemap_ops.migrate_to_ram); ``address`` is page aligned.
 
-        Every notifier is called; the one that has the page must ``restore`` at least it before it returns, or
-        the touch repeats and comes again. OSError if the page is not available: the thread ``tid``, whose access it
-        is, gets SIGBUS (VM_FAULT_SIGBUS). Also called from inside Mm.read and Mm.write when they meet an isolated
-        page, without a thread; they give EFAULT then.
+        Every notifier is called; the one that has the page must ``restore`` at least that page before it returns, or
+        the access faults again. OSError if the page is not available: the thread ``tid``, whose access it is, gets
+        SIGBUS (VM_FAULT_SIGBUS). Also called from inside Mm.read and Mm.write when they meet an isolated page, without
+        a thread; they give EFAULT then.
         """
 
     def exited(self, mm: Mm) -> None:
@@ -201,10 +198,9 @@ class Mm(Protocol):
         """Whether each page of [start, end) is populated: in system memory or in swap, not isolated."""
 
     def watch(self, start: int, end: int) -> None:
-        """mmu_interval_notifier_insert: from now on changes of what is mapped in [start, end) are called
-        back. What is mapped there later is not included: watch again when the mirror meets it. Counted:
-        each watch needs its unwatch. Without Ability.USERFAULTFD, and for mappings that cannot be watched,
-        it does nothing.
+        """mmu_interval_notifier_insert: from now on changes of what is mapped in [start, end) are called back. What is
+        mapped there later is not included: watch again when the mirror meets it. Watches are counted: each needs its
+        unwatch. Without Ability.USERFAULTFD, and for mappings that cannot be watched, it does nothing.
         """
 
     def unwatch(self, start: int, end: int) -> None:
@@ -214,25 +210,23 @@ class Mm(Protocol):
         """migrate_vma_setup, copy and zap of [start, end), page aligned: takes pages away from the CPU, whose
         next touch becomes Notifier.cpu_fault. No CPU store is lost.
 
-        Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads
-        as zeros). Pages missing from the result could not be isolated (not private anonymous memory, isolated
-        already, unmapped or changed in the meantime): migrate_vma leaves such pages out too. Without Ability.ZAP:
-        empty. Watches the range's mappings for as long as pages of them are isolated. Raises ``Stalled`` when the
-        client does not run.
+        Returns page address -> contents (PAGE_SIZE bytes), None for a page that was never populated (it reads as
+        zeros). Pages missing from the result could not be isolated (not private anonymous memory, isolated already,
+        unmapped or changed in the meantime): migrate_vma leaves such pages out too. Without Ability.ZAP: empty. Watches
+        the range's mappings for as long as pages of them are isolated. Raises ``Stalled`` if the client does not run.
         """
 
     def when_settled(self, callback: Callable[[], object]) -> None:
-        """Call once when no page is on its way out of the client (any more), or it has died: soon, if so now. Until
-        then no system call of its processes is begun or answered, and no change of its memory told.
+        """Call back once no page is on its way out of the client, or it has died: soon, if that is already so. Until
+        then no system call of its processes is started or answered, and no change of its memory is reported.
         """
 
     def restore(self, address: int, data: bytes | None) -> list[int]:
         """migrate_vma_finalize towards system memory: put ``data`` (whole pages) at page aligned ``address``.
 
-        Threads waiting for the pages continue. None stands for one page of zeros. Pages that are not isolated
-        are left alone. Returns the pages that could not be put back and stay isolated, normally none: their
-        memory was moved or unmapped a moment ago and ``remapped`` or ``invalidated`` will come for them. Keep
-        their contents.
+        Threads waiting for the pages continue. None stands for one page of zeros. Pages that are not isolated are not
+        changed. Returns the pages that could not be put back and stay isolated, normally none: their memory was just
+        moved or unmapped, and ``remapped`` or ``invalidated`` will be called for them. Keep their contents.
         """
 
     def isolated(self, start: int, end: int) -> list[int]:
@@ -249,9 +243,9 @@ class File(Protocol):
         """Unique among the living files of this mock."""
 
     def fileno(self) -> int:
-        """The mock's own descriptor of it, for pread, pwrite, ftruncate, fallocate and mmap. A sparse memfd:
-        the client maps buffer objects natively at their fake offset. That of a device node is as large as files can
-        be; the size of another one is the driver's business.
+        """The mock's own descriptor of it, for pread, pwrite, ftruncate, fallocate and mmap. A sparse memfd: the client
+        maps buffer objects natively at their fake offset. That of a device node has the maximum size of a file; the
+        driver sets the size of others.
         """
 
 
@@ -263,7 +257,7 @@ class EventFile(File, Protocol):
 
 
 class EventCounter(Protocol):
-    """An eventfd of a client; held as long as this is."""
+    """An eventfd of a client, open as long as this object exists."""
 
     def signal(self) -> None:
         """Add 1 to it."""
@@ -300,9 +294,7 @@ class Task(Protocol):
         """
 
     def lookup(self, fd: int) -> File | None:
-        """fget: the mock's file that the caller has open as ``fd``; None when it is closed or of
-        someone else.
-        """
+        """fget: the mock's file that the caller has open as ``fd``; None if it is closed or not the mock's."""
 
     def eventfd(self, fd: int) -> EventCounter:
         """eventfd_ctx_fdget: the eventfd that the caller has open as ``fd``. Raises OSError: EBADF when it is closed,
@@ -374,10 +366,10 @@ class Deferred:
 
 
 class Timer(Protocol):
-    """A call that was asked for with Loop.call_at."""
+    """A call scheduled with Loop.call_at."""
 
     def cancel(self) -> None:
-        """Do not make the call; harmless when it was made."""
+        """Cancel the call; does nothing if it was made."""
 
 
 class Loop(Protocol):
@@ -402,9 +394,8 @@ class Services(Protocol):
     def loop(self) -> Loop: ...
 
     def create_file(self, name: str, released: Callable[[], None]) -> File:
-        """anon_inode_getfile with memory (dma-buf, syncobj): give it to a client with Task.install.
-        ``released`` is called once when the client's last descriptor and mapping of it are gone; also if it
-        never had one.
+        """anon_inode_getfile with memory (dma-buf, syncobj): pass it to a client with Task.install. ``released`` is
+        called once, when the client's last descriptor and mapping of it are gone, even if there never was one.
         """
 
     def create_event_file(self, released: Callable[[], None]) -> EventFile:
@@ -414,9 +405,7 @@ class Services(Protocol):
         """A log line (drm_dbg): shown by ``svmcts mock --verbose`` and when the mock dies."""
 
     def internal_error(self, what: str, error: BaseException) -> None:
-        """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock
-        lives on.
-        """
+        """A bug of the mock: logged with its traceback, counted, shown by the attachment. The mock continues."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -444,7 +433,7 @@ class MapRequest:
 
 
 class Driver(Protocol):
-    """The driver's entry points. Made by mock.driver.driver.Driver(platform, level, services)."""
+    """The driver's entry points: mock.driver.driver.Driver(platform, level, services)."""
 
     def nodes(self) -> Mapping[str, int]:
         """Names below /dev/dri, with their minor numbers: {"card0": 0, "renderD128": 128}."""
@@ -472,11 +461,11 @@ class Driver(Protocol):
 
     def read_file(self, path: str) -> bytes | None:
         """Contents at the moment of open(2) of a file in debugfs, such as /sys/kernel/debug/dri/128/gt0/stats, of
-        /proc/TID/fail-nth, or of /proc/kallsyms; None when there is none.
+        /proc/TID/fail-nth, or of /proc/kallsyms; None without such a file.
         """
 
     def writable_file(self, path: str) -> bool:
-        """Whether one that is there may be written."""
+        """Whether such a file may be written."""
 
     def write_file(self, path: str, data: bytes) -> None:
         """One write(2) to such a file. Raises OSError, which is not reported: the write is over by then."""

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""stat(2), access(2), readlink(2) and their relatives, for programs that look at devices before they use
-them.
+"""stat(2), access(2), readlink(2) and similar calls, for programs that look at devices before they use them.
 
-Asked about for ``svmcts mock`` only: a device then looks like one, also through a descriptor of it.
+Filtered for ``svmcts mock`` only: a device then looks like one, also through a descriptor.
 """
 
 from __future__ import annotations
@@ -132,7 +131,7 @@ class Looking:
         return _Look(stat.S_IFCHR | 0o666, 0x1000 + minor, os.makedev(DRM_MAJOR, minor))
 
     def _look_at(self, call: Call, place: Place, *, follow: bool) -> _Look:
-        """Raises OSError when there is nothing, or nothing for the caller."""
+        """Raises OSError if there is nothing, or nothing that the caller may see."""
         match place:
             case Node(_, minor):
                 return self._look_at_node(minor)
@@ -218,7 +217,7 @@ class Looking:
 
 
 def _allowed(look: _Look, mode: int, *, root: bool) -> bool:
-    """Whether a file that is root's may be used so (R_OK, W_OK, X_OK) by root or another."""
+    """Whether root, or another user, may access a file of root's like this (R_OK, W_OK, X_OK)."""
     if not root:
         return mode & ~look.mode & 0o7 == 0
     return not mode & os.X_OK or look.mode & 0o111 != 0

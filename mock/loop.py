@@ -15,8 +15,8 @@ Callback = Callable[[], object]
 
 
 class Order(IntEnum):
-    """Priority of descriptors that are ready at the same time. A client's munmap or close is over before its
-    next ioctl is made, so changes of memory and of files are taken in before system calls.
+    """Priority of descriptors that are ready at the same time. A client's munmap or close ends before its next ioctl
+    begins, so changes of memory and files are handled before system calls.
     """
 
     MEMORY = 0
@@ -38,8 +38,8 @@ class _Timer:
 class EventLoop:
     """Implements kernel.Loop.
 
-    ``settle`` is run after every callback; what a callback left to be delivered is delivered there. Exceptions
-    of callbacks go to ``failed``; the loop continues.
+    ``settle`` runs after every callback, and delivers what that left. Exceptions of callbacks go to ``failed``; the
+    loop continues.
     """
 
     def __init__(self, settle: Callback, failed: Callable[[str, BaseException], None]) -> None:

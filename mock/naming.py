@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Path arguments of system calls: whether they name something of the mock's, and what."""
+"""Path arguments of system calls: the file of the mock that they name, if any."""
 
 from __future__ import annotations
 
@@ -54,10 +54,9 @@ Place = Node | Entry | Virtual
 
 
 class Naming:
-    """Finds places. They are in the root directory of the mock, not in that of a chroot or of a container.
-
-    A path that leads through a place and out again (/dev/dri/../null) is the kernel's, with the caller's rights: there
-    is nothing that the mock opens for a client but its own.
+    """Finds places. They are in the root directory of the mock, not in that of a chroot or of a container. A path that
+    leads through a place and out again (/dev/dri/../null) is left to the kernel, with the caller's rights: the mock
+    opens nothing for a client except its own files.
     """
 
     def __init__(self, clients: Clients, nodes: Mapping[str, int], tree: Tree) -> None:
@@ -119,7 +118,7 @@ class Naming:
         return Node(name, self._nodes[name]) if name in self._nodes else Entry(path)
 
     def text(self, call: Call, address: int) -> str | None:
-        """The string argument of a call; None when it cannot be read or is longer than a path."""
+        """The string argument of a call; None if it cannot be read or is longer than a path."""
         process = self._clients.of(call.tid)
         if process is not None and process.space.memory is not None:
             text = _read_string(process.space.memory, address)

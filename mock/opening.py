@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""open(2) and its relatives."""
+"""open(2), openat(2) and similar calls."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Opening:
         thread = self._clients.meet(call)
         self._files.payer = thread.process
         file = self._files.create_node(lambda: self._released(file))
-        # Counted as open from here: should opening fail, closing this releases the file. O_APPEND: write(2) goes to
-        # where a file ends that cannot be larger, and fails; mappings are not concerned.
+        # Counted as open from here: if opening fails, closing this releases the file. O_APPEND: write(2) is at the end
+        # of a file that cannot grow, and fails; mappings are not affected.
         given = file.reopen(flags & (os.O_ACCMODE | os.O_NONBLOCK | _O_PATH) | os.O_APPEND)
         try:
             file.private = self._driver.open(minor, thread, file)

@@ -23,14 +23,12 @@ class Use(Enum):
 
     MOCK = "the mock needs it to run at all"
     PART = "a part of the mock needs it"
-    OTHER = "something else than the mock needs it"
+    OTHER = "something other than the mock needs it"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One facility. When it does not work: ``lost`` is what cannot be done then, ``remedy`` what to do, one line
-    each.
-    """
+    """One facility. If it does not work, ``lost`` says what is impossible and ``remedy`` what to do, one line each."""
 
     name: str
     works: bool

@@ -31,7 +31,7 @@ DRIVER = "mock.driver.driver:Driver"
 """The driver, as module:class."""
 
 _MAX_ERRORS = 100
-"""Internal errors shown; what follows them is more of the same."""
+"""Number of internal errors that are shown; later ones are usually consequences."""
 
 
 class Server:
@@ -78,7 +78,7 @@ class Server:
     # Lifecycle.
 
     def load(self, driver: str, platform: str, level: str, defect: str | None) -> Driver:
-        """Make the driver, broken if asked for. Raises HandoverError or ValueError with what was wrong."""
+        """Create the driver, with a defect if one was requested. Raises HandoverError or ValueError with the reason."""
         module, name = driver.split(":")
         if defect is not None:
             find_defect(defect)()
@@ -123,7 +123,7 @@ class Server:
             self._loop.stop()
 
     def _take_over(self, hello: dict[str, Any], fds: list[int]) -> tuple[AddressSpace, list[str]]:
-        """The client's address space, and what cannot be done to it."""
+        """The client's address space, and the reductions that it has."""
         pid = int(hello["pid"])
         reductions: list[str] = []
         uffd = Userfaultfd(fds[0]) if fds else None

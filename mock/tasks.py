@@ -49,9 +49,7 @@ class ClientEventFd:
         self._fd = fd
 
     def signal(self) -> None:
-        with contextlib.suppress(
-            BlockingIOError
-        ):  # at its highest value it stays, and can be read all the same
+        with contextlib.suppress(BlockingIOError):  # it stays at its highest value, and can still be read
             os.eventfd_write(self._fd, 1)
 
     def __del__(self) -> None:
@@ -59,7 +57,7 @@ class ClientEventFd:
 
 
 class Thread:
-    """Implements kernel.Task. Made when a thread first uses a device; raises OSError when it is gone."""
+    """Implements kernel.Task. Created when a thread first uses a device; raises OSError if the thread is gone."""
 
     def __init__(self, process: Process, tid: int, files: Files) -> None:
         self.process = process

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""The files by which programs find devices: /dev/dri and what sysfs says, as a file system that is mounted
-nowhere.
+"""The files by which programs find devices: /dev/dri and parts of sysfs, in a file system that is not mounted anywhere.
 
-Under its root every file has the path it seems to have: dev/dri/card0, sys/class/drm/card0, ...
+Below its root, every file has the path under which clients see it: dev/dri/card0, sys/class/drm/card0, ...
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ _LOOKS = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_PATH
 
 
 class Tree:
-    """Made when a file of it is first asked for. ``devices``: minor to PCI device."""
+    """Created with the first request for one of its files. ``devices``: minor to PCI device."""
 
     def __init__(self, nodes: Mapping[str, int], devices: Mapping[int, PciDevice]) -> None:
         self._nodes = nodes
@@ -53,7 +52,7 @@ class Tree:
         )
 
     def has(self, path: str) -> bool:
-        """Whether a normal absolute path is in the places that the mock makes up, if perhaps of no file."""
+        """Whether a normalised absolute path is in one of the mock's places, even if no such file exists."""
         return path.startswith(self._places) and any(
             path == place or path.startswith(f"{place}/") for place in self._places
         )
@@ -165,7 +164,7 @@ class Tree:
 
 
 def _resources(device: PciDevice) -> str:
-    """First and last address and flags of each BAR, a line each: here of the memory's, the others are not there."""
+    """First and last address and flags of each BAR, one line each; only the memory BAR exists here."""
     start, flags = 1 << 38, 0x14220C  # prefetchable, of 64 bits
     bars = [(0, 0, 0)] * 6
     if device.memory_bar:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The calls the mock has received and not answered, in memory that its keeper shares.
+"""The calls that the mock has received and not answered, in memory shared with its keeper.
 
 A notification that was received cannot be received again: when the mock dies, its keeper must know whom to
 answer.
@@ -15,9 +15,7 @@ _CURRENT = 0
 
 
 class Unanswered:
-    """Made before the fork that parts mock and keeper. Slot 0 is the call in hand, the others are callers
-    that sleep.
-    """
+    """Created before mock and keeper fork. Slot 0 is the current call, the others are callers that sleep."""
 
     def __init__(self) -> None:
         self._slots = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
@@ -25,11 +23,11 @@ class Unanswered:
         self._sleeping: dict[int, int] = {}
 
     def begin(self, ident: int) -> None:
-        """A call was received; it takes the place of the one before."""
+        """A call was received; it replaces the previous one."""
         self._slots[_CURRENT] = ident
 
     def sleep(self, ident: int) -> None:
-        """Its answer comes later. More than 500 sleepers are not remembered."""
+        """Its answer comes later. Sleepers beyond 500 are not recorded."""
         if self._free:
             slot = self._sleeping[ident] = self._free.pop()
             self._slots[slot] = ident

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Files whose contents the driver makes up, as programs open them: debugfs and the like.
+"""Files whose contents the driver generates when programs open them: debugfs and similar.
 
-A reader gets the text as of open(2). A writer gets a pipe, and the driver gets what was written before it is asked
-for anything else (``take_in``): each write(2) by itself, so that it means what it would mean to the kernel. What the
-kernel would refuse has no effect, and write(2) cannot say so.
+A reader gets the text as of open(2). A writer gets a pipe, and the driver gets what was written before any other call
+(``take_in``), each write(2) separately, as in the kernel. A write that the kernel would refuse has no effect, but
+write(2) cannot report it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAX_WRITE = 4096
 
 
 class VirtualFiles:
-    """All of one mock. ``log`` gets the writes that the driver refuses."""
+    """All files of one mock. ``log`` gets the writes that the driver refuses."""
 
     def __init__(self, driver: Driver, log: Callable[[str], None]) -> None:
         self._driver = driver
@@ -49,7 +49,7 @@ class VirtualFiles:
         return call.give(writer, flags)
 
     def take_in(self) -> None:
-        """Tell the driver what was written."""
+        """Pass to the driver what was written."""
         for reader, path in list(self._writers.items()):
             while (data := _read(reader)) is not None:
                 if not data:
@@ -71,7 +71,7 @@ def accessible(call: Call, path: str) -> bool:
 
 
 def _read(pipe: int) -> bytes | None:
-    """One write's data, nothing after the last; None when there is none now."""
+    """The data of one write; empty after the last one; None if there is none now."""
     try:
         return os.read(pipe, _MAX_WRITE)
     except BlockingIOError:

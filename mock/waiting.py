@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""System calls whose answer is deferred, and the signals and deaths of those who wait.
+"""System calls whose answer is deferred, and signals and deaths of their callers.
 
-The filter's WAIT_KILLABLE_RECV makes a caller deaf to signals while the mock has its call (a signal would
-otherwise repeat the call): so the mock looks for pending signals itself, and interrupts the wait as the
-kernel would.
+With WAIT_KILLABLE_RECV in the filter, a caller ignores signals as long as the mock has its call (otherwise a signal
+would restart the call). So the mock polls for pending signals, and interrupts the wait as the kernel would.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Defects: mocks that are broken on purpose, to show that tests notice (tests/controls).
 
-A defect is a function that breaks one thing in the mock's own process, before the driver is made. The first
-line of its docstring is what is wrong then. To add one, write it into the module of its subject, and have
-its controls recorded: python -m tests.controls --record NAME.
+A defect is a function that breaks one thing in the mock's own process, before the driver is created. The first line of
+its docstring says what is broken. To add one, write it into the module of its subject, and have its controls recorded:
+python -m tests.controls --record NAME.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _MODULES = ("gpu", "memory", "migration", "uapi")
 
 
 def defects() -> dict[str, Defect]:
-    """All there are, by the name that --mock-defect takes."""
-    # Looked up when one is asked for: a sound mock loads none of this.
+    """All defects, by the name that --mock-defect takes."""
+    # Looked up on demand: an intact mock loads none of this.
     return {
         name: defect
         for module in _MODULES
@@ -29,7 +29,7 @@ def defects() -> dict[str, Defect]:
 
 
 def find(name: str) -> Defect:
-    """The defect of that name. Raises ValueError, one line, when there is none."""
+    """The defect of that name. Raises ValueError with one line if it does not exist."""
     known = defects()
     if name not in known:
         raise ValueError(f"no defect {name!r}{near_or_all(name, known)}")

@@ -34,7 +34,7 @@ def atomics_lost() -> None:
 
 
 def stale_tlb() -> None:
-    """Entries that the driver zaps stay good for the GPU."""
+    """Entries that the driver zaps stay valid for the GPU."""
     freed_vram_stays()
 
     def zap(self: PageTable, start: int, end: int) -> bool:
@@ -44,7 +44,7 @@ def stale_tlb() -> None:
 
 
 def reset_spreads() -> None:
-    """A batch that fails takes all queues of its VM down, not only its own."""
+    """A batch that fails bans all queues of its VM, not only its own."""
     sound = Scheduler.reset
 
     def reset(self: Scheduler, queue: ExecQueue, why: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Defects of MMU notifications, and of what the driver keeps about process memory."""
+"""Defects of MMU notifications, and of the driver's state of process memory."""
 
 from __future__ import annotations
 
@@ -19,8 +19,7 @@ from mock.memory.space import AddressSpace
 class _Freed:
     """Pages of processes that were freed, and that the GPU still uses because the driver was not notified.
 
-    What they hold now is unknown: they read as POISON, and what is stored there reaches nothing that the
-    process can see.
+    Their contents are unknown: they read as POISON, and stores to them have no effect that the process can see.
     """
 
     POISON = b"\xdd"
@@ -67,7 +66,7 @@ def ignore_munmap() -> None:
         return atomic(self, address, size, operation)
 
     def watched(self: AddressSpace, start: int, end: int) -> None:
-        # The driver looks at this memory again: what the GPU gets from here on are the pages of now.
+        # The driver looks at this memory again: from here on the GPU gets the current pages.
         freed.of(self).difference_update(range(start, end, PAGE_SIZE))
         watch(self, start, end)
 
@@ -77,7 +76,7 @@ def ignore_munmap() -> None:
 
     def removed(self: Process, mirror: Mirror) -> None:
         remove(self, mirror)
-        if not self._mirrors:  # the last VM of a test: let the next one find the memory as it is
+        if not self._mirrors:  # the last VM of a test: the next one finds the current memory
             for page in freed.of(self.mm):
                 self.vram.drop(page, page + PAGE_SIZE)
             freed.of(self.mm).clear()

@@ -69,7 +69,7 @@ def one_page_returns() -> None:
 
 
 def vram_dirty() -> None:
-    """Fresh VRAM is not cleared: pages that the process never touched hold something."""
+    """Fresh VRAM is not cleared: pages that the process never touched have old contents."""
     sound = DevMem.__init__
 
     def init(self: DevMem, *arguments: Any, **options: Any) -> None:
@@ -80,7 +80,7 @@ def vram_dirty() -> None:
 
 
 def vram_leaks() -> None:
-    """VRAM that is given back stays taken."""
+    """Freed VRAM stays allocated."""
     replace(VramManager, "release", nothing)
 
 

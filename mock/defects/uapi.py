@@ -26,7 +26,7 @@ from mock.kernel import Deferred, Services, Task
 
 
 def ioctls_succeed() -> None:
-    """Every ioctl returns 0 and does nothing; only what DEVICE_QUERY tells is true, or no test would begin."""
+    """Every ioctl returns 0 and does nothing, except for DEVICE_QUERY, without which no test would start."""
     sound = Table.call
 
     def call(
@@ -43,7 +43,7 @@ def ioctls_succeed() -> None:
 
 
 def _on_refusal(then: Callable[[OSError, Task, int, int], int]) -> None:
-    """Call ``then`` with error, task, request and argument of each refused ioctl, for its result."""
+    """Call ``then`` with error, task, request and argument of each refused ioctl; it returns the result."""
     sound = Table.call
 
     def call(
@@ -58,7 +58,7 @@ def _on_refusal(then: Callable[[OSError, Task, int, int], int]) -> None:
 
 
 def refusals_succeed() -> None:
-    """Ioctls do what they should, but where they should refuse they return 0."""
+    """Ioctls work, but return 0 instead of an error."""
     _on_refusal(lambda error, task, request, argument: 0)
 
     def failed(self: _Reply, error: BaseException) -> None:
@@ -78,22 +78,22 @@ def _answers(right: int, wrong: int) -> None:
 
 
 def enoent_is_einval() -> None:
-    """Ioctls that should say ENOENT say EINVAL."""
+    """Ioctls that should return ENOENT return EINVAL."""
     _answers(errno.ENOENT, errno.EINVAL)
 
 
 def ebusy_is_eagain() -> None:
-    """Ioctls that should say EBUSY say EAGAIN."""
+    """Ioctls that should return EBUSY return EAGAIN."""
     _answers(errno.EBUSY, errno.EAGAIN)
 
 
 def efault_is_einval() -> None:
-    """Ioctls that should say EFAULT say EINVAL."""
+    """Ioctls that should return EFAULT return EINVAL."""
     _answers(errno.EFAULT, errno.EINVAL)
 
 
 def refusal_writes() -> None:
-    """An ioctl that is refused has changed the last byte of its argument."""
+    """A refused ioctl changes the last byte of its argument."""
 
     def write(error: OSError, task: Task, request: int, argument: int) -> int:
         last = argument + (request >> 16 & 0x3FFF) - 1
@@ -104,12 +104,12 @@ def refusal_writes() -> None:
 
 
 def half_arrays() -> None:
-    """A VM_BIND that fails leaves the binds before the bad one done."""
+    """A VM_BIND that fails keeps the binds before the bad one."""
     replace(VmaOps, "unwind", nothing)
 
 
 def binds_reversed() -> None:
-    """The binds of an array are done from the last to the first."""
+    """The binds of an array are executed from the last to the first."""
     sound = bind_check.read_ops
 
     def read_ops(*arguments: Any) -> list[Any]:
@@ -141,7 +141,7 @@ def out_syncs_early() -> None:
 
 
 def unbind_forgets() -> None:
-    """An UNMAP forgets the binding, and leaves its page table entries to the GPU."""
+    """UNMAP removes the VMA, but leaves its page table entries."""
 
     def unbind(self: VmaOps, vma: Vma, start: int, end: int) -> Callable[[], None]:
         return nothing
@@ -150,7 +150,7 @@ def unbind_forgets() -> None:
 
 
 def unmap_never_busy() -> None:
-    """Mirrored memory in use does not keep VM_BIND from replacing it."""
+    """VM_BIND replaces mirrors even if the GPU has mapped them."""
 
     def has_mapping(self: Svm, start: int, end: int) -> bool:
         return False
@@ -186,7 +186,7 @@ def advice_lost() -> None:
 
 
 def ban_hidden() -> None:
-    """EXEC_QUEUE_GET_PROPERTY never says that a queue is banned."""
+    """EXEC_QUEUE_GET_PROPERTY never reports that a queue is banned."""
 
     def get_property(call: Call, args: Any) -> None:
         args.value = 0

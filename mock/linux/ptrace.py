@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ptrace(2): make another thread execute system calls without its noticing."""
+"""ptrace(2): make another thread execute system calls without noticing."""
 
 from __future__ import annotations
 

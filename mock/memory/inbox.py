@@ -22,12 +22,12 @@ from mock.memory.intervals import Intervals
 T = TypeVar("T")
 
 PATIENCE = 0.1
-"""Seconds until a client that holds up a mapping change is given up: others wait for that long, but once only."""
+"""Seconds to wait for a client that holds up a mapping change. Others wait that long, but only once."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """[start, end) is not mapped any more."""
+    """[start, end) is no longer mapped."""
 
     start: int
     end: int
@@ -35,7 +35,7 @@ class Unmapped:
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The pages of [start, end) go."""
+    """The pages of [start, end) are dropped."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """[start, end) is mapped at ``new`` now."""
+    """[start, end) is now mapped at ``new``."""
 
     start: int
     end: int
@@ -85,14 +85,14 @@ class Inbox:
         self._staying: set[int] = set()
         self._held: list[tuple[Moved, bool]] = []
         self.reserved = False
-        """A zap runs: nothing is read but by it (see memory.zap)."""
+        """A zap is running: only the zap reads (see memory.zap)."""
         self._stuck = False
         self.places = Intervals()
         self.happenings: deque[Happening] = deque()
         self.faults: dict[int, Message] = {}
 
     def read(self, most: int = 64) -> bool:
-        """Take in what waits, at most ``most`` messages; whether there was something."""
+        """Read waiting messages, at most ``most``. Returns whether there were any."""
         return not self.reserved and self.read_anyway(most)
 
     def read_anyway(self, most: int) -> bool:
@@ -151,8 +151,8 @@ class Inbox:
         self._release_held()
 
     def _release_held(self) -> None:
-        """Tell of moves, but not before the place they go to was left: nothing could have been
-        moved there before, so that event is on its way.
+        """Report moves, but not before their destination was vacated: nothing could have been moved there before, so
+        that event is on its way.
         """
         held, self._held = self._held, []
         for moved, leaving in held:
@@ -173,9 +173,7 @@ class Inbox:
         return bool(self._held)
 
     def release_all(self) -> None:
-        """No event is on its way any more (see Migration.barrier): tell of moves whatever the places were
-        thought to be.
-        """
+        """No event is on its way any more (see Migration.barrier): report moves regardless of the recorded places."""
         for moved, _ in self._held:
             self.places.remove(moved.new, moved.new + moved.end - moved.start)
         self._release_held()
@@ -218,7 +216,7 @@ class Inbox:
         )
 
     def unsettled(self, start: int, end: int) -> Iterator[int]:
-        """Pages of [start, end) that an undigested change is about, at their old or new place."""
+        """Pages of [start, end) that an undigested change affects, at their old or new place."""
         for happening in self.happenings:
             if isinstance(happening, Forked):
                 continue
@@ -243,7 +241,7 @@ class Inbox:
     # madvise by our own hand (zap) makes REMOVE events too, which look like the client's.
 
     def expect_removes(self) -> None:
-        """Events of our own are among the REMOVE events from now on."""
+        """From now on REMOVE events may be our own."""
         self._removes = []
 
     def settle_removes(self, start: int, end: int) -> bool:

@@ -37,7 +37,7 @@ class Migration:
         self._space = space
         self.isolated: set[int] = set()
         self.held: dict[int, bytes] = {}
-        """Contents of pages that neither the client nor the driver has."""
+        """Contents of pages that are neither with the client nor with the driver."""
         self._collecting: tuple[int, int] | None = None
         self._found: dict[int, bytes | None] = {}
         self._upgraded: set[tuple[int, int]] = set()
@@ -82,15 +82,15 @@ class Migration:
         return result
 
     def going(self, start: int, end: int) -> bool:
-        """Whether pages of [start, end) are on their way out at this moment."""
+        """Whether pages of [start, end) are on their way out."""
         return self._collecting is not None and self._collecting[0] < end and start < self._collecting[1]
 
     def copied(self, page: int) -> bytes:
-        """The contents of a page on its way out that is missing already."""
+        """The contents of a page on its way out that is already missing."""
         return self._found.get(page) or bytes(PAGE_SIZE)
 
     def hold(self, taken: dict[int, bytes | None]) -> None:
-        """Keep what was isolated: the driver does not wait for it any more."""
+        """Keep what was isolated: the driver no longer waits for it."""
         self.isolated.difference_update(taken)
         self.held.update((page, data) for page, data in taken.items() if data is not None)
 
@@ -140,9 +140,8 @@ class Migration:
             found[start + at] = data[at : at + PAGE_SIZE]
 
     def _zap(self, start: int, end: int) -> Work[set[int]]:
-        """Take away what was copied; the pages that were spared, because a change of them was read in the meantime.
-
-        The thread that made it continues, and stores to what is there now: that is not what was copied.
+        """Zap the copied pages. Returns those that were spared, because a change of them was read in the meantime: the
+        thread that made it continues, and may store to pages that were not copied.
         """
         _, inbox, _, zapper = self._parts
         spared: set[int] = set()
@@ -158,8 +157,8 @@ class Migration:
         return spared
 
     def _leave_out_changed(self, found: dict[int, bytes | None], spared: set[int]) -> Work[None]:
-        """Pages that the client changed in the meantime: they are the driver's only if they are out of the client's
-        hands. Those in ``spared`` were not zapped.
+        """Pages that the client changed in the meantime: the driver gets them only if the client no longer has them.
+        Those in ``spared`` were not zapped.
         """
         _, inbox, memory, _ = self._parts
         while True:
@@ -183,7 +182,7 @@ class Migration:
                 self._unprotect(now, now + PAGE_SIZE)
 
     def barrier(self, address: int) -> None:
-        """Take in the event of every change that has been made to the address space.
+        """Read the events of all changes made to the address space so far.
 
         A change is made first and reported later: until then the kernel refuses write-protection. After a
         barrier, events of what is mapped at some place cannot be mistaken for those of what was mapped there
@@ -208,7 +207,7 @@ class Migration:
     # Back.
 
     def bring_back(self, page: int) -> None:
-        """Give the client a page that is held. It stays so when it cannot be put back at this moment."""
+        """Give the client a page that is held. It stays held if it cannot be put back now."""
         data = self.held[page]
         if self.put(page, data):
             del self.held[page]
@@ -243,7 +242,9 @@ class Migration:
         return left
 
     def put(self, address: int, data: bytes | memoryview) -> int:
-        """Fill missing pages, skip present ones; the bytes done until a page that cannot be (any more)."""
+        """Fill missing pages and skip present ones. Returns the bytes done before a page that cannot be filled (any
+        more).
+        """
         uffd, inbox = self._space.uffd, self._space.inbox
         assert uffd
         assert inbox
@@ -310,7 +311,7 @@ class Migration:
     # Changes.
 
     def forget(self, start: int, end: int) -> None:
-        """These pages are not isolated any more, their contents do not matter."""
+        """These pages are no longer isolated; their contents do not matter."""
         self.isolated.difference_update(self._space.isolated(start, end))
         for page in self._held(start, end):
             del self.held[page]
@@ -324,7 +325,7 @@ class Migration:
         self.held.update(held)
 
     def has(self, start: int, end: int) -> bool:
-        """Whether pages of [start, end) are in no one's memory but ours or the driver's."""
+        """Whether pages of [start, end) are only in our memory or the driver's."""
         return bool(self._space.isolated(start, end)) or bool(self._held(start, end))
 
     def _held(self, start: int, end: int) -> list[int]:

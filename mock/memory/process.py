@@ -40,7 +40,7 @@ def bad_address(address: int) -> OSError:
 
 
 class Unreadable(Exception):  # noqa: N818 - a condition, not a failure
-    """Nothing can be read there without the mock's doing, or at all."""
+    """Nothing can be read there, or not without the mock's help."""
 
 
 class PeekedMemory:
@@ -98,8 +98,8 @@ class ProcessMemory:
             return True
 
     def doubt(self) -> None:
-        """Look mappings up again from here on. In between they are taken for unchanged: call it whenever the
-        client may have run.
+        """Look up mappings again. Between calls they are taken as unchanged, so call it whenever the client may have
+        run.
         """
         self._seen = None
 
@@ -142,7 +142,7 @@ class ProcessMemory:
         return _read(self._fd, address, size)
 
     def write(self, address: int, data: bytes | memoryview) -> None:
-        """Put it there, whatever the protection."""
+        """Write memory, whatever its protection."""
         try:
             done = os.pwrite(self._fd, data, address)
         except OSError as error:

@@ -29,7 +29,7 @@ _TURNS = 3
 """Rounds of the event loop in which pages that are held are kept for those who asked for them."""
 
 _ATTEMPTS = 1000
-"""Tries to fault one page in before it counts as bad: a client that unmaps and maps it as fast as it can."""
+"""Attempts to fault in a page before it counts as bad: a client may unmap and map it in a tight loop."""
 
 
 class Host(Protocol):
@@ -97,7 +97,7 @@ class AddressSpace:
     # Growing: a child of fork is known by its userfaultfd first, then by a process id, then gets a ring.
 
     def bind(self, pid: int) -> None:
-        """Tell that it is the memory of process ``pid``. OSError when it cannot be accessed."""
+        """It is the memory of process ``pid``. Raises OSError if it cannot be accessed."""
         self.memory = ProcessMemory(pid)
         self.name = str(pid)
 
@@ -135,7 +135,7 @@ class AddressSpace:
         return not self._dead
 
     def check_alive(self) -> bool:
-        """``alive``, found out now."""
+        """``alive``, checked now."""
         if not self._dead and self.memory is not None and not self.memory.alive():
             self.died()
         return not self._dead
@@ -284,7 +284,7 @@ class AddressSpace:
             yield attempt
 
     def _fault_in(self, address: int, *, write: bool, gpu: bool) -> None:
-        """Make the page at ``address`` present for an access of ours. OSError(EFAULT) when it cannot be."""
+        """Make the page at ``address`` present for our own access. Raises OSError(EFAULT) if that fails."""
         page = address & -PAGE_SIZE
         if page in self.migration.isolated:
             if gpu:
@@ -442,7 +442,7 @@ class AddressSpace:
         return pause
 
     def _advance(self) -> Pause | dict[int, bytes | None]:
-        """Take pages out until that has to wait, or is over: what was taken."""
+        """Take pages out until that has to wait, or is done. Returns the pages taken."""
         assert self._work is not None
         taken: dict[int, bytes | None] = {}
         try:
@@ -465,7 +465,7 @@ class AddressSpace:
             self._settle(step)
 
     def _settle(self, taken: dict[int, bytes | None]) -> None:
-        """Nothing waits for what was taken: it is held until it is needed."""
+        """Nothing waits for the pages taken: they are held until they are needed."""
         if self._work is not None:
             self._work.close()
             self._work = None
@@ -536,9 +536,7 @@ class AddressSpace:
         self._host.dirty(self)
 
     def _fork_seen(self, uffd: Userfaultfd) -> None:
-        """Read this moment: the child is as the parent is now, whatever is done to the parent until
-        ``digest``.
-        """
+        """Read now: the child is as the parent is now, whatever happens to the parent until ``digest``."""
         self._children[uffd] = child = self._host.forked(self, uffd)
         assert self.inbox is not None
         assert child.inbox is not None
@@ -551,7 +549,7 @@ class AddressSpace:
         return list(self._children.values())
 
     def digest(self) -> None:
-        """Act on everything in the inbox: changes first, then the faults that may depend on them."""
+        """Handle everything in the inbox: changes first, then the faults that may depend on them."""
         if self._dead:
             if self._work is not None:
                 self._settle({})
@@ -589,12 +587,12 @@ class AddressSpace:
                 self._forked(uffd)
 
     def unmapped(self, start: int, end: int, change: Change) -> None:
-        """Tell the driver that memory went away."""
+        """Notify the driver that memory is gone."""
         for notifier in list(self._notifiers):
             self._tell("invalidated", notifier.invalidated, self, start, end, change)
 
     def moved(self, start: int, end: int, new: int) -> None:
-        """Take part in mremap(2) and tell the driver."""
+        """Follow an mremap(2) and notify the driver."""
         self.migration.move(start, end, new)
         for notifier in list(self._notifiers):
             self._tell("remapped", notifier.remapped, self, start, new, end - start)

@@ -4,15 +4,15 @@
 madvise knows addresses, not mappings: memory that a thread of the client puts in place of what was copied would be
 zapped in its stead, with what the thread stored there. But a thread that changes a mapping sleeps until its event is
 read (fs/userfaultfd.c: userfaultfd_event_wait_completion), so its stores are safe if that is after the zap; and if it
-was before the zap was asked for, the pages are spared (memory.migrate). So nothing is read between the look at what
-was read and the end of the zap, but while the zap itself waits: for its own event to be read, and those before it.
-That holds for however long it takes: a client that is stopped does not begin with the zap before it continues.
+was before the zap was asked for, the pages are spared (memory.migrate). So no event is read between the check of those
+read and the end of the zap, except when the zap itself waits for its own event, and those before it, to be read. This
+holds however long it takes: a stopped client does not start the zap before it continues.
 
-Left are a change whose event gets into the queue just before that of a zap which has seen the mapping before the
-change (mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up again when its event
-was read), and the store of a third thread to a mapping whose maker has not returned yet. UFFDIO_MOVE would close
-both, which takes a page with its contents in one step. But it refuses pages that are shared with a child of fork or
-by KSM, and Linux before 6.8 has not got it.
+Left are a change whose event gets into the queue just before that of a zap which has seen the mapping before the change
+(mm/madvise.c: madvise_dontneed_free lets go of the mappings there, and looks the place up again when its event was
+read), and the store of a third thread to a mapping whose maker has not returned yet. UFFDIO_MOVE, which takes a page
+with its contents in one step, would close both. But it refuses pages that are shared with a child of fork or by KSM,
+and Linux before 6.8 lacks it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from mock.memory.inbox import Inbox
 from mock.memory.work import Pause, Work
 
 _UNTOLD = 0.001
-"""Seconds that a zap is given to begin, on a kernel that does not tell what a thread sleeps in (/proc/PID/wchan)."""
+"""Seconds in which a zap has to begin, on a kernel that hides where a thread sleeps (/proc/PID/wchan)."""
 _MOMENT = 0.0005
 """Seconds to look again at once."""
 _WAITING = b"userfaultfd_"
@@ -62,7 +62,7 @@ class Zapper:
         self._something.register(inbox.fd, select.POLLIN)
 
     def zap(self, start: int, end: int) -> Work[bool]:
-        """Drop the pages of [start, end); False when the address space died in the meantime."""
+        """Drop the pages of [start, end). Returns False if the address space died in the meantime."""
         self._inbox.expect_removes()
         try:
             self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)

@@ -145,7 +145,7 @@ def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]
 def _cannot_show(result: Result) -> str:
     """Reason why a test can show nothing here at all, or an empty string."""
     if result.outcome in ("KNOWN", "XPASS"):
-        return "KNOWN: it fails on the sound mock"
+        return "KNOWN: it fails on the intact mock"
     if result.outcome == "NOT-CLAIMED":
         return f"{result.reason}: no platform of the mock runs it"
     if result.outcome == "UNTESTED":
@@ -161,7 +161,7 @@ def means(defect: str) -> str:
 
 def _head(defect: str) -> str:
     who = (
-        "Tests that must not pass then: all that tests/controls/rules.py wants here."
+        "Tests that must not pass: all that tests/controls/rules.py requires."
         if defect in RULES
         else "Tests that notice it."
     )

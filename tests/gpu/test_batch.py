@@ -95,7 +95,7 @@ def test_high_addresses_are_canonical() -> None:
         (lambda batch: batch.copy(0, 0, 0), "a copy of 0 bytes"),
         (lambda batch: batch.fill(0, 0, -1), "a fill of -1 bytes"),
         (lambda batch: batch.raw(-1), "not a dword"),
-        (lambda batch: batch.label("a").label("a"), "label 'a' is there already"),
+        (lambda batch: batch.label("a").label("a"), "label 'a' is already defined"),
         (lambda batch: batch.jump("a").encode(0), "no label 'a'"),
         (lambda batch: batch.label("a").jump("a").encode(), "needs the batch's address"),
     ],

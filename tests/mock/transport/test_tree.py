@@ -165,7 +165,7 @@ def test_second_attach() -> None:
     """A process, and its descendants, have one mock for good; a second attach says so in one line."""
 
     def scenario(client: Client) -> None:
-        with pytest.raises(Unavailable, match="attached to a mock already"):
+        with pytest.raises(Unavailable, match="already attached to a mock"):
             attach("echo", driver=DRIVER)
 
         def body() -> None:
