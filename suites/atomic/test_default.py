@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """GPU atomics on mirrored memory in the default atomic mode (xe_vm.c: xe_vma_need_vram_for_atomic)."""
 
-from fixtures import acts, behaviour, driver_only, landed, needs
+import mmap
+
+from fixtures import acts, behaviour, driver_only, known, landed, needs
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
@@ -60,4 +62,21 @@ def test_gpu_atomic_overrides_sysmem_preference(
     queue.run(Batch().atomic(buffer.address, "add", added))
     counters.rose("svm_pagefault_count", since=before)
     assert not buffer.present()
+    landed(buffer, 0, (start + added) & MASK)
+
+
+@behaviour("atomic.default-dgpu")
+@acts("store")
+@known(
+    "A GPU atomic fails in a range that two CPU mappings share",
+    first="6.18",
+    signature="EIO: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Input/output error",
+)
+def test_gpu_atomic_in_range_of_two_cpu_mappings(queue: Queue, memory: Memory, sentinel: Sentinel) -> None:
+    """A GPU atomic has its result, too, if a range has got two CPU mappings, as by MADV_DONTFORK of a half of it."""
+    buffer, start, added = memory(SZ_2M, align=SZ_2M), sentinel() >> 1, sentinel() >> 1
+    queue.store(buffer.address, start)
+    landed(buffer, 0, start)  # by the CPU: the memory comes back, the range stays what it is
+    buffer.madvise(mmap.MADV_DONTFORK, SZ_2M // 2, SZ_2M // 2)
+    queue.run(Batch().atomic(buffer.address, "add", added))
     landed(buffer, 0, (start + added) & MASK)

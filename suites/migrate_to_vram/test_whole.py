@@ -59,14 +59,13 @@ def buffer(memory: Memory) -> Buffer:
     return memory(SZ_2M, align=SZ_2M)
 
 
-@behaviour("migrate.all-or-nothing", "migrate.pinned-page")
-@acts("load", "store", "query")
-@needs("device-pages")
-@pytest.mark.parametrize("page", [0, SZ_2M // PAGE // 2, SZ_2M // PAGE - 1], ids=["first", "middle", "last"])
-def test_one_pinned_page_keeps_chunk_in_sysmem(
-    queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
-) -> None:
-    """If one page of 2 MiB is pinned, none migrates to VRAM, and the GPU uses system memory."""
+each_place = pytest.mark.parametrize(
+    "page", [0, SZ_2M // PAGE // 2, SZ_2M // PAGE - 1], ids=["first", "middle", "last"]
+)
+
+
+def stays_in_sysmem(queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int) -> None:
+    """A chunk in which the kernel holds a page is used where it is, and nothing is lost."""
     values, before, stored = marked(buffer, sentinel), device.vram_used(), sentinel()
     with held(buffer.address + page * PAGE):
         for offset in (0, SZ_2M // 2, SZ_2M - 4):
@@ -78,6 +77,29 @@ def test_one_pinned_page_keeps_chunk_in_sysmem(
         queue.store(buffer.address + 8, stored)
         landed(buffer, 8, stored)
     assert {offset: buffer.u32(offset) for offset in values} == values
+
+
+@behaviour("migrate.all-or-nothing", "migrate.pinned-page")
+@acts("load", "store", "query")
+@needs("device-pages")
+@each_place
+def test_one_pinned_page_keeps_chunk_in_sysmem(
+    queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
+) -> None:
+    """If one page of 2 MiB is pinned, none migrates to VRAM, and the GPU uses system memory."""
+    stays_in_sysmem(queue, device, buffer, sentinel, page)
+
+
+@behaviour("migrate.all-or-nothing", "migrate.pinned-page")
+@acts("load", "store", "query")
+@needs("device-pages")
+@each_place
+def test_one_pinned_small_page_keeps_chunk_in_sysmem(
+    queue: Queue, device: Device, buffer: Buffer, sentinel: Sentinel, page: int
+) -> None:
+    """The same of 512 pages of 4 KiB: the 511 that could move, and are unmapped for it, stay with the pinned one."""
+    buffer.madvise(mmap.MADV_NOHUGEPAGE)
+    stays_in_sysmem(queue, device, buffer, sentinel, page)
 
 
 @behaviour("migrate.pinned-page", "fault.atomic-three-tries")

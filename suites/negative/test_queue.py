@@ -22,6 +22,7 @@ from fixtures.negative import (
     unknown_values,
 )
 from fixtures.xe.device import Device
+from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import names, xe
@@ -172,6 +173,29 @@ def exec_queue_create(device: Device, plain_vm: Vm) -> Call:
 def test_exec_queue_create_invalid_args(exec_queue_create: Call, wrong: Row) -> None:
     """EXEC_QUEUE_CREATE with one wrong field, engine or extension is refused, and creates no queue."""
     wrong.prove(exec_queue_create)
+
+
+@behaviour("execq.create.args")
+@acts("refusal", "query")
+def test_exec_queue_create_on_unlisted_engine(device: Device, plain_vm: Vm) -> None:
+    """A queue on an engine that ENGINES does not list, as the one that the driver keeps for faults, is refused."""
+    listed = {(one.gt_id, one.engine_class, one.engine_instance) for one in device.engines}
+    for gt, kind in {(gt, kind) for gt, kind, _ in listed}:
+        for number in sorted({*range(MOST)} - {one for *place, one in listed if place == [gt, kind]}):
+            engine = xe.drm_xe_engine_class_instance(gt_id=gt, engine_class=kind, engine_instance=number)
+            with refused(EINVAL):
+                Queue(plain_vm, [engine])
+
+
+@behaviour("execq.create.args")
+@acts("refusal", "query")
+def test_exec_queue_create_on_two_classes(device: Device, plain_vm: Vm) -> None:
+    """A queue that may run on engines of two classes is refused."""
+    first = device.engines[0]
+    for other in device.engines:
+        if other.gt_id == first.gt_id and other.engine_class != first.engine_class:
+            with refused(EINVAL):
+                Queue(plain_vm, [first, other])
 
 
 @behaviour("execq.create.extensions")
