@@ -32,6 +32,8 @@ NO_TEST = ""
 Event = dict[str, Any]
 """A line of the stream."""
 
+FINDING = "docs/findings.md: "
+"""The reason of a KNOWN failure is that and the heading of a finding."""
 _WHOLE = 1 << 53
 """No count of a run is as large; a reader in another language has all integers below."""
 

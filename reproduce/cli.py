@@ -14,17 +14,19 @@ from common.answers import NoAnswerError
 from common.near import near
 from common.text import one_line
 from ioctl import xe
-from ioctl.compiler import find_compiler
+from ioctl.compiler import CompileError, find_compiler
 from ioctl.facts import digest
 from reports.commands.inputs import what_there_is_at
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
 from reports.stream import Flaw, Run
+from reproduce.bisected import introduced
 from reproduce.mail import mail
 from reproduce.minimise import minimised
 from reproduce.program import Words, program
+from reproduce.rate import RUNS, rate
 from reproduce.recorded import Course, course
-from reproduce.trial import mock_of
+from reproduce.trial import place_of
 
 DESCRIPTION = """\
 Writes what a failing test of a run did as one C program: its ioctls, its memory operations, the batches of its queues,
@@ -41,20 +43,23 @@ WRITTEN = (Outcome.FAIL, Outcome.ERROR, Outcome.KNOWN)
 def main(arguments: list[str]) -> int:
     """Exit status: 0 written, 2 no answer."""
     options = _parser().parse_args(arguments)
+    if options.runs is not None and (options.runs < 0 or not options.mail):
+        raise NoAnswerError("--runs is a number of runs for --mail")
     run = what_there_is_at(options.run)
     result = result_of(run, options.test, options.env)
     found = course_of(run, result)
     if options.minimise:
-        mock = mock_of(result.replay)
-        if mock is None:
+        place = place_of(result.replay)
+        if place is None:
             raise NoAnswerError(
-                f"{result.env} is not a mock: --minimise runs the program where the test failed, on mocks only"
+                f"{result.env} is neither a mock nor a guest: --minimise tries programs in one of these only"
             )
-        found, said = minimised(found, words_of(run, result), mock, find_compiler())
+        found, said = minimised(found, words_of(run, result), place, find_compiler())
         print(f"svmcts reproduce: {said}", file=sys.stderr)
     text = program_of(run, result, found, self_contained=options.self_contained)
     if options.mail:
-        text = mail(run, result, text)
+        often = _often(run, result, found, RUNS if options.runs is None else options.runs)
+        text = mail(run, result, text, often=often, change=introduced(result.test))
     if options.output is None:
         print(text, end="")
         return 0
@@ -63,6 +68,20 @@ def main(arguments: list[str]) -> int:
     except OSError as error:
         raise NoAnswerError(f"{options.output}: {error.strerror}") from None
     return 0
+
+
+def _often(run: Run, result: Result, found: Course, runs: int) -> str:
+    """How often the program shows the fault where the test failed, or why that is not known."""
+    place = place_of(result.replay)
+    if place is None:
+        return f"not measured: {result.env} is neither a mock nor a guest"
+    if not runs:
+        return ""
+    try:
+        text = program_of(run, result, found, self_contained=True)
+        return rate(text, place, find_compiler(), runs)
+    except (NoAnswerError, CompileError) as error:
+        return f"not measured: {error}"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -78,9 +97,15 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--minimise",
         action="store_true",
-        help="leave out steps and cut sizes while it fails the same, on the mock",
+        help="leave out steps and cut sizes while it fails the same, on the mock or in the guest",
     )
     add("--mail", action="store_true", help="write a mail for the list, with the program behind it")
+    add(
+        "--runs",
+        type=int,
+        metavar="N",
+        help=f"of --mail: run the program N times where the test failed (default: {RUNS}; 0: do not)",
+    )
     return parser
 
 

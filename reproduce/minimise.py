@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A program with fewer steps and smaller memory that fails in the same way: tried on the mock that failed the test."""
+"""A program with fewer steps and smaller memory that fails in the same way: tried where the test failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ioctl import xe
 from ioctl.compiler import Compiler
 from reproduce.program import Words, program
 from reproduce.recorded import Course, Step, makes, uses
-from reproduce.trial import Mock, Runner, compiled
+from reproduce.trial import Place, Runner, compiled
 
 MOST = 400
 """Maximum number of trials: each is a compilation and one or two runs."""
@@ -35,12 +35,12 @@ class _Trials:
     folder: Path
     failing: Runner
     sound: Runner | None
-    """The mock without its defect."""
+    """The same place without its fault."""
     done: int = 0
     said: str = ""
 
     def fails(self, course: Course) -> bool:
-        """Whether a course still shows the fault on the mock, and, if that is broken on purpose, not on a sound one."""
+        """Whether a course still shows the fault, and, where a sound place is known, not there."""
         if self.done >= MOST or not (_whole(course) and _waits(course)):
             return False
         self.done += 1
@@ -66,17 +66,22 @@ def _kind(said: str) -> str:
     return _PLACE.sub("memory", said)
 
 
-def minimised(course: Course, words: Words, mock: Mock, compiler: Compiler) -> tuple[Course, str]:
+def minimised(course: Course, words: Words, place: Place, compiler: Compiler) -> tuple[Course, str]:
     """The smallest course found, and a line about it. Raises NoAnswerError if the program does not fail."""
     with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="svmcts-reproduce-"))
-        failing = stack.enter_context(Runner(mock))
-        sound = stack.enter_context(Runner(mock.sound)) if mock.defect else None
+        failing = stack.enter_context(Runner(place))
+        sound = stack.enter_context(Runner(place.sound)) if place.sound is not None else None
+        return smallest(course, words, failing, sound, compiler, place.name)
+
+
+def smallest(
+    course: Course, words: Words, failing: Runner, sound: Runner | None, compiler: Compiler, name: str
+) -> tuple[Course, str]:
+    """The same with runners, which stay; ``name`` is that of the place in messages."""
+    with tempfile.TemporaryDirectory(prefix="svmcts-reproduce-") as folder:
         trials = _Trials(words, compiler, Path(folder), failing, sound)
         if not trials.fails(course):
-            raise NoAnswerError(
-                "the program does not show the fault on the mock: there is nothing to hold it to"
-            )
+            raise NoAnswerError(f"the program does not show the fault {name}: there is nothing to hold it to")
         before = len(course.steps)
         smaller = _fewer(course, trials.fails)
         smaller = _shorter(smaller, trials.fails)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compile a program and run it where the test failed, as far as that is a mock."""
+"""Compile a program and run it where the test failed: on a mock or in a guest."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Protocol
 
 from common.answers import NoAnswerError
 from ioctl.compiler import CompileError, Compiler
@@ -21,8 +23,33 @@ ROOT = Path(__file__).resolve().parent.parent
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SECONDS = 120
 """A program that runs longer hangs: each of its waits has a deadline."""
+START_S = 900
+"""Of a guest or a mock; a kernel may have to be fetched first."""
+END_S = 20
+"""Of a guest that has to end."""
 HANGS = 124
 """As timeout(1) has it."""
+LOST = 125
+"""The guest was lost, as ``svmcts guest`` has it."""
+
+
+class Place(Protocol):
+    """A place where programs run."""
+
+    @property
+    def name(self) -> str:
+        """Where it is, in messages: on the mock."""
+        ...
+
+    @property
+    def command(self) -> list[str]:
+        """Command that runs a program there."""
+        ...
+
+    @property
+    def sound(self) -> Place | None:
+        """The same without the known fault; None if it is not known to have one."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -34,24 +61,57 @@ class Mock:
     defect: str = ""
 
     @property
-    def sound(self) -> Mock:
-        """The same without its defect."""
-        return replace(self, defect="")
+    def name(self) -> str:
+        return "on the mock"
+
+    @property
+    def sound(self) -> Mock | None:
+        return replace(self, defect="") if self.defect else None
 
     @property
     def command(self) -> list[str]:
-        """Command that runs a program on it."""
         options = ["--platform", self.platform]
         options += ["--level", self.level] if self.level else []
         options += ["--defect", self.defect] if self.defect else []
         return [sys.executable, str(ROOT / "svmcts"), "mock", *options, "--"]
 
 
-def mock_of(replay: str) -> Mock | None:
-    """The mock that a result's command line names; None if it ran elsewhere."""
+@dataclass(frozen=True)
+class Guest:
+    """A guest that a test ran in."""
+
+    kernel: str
+    options: tuple[str, ...] = ()
+    """Of ``svmcts guest``, without those of modules."""
+    modules: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        return "in the guest"
+
+    @property
+    def sound(self) -> Guest | None:
+        return replace(self, modules=()) if self.modules else None
+
+    @property
+    def command(self) -> list[str]:
+        modules = [word for module in self.modules for word in ("--module", module)]
+        guest = ["guest", "--kernel", self.kernel, *self.options, *modules, "--"]
+        return [sys.executable, str(ROOT / "svmcts"), *guest]
+
+
+def place_of(replay: str) -> Mock | Guest | None:
+    """The place that a result's command line names; None if it ran on the real driver of a machine."""
     words = shlex.split(replay)
     given = dict(itertools.pairwise(words))
-    if "--platform" not in given or "--guest" in given or given.get("--backend") == "driver":
+    if "--guest" in given:
+        options: list[str] = []
+        for name in ("--gpus", "--topology", "--adversary"):
+            options += [name, given[name]] if name in given else []
+        options += [word for word in words if word.startswith("--emulator=")]
+        modules = tuple(value for name, value in itertools.pairwise(words) if name == "--module")
+        return Guest(given["--guest"], tuple(options), modules)
+    if "--platform" not in given or given.get("--backend") == "driver":
         return None
     return Mock(given["--platform"], given.get("--level", ""), given.get("--mock-defect", ""))
 
@@ -68,14 +128,24 @@ def compiled(compiler: Compiler, text: str, folder: Path, name: str = "repro") -
     return folder / name
 
 
-_LOOP = 'while read -r program; do "$program" </dev/null >/dev/null 2>"$program.said"; echo $?; done'
+_LOOP = """\
+said=$(mktemp)
+echo ready
+while read -r program; do
+	"$program" </dev/null >/dev/null 2>"$said"
+	echo "$? $(tail -n 1 "$said")"
+done
+"""
 
 
 class Runner:
-    """Runs programs on one mock, one after the other; a with-block ends the mock."""
+    """Runs programs at one place, one after the other; a with-block ends the place.
 
-    def __init__(self, mock: Mock) -> None:
-        self._mock = mock
+    A guest cannot be shown a file that it has read again: each program has a name of its own.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
         self._shell: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Runner:
@@ -85,35 +155,62 @@ class Runner:
         self.close()
 
     def close(self) -> None:
-        """End the mock, and the program that still runs on it."""
-        if self._shell is not None:
+        """End the mock or the guest, and the program that still runs there."""
+        if self._shell is None:
+            return
+        for number, seconds in ((signal.SIGTERM, END_S), (signal.SIGKILL, None)):
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._shell.pid, signal.SIGKILL)
-            self._shell.communicate()
-            self._shell = None
+                os.killpg(self._shell.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._shell.communicate(timeout=seconds)
+                break
+        self._shell = None
 
     def status(self, program: Path) -> tuple[int, str]:
-        """The exit status of a program, and the last line that it said; raises NoAnswerError without a mock."""
+        """The exit status of a program, and the last line that it said; raises NoAnswerError without a place."""
         if self._shell is None:
-            self._shell = subprocess.Popen(
-                [*self._mock.command, "sh", "-c", _LOOP],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
+            self._shell = _started([*self._place.command, "sh", "-c", _LOOP])
+            line = self._line(START_S)
+            while line and line.strip() != "ready":
+                line = self._line(START_S)
+            if not line:
+                raise NoAnswerError(self._end() or f"it ended before the program ran {self._place.name}")
         assert self._shell.stdin is not None
-        assert self._shell.stdout is not None
         with contextlib.suppress(BrokenPipeError):
             self._shell.stdin.write(f"{program}\n")
             self._shell.stdin.flush()
-        if not select.select([self._shell.stdout], [], [], SECONDS)[0]:
+        line = self._line(SECONDS)
+        if line is None:
             self.close()
             return HANGS, f"not done within {SECONDS} s"
-        if not (line := self._shell.stdout.readline()):
-            _, said = self._shell.communicate()
-            self._shell = None
-            raise NoAnswerError(said.strip().splitlines()[-1] if said.strip() else "the mock ended")
-        said = program.with_name(f"{program.name}.said").read_text(errors="replace")
-        return int(line), said.strip().splitlines()[-1] if said.strip() else ""
+        if not line:
+            return LOST, self._end() or f"lost {self._place.name}"
+        status, _, said = line.rstrip("\n").partition(" ")
+        return int(status), said.strip()
+
+    def _line(self, seconds: float) -> str | None:
+        """The next line of the shell; empty at its end, None if there is none in time."""
+        assert self._shell is not None
+        assert self._shell.stdout is not None
+        if not select.select([self._shell.stdout], [], [], seconds)[0]:
+            return None
+        return self._shell.stdout.readline()
+
+    def _end(self) -> str:
+        """The last line that the shell's place said as it ended."""
+        assert self._shell is not None
+        _, said = self._shell.communicate()
+        self._shell = None
+        return said.strip().splitlines()[-1] if said.strip() else ""
+
+
+def _started(command: Sequence[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )

@@ -26,7 +26,7 @@ from ioctl import drm, xe
 from ioctl.compiler import Compiler, find_compiler
 from ioctl.encoding import Request
 from ioctl.layout import Structure
-from reports.event import Outcome
+from reports.event import FINDING, Outcome
 from reports.findings import slug
 from reports.marks import SUITES
 from reports.spec.tests import constants, known_in
@@ -38,7 +38,6 @@ from reproduce.structures import definitions
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "docs" / "findings"
 FINDINGS = ROOT / "docs" / "findings.md"
-REASON = "docs/findings.md: "
 SECONDS = 300
 
 
@@ -92,7 +91,7 @@ def write(run_at: Path) -> None:
     FOLDER.mkdir(exist_ok=True)
     done: set[str] = set()
     for result in run.results:
-        heading = result.reason.removeprefix(REASON)
+        heading = result.reason.removeprefix(FINDING)
         if result.outcome is not Outcome.KNOWN or heading in done:
             continue
         words = words_of(run, result)

@@ -23,7 +23,7 @@ from reports.stream import Run, area_of, read
 from reproduce.cli import WRITTEN, course_of, words_of
 from reproduce.minimise import minimised
 from reproduce.program import program
-from reproduce.trial import Runner, compiled, mock_of
+from reproduce.trial import Mock, Runner, compiled, place_of
 from tests.controls import claims as lists
 from tests.controls.inventory import ROOT, environment
 
@@ -106,15 +106,15 @@ def rows(defect: str, tests: Sequence[str], folder: Path, *, small: bool = False
     compiler = find_compiler()
     done: set[str] = set()
     for number, result in enumerate(run.results):
-        mock = mock_of(result.replay)
-        if result.outcome not in WRITTEN or result.function in done or mock is None:
+        mock = place_of(result.replay)
+        if result.outcome not in WRITTEN or result.function in done or not isinstance(mock, Mock):
             continue
         done.add(result.function)
         try:
             course, words = course_of(run, result), words_of(run, result)
             text = program(course, words, self_contained=True)
             binary = compiled(compiler, text, folder, f"repro{number}")
-            with Runner(mock) as failing, Runner(mock.sound) as sound:
+            with Runner(mock) as failing, Runner(mock.sound or mock) as sound:
                 ended, said = failing.status(binary)
                 passed, also = sound.status(binary)
             lines, least = text.count("\n"), 0

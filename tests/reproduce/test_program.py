@@ -23,7 +23,8 @@ from reproduce.helpers import _helpers, helpers
 from reproduce.program import Words, program
 from reproduce.recorded import course
 from reproduce.structures import definitions
-from reproduce.trial import Mock, compiled
+from reproduce.trial import compiled
+from tests.reproduce.places import Here
 from tests.reproduce.table import Row, rows
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="takes a C compiler")
@@ -219,23 +220,6 @@ def test_programs_of_broken_mock_fail_there_only(defect: str, tmp_path: Path) ->
     assert not wrong, "\n".join(wrong)
 
 
-class Here:
-    """Runs programs without a mock."""
-
-    def __init__(self, mock: Mock) -> None:
-        pass
-
-    def __enter__(self) -> Here:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def status(self, program: Path) -> tuple[int, str]:
-        done = subprocess.run([program], capture_output=True, text=True, check=False)
-        return done.returncode, done.stderr.strip()
-
-
 NOISE = recorded(
     mapping(AT + (1 << 30), 4096),
     mapping(AT, 16 * 4096),
@@ -248,24 +232,18 @@ NOISE = recorded(
 )
 
 
-def test_minimised_program_has_what_the_fault_takes(
-    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_minimised_program_has_what_the_fault_takes(compiler: Compiler) -> None:
     """The rest: a page, the store and the load, which reads the value that the test read."""
-    monkeypatch.setattr(minimise, "Runner", Here)
-    fewer, said = minimise.minimised(course(NOISE), WORDS, Mock("bmg"), compiler)
+    fewer, said = minimise.minimised(course(NOISE), WORDS, Here(), compiler)
     assert [step.do for step in fewer.steps] == ["mmap", "store", "load"]
     assert fewer.steps[0].fields["size"] == 4096
     assert re.match(r"7 steps became 3, \d+ lines \d+, in \d+ trials$", said)
 
 
-def test_program_that_shows_no_fault_cannot_be_minimised(
-    compiler: Compiler, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(minimise, "Runner", Here)
+def test_program_that_shows_no_fault_cannot_be_minimised(compiler: Compiler) -> None:
     good = {**NOISE, "check": {**NOISE["check"], "expected": 5}}
     with pytest.raises(NoAnswerError, match="does not show the fault"):
-        minimise.minimised(course(good), WORDS, Mock("bmg"), compiler)
+        minimise.minimised(course(good), WORDS, Here(), compiler)
 
 
 def test_row_that_is_wrong_is_shown() -> None:
