@@ -54,8 +54,10 @@ def instruction(operation: str, operand1: str | None = None, operand2: str | Non
 
 
 class Unit:
-    """The state of one MI_MATH: a fault can stop it, and it can be resumed. ``load`` and ``store`` access a qword of
-    memory (LOADIND and STOREIND); if they raise, the unit stays at that instruction.
+    """The state of one MI_MATH: a fault can stop it, and it can be resumed.
+
+    ``load`` and ``store`` access a qword of memory (LOADIND and STOREIND); if they raise, the unit stays at that
+    instruction.
     """
 
     def __init__(

@@ -67,8 +67,9 @@ _Source = Callable[[int, int], bytes]
 
 
 def _move(ex: Execution, cmd: Command, to: _Surface, area: _Area, source: _Source) -> None:
-    """Store what ``source`` returns; can stop and continue at any byte. Bytes that were read are stored, even if a
-    fault of the store removes the page that they came from.
+    """Store what ``source`` returns; can stop and continue at any byte.
+
+    Bytes that were read are stored, even if a fault of the store removes the page that they came from.
     """
     space = _ppgtt(ex)
     total = area.rows * area.width

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Reading this process's own memory at an address that may be bad, without a signal. A test passes bad pointers to the
-kernel on purpose; code that looks at them afterwards must not be killed. process_vm_readv(2) copies what the page
-protections allow and says how much that was, as the kernel's own copy_from_user does. If a sandbox forbids it,
-/proc/self/mem is read, which differs only in that it also reads pages without read permission.
+"""Reading this process's own memory at an address that may be bad, without a signal.
+
+A test passes bad pointers to the kernel on purpose; code that looks at them afterwards must not be killed.
+process_vm_readv(2) copies what the page protections allow and says how much that was, as the kernel's own
+copy_from_user does. If a sandbox forbids it, /proc/self/mem is read, which differs only in that it also reads pages
+without read permission.
 """
 
 import ctypes

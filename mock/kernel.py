@@ -36,8 +36,9 @@ class Isolated(Exception):  # noqa: N818 - a condition the driver handles, as a 
 
 
 class Stalled(Exception):  # noqa: N818 - a condition, not a failure
-    """Pages of ``mm`` are on their way out of the client, which is stopped or slow, so the call does not wait. Nothing
-    has to be undone. Try again once ``Mm.when_settled`` calls back; pages taken by then are kept for that.
+    """Pages of ``mm`` are on their way out of the client, which is stopped or slow, so the call does not wait.
+
+    Nothing has to be undone. Try again once ``Mm.when_settled`` calls back; pages taken by then are kept for that.
     """
 
     def __init__(self, mm: Mm) -> None:

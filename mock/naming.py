@@ -54,9 +54,10 @@ Place = Node | Entry | Virtual
 
 
 class Naming:
-    """Finds places. They are in the root directory of the mock, not in that of a chroot or of a container. A path that
-    leads through a place and out again (/dev/dri/../null) is left to the kernel, with the caller's rights: the mock
-    opens nothing for a client except its own files.
+    """Finds places. They are in the root directory of the mock, not in that of a chroot or of a container.
+
+    A path that leads through a place and out again (/dev/dri/../null) is left to the kernel, with the caller's rights:
+    the mock opens nothing for a client except its own files.
     """
 
     def __init__(self, clients: Clients, nodes: Mapping[str, int], tree: Tree) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 
 
 def replace(owner: type | ModuleType, name: str, broken: Callable[..., Any]) -> None:
-    """Replace the function ``name`` of a class or module by ``broken``. Raises AttributeError if there is none: a
-    defect that misses its target breaks nothing.
+    """Replace the function ``name`` of a class or module by ``broken``.
+
+    Raises AttributeError if there is none: a defect that misses its target breaks nothing.
     """
     if name not in vars(owner):
         raise AttributeError(f"{owner.__name__} has no {name} to break")

@@ -140,8 +140,10 @@ class Migration:
             found[start + at] = data[at : at + PAGE_SIZE]
 
     def _zap(self, start: int, end: int) -> Work[set[int]]:
-        """Zap the copied pages. Returns those that were spared, because a change of them was read in the meantime: the
-        thread that made it continues, and may store to pages that were not copied.
+        """Zap the copied pages.
+
+        Returns those that were spared, because a change of them was read in the meantime: the thread that made it
+        continues, and may store to pages that were not copied.
         """
         _, inbox, _, zapper = self._parts
         spared: set[int] = set()

@@ -16,7 +16,7 @@ BODY = 'def test_{}():\n    count("ioctl")\n'
 NEEDY = "".join(f'{MARKS}@needs("vram")\n{BODY.format(name)}' for name in ("a", "b"))
 OTHER = MARKS + BODY.format("c")
 LINE = "vram is expected (1 MiB of VRAM), the probe says: the stub has none"
-NOTE = "thp is not expected (no huge pages), and is there"
+NOTE = "thp is not expected (no huge pages), but present"
 OUT = "reports/out"
 # Recorded file of the stub, whose device is 8086:0000.
 FILE = '[[expect]]\nenvironment = "{}"\npci_id = "{}"\nhas = [{}]\n'

@@ -167,7 +167,7 @@ def test_a_run_that_was_killed_behind_its_last_test_gets_its_reports(project):
 @pytest.mark.parametrize(
     ("changed", "why"),
     [
-        ({"seed": None}, "it does not say its seed"),
+        ({"seed": None}, "it has no seed"),
         ({"command": None}, "its command is not one of pytest"),
         ({"command": ["rm", "-rf", "/"]}, "its command is not one of pytest"),
         ({"command": ["pytest", "--co"]}, "its command has --co, with which no test runs"),

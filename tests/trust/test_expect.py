@@ -103,7 +103,7 @@ def test_driver_that_forgets_a_link_fails_the_run(tmp_path: Path) -> None:
     )
     assert status == pytest.ExitCode.TESTS_FAILED
     assert f"error mock/bmg2: {line}\n" in said
-    assert "  note: no-interconnect is not expected (2 linked GPUs, since Linux 7.0), and is there\n" in said
+    assert "  note: no-interconnect is not expected (2 linked GPUs, since Linux 7.0), but present\n" in said
     results = [event for event in events if event["event"] == "result"]
     codes = {(event["reason"] or {}).get("code"): event["outcome"] for event in results}
     assert codes["EXPECTED:interconnect"] == "ERROR"
