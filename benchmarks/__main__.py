@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m benchmarks``: print the measures, and keep them in benchmarks/out."""
+"""``python -m benchmarks``: print the results, and keep them in benchmarks/out."""
 
 from __future__ import annotations
 
@@ -36,10 +36,12 @@ def _arguments() -> argparse.Namespace:
         help=f"of the group {GUEST} (default: %(default)s)",
     )
     parser.add_argument(
-        "--quick", action="store_true", help="see that everything can be measured: too few times for figures"
+        "--quick",
+        action="store_true",
+        help="only check that everything can be measured, with too few rounds for figures",
     )
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="times over (default: 5)")
-    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="where the figures are kept")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="number of rounds (default: 5)")
+    parser.add_argument("--out", type=Path, default=OUT, metavar="DIR", help="folder for the figures")
     arguments = parser.parse_args()
     for group in arguments.groups:
         if group not in (*GROUPS, GUEST):
@@ -67,7 +69,7 @@ def _groups(names: list[str], kernel: str, rounds: int, *, quick: bool) -> Itera
 
 
 def main() -> int:
-    """Measure, print, write; 1 when something could not be measured."""
+    """Measure, print, write. Returns 1 if something could not be measured."""
     arguments = _arguments()
     rounds = 1 if arguments.quick else arguments.rounds
     noise = machine.Noise()

@@ -69,7 +69,7 @@ def _compare(plain: Subject, mock: Subject, rounds: int, scale: float) -> Iterat
     plains: dict[str, list[list[float]]] = {}
     for _ in range(rounds):
         for name in mock.operations:
-            # In turn: whatever else the machine does, it does to both.
+            # Alternating, so that other load affects both.
             before = plain.run("plain", int(_COUNTS["plain"] * scale) or 1)["plain"]
             count = int(_COUNTS.get(name, 100) * scale) or 1
             first.setdefault(name, []).append(mock.run(name, count)[name])

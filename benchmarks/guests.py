@@ -21,7 +21,7 @@ _RIG = [sys.executable, str(suite.ROOT / "svmcts"), "guest"]
 
 def measure(kernel: str, rounds: int, scale: float, *, quick: bool) -> Iterator[Group]:
     """Groups for a guest with ``kernel``. ``scale`` is a part of the usual number of times."""
-    _rig(kernel, "--", "true")  # what is fetched and prepared once
+    _rig(kernel, "--", "true")  # fetched and prepared once
     yield _starts(kernel, rounds)
     yield _inside(kernel, rounds, scale)
     if not quick:

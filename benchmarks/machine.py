@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The machine of the measurements, and how idle it was."""
+"""The machine of the measurements, and its load."""
 
 from __future__ import annotations
 
@@ -35,9 +35,7 @@ def _cpu() -> str:
 
 
 class Noise:
-    """The same small computation, repeated between the measurements: it takes as long on a quiet
-    machine.
-    """
+    """The same small computation, repeated between the measurements: on an idle machine its time is constant."""
 
     def __init__(self) -> None:
         self._took: list[float] = []

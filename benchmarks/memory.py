@@ -24,7 +24,7 @@ _COUNTS = {"4 KiB": 40, "64 KiB": 40, "2 MiB": 10}
 
 _EMPTY = "empty batch: EXEC, user fence, wait for it"
 _NATIVE = "plain fault: first store to all of {}"
-_GPU = "batch that faults and moves {} to VRAM"
+_GPU = "batch that faults and migrates {} to VRAM"
 _CPU = "fault of the CPU that brings {} back"
 
 

@@ -17,7 +17,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Listen, if there is anywhere to write to."""
+    """Register, if there is a file to write to."""
     if path := config.getoption("--phases"):
         config.pluginmanager.register(_Phases(path))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Processes that are measured: one for each way of doing the same thing, so that they can be asked in turn.
+"""Processes to measure: one for each way of doing the same thing, so that they can alternate.
 
 A process that is attached to a mock stays so, and pinning one to a processor must not pin the others.
 """
@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 Series = Mapping[str, list[int]]
 """Name to durations in nanoseconds."""
 Operation = Callable[[int], Series]
-"""Does something n times, and says how long each time took."""
+"""Does something n times, and returns the duration of each."""
 
 
 def timed(name: str, act: Callable[[], object]) -> Operation:

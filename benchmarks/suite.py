@@ -121,7 +121,7 @@ def run(command: list[str], changes: Mapping[str, str] | None = None, *, good: C
 
 
 def _collect_orphans() -> None:
-    """Mocks are nobody's children, on purpose; here they become this process's, so that their time is known."""
+    """Mocks are reparented on purpose; here this process adopts them, so that their time is counted."""
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 

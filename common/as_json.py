@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""``--json``: what a command says, for programs; docs/reports.md has the keys of each command.
+"""``--json``: the answer of a command, for programs; docs/reports.md has the keys of each command.
 
-One object on standard output. Its keys are always there, null or empty if there is nothing to say. Lists of objects
-are in the order of their keys' values, unless the command has an order of its own. An answer that does not come
-leaves standard output empty: common/answers.py says why on standard error.
+One object on standard output. Its keys are always present, with null or an empty value if there is nothing to say.
+Lists of objects are sorted by their keys' values, unless the command has its own order. Without an answer, standard
+output is empty, and common/answers.py prints the reason on standard error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import Enum
 from pathlib import Path
 
 SCHEMA = 1
-"""Raised when a key changes its meaning or goes; a new key does not raise it."""
+"""Increased if a key changes its meaning or is removed, not for a new key."""
 Row = dict[str, object]
 
 
@@ -28,7 +28,7 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def print_answer(command: str, status: int, answer: Mapping[str, object]) -> int:
-    """Print what a command says; returns the exit status that it ends with."""
+    """Print the answer of a command; returns its exit status."""
     whole = {"command": command, "schema": SCHEMA, "status": status, **answer}
     # In ASCII, which any terminal and locale can show.
     print(json.dumps(_plain(whole), indent=1, ensure_ascii=True, allow_nan=False))

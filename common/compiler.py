@@ -10,6 +10,6 @@ _REASON = re.compile(r"\berror:|ERROR: modpost|undefined reference|No rule to ma
 
 
 def first_error(lines: Sequence[str]) -> str:
-    """The first line of a build's output that says what is wrong, else the last one."""
+    """The first line with an error in a build's output, else the last line."""
     said = [line.strip() for line in lines if line.strip()] or ["it printed nothing"]
     return next(filter(_REASON.search, said), said[-1])

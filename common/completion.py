@@ -41,8 +41,8 @@ def main(arguments: list[str]) -> int:
 def together() -> argparse.ArgumentParser:
     """One parser, of which the commands are subcommands."""
     root = argparse.ArgumentParser("svmcts")
-    root.add_argument("--version", action="store_true", help="which release this is, and its commit")
-    root.add_argument("--debug", action="store_true", help="the traceback of an unexpected error")
+    root.add_argument("--version", action="store_true", help="print the release and its commit")
+    root.add_argument("--debug", action="store_true", help="show the traceback of an unexpected error")
     known = root.add_subparsers()
     found = parsers()
     for name, (_, purpose) in commands().items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A line a minute from what takes long, for logs that nobody watches: one that is silent looks like a hang."""
+"""One line per minute from long operations, for logs: a silent one looks like a hang."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ EVERY_S = 60.0
 
 
 class Heartbeat:
-    """Says what ``line`` returns each minute, in a thread of its own, until it is stopped."""
+    """Prints the result of ``line`` each minute, in its own thread, until it is stopped."""
 
     def __init__(
         self, line: Callable[[], str], say: Callable[[str], object], every: float | None = None
@@ -27,7 +27,7 @@ class Heartbeat:
         self._thread.start()
 
     def stop(self) -> None:
-        """End; nothing is said any more when this returns."""
+        """Stop; nothing is printed after this returns."""
         self._over.set()
         self._thread.join()
 
@@ -44,6 +44,6 @@ class Heartbeat:
 
 
 def since(start: float) -> str:
-    """How long ago a time of time.monotonic was: ``40 s``, ``12 min``."""
+    """Time since a value of time.monotonic: ``40 s``, ``12 min``."""
     seconds = time.monotonic() - start
     return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{seconds:.0f} s"

@@ -12,7 +12,7 @@ DEFAULT_KERNEL = "7.3"
 
 
 class Version(tuple[int, ...]):
-    """``(7, 0, 13)``, compared as kernels are: 7.0 comes before 7.0.13, and that before 7.1."""
+    """``(7, 0, 13)``, ordered like kernels: 7.0 is before 7.0.13, and that before 7.1."""
 
     __slots__ = ()
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts.toml``: what a lab says once in place of options of each command; docs/lab.md has the keys.
+"""``svmcts.toml``: settings of a lab, in place of options of each command; docs/lab.md has the keys.
 
-It is read where a command starts, or with ``--lab FILE``. An option on the command line counts more than its key.
-Paths in it are relative to it.
+It is read where a command starts, or with ``--lab FILE``. An option on the command line overrides its key. Paths in it
+are relative to it.
 """
 
 from __future__ import annotations

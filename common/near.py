@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The nearest known word to an unknown one: a command, id, glob, platform, kernel or path."""
+"""The known word nearest to an unknown one: a command, id, glob, platform, kernel or path."""
 
 from __future__ import annotations
 

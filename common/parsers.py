@@ -17,7 +17,7 @@ from common.run import configuration
 
 
 class _Found(BaseException):
-    """Raised where a command reads its arguments; no command catches it."""
+    """Raised when a command reads its arguments; no command catches it."""
 
     def __init__(self, parser: argparse.ArgumentParser) -> None:
         self.parser = parser
@@ -44,7 +44,7 @@ def parsers() -> dict[str, argparse.ArgumentParser]:
 
 
 def _of(main: Callable[[list[str]], int], arguments: list[str]) -> argparse.ArgumentParser:
-    """The parser of a command, which it makes when it is called and uses before it does anything."""
+    """The parser of a command, which the command creates and uses before anything else."""
     with _not_parsing():
         try:
             main(arguments)

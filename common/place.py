@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The location of the suite, and of its output: a checkout keeps it, an installed suite writes to its caller.
+"""The location of the suite and of its output: in a checkout, or below the directory in which an installed suite is
+called.
 
-An installed suite is a wheel's (installed/build.py): the same folders, in one folder of site-packages, with a file
-that says of which commit.
+An installed suite is from a wheel (installed/build.py): the same folders, in one folder of site-packages, with a file
+that has the commit.
 """
 
 from __future__ import annotations

@@ -42,15 +42,15 @@ def main(arguments: list[str]) -> int:
 
 
 def configuration() -> list[str]:
-    """Options by which pytest is that of the suite in any directory."""
+    """Options that make pytest use the suite's configuration in any directory."""
     cache = written() / ".pytest_cache"
     return [f"--rootdir={ROOT}", f"-c{ROOT / 'pytest.ini'}", "-o", f"cache_dir={cache}"]
 
 
 def placed(words: Iterable[str]) -> Iterator[str]:
-    """The command line with tests of the suite (``suites/...``) at their place, or with all of it if it names none.
+    """The command line with paths of tests (``suites/...``) made absolute, or with the whole suite if it names none.
 
-    A test that is not there counts, too: pytest says so.
+    A test that does not exist counts, too: pytest reports it.
     """
     named, before = False, ""
     for word in words:

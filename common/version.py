@@ -14,9 +14,7 @@ UNKNOWN = "unknown"
 
 
 def commit(root: Path) -> tuple[str, str]:
-    """``git describe`` of a checkout and its commit, as they were if it is installed; UNKNOWN where git does not
-    say.
-    """
+    """``git describe`` of a checkout and its commit, as of the build if it is installed; UNKNOWN if git fails."""
     if is_installed(root):
         described, commit_ = (root / COMMIT).read_text(encoding="utf-8").split()
         return described, commit_

@@ -23,11 +23,11 @@ BY_SYMBOL, BY_EXECUTION, BY_FILE = range(3)
 
 _WORD = re.compile(r"[A-Za-z_]\w*")
 _OPENS = re.compile(r"(?!.*;\s*$)(?:[A-Za-z_][\w\s*]*?[\s*])?([A-Za-z_]\w*)\s*\(")
-"""A function's first line as the kernel writes it, from column 0; the name may stand on the line after its type."""
+"""A function's first line in kernel style, from column 0; the name may be on the line after its type."""
 _TYPE = re.compile(r"(?:typedef\s+)?(?:struct|union|enum)\s+([A-Za-z_]\w*)\s*\{")
 
 Touched = Mapping[str, Set[str]]
-"""File, as the kernel's tree names it, to functions, types and, of headers, the words of the lines that change."""
+"""File, by its path in the kernel tree, to functions, types and, for headers, the words of changed lines."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,7 +87,7 @@ def touched(patch: str, name: str = "the patch") -> Touched:
 def _symbols(hunk: Hunk) -> set[str]:
     """The functions and types whose lines a hunk changes.
 
-    What is changed between two of them, as a comment, counts for the one that follows.
+    Changes between two of them, such as a comment, count for the one that follows.
     """
     current = _opened(hunk.section_header)
     symbols: set[str] = set()

@@ -2,7 +2,7 @@
 """The census of documents: every sentence that may bind the kernel, with the behaviours that have it or why none has.
 
 ``behaviours/census/<file>.tsv`` has a line for each such sentence of one document, as of the kernel that it was
-recorded from. Compared with another kernel it says which sentences are new, changed or gone.
+recorded from. A comparison with another kernel shows which sentences are new, changed or gone.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compares two runs: which tests fail now, are fixed, are no longer run, fail differently, or are flaky."""
+"""Compares two runs: tests that fail now, are fixed, are no longer run, fail differently, or are flaky."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Comparison:
         return [change for change in self.changes if change.kind is kind]
 
     def groups(self, kind: Kind) -> list[list[Change]]:
-        """The changes of a kind; what changed alike, in environments or with parameters, is one entry."""
+        """The changes of a kind; equal changes in several environments or with several parameters are one entry."""
         groups: dict[tuple[object, ...], list[Change]] = {}
         for change in self.of(kind):
             groups.setdefault(change.key, []).append(change)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Events of a stream about an environment and about a test: one class each, which writer and reader share.
 
-``to_event`` gives the line of the stream, ``from_event`` reads one, field by field: what has a wrong type or makes no
-sense is a ``FieldError``, never a default. A field that is absent or null has its default. README.md lists the fields.
+``to_event`` gives the line of the stream, ``from_event`` reads one, field by field: a wrong type or value is a
+``FieldError``, never a default. A field that is absent or null has its default. README.md lists the fields.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ EXPECTED = "EXPECTED:"
 """Begins the reason of an ERROR: what the test needs is expected of the environment, and absent."""
 
 NO_TEST = ""
-"""In the place of a test's name: what is before the first test, and after the last one."""
+"""In place of a test's name: code before the first test, and after the last one."""
 
 Event = dict[str, Any]
 """A line of the stream."""
@@ -66,7 +66,7 @@ _RANK = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 
 def worst(outcomes: Iterable[Outcome]) -> Outcome:
-    """The verdict of several tests together; one that is not claimed does not spoil one that passed."""
+    """The verdict of several tests together; one that is not claimed does not hide one that passed."""
     return min(outcomes, key=lambda outcome: outcome.rank)
 
 
@@ -216,11 +216,11 @@ class Environment:
     """Present and unexpected capabilities, to a line with the reason."""
     devices: tuple[Mapping[str, str | int], ...] = ()
     patience: float = 1.0
-    """By how much deadlines are stretched."""
+    """Factor for deadlines."""
     planned: int = 0
     """Tests that were to run; 0 if the stream does not say."""
     at: int = 0
-    """Line of the stream; 0 for an environment that only results tell of."""
+    """Line of the stream; 0 for an environment that only results name."""
 
     @property
     def kernel(self) -> Version:
@@ -360,17 +360,19 @@ class Result:
 
     @property
     def known_as(self) -> str:
-        """Of what is KNOWN: the finding or the waiver."""
+        """For KNOWN: the finding or the waiver."""
         return self.reason if self.outcome is Outcome.KNOWN and self.message else ""
 
     @property
     def signature(self) -> str:
-        """Outcome and line without what differs from run to run: two failures with one signature are one."""
+        """Outcome and line without the parts that differ from run to run: failures with equal signatures are the
+        same.
+        """
         return f"{self.outcome.value}: {normalised(self.line)}"
 
     @property
     def lacking(self) -> str:
-        """The missing capability that makes it an error, as it is expected of the environment; or empty."""
+        """The missing capability that makes it an error, because it is expected of the environment; or empty."""
         return self.reason_code.removeprefix(EXPECTED) if self.reason_code.startswith(EXPECTED) else ""
 
     def to_event(self) -> Event:

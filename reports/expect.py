@@ -9,7 +9,7 @@
     has = ["vram", "svm-vram"]    # optional: one that is absent is an error of the environment
     lacks = ["interconnect"]      # optional: one that is there is noted
 
-An environment that runs later and lacks what is recorded here has lost it. All entries that are about it hold.
+A later environment that lacks a recorded capability has lost it. All matching entries apply.
 """
 
 from __future__ import annotations

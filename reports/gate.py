@@ -118,7 +118,7 @@ def judge(
 
 
 def _unfinished(run: Run) -> Iterable[Refusal]:
-    """A run that is not whole proves nothing about what it left out."""
+    """An incomplete run proves nothing about the rest."""
     again = f"finish it: {resume_command(_folder(run))}"
     if not run.lines:
         yield Refusal(run.path, 1, "the stream is empty: no test ran", "run the suite")

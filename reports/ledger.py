@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The ledger of documented behaviours: behaviours/<area>.yaml, read and checked.
 
-``Ledger.load()`` is for everybody: the plugin (are the ids of a test known?), the reports (which behaviours
-have no test, and why?) and the project's own tests. behaviours/README.md describes the format.
+``Ledger.load()`` is used by the plugin (are the ids of a test known?), the reports (which behaviours have no test, and
+why?) and the project's own tests. behaviours/README.md describes the format.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class Untested:
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """The words entries may use, each with its meaning."""
+    """The words that entries may use, each with its meaning."""
 
     areas: Mapping[str, str]
     kinds: Mapping[str, str]

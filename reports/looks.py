@@ -10,7 +10,7 @@ from reports.event import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Display of an outcome: a sign that needs no colour, a word, and its meaning."""
+    """Display of an outcome: a sign that works without colour, a word, and its meaning."""
 
     name: str
     sign: str

@@ -24,7 +24,7 @@ class Report:
     """Oldest first."""
     environments: Mapping[str, Environment]
     results: tuple[Result, ...]
-    """Of the newest run of each environment; what a waiver excuses is KNOWN."""
+    """Results of the newest run of each environment; waived ones are KNOWN."""
     run_of: Mapping[str, Run]
     """Environment to its newest run."""
     history: Mapping[str, tuple[Run, ...]]
@@ -94,7 +94,7 @@ def merge(
     waivers: Sequence[Waiver] = (),
     today: datetime.date | None = None,
 ) -> Report:
-    """Make runs one; an environment that several have is that of the newest."""
+    """Merge runs; an environment of several runs is that of the newest."""
     ordered = tuple(sorted(runs, key=lambda run: run.start))
     history: dict[str, tuple[Run, ...]] = {}
     for run in ordered:
@@ -112,7 +112,7 @@ def merge(
 
 
 def named(run: Run, name: str) -> Run:
-    """The run with ``name:`` before the names of its environments: two machines that call theirs alike."""
+    """The run with ``name:`` before the names of its environments, for machines with equal names."""
 
     def full(env: str) -> str:
         return f"{name}:{env}"

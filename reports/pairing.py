@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Pairs of equal things in two runs: environments with a newer kernel, tests that were renamed.
+"""Pairs of the same thing in two runs: environments with a newer kernel, tests that were renamed.
 
 Behaviours need none of this: their ids are never renamed.
 """
@@ -32,7 +32,7 @@ def pair_environments(base: Mapping[str, Environment], new: Mapping[str, Environ
 
 
 def _pair(pairs: dict[str, str], base: Mapping[str, Hashable], new: Mapping[str, Hashable]) -> None:
-    """Pair what has no partner yet where one on each side has a key (the values); None is not a key."""
+    """Pair names without a partner if exactly one on each side has a key (the values); None is not a key."""
     taken = set(pairs.values())
     left = _by_key((name, key) for name, key in base.items() if name not in pairs)
     right = _by_key((name, key) for name, key in new.items() if name not in taken)

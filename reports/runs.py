@@ -57,7 +57,7 @@ class BusyError(Exception):
 
 
 class Lock:
-    """Held by the process that writes a run, until it ends, however it ends.
+    """Held by the process that writes a run, until it ends for any reason.
 
     It is a POSIX record lock: children that tests fork do not inherit it.
     """
@@ -80,7 +80,7 @@ class Lock:
             os.close(self._fd)  # its holder removed the file in between
 
     def release(self) -> None:
-        """Give it back; a second time does nothing."""
+        """Release it; a second time does nothing."""
         if self._fd >= 0:
             self._path.unlink(missing_ok=True)
             os.close(self._fd)
@@ -104,7 +104,7 @@ def holder(folder: Path) -> int:
 
 
 def left_locked(folder: Path) -> bool:
-    """Whether the process that wrote a run into a folder ended without giving its lock back: it was killed."""
+    """Whether the process that wrote a run into a folder ended without releasing its lock: it was killed."""
     return (folder / _LOCK).exists() and holder(folder) == 0
 
 
@@ -140,7 +140,7 @@ def put_away(folder: Path, into: Path) -> None:
 
 
 def drop_links(folder: Path) -> None:
-    """Take away links in the place of a run's files, as in a copy of ``reports/out``: they name another run's."""
+    """Remove links in place of a run's files, as in a copy of ``reports/out``: they point to another run."""
     for path in _files(folder):
         if path.is_symlink():
             path.unlink()
@@ -151,7 +151,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _began(path: Path) -> tuple[datetime, object]:
-    """When the run began that a file is of, and its seed, as far as the file says."""
+    """Start and seed of the run of a file, as far as the file has them."""
     try:
         with path.open("rb") as stream:
             head = json.loads(stream.readline())

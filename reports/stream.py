@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Reader of the results stream (results.jsonl), the only source of every report.
 
-The stream is written line by line during a run, so it may stop anywhere: a last line without its end, a test
-that began and has no result, no end event. And a file may be damaged, or no stream at all. All of that is read as far
-as it goes, and said; nothing of it is an exception. The fields are documented in reports/README.md.
+The stream is written line by line during a run, so it may stop anywhere: a last line without its end, a test that began
+and has no result, no end event. And a file may be damaged, or not a stream at all. It is read as far as possible, and
+the problems are reported; none is an exception. The fields are documented in reports/README.md.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STREAM = "results.jsonl"
 """Name of the stream in a folder of reports."""
 
 MOST_PARAMETERS = 12
-"""Parameters of a function that are named; more are a number."""
+"""Maximum number of parameters of a function to name; the others are counted."""
 
 CUT_OFF = "began and has no result: the run ended in it"
 """Message of a test that the run ended in."""
@@ -37,7 +37,7 @@ CUT_OFF = "began and has no result: the run ended in it"
 class Flaw(Enum):
     """Effect of a problem on the answer."""
 
-    NOTE = "it is as whole as the run was"
+    NOTE = "it is as complete as the run"
     CUT = "the run did not finish"
     DAMAGE = "the stream is not what a run wrote"
 
@@ -56,7 +56,7 @@ class Problem:
 
 
 class Judged(Protocol):
-    """Anything with verdicts of tests: a Run, or several made one (reports.merge)."""
+    """Anything with verdicts of tests: a Run, or a merge of several (reports.merge)."""
 
     @property
     def environments(self) -> Mapping[str, Environment]:
@@ -329,7 +329,7 @@ class _Reader:
         return {name: self.environments[name] for name in dict.fromkeys((*first, *self.environments))}
 
     def _count(self) -> None:
-        """Say how far each environment came that was cut off."""
+        """Report how far each environment that was cut off got."""
         if self.ended:
             return
         done: dict[str, set[str]] = {}

@@ -33,7 +33,7 @@ _COLUMNS = (("pass", _PASSED), ("fail", _FAILED), ("known", _KNOWN), ("skip", _S
 
 
 def brief(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
-    """The same in a screen of 24 lines where nothing failed: a line for each environment, one for what is reduced."""
+    """The same on a screen of 24 lines if nothing failed: a line for each environment, and one for reductions."""
     if not run.results:
         return summary(run, matrix, written)
     part = headline(matrix)

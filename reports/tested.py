@@ -38,7 +38,7 @@ NOT_KNOWN = Commit()
 
 
 def commit(said: str) -> Commit:
-    """Of what a user says: a hash, or the path of a git tree; raises ValueError with what to write instead."""
+    """From the user's option: a hash, or the path of a git tree; raises ValueError with what to write instead."""
     if not said or _HASH.fullmatch(said):
         return Commit(said)
     if not _resolved(Path(said), "HEAD"):

@@ -27,7 +27,7 @@ class Unseen:
 
     @property
     def lines(self) -> list[str]:
-        """One line for each kind of gap; none if everything was looked at."""
+        """One line for each kind of gap; none if everything was covered."""
         lines = []
         if number := self.not_run.total():
             named = [f"{area} {count}" for area, count in self.not_run.most_common(_AREAS)]

@@ -136,9 +136,9 @@ class Matrix:
 
 
 def nobody_promises(result: Result, ledger: Ledger) -> bool:
-    """Whether the outcome of a test is about behaviours that nobody but the code of this driver promises, and no other.
+    """Whether the outcome of a test is only about driver behaviour, which no document or posting promises.
 
-    Then its failure is a regression of the driver, and says nothing against its conformance.
+    Then its failure is a regression of the driver, and does not affect its conformance.
     """
     return bool(result.about) and all(
         identifier in ledger and ledger[identifier].promise == DRIVER for identifier in result.about
@@ -146,9 +146,9 @@ def nobody_promises(result: Result, ledger: Ledger) -> bool:
 
 
 def is_regression(result: Result, ledger: Ledger) -> bool:
-    """Whether a test failed, and what failed is of no promise: the driver changed, and may conform as before.
+    """Whether a test failed, and only in driver behaviour: the driver changed, but may still conform.
 
-    A test that is broken or did not act says nothing of the driver, whatever it is about.
+    A broken or vacuous test says nothing about the driver.
     """
     failed = result.outcome in (Outcome.FAIL, Outcome.XPASS)
     return failed and not result.vacuous and nobody_promises(result, ledger)
@@ -205,7 +205,7 @@ def _cell(
 
 
 def _newer(since: str, level: str) -> bool:
-    """Whether a behaviour came after the kernel of an environment, as far as both say which that is."""
+    """Whether a behaviour is newer than the kernel of an environment, as far as both are known."""
     try:
         first, has = Version.parse(since), Version.parse(level)
     except ValueError:

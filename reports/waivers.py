@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Waivers: failures that are known and accepted until a day, as TOML.
+"""Waivers: known failures that are accepted until some day, as TOML.
 
 ::
 
@@ -73,7 +73,7 @@ class Waiver:
         return self.behaviour or self.test
 
     def concerns(self, result: Result, environment: Environment) -> bool:
-        """Whether it is about this test, here; the failure may be another."""
+        """Whether it concerns this test here; the failure may be a different one."""
         names = result.behaviours if self.behaviour else names_of(result.test)
         return (
             any(matches(self.subject, name) for name in names)

@@ -48,7 +48,7 @@ def write_report(
 ) -> list[Path]:
     """Write a report in every format into ``out``, and return what was written; raises OSError.
 
-    ``about`` is for KCIDB. ``tell`` hears the name of each file before it is made: the larger ones take seconds.
+    ``about`` is for KCIDB. ``tell`` is called with the name of each file before it is written: large ones take seconds.
     """
     from reports.formats import allure
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Build what a step tests: a kernel tree, or single modules of it for a kernel that is there.
 
-What has to be rebuilt is left to kbuild, which knows. It gets one thing: the name of the kernel, which
-scripts/setlocalversion would make another one for every commit, and all that has the name in it with it.
+kbuild decides what has to be rebuilt. Only the name of the kernel is set, which scripts/setlocalversion would change
+with every commit, and with it every file that contains the name.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ IMAGE = Path("arch/x86/boot/bzImage")
 DRIVER = Path("drivers/gpu/drm/xe/xe.ko")
 _SUFFIX = "-bisect"
 _TO_END_S = 30
-"""For make, which removes at SIGTERM what is half made (GNU make manual, Interrupts)."""
+"""For make, which removes partial targets at SIGTERM (GNU make manual, Interrupts)."""
 
 
 class BuildError(Exception):
@@ -38,7 +38,7 @@ def git(tree: Path, *arguments: str) -> str:
 
 
 def whole_build(tree: Path) -> list[list[str]]:
-    """The commands that bring everything up to date, with the configuration that is there. Raises NoAnswerError."""
+    """The commands that bring everything up to date, with the existing configuration. Raises NoAnswerError."""
     if not (tree / ".config").exists():
         raise NoAnswerError(f"{tree} has no .config: make one, or give --build")
     asked = ["make", "-s", "kernelversion"]
@@ -71,13 +71,13 @@ def booted(tree: Path) -> list[Path]:
 
 
 def remove(tree: Path, made: Iterable[Path]) -> None:
-    """Remove what a build makes, so that what is there afterwards is of this commit. kbuild only links these again."""
+    """Remove the results of a build, so that later ones are of this commit. kbuild only links them again."""
     for file in made:
         (tree / file).unlink(missing_ok=True)
 
 
 def check(tree: Path, made: Iterable[Path]) -> None:
-    """See that a build has left what it makes, whatever its exit status. Raises BuildError."""
+    """Check that a build has left its results, regardless of its exit status. Raises BuildError."""
     for file in made:
         if not (tree / file).exists():
             raise BuildError(f"the build leaves no {file}")

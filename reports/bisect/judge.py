@@ -42,7 +42,7 @@ class AmbiguousError(ValueError):
 def judge(run: Run) -> Judgement:
     """The verdict of a run of one test in one environment. Raises AmbiguousError.
 
-    Any failure counts here, that of a guest which was lost among them; whether it is *the* failure is ``against``.
+    Any failure counts here, including a lost guest; ``against`` decides whether it is *the* failure.
     """
     if len(run.results) > 1:
         names = sorted({result.test for result in run.results})

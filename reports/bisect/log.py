@@ -27,7 +27,7 @@ class Step:
 
 
 def slug(text: str) -> str:
-    """A name for a folder, from what is searched with."""
+    """A name for a folder, from the test and options of the search."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text.removeprefix("suites/")).strip("-")
 
 
@@ -46,7 +46,7 @@ class Log:
             self._append({"event": "question", **question})
 
     def learnt(self, failure: Failure) -> None:
-        """Keep how the test fails."""
+        """Record how the test fails."""
         self.failure = failure
         self._append({"event": "failure", **asdict(failure)})
 
@@ -60,7 +60,7 @@ class Log:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
     def _resume(self) -> bool:
-        """Read what there is; whether there was a question already."""
+        """Read the existing log. Returns whether it had a question."""
         whole = self._path.read_bytes() if self._path.exists() else b""
         lines = whole[: whole.rfind(b"\n") + 1]
         if len(lines) < len(whole):  # the last line was being written when the search was interrupted

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-"""The options that say how a test is run, shared by the search through versions and the step in a tree."""
+"""The options for running a test, shared by the search through versions and the step in a tree."""
 
 from __future__ import annotations
 
 import argparse
 
 NOT_YET = ("--any-kernel", "--require", "all")
-"""For pytest, where it is asked when something began to work: what is not claimed yet does not work yet."""
+"""For pytest, in a search for when something began to work: a feature that is not claimed yet does not work yet."""
 
 
 def add_trial_options(parser: argparse.ArgumentParser) -> None:

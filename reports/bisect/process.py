@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Programs that a step runs: nothing of them is left when they are done, or when the step ends."""
+"""Programs that a step runs: none of their processes remain when they are done, or when the step ends."""
 
 from __future__ import annotations
 

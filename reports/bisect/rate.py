@@ -8,7 +8,7 @@ import math
 DOUBT = 0.01
 """Accepted chance that a bad kernel counts as good, at each step."""
 _Z = 1.645
-"""Standard deviations that the true rate lies below the measured one with 5 %."""
+"""Standard deviations by which the true rate is below the measured one, with a probability of 5 %."""
 
 
 def lower_bound(failures: int, runs: int) -> float:

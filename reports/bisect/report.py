@@ -14,7 +14,7 @@ from reports.bisect.trial import Failure
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """Words for how older and newer kernels are, as those of git bisect; the older ones have the verdict ``old``."""
+    """Words for older and newer kernels, like the terms of git bisect; the older ones have the verdict ``old``."""
 
     old_word: str
     new_word: str

@@ -16,7 +16,7 @@ class Span:
     last_old: str
     first_new: str
     between: tuple[str, ...]
-    """Kernels in between of which nothing is known, or nothing can be."""
+    """Kernels in between that are untested or untestable."""
 
     @property
     def exact(self) -> bool:
@@ -50,12 +50,12 @@ def span(kernels: Sequence[str], seen: Mapping[str, Verdict], old: Verdict) -> S
 
 
 def following(found: Span, seen: Mapping[str, Verdict]) -> str | None:
-    """The kernel to try next: of those that were not tried the one nearest to the middle; None if all were."""
+    """The kernel to try next: the untried one nearest to the middle; None if all were tried."""
     middle = (len(found.between) - 1) / 2
     open_ = [(abs(at - middle), at) for at, kernel in enumerate(found.between) if kernel not in seen]
     return found.between[min(open_)[1]] if open_ else None
 
 
 def steps_left(found: Span, seen: Mapping[str, Verdict]) -> int:
-    """Kernels that are still to be tried, about."""
+    """Approximate number of kernels still to be tried."""
     return sum(kernel not in seen for kernel in found.between).bit_length()

@@ -51,7 +51,7 @@ OUTPUT = "build.txt"
 SHORT = "--short=12"
 """Names of commits in the log."""
 LOCK = "lock"
-"""Held by a step, and by its build when the step is killed."""
+"""Held by a step, and by its build if the step is killed."""
 
 
 def main(arguments: list[str]) -> int:
@@ -204,7 +204,7 @@ class _InTree:
 
     @contextlib.contextmanager
     def _checked_out(self, commit: str) -> Iterator[None]:
-        """Be at another commit, and come back."""
+        """Check out another commit, and come back."""
         here = build.git(self.tree, "rev-parse", "HEAD")
         self._check_out(commit)
         try:
@@ -231,7 +231,7 @@ class _InTree:
         self._say(f"fails in {failure.failures} of {failure.runs} runs: {failure.why}{again}")
 
     def _judge(self) -> Judgement:
-        """Build and run what is checked out; say and keep the verdict."""
+        """Build and run the checked-out commit; print and record the verdict."""
         assert self.log.failure is not None
         try:
             self._build()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs of one test: pytest is called as a user would call it, and its stream is judged."""
+"""Runs of one test: calls pytest as a user would, and judges its stream."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FIRST_RUNS = 3
 MOST_RUNS = 20
 
 _DEADLINE_S = 60
-"""Of the test. A busy machine is slow, and a test that ends too late cannot be distinguished from one that hangs."""
+"""Of the test. A busy machine is slow, and a test that ends too late looks like one that hangs."""
 
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 
@@ -67,7 +67,7 @@ def call_pytest(arguments: Sequence[str], folder: Path, timeout_s: float) -> Jud
     """Run pytest with these arguments, which choose one test and one environment, into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STREAM).unlink(missing_ok=True)
-    # A failure that is known is a failure all the same: the mark says so of kernels, which are what is asked.
+    # A known failure is a failure, too: the mark is about kernels, which is the question here.
     command = [*PYTEST, "--runxfail", f"--timeout={_DEADLINE_S}", *arguments, f"--results={folder}"]
     with (folder / OUTPUT).open("wb") as output, running(command, ROOT, output) as process:
         try:

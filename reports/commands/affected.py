@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts affected PATCH``: which behaviours a patch of the kernel may change, and which tests show it."""
+"""``svmcts affected PATCH``: behaviours that a kernel patch may change, and their tests."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts behaviours [GLOB]``: what is documented, which tests prove it, and their results."""
+"""``svmcts behaviours [GLOB]``: documented behaviours, their tests and results."""
 
 from __future__ import annotations
 

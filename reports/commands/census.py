@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts census LINUX_TREE``: which sentences of the documents are new, changed or gone."""
+"""``svmcts census LINUX_TREE``: sentences of the documents that are new, changed or gone."""
 
 from __future__ import annotations
 

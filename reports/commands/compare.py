@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts compare BASE NEW``: what changed from one run to another."""
+"""``svmcts compare BASE NEW``: changes between two runs."""
 
 from __future__ import annotations
 

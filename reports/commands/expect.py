@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts expect RUN``: what the environments of a run have, as a file for ``pytest --expect``."""
+"""``svmcts expect RUN``: capabilities of the environments of a run, as a file for ``pytest --expect``."""
 
 from __future__ import annotations
 

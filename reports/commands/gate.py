@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts gate RUN``: may this be merged?"""
+"""``svmcts gate RUN``: accept or refuse a run."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts report RUN... -o DIR``: everything that is made from results, of any number of runs."""
+"""``svmcts report RUN... -o DIR``: all reports, of any number of runs."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
 
 
 class _Progress(Heartbeat):
-    """Says what is being written: at once on a terminal, where it takes minutes in a log."""
+    """Prints what is being written: at once on a terminal, and each minute in a log."""
 
     def __init__(self) -> None:
         self._name = ""

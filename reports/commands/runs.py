@@ -87,6 +87,6 @@ def _counts(entry: Listed) -> str:
 
 
 def _short(folder: Path) -> Path:
-    """As it can be given to other commands from here."""
+    """A path that can be passed to other commands from here."""
     here = Path.cwd()
     return folder.relative_to(here) if folder.is_relative_to(here) else folder

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts spec -o DIR``: the ledger as a document, and whether links and names in documents lead anywhere."""
+"""``svmcts spec -o DIR``: the ledger as a document, and a check for dead links and names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ findings, the sources of the tests, and all behaviours as one Markdown file. Wit
 The document loads nothing, and needs no checkout. --check finds links, anchors, paths, test ids and ids of behaviours
 that lead nowhere, in the documents of the checkout and in the specification itself; it does not use the network.
 """
-STATUS = "exit status: 0 written, nothing is dead; 1 --check found something; 2 no answer"
+STATUS = "exit status: 0 written, no dead links; 1 --check found some; 2 no answer"
 
 
 def main(arguments: list[str]) -> int:
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         dead = [*check.in_documents(ROOT, ledger, tests.read()), *check.in_specification(made, ledger)]
         print(
             "\n".join(map(str, dead))
-            or f"{len(made)} files and {len(check.documents(ROOT))} documents: nothing leads nowhere"
+            or f"{len(made)} files and {len(check.documents(ROOT))} documents: no dead links or names"
         )
     whole(*runs)
     return int(bool(dead))

@@ -16,12 +16,12 @@ from reports.unseen import headline
 from reports.verdict import DRIVER, Standing, failures, is_regression, matrix
 
 LISTED = 20
-"""Entries of a section that are listed; more are a number."""
+"""Maximum number of entries of a section; the others are counted."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One test, in all environments where the same is to be said of it."""
+    """One test, in all environments with the same change."""
 
     test: str
     where: tuple[str, ...]
@@ -100,7 +100,7 @@ def _verdict(report: Report, comparison: Comparison | None, ledger: Ledger) -> s
 
 
 def _of_driver(report: Report, ledger: Ledger) -> list[str]:
-    """How many failures say nothing against conformance."""
+    """Number of failures that do not affect conformance."""
     number = sum(is_regression(result, ledger) for result in report.results)
     return [f"{number} of driver behaviour"] if number else []
 
@@ -188,7 +188,7 @@ def _section(title: str, entries: list[Entry]) -> Section:
 
 
 def _alike(groups: list[list[Result]]) -> list[list[Result]]:
-    """Results that say the same of a test, together."""
+    """Groups of results with the same message about a test."""
     alike: dict[tuple[str, str], list[Result]] = {}
     for group in groups:
         for result in group:

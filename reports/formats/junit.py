@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """JUnit, for CI systems: a suite for each environment, whose name prefixes the class names.
 
-CI systems tell tests apart by class name and name, and drop most properties: so the columns of one run are tests of
-their own, and what a person needs is in the text of the failure.
+CI systems identify tests by class name and name, and drop most properties: so each column of a run has its own tests,
+and the text of the failure has everything that a person needs.
 
 They agree on few elements, and refuse a file that has others (Jenkins' xUnit plugin: a property of a test, ``skipped``
 of the root) or is too large (GitLab: 30 MB). So texts are cut when there are many failures; the stream has them whole.
@@ -34,7 +34,7 @@ _ELEMENT = {
 TEXTS = 20_000_000
 """Bytes of the document for what results say, shared evenly between those that say something."""
 LONGEST = 128_000
-"""Bytes for what one result says, when there are few."""
+"""Bytes for the text of one result, if there are few."""
 _ESCAPED = re.compile(r"[&<>\"\r\n\t]")
 _NO_XML = re.compile("[\ufffe\uffff]")
 """Characters that a stream may contain and XML cannot."""

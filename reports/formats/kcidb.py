@@ -2,7 +2,7 @@
 """KCIDB, the report database of KernelCI: I/O schema 5.3, to be sent with its own client.
 
 A kernel is a checkout and a build, a test in an environment a test, a waiver an issue with an incident for each failure
-that it excuses. What the schema has no field for is under ``misc``.
+that it excuses. Data without a field in the schema is under ``misc``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Submission:
     commit: Commit = NOT_KNOWN
     """The commit that was tested."""
     tree: str = ""
-    """Name of the tree that it is of, as mainline."""
+    """Name of the tree of the commit, for example mainline."""
 
 
 _NOTHING_KNOWN = Submission()
@@ -62,7 +62,7 @@ _IDENTIFIER = re.compile(r"[a-z0-9_]+:.+")
 def submission(
     origin: str = "", checkout: str = "", build: str = "", commit: str = "", tree: str = ""
 ) -> Submission:
-    """Check what a user says; raises ValueError with what to write instead."""
+    """Check the user's options; raises ValueError with what to write instead."""
     if not re.fullmatch(r"[a-z0-9_]+", origin or ORIGIN):
         raise ValueError(f"origin {origin!r} has to be lower-case letters, digits and underscores")
     for name, value in (("checkout", checkout), ("build", build)):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A reply for a mailing list: plain text, what got worse first, what did not change as a number."""
+"""A reply for a mailing list: plain text, regressions first, unchanged results as a number."""
 
 from __future__ import annotations
 

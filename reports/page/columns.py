@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The columns of the page: what each environment is, in words and numbers, and by what it is grouped."""
+"""The columns of the page: description of each environment, its numbers, and its group."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def columns(report: Report, matrix: Matrix, ledger: Ledger) -> list[Column]:
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """A line that is said once for all the environments that it is about."""
+    """A line that is shown once for all its environments."""
 
     text: str
     names: tuple[str, ...]

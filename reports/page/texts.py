@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Texts of the page: each is there once, long ones are cut, and all of them are packed."""
+"""Texts of the page: each is stored once, long ones are cut, and all of them are packed."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Dead links and names: in the documents of the repository, and in the specification itself. Nothing asks the network.
+"""Dead links and names: in the documents of the repository, and in the specification itself. It does not use the
+network.
 
-Of a document these have to be there: the target of a link and its anchor; what stands between backticks and is a path
-of the repository, the node id of a test, or the id (or glob) of a behaviour.
+For a document these have to exist: the target of a link and its anchor; and in backticks paths of the repository, node
+ids of tests, and ids (or globs) of behaviours.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _target(root: Path, file: Path, link: str) -> str:
     path, _, anchor = link.partition("#")
     target = root / file.parent / path if path else root / file
     if not target.exists():
-        return f"links to {path}, which is not there"
+        return f"links to {path}, which does not exist"
     if anchor and anchor not in anchors(target.read_text(encoding="utf-8")):
         return f"links to #{anchor}, which {target.name} does not have"
     return ""
@@ -122,7 +123,7 @@ def _name(
     if not below:
         return ""  # of the kernel, or of no repository
     if not any((base / path).exists() for base in below):
-        return f"`{path}` is not there"
+        return f"`{path}` does not exist"
     if colons and path.startswith("suites/") and f"{path}::{name}" not in tests:
         return f"`{path}` has no test {name}"
     return ""
@@ -164,9 +165,9 @@ def in_specification(made: Mapping[str, str], identifiers: Iterable[str]) -> Ite
             path, _, anchor = link.partition("#")
             file = normpath(str(PurePosixPath(name).parent / path)) if path else name
             if file not in made:
-                yield Dead(name, f"links to {file}, which is not there")
+                yield Dead(name, f"links to {file}, which does not exist")
             elif anchor and anchor not in ids[file]:
-                yield Dead(name, f"links to {file}#{anchor}, which is not there")
+                yield Dead(name, f"links to {file}#{anchor}, which does not exist")
     for identifier in identifiers:
         having = [name for name, page in pages.items() if identifier in page.ids]
         if len(having) != 1 or not any(identifier in ids[name] for name in markdown):

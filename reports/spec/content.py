@@ -93,7 +93,7 @@ class Specification:
     """All of it."""
 
     def __init__(self, ledger: Ledger, verdicts: Matrix | None = None) -> None:
-        """With ``verdicts``, what environments did about each behaviour, too; raises OSError."""
+        """With ``verdicts``, also the verdict of each environment on each behaviour; raises OSError."""
         self.ledger = ledger
         self.findings = findings.read()
         self.postings = dict(_ROW.findall(POSTINGS.read_text(encoding="utf-8")))

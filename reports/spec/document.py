@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The files of the specification. Nothing is loaded from anywhere, and nothing needs the checkout next to it.
+"""The files of the specification. They load nothing, and work without the checkout.
 
 A link into the suites leads to a copy of the test's source in the document, a link into the kernel to its tree at the
 release that the ledger was read at.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The tests of behaviours as the specification shows them: where they are, what they promise, what their marks say.
+"""The tests of behaviours in the specification: their location, promise and marks.
 
 They are read without being imported.
 """
