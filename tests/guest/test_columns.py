@@ -66,6 +66,7 @@ def test_every_column_has_a_name_of_its_own(
 def test_processors_that_are_emulated_take_patience() -> None:
     assert environment("7.3").patience == guests.SOFTWARE
     assert environment("7.0").patience == 1
+    assert environment("7.0").measured
 
 
 def test_a_worker_is_an_interpreter_in_such_a_guest(

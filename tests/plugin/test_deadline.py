@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import fixtures.patience
 from fixtures.patience import set_patience
 from fixtures.plugin.deadline import Deadlines
 from fixtures.plugin.environment import Environment
@@ -59,6 +60,22 @@ def test_patience_stretches_it(patience, alarms, monkeypatch):
     signal.signal(signal.SIGALRM, before)
     assert alarms[0] == 300
     assert alarms[1] > 300
+
+
+@pytest.mark.parametrize(
+    ("seconds", "factor"),
+    [((0.01,) * 3, 1), ((0.9, 0.3, 5.0), 3), ((100.0,) * 3, 10)],
+    ids=["fast", "slow", "stuck"],
+)
+def test_slowness_is_that_of_the_best_of_three(monkeypatch, seconds, factor):
+    times = iter(seconds)
+    monkeypatch.setattr(fixtures.patience, "_work", lambda: next(times))
+    monkeypatch.setattr(fixtures.patience, "ORDINARY_S", 0.1)
+    assert fixtures.patience.slowness() == pytest.approx(factor)
+
+
+def test_slowness_is_measured_by_work_that_ends():
+    assert 1 <= fixtures.patience.slowness() <= 10
 
 
 def test_it_fails_the_test(strike):
