@@ -62,6 +62,11 @@ def descriptions() -> str:
     return _Descriptions().text()
 
 
+def _told_apart(found: list[str]) -> list[str]:
+    """Names of values; the first if all are names of one value, of which syzkaller's compiler takes no list."""
+    return found if len({getattr(xe, name) for name in found}) > 1 else found[:1]
+
+
 class _Descriptions:
     def __init__(self) -> None:
         self.structs: dict[str, str] = {}
@@ -77,7 +82,10 @@ class _Descriptions:
         lists = [
             f"{name} = {', '.join(names.members(family).values())}" for name, family in self.flags.items()
         ]
-        lists += [f"{_extension(field)} = {', '.join(found)}" for field, found in self.extensions.items()]
+        lists += [
+            f"{_extension(field)} = {', '.join(_told_apart(list(found)))}"
+            for field, found in self.extensions.items()
+        ]
         blocks = [
             HEAD.format(linux=xe.LINUX) + "\n".join(resources),
             "\n".join([OPEN, *calls]),

@@ -151,7 +151,7 @@ class _Program:
         if path not in self.paths:
             self.paths.append(path)
         at = self.paths.index(path) + 1
-        self.line(f'{name} = open_device(argc > {at} ? argv[{at}] : "{_quoted(path)}");')
+        self.line(f'{name} = open_device({at}, "{_quoted(path)}");')
 
     # Steps
 
@@ -508,13 +508,33 @@ class _Program:
             argument = self.new(request.name.removeprefix("DRM_IOCTL_").removeprefix("XE_").lower())
             self._declare(argument, before, pointers, names.about(request.struct, request), fd, step)
             given = f"&{argument}"
-        if tried:
+        if self._guards(step):
+            self.line(f"code = try_ioctl({fd}, {name}, {given});")
+            self.line("if (code)")
+            self.line(f'\tend(GOOD, "{step.request.name} gave errno %d (%s)", code, strerror(code));')
+        elif tried:
             if self.verdict.kind == "untouched":
                 self.line(f"{c_type(request.struct)} {argument}_before = {argument};")
             self.line(f"code = try_ioctl({fd}, {name}, {given});")
         else:
-            self.line(f"CALL({fd}, {name}, {given}, {_errno(step.errno)});")
+            macro = "WAIT" if request is xe.DRM_IOCTL_XE_WAIT_USER_FENCE else "CALL"
+            self.line(f"{macro}({fd}, {name}, {given}, {_errno(step.errno)});")
         return argument
+
+    def _guards(self, step: Step) -> bool:
+        """Whether a step is the successful wait for a fence that the check reads: without success no fault."""
+        judged = self.verdict.step
+        if judged is None or judged.do != "load" or step.errno:
+            return False
+        waits = (
+            one
+            for one in reversed(self.course.steps)
+            if one.do == "ioctl"
+            and one.request is xe.DRM_IOCTL_XE_WAIT_USER_FENCE
+            and one.at < judged.at
+            and one.before.addr == judged.fields["address"]
+        )
+        return step is next(waits, None)
 
     def _declare(
         self,
@@ -779,8 +799,11 @@ class _Program:
             seen += [
                 (self._output(step, argument, path), value) for path, value in elements(step, head, data)
             ]
-        # An answer that is what was there before: a count of 0, for one.
-        seen = seen or [(f"{argument}.{path}", value) for path, value, _ in numbers if path in _COUNTS]
+        # An answer that is what was there before: a count of 0, for one. A check of objects is of more.
+        check = self.verdict.facts
+        known = check.get("check") != "compare" or (check.get("left"), check.get("right")) != (None, None)
+        if known and not seen:
+            seen = [(f"{argument}.{path}", value) for path, value, _ in numbers if path in _COUNTS]
         if not seen:
             raise NoAnswerError("its check is not of anything that the kernel answered")
         parts = [f"{place} == {self.number(value)}" for place, value in seen[:MOST_PARTS]]
@@ -850,7 +873,10 @@ class _Program:
         finish = [f"pthread_join(threads[{number}], NULL);" for number in range(len(own))]
         code = "\tint code;\n" if any("code = " in line for line in main) else ""
         threading = f"\tpthread_t threads[{len(own)}];\n" if own else ""
-        takes_arguments = any("argv[" in line for line in main)
+        everywhere = [line for body in self.bodies.values() for line in body.lines]
+        takes_arguments = any("open_device(" in line for line in everywhere)
+        if takes_arguments:
+            start[:0] = ["(void)argc;", "nodes = argv;"]
         head = "int main(int argc, char **argv)" if takes_arguments else "int main(void)"
         text = "\n".join(
             [

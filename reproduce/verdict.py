@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ioctl import xe
+from ioctl.facts import spare
 from reproduce.answers import elements, leaves
 from reproduce.recorded import CALLS, Course, Step, makes_named, outputs
 
@@ -137,6 +139,10 @@ def _flat(steps: list[Step]) -> Iterator[Step]:
     yield from (step for step in steps if step.do != "wait")
 
 
+_WORD = re.compile(r"[a-zA-Z]+")
+"""A word of a name: ``vram_used()`` in a message is about ``used``."""
+
+
 def _path_of(step: Step, value: int, message: str) -> str | None:
     """Where a step has a value: empty if it has only that, the path of a field; None if nowhere."""
     if step.do == "load":
@@ -151,11 +157,18 @@ def _path_of(step: Step, value: int, message: str) -> str | None:
         for path, now, before in leaves(step.after, step.before)
         if now == value and (now != before or path in made)
     ]
-    found += [
-        path for head, data in outputs(step) for path, now in elements(step, head, data) if now == value
-    ]
-    said = set(re.findall(r"\w+", message))
-    return max(found, key=lambda path: len(said & set(re.findall(r"\w+", path))), default=None)
+    behind = {path: now for head, data in outputs(step) for path, now in elements(step, head, data)}
+    found += [path for path, now in behind.items() if now == value]
+    said = set(_WORD.findall(message))
+
+    def likely(path: str) -> int:
+        """Words of the message that a path has; the class of its region is one."""
+        kind = behind.get(f"{path.rpartition('.')[0]}.mem_class")
+        in_vram = kind == xe.DRM_XE_MEM_REGION_CLASS_VRAM
+        return len(said & {*_WORD.findall(path), *(["vram"] if in_vram else [])})
+
+    found = [path for path in found if not spare(re.split(r"\W", path.rstrip("]0123456789["))[-1])]
+    return max(found, key=likely, default=None)
 
 
 def _of_answer(steps: list[Step], check: Mapping[str, Any]) -> Verdict:

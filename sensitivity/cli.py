@@ -88,7 +88,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _main(options: argparse.Namespace) -> int:
-    build = _kernel(options.kernel)
+    build = kernel_of(options.kernel)
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
@@ -107,7 +107,7 @@ def _main(options: argparse.Namespace) -> int:
     return _status(faults, store)
 
 
-def _kernel(name: str | None) -> builds.Build:
+def kernel_of(name: str | None) -> builds.Build:
     found = [one for one in builds.every() if (one.name == name if name else not one.profiles)]
     if not found:
         raise NoAnswerError(
@@ -160,17 +160,7 @@ def _generate(builder: Builder, count: int, seed: int) -> int:
 def _run(
     todo: Sequence[Fault], options: argparse.Namespace, kernel: str, builder: Builder, store: Store
 ) -> None:
-    from fixtures.plugin.environment import Environment
-    from fixtures.plugin.expectations import of_guest
-    from fixtures.plugin.guests import MACHINE, SOFTWARE
-
-    machine = Machine(1)
-    prepared = run.prepare(kernel)
-    expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
-    patience = SOFTWARE if prepared.software else 1.0
-    environment = Environment(
-        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, patience=patience, expected=expected
-    )
+    environment = environment_of(kernel)
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
@@ -183,8 +173,8 @@ def _run(
     guest = ["--kernel", kernel, *(["--adversary", options.adversary] if options.adversary else [])]
     store.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
-        stock = _stock(builder, Path(work) / "stock")
-        plan = Plan(environment.to_dict(), 10**6 if options.all else options.tests, options.seed, files)
+        stock = stock_of(builder, Path(work) / "stock")
+        plan = Plan(environment, 10**6 if options.all else options.tests, options.seed, files)
         lots = Campaign(
             plan,
             builder,
@@ -197,7 +187,22 @@ def _run(
         lots.run(ranked, lambda line: print(line, flush=True), time.monotonic() + options.minutes * 60)
 
 
-def _stock(builder: Builder, out: Path) -> dict[str, Path]:
+def environment_of(kernel: str) -> dict[str, object]:
+    """The environment of tests in a guest with one GPU, as data. Raises GuestError."""
+    from fixtures.plugin.environment import Environment
+    from fixtures.plugin.expectations import of_guest
+    from fixtures.plugin.guests import MACHINE, SOFTWARE
+
+    machine = Machine(1)
+    prepared = run.prepare(kernel)
+    expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
+    patience = SOFTWARE if prepared.software else 1.0
+    return Environment(
+        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, patience=patience, expected=expected
+    ).to_dict()
+
+
+def stock_of(builder: Builder, out: Path) -> dict[str, Path]:
     """The modules without a fault, built as those with one."""
     out.mkdir()
     return builder.build({file: builder.text(file) for file in (generate.FILES[0], generate.FILES[-1])}, out)

@@ -7,7 +7,6 @@ the tests of each driver run in a copy of this process.
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import json
 import os
@@ -23,45 +22,16 @@ import pytest
 from fixtures.plugin import affected, environment
 from fixtures.plugin.case import CASE
 from fixtures.plugin.environment import Environment
+from sensitivity.modules import load, remove
 
-DELETE_MODULE, FINIT_MODULE = 176, 313  # x86-64
 OPTIONS = ("-p", "no:cacheprovider", "-p", "no:xdist")
 COLLECTED: set[str] = set()
-NODES_S = 20.0
-SLOW_S = 0.005
 TAINTED = Path("/proc/sys/kernel/tainted")
-
-libc = ctypes.CDLL(None, use_errno=True)
 
 
 def say(**answer: object) -> None:
     """An answer to the host, by the descriptor that was the standard output before pytest took it."""
     os.write(ANSWERS, json.dumps(answer).encode() + b"\n")
-
-
-def _call(number: int, what: str, *arguments: object) -> None:
-    if libc.syscall(number, *arguments) < 0:
-        error = ctypes.get_errno()
-        raise OSError(error, f"{what}: {os.strerror(error)}")
-
-
-def remove(modules: dict[str, str]) -> None:
-    """Take the modules out, the last first. Raises OSError."""
-    for name in reversed(modules):
-        _call(DELETE_MODULE, f"remove {name}", name.encode(), os.O_NONBLOCK)
-
-
-def load(modules: dict[str, str]) -> None:
-    """Put these modules in. Raises OSError."""
-    for name, path in modules.items():
-        file = os.open(path, os.O_RDONLY)
-        _call(FINIT_MODULE, f"load {name}", file, b"", 0)
-        os.close(file)
-    end = time.monotonic() + NODES_S
-    while not list(Path("/dev/dri").glob("renderD*")):
-        if time.monotonic() > end:
-            raise OSError(0, "the driver makes no render node")
-        time.sleep(SLOW_S)
 
 
 class Watch:
@@ -114,7 +84,7 @@ def run(order: dict[str, Any]) -> int:
     environment.SOURCES[:] = [lambda _: [Environment.from_dict(order["environment"])]]
     options = [
         "-q",
-        "--results=/tmp/results",
+        f"--results={order.get('results', '/tmp/results')}",
         "--seed",
         str(order["seed"]),
         *(["-x"] if order["stop"] else []),

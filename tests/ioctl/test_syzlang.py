@@ -126,6 +126,10 @@ def faults(file: File) -> Iterator[str]:
                     yield f"{where}.{name}: a pointer {options[0]}"
                 if kind in ("flags", "len", "bytesize") and struct and options[1] not in INTS:
                     yield f"{where}.{name}: {kind} of no size"
+    for name, values in file.flags.items():
+        known = [getattr(xe, value, getattr(drm, value, value)) for value in values]
+        if len(values) > 1 and len(set(known)) == 1:
+            yield f"{name}: all values are equal"
     yield from (f"{name}: nothing makes it" for name in file.resources if name not in made)
     yield from (f"{name}: nothing takes it" for name in file.resources if name not in taken)
     yield from (f"{name}: not used" for name in {*file.structs, *file.flags} - used)
@@ -202,6 +206,10 @@ def test_objects_are_resources(file: File) -> None:
         ("a {\n\tb\tint32\n}\n", "a: not used"),
         ("resource r[int32]\nf(x r)\n", "r: nothing makes it"),
         ("f(x ptr[to, array[int8]])\n", "f.x: a pointer to"),
+        (
+            "a = DRM_XE_OA_EXTENSION_SET_PROPERTY, DRM_XE_EXEC_QUEUE_EXTENSION_SET_PROPERTY\nf(x flags[a])\n",
+            "a: all values are equal",
+        ),
     ],
 )
 def test_what_the_compiler_refuses_is_found(line: str, says: str) -> None:

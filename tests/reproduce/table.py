@@ -1,93 +1,120 @@
 # SPDX-License-Identifier: MIT
-"""Failing tests over all areas as programs: ``python -m tests.reproduce.table [DEFECT ...]`` prints a table.
+"""Failing tests over all areas as programs, in a table (docs/reproduced.md). Each step adds to the rows in a folder.
 
-Each row is a test that a broken mock fails: whether its program compiled without a warning, what it ended with on the
-broken mock (1 is right), on a sound one (0 is right), and its lines, before and after minimising.
+    python -m tests.reproduce.table WORK mock            tests that broken mocks fail: one a defect and area at least
+    python -m tests.reproduce.table WORK least           makes the programs of broken mocks smaller
+    python -m tests.reproduce.table WORK driver          tests that the real driver with seeded faults fails, in a guest
+    python -m tests.reproduce.table WORK guest           all programs on the real driver without and with faults
+    python -m tests.reproduce.table WORK print           the table, as Markdown
+
+A program is right if it was compiled without a warning, ends with 1 where its fault is, and with 0 on a sound mock and
+on the real driver. ``--minimise`` of guest makes the programs of seeded faults smaller there.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from common.answers import NoAnswerError
 from ioctl.compiler import find_compiler
 from mock.defects import defects
+from reports.event import Result
 from reports.stream import Run, area_of, read
 from reproduce.cli import WRITTEN, course_of, words_of
-from reproduce.minimise import minimised
+from reproduce.minimise import smallest
 from reproduce.program import program
 from reproduce.trial import Mock, Runner, compiled, place_of
 from tests.controls import claims as lists
 from tests.controls.inventory import ROOT, environment
+from tests.reproduce import seeded
 
-ROWS = 36
-"""Rows at least, where no defect is named: one for each area first, then one for each defect."""
+EACH = 2
+"""Tests of each area that broken mocks fail, if no defect is named."""
+STORE = "rows.jsonl"
+PLATFORM = "bmg2"
+NOT_RUN = -1
 
 
 @dataclass(frozen=True)
 class Row:
-    """Result of one test."""
+    """A test that failed, and its program."""
 
-    defect: str
+    fault: str
+    """A defect of the mock, or a seeded fault of the driver."""
+    place: str
+    """``mock`` or ``driver``: what has the fault."""
     test: str
-    compiled: bool = False
-    failing: int = -1
-    sound: int = -1
+    name: str = ""
+    """Of the program in the folder; empty if there is none."""
+    failing: int = NOT_RUN
+    """Its exit status where the fault is."""
+    mock: int = NOT_RUN
+    """On a sound mock."""
+    guest: int = NOT_RUN
+    """On the real driver, without a seeded fault."""
     lines: int = 0
     least: int = 0
+    """Lines of the minimised program."""
     why: str = ""
 
     @property
     def right(self) -> bool:
-        """Whether the program shows the fault, and only where it is."""
-        return (self.failing, self.sound) == (1, 0)
+        """Whether the program shows the fault, and only where it is, as far as it was run."""
+        return self.failing == 1 and self.mock == 0 and self.guest in (0, NOT_RUN)
 
     def __str__(self) -> str:
-        if not self.compiled:
-            return f"{self.defect:20} {self.test}: none: {self.why}"
-        sizes = f"{self.lines} lines" + (f", {self.least} minimised" if self.least else "")
-        mark = "ok " if self.right else "BAD"
-        return f"{mark} {self.defect:20} {self.test}: {self.failing} with it, {self.sound} without, {sizes} {self.why}"
+        mark = "none" if not self.name else "ok  " if self.right else "BAD "
+        ends = f"{self.failing} with it, {self.mock} on the mock, {self.guest} in the guest"
+        return (
+            f"{mark} {self.fault:20} {self.test}: {ends}; {self.lines} lines, {self.least} least {self.why}"
+        )
 
 
-def chosen(claims: Mapping[str, Sequence[str]], rows: int = ROWS) -> dict[str, list[str]]:
-    """Defect to functions: each defect has one, and so has each area; areas that few defects touch come first."""
+def load(work: Path) -> list[Row]:
+    """The rows of a folder."""
+    store = work / STORE
+    lines = store.read_text(encoding="utf-8").splitlines() if store.exists() else []
+    return [Row(**json.loads(line)) for line in lines]
+
+
+def save(work: Path, rows: Iterable[Row]) -> None:
+    """Write all rows."""
+    text = "".join(json.dumps(asdict(row)) + "\n" for row in rows)
+    (work / STORE).write_text(text, encoding="utf-8")
+
+
+def chosen(claims: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Defect to functions: one for each defect, and for each area as many as EACH, if it has them."""
     picked: dict[str, list[str]] = {}
     areas: Counter[str] = Counter()
-    all_areas = {area_of(test) for tests in claims.values() for test in tests}
     by_size = sorted(claims, key=lambda defect: len(claims[defect]))
-    for round_ in range(len(all_areas)):
+    for round_ in range(EACH * len({area_of(test) for tests in claims.values() for test in tests})):
         for defect in by_size:
-            if round_ and sum(map(len, picked.values())) >= rows and all_areas <= areas.keys():
-                return picked
-            left = [test for test in claims[defect] if test not in picked.get(defect, ())]
-            if left:
-                test = min(left, key=lambda one: (areas[area_of(one)], left.index(one)))
-                if not round_ or not areas[area_of(test)]:
-                    picked.setdefault(defect, []).append(test)
-                    areas[area_of(test)] += 1
+            taken = {test for tests in picked.values() for test in tests}
+            left = [test for test in claims[defect] if test.partition("[")[0] not in taken]
+            if not left:
+                continue
+            test = min(left, key=lambda one: (areas[area_of(one)], left.index(one)))
+            if not round_ or areas[area_of(test)] < EACH:
+                picked.setdefault(defect, []).append(test.partition("[")[0])
+                areas[area_of(test)] += 1
     return picked
 
 
-def failures(defect: str, tests: Iterable[str], folder: Path, platform: str = "bmg2") -> Run:
+def failures(defect: str, tests: Iterable[str], folder: Path) -> Run:
     """Run tests under a defect."""
     subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=line", "--seed", "7"),
-            *(
-                f"--platform={platform}",
-                "--timeout=30",
-                f"--mock-defect={defect}",
-                f"--results={folder}",
-                *tests,
-            ),
+            *(f"--platform={PLATFORM}", "--timeout=30", f"--mock-defect={defect}", f"--results={folder}"),
+            *tests,
         ],
         cwd=ROOT,
         env=environment(),
@@ -100,62 +127,177 @@ def failures(defect: str, tests: Iterable[str], folder: Path, platform: str = "b
     return read(folder)
 
 
-def rows(defect: str, tests: Sequence[str], folder: Path, *, small: bool = False) -> Iterator[Row]:
-    """A row for the first failure of each test function."""
-    run = failures(defect, tests, folder / "run")
-    compiler = find_compiler()
+def written(row: Row, run: Run, result: Result, work: Path) -> Row:
+    """The row with its program, compiled."""
+    try:
+        text = program(course_of(run, result), words_of(run, result), self_contained=True)
+        name = f"{row.place}-{len(list(work.glob('*.c')))}"
+        compiled(find_compiler(), text, work, name)
+    except NoAnswerError as error:
+        return replace(row, why=str(error))
+    return replace(row, name=name, lines=text.count("\n"))
+
+
+def of_mock(defect: str, tests: Sequence[str], work: Path) -> Iterator[Row]:
+    """A row for the first failure of each test function under a defect."""
+    run = failures(defect, tests, work / "runs" / defect)
     done: set[str] = set()
-    for number, result in enumerate(run.results):
-        mock = place_of(result.replay)
-        if result.outcome not in WRITTEN or result.function in done or not isinstance(mock, Mock):
+    for result in run.results:
+        place = place_of(result.replay)
+        if result.outcome not in WRITTEN or result.function in done or not isinstance(place, Mock):
             continue
         done.add(result.function)
-        try:
-            course, words = course_of(run, result), words_of(run, result)
-            text = program(course, words, self_contained=True)
-            binary = compiled(compiler, text, folder, f"repro{number}")
-            with Runner(mock) as failing, Runner(mock.sound or mock) as sound:
-                ended, said = failing.status(binary)
-                passed, also = sound.status(binary)
-            lines, least = text.count("\n"), 0
-            why = "" if (ended, passed) == (1, 0) else f"({result.message[:80]} | {said} | {also})"
-            if small and not why:
-                fewer, _ = minimised(course, words, mock, compiler)
-                least = program(fewer, words, self_contained=True).count("\n")
-            yield Row(defect, result.test, True, ended, passed, lines, least, why)
-        except NoAnswerError as error:
-            yield Row(defect, result.test, why=str(error))
+        row = written(Row(defect, "mock", result.test), run, result, work)
+        if row.name:
+            with Runner(place) as failing, Runner(Mock(PLATFORM)) as sound:
+                ended, said = failing.status(work / row.name)
+                passed, also = sound.status(work / row.name)
+                row = replace(row, failing=ended, mock=passed)
+                if not row.right:
+                    row = replace(row, why=f"({result.message[:80]} | {said} | {also})")
+        yield row
     for test in tests:
         if test.partition("[")[0] not in done:
-            yield Row(defect, test, why="it did not fail here")
+            yield Row(defect, "mock", test, why="it did not fail here")
+
+
+def minimised(row: Row, run: Run, result: Result, failing: Runner, sound: Runner | None, work: Path) -> Row:
+    """The row with the lines of the program that is left."""
+    words = words_of(run, result)
+    try:
+        fewer, _ = smallest(course_of(run, result), words, failing, sound, find_compiler(), "here")
+    except NoAnswerError as error:
+        return replace(row, why=str(error))
+    text = program(fewer, words, self_contained=True)
+    (work / f"{row.name}-least.c").write_text(text, encoding="utf-8")
+    return replace(row, least=text.count("\n"))
+
+
+def least(row: Row, work: Path) -> Row:
+    """The row of a broken mock, minimised."""
+    run = read(work / "runs" / row.fault)
+    result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
+    with Runner(Mock(PLATFORM, defect=row.fault)) as failing, Runner(Mock(PLATFORM)) as sound:
+        return minimised(row, run, result, failing, sound, work)
+
+
+def mock_rows(work: Path, names: Sequence[str], each: int) -> Iterator[Row]:
+    """Rows of broken mocks."""
+    claims = {name: lists.read(name).tests for name in defects()}
+    wanted = {name: claims[name] for name in names or claims}
+    picked = {name: tests[:each] for name, tests in wanted.items()} if each else chosen(wanted)
+    for defect, tests in picked.items():
+        yield from of_mock(defect, tests, work)
+
+
+def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
+    """Rows of seeded faults of the real driver, with their ends on a sound mock."""
+    with Runner(Mock(PLATFORM)) as sound:
+        for fault, file, run in seeded.failures(work / "seeded", kernel):
+            result = next((one for one in run.results if one.outcome in WRITTEN), None) if run else None
+            if run is None or result is None:
+                yield Row(fault, "driver", file, why="it did not fail here" if run else "it ended the guest")
+                continue
+            row = written(Row(fault, "driver", result.test), run, result, work)
+            yield replace(row, mock=sound.status(work / row.name)[0]) if row.name else row
+
+
+def guest_rows(work: Path, kernel: str | None, small: bool, say: Callable[[Row], None]) -> list[Row]:
+    """The rows with what their programs end with on the real driver."""
+    rows = load(work)
+    with seeded.Drivers(work / "seeded", kernel) as drivers:
+        for place in ("mock", "driver"):
+            for index in [index for index, row in enumerate(rows) if row.place == place and row.name]:
+                rows[index] = in_guest(rows[index], drivers, work, small)
+                say(rows[index])
+                save(work, rows)
+    return rows
+
+
+def in_guest(row: Row, drivers: seeded.Drivers, work: Path, small: bool) -> Row:
+    """The row with what its program ends with on the real driver."""
+    stock, failing = drivers.on(""), drivers.on(row.fault if row.place == "driver" else "")
+    ended, said = stock.status(work / row.name)
+    found = replace(row, guest=ended, why=row.why or ("" if ended == 0 else f"(guest: {said})"))
+    if row.place == "mock":
+        return found
+    ended, said = failing.status(work / row.name)
+    found = replace(found, failing=ended, why=found.why or ("" if ended == 1 else f"(fault: {said})"))
+    if not small or not found.right:
+        return found
+    run = seeded.kept(work / "seeded", row.fault, row.test)
+    result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
+    return minimised(found, run, result, failing, stock, work)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| area | test | fault | with it | mock | guest | lines | minimised |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(rows, key=lambda one: (area_of(one.test), one.place, one.test)):
+        test = row.test.partition("::")[2].replace("|", "\\|")
+        ends = [str(end) if end != NOT_RUN else "" for end in (row.failing, row.mock, row.guest)]
+        sizes = (
+            [str(row.lines), str(row.least or "")]
+            if row.name
+            else [row.why.partition(": ")[2] or row.why, ""]
+        )
+        lines.append(f"| {' | '.join([area_of(row.test), f'`{test}`', f'`{row.fault}`', *ends, *sizes])} |")
+    return "\n".join(lines)
+
+
+def summary(rows: Sequence[Row]) -> str:
+    """A line about all rows."""
+    programs = [row for row in rows if row.name]
+    areas = {area_of(row.test) for row in programs if row.right}
+    return (
+        f"{len(rows)} tests: {len(programs)} programs, {sum(row.right for row in programs)} right, "
+        f"{len(areas)} areas, {len(rows) - len(programs)} without one"
+    )
 
 
 def main() -> int:
     """Returns 1 if a program does not show its fault, or shows it where it is not."""
-    parser = argparse.ArgumentParser(prog="python -m tests.reproduce.table", description=__doc__)
-    parser.add_argument("--minimise", action="store_true", help="minimise each program, too")
-    parser.add_argument(
-        "--each", type=int, default=0, metavar="N", help="take the first N tests of each defect"
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.reproduce.table",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("defects", nargs="*", metavar="DEFECT")
+    parser.add_argument("work", type=Path, metavar="WORK", help="folder of rows and programs")
+    parser.add_argument("step", choices=("mock", "least", "driver", "guest", "print"))
+    parser.add_argument("--minimise", action="store_true", help="minimise the programs, too")
+    parser.add_argument("--each", type=int, default=0, metavar="N", help="the first N tests of each defect")
+    parser.add_argument("--kernel", metavar="NAME", help="one of svmcts kernel build (default: the newest)")
+    parser.add_argument("defects", nargs="*", metavar="DEFECT", help="of mock (default: all)")
     options = parser.parse_args()
-    claims = {name: lists.read(name).tests for name in defects()}
-    names = options.defects or list(claims)
-    wanted = {name: claims[name] for name in names}
-    picked = {n: t[: options.each] for n, t in wanted.items()} if options.each else chosen(wanted)
-    found: list[Row] = []
-    for defect, tests in picked.items():
-        with tempfile.TemporaryDirectory(prefix="svmcts-table-") as folder:
-            for row in rows(defect, tests, Path(folder), small=options.minimise):
-                found.append(row)
-                print(row, flush=True)
-    written = [row for row in found if row.compiled]
-    areas = {area_of(row.test) for row in written if row.right}
-    print(
-        f"{len(found)} tests: {len(written)} programs, {sum(row.right for row in written)} right, "
-        f"{len(areas)} areas, {len(found) - len(written)} without one"
-    )
-    return int(any(not row.right for row in written))
+    work: Path = options.work.absolute()
+    work.mkdir(parents=True, exist_ok=True)
+    rows = load(work)
+    if options.step in ("mock", "driver"):
+        rows = [row for row in rows if row.place != options.step or options.defects]
+        new = (
+            mock_rows(work, options.defects, options.each)
+            if options.step == "mock"
+            else driver_rows(work, options.kernel)
+        )
+        for row in new:
+            rows.append(row)
+            save(work, rows)
+            print(row, flush=True)
+    elif options.step == "least":
+        for index, row in enumerate(rows):
+            if row.place == "mock" and row.right and not row.least:
+                rows[index] = least(row, work)
+                save(work, rows)
+                print(rows[index], flush=True)
+    elif options.step == "guest":
+        rows = guest_rows(work, options.kernel, options.minimise, lambda row: print(row, flush=True))
+    else:
+        print(table(rows))
+    print(summary(rows), file=sys.stderr if options.step == "print" else sys.stdout)
+    return int(any(row.name and not row.right for row in rows))
 
 
 if __name__ == "__main__":
