@@ -18,7 +18,7 @@ from ioctl.facts import Number, Table, Text, Value
 from ioctl.source import HeaderError, Source
 
 STAND_IN = Path(__file__).with_name("stand_in.h")
-# Headers that stand_in.h is in the place of; gnu/stubs-32.h is what a machine without a 32-bit C library lacks.
+# Headers that stand_in.h replaces; a machine without a 32-bit C library lacks gnu/stubs-32.h.
 EMPTY = (
     *("drm.h", "drm/drm.h", "uapi/drm/drm.h"),
     *(f"{where}linux/{name}.h" for where in ("", "uapi/") for name in ("types", "ioctl", "stddef")),

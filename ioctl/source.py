@@ -28,8 +28,8 @@ class HeaderError(NoAnswerError):
 class Source:
     """A header's text, and what is around it.
 
-    ``label``: what the user called it. ``name``: its file's name. ``folder``: where the headers next to it are,
-    None for a pipe. ``kernel``: the version of the kernel that it belongs to and what says so, where that is known.
+    ``label``: what the user called it. ``name``: its file's name. ``folder``: where the headers next to it are, None
+    for a pipe. ``kernel``: the version of the kernel that it belongs to and the source of that, if it is known.
     """
 
     label: str

@@ -91,7 +91,7 @@ def attach(
     calls on /dev/dri of this process, its threads and its descendants. ``defect``: one of mock.defects. ``errors``: a
     descriptor for what the mock prints, which otherwise is kept for Attachment.errors. Raises Unavailable.
     """
-    global _attached  # noqa: PLW0603 - a process has one mock, for good
+    global _attached  # noqa: PLW0603 - a process has one mock, permanently
     if _attached is not None:
         raise Unavailable(
             f"this process is already attached to a mock (pid {_attached.pid}), which cannot be undone"
@@ -146,7 +146,7 @@ def _start(arguments: list[str], errors: int) -> Channel:
 
 
 def _join(channel: Channel, errors: int, program: bytes) -> Attachment:
-    """The handover (see mock.handover). Only its last step changes this process for good."""
+    """The handover (see mock.handover). Only its last step changes this process permanently."""
     hello, _ = channel.receive(_START)
     with contextlib.suppress(OSError):  # EINVAL without Yama
         syscall("prctl", _PR_SET_PTRACER, hello["pid"], 0, 0, 0)

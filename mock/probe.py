@@ -206,7 +206,8 @@ def find_tracing() -> Finding:
     process = pidfd.open_(child)
     sandbox = "run outside of sandboxes that forbid"
     try:
-        # Children may be traced at ptrace_scope 1 anyway, and the mock may trace who says so (PR_SET_PTRACER).
+        # At ptrace_scope 1 children may be traced anyway, and the mock may trace processes that allow it
+        # (PR_SET_PTRACER).
         os.close(os.open(f"/proc/{child}/mem", os.O_RDWR | os.O_CLOEXEC))
     except OSError as error:
         remedy = f"sysctl kernel.yama.ptrace_scope=1, or run as root, {sandbox} ptrace (Docker: --cap-add SYS_PTRACE)"

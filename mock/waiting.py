@@ -100,8 +100,8 @@ class Waiting:
         if not status.shared_pending & ~status.blocked:
             sleeper.shared_seen = False
             return _NOT
-        # The kernel gives a process's signal to the main thread if that does not block it, else to some thread that
-        # is awake: if it is still there a look later, nobody else has taken it.
+        # The kernel gives a process's signal to the main thread if that does not block it, else to some thread that is
+        # awake: if it is still pending at the next look, no other thread has taken it.
         if sleeper.call.tid == status.tgid or status.threads == 1:
             return _RESTARTS
         seen, sleeper.shared_seen = sleeper.shared_seen, True

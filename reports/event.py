@@ -329,7 +329,7 @@ class Result:
     time: str = ""
     """When it ended."""
     at: int = 0
-    """Line of the stream that says so."""
+    """Line of the stream."""
 
     @property
     def started(self) -> str:

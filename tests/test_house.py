@@ -134,7 +134,7 @@ def definitions(pattern: str) -> list[str]:
 
 def test_sizes_have_one_definition() -> None:
     own = definitions(r"_?(CHUNK|UNIT|BLOCK|PIECE|K64|M1|M2|MIB|MEBIBYTE|SZ_\w+)\b.* = ")
-    assert not own, "take SZ_64K and the like from fixtures.sizes"
+    assert not own, "take sizes, as SZ_64K, from fixtures.sizes"
 
 
 def test_flags_have_one_definition() -> None:

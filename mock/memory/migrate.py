@@ -129,7 +129,7 @@ class Migration:
         try:
             data = memory.read(start, end - start)
         except Missing as missing:
-            # Taken away by the client a moment ago; its event will tell.
+            # Just unmapped by the client; its event is to come.
             hole = missing.address & -PAGE_SIZE
             found[hole] = None
             for low, high in ((start, hole), (hole + PAGE_SIZE, end)):

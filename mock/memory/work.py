@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Work on a client's memory that has to wait for the client.
 
-It is a generator that yields whenever it waits. Its runner waits a moment for a client that runs, and leaves the
-rest to the event loop if that is stopped or slow: nobody else waits for it.
+It is a generator that yields whenever it waits. Its runner waits briefly for a running client, and leaves the rest to
+the event loop if the client is stopped or slow, so that no other client waits for it.
 """
 
 from __future__ import annotations

@@ -138,7 +138,7 @@ class _InTree:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                self._say("waiting for a step or a build that is at work in this tree")
+                self._say("waiting for a running step or build in this tree")
                 fcntl.flock(lock, fcntl.LOCK_EX)
             self.held = (lock.fileno(),)
             return self._run()

@@ -4,7 +4,7 @@
 allure-pytest's own listener writes them where tests run, which does not work here: a test whose process dies leaves
 nothing, a worker that replaces another empties the directory (--clean-alluredir), a guest's disk is not this machine's,
 and an expected failure reads like a skip. So its listener is not registered; its options stay (--alluredir,
---clean-alluredir, and the selection by --allure-epics and the like), and its model and its writer are used.
+--clean-alluredir, and the selection by --allure-epics and similar options), and its model and its writer are used.
 """
 
 from __future__ import annotations

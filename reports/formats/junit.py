@@ -41,7 +41,7 @@ _NO_XML = re.compile("[\ufffe\uffff]")
 
 
 def junit(report: Report, ledger: Ledger) -> str:
-    """The whole document; the type of a failure of what nobody promises begins with ``driver``.
+    """The whole document; the type of a failure of driver behaviour begins with ``driver``.
 
     The properties ``conformance`` and ``driver`` of a suite are behaviours passed / claimed / all.
     """

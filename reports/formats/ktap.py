@@ -21,7 +21,7 @@ _Block = tuple[str, list[str], Sequence[Result]]
 
 
 def ktap(report: Report, ledger: Ledger) -> str:
-    """The whole document, where a failure of what nobody promises has a line ``# driver``.
+    """The whole document, in which a failure of driver behaviour has a line ``# driver``.
 
     With no test in it, it is a plan of none, which a parser reports as such.
     """

@@ -41,7 +41,7 @@ MAX_CHANGES = 100
 MAX_FAILURES = 6
 """Failures that are shown at once: the matrix has to be near; the rest is folded."""
 FEW = 10
-"""Columns that have place for words, where nobody measures the window."""
+"""Columns that have space for words, if no script measures the window."""
 MAX_PLAIN = 300_000
 """Characters of long texts for readers without script."""
 

@@ -45,7 +45,7 @@ class Trouble:
 
     finding: Finding
     kernels: str
-    """Those that fail; empty if no mark of a test says so."""
+    """Kernels that fail; empty without a mark of a test."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ def read(suites: Path = SUITES) -> dict[str, Test]:
 
 
 def at(where: str, tests: dict[str, Test]) -> Test:
-    """The test of a node id; of ``file:line`` as well, where a behaviour stands at a parameter."""
+    """The test of a node id; of ``file:line`` as well, for the behaviour of a parameter."""
     if where in tests:
         return tests[where]
     file, _, line = where.rpartition(":")

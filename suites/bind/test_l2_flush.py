@@ -17,7 +17,7 @@ AT = 0x20_0000_0000
 # Of the table of Xe3p in xe_pat.c, indices that are
 TWO_WAY = (2, 7, 23, 27, 31)
 TRANSIENT = 19
-"""XA: coherent in one way, and written back whenever work ends."""
+"""XA: 1-way coherent, and written back whenever work ends."""
 ONE_WAY = (1, 4, 5, 22, 26, 30)
 COMPRESSED_ONE_WAY = 16
 

@@ -55,7 +55,7 @@ def test_exec_interrupted_at_its_syncs_runs_nothing(
     pending: tuple[Syncobj, Callable[[], None]],
     signals: int,
 ) -> None:
-    """A signal while EXEC waits for its syncobj gives EINTR: no batch runs, no syncobj is signalled, VMs work on."""
+    """A signal while EXEC waits for its syncobj gives EINTR: no batch runs, no syncobj is signalled, VMs still work."""
     fence, release = pending
     plain, made, faulting, buffer = make_vm(PLAIN), bo(2 * PAGE), mirror_vm.queue(), memory(PAGE)
     mapped = made.map()

@@ -9,7 +9,7 @@ from gpu import Batch
 
 
 class Gate:
-    """A word that batches of a VM wait for, in a BO that is bound: to wait for it takes no fault."""
+    """A word that batches of a VM wait for, in a BO that is bound, so that waiting for it causes no fault."""
 
     def __init__(self, vm: Vm, bo: MakeBo) -> None:
         made = bo(SZ_64K)

@@ -108,7 +108,7 @@ def test_ksm_merge_under_gpu_keeps_data(
     assert buffer.bytes() == word.to_bytes(4, "little") * (pages * PAGE // 4)
     buffer.madvise(mmap.MADV_MERGEABLE)
     wait_until(lambda: int((KSM / "pages_sharing").read_text()) >= pages - 2, what="KSM to merge the pages")
-    # A fault takes merged pages apart: who merges on at full speed undoes it at once.
+    # A fault splits merged pages: KSM at full speed would merge them again at once.
     (KSM / "run").write_text("0")
     gpu_finds(queue, {buffer.address + page * PAGE: word for page in range(pages)})
     queue.store(buffer.address + 8 * PAGE, value)

@@ -117,7 +117,7 @@ def test_memory_given_out_again_stays_usable(
             queue.store(buffer.address + offset, stored := sentinel())
             landed(buffer, offset, stored)
         if how == "dontneed":
-            queue.store(buffer.address + SZ_2M, sentinel())  # to VRAM again, if there is VRAM
+            queue.store(buffer.address + SZ_2M, sentinel())  # back to VRAM, if there is any
             buffer.madvise(mmap.MADV_DONTNEED)
             gpu_sees(queue, buffer.address + SZ_2M, 0)
         elif how == "free":

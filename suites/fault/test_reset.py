@@ -47,7 +47,7 @@ def test_gt_reset_ends_waiting_faults(
     sign, value = sentinel(), sentinel()
     queues[1].store(here.address, sentinel())
     with Userfault(held[0]) as served, Userfault(held[1]) as waits:
-        # EXEC waits for the fault that is served, so the batch with the other one is at work before.
+        # EXEC waits for the fault that is being served, so the batch with the other one is started first.
         batch = gate.hold(Batch()).store_dword(here.address, sign).store_dword(held[1].address, sentinel())
         second = queues[1].start(batch)
         gate.reached()

@@ -38,7 +38,7 @@ def atomic_at(vm: Vm, address: int) -> int:
 
 
 def collect(vm: Vm, elsewhere: Buffer) -> None:
-    """Have collected what there is to collect: any MADVISE does. This one says what is so anyway."""
+    """Run the garbage collector: any MADVISE does. This one sets the current value."""
     vm.madvise(elsewhere.address, elsewhere.size, ATOMIC, val=xe.DRM_XE_ATOMIC_UNDEFINED)
 
 
@@ -189,7 +189,7 @@ def test_fault_survives_vma_split_by_autoreset(vm: Vm, memory: Memory, sentinel:
 
 
 def memory_over(memory: Memory, buffer: Buffer, offset: int) -> Buffer:
-    """New memory of one chunk in the place of that of ``buffer``."""
+    """New memory of one chunk at the address of ``buffer``."""
     buffer.munmap(offset, SZ_2M)
     made: Buffer = memory(SZ_2M, address=buffer.address + offset)
     return made

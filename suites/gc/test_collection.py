@@ -153,7 +153,7 @@ def test_map_store_unmap_repeatedly(queue: Queue, memory: Memory, sentinel: Sent
         value = sentinel()
         queue.store(buffer.address, value)
         landed(buffer, 0, value)
-        queue.store(buffer.address, sentinel())  # what goes is in the hands of the GPU
+        queue.store(buffer.address, sentinel())  # the GPU uses the memory that goes
         buffer.remap_fresh()
 
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Garbage collection that fails (xe_svm.c: xe_svm_garbage_collector).
 
-Page tables that still lead to memory which is gone cannot be left to the GPU, and there is no caller to return an
-error to: the collector is a work item. So the VM is banned.
+The GPU must not keep page tables that map memory which is gone, and the collector is a work item, without a caller to
+return an error to. So the VM is banned.
 """
 
 import errno

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: MIT
 """Parts of mirrored memory are unmapped, replaced, moved, emptied or protected: any part, of any kind of memory.
 
-What the operation hits the GPU loses before the call returns, and nothing else: all other bytes stay what they were,
-for GPU and CPU, although the ranges that were cut are taken from the GPU as a whole (drm_gpusvm.c: DOC Partial
-Unmapping).
+Before the call returns, the GPU loses the part that the operation affects, and nothing else: all other bytes stay the
+same, for GPU and CPU, although whole ranges are invalidated (drm_gpusvm.c: DOC Partial Unmapping).
 
-Memory is three ranges long here, or six of huge pages. The operations lie to the middle of it as intervals
-can: to its left or right end, inside, across an end, around it, exactly on it, or next to it.
+Memory is three ranges long here, or six of huge pages. The operations relate to the middle one in all possible ways: at
+its left or right end, inside, across an end, around it, exactly on it, or next to it.
 """
 
 import mmap
@@ -135,7 +134,7 @@ class Cut:
             landed(self.buffer, address - self.buffer.address, value)
 
     def refuse(self) -> None:
-        """The GPU cannot reach any end of the part. Nothing is changed by trying."""
+        """The GPU cannot reach either end of the part, and the attempts change nothing."""
         for address in min(self.inside), max(self.inside):
             with gpu_fault(self.vm.queue()) as queue:
                 queue.load(address)

@@ -23,7 +23,7 @@ MORE = 96 * SZ_1M
 """Bytes that it may have above what it has at the start."""
 
 LEFT = SZ_1M
-"""Bytes that a program at its limit has for itself: less than one move of 2 MiB back from VRAM would take twice."""
+"""Bytes that a program at its limit may use for itself: less than two moves of 2 MiB back from VRAM would need."""
 
 pytestmark = [needs("page-faults", "cpu-addr-mirror", "device-pages", "root"), pytest.mark.timeout(120)]
 

@@ -47,7 +47,7 @@ def test_ioctl_after_driver_unbind_is_enodev(
             landed(buffer, offset, value)
         buffer.set_u32(0, values[SZ_64K])
         landed(buffer, 0, values[SZ_64K])
-    # Before the memory is unmapped, which would take the kernel along: see docs/findings.md.
+    # Before the memory is unmapped, which would crash the kernel: see docs/findings.md.
     mirror_vm.close()
 
 
@@ -60,7 +60,7 @@ def test_device_works_after_driver_rebind(
     buffer, values = memory(SZ_2M, align=SZ_2M), [sentinel(), sentinel()]
     slot = Slot(device)
     mirror_vm.queue().store(buffer.address, values[0])
-    # With the VM open: without it this may take the kernel along, see docs/findings.md.
+    # With the VM open: without it this may crash the kernel, see docs/findings.md.
     with unplug(device):
         pass
     mirror_vm.close()

@@ -2,7 +2,7 @@
 """Memory that changes between the choice of a range and the collection of its pages (xe_svm.c: the retries of a fault).
 
 A fault chooses its range, tries to move it, and collects its pages. With a page of the range held by a userfaultfd it
-stands still in the last step, and the process changes the mapping under it.
+stops in the last step, and the process changes the mapping under it.
 """
 
 import mmap
@@ -62,7 +62,7 @@ def buffer(request: pytest.FixtureRequest, mirror_vm: Vm, memory: Memory) -> Buf
 
 @pytest.fixture
 def waiting(mirror_vm: Vm, queue: Queue) -> Callable[..., Job]:
-    """``waiting(buffer, fault, page, value)``: a batch that stores to the page is at work, its fault stands still."""
+    """``waiting(buffer, fault, page, value)``: a batch that stores to the page is running, and its fault waits."""
     queue.run(Batch().noop())
 
     def start(buffer: Buffer, fault: Userfault, page: int, value: int) -> Job:

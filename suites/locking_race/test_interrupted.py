@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
 """A signal for a call that waits for a lock of its VM, and what is left of the lock (xe_vm.c, xe_vm_madvise.c).
 
-VM_BIND reads its syncs with the lock of the VM held for writing (xe_vm_bind_ioctl), so that one whose syncs are on a
-page that a userfaultfd holds keeps the lock for as long as a test likes. MADVISE of user pointers takes the lock of the
-notifiers, too, which an invalidation holds while it waits for a batch (xe_userptr.c: xe_vma_userptr_invalidate_finish).
+VM_BIND reads its syncs with the lock of the VM held for writing (xe_vm_bind_ioctl). If they are on a page that a
+userfaultfd holds, it keeps the lock as long as a test wants. MADVISE of user pointers takes the lock of the notifiers,
+too, which an invalidation holds while it waits for a batch (xe_userptr.c: xe_vma_userptr_invalidate_finish).
 """
 
 import errno
@@ -68,7 +68,7 @@ class Locked:
         self.close()
 
     def close(self) -> None:
-        """Hold nothing any more."""
+        """Release everything."""
         self._page.close()
 
 
@@ -82,7 +82,7 @@ def locked(mirror_vm: Vm, bo: MakeBo, memory: Memory) -> Iterator[Locked]:
 
 
 def intact(locked: Locked, memory: Memory, sentinel: Sentinel) -> None:
-    """The bind of who held the lock is there, and all that takes the lock succeeds and has its effect."""
+    """The bind that held the lock has its effect, and calls that take the lock succeed and have theirs."""
     __tracebackhide__ = True
     vm, fresh = locked.vm, memory(SZ_64K, align=SZ_64K)
     queue = vm.queue()

@@ -43,7 +43,7 @@ def mode(vm: Vm, address: int) -> int:
 
 
 def collect(vm: Vm, elsewhere: Buffer) -> None:
-    """Have collected what there is to collect: MADVISE does that first, and this one changes nothing."""
+    """Run the garbage collector: MADVISE does that first, and this one changes nothing."""
     vm.madvise(elsewhere.address, elsewhere.size, ATOMIC, val=0)
 
 

@@ -40,7 +40,7 @@ def mode(vm: Vm, at: int = AT) -> int:
 
 
 def judged(vm: Vm, bo: MakeBo, sentinel: Sentinel, place: str, new: int, *, accepted: bool) -> None:
-    """The mode is taken, or refused and the one of before kept; the BO is in use before and after."""
+    """The mode is set, or refused and the old one kept; the BO is in use before and after."""
     made, queue = make(vm, bo, place), vm.queue()
     mapped = made.map()
     for step in range(2):

@@ -178,7 +178,7 @@ def test_run_period_is_what_was_written(
 @acts("refusal")
 @needs("debugfs", "device-pages")
 def test_run_period_that_is_no_number_is_refused(period: Path) -> None:
-    """Text that is not a number of 32 bits gives EINVAL or ERANGE, and the file has the number of before."""
+    """Text that is not a number of 32 bits gives EINVAL or ERANGE, and the file keeps the old number."""
     before = period.read_text()
     for text, code in (("x", errno.EINVAL), ("-1", errno.EINVAL), ("4294967296", errno.ERANGE)):
         with refused(code):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The descriptions for syzkaller follow its documented grammar, and name what there is.
+"""The descriptions for syzkaller follow its documented grammar, and have only existing names.
 
 What syzkaller's own compiler refuses is refused here: unknown or unused types, a resource that nothing makes or takes,
 the length of something that is not next to it.

@@ -143,32 +143,32 @@ def test_levels_other_than_the_default_are_in_the_name(project):
         (["--backend", "driver", "--device=/dev/null"], "ERROR: /dev/null: not a DRM node*"),
         (["--backend", "driver", "--platform", "lnl"], "ERROR: --platform chooses a mock*"),
         (["--device", "/dev/dri/renderD128"], "ERROR: --device chooses a real node*"),
-        (["--module=xe.ko"], "ERROR: --module is of guests: it needs --guest KERNEL"),
-        (["--gpus", "2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
-        (["--gpus", "1", "--platform", "bmg2"], "ERROR: --gpus is of guests: it needs --guest KERNEL"),
-        (["--topology", "far"], "ERROR: --topology is of guests: it needs --guest KERNEL"),
-        (["--adversary"], "ERROR: --adversary is of guests: it needs --guest KERNEL"),
-        (["--adversary=off"], "ERROR: --adversary is of guests: it needs --guest KERNEL"),
+        (["--module=xe.ko"], "ERROR: --module is for guests: it needs --guest KERNEL"),
+        (["--gpus", "2"], "ERROR: --gpus is for guests: it needs --guest KERNEL"),
+        (["--gpus", "1", "--platform", "bmg2"], "ERROR: --gpus is for guests: it needs --guest KERNEL"),
+        (["--topology", "far"], "ERROR: --topology is for guests: it needs --guest KERNEL"),
+        (["--adversary"], "ERROR: --adversary is for guests: it needs --guest KERNEL"),
+        (["--adversary=off"], "ERROR: --adversary is for guests: it needs --guest KERNEL"),
         (
             ["--guest", "7.3", "--adversary=x"],
             "ERROR: --adversary x: it is one of off, mild, hard; before a folder*",
         ),
-        (["--emulator", "--vram 1G"], "ERROR: --emulator is of guests: it needs --guest KERNEL"),
+        (["--emulator", "--vram 1G"], "ERROR: --emulator is for guests: it needs --guest KERNEL"),
         (
             ["--guest", "7.3", "--topology", "far"],
-            "ERROR: --topology is of two GPUs: it needs --gpus 2",
+            "ERROR: --topology is for two GPUs: it needs --gpus 2",
         ),
         (
             ["--guest", "7.3", "--level", "7.3"],
-            "ERROR: --level is of the mock, and none is asked for: it needs --platform NAME",
+            "ERROR: --level is for the mock, and none was requested: it needs --platform NAME",
         ),
         (
             ["--guest", "7.3", "--mock-defect", "x"],
-            "ERROR: --mock-defect is of the mock, and none is asked for: it needs --platform NAME",
+            "ERROR: --mock-defect is for the mock, and none was requested: it needs --platform NAME",
         ),
         (
             ["--backend", "driver", "--level", "7.0"],
-            "ERROR: --level is of the mock, and none is asked for: it needs --platform NAME",
+            "ERROR: --level is for the mock, and none was requested: it needs --platform NAME",
         ),
         (
             ["--guest", "7.3", "--backend", "mock"],
@@ -264,7 +264,7 @@ def test_options_of_suites_are_refused_elsewhere(project, option):
     (project.path / "tests").mkdir()
     (project.path / "tests/test_x.py").write_text("def test_x():\n    pass\n")
     name = option.partition("=")[0]
-    line = f"ERROR: {name} is for tests below suites/, and none is asked for: leave it out"
+    line = f"ERROR: {name} is for tests below suites/, and none was requested: leave it out"
     assert refusal(project.run("tests", option)) == line
     assert not (project.path / "reports").exists()
 

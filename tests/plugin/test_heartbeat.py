@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A log that nobody watches says once a minute how far a run is."""
+"""The progress of a run is written to a log once per minute."""
 
 from __future__ import annotations
 

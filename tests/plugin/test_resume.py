@@ -206,7 +206,7 @@ def test_early_options_count_when_they_are_given_again(project):
 
 
 def test_no_result_is_lost_for_its_text(project):
-    """U+2028 and U+0085 end no line, though Python's splitlines() says so."""
+    """U+2028 and U+0085 end no line, although Python's splitlines() splits there."""
     text = "'a\\u2028b\\u0085c\\x1cd'"
     project.suite(f"{MARKS}def test_text():\n    pytest.fail({text})\n" + TESTS)
     project.run()

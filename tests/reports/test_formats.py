@@ -173,7 +173,7 @@ def test_texts_mark_driver_regressions(tmp_path: Path, form: Callable[[Digest], 
 
 @pytest.mark.parametrize("apart", [{}, {"gc.async": "PASS"}], ids=["both", "apart"])
 def test_failure_of_what_is_apart_is_a_driver_regression(tmp_path: Path, apart: dict[str, str]) -> None:
-    """Of a test of a promise and of a way, where only the way changed: every format says so, and names it alone."""
+    """If only the driver behaviour of a test changed, every format says that, and names only this behaviour."""
     failed = streams.result(
         STORE, "FAIL", BMG, behaviours=["gc.async", *DRIVER_IDS], message="counted 3", apart=apart
     )

@@ -264,6 +264,6 @@ def test_waivers_that_are_not_well_formed_are_no_answer(
 
 
 def test_an_interrupted_run_is_an_answer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Its stream has an end that says so: it is refused."""
+    """Its stream has an end with this status: it is refused."""
     assert called(gate.main, golden_runs.write("interrupted", tmp_path)) == 1
     assert f"{BMG}: 2 tests did not run" in capsys.readouterr().out

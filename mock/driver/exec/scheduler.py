@@ -148,7 +148,7 @@ class Scheduler:
     # Queues that fail
 
     def kill(self, queue: ExecQueue) -> None:
-        """Take a queue off the hardware for good (guc_exec_queue_kill)."""
+        """Take a queue off the hardware permanently (guc_exec_queue_kill)."""
         queue.killed = True
         self._cancel_group(queue)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The library below the driver, in the place of the kernel's own and DRM's.
+"""The library below the driver, in place of the kernel's own and DRM's.
 
 Errnos, fences, syncobjs, reservations, sleeping, intervals, ids, user memory, fault injection. None of it knows GPUs.
 """

@@ -34,7 +34,7 @@ def _drain() -> None:
 
 
 class Fence:
-    """Signalled once, for good. ``error`` is 0 or a negative errno."""
+    """Signalled once, permanently. ``error`` is 0 or a negative errno."""
 
     def __init__(self, context: int = 0, seqno: int = 0) -> None:
         self.context = context

@@ -68,7 +68,7 @@ def test_space_and_interval_let_calls_through(faults: FaultInjection) -> None:
 
 
 def test_the_list_of_functions(faults: FaultInjection) -> None:
-    """``inject`` adds and removes, ``injectable`` says what there is, ``retval`` what a function returns."""
+    """``inject`` adds and removes, ``injectable`` lists the functions, ``retval`` has the return value of one."""
     assert b"xe_pt_update_ops_run [xe]\tERRNO\n" in (faults.read("fail_function/injectable") or b"")
     assert faults.read("fail_function/inject") == f"{HIT} [xe]\n".encode()
     assert faults.read(f"fail_function/{HIT}/retval") == b"fffffffffffffff4\n"

@@ -24,7 +24,7 @@ from tests.mock.soak.tally import Tally
 FAULT_MODE = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE | xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
 _PR_SET_PDEATHSIG = 1
 INTERNAL = (5, 131, 38)
-"""EIO, ENOTRECOVERABLE, ENOSYS: no xe ioctl says so of what clients do here, the mock does of its own mistakes."""
+"""EIO, ENOTRECOVERABLE, ENOSYS: no xe ioctl returns these to the clients here, only the mock for its own bugs."""
 
 
 class Trouble(Exception):  # noqa: N818 - what a soak is for

@@ -146,7 +146,7 @@ def test_ordinary_user_leaves_nothing() -> None:
 
 
 def test_no_io_uring() -> None:
-    """Without io_uring nothing migrates, unmapping is still heard."""
+    """Without io_uring nothing migrates, but the driver is still notified of munmap."""
 
     def scenario(client: Client) -> None:
         assert Ability.ZAP not in client.attachment.abilities

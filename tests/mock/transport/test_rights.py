@@ -130,7 +130,7 @@ def test_mock_tree_is_read_only() -> None:
 
 @ROOT
 def test_chroot_has_no_devices(tmp_path: Path) -> None:
-    """A client in a chroot has what is there: neither files of the machine nor the mock's."""
+    """A client in a chroot has only the files there: neither those of the machine nor the mock's."""
 
     def scenario(client: Client) -> None:
         def body() -> None:
@@ -147,7 +147,7 @@ def test_chroot_has_no_devices(tmp_path: Path) -> None:
 
 
 def test_open_beneath_a_directory(tmp_path: Path) -> None:
-    """openat2 from a directory that is taken for the root finds what is there, not the mock's."""
+    """openat2 relative to a directory as root finds the files there, not the mock's."""
 
     def scenario(client: Client) -> None:
         directory = os.open(tmp_path, os.O_RDONLY)

@@ -32,7 +32,7 @@ def quick(fd: int) -> None:
 
 
 def stopped(pid: int) -> bool:
-    """The client is, in the middle of a migration. Looking opens files, about which the mock is asked."""
+    """The client is, in the middle of a migration. Looking opens files, which are calls to the mock."""
     with quickly():
         return echo.stopped(pid)
 

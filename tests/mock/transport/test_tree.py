@@ -162,7 +162,7 @@ def _mocks_of_driver(pipe: int) -> list[int]:
 
 
 def test_second_attach() -> None:
-    """A process, and its descendants, have one mock for good; a second attach says so in one line."""
+    """A process, and its descendants, have one mock permanently; a second attach fails with one line."""
 
     def scenario(client: Client) -> None:
         with pytest.raises(Unavailable, match="already attached to a mock"):
@@ -223,7 +223,7 @@ def test_death_of_the_mock(number: int) -> None:
             os.open(NODE, os.O_RDWR)
         assert Path("/proc/self/status").read_text()
         assert subprocess.run(["/bin/true"], check=False).returncode == 0
-        assert region[0] == 0  # lost, and nobody keeps waiting for it
+        assert region[0] == 0  # lost, and no access waits for it
         wait_until(lambda: f"killed by signal {int(number)}" in client.attachment.errors())
 
     run(scenario, errors=f"killed by signal {int(number)}")

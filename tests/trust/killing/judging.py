@@ -43,7 +43,7 @@ class Judge:
     mounts: list[str]
     sockets: set[Path]
     own_shared: bool
-    """Whether nobody else uses /dev/shm."""
+    """Whether no other program uses /dev/shm."""
     said: str = field(default="", init=False)
     """Of the last run, in a few words."""
 
@@ -161,7 +161,7 @@ def _mounts() -> list[str]:
 
 
 def _sockets() -> set[Path]:
-    """Of guests of this checkout that nobody runs any more; others may run some in the meantime."""
+    """Leftovers of guests of this checkout that are not in use; others may be running in the meantime."""
     return {
         path
         for path in GUESTS.glob("*/*/*.sock")

@@ -22,7 +22,7 @@ SHARED = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Process:
-    """One of /proc, at a moment."""
+    """A process, as /proc shows it at some time."""
 
     pid: int
     parent: int
