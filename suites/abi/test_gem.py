@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Buffer objects as user space sees them: placement, allocation, export (xe_bo.c)."""
 
-import ctypes
 import errno
 import os
 
@@ -12,12 +11,12 @@ from fixtures.counting import count
 from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import MAP_SHARED, PAGE, PROT_WRITE, Buffer, mmap
 from fixtures.sizes import SZ_1M, SZ_64K
-from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.bo import SYSTEM
 from fixtures.xe.device import Device
 from fixtures.xe.flags import DEFER, SCANOUT, VISIBLE
 from fixtures.xe.vm import Vm
 from gpu import Batch
-from ioctl import drm, xe
+from ioctl import xe
 
 AT = 1 << 32
 WB, WC = xe.DRM_XE_GEM_CPU_CACHING_WB, xe.DRM_XE_GEM_CPU_CACHING_WC
@@ -126,7 +125,7 @@ def test_export_of_deferred_bo_takes_no_memory(
     queue.load(AT)
     made = bo(size, placement=1 << instance, flags=DEFER)
     before = device.region(instance).used
-    exported = [_export(made) for _ in range(2)]
+    exported = [made.export() for _ in range(2)]
     try:
         assert device.region(instance).used < before + size
         mapped = made.map()
@@ -137,14 +136,6 @@ def test_export_of_deferred_bo_takes_no_memory(
     finally:
         for fd in exported:
             os.close(fd)
-
-
-def _export(made: Bo) -> int:
-    """PRIME_HANDLE_TO_FD: the descriptor; raises OSError."""
-    argument = drm.drm_prime_handle(handle=made.handle, flags=os.O_CLOEXEC)
-    made.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
-    fd: int = argument.fd
-    return fd
 
 
 @behaviour("abi.gem-create.visible-vram")
@@ -221,19 +212,11 @@ def barrier(device: Device, **fields: int) -> int:
 
 @behaviour("abi.private-bo-export")
 @acts("refusal", "ioctl")
-def test_export_of_vm_private_bo_is_eperm(device: Device, plain_vm: Vm, bo: MakeBo) -> None:
+def test_export_of_vm_private_bo_is_eperm(plain_vm: Vm, bo: MakeBo) -> None:
     """PRIME_HANDLE_TO_FD of a BO that belongs to a VM gives EPERM; of any other it works."""
     with refused(errno.EPERM):
-        export(device, bo(SZ_64K, vm=plain_vm.id))
-    assert export(device, bo(SZ_64K)) >= 0
-
-
-def export(device: Device, bo: Bo) -> int:
-    """PRIME_HANDLE_TO_FD: the descriptor, which is closed at once; raises OSError."""
-    argument = drm.drm_prime_handle(handle=bo.handle, flags=drm.DRM_CLOEXEC)
-    device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
-    ctypes.CDLL(None).close(argument.fd)
-    return int(argument.fd)
+        bo(SZ_64K, vm=plain_vm.id).export()
+    os.close(bo(SZ_64K).export())
 
 
 @behaviour("abi.bo-mmap-caching")

@@ -4,9 +4,7 @@
 ``xe_vm_bind_ioctl_validate_bo`` holds most of it. The indices are those of the page attribute table of Xe2.
 """
 
-import ctypes
 import errno
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +17,9 @@ from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.bo import SYSTEM
 from fixtures.xe.device import Device
-from fixtures.xe.flags import DONTNEED, MAP, PURGEABLE
+from fixtures.xe.flags import DONTNEED, MAP
 from fixtures.xe.vm import Vm
-from ioctl import drm, errno_name, xe
+from ioctl import errno_name, xe
 
 AT = 0x10_0000_0000
 """A GPU address at which nothing is bound, multiple of 2 MiB."""
@@ -35,14 +33,7 @@ def imported(devices: list[Device], bo: MakeBo) -> Callable[[], int]:
     """``imported()``: the handle, on the first device, of a BO of the second one that came by dma-buf."""
 
     def make() -> int:
-        export = drm.drm_prime_handle(handle=bo(SZ_64K, device=devices[1]).handle, flags=os.O_CLOEXEC)
-        devices[1].ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, export)
-        try:
-            handle = drm.drm_prime_handle(fd=export.fd)
-            devices[0].ioctl(drm.DRM_IOCTL_PRIME_FD_TO_HANDLE, handle)
-        finally:
-            os.close(export.fd)
-        return int(handle.handle)
+        return bo(SZ_64K, device=devices[1]).handle_on(devices[0])
 
     return make
 
@@ -163,9 +154,7 @@ class Purgeable:
         self.retained = self._advise(DONTNEED)
 
     def _advise(self, state: int) -> bool:
-        word = ctypes.c_uint32(0)
-        self.vm.madvise(AT, self._size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(word))
-        return bool(word.value)
+        return bool(self.vm.purgeable(AT, self._size, state))
 
     def purge(self) -> None:
         """Another BO of its size takes the VRAM."""

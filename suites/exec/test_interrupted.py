@@ -2,7 +2,7 @@
 """EXEC where it waits, and a signal that ends the wait (xe_exec.c, xe_hw_engine_group.c: wait_syncs)."""
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -18,11 +18,7 @@ from fixtures.xe.sync import Syncobj, UserFence
 from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
-
-AT = 0x20_0000_0000
-"""A GPU address at which nothing is bound."""
-OTHERS = (xe.DRM_XE_ENGINE_CLASS_RENDER, xe.DRM_XE_ENGINE_CLASS_COMPUTE)
-"""Classes of engines that are in no group with copy engines (xe_hw_engine_setup_groups)."""
+from suites.exec.held import AT, Held, away
 
 pytestmark = needs("page-faults", "cpu-addr-mirror")
 
@@ -30,16 +26,12 @@ pytestmark = needs("page-faults", "cpu-addr-mirror")
 @pytest.fixture
 def pending(
     device: Device, make_vm: MakeVm, bo: MakeBo, syncobj: MakeSyncobj, sentinel: Sentinel
-) -> Iterator[tuple[Syncobj, Callable[[], None]]]:
+) -> Iterator[tuple[Syncobj, Held]]:
     """A syncobj that a job on another group of engines signals, and what lets that job end."""
-    vm, made, fence, go = make_vm(PLAIN), bo(PAGE), syncobj(), sentinel()
-    mapped = made.map()
-    vm.map(made, AT)
-    mine = device.engine().engine_class
-    engine = next(e for e in device.known_engines if e.engine_class in OTHERS and e.engine_class != mine)
-    vm.queue(engine).start(Batch().semaphore_wait(AT, go), syncs=[fence.sync()])
-    yield fence, lambda: mapped.set_u32(0, go)
-    mapped.set_u32(0, go)
+    holder, fence = Held(make_vm(PLAIN), bo, sentinel()), syncobj()
+    holder.vm.queue(away(device)).start(holder.batch(), syncs=[fence.sync()])
+    yield fence, holder
+    holder.open()
 
 
 @behaviour("exec.signal-interrupt", "race.signal-during-ioctl", "exec.mode-switch-syncs")
@@ -52,11 +44,11 @@ def test_exec_interrupted_at_its_syncs_runs_nothing(
     memory: Memory,
     syncobj: MakeSyncobj,
     sentinel: Sentinel,
-    pending: tuple[Syncobj, Callable[[], None]],
+    pending: tuple[Syncobj, Held],
     signals: int,
 ) -> None:
     """A signal while EXEC waits for its syncobj gives EINTR: no batch runs, no syncobj is signalled, VMs still work."""
-    fence, release = pending
+    fence, holder = pending
     plain, made, faulting, buffer = make_vm(PLAIN), bo(2 * PAGE), mirror_vm.queue(), memory(PAGE)
     mapped = made.map()
     plain.map(made, AT)
@@ -83,7 +75,7 @@ def test_exec_interrupted_at_its_syncs_runs_nothing(
     bound.wait()
     faulting.store(buffer.address, stored := sentinel())
     landed(buffer, 0, stored)
-    release()
+    holder.open()
     fence.wait()
     plain.queue().store(AT + PAGE, stored := sentinel())
     landed(mapped, PAGE, stored)

@@ -9,7 +9,7 @@ from fixtures import PLAIN, acts, behaviour, landed, needs
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
-from fixtures.memory import PAGE, Buffer
+from fixtures.memory import PAGE
 from fixtures.process import Caller
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
@@ -18,9 +18,7 @@ from fixtures.xe.sync import Syncobj
 from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
-
-AT = 0x20_0000_0000
-"""A GPU address at which nothing is bound."""
+from suites.exec.held import AT, Held, away
 
 pytestmark = needs("page-faults", "cpu-addr-mirror")
 
@@ -63,33 +61,6 @@ def test_suspended_job_goes_on(
     gate.open()
     running.wait()
     landed(target, 0, first)
-
-
-_OTHERS = (xe.DRM_XE_ENGINE_CLASS_RENDER, xe.DRM_XE_ENGINE_CLASS_COMPUTE)
-"""Classes of engines that are in no group with copy engines (xe_hw_engine_setup_groups)."""
-
-
-def away(device: Device) -> xe.drm_xe_engine_class_instance:
-    """An engine that is not in the group of the default one."""
-    return next(engine for engine in device.known_engines if engine.engine_class in _OTHERS)
-
-
-class Held:
-    """A VM without long-running mode and an object in it at AT, at whose start batches wait for a word."""
-
-    def __init__(self, vm: Vm, bo: MakeBo, go: int) -> None:
-        self.vm, self._go = vm, go
-        made = bo(PAGE)
-        self.seen: Buffer = made.map()
-        vm.map(made, AT)
-
-    def batch(self) -> Batch:
-        """A batch that waits."""
-        return Batch().semaphore_wait(AT, self._go)
-
-    def open(self) -> None:
-        """Let it continue."""
-        self.seen.set_u32(0, self._go)
 
 
 @pytest.fixture

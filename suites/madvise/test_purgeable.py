@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """BOs that are marked DONTNEED and not yet purged (xe_vm_madvise.c: madvise_purgeable, xe_bo.c)."""
 
-import ctypes
 import errno
 import os
 import signal
@@ -13,31 +12,16 @@ from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.sizes import SZ_2M
-from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.bo import SYSTEM
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
-from fixtures.xe.flags import DONTNEED, PURGEABLE, WILLNEED
+from fixtures.xe.flags import DONTNEED, WILLNEED
 from fixtures.xe.vm import Vm
-from ioctl import drm, xe
+from ioctl import xe
 
 AT, ELSEWHERE = 1 << 40, 1 << 41
 
 pytestmark = needs("purging")
-
-
-def purgeable(vm: Vm, start: int, size: int, state: int) -> int:
-    """MADVISE PURGEABLE_STATE of [start, start + size): what it wrote to retained."""
-    retained = ctypes.c_uint32(0)
-    vm.madvise(start, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
-    return retained.value
-
-
-def export(target: Bo) -> int:
-    """PRIME_HANDLE_TO_FD: the descriptor; raises OSError."""
-    argument = drm.drm_prime_handle(handle=target.handle, flags=os.O_CLOEXEC)
-    target.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
-    fd: int = argument.fd
-    return fd
 
 
 def fill_vram(device: Device, bo: MakeBo) -> None:
@@ -57,15 +41,15 @@ def test_willneed_before_a_purge_restores_all(plain_vm: Vm, bo: MakeBo, sentinel
     queue.store(AT + PAGE, value)
     landed(mapped, PAGE, value)
     for _ in range(2):
-        assert purgeable(plain_vm, AT, SZ_2M, DONTNEED) == 1
+        assert plain_vm.purgeable(AT, SZ_2M, DONTNEED) == 1
     for _ in range(2):
-        assert purgeable(plain_vm, AT, SZ_2M, WILLNEED) == 1
+        assert plain_vm.purgeable(AT, SZ_2M, WILLNEED) == 1
     landed(mapped, PAGE, value)
     gpu_sees(queue, AT + PAGE, value)
     landed(made.map(), PAGE, value)
     plain_vm.map(made, ELSEWHERE)
     gpu_sees(queue, ELSEWHERE + PAGE, value)
-    os.close(export(made))
+    os.close(made.export())
 
 
 @behaviour("madvise.purge.retained-value")
@@ -78,12 +62,12 @@ def test_one_purged_bo_is_reported(device: Device, plain_vm: Vm, bo: MakeBo, pur
     places = [AT + n * SZ_2M for n in range(9)]
     for n, at in enumerate(places):
         plain_vm.map(bo(SZ_2M, placement=1 << device.vram[0] if n == purged else SYSTEM), at)
-    assert purgeable(plain_vm, AT, 9 * SZ_2M, WILLNEED) == 1
-    assert purgeable(plain_vm, places[purged], SZ_2M, DONTNEED) == 1
+    assert plain_vm.purgeable(AT, 9 * SZ_2M, WILLNEED) == 1
+    assert plain_vm.purgeable(places[purged], SZ_2M, DONTNEED) == 1
     fill_vram(device, bo)
-    assert purgeable(plain_vm, AT, 9 * SZ_2M, WILLNEED) == 0
+    assert plain_vm.purgeable(AT, 9 * SZ_2M, WILLNEED) == 0
     for n, at in enumerate(places):
-        assert purgeable(plain_vm, at, SZ_2M, WILLNEED) == (n != purged)
+        assert plain_vm.purgeable(at, SZ_2M, WILLNEED) == (n != purged)
     count("ioctl")
 
 
@@ -103,13 +87,13 @@ def test_bo_without_madvise_is_not_purged(
         plain_vm.map(one, at)
         one.map().set_u32(SZ_2M - 4, values[at + SZ_2M - 4])
     if asked:
-        assert purgeable(plain_vm, AT, 3 * SZ_2M, WILLNEED) == 1
+        assert plain_vm.purgeable(AT, 3 * SZ_2M, WILLNEED) == 1
     before = device.region(device.vram[0]).used
     fill_vram(device, bo)
     assert device.region(device.vram[0]).used > before
     for at in places:
-        assert purgeable(plain_vm, at, SZ_2M, WILLNEED) == 1
-    assert purgeable(plain_vm, AT, 3 * SZ_2M, WILLNEED) == 1
+        assert plain_vm.purgeable(at, SZ_2M, WILLNEED) == 1
+    assert plain_vm.purgeable(AT, 3 * SZ_2M, WILLNEED) == 1
     queue = plain_vm.queue()
     for address, value in values.items():
         gpu_sees(queue, address, value)
@@ -134,7 +118,7 @@ def test_dontneed_leaves_process_memory_alone(
     queue = fault_vm.queue()
     queue.store(at + PAGE, value)
     landed(buffer, PAGE, value)
-    assert purgeable(fault_vm, at, SZ_2M, DONTNEED) == 1
+    assert fault_vm.purgeable(at, SZ_2M, DONTNEED) == 1
     gpu_sees(queue, at + PAGE, value)
     value = sentinel()
     queue.store(at + SZ_2M - 4, value)
@@ -154,7 +138,7 @@ def test_dontneed_bo_is_used_without_a_fault(
     queue.store(AT, sentinel())
     before = counters.snapshot()
     for state in (DONTNEED, WILLNEED, DONTNEED, WILLNEED):
-        assert purgeable(fault_vm, AT, SZ_2M, state) == 1
+        assert fault_vm.purgeable(AT, SZ_2M, state) == 1
         value = sentinel()
         queue.store(AT + SZ_2M - 4, value)
     landed(mapped, SZ_2M - 4, value)
@@ -168,17 +152,17 @@ def test_dontneed_bo_takes_no_new_user(plain_vm: Vm, bo: MakeBo) -> None:
     """mmap, VM_BIND and dma-buf export of a BO in state DONTNEED give EBUSY; after WILLNEED they succeed."""
     made = bo(SZ_2M)
     plain_vm.map(made, AT)
-    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    plain_vm.purgeable(AT, SZ_2M, DONTNEED)
     with refused(errno.EBUSY):
         made.map()
     with refused(errno.EBUSY):
         plain_vm.bind(addr=ELSEWHERE, range=SZ_2M, obj=made.handle)
     with refused(errno.EBUSY):
-        os.close(export(made))
-    purgeable(plain_vm, AT, SZ_2M, WILLNEED)
+        os.close(made.export())
+    plain_vm.purgeable(AT, SZ_2M, WILLNEED)
     made.map()
     plain_vm.map(made, ELSEWHERE)
-    os.close(export(made))
+    os.close(made.export())
 
 
 @behaviour("madvise.purge.dontneed-blocks")
@@ -189,7 +173,7 @@ def test_cpu_touch_of_a_dontneed_bo_is_sigbus(plain_vm: Vm, bo: MakeBo) -> None:
     made = bo(SZ_2M)
     mapped = made.map()
     plain_vm.map(made, AT)
-    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    plain_vm.purgeable(AT, SZ_2M, DONTNEED)
     assert in_child(lambda: mapped.u32(SZ_2M - PAGE)).signal == signal.SIGBUS
     count("ioctl")
 
@@ -201,7 +185,7 @@ def test_gpu_fault_on_a_dontneed_bo_fails(fault_vm: Vm, bo: MakeBo, sentinel: Se
     """A GPU fault on a BO in state DONTNEED that was never mapped on the GPU fails and bans the queue."""
     made, queue = bo(SZ_2M), fault_vm.queue()
     fault_vm.map(made, AT)
-    purgeable(fault_vm, AT, SZ_2M, DONTNEED)
+    fault_vm.purgeable(AT, SZ_2M, DONTNEED)
     with gpu_fault(queue):
         queue.store(AT, sentinel())
     count("ioctl")
@@ -216,12 +200,12 @@ def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: 
     for at in (AT, ELSEWHERE):
         plain_vm.map(made, at)
     second = AT + ELSEWHERE - first
-    purgeable(plain_vm, first, SZ_2M, DONTNEED)
+    plain_vm.purgeable(first, SZ_2M, DONTNEED)
     made.map()
-    purgeable(plain_vm, second, SZ_2M, DONTNEED)
+    plain_vm.purgeable(second, SZ_2M, DONTNEED)
     with refused(errno.EBUSY):
         made.map()
-    purgeable(plain_vm, first, SZ_2M, WILLNEED)
+    plain_vm.purgeable(first, SZ_2M, WILLNEED)
     made.map()
 
 
@@ -234,13 +218,13 @@ def test_exported_bo_is_not_purged(device: Device, plain_vm: Vm, bo: MakeBo, sen
     made, value = bo(SZ_2M, placement=SYSTEM | 1 << device.vram[0]), sentinel()
     mapped, queue = made.map(), plain_vm.queue()
     plain_vm.map(made, AT)
-    fd = export(made)
+    fd = made.export()
     try:
         queue.store(AT + PAGE, value)
         landed(mapped, PAGE, value)
-        assert purgeable(plain_vm, AT, SZ_2M, DONTNEED) == 1
+        assert plain_vm.purgeable(AT, SZ_2M, DONTNEED) == 1
         fill_vram(device, bo)
-        assert purgeable(plain_vm, AT, SZ_2M, WILLNEED) == 1
+        assert plain_vm.purgeable(AT, SZ_2M, WILLNEED) == 1
         gpu_sees(queue, AT + PAGE, value)
     finally:
         os.close(fd)
@@ -258,10 +242,10 @@ def test_dontneed_bo_can_be_unmapped(
     """UNMAP of all or part of a BO in state DONTNEED succeeds; what stays mapped works after WILLNEED."""
     made, other, value = bo(SZ_2M), bo(SZ_2M), sentinel()
     plain_vm.map(made, AT)
-    purgeable(plain_vm, AT, SZ_2M, DONTNEED)
+    plain_vm.purgeable(AT, SZ_2M, DONTNEED)
     plain_vm.unmap(AT + start, size)
     if size < SZ_2M:
-        purgeable(plain_vm, AT, SZ_2M, WILLNEED)
+        plain_vm.purgeable(AT, SZ_2M, WILLNEED)
         rest = 0 if start else size
         plain_vm.queue().store(AT + rest, value)
         landed(made.map(), rest, value)

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: MIT
 """A BO in state DONTNEED is purged under VRAM pressure, not evicted (xe_bo.c: xe_ttm_bo_purge)."""
 
-import ctypes
-import os
-
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, needs, refused
 from fixtures.given import MakeBo, MakeVm, Sentinel
-from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
-from fixtures.xe.flags import DONTNEED, PURGEABLE, SCRATCH, WILLNEED
-from fixtures.xe.vm import PLAIN, Vm
-from ioctl import drm
+from fixtures.xe.flags import DONTNEED, SCRATCH, WILLNEED
+from fixtures.xe.vm import PLAIN
 
 AT, ELSEWHERE = 1 << 40, 1 << 41
 PARTS = 16
@@ -20,20 +15,6 @@ PARTS = 16
 
 
 pytestmark = [needs("vram", "purging"), pytest.mark.timeout(60)]
-
-
-def advise(vm: Vm, size: int, state: int) -> int:
-    """MADVISE of [AT, AT + size): whether the BO there was still retained."""
-    retained = ctypes.c_uint32(0)
-    vm.madvise(AT, size, PURGEABLE, val=state, retained_ptr=ctypes.addressof(retained))
-    return retained.value
-
-
-def export(target: Bo) -> None:
-    """PRIME_HANDLE_TO_FD, and close what it gave."""
-    argument = drm.drm_prime_handle(handle=target.handle, flags=os.O_CLOEXEC)
-    target.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, argument)
-    os.close(argument.fd)
 
 
 @behaviour("madvise.purge.once-purged")
@@ -49,15 +30,15 @@ def test_purged_bo_cannot_be_used_again(
     vm.map(target, AT)
     queue.store(AT, value)
     gpu_sees(queue, AT, value)
-    assert advise(vm, part, DONTNEED) == 1
+    assert vm.purgeable(AT, part, DONTNEED) == 1
     for _ in range(PARTS):
         bo(part, placement=1 << region)
     for state in (WILLNEED, DONTNEED, WILLNEED):
-        assert advise(vm, part, state) == 0
+        assert vm.purgeable(AT, part, state) == 0
     with refused():
         target.map()
     with refused():
-        export(target)
+        target.export()
     with refused():
         vm.bind(addr=ELSEWHERE, range=part, obj=target.handle)
     assert queue.load(AT) != value

@@ -27,6 +27,7 @@ from fixtures.xe.device import Device
 from fixtures.xe.flags import DEFER, SCANOUT, VISIBLE
 from ioctl import xe
 from suites.negative.values import (
+    MAX_USER_EXTENSIONS,
     Extensions,
     close_object,
     create_object,
@@ -37,6 +38,7 @@ from suites.negative.values import (
     off_page,
     strange_objects,
     strange_vms,
+    too_long,
     unreadable,
 )
 
@@ -54,26 +56,16 @@ def unknown_regions(call: Call, _: str) -> Iterator[int]:
             yield 1 | 1 << bit
 
 
-MOST = 16
-"""Extensions that may be chained (xe_bo.c: MAX_USER_EXTENSIONS)."""
-
-
 def chained(number: int) -> Extensions:
     """A chain of well-formed extensions."""
     return linked((xe.drm_xe_ext_set_property * number)())
-
-
-def long_chain(*_: object) -> Iterator[int]:
-    """One extension more than may be chained."""
-    chain = chained(MOST + 1)
-    yield ctypes.addressof(chain)
 
 
 GEM_CREATE = Table(
     xe.drm_xe_gem_create,
     row("extensions", lambda *_: unreadable(EXTENSION)[1:], EFAULT, behaviour("abi.gem-extensions")),
     row("extensions", looping_chain, E2BIG, behaviour("abi.gem-extensions"), label="loop"),
-    row("extensions", long_chain, E2BIG, behaviour("abi.gem-extensions"), label="long"),
+    row("extensions", too_long(chained), E2BIG, behaviour("abi.gem-extensions"), label="long"),
     row("size", (0,), EINVAL, behaviour("abi.gem-create.args"), label="zero"),
     row("size", off_page, EINVAL, behaviour("abi.gem-create.args"), label="unaligned"),
     row("placement", unknown_regions, EINVAL, behaviour("abi.gem-create.args")),
@@ -127,7 +119,7 @@ def test_gem_create_invalid_args(gem_create: Call, wrong: Row) -> None:
 @acts("ioctl")
 def test_gem_create_with_16_extensions(device: Device) -> None:
     """GEM_CREATE accepts a chain of 16 extensions."""
-    chain = chained(MOST)
+    chain = chained(MAX_USER_EXTENSIONS)
     argument = xe.drm_xe_gem_create(
         size=SZ_64K, placement=1, cpu_caching=WB, extensions=ctypes.addressof(chain)
     )

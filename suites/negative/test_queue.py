@@ -2,7 +2,7 @@
 """EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one wrong field (xe_exec_queue.c)."""
 
 import ctypes
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from errno import E2BIG, EFAULT, EINVAL, ENOENT
 
 import pytest
@@ -27,13 +27,16 @@ from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import names, xe
 from suites.negative.values import (
+    MAX_USER_EXTENSIONS,
     Extensions,
     create_queue,
     destroy_queue,
     linked,
+    looping,
     queues,
     strange_queues,
     strange_vms,
+    too_long,
     unreadable,
 )
 
@@ -41,8 +44,6 @@ PRIORITY = xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_PRIORITY
 NORMAL, HIGH = 1, 2
 EXTENSION = ctypes.sizeof(xe.drm_xe_ext_set_property)
 ENGINE = ctypes.sizeof(xe.drm_xe_engine_class_instance)
-LONGEST = 16
-"""Extensions that may be chained (xe_exec_queue.c: MAX_USER_EXTENSIONS)."""
 MOST = 9
 """Engines that one queue may name: XE_HW_ENGINE_MAX_INSTANCE."""
 
@@ -54,22 +55,9 @@ def priority(next_extension: int = 0) -> xe.drm_xe_ext_set_property:
     return extension
 
 
-def loop(*_: object) -> Iterator[int]:
-    """An extension that points to itself."""
-    extension = priority()
-    extension.base.next_extension = ctypes.addressof(extension)
-    yield ctypes.addressof(extension)
-
-
 def chained(number: int) -> Extensions:
     """A chain of extensions that give a queue normal priority."""
     return linked((xe.drm_xe_ext_set_property * number)(*[priority()] * number))
-
-
-def long_chain(*_: object) -> Iterator[int]:
-    """One extension more than may be chained."""
-    chain = chained(LONGEST + 1)
-    yield ctypes.addressof(chain)
 
 
 EXEC_QUEUE_CREATE = Table(
@@ -79,8 +67,8 @@ EXEC_QUEUE_CREATE = Table(
         "extension": xe.drm_xe_ext_set_property,
     },
     row("extensions", lambda *_: unreadable(EXTENSION)[1:], EFAULT, behaviour("execq.create.extensions")),
-    row("extensions", loop, E2BIG, behaviour("execq.create.extensions"), label="loop"),
-    row("extensions", long_chain, E2BIG, behaviour("execq.create.extensions"), label="long"),
+    row("extensions", looping(priority), E2BIG, behaviour("execq.create.extensions"), label="loop"),
+    row("extensions", too_long(chained), E2BIG, behaviour("execq.create.extensions"), label="long"),
     row("width", (0, MOST + 1, 0xFFFF), EINVAL, behaviour("execq.create.args")),
     row("num_placements", (0, MOST + 1, 0xFFFF), EINVAL, behaviour("execq.create.args")),
     row(
@@ -202,7 +190,7 @@ def test_exec_queue_create_on_two_classes(device: Device, plain_vm: Vm) -> None:
 @acts("ioctl")
 def test_exec_queue_create_with_16_extensions(plain_vm: Vm) -> None:
     """EXEC_QUEUE_CREATE accepts a chain of 16 extensions, and the queue works."""
-    chain = chained(LONGEST)
+    chain = chained(MAX_USER_EXTENSIONS)
     queue = plain_vm.queue(extensions=ctypes.addressof(chain))
     queue.run(Batch().noop())
     assert not queue.banned

@@ -56,11 +56,33 @@ def unwritable() -> tuple[int, ...]:
     return (0, 8, _pages() + 2 * PAGE, KERNEL, NON_CANONICAL, _pages())
 
 
-def looping_chain(*_: object) -> Iterator[int]:
-    """A well-formed extension that points to itself."""
-    extension = xe.drm_xe_ext_set_property()
-    extension.base.next_extension = ctypes.addressof(extension)
-    yield ctypes.addressof(extension)
+MAX_USER_EXTENSIONS = 16
+"""Extensions that may be chained (xe_bo.c, xe_exec_queue.c)."""
+
+
+def looping(make: Callable[[], xe.drm_xe_ext_set_property]) -> Callable[..., Iterator[int]]:
+    """An extension that points to itself."""
+
+    def values(*_: object) -> Iterator[int]:
+        extension = make()
+        extension.base.next_extension = ctypes.addressof(extension)
+        yield ctypes.addressof(extension)
+
+    return values
+
+
+looping_chain = looping(xe.drm_xe_ext_set_property)
+"""A well-formed extension that points to itself."""
+
+
+def too_long(chained: Callable[[int], Extensions]) -> Callable[..., Iterator[int]]:
+    """A chain of one extension more than may be chained."""
+
+    def values(*_: object) -> Iterator[int]:
+        chain = chained(MAX_USER_EXTENSIONS + 1)
+        yield ctypes.addressof(chain)
+
+    return values
 
 
 def no_extensions(mark: pytest.MarkDecorator) -> tuple[Row, ...]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Objects that one device shares with another by dma-buf (xe_dma_buf.c: xe_dma_buf_attach, xe_dma_buf_map)."""
 
-import os
 from collections.abc import Callable
 
 import pytest
@@ -10,7 +9,7 @@ from fixtures import FAULTING, PLAIN, acts, behaviour, gpu_sees, needs
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.sizes import SZ_2M
-from fixtures.xe.bo import SYSTEM, Bo
+from fixtures.xe.bo import SYSTEM
 from fixtures.xe.device import Device
 from ioctl import drm
 
@@ -19,18 +18,6 @@ AT = 0x20_0000_0000
 SIZE = 4 * SZ_2M
 
 pytestmark = needs("two-devices", "vram")
-
-
-def share(made: Bo, to: Device) -> int:
-    """The handle of an object on another device, by PRIME_HANDLE_TO_FD and PRIME_FD_TO_HANDLE."""
-    export = drm.drm_prime_handle(handle=made.handle, flags=os.O_CLOEXEC)
-    made.device.ioctl(drm.DRM_IOCTL_PRIME_HANDLE_TO_FD, export)
-    try:
-        imported = drm.drm_prime_handle(fd=export.fd)
-        to.ioctl(drm.DRM_IOCTL_PRIME_FD_TO_HANDLE, imported)
-    finally:
-        os.close(export.fd)
-    return int(imported.handle)
 
 
 def used(device: Device, vram: bool = True) -> int:
@@ -60,7 +47,7 @@ def _shared(
     queues = [vm.queue() for vm in vms]
     values = {AT + offset: sentinel() for offset in (0, SIZE // 2, SIZE - 4)}
     queues[0].store_all(values)
-    handle = share(made, other)
+    handle = made.handle_on(other)
     vms[1].bind_and_wait(addr=AT, range=SIZE, obj=handle)
     for address, value in values.items():
         gpu_sees(queues[1], address, value)
