@@ -3,6 +3,8 @@
 
 import pytest
 
+from reports.coverage import functions  # here, as pytester forgets modules that its runs import
+
 PATCH = """\
 --- a/drivers/{file}.c
 +++ b/drivers/{file}.c
@@ -73,7 +75,7 @@ def test_tests_of_function_come_first_then_those_of_file(project, affected):
 
 def test_tests_that_execute_function_come_between(project, affected, monkeypatch):
     executed = {"drivers/near.c:near": frozenset({"suites/demo/test_demo.py::test_other"})}
-    monkeypatch.setattr("reports.coverage.functions.load", lambda: executed)
+    monkeypatch.setattr(functions, "load", lambda: executed)
     project.run(f"--affected={affected()}")
     assert order(project) == ["cited", "both", "other", "nearby", "spoiling"]
 
