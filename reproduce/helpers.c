@@ -320,6 +320,42 @@ static void reap(pid_t child, int signal)
 		    WIFSIGNALED(status) ? WTERMSIG(status) : 0, signal);
 }
 
+//// watch_log: errno.h fcntl.h string.h unistd.h
+static int kernel_log;
+
+/* Skip what the kernel has said before. */
+static void watch_log(void)
+{
+	kernel_log = open("/dev/kmsg", O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	if (kernel_log < 0)
+		end(UNKNOWN, "/dev/kmsg: %s", strerror(errno));
+	lseek(kernel_log, 0, SEEK_END);
+}
+
+//// complained: string.h unistd.h
+/* Wait that many nanoseconds for a message of the kernel that has both: this is the fault. */
+static void complained(const char *kind, const char *words, long long nanoseconds)
+{
+	long long by = deadline(nanoseconds);
+	char record[8193];
+
+	for (;;) {
+		ssize_t size = read(kernel_log, record, sizeof(record) - 1);
+		const char *text;
+
+		if (size <= 0) {
+			if (now() > by)
+				return;
+			usleep(1000);
+			continue;
+		}
+		record[size] = 0;
+		text = strchr(record, ';');
+		if (text && strstr(text, kind) && strstr(text, words))
+			end(FAULT, "the kernel said: %.*s", (int)strcspn(text + 1, "\n"), text + 1);
+	}
+}
+
 //// ADDRESS: stdint.h
 /* The two dwords of an address in a batch. */
 #define ADDRESS(address) (uint32_t)(address), (uint32_t)((uint64_t)(address) >> 32)

@@ -23,6 +23,7 @@ from ioctl.facts import c_type
 from ioctl.layout import Structure, Union, char, u64
 from ioctl.steps import unpacked
 from reproduce.answers import elements, leaves
+from reproduce.complaint import words_of_complaint
 from reproduce.helpers import helpers, includes
 from reproduce.places import PAGE, Places
 from reproduce.recorded import Actor, Course, Step, outputs
@@ -57,6 +58,8 @@ _ABSOLUTE = {"timeout_nsec", "deadline_nsec"}
 """Fields that have a point of time, not a duration."""
 _COUNTS = {"value", "size", "num_mem_ranges", "first_signaled"}
 """Fields of an answer that may be what they were before the call."""
+COMPLAINT_NS = 5_000_000_000
+"""Time in which a message of the kernel has to come: a worker may be late with it."""
 MOST_PARTS = 64
 """Numbers of an answer that are compared."""
 _SWAPS = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -190,6 +193,10 @@ class _Program:
             self.step(step)
             if several and last and not early:
                 self.line(f"over({turn});")
+        if self.verdict.kind == "complaint":
+            kind, words = words_of_complaint(self.verdict.facts["said"])
+            self.body = self.bodies[0, 0]
+            self.line(f'complained("{_quoted(kind)}", "{_quoted(words)}", {COMPLAINT_NS}LL);')
         if self.verdict.step is None:
             raise NoAnswerError(f"its check cannot be written: {self.verdict.why}")
 
@@ -204,7 +211,7 @@ class _Program:
 
     def judged(self, step: Step) -> bool:
         """Whether a step is the one that failed the test."""
-        return step is self.verdict.step
+        return step is self.verdict.step and self.verdict.kind != "complaint"
 
     def _open(self, step: Step, fields: Mapping[str, Any]) -> None:
         self.open(fields["fd"], fields["path"])
@@ -867,6 +874,8 @@ class _Program:
                 "if (turns == MAP_FAILED)",
                 '\tend(OTHERWISE, "mmap: %s", strerror(errno));',
             ]
+        if self.verdict.kind == "complaint":
+            start.insert(0, "watch_log();")
         own = [actor for actor in threads if actor[0] == 0]
         for number, actor in enumerate(own):
             start.append(f"pthread_create(&threads[{number}], NULL, {_function(actor)}, NULL);")

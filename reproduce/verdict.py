@@ -11,6 +11,7 @@ from typing import Any
 from ioctl import xe
 from ioctl.facts import spare
 from reproduce.answers import elements, leaves
+from reproduce.complaint import words_of_complaint
 from reproduce.recorded import CALLS, Course, Step, makes_named, outputs
 
 NEAR = 12
@@ -22,7 +23,7 @@ class Verdict:
     """The check of a test."""
 
     kind: str
-    """errno, untouched, value, read, counter, wait, or answer: what was seen is what the test did not accept."""
+    """errno, untouched, value, read, counter, wait, complaint, or answer: the test did not accept what was seen."""
     step: Step | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     op: str = "=="
@@ -56,6 +57,9 @@ def verdict_of(course: Course) -> Verdict:
         )
     if kind == "read":
         return Verdict(kind, _last(steps, lambda step: step.do == "read"), check, why="nothing was read")
+    if kind == "complaint":
+        words_of_complaint(check["said"])
+        return Verdict(kind, _last(steps, lambda _: True), check, why="it did nothing")
     if kind == "counter":
         return _of_counter(steps, check)
     if kind == "wait":

@@ -14,6 +14,7 @@ from fixtures import kmsg
 from fixtures.kmsg import Record
 from fixtures.plugin import kernel
 from fixtures.plugin.kernel import GpuChecks, GpuOrders, KernelComplaintError, KernelWatch
+from ioctl import transcript
 
 SPLAT = [
     Record(4, 1.0, "WARNING: drivers/gpu/drm/xe/xe_vm.c:1 at xe_vm_close"),
@@ -86,6 +87,15 @@ def test_a_kernel_warning_fails_the_test_it_comes_in(log: Log) -> None:
     with pytest.raises(KernelComplaintError, match=r"WARNING: drivers/gpu/drm/xe/xe_vm\.c"):
         call(watch, Item(), lambda: log.records.extend(SPLAT))
     assert call(watch, Item()) == "result"
+
+
+def test_a_kernel_warning_is_the_check_of_the_steps(log: Log) -> None:
+    """A program of the test's steps has to look for it, too."""
+    with transcript.recording() as recorded, pytest.raises(KernelComplaintError):
+        call(KernelWatch(log, None), Item(), lambda: log.records.extend(SPLAT))
+    assert recorded.steps.check is not None
+    assert recorded.steps.check["check"] == "complaint"
+    assert "WARNING: drivers/gpu/drm/xe/xe_vm.c:1 at xe_vm_close" in recorded.steps.check["said"]
 
 
 def test_a_warning_that_the_test_expects_does_not(log: Log) -> None:
