@@ -806,10 +806,10 @@ class _Program:
             seen += [
                 (self._output(step, argument, path), value) for path, value in elements(step, head, data)
             ]
-        # An answer that is what was there before: a count of 0, for one. A check of objects is of more.
         check = self.verdict.facts
-        known = check.get("check") != "compare" or (check.get("left"), check.get("right")) != (None, None)
-        if known and not seen:
+        of_numbers = (check.get("left"), check.get("right")) != (None, None)
+        if not seen and (of_numbers or not self.judged(step)):
+            # An answer that is what was there before: a count of 0, for one. Other checks are of more than that.
             seen = [(f"{argument}.{path}", value) for path, value, _ in numbers if path in _COUNTS]
         if not seen:
             raise NoAnswerError("its check is not of anything that the kernel answered")

@@ -128,7 +128,9 @@ def _of_comparison(steps: list[Step], check: Mapping[str, Any], message: str) ->
         values = tuple(wanted) if isinstance(wanted, list) and op in ("in", "not in") else (wanted,)
         if not _number(seen) or not all(map(_number, values)):
             continue
-        for step in reversed(looked):
+        # Whether something holds is a number of a page only: elsewhere a test worked it out.
+        shown = [step for step in looked if step.do == "present" or not isinstance(seen, bool)]
+        for step in reversed(shown):
             if (path := _path_of(step, int(seen), message)) is not None:
                 return Verdict("value", step, check, op=how, wanted=values, seen=int(seen), path=path)
     return None

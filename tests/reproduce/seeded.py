@@ -71,7 +71,10 @@ def _streams(work: Path, fault: str, file: str) -> Path:
 
 
 def failures(work: Path, kernel: str | None) -> Iterator[tuple[str, str, Run | None]]:
-    """Each fault with a file of tests and its run, which ended with the first failure; None if the guest was lost."""
+    """Each fault with a file of tests and its run, which ended with the first failure; None if the guest was lost.
+
+    A run that is in ``work`` already is read, not made again.
+    """
     name = kernel_of(kernel).name
     where, built = environment_of(name), modules(work, kernel)
     guests = _Guests(["--kernel", name, "--scratch", str(work / "runs")], work / "guest.log")
@@ -85,7 +88,8 @@ def failures(work: Path, kernel: str | None) -> Iterator[tuple[str, str, Run | N
                     **{"files": [file], "first": 10**6, "stop": True, "seed": 7},
                     **{"environment": where, "results": str(folder)},
                 }
-                yield fault, file, read(folder) if guests.done(order) else None
+                there = (folder / "results.jsonl").exists()
+                yield fault, file, read(folder) if there or guests.done(order) else None
     finally:
         guests.end()
 

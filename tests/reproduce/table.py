@@ -25,7 +25,7 @@ from pathlib import Path
 from common.answers import NoAnswerError
 from ioctl.compiler import find_compiler
 from mock.defects import defects
-from reports.event import Result
+from reports.event import Outcome, Result
 from reports.stream import Run, area_of, read
 from reproduce.cli import WRITTEN, course_of, words_of
 from reproduce.minimise import smallest
@@ -194,7 +194,8 @@ def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
     """Rows of seeded faults of the real driver, with their ends on a sound mock."""
     with Runner(Mock(PLATFORM)) as sound:
         for fault, file, run in seeded.failures(work / "seeded", kernel):
-            result = next((one for one in run.results if one.outcome in WRITTEN), None) if run else None
+            results = run.results if run else []
+            result = next((one for one in results if one.outcome in (Outcome.FAIL, Outcome.ERROR)), None)
             if run is None or result is None:
                 yield Row(fault, "driver", file, why="it did not fail here" if run else "it ended the guest")
                 continue
@@ -203,31 +204,40 @@ def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
 
 
 def guest_rows(work: Path, kernel: str | None, small: bool, say: Callable[[Row], None]) -> list[Row]:
-    """The rows with what their programs end with on the real driver."""
+    """The rows with what their programs end with on the real driver: all without a fault, then each with its own."""
     rows = load(work)
     with seeded.Drivers(work / "seeded", kernel) as drivers:
-        for place in ("mock", "driver"):
-            for index in [index for index, row in enumerate(rows) if row.place == place and row.name]:
-                rows[index] = in_guest(rows[index], drivers, work, small)
+        for step in (on_stock, on_fault):
+            for index, row in enumerate(rows):
+                if row.name and (step is on_stock or row.place == "driver"):
+                    rows[index] = step(row, drivers, work)
+                    say(rows[index])
+                    save(work, rows)
+        for index, row in enumerate(rows):
+            if small and row.place == "driver" and row.right and not row.least:
+                rows[index] = least_in_guest(row, drivers, work)
                 say(rows[index])
                 save(work, rows)
     return rows
 
 
-def in_guest(row: Row, drivers: seeded.Drivers, work: Path, small: bool) -> Row:
+def on_stock(row: Row, drivers: seeded.Drivers, work: Path) -> Row:
     """The row with what its program ends with on the real driver."""
-    stock, failing = drivers.on(""), drivers.on(row.fault if row.place == "driver" else "")
-    ended, said = stock.status(work / row.name)
-    found = replace(row, guest=ended, why=row.why or ("" if ended == 0 else f"(guest: {said})"))
-    if row.place == "mock":
-        return found
-    ended, said = failing.status(work / row.name)
-    found = replace(found, failing=ended, why=found.why or ("" if ended == 1 else f"(fault: {said})"))
-    if not small or not found.right:
-        return found
+    ended, said = drivers.on("").status(work / row.name)
+    return replace(row, guest=ended, why=row.why or ("" if ended == 0 else f"(guest: {said})"))
+
+
+def on_fault(row: Row, drivers: seeded.Drivers, work: Path) -> Row:
+    """The row with what its program ends with on the driver with its fault."""
+    ended, said = drivers.on(row.fault).status(work / row.name)
+    return replace(row, failing=ended, why=row.why or ("" if ended == 1 else f"(fault: {said})"))
+
+
+def least_in_guest(row: Row, drivers: seeded.Drivers, work: Path) -> Row:
+    """The row of a seeded fault, minimised."""
     run = seeded.kept(work / "seeded", row.fault, row.test)
     result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
-    return minimised(found, run, result, failing, stock, work)
+    return minimised(row, run, result, drivers.on(row.fault), None, work)
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -324,3 +324,55 @@ def test_value_of_a_spare_field_is_not_what_was_compared() -> None:
     text = program(course(steps, "assert devices[1].vram_used() > 9: 0 > 9"), WORDS)
     assert "mem_regions[1].used;" in text
     assert "reserved" not in text.partition("int main")[2]
+
+
+@pytest.mark.parametrize(
+    ("sides", "written"),
+    [({"left": [], "right": [3]}, True), ({"left": None, "right": None}, False), ({}, False)],
+    ids=["numbers", "objects", "unknown"],
+)
+def test_unchanged_answer_is_the_fault_only_of_a_check_of_numbers(
+    sides: dict[str, Any], written: bool
+) -> None:
+    """A test that compares what it worked out from many calls did not fail by the last of them."""
+    argument = bytes(xe.drm_xe_exec_queue_get_property(exec_queue_id=7)).hex()
+    call = {"do": "ioctl", "request": "DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY", "fd": 5, "before": argument}
+    steps = recorded(
+        {"do": "open", "fd": 5, "path": "/dev/dri/renderD128"},
+        call | {"after": argument},
+        check={"check": "compare" if sides else "answer", "op": "==", **sides},
+    )
+    if written:
+        assert "answered as in the test" in program(course(steps), WORDS)
+    else:
+        with pytest.raises(NoAnswerError, match="its check is not of anything that the kernel answered"):
+            program(course(steps), WORDS)
+
+
+def test_whether_something_holds_is_no_number_of_an_answer() -> None:
+    """``assert passed == expected`` with truth values: the call that succeeded is the fault, not a 0 in it."""
+    argument = bytes(xe.drm_xe_wait_user_fence(addr=AT, mask=1)).hex()
+    fence = {
+        "field": "addr",
+        "kind": "Pointer",
+        "address": AT,
+        "size": 8,
+        "before": "00" * 8,
+        "after": "00" * 8,
+    }
+    call = {
+        "do": "ioctl",
+        "request": "DRM_IOCTL_XE_WAIT_USER_FENCE",
+        "fd": 5,
+        "before": argument,
+        "nested": [fence],
+    }
+    steps = recorded(
+        {"do": "open", "fd": 5, "path": "/dev/dri/renderD128"},
+        call,
+        check={"check": "compare", "op": "==", "left": False, "right": True},
+    )
+    text = program(course(steps), WORDS)
+    assert "not True" not in text
+    assert 'end(GOOD, "DRM_IOCTL_XE_WAIT_USER_FENCE gave errno' in text
+    assert "DRM_IOCTL_XE_WAIT_USER_FENCE answered as in the test" in text
