@@ -37,6 +37,7 @@ from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
 from gpu import Batch
 from ioctl import xe
+from ioctl.transcript import cannot
 
 HELD = 8 * SZ_2M
 """Bytes of memory that a program moves to VRAM."""
@@ -239,6 +240,7 @@ class Passed:
             there.recv(1)
 
         self.process = Child(child)
+        cannot("its processes pass a descriptor")
         text, (fd,), _, _ = socket.recv_fds(here, 100, 1)
         self._here = here
         self.device = Device.adopt(path, fd)

@@ -17,9 +17,11 @@ import argparse
 import json
 import subprocess
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 from common.answers import NoAnswerError
@@ -37,6 +39,8 @@ from tests.reproduce import seeded
 
 EACH = 2
 """Tests of each area that broken mocks fail, if no defect is named."""
+MORE = 5
+"""Tests that are tried in an area of which those had no program."""
 STORE = "rows.jsonl"
 PLATFORM = "bmg2"
 NOT_RUN = -1
@@ -127,6 +131,11 @@ def failures(defect: str, tests: Iterable[str], folder: Path) -> Run:
     return read(folder)
 
 
+def runs_of(work: Path, defect: str, tests: Sequence[str]) -> Path:
+    """The folder of a run under a defect."""
+    return work / "runs" / f"{defect}-{zlib.crc32(' '.join(tests).encode()):08x}"
+
+
 def written(row: Row, run: Run, result: Result, work: Path) -> Row:
     """The row with its program, compiled."""
     try:
@@ -140,7 +149,7 @@ def written(row: Row, run: Run, result: Result, work: Path) -> Row:
 
 def of_mock(defect: str, tests: Sequence[str], work: Path) -> Iterator[Row]:
     """A row for the first failure of each test function under a defect."""
-    run = failures(defect, tests, work / "runs" / defect)
+    run = failures(defect, tests, runs_of(work, defect, tests))
     done: set[str] = set()
     for result in run.results:
         place = place_of(result.replay)
@@ -175,8 +184,10 @@ def minimised(row: Row, run: Run, result: Result, failing: Runner, sound: Runner
 
 def least(row: Row, work: Path) -> Row:
     """The row of a broken mock, minimised."""
-    run = read(work / "runs" / row.fault)
-    result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
+    runs = (read(folder) for folder in (work / "runs").glob(f"{row.fault}-*"))
+    run, result = next(
+        (run, one) for run in runs for one in run.results if one.test == row.test and one.outcome in WRITTEN
+    )
     with Runner(Mock(PLATFORM, defect=row.fault)) as failing, Runner(Mock(PLATFORM)) as sound:
         return minimised(row, run, result, failing, sound, work)
 
@@ -186,8 +197,31 @@ def mock_rows(work: Path, names: Sequence[str], each: int) -> Iterator[Row]:
     claims = {name: lists.read(name).tests for name in defects()}
     wanted = {name: claims[name] for name in names or claims}
     picked = {name: tests[:each] for name, tests in wanted.items()} if each else chosen(wanted)
+    right: set[str] = set()
     for defect, tests in picked.items():
-        yield from of_mock(defect, tests, work)
+        for row in of_mock(defect, tests, work):
+            right |= {area_of(row.test)} if row.right else set()
+            yield row
+    if names:
+        return
+    for area in sorted({area_of(test) for tests in claims.values() for test in tests} - right):
+        for defect, test in islice(others(claims, picked, area), MORE):
+            row = next(of_mock(defect, [test], work))
+            yield row
+            if row.right:
+                break
+
+
+def others(
+    claims: Mapping[str, Sequence[str]], picked: Mapping[str, Sequence[str]], area: str
+) -> Iterator[tuple[str, str]]:
+    """Tests of an area that were not chosen, each under the first defect that it notices."""
+    seen = {test for tests in picked.values() for test in tests}
+    for defect in sorted(claims, key=lambda one: len(claims[one])):
+        for function in dict.fromkeys(test.partition("[")[0] for test in claims[defect]):
+            if area_of(function) == area and function not in seen:
+                seen.add(function)
+                yield defect, function
 
 
 def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
