@@ -19,18 +19,15 @@ class Level(Version):
         if not re.fullmatch(r"\d+\.\d+", text):
             raise ValueError(f"uAPI level {text!r} is not a kernel version such as 7.3")
         level = super().parse(text)
-        if not V6_17 <= level <= V7_3:
-            raise ValueError(f"uAPI level {level}: the mock plays those of Linux {V6_17} to {V7_3}")
+        if not LEVELS[0] <= level <= LEVELS[-1]:
+            raise ValueError(f"uAPI level {level}: the mock plays those of Linux {LEVELS[0]} to {LEVELS[-1]}")
         return level
 
 
-V6_17 = Level(6, 17)
-V6_18 = Level(6, 18)
-V6_19 = Level(6, 19)
-V7_0 = Level(7, 0)
-V7_1 = Level(7, 1)
-V7_2 = Level(7, 2)
-V7_3 = Level(7, 3)
+V6_17, V6_18, V6_19, V7_0, V7_1, V7_2, V7_3 = LEVELS = (
+    Level(6, 17), Level(6, 18), Level(6, 19), Level(7, 0), Level(7, 1), Level(7, 2), Level(7, 3)
+)  # fmt: skip
+"""Kernels that the mock can play, oldest first."""
 
 # Additions of later kernels, by the name for Device.has. Properties and ioctls that a level does not
 # know are answered as unknown ones; so are flags and values, whose age is recorded (mock/driver/arguments.py).

@@ -306,7 +306,7 @@ def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path
     first.wait()
     second = subprocess.Popen(command, cwd=tree.path, stderr=subprocess.PIPE, text=True)
     assert second.stderr is not None
-    assert "waiting for a step or a build" in second.stderr.readline()
+    assert "waiting for a running step or build" in second.stderr.readline()
     (tmp_path / "second").touch()
     (tmp_path / "fifo").write_text("\n")
     said = second.communicate()[1]

@@ -22,6 +22,7 @@ import junitparser
 import pytest
 from kcidb_io.schema.v05_03 import Version as Kcidb
 
+from common.place import ROOT
 from reports.commands import report as command
 from reports.event import Outcome, Result
 from reports.formats import allure
@@ -613,6 +614,10 @@ def test_the_command_writes_everything_of_any_number_of_runs(
         "results.ktap", "kcidb.json", "summary.md", "mail.txt", "allure-results",
     }  # fmt: skip
     assert all(path.exists() for path in written)
+    described = (ROOT / "docs/reports.md").read_text(encoding="utf-8")
+    assert not [
+        path.name for path in written if not re.search(rf"^\|.*`{path.name}/?`.* \|", described, re.MULTILINE)
+    ]
     page = (out / "index.html").read_text()
     assert page.count('<article class="panel" id="@') == 4
     assert "lab-b:mock/bmg" in page
