@@ -2,18 +2,22 @@
 """Arrays of binds with mirrors in them: later operations see what earlier ones did (xe_vm.c: xe_vm_bind_ioctl)."""
 
 import errno
+import os
+from collections.abc import Iterator
 
 import pytest
 
 from fixtures import acts, behaviour, driver_only, known, landed, needs, refused
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.sizes import SZ_2M
+from fixtures.patience import patient
+from fixtures.sizes import SZ_1M, SZ_2M
 from fixtures.xe.counters import Counters
-from fixtures.xe.flags import MAP, MIRROR, PREFETCH, UNMAP
-from fixtures.xe.sync import UserFence
+from fixtures.xe.flags import IMMEDIATE, MAP, MIRROR, PREFETCH, UNMAP
+from fixtures.xe.sync import SECOND, UserFence
 from fixtures.xe.vm import Vm
 from gpu import Batch
+from ioctl import xe
 
 SIZE = SZ_2M
 
@@ -96,3 +100,51 @@ def test_array_unmap_after_mirror_map_is_ebusy(mirror_vm: Vm, used: Buffer, memo
     ]
     with refused(errno.EBUSY):
         mirror_vm.bind_array(operations)
+
+
+@pytest.fixture
+def one_cpu() -> Iterator[None]:
+    """The test stays on one CPU: memory that the kernel frees there is what it allocates next."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(before)})
+    yield
+    os.sched_setaffinity(0, before)
+
+
+@behaviour("bind.array.order")
+@acts("store")
+@needs("uncleared-memory")  # in memory that is cleared the driver finds a harmless operation
+@known(
+    "VM_BIND executes operations that were left in freed memory",
+    first="6.17",
+    signature="ETIME: DRM_IOCTL_XE_WAIT_USER_FENCE on fd #: Timer expired",
+    acts=("ioctl",),
+    log="the emulated GPU reports gpu*: fault-not-served: *",
+)
+@pytest.mark.parametrize("pairs", [1, 2, 4])
+def test_unmap_of_unbound_bo_leaves_binds_of_array(
+    fault_vm: Vm, bo: MakeBo, sentinel: Sentinel, one_cpu: None, pairs: int
+) -> None:
+    """Bos that an array maps stay mapped when it unmaps others that have no page table entries yet."""
+    at, others, unbound, step = 1 << 40, (1 << 40) + SZ_1M, 1 << 41, 4 * PAGE
+    bos, other = [bo(PAGE) for _ in range(pairs)], bo(PAGE)
+    fault_vm.map(other, others + pairs * step, flags=IMMEDIATE)  # keeps the page table
+
+    def unmap(start: int) -> list[xe.drm_xe_vm_bind_op]:
+        return [fault_vm.operation(UNMAP, addr=start + i * step, range=PAGE) for i in range(pairs)]
+
+    for i, made in enumerate(bos):
+        fault_vm.map(made, at + i * step, flags=IMMEDIATE)
+        fault_vm.map(other, others + i * step, flags=IMMEDIATE)
+        fault_vm.map(other, unbound + i * step)
+    fault_vm.bind_array(unmap(others) + unmap(at))
+    place = [
+        fault_vm.operation(MAP, addr=at + i * step, range=PAGE, obj=made.handle, flags=IMMEDIATE)
+        for i, made in enumerate(bos)
+    ]
+    fault_vm.bind_array(place + unmap(unbound))  # as many operations as before
+    queue, values = fault_vm.queue(), [sentinel() for _ in bos]
+    for i, value in enumerate(values):
+        queue.run(Batch().store_dword(at + i * step, value), int(patient(2 * SECOND)))
+    for made, value in zip(bos, values, strict=True):
+        landed(made.map(), 0, value)

@@ -171,6 +171,7 @@ GUESTS += [
     (NEAR, (7, 3), {"TRANSPARENT_HUGEPAGE_NEVER": "y"}, "thp", ""),
     (NEAR, (7, 3), {"LOCKDEP": "y"}, "", "lockdep-kernel"),
     (NEAR, (7, 3), {"FAIL_FUNCTION": "y"}, "", ""),
+    (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n"}, "", "uncleared-memory"),
 ]
 BASE = {
     "vram", "cpu-addr-mirror", "purging", "no-compression-hint", "userptr", "svm-vram", "page-faults", "two-devices",
