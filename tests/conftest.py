@@ -9,9 +9,8 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def _heeded_signals() -> Iterator[None]:
-    """Have what tests start end by a signal, also where pytest was started to ignore it (nohup, ``&`` in a script).
-
-    A program inherits a signal that is ignored, but not a handler.
+    """Let signals end the programs that tests start, even if pytest was started to ignore them (nohup, ``&`` in a
+    script): a program inherits an ignored signal, but not a handler.
     """
     ignored = [
         number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_IGN

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A git repository of a test's own."""
+"""A git repository for one test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class GitTree:
-    """An empty repository in a folder, which is made if it is not there; its branch is main."""
+    """An empty repository in a folder, which is created if missing; its branch is main."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -18,7 +18,7 @@ class GitTree:
             self.git("config", *setting.split("="))
 
     def git(self, *arguments: str) -> str:
-        """A command of git's that must work; its output."""
+        """Output of a git command, which must succeed."""
         command = ["git", "-C", str(self.path), *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
@@ -29,7 +29,7 @@ class GitTree:
         path.write_text(text)
 
     def commit(self, title: str) -> str:
-        """Commit all there is, even if nothing changed; the new commit."""
+        """Commit everything, even if nothing changed. Returns the new commit."""
         self.git("add", "-A")
         self.git("commit", "-q", "--allow-empty", "-m", title)
         return self.git("rev-parse", "HEAD").strip()

@@ -22,7 +22,7 @@ from reports.stream import area_of
 
 SUITES = Path(__file__).resolve().parent.parent / "suites"
 LONGEST = 50
-"""Characters of a test's name."""
+"""Maximum number of characters of a test's name."""
 CROSSING = frozenset({"negative", "stateful"})
 """Folders that are for all areas."""
 ARTICLE = re.compile(r"test_(a|an|the)_")
@@ -52,7 +52,7 @@ FOREIGN = {
     "user_pointers": "userptrs",
     "unneeded": "dontneed",
 }
-"""Words for what the kernel has a name for, and that name."""
+"""Words for which the kernel has a name, and that name."""
 
 
 def functions(suites: Path) -> Iterator[tuple[str, str]]:
@@ -120,7 +120,9 @@ def test_folder_of_each_test_is_its_area() -> None:
 
 
 def definitions(pattern: str) -> list[str]:
-    """Lines of suites/ and fixtures/ that begin with ``pattern``, with their files; not the two that define for all."""
+    """Lines of suites/ and fixtures/ that begin with ``pattern``, with their files, except for the two files with
+    shared definitions.
+    """
     defining = [SUITES.parent / "fixtures" / name for name in ("sizes.py", "xe/flags.py")]
     return [
         f"{path.relative_to(SUITES.parent)}: {line}"
@@ -249,7 +251,7 @@ FLOORS = (
     ("uapi",),
     ("debugfs", "driver"),
 )
-"""Rooms and modules of the mock's driver, from the ground up: each may know its own floor and what is below."""
+"""Rooms and modules of the mock's driver, from the ground up: each may know its own floor and those below."""
 OWNED = {("vm.vm", "svm.svm")}
 """Arrows that run up because the kernel's objects hold each other: a VM owns its SVM."""
 
@@ -293,7 +295,7 @@ def floor(module: str) -> int:
 
 
 def runs_up(found: Iterable[Arrow]) -> list[str]:
-    """Arrows that nothing allows, one line each."""
+    """Arrows that are not allowed, one line each."""
     return [
         f"{module} knows {other}, which is above it"
         for module, other in sorted(found)

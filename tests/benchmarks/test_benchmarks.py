@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The benchmarks run and tell what they should. How long anything takes is not tested."""
+"""The benchmarks run and print their results. Durations are not tested."""
 
 import json
 import re

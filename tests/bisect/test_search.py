@@ -13,7 +13,7 @@ KERNELS = [f"6.{minor}.0" for minor in range(12)]
 
 
 def search(truth: dict[str, Verdict], old: Verdict = WORKS):
-    """Try kernels until there is nothing left to try; what is known then, and the kernels in the order of trying."""
+    """Try kernels until none are left. Returns the result, and the kernels in the order of trying."""
     tried = [KERNELS[0], KERNELS[-1]]
     while True:
         seen = {kernel: truth[kernel] for kernel in tried}

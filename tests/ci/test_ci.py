@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The CI templates: what they call exists, and their scripts do what they say."""
+"""The CI templates: all files and commands in them exist, and their scripts work."""
 
 from __future__ import annotations
 

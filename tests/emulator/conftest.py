@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Nothing of a test's machines stays behind."""
+"""Nothing of a test's machines remains."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def queue(driver: Driver, vm: Vm) -> Queue:
 
 @pytest.fixture(autouse=True, scope="module")
 def mappings() -> Iterator[None]:
-    """Python closes what it has mapped when it collects cycles, which no number of descriptors makes it do."""
+    """Python closes mappings only when it collects cycles, which no number of descriptors triggers."""
     yield
     gc.collect()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A context that is blocked, by whatever, keeps nothing else from being done."""
+"""A blocked context, whatever blocks it, blocks nothing else."""
 
 from __future__ import annotations
 

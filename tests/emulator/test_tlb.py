@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The translation cache keeps what it may keep, and forgets what it must."""
+"""The translation cache keeps entries that it may keep, and drops those that it must."""
 
 from __future__ import annotations
 

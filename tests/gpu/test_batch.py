@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The builder for tests encodes what its methods say and refuses what cannot be."""
+"""The builder for tests encodes commands as named, and refuses impossible values."""
 
 import inspect
 from collections.abc import Callable

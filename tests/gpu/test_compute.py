@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compute walkers: a kernel that is known does its work, any other nothing."""
+"""Compute walkers: a known kernel has its effect, any other has none."""
 
 from __future__ import annotations
 

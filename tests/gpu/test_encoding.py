@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Commands are encoded as the kernel encodes them, and what is encoded is decoded to the same fields."""
+"""Commands are encoded as the kernel encodes them, and decoded to the same fields."""
 
 import pytest
 from hypothesis import given, settings

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""A fault is transparent: whatever page is missing when, the outcome is that of memory that was there all along."""
+"""A fault is transparent: whatever page is missing at any time, the result is that of memory that was always
+present.
+"""
 
 import random
 from collections.abc import Callable

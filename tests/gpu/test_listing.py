@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A batch is decoded to instructions and text, whatever is in it."""
+"""A batch with any contents is decoded to instructions and text."""
 
 import struct
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The wheel: what it puts where, and that the suite runs from it without a checkout, writing to its caller's folder."""
+"""The wheel: its files, and the suite running from it without a checkout, with output in its caller's folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A stand-in for ioctl(2) in this process: answers by request, for tests of what surrounds the call."""
+"""A stand-in for ioctl(2) in this process: answers by request, for tests of the code around the call."""
 
 import contextlib
 import ctypes

@@ -852,7 +852,7 @@ def test_git_revision_without_the_file_is_said(
     assert (out, err.count("\n")) == ("", 1)
 
 
-# Nothing is waited for without an end.
+# No wait is endless.
 
 
 @needs_compiler

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A driver under test may answer anything, and a test may pass anything: telling it must never fail."""
+"""A driver under test may answer anything, and a test may pass anything: printing it must never fail."""
 
 import ctypes
 import random

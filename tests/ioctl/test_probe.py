@@ -19,7 +19,7 @@ FLAG = "#define DRM_XE_X_FLAG_A (1 << 0)\n"
 
 
 def measured(tmp_path: Path, text: str, *, name: str = "xe_drm.h") -> Table:
-    """The facts of a header with this text, in a folder with whatever is there."""
+    """The facts of a header with this text, in a folder with other headers."""
     path = tmp_path / name
     path.write_text(text)
     return Probe(find(str(path), tmp_path), COMPILER).table()

@@ -42,7 +42,7 @@ def test_flags_are_named_and_what_the_kernel_wrote_comes_after_an_arrow() -> Non
 
 
 def test_an_error_is_told_with_its_name() -> None:
-    """As strace says it; must-be-zero fields are shown when they are not."""
+    """As in strace; must-be-zero fields are shown if they are not zero."""
     arg = xe.drm_xe_vm_destroy(vm_id=7, pad=1)
     assert told(xe.DRM_IOCTL_XE_VM_DESTROY, arg, raising(errno.ENOENT)) == (
         "ioctl(5, DRM_IOCTL_XE_VM_DESTROY, {vm_id=7, pad=1}) = -1 ENOENT (No such file or directory) <TIME>"
@@ -286,7 +286,7 @@ def test_rows_of_structures_of_different_size_are_told() -> None:
 @pytest.mark.parametrize("data", [b"", b"\x01", b"\xff" * 7, b"\xff" * 8, b"\xff" * 9])
 @pytest.mark.parametrize("number", range(12))
 def test_a_reply_that_is_no_reply_is_told_somehow(number: int, data: bytes) -> None:
-    """A driver under test may answer anything; telling it must not fail."""
+    """A driver under test may answer anything; printing it must not fail."""
     assert query(number, data).endswith("= 0 <TIME>")
 
 

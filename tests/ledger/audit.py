@@ -35,7 +35,7 @@ FOUND = {
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One line of a table: the entry ``id`` was read, against which kernel, and what was found."""
+    """One line of a table: the entry ``id``, the kernel that it was checked against, and the result."""
 
     id: str
     digest: str
@@ -49,7 +49,7 @@ COLUMNS = [field.name for field in fields(Verdict)]
 
 
 def digest(behaviour: Behaviour) -> str:
-    """A hash of what a reader judges; lines of documents may move without it."""
+    """A hash of the checked fields; line numbers of documents may change without changing it."""
     judged = (
         behaviour.kind,
         behaviour.statement,

@@ -15,7 +15,7 @@ WIDTH = 120
 
 
 def prune(ledger: Ledger, tested: set[str]) -> list[Untested]:
-    """The entries without what is tested; a glob that covers something tested becomes the ids that are left."""
+    """The entries without tested behaviours; a glob that covers a tested one becomes the remaining ids."""
     pruned = []
     for entry in ledger.untested:
         ids: list[str] = []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A conformance test fails no driver for what only this one does: counters of debugfs are second witnesses."""
+"""A conformance test fails no driver for the behaviour of this one: counters of debugfs are only second witnesses."""
 
 import ast
 from collections.abc import Iterator

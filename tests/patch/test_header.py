@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A patch of xe_drm.h: does it keep programs, and does anything describe what is new?"""
+"""A patch of xe_drm.h: does it keep programs working, and does a behaviour describe each addition?"""
 
 from __future__ import annotations
 

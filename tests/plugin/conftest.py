@@ -118,7 +118,7 @@ class Project:
         return self.pytester.runpytest_inprocess("--seed", "7", *arguments)
 
     def run_apart(self, *arguments: str, timeout: float = 60) -> pytest.RunResult:
-        """Pytest in a process of its own: for workers, and for what ends processes."""
+        """Pytest in a separate process: for workers, and for tests that end processes."""
         return self.pytester.run(sys.executable, "-m", "pytest", "--seed", "7", *arguments, timeout=timeout)
 
     def events(self, kind: str | None = None) -> list[dict[str, Any]]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Environments: which the command line asks for, and one clear line for what is not available."""
+"""Environments: those of the command line, and one clear line if one is not available."""
 
 import os
 import stat
@@ -23,7 +23,7 @@ def test_x(n, request, worker_id):
 
 
 def refusal(result):
-    """The line with which a run ended that could not be."""
+    """The line with which an impossible run ended."""
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     (line,) = [line for line in result.stderr.lines if line]
     assert not any("Traceback" in line for line in result.stdout.lines)
@@ -51,7 +51,7 @@ def test_several_platforms_run_every_test_on_each(project):
 
 @pytest.mark.parametrize("where", ["command line", "environment"])
 def test_folder_of_results_is_no_path_of_tests(project, tmp_path_factory, monkeypatch, where):
-    """The run has made it by the time that workers look for pytest.ini and conftest.py at each path."""
+    """The run has created it when workers look for pytest.ini and conftest.py at each path."""
     project.suite(CODE)
     place = tmp_path_factory.mktemp("elsewhere") / "run"
     words = ["--results", str(place)]

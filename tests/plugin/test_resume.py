@@ -14,7 +14,7 @@ from fixtures.plugin.results import Results
 from reports import renames
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'
-# Each test leaves a line when it runs: what ran twice was repeated.
+# Each test writes a line when it runs: two lines show that it was repeated.
 LOG = "def ran(request):\n    with open('ran.txt', 'a') as log:\n        log.write(request.node.nodeid + '\\n')\n"
 TESTS = LOG + "".join(
     f"{MARKS}def test_{n}(request):\n    ran(request)\n    count('ioctl')\n" for n in range(4)
@@ -32,7 +32,7 @@ def ran(project):
 
 
 def cut(project, lines, tail=""):
-    """Leave what a run that was killed leaves: the first ``lines`` of the stream, and the start of another."""
+    """Create the stream of a killed run: its first ``lines``, and the start of another."""
     path = stream(project)
     text = [f"{line}\n" for line in path.read_text().split("\n")[:-1]]
     path.write_text("".join(text[:lines]) + tail)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Each run has a folder of its own, and none answers for another."""
+"""Each run has its own folder, and none is mistaken for another."""
 
 import contextlib
 import json

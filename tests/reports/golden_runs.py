@@ -96,7 +96,7 @@ def crashed() -> Events:
 
 
 def interrupted() -> Events:
-    """Ctrl-C: what never began is NOTRUN, and the stream has its end."""
+    """Ctrl-C: tests that never began are NOTRUN, and the stream has its end."""
     left = [(STORE, BMG), (COLLECT, BMG)]
     reason = {"code": "NOTRUN", "text": "the run ended before this test"}
     rest = [result(test, env, "NOTRUN", reason=reason) for test, env in left]
@@ -104,7 +104,7 @@ def interrupted() -> Events:
 
 
 def killed() -> Events:
-    """SIGKILL, or the machine went down: in the middle of a line."""
+    """SIGKILL or a crash of the machine, in the middle of a line."""
     left = [(STORE, BMG), (COLLECT, BMG)]
     return [head(), *environments(), *passing(*left), start(COLLECT, BMG), '{"event":"resu']
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Many columns out of a few: streams for reports of 12, 20 and 40 environments.
+"""Many columns from a few: streams for reports of 12, 20 and 40 environments.
 
     python -m tests.reports.many -o DIR --columns 20 [RUN...]
 
@@ -56,7 +56,7 @@ def names(number: int) -> list[tuple[str, dict[str, str]]]:
 
 
 def _dice(*parts: object) -> int:
-    """A number that these parts always give."""
+    """A number that is always the same for these parts."""
     text = "\0".join(map(str, parts))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=6).digest())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Result streams as a run writes them, made up: events in, results.jsonl out."""
+"""Synthetic result streams: events in, results.jsonl out."""
 
 import json
 from pathlib import Path
@@ -80,7 +80,7 @@ def end(**fields: Any) -> dict[str, Any]:
 
 
 def write(path: Path, *events: dict[str, Any] | str) -> Path:
-    """Write events as lines; text is written as it is, so it may be a line cut off."""
+    """Write events as lines; text is written unchanged, so it can be a truncated line."""
     path.write_text(
         "".join(e if isinstance(e, str) else json.dumps(e) + "\n" for e in events), encoding="utf-8"
     )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Campaigns with a builder and a guest that are played: each verdict, the control, what is kept and continued."""
+"""Campaigns with a simulated builder and guest: each verdict, the control, and resumed campaigns."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The generator of faults: what it changes, what it leaves out, that a seed draws the same."""
+"""The generator of faults: its edits, its exclusions, and equal draws for equal seeds."""
 
 from __future__ import annotations
 

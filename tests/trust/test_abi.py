@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A header is never accepted, nor called broken, by accident: no room, a hostile text, an unread answer."""
+"""A header is never accepted or called broken by accident: full disk, hostile text, unread output."""
 
 from __future__ import annotations
 

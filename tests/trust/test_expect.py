@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A driver that forgets a capability fails the run: what an environment has is known from its description."""
+"""A driver that loses a capability fails the run: the capabilities of an environment are known from its description."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from mock.driver.driver import Driver
 from mock.kernel import PAGE_SIZE, Ability, Change, Deferred, Isolated, Notifier, Vma
 
 TICK = 200e-6
-"""Seconds that pass whenever the clock is read: time passes, and the same way in every run."""
+"""Seconds by which the clock advances at each read, so that time passes equally in every run."""
 
 
 class Loop:

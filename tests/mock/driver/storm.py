@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A client that sends a real mock what comes to its mind: ``python -m tests.mock.driver.storm SEED``."""
+"""A client that sends random calls to a real mock: ``python -m tests.mock.driver.storm SEED``."""
 
 import ctypes
 import fcntl
@@ -23,7 +23,7 @@ REQUESTS = [
 
 
 def storm(seed: int) -> str:
-    """Random ioctls on every node; what is wrong afterwards, empty when nothing is."""
+    """Random ioctls on every node. Returns what is wrong afterwards, empty if nothing is."""
     attached = attach("bmg2")
     pick = random.Random(seed)
     nodes = [os.open(path, os.O_RDWR) for path in attached.nodes]
@@ -45,7 +45,7 @@ def storm(seed: int) -> str:
         request = pick.choice(REQUESTS)
         data = b"".join(number().to_bytes(8, "little") for _ in range(request.size // 8 + 1))
         memory[4096 : 4096 + request.size] = data[: request.size]
-        # A wait without end is not a mistake of the mock.
+        # An endless wait would not be a bug of the mock.
         if "WAIT" in request.name:
             continue
         address = base + 4096 if pick.random() < 0.97 else pick.getrandbits(47)

@@ -164,7 +164,7 @@ def test_mmap_needs_the_offset_the_size_and_the_handle(gpu: Gpu, services: Servi
 
 
 def purge_state(gpu: Gpu, vm: int, state: int) -> bool:
-    """Give the object at DATA up, or want it back: whether its contents are still there."""
+    """Mark the BO at DATA as DONTNEED, or WILLNEED. Returns whether its contents are retained."""
     retained = gpu.client.put(bytes(4))
     arg = fields(
         xe.drm_xe_madvise, vm_id=vm, start=DATA, range=0x10000, type=xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE

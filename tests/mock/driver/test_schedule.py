@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Engine groups, priorities, arbitration, preemption: who runs when."""
+"""Engine groups, priorities, arbitration, preemption: the order of jobs."""
 
 import pytest
 

@@ -98,7 +98,7 @@ def test_fault_that_waited_counts_once(open_client: Any) -> None:
 
 
 def test_prefetch_of_a_stopped_process_waits(open_client: Any) -> None:
-    """VM_BIND sleeps in the meantime, and then does what it would have done at once."""
+    """VM_BIND sleeps in the meantime, and then has its normal result."""
     gpu = Gpu(open_client())
     memory, vm = gpu.client.mm.map(SZ_64K), gpu.vm(FAULT)
     gpu.client.mm.write(memory, b"before")

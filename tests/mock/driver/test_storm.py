@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real mock, from outside: whatever a client sends, it answers, logs nothing wrong and takes the next client."""
+"""A real mock, from outside: for any calls of a client, it answers, logs no error and accepts the next client."""
 
 import subprocess
 import sys

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m tests.mock.soak``: hostile and honest clients against one mock of each platform, for long."""
+"""``python -m tests.mock.soak``: hostile and honest clients against one mock of each platform, for a long time."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ TALKERS, BATCHERS, HONEST = 24, 6, 2
 END = 120.0
 """Seconds that clients may take to end."""
 WARM = 0.05
-"""Part of the work after which the mock has what it keeps: the figures begin there."""
+"""Part of the work after which the mock has all its caches: measurements begin there."""
 GROWTH = 32 << 10
 """KiB that the mock may have grown since, in all: memory that Python keeps for the next object."""
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The mock at one moment."""
+    """Figures of the mock at one time."""
 
     seconds: float
     rss: int
@@ -206,7 +206,7 @@ class _Lines:
 
 
 def _host(platform: str, arguments: argparse.Namespace, tally: Tally, writer: int, release: int) -> int:
-    """Everything that is in front of the mock; what it says goes to ``writer``."""
+    """All clients of the mock; their output goes to ``writer``."""
     try:
         attached = attach(platform)
         os.write(writer, json.dumps({"mock": attached.pid}).encode() + b"\n")
@@ -229,7 +229,7 @@ def _host(platform: str, arguments: argparse.Namespace, tally: Tally, writer: in
 
 
 def _run(others: Work, phases: list[Work], tally: Tally, nodes: list[str], seed: int) -> list[str]:
-    """Run the phases one after the other, while the others run; what anyone complains of."""
+    """Run the phases one after the other, while the other clients run. Returns all complaints."""
     crowd = _Crowd(tally, nodes, seed)
     for one in others:
         crowd.start(one)
@@ -277,8 +277,8 @@ class _Crowd:
         os._exit(0)
 
     def wait(self) -> tuple[int, int | None]:
-        """The next that ends, and the process that continues in its place: who lets the kernel or a GPU store at random
-        may have hit itself.
+        """The next process that ends, and its replacement: one that lets the kernel or a GPU store at random may have
+        hit itself.
         """
         pid, status = os.waitpid(-1, 0)
         work = self.running.pop(pid)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Random batches: commands with fields that make sense mostly, and what no compiler would write."""
+"""Random batches: commands with mostly sensible fields, and some that no compiler would emit."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Gpu:
     def __init__(self, node: str, seed: int) -> None:
         self._dice = Random(seed)
         self._fd = os.open(node, os.O_RDWR)
-        # Far from all else: what a batch stores at random is not to hit the interpreter.
+        # Far from everything else: random stores of batches must not hit the interpreter.
         self._memory = raw.map_at(AREA, SIZE)
         self._closed = raw.map_at(AREA + 2 * SIZE, 65536, 1)
         self._fence = raw.map_at(AREA + 3 * SIZE, 4096)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The clients of a soak, each in a process of its own: some do what they like, others look at their data."""
+"""The clients of a soak, each in its own process: some act at random, others check their data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ INTERNAL = (5, 131, 38)
 
 
 class Trouble(Exception):  # noqa: N818 - what a soak is for
-    """A client met what must not be."""
+    """A client found an error."""
 
 
 class Talker:
@@ -77,12 +77,12 @@ class Talker:
 
 
 def end_with_parent() -> None:
-    """Have this process killed when its parent has ended: a soak that is killed leaves none."""
+    """Have this process killed when its parent ends: a killed soak leaves no processes."""
     syscall("prctl", _PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def awaken() -> None:
-    """Waits do not last: a signal comes twenty times a second."""
+    """A signal twenty times per second ends waits."""
     signal.signal(signal.SIGALRM, lambda *_: None)
     signal.setitimer(signal.ITIMER_REAL, 0.05, 0.05)
 
@@ -106,7 +106,7 @@ def batch(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> No
 
 
 def ways_of_life(tally: Tally, slot: int, nodes: list[str], seed: int, most: int) -> None:
-    """Children that use what they inherit, move their memory about in the meantime, and are stopped and killed."""
+    """Children that use inherited objects, move their memory in the meantime, and are stopped and killed."""
     del most
     dice = Random(seed)
     parent = Talker(nodes, seed)

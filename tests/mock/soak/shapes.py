@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Arguments of ioctls that are nearly right: each field gets what makes sense for its name, and sometimes not."""
+"""Arguments of ioctls that are nearly right: each field gets a value that makes sense for its name, or sometimes
+not.
+"""
 
 from __future__ import annotations
 
@@ -136,7 +138,7 @@ _MAKERS: tuple[tuple[str, Callable[[Shapes], int]], ...] = (
     ("num_", _pick(0, 1, 1, 1, 1, 2, 3, 8, 65, 1024)),
     ("count", _pick(0, 1, 1, 2, 3, 64)),
     ("width", _pick(1, 1, 1, 2, 0)),
-    # Short, from now or from the start of the machine: a wait without end is not a mistake of the mock.
+    # Short, from now or from boot: an endless wait would not be a bug of the mock.
     ("timeout", _pick(0, 1, 1000, 1000000)),
     ("deadline", _pick(0, 1)),
     ("flags", _flags),

@@ -104,7 +104,7 @@ class Client:
         return call(self.fd, request, *args)
 
     def count(self, kind: str) -> int:
-        """Number of calls of the driver for this."""
+        """Number of calls of the driver about this."""
         return self.call(EVENTS, KINDS.index(kind))[2]
 
 

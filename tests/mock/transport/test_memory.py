@@ -264,7 +264,7 @@ def test_populate() -> None:
 
 
 def test_munmap_is_heard() -> None:
-    """Munmap of watched memory is over when the driver knows of it; parts count, and isolated pages are
+    """A munmap of watched memory returns after the driver was notified, also of parts; isolated pages are
     forgotten.
     """
 
@@ -422,7 +422,7 @@ def test_exit_is_told() -> None:
 
 
 def test_defects_of_the_transport() -> None:
-    """ignore-munmap and ignore-mremap do what their names say."""
+    """ignore-munmap and ignore-mremap behave as their names say."""
 
     def deaf(client: Client) -> None:
         region = isolated(client)

@@ -78,7 +78,7 @@ def test_loop_survives_exceptions(loop: EventLoop) -> None:
 
 @pytest.mark.parametrize("when", ["stopped", "on its way"])
 def test_traced_thread_that_is_killed_is_waited_for(when: str) -> None:
-    """Its parent would wait for it without end: of a traced process its tracer has to learn first."""
+    """Its parent would wait endlessly: the tracer of a process has to be notified first."""
     pid = fork()
     if pid == 0:
         while True:
@@ -172,7 +172,7 @@ class Script:
 
 
 def inbox(*messages: Message, places: tuple[tuple[int, int], ...] = ()) -> Inbox:
-    """An inbox that has read these."""
+    """An inbox that has read these messages."""
     script: Any = Script()
     made = Inbox(script, lambda: None, lambda _: None)
     for start, end in places:
@@ -237,7 +237,7 @@ def test_moves_in_a_ring() -> None:
 
 
 def test_places_that_were_left_unseen() -> None:
-    """When no event can be on its way any more, waiting moves are reported all the same."""
+    """Waiting moves are reported once no event can be on its way any more."""
     box = inbox(remap(40, 10, 4), places=((10 * PAGE, 14 * PAGE),))
     assert (told(box), box.holding) == ([], True)
     box.release_all()
@@ -302,7 +302,7 @@ class Family:
         return child
 
     def dirty(self, space: AddressSpace) -> None:
-        """Nothing: the test digests."""
+        """Does nothing: the test digests."""
 
 
 class Told:
