@@ -19,7 +19,7 @@ from fixtures.plugin.results import suite_version
 
 OUT = suite.ROOT / "benchmarks" / "out"
 GROUPS = ("calls", "memory", "tests", "conformance", "reports")
-GUEST = "guest"  # only when it is asked for: it fetches a kernel
+GUEST = "guest"  # only on request: it fetches a kernel
 
 
 def _arguments() -> argparse.Namespace:

@@ -69,7 +69,7 @@ def measure(rounds: int, *, quick: bool) -> Iterator[Group]:
 
 
 def _make(size: Size, folder: Path) -> None:
-    """In a process of its own: the most memory of a command is never less than what its parent had."""
+    """In a separate process: the maximum memory of a command is never less than that of its parent."""
     command = [sys.executable, "-m", "tests.reports.many", "-o", str(folder), "--together"]
     suite.run([*command, f"--columns={size.columns}", f"--tests={size.tests}"])
 

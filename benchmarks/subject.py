@@ -39,7 +39,7 @@ class SubjectError(Exception):
 
 
 class Subject:
-    """A process of its own. ``make`` is called in it, and gives its operations by name."""
+    """A separate process, in which ``make`` is called and returns the operations by name."""
 
     def __init__(self, make: Callable[[], Mapping[str, Operation]]) -> None:
         """Raises SubjectError when ``make`` fails."""

@@ -10,4 +10,4 @@ PROJECT = Path(__file__).resolve().parent.parent
 
 
 class GuestError(Exception):
-    """One line for the user: what was wrong, and what to do about it."""
+    """One line for the user: the error, and what to do."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether QEMU may use KVM here: asked once a boot of the machine, by starting a kernel under it.
+"""Whether QEMU may use KVM here: found out once per boot of the machine, by starting a kernel under it.
 
 A /dev/kvm that opens proves little: inside a virtual machine it may accept a guest and never run it.
 """
@@ -19,7 +19,7 @@ TRIAL_S = 10.0  # what a kernel that has no root needs to give up is about one s
 
 
 def choose(qemu: Qemu, kernel: Path) -> str:
-    """The value of QEMU's -accel: ``$SVMCTS_ACCEL``, or KVM where it works, or TCG (software) everywhere else."""
+    """The value of QEMU's -accel: ``$SVMCTS_ACCEL``, else KVM if it works, else TCG (software)."""
     if own := os.environ.get("SVMCTS_ACCEL"):
         return own
     if not os.access(DEVICE, os.R_OK | os.W_OK):

@@ -88,7 +88,7 @@ def _read(file: Path) -> Build:
 
 
 def check_tools() -> None:
-    """Raise GuestError naming everything that a build needs and that is not installed, with its package."""
+    """Raise GuestError with all programs that a build needs and that are not installed, with their packages."""
     lacking = {program: package for program, package in TOOLS.items() if not shutil.which(program)}
     if "gcc" not in lacking:
         lacking |= {header: package for header, package in HEADERS.items() if not _has_header(header)}
@@ -138,7 +138,7 @@ def _lock(place: Path) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            cache.say(f"waiting for a build that is at work in {place}")
+            cache.say(f"waiting for a running build in {place}")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
 
@@ -265,7 +265,7 @@ class _Making:
                         shutil.copyfile(file, target)
 
     def _publish(self, built: Build, tree: Path) -> None:
-        """Keep what is complete under the kernel's name; it is there as a whole or not at all."""
+        """Publish a complete build under the kernel's name: all of it or nothing."""
         final = built.directory
         partial, old = (final.with_name(f"{final.name}.{word}") for word in ("partial", "old"))
         shutil.rmtree(partial, ignore_errors=True)

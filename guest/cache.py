@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cache directory: what was fetched or built once, shared by every checkout and run of this user.
+"""The cache directory: everything fetched or built, shared by all checkouts and runs of this user.
 
 An entry is a directory that is complete or absent: it is built under another name and renamed, under a lock, so that
 parallel builders wait for each other and an interrupted one leaves nothing that looks finished.
@@ -28,7 +28,7 @@ def cache_root() -> Path:
 
 @contextlib.contextmanager
 def lock(name: str) -> Iterator[None]:
-    """Hold the cache's lock ``name``; says so once when another process holds it."""
+    """Hold the cache's lock ``name``; prints a line if another process holds it."""
     path = cache_root() / "locks" / name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def provide(key: str, build: Callable[[Path], None]) -> Path:
 
 
 def keep_newest(entry: Path, count: int = 8) -> None:
-    """Mark ``entry`` as used now and drop its oldest siblings; a reader that has one open keeps what it has.
+    """Mark ``entry`` as used now and drop its oldest siblings; a reader keeps the files that it has open.
 
     Others may do the same at the same time, and a cache that cannot be written is left as it is.
     """
@@ -114,7 +114,7 @@ def say(text: str) -> None:
 
 @contextlib.contextmanager
 def at_work(text: str) -> Iterator[None]:
-    """Say what is being done, and once a minute that it still is."""
+    """Print the current action, and once per minute that it continues."""
     say(text)
     start = time.monotonic()
     with Heartbeat(lambda: f"{text}: {since(start)} so far", say):

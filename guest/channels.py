@@ -30,7 +30,7 @@ class Channels:
         return {name: end.fileno() for name, end in self.theirs.items()}
 
     def handed_over(self) -> None:
-        """QEMU has its ends: drop ours of them, so that its death is an end of file."""
+        """QEMU has its ends: close ours, so that its death is an end of file."""
         for end in self.theirs.values():
             end.close()
 

@@ -29,11 +29,11 @@ def run_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="svmcts guest",
         description=__doc__,
-        epilog="exit status: that of the program; 2 there can be no guest, 125 it was lost",
+        epilog="exit status: that of the program; 2 the guest cannot start, 125 it was lost",
         formatter_class=argparse.RawTextHelpFormatter,
     )
     add_options(parser)
-    parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable inside, and kept")
+    parser.add_argument("--scratch", type=Path, metavar="DIRECTORY", help="writable in the guest, and kept")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="end the guest after this time")
     parser.add_argument(
         "command", nargs="+", metavar="-- COMMAND", help="or: kernels (list the available ones)"

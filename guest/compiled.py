@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Compiled forms of Python sources, made on the host: compiling takes ten times as long in a guest under TCG.
 
-pytest compiles test modules, conftest files and the modules of its plugins in a way of its own, with assertions
-rewritten, and keeps that form next to the other one. Both are made here; a reader in the guest finds them fresh.
+pytest compiles test modules, conftest files and the modules of its plugins itself, with assertions rewritten, and keeps
+that form next to Python's. Both are made here; a reader in the guest finds them fresh.
 """
 
 import contextlib

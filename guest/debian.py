@@ -146,7 +146,9 @@ class Archive:
         self._configured = False
 
     def refresh(self, *, age_s: float = INDEX_AGE_S) -> None:
-        """Fetch the package lists unless they are younger than ``age_s``; old lists do when the mirror is away."""
+        """Fetch the package lists unless they are younger than ``age_s``; old lists are used if the mirror is not
+        reachable.
+        """
         stamp = self.stamp
         with cache.lock(f"apt-{self.releases[-1]}"):
             if stamp.exists() and time.time() - stamp.stat().st_mtime < age_s:
@@ -299,7 +301,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def first_error(done: subprocess.CompletedProcess[str]) -> str:
-    """The cause, where apt goes on to its consequences; without what apt puts before it."""
+    """The cause, as apt also prints its consequences; without apt's prefix."""
     for line in done.stderr.splitlines():
         if line.startswith("E:"):
             return " ".join(line.removeprefix("E:").split())

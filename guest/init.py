@@ -232,7 +232,7 @@ def assemble_root(told: dict[str, Any], modules: str) -> None:
 
 
 def settle(told: dict[str, Any]) -> None:
-    """Take over from the host what a copy of a saved machine has not: the time, and randomness of its own."""
+    """Set from the host what a copy of a saved machine lacks: the time, and its own randomness."""
     time.clock_settime(time.CLOCK_REALTIME, told["time"])
     seed = bytes.fromhex(told["seed"])
     with open("/dev/random", "wb") as device:
@@ -326,7 +326,7 @@ def run(config: dict[str, Any], status: Status) -> int:
         if is_template or told["interpreter"]:
             show_project(config["project"], config["prefix"])
             interpreter = Interpreter(config["python"], config["project"])
-        # In a process of its own: it takes seconds, and other things can be done in the meantime.
+        # In a separate process: it takes seconds, in which other things can be done.
         driver = fork(lambda: load_modules(config["driver"]))
         load_modules(config["files"])
         close_whole_directories()

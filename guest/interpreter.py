@@ -26,7 +26,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: list[str]) -> int:
-    # Nothing reads standard input, and sees its end, until the guest has booted.
+    # Nothing reads standard input, or notices its end, until the guest has booted.
     die_with_parent(signal.SIGTERM)
     options, rest = parser().parse_known_args(arguments)
     prepared = run.prepare(options.kernel, options.module)

@@ -67,7 +67,8 @@ class Make:
     def __call__(self, *targets: str, progress: Progress | None = None) -> None:
         """Make the targets. Raises GuestError with what is wrong first.
 
-        However this ends, nothing is at work in ``out``, and nothing half made is left that make would take for made.
+        However this ends, nothing keeps running in ``out``, and no partial file remains that make would consider
+        complete.
         """
         command = [*self.command, *targets]
         lines: list[str] = []

@@ -75,8 +75,8 @@ PARAMETERS = (
     "random.trust_cpu=on",
     "8250.nr_uarts=1",
     "audit=0",
-    # For the tests of memory kinds: huge pages of 2 MiB while there are any, and pages that move to another
-    # node when a test says so, not when the kernel thinks that it is time to look who uses them.
+    # For the tests of memory kinds: huge pages of 2 MiB while there are any, and pages that move to another node when a
+    # test requests it, not when the kernel decides to scan for their users.
     "hugepages=32",
     "numa_balancing=disable",
     # Room for GPUs that are plugged in later (hp*size), allocated again below the ports (resource_alignment): firmware

@@ -22,7 +22,7 @@ from guest.channels import CHUNK, Channels
 from guest.machine import NODES, PORTS, Wiring, command_line
 from guest.start import Gpus, Parts, Place, guest_memory, path_of
 
-DEADLINE_S = 900.0  # a busy machine takes minutes, and the user can see that it is at work
+DEADLINE_S = 900.0  # a busy machine takes minutes, and the user can see that it is running
 RATE_STEP = 10_000  # kHz; what is measured twice differs by less, except for one that is near a half
 IMPORTED = "project"  # what the worker of a template has imported: a digest
 REFRESH_S = 86400.0  # age of a template whose project has changed, from which on it is made again

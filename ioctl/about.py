@@ -63,10 +63,10 @@ class Rows:
 class Pointer:
     """An address of user memory.
 
-    ``size``: bytes there, 0 when the field is not an address in this call. ``element``: the C type of what is there,
-    None for plain bytes. ``before``: the kernel reads there; ``after``: it writes there. ``single``: one element, not
-    an array. ``whole``: one structure with its flexible array, or rows of them. ``sort``: elements are numbers of
-    objects of this sort.
+    ``size``: bytes there, 0 when the field is not an address in this call. ``element``: the C type of the target, None
+    for plain bytes. ``before``: the kernel reads there; ``after``: it writes there. ``single``: one element, not an
+    array. ``whole``: one structure with its flexible array, or rows of them. ``sort``: elements are numbers of objects
+    of this sort.
     """
 
     size: Callable[[Any], int]

@@ -51,7 +51,7 @@ class Report:
 
     @property
     def lacking(self) -> tuple[str, ...]:
-        """Expected capabilities that environments lack, and unexpected ones, a line each."""
+        """Expected capabilities that environments lack, and unexpected ones, one line each."""
         return tuple(
             f"{environment.name}: {line}"
             for environment in self.environments.values()

@@ -85,7 +85,7 @@ def _score(matrix: Matrix, column: int | None, promises: Sequence[str]) -> str:
 
 
 def _left_out(run: Run) -> list[str]:
-    """Skips, reductions and unexpected capabilities, a line each."""
+    """Skips, reductions and unexpected capabilities, one line each."""
     skipped = [result for result in run.results if result.outcome in _SKIPPED]
     reasons = {(result.reason_code or result.outcome.value, result.line) for result in skipped}
     reduced = {

@@ -12,7 +12,7 @@ from reproduce.cli import WRITTEN, file_name, program_of
 
 
 def write_programs(stream: Path, folder: Path) -> str:
-    """Write a self-contained program for each test of a run that failed; lines that say what is there and what not."""
+    """Write a self-contained program for each test of a run that failed; and print which exist and which do not."""
     run = read(stream)
     failed = [result for result in run.results if result.outcome in WRITTEN]
     lines, written = [], 0

@@ -82,7 +82,7 @@ class Result:
 
 @dataclass
 class Store:
-    """Results in a file, a JSON line each: those of one suite, one kernel, one mode of the device."""
+    """Results in a file, one JSON line each: those of one suite, one kernel, one mode of the device."""
 
     path: Path
     results: dict[str, Result] = field(default_factory=dict)

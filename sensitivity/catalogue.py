@@ -17,7 +17,7 @@ from sensitivity.source import Edit
 CATALOGUE = Path(__file__).with_name("faults.yaml")
 GENERATED = Path(__file__).with_name("generated.yaml")
 SHOWN_BY = {
-    "tests": "any device shows it that does what it is asked to",
+    "tests": "any device that follows the driver's requests shows it",
     "tlb": "a device shows it that keeps translations as long as it may",
     "late": "a device shows it that takes its time (docs/emulator.md, --adversary)",
 }
@@ -97,7 +97,7 @@ def _made(entry: dict[str, Any]) -> Fault:
 
 
 def record(mutants: list[Mutant], path: Path = GENERATED) -> None:
-    """Write faults made by a machine; what is there, with its exceptions, is replaced."""
+    """Write generated faults, replacing existing ones and their exceptions."""
     head = "# SPDX-License-Identifier: MIT\n# Written by svmcts sensitivity --generate.\n"
     entries = [{"id": mutant.id, **asdict(mutant.edit)} for mutant in mutants]
     path.write_text(head + yaml.safe_dump(entries, sort_keys=False, width=110), encoding="utf-8")

@@ -15,8 +15,8 @@ from guest import cache
 
 def test_line_comes_again_until_the_end() -> None:
     said: queue.SimpleQueue[str] = queue.SimpleQueue()
-    with Heartbeat(lambda: "at work", said.put, every=0.001):
-        assert [said.get(timeout=60), said.get(timeout=60)] == ["at work", "at work"]
+    with Heartbeat(lambda: "busy", said.put, every=0.001):
+        assert [said.get(timeout=60), said.get(timeout=60)] == ["busy", "busy"]
     assert "heartbeat" not in [thread.name for thread in threading.enumerate()]
 
 

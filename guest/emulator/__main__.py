@@ -85,25 +85,23 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--bar", type=bar_size, help="size of the memory BAR (all of the memory)")
     parser.add_argument(
         "--reports", metavar="PATH",
-        help="append what the checkers find, a JSON line each; fd:N is an open descriptor (standard error)",
+        help="append the checkers' reports, one JSON line each; fd:N is an open descriptor (standard error)",
     )  # fmt: skip
     parser.add_argument(
         "--adversary", choices=tuple(MODES), default=USUAL,
-        help="how much comes late: TLB invalidations, changes of contexts, jobs, page faults (%(default)s)",
+        help="amount of delay of TLB invalidations, changes of contexts, jobs and page faults (%(default)s)",
     )  # fmt: skip
-    parser.add_argument(
-        "--orders", type=descriptor, metavar="fd:N", help="where tests tell of themselves: an open socket"
-    )
+    parser.add_argument("--orders", type=descriptor, metavar="fd:N", help="open socket for orders from tests")
     parser.add_argument(
         "--trace",
         default="",
         metavar="KINDS",
-        help=f"debug trace of these, with commas: {', '.join(KINDS)}, all",
+        help=f"debug trace of these kinds, separated by commas: {', '.join(KINDS)}, all",
     )
     parser.add_argument(
-        "--trace-file", type=Path, metavar="PATH", help="where the trace goes (standard error)"
+        "--trace-file", type=Path, metavar="PATH", help="file for the trace (default: standard error)"
     )
-    parser.add_argument("--list-checks", action=ListChecks, nargs=0, help="say what is checked, and exit")
+    parser.add_argument("--list-checks", action=ListChecks, nargs=0, help="list the checks, and exit")
     return parser.parse_args(arguments)
 
 

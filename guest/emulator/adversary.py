@@ -72,7 +72,7 @@ USUAL, STRONG = "mild", "hard"
 
 
 class Adversary:
-    """Draws what comes late, for all GPUs of a process."""
+    """Draws the delayed events, for all GPUs of a process."""
 
     def __init__(
         self,
@@ -141,8 +141,8 @@ class Agenda:
         self._number = 0
 
     def put(self, line: Hashable, delay: float, act: Callable[[], None]) -> None:
-        """Do something after ``delay`` seconds and after all that waits in the same line; at once if neither is
-        left.
+        """Do something after ``delay`` seconds and after all pending work of the same line; at once if there is
+        neither.
         """
         if not delay and line not in self._ends:
             act()
@@ -153,7 +153,7 @@ class Agenda:
         heapq.heappush(self._heap, _Entry(due, self._number, line, act))
 
     def turn(self) -> float | None:
-        """Do what is due. Returns the seconds until the next is due, None if nothing is left."""
+        """Run due work. Returns the seconds until the next is due, None if nothing is left."""
         while self._heap:
             left = self._heap[0].due - self._now()
             if left > 0:

@@ -37,7 +37,7 @@ NAMES = {
     "invalidation-length": "a page-selective invalidation of 4 MiB or 8 MiB, which the interface does not have",
     "invalidation-mode": "an invalidation that is waited for, but does not wait for accesses or flush caches",
     "invalidation-seqno": "an invalidation whose number is 0, or not above that of the one before it",
-    "order-unknown": "an order to the emulator that it does not know: a defect of who gave it",
+    "order-unknown": "an unknown order to the emulator: a bug of its sender",
     "invalidation-range": "a page-selective invalidation whose address is not a multiple of its length",
 }
 

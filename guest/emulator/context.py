@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A logical ring context: what its image in memory says, and its execution.
+"""A logical ring context: its image in memory, and its execution.
 
 Source: drivers/gpu/drm/xe/xe_lrc.c (layout of the object), regs/xe_lrc_layout.h (dwords of the register
 state), The context's address names its status page; the register state is the page after it, and
@@ -92,7 +92,7 @@ class Context:
         """Read what the driver wrote into the image: first everything, later the ring's tail.
 
         A parallel context's tails do not come from its images: ``tail`` is what came instead, in bytes. Returns False
-        if the tail has moved backwards, and with it work that was there is gone.
+        if the tail has moved backwards, so that submitted work is lost.
         """
         if begins := self.execution is None:
             self._start()

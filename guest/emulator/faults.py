@@ -22,7 +22,7 @@ Who = TypeVar("Who")
 
 NUMBERS = 1 << 16
 UNANSWERED = 60.0
-"""Seconds after which an answer is missing: tests hold one up for a few."""
+"""Seconds after which an answer counts as missing: tests delay one for a few."""
 REMEMBERED = 4096
 """Answered faults whose numbers are not used again soon, so that a second answer is recognised."""
 NOT_PRESENT, WRITE_VIOLATION, ATOMIC_VIOLATION = 0, 1, 2

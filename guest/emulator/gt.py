@@ -68,7 +68,7 @@ class Gt:
         self._sweep_at = 0.0
 
     def ring(self) -> None:
-        """The doorbell: something is in the mailbox, or in the transport."""
+        """The doorbell: there is a message in the mailbox, or in the transport."""
         self.mailbox.ring()
         self.guc.turn()
 

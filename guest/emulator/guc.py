@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""The GuC: what each message of the driver means, and what the reply is.
+"""The GuC: the meaning of each message of the driver, and the reply.
 
 Source: drivers/gpu/drm/xe/xe_guc_submit.c (contexts), xe_guc_tlb_inval.c (invalidations), xe_guc_relay.c,
-xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast
-requests and events none; a driver that gets one unasked resets the GPU.
+xe_guc_ct.c:process_g2h_msg (lengths of what the driver takes). Requests get one reply with their fence, fast requests
+and events none; a driver that gets an unsolicited one resets the GPU.
 """
 
 from __future__ import annotations
@@ -269,7 +269,7 @@ class Guc:
         self._later(Late.CONTEXT, context, act)
 
     def _later(self, kind: Late, line: Hashable, act: Callable[[], None]) -> None:
-        """Do and acknowledge something, perhaps delayed, after all pending work of the same line."""
+        """Execute and acknowledge something, perhaps delayed, after all pending work of the same line."""
         self._agenda.put(line, self._adversary.delay(kind, self._name), act)
 
     def _update_policies(self, message: Sequence[int]) -> None:

@@ -50,7 +50,7 @@ class Mailbox:
         self._pending = True
 
     def ring(self) -> None:
-        """The doorbell: answer the request that is waiting, if one is."""
+        """The doorbell: answer the waiting request, if there is one."""
         if not self._pending or self.registers[0] & hxg.FROM_GUC:
             return
         self._pending = False

@@ -19,7 +19,7 @@ PAGE = 4096
 
 
 class Clock:
-    """Orders what the driver gives and takes back, over all GPUs that reach one another's memory."""
+    """Orders the driver's allocations and frees, over all GPUs that can access each other's memory."""
 
     def __init__(self) -> None:
         self.now = 0

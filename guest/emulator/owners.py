@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Address spaces that use a page of VRAM, as found from the GPU's own accesses.
 
-The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That tells two
-things that real hardware does in silence. A translation read *before* such a write and used after it leads to memory
+The driver gives VRAM to a new owner through its migration queue: it clears the page or copies data in. That shows two
+errors that real hardware does not report. A translation read *before* such a write and used after it leads to memory
 that has another owner now. And a page that was *cleared* for a new owner, and is then used through an address that
 never had it and through one that had it before and was never taken back, has two owners: a page table still holds the
 old address. Sharing looks alike, and is not reported: an address that was invalidated in between may have got the page
@@ -19,7 +19,7 @@ from guest.emulator.memory import PAGE, Clock, Vram
 from guest.emulator.tlb import TranslationCache
 
 REMEMBERED = 1 << 16
-"""Pages whose users are known, at most; the first to be used are forgotten first."""
+"""Maximum number of pages with recorded users; the oldest are dropped first."""
 
 
 class User(NamedTuple):

@@ -267,7 +267,7 @@ class Scheduler:
                 return
 
     def _run(self, context: Context, budget: int) -> bool:
-        """Run a context and act on why it stopped; True if it could continue at once."""
+        """Run a context and handle the reason why it stopped. Returns whether it could continue at once."""
         execution = context.execution
         assert execution is not None
         try:
@@ -322,7 +322,7 @@ class Scheduler:
         self._agenda.put(context, self._adversary.delay(Kind.FAULT, self._name), report)
 
     def _reset_hung(self, now: float) -> None:
-        """Engines that have hung for long are reset, and with them what they ran."""
+        """Engines that have hung too long are reset, with their contexts."""
         for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
             self._reset(context)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The translation cache: what the GPU has once translated it may use until the driver invalidates it.
+"""The translation cache: the GPU may use a translation until the driver invalidates it.
 
 Hardware may keep a translation indefinitely, and may fetch the neighbours of an entry with it. So this keeps
 every translation, and takes all present entries of a table at once. Entries that are not present are never kept

@@ -124,7 +124,7 @@ class Connection:
         }
 
     def serve(self) -> None:
-        """One message: read it, act, reply unless the client wants none."""
+        """Read one message, handle it, and reply unless the client wants no reply."""
         head, descriptors = self._receive_header()
         try:
             if len(head) < HEADER.size:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs on a kernel that counts: which build it was, what there is, and what is missing."""
+"""Runs on a kernel with gcov: its build, the counts, and what is missing."""
 
 from __future__ import annotations
 

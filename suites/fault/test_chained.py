@@ -143,7 +143,7 @@ def test_queues_with_chained_faults_end_at_reset(
         jobs.append(mirror_vm.queue(one).start(batch))
     with Userfault(buffer) as fault:
         gate.open()
-        assert fault.waits() is not None, "nobody waits for a page that the GPU stores to"
+        assert fault.waits() is not None, "nothing waits for a page that the GPU stores to"
         reset_gt(mirror_vm.device, engine.gt_id)
         fault.close()
         for job in jobs:

@@ -3,8 +3,8 @@
 
     python -m tests.controls.inventory FILE
 
-collects suites/ as pytest does, and writes it down: marks and names of cases are known only then. ``load``
-runs that in a process of its own.
+collects suites/ as pytest does, and writes it down: marks and names of cases are known only then. ``load`` runs that in
+a separate process.
 """
 
 from __future__ import annotations

@@ -153,7 +153,7 @@ def test_a_defect_says_what_it_breaks(defect: str) -> None:
 
 
 class _Runs:
-    """In the place of ``trial.run``: results that were thought up, for each run in turn."""
+    """Replaces ``trial.run``: invented results, for each run in turn."""
 
     def __init__(self, *results: dict[str, Result]) -> None:
         self.results = list(results)

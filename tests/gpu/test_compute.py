@@ -21,7 +21,7 @@ CODE = compute._SQUARE_START + random.Random(3).randbytes(compute._SQUARE_SIZE -
 
 @pytest.fixture
 def space(monkeypatch: pytest.MonkeyPatch) -> Pages:
-    """A made-up kernel stands in for the known one."""
+    """A made-up kernel replaces the known one."""
     monkeypatch.setattr(compute, "_SQUARE", hashlib.sha256(CODE).hexdigest())
     space = Pages(
         base // 4096 + page for base in (BATCH, GENERAL, INSTRUCTIONS, SOURCE, TARGET) for page in range(4)

@@ -30,6 +30,6 @@ def parts(tmp_path: Path) -> Parts:
 
 @pytest.fixture
 def channels() -> Iterator[Channels]:
-    """Those of a guest, with nobody at the other end."""
+    """Those of a guest, without a peer."""
     with Channels(PORTS) as made:
         yield made

@@ -478,14 +478,14 @@ def test_source_of_debian_is_fetched_once(
 
 
 def building(tree: Tree, *, stderr: int) -> subprocess.Popen[str]:
-    """The command that builds a tree, in a process of its own."""
+    """The command that builds a tree, in a separate process."""
     code = "import sys; from guest import kernel_cli; sys.exit(kernel_cli.main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "build", str(tree.path)]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
 
 
 def begin(tree: Tree) -> tuple[subprocess.Popen[str], Path]:
-    """A build that is at work, and the file that says so."""
+    """A running build, and the file that shows it."""
     tree.write("drivers/gpu/drm/xe/xe_vm.c", "slow\n")
     tree.commit("slow")
     process = building(tree, stderr=subprocess.STDOUT)
@@ -537,7 +537,7 @@ def test_builds_of_one_source_wait_for_each_other(tree: Tree) -> None:
     process, _ = begin(tree)
     other = building(tree, stderr=subprocess.PIPE)
     assert other.stderr is not None
-    assert "waiting for a build that is at work in" in other.stderr.readline()
+    assert "waiting for a running build in" in other.stderr.readline()
     process.terminate()
     process.communicate()
     other.communicate()

@@ -31,7 +31,7 @@ def defines(name: str, text: str) -> bool:
             rf"|^[ \t]*(?:static |const |typedef )*(?:struct|enum|union)\s+{name}\b"
             rf"|^\s+\.?{name}\s*(?:,|=[^=]|:)"  # a constant of an enum, an initialised member, a label
             rf"|^[A-Za-z_\s][\w \t*]*[ \t*]{name}(?:\[[^\]]*\])?\s*(?:=[^=]|;|:\d)"  # an object or member
-            rf"|\(\*{name}\)\(|^\w+\({name}\b|\"{name}\"",  # a callback, DEFINE_EVENT and the like, a file
+            rf"|\(\*{name}\)\(|^\w+\({name}\b|\"{name}\"",  # a callback, DEFINE_EVENT and similar, a file
             text,
             re.MULTILINE,
         )

@@ -88,7 +88,7 @@ def failing() -> Events:
 
 
 def crashed() -> Events:
-    """The process that ran a test died in it; the controller says so and the rest continued."""
+    """The process that ran a test died in it; the controller reported it and the rest continued."""
     died = result(
         STORE, BMG, "ERROR", message="the process that ran it died", longrepr="Fatal Python error: Bus error"
     )

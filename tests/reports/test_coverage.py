@@ -47,7 +47,7 @@ FIRST, SECOND = "suites/gc/test_a.py::test_first", "suites/bind/test_b.py::test_
 
 
 class Kernel:
-    """A program that counts, in the place of a kernel that was built."""
+    """A program with gcov, in place of a built kernel."""
 
     def __init__(self, cache: Path, name: str = KERNEL, source: str = SOURCE, optimised: str = "-O0") -> None:
         self.name = name
@@ -247,7 +247,7 @@ def test_step_that_a_processor_lost_is_not_a_huge_count(kernel: Kernel) -> None:
     assert not before.since(after).executed()
 
 
-REASON = {"at": "xe_svm.c:unused", "kind": "impossible", "why": "Nobody calls it."}
+REASON = {"at": "xe_svm.c:unused", "kind": "impossible", "why": "No code calls it."}
 
 
 @pytest.fixture
@@ -274,7 +274,7 @@ def test_missing_test_counts_as_reachable(
     reason(kind="missing")
     lines = printed(capsys, run())
     assert row(lines).startswith("xe_svm.c 6 of 8, 75.0 % 6 of 8")
-    assert "    missing: Nobody calls it." in lines
+    assert "    missing: No code calls it." in lines
 
 
 def test_reason_may_be_for_some_lines(
@@ -293,14 +293,14 @@ def test_reason_may_be_for_several_functions(
     reason(at="xe_svm.c:twice unused")
     lines = printed(capsys, run())
     assert row(lines).startswith("xe_svm.c 6 of 8, 75.0 % 6 of 6, 100.0 %")
-    assert "xe_svm.c:twice: a reason that explains nothing any more: Nobody calls it." in lines
+    assert "xe_svm.c:twice: a reason that explains nothing any more: No code calls it." in lines
 
 
 def test_reason_for_what_is_executed_is_out_of_date(
     run: Callable[..., Path], reason: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     reason(at="xe_svm.c:twice")
-    said = "xe_svm.c:twice: a reason that explains nothing any more: Nobody calls it."
+    said = "xe_svm.c:twice: a reason that explains nothing any more: No code calls it."
     assert said in printed(capsys, run())
 
 

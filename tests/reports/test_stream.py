@@ -35,7 +35,7 @@ def test_a_whole_stream_is_read_field_by_field(tmp_path: Path) -> None:
     assert environment.fields["kernel"] == "6.12.48+deb13-amd64"
     assert environment.lacks("two-devices")
     assert not environment.lacks("vram")
-    assert not environment.lacks("a capability nobody probed")
+    assert not environment.lacks("a capability that was not probed")
     assert environment.devices[0]["path"] == "/dev/dri/renderD128"
     (result,) = run.results
     assert result.outcome is Outcome.NOT_CLAIMED
