@@ -3,6 +3,8 @@
 (fixtures/given.py).
 """
 
+from __future__ import annotations
+
 pytest_plugins = (
     "fixtures.plugin.lab",
     "fixtures.plugin.options",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU commands: built (Batch), decoded and executed (Execution), each from one definition in gpu.commands."""
 
+from __future__ import annotations
+
 from gpu.address import Access, AddressSpace, GpuFault
 from gpu.batch import Batch
 from gpu.encoding import Command

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU addresses, and the interface of memory behind them."""
 
+from __future__ import annotations
+
 import enum
 from collections.abc import Callable
 from typing import Protocol

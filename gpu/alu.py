@@ -5,6 +5,8 @@ An ALU instruction is a dword: opcode 31:20, operand1 19:10, operand2 9:0. The s
 command streamer's GPRs; SRCA, SRCB, ACCU, ZF and CF last for one MI_MATH.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 
 MASK = (1 << 64) - 1

@@ -6,6 +6,8 @@ uses); fields that the kernel does not use are those of the public programmer's 
 "Command Reference"). gpu.skipped has the commands that are only skipped; gpu.semantics and gpu.blit implement these.
 """
 
+from __future__ import annotations
+
 from gpu.encoding import BLT, GFXPIPE, Address, Bits, Command, Less, Tail
 
 COMPARISONS = {0: ">", 1: ">=", 2: "<", 3: "<=", 4: "==", 5: "!="}

@@ -13,6 +13,8 @@ Guarantees:
   after one of those.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -117,7 +119,7 @@ class Execution:
         *,
         engine: Engine | None = None,
         status_page: int | None = None,
-    ) -> "Execution":
+    ) -> Execution:
         """A context that runs ``ring``; batches it starts with the PPGTT bit are in ``ppgtt``.
 
         ``status_page`` is the GGTT address of the context's PPHWSP, where post-sync writes by index go; they

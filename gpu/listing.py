@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """From the bytes of a batch to instructions and text."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 from dataclasses import dataclass
 

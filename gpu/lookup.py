@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """From a header dword to its command."""
 
+from __future__ import annotations
+
 from gpu import commands, skipped
 from gpu.encoding import BLT, GFX_STATE, GFXPIPE, MI, Command
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The registers that commands can load and store (Linux xe, regs/xe_engine_regs.h)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 

@@ -5,6 +5,8 @@
 xe_lrc.c:instr_dw, for the types GFXPIPE and GFX_STATE; opcodes: instructions/xe_gfxpipe_commands.h.
 """
 
+from __future__ import annotations
+
 from gpu.encoding import GFX_STATE, GFXPIPE, Command
 
 _ANY = range(2, 258)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reasons of an Execution to stop, and the state of an incomplete instruction."""
 
+from __future__ import annotations
+
 import enum
 from dataclasses import dataclass
 

@@ -4,6 +4,8 @@
 ``guest.cli`` is the command line, ``guest.python`` the "interpreter" that pytest-xdist starts as an environment.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent

@@ -4,6 +4,8 @@
 A /dev/kvm that opens proves little: inside a virtual machine it may accept a guest and never run it.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 from pathlib import Path

@@ -5,6 +5,8 @@ The build tree stays in the cache, in a directory for each source and configurat
 has changed, and an interrupted one continues. A complete kernel becomes an entry of its own, which guests boot.
 """
 
+from __future__ import annotations
+
 import contextlib
 import datetime
 import fcntl

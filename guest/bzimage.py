@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """x86 kernel images: which release one is, and the ELF kernel inside (Documentation/arch/x86/boot.rst)."""
 
+from __future__ import annotations
+
 import bz2
 import hashlib
 import lzma

@@ -5,6 +5,8 @@ An entry is a directory that is complete or absent: it is built under another na
 parallel builders wait for each other and an interrupted one leaves nothing that looks finished.
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The serial ports between a guest and this process, and the threads that copy between them and our files."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

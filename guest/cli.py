@@ -5,6 +5,8 @@ The guest sees the host's files at the same paths, read-only, with a writable la
 what is written to the scratch directory (``$SVMCTS_SCRATCH`` inside) stays on the host.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import shutil

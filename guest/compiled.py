@@ -5,6 +5,8 @@ pytest compiles test modules, conftest files and the modules of its plugins itse
 that form next to Python's. Both are made here; a reader in the guest finds them fresh.
 """
 
+from __future__ import annotations
+
 import contextlib
 import importlib.util
 import io

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Initramfs archives: the "newc" cpio format the kernel unpacks (Documentation/driver-api/early-userspace)."""
 
+from __future__ import annotations
+
 import stat
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO

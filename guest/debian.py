@@ -5,6 +5,8 @@ apt does the fetching, so signatures, hashes, proxies and resumed downloads are 
 are unpacked into directories of the cache, which needs neither root nor chroot.
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import os

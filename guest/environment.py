@@ -6,6 +6,8 @@ holds the files of this very environment at the same paths, compiled; the guest 
 is left out here is still found, only slower.
 """
 
+from __future__ import annotations
+
 import contextlib
 import hashlib
 import importlib.metadata

@@ -8,6 +8,8 @@ copies of it continue from there with instructions of their own.
 The kernel panics when this process ends, so every way out is a report and a power-off.
 """
 
+from __future__ import annotations
+
 import ctypes
 import fcntl
 import json

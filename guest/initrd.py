@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The initramfs: the kernel's modules, init, what workers import. Nothing of a single run is in it."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

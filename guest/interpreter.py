@@ -5,6 +5,8 @@
 interpreter in the guest; the guest ends with it.
 """
 
+from __future__ import annotations
+
 import argparse
 import signal
 import sys

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Calls of the kernel's make: output is kept, progress is shown, and no process is left behind."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts kernel``: build kernels for guests, and list those that were built."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import signal

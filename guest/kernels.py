@@ -5,6 +5,8 @@ A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package
 here (guest/builds.py), a built kernel tree, or ``IMAGE:MODULES`` (a bzImage and the directory with its modules).
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The virtual machine as data, and the QEMU command line it stands for."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass

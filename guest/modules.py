@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernel modules: what they are called, what they depend on, and the order to load them in."""
 
+from __future__ import annotations
+
 import gzip
 import lzma
 import struct
@@ -66,7 +68,7 @@ class Module:
     tags: Mapping[str, list[str]]
 
     @classmethod
-    def read(cls, path: Path) -> "Module":
+    def read(cls, path: Path) -> Module:
         elf = read_module(path)
         tags = modinfo(elf)
         return cls(tags.get("name", [module_name(path)])[0].replace("-", "_"), elf, tags)

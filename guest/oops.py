@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The reason of a kernel crash in one line, from its console."""
 
+from __future__ import annotations
+
 import re
 
 _TIME = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?", re.MULTILINE)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The options that describe a guest, shared by the command line, the interpreter and the pytest plugin."""
 
+from __future__ import annotations
+
 import argparse
 import shlex
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The processes of a guest: none outlives its parent."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal

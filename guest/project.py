@@ -7,6 +7,8 @@ part of it, these a worker collects from the host's files. A worker whose templa
 are now forgets what it imported, and imports it from the host's.
 """
 
+from __future__ import annotations
+
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

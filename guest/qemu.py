@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A QEMU that can be a vfio-user client (10.1 or later): the machine's own, or one unpacked from Debian packages."""
 
+from __future__ import annotations
+
 import functools
 import os
 import re

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """QEMU's monitor, as far as it is needed here (docs/interop/qmp-spec.rst)."""
 
+from __future__ import annotations
+
 import json
 import socket
 import time

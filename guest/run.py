@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A run from start to end: prepare every part, boot, and keep the logs."""
 
+from __future__ import annotations
+
 import json
 import os
 import shutil

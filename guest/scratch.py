@@ -5,6 +5,8 @@ QEMU, started by root, gives files the modes that the guest asks for. Device nod
 make (guest/processes.py).
 """
 
+from __future__ import annotations
+
 import os
 import stat
 from pathlib import Path

@@ -5,6 +5,8 @@ Each becomes a directory of the cache that is the build's own: a tree that is wo
 built. Of a git tree only its objects are read, and nothing is written into it.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import os
@@ -59,7 +61,7 @@ class GitTree:
     """Git object: a commit, or a tree object in our own ``git`` directory."""
 
     @classmethod
-    def find(cls, tree: Path, revision: str | None = None) -> "GitTree":
+    def find(cls, tree: Path, revision: str | None = None) -> GitTree:
         """The work tree as it is, or a revision. Raises GuestError."""
         no_tree = f"{tree} is not a git tree: give one, or the tarball that it is of, or --debian VERSION"
         top = _git(tree, "rev-parse", "--show-toplevel", missing=no_tree)
@@ -117,7 +119,7 @@ class GitTree:
             index.unlink(missing_ok=True)
         return written
 
-    def applied(self, series: Path) -> list[tuple[str, "GitTree"]]:
+    def applied(self, series: Path) -> list[tuple[str, GitTree]]:
         """Titles of the patches of a file, and the tree with each of them and those before it.
 
         The file is a diff, or mails as ``git format-patch`` writes them. Raises GuestError naming the patch that does
@@ -147,7 +149,7 @@ class GitTree:
                 index.unlink(missing_ok=True)
         return trees
 
-    def diff(self, other: "GitTree") -> str:
+    def diff(self, other: GitTree) -> str:
         """Changes from this commit to another one, as a patch."""
         arguments = ("diff", "--no-ext-diff", "--no-color", "--no-renames", self.content, other.content)
         # A last line may be a blank one of the context.
@@ -184,7 +186,7 @@ class Tarball:
     file: Path
 
     @classmethod
-    def find(cls, file: Path) -> "Tarball":
+    def find(cls, file: Path) -> Tarball:
         """Raises GuestError."""
         with file.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()[:8]
@@ -204,7 +206,7 @@ class DebianSource:
     package: debian.Package
 
     @classmethod
-    def find(cls, wanted: str) -> "DebianSource":
+    def find(cls, wanted: str) -> DebianSource:
         """The newest package for a version such as 7.3 or 7.3.4. Raises GuestError."""
         archive = debian.Archive(*RELEASES)
         archive.refresh()

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Starting QEMU: a kernel that boots."""
 
+from __future__ import annotations
+
 import contextlib
 import dataclasses
 import json
@@ -52,7 +54,7 @@ class Parts:
     @classmethod
     def gather(
         cls, qemu: Qemu, kernel: Kernel, environment: Path, machine: Machine, rate: int | None
-    ) -> "Parts":
+    ) -> Parts:
         chosen = accelerator.choose(qemu, kernel.boot)
         return cls(qemu, kernel, environment, machine, chosen, rate if chosen.startswith("tcg") else None)
 

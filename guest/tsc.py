@@ -5,6 +5,8 @@ Under TCG the guest's counter is the machine's own. A kernel that measures it wh
 a real one gets it wrong, now and then by a factor of ten, and then all its time is wrong. So the rate is given.
 """
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 import time
@@ -14,7 +16,7 @@ CODE = bytes.fromhex("0f31 48c1e220 4809d0 c3")
 TRIES = 20
 
 
-def measure() -> "Measure | None":
+def measure() -> Measure | None:
     """Start a measurement; None where a process may not execute memory that it has written."""
     try:
         return Measure()

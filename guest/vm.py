@@ -4,6 +4,8 @@
 The guest reports in JSON lines on its own port. The console is kept for people and never parsed for control.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import secrets
@@ -112,7 +114,7 @@ class Guest:
         self._started = time.monotonic()
         self._began = time.time()
 
-    def __enter__(self) -> "Guest":
+    def __enter__(self) -> Guest:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,6 +8,8 @@ A template is the machine's memory, as files with holes that are copied, and the
 the disk to swap to when it is saved: a copy gets a new one.
 """
 
+from __future__ import annotations
+
 import dataclasses
 import hashlib
 import json

@@ -5,6 +5,8 @@ Runs from the initramfs, in the packed part of the project (guest/project.py). i
 on the descriptor that is its first argument; it tells init that it is ready on the second.
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import gc

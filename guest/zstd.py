@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Python's module for zstd: in the standard library since 3.14, from its backport before."""
 
+from __future__ import annotations
+
 import sys
 
 if sys.version_info >= (3, 14):

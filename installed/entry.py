@@ -5,6 +5,8 @@ Only this module is importable from outside. The suite's own packages have names
 python-ioctl's), so they are in a folder that no other program has on sys.path.
 """
 
+from __future__ import annotations
+
 import runpy
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts abi``: does this xe_drm.h keep what programs were built for?"""
 
+from __future__ import annotations
+
 import argparse
 import re
 import tempfile

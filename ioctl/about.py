@@ -6,6 +6,8 @@ tables and the mock's argument checks ask it, through ``ioctl.names`` and ``ioct
 ``_about_`` is a number, and one called pad or reserved must be zero (``ioctl.facts.spare``).
 """
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field

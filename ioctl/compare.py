@@ -5,6 +5,8 @@ The rules are the kernel's for uAPI structures: names stay, numbers and values s
 size, a structure keeps its size. What was ``pad`` or ``reserved`` may get a name: programs had to put zeros there.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Running a C compiler on untrusted text: with limits, and with messages that are safe to print."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import re

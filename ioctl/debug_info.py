@@ -4,6 +4,8 @@
 So all of C is understood, including attributes and macros, without a parser of our own.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path

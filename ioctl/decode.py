@@ -4,6 +4,8 @@
 Everything here works on copies taken earlier and runs when a transcript is read, so it may be slow.
 """
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +34,7 @@ class Group:
     """Items between brackets: on one line where they fit, each on its own where not."""
 
     opening: str
-    items: list["Node"] = field(default_factory=list)
+    items: list[Node] = field(default_factory=list)
     closing: str = "}"
 
 

@@ -5,6 +5,8 @@ Names, numbers and layouts are those of the header. Mode setting, authentication
 left out.
 """
 
+from __future__ import annotations
+
 import os
 
 from ioctl.about import About, Id, array, flags, text, values

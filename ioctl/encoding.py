@@ -10,6 +10,8 @@ bits, a number above 255 spills into the type, and what it does check are ``asse
 ``python -O``.
 """
 
+from __future__ import annotations
+
 import ctypes
 import enum
 import importlib.metadata
@@ -111,7 +113,7 @@ class Request:
     nr: int
     struct: type[ctypes.Structure] | None
     since: str
-    about: "About" = field(default_factory=dict, compare=False)
+    about: About = field(default_factory=dict, compare=False)
     size: int = field(init=False)
     number: int = field(init=False)
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Names of errnos as the kernel spells them."""
 
+from __future__ import annotations
+
 import errno
 
 _NAMES = {**errno.errorcode, errno.EOPNOTSUPP: "EOPNOTSUPP"}

@@ -5,6 +5,8 @@ Names are "drm_xe_vm_bind" for a structure, "drm_xe_vm_bind.vm_id" for a field, 
 With a flat table, the difference of two headers is that of two dictionaries, and is recorded with one line per fact.
 """
 
+from __future__ import annotations
+
 import ctypes
 import hashlib
 import re

@@ -9,6 +9,8 @@ older series that a later one lacks were not in the older one at its release; th
 their version.
 """
 
+from __future__ import annotations
+
 import functools
 import json
 from dataclasses import dataclass
@@ -101,7 +103,7 @@ class History:
             before = entry.version
         return found | {name: version for name, version in self.backported.items() if name in found}
 
-    def with_version(self, version: str, header: str, table: Table) -> "History":
+    def with_version(self, version: str, header: str, table: Table) -> History:
         """A history with one more version, or with a new record of one."""
         tables = {name: (self.entry(name).header, self.table(name)) for name in self.names}
         tables[version] = (header, table)
@@ -120,7 +122,7 @@ class History:
             former = now
         return {"backported": self.backported, "versions": entries}
 
-    def without(self, version: str) -> "History":
+    def without(self, version: str) -> History:
         """A history that does not have this version."""
         tables = {name: (self.entry(name).header, self.table(name)) for name in self.names if name != version}
         return History(self._document_of(tables))

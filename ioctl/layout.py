@@ -5,6 +5,8 @@
 accepts ``bind.flagz = 1`` silently, and the kernel never sees it.
 """
 
+from __future__ import annotations
+
 import ctypes
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,7 +31,7 @@ class Structure(ctypes.Structure):
     """
 
     __slots__ = ()
-    _about_: "ClassVar[About]" = {}
+    _about_: ClassVar[About] = {}
 
     def __repr__(self) -> str:
         from ioctl.decode import text

@@ -7,6 +7,8 @@ copy_from_user does. If a sandbox forbids it, /proc/self/mem is read, which diff
 without read permission.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os

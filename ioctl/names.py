@@ -4,6 +4,8 @@
 ``svmcts abi`` uses the same families to find flags that share a bit, and equal values, in an unknown header.
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 from collections.abc import Iterator

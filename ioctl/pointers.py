@@ -6,6 +6,8 @@ anything else could migrate a page back from the GPU where the test wants it. Th
 the GPU and never read.
 """
 
+from __future__ import annotations
+
 import ctypes
 from dataclasses import replace
 from operator import attrgetter

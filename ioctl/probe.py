@@ -6,6 +6,8 @@ in one section of which are the values of the macros. Nothing is linked or run, 
 library is needed.
 """
 
+from __future__ import annotations
+
 import os
 import re
 import tempfile

@@ -6,6 +6,8 @@ ids come out differently. Addresses of the test's own memory stay the same: note
 map it.
 """
 
+from __future__ import annotations
+
 import ctypes
 import errno
 from operator import attrgetter

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Origin of a header: a file, a pipe, or a revision of a git repository, ``v7.3:include/uapi/drm/xe_drm.h``."""
 
+from __future__ import annotations
+
 import io
 import os
 import re

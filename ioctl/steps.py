@@ -6,6 +6,8 @@ its ioctls. ``Steps.export`` turns them into plain data when a test has failed, 
 the expected and the actual value of the failing check, ``obstacle`` the reason why steps cannot describe the test.
 """
 
+from __future__ import annotations
+
 import os
 import pickle
 import re
@@ -97,7 +99,7 @@ class Steps:
         if self._sink >= 0 and kind != "ioctl":
             self._send(items[-1])
 
-    def _data(self, data: bytes) -> "bytes | Data":
+    def _data(self, data: bytes) -> bytes | Data:
         """Recorded form of bytes: themselves, a pattern, or only their number."""
         size = len(data)
         if size > WHOLE:
@@ -108,7 +110,7 @@ class Steps:
         self._bytes += size
         return data if self._bytes <= MOST else {"size": size}
 
-    def called(self, record: "Record") -> None:
+    def called(self, record: Record) -> None:
         """An ioctl has returned; in a child its step is complete only now."""
         if self._sink >= 0:
             self._send(("ioctl", get_ident(), record.began_ns, (record,)))
@@ -136,19 +138,19 @@ class Steps:
 
     # Children of fork: their steps go into a file that the parent reads when they have ended.
 
-    def fork(self) -> "Branch":
+    def fork(self) -> Branch:
         """To be called before fork(2)."""
         self._children += 1
         branch = Branch(self._children)
         self.add("fork", branch.number)
         return branch
 
-    def begin_child(self, branch: "Branch") -> None:
+    def begin_child(self, branch: Branch) -> None:
         """In the child: record its own steps from now on, and write each at once, as a signal may end it."""
         self.items, self.check, self.dropped = [], None, 0
         self._sink = branch.file
 
-    def end_child(self, branch: "Branch", signal: int) -> None:
+    def end_child(self, branch: Branch, signal: int) -> None:
         """In the parent, when the child has ended."""
         steps = branch.read()
         for kind, _, _, values in steps:
@@ -221,7 +223,7 @@ def _exported(items: list[Step], threads: dict[int, int]) -> list[Data]:
     return steps
 
 
-def _of_record(record: "Record") -> Data:
+def _of_record(record: Record) -> Data:
     before = record.before
     data: Data = {
         "request": record.request.name,

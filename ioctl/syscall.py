@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The one place that calls ioctl(2)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import fcntl

@@ -6,6 +6,8 @@ its own with ``recording``; a failed test prints ``Transcript.text`` and ``Trans
 the newest records are kept and the number of dropped ones is printed.
 """
 
+from __future__ import annotations
+
 import collections
 import contextlib
 import os

@@ -9,6 +9,8 @@ keep the object alive.
 ``ioctl.history`` has the kernel that added each name; ``svmcts abi`` compares this file with a header.
 """
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Mapping
 from typing import Any

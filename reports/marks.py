@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Behaviours that the conformance tests name: their @behaviour marks, read without importing the tests."""
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass

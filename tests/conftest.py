@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Fixtures and settings of all tests of the project."""
 
+from __future__ import annotations
+
 import signal
 from collections.abc import Iterator
 

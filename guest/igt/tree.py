@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A private root directory with IGT's test programs and their dependencies, unpacked from Debian packages."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 

@@ -4,6 +4,8 @@
 A kernel that is built here (guest/builds.py) has that, ``base.config``, and the ``NAME.config`` of each profile.
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path

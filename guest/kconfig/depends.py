@@ -4,6 +4,8 @@
 Kconfig drops an option whose dependencies are not met, and says nothing (Documentation/kbuild/kconfig-language.rst).
 """
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path

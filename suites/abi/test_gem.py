@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Buffer objects as user space sees them: placement, allocation, export (xe_bo.c)."""
 
+from __future__ import annotations
+
 import errno
 import os
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The numbers of the uAPI as an old binary has them: written out here, not taken from ioctl/xe.py."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Arguments of a size that is not the kernel's: programs older or newer than it (drm_ioctl.c: drm_ioctl)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU atomics on mirrored memory in the default atomic mode (xe_vm.c: xe_vma_need_vram_for_atomic)."""
 
+from __future__ import annotations
+
 import mmap
 
 from fixtures import acts, behaviour, driver_only, known, landed, needs

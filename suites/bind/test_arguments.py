@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_BIND: argument checks, before any page table is touched (xe_vm.c: vm_bind_ioctl_check_args)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 from collections.abc import Callable

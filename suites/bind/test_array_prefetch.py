@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Arrays of binds with a PREFETCH next to other operations (xe_vm.c: prefetch_ranges, xe_vm_bind_ioctl)."""
 
+from __future__ import annotations
+
 import mmap
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Arrays of binds with mirrors in them: later operations see what earlier ones did (xe_vm.c: xe_vm_bind_ioctl)."""
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Iterator

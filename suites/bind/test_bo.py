@@ -4,6 +4,8 @@
 ``xe_vm_bind_ioctl_validate_bo`` holds most of it. The indices are those of the page attribute table of Xe2.
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 from typing import Any

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DUMPABLE: which memory of a VM the driver dumps when a batch fails (xe_vm.c: xe_vm_snapshot_capture)."""
 
+from __future__ import annotations
+
 import errno
 import random
 

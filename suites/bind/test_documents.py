@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Sentences of the header and of drm-vm-bind-async.rst about VM_BIND."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_BIND: what a bind does to the GPU's view of memory: order, arrays, unbinding, fences (xe_vm.c)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_BIND that fails half-way: its errno, and that it is undone (xe_vm.c: xe_vm_bind_ioctl, from unwind_ops on)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

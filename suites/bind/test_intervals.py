@@ -5,6 +5,8 @@ Whatever is bound, a bind or an unbind of an interval changes what is in that in
 old binding keeps its memory, at its old offset, with its data.
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Process memory on a GPU that flushes its L2 for the CPU depending on the PAT index (xe_drm.h: pat_index)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

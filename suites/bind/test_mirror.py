@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """CPU address mirror: where it can be bound, and what can be done to it while the GPU uses it."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 from typing import Any

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Binds that wait, and what happens to them in the meantime: user fences, syncobjs, a VM that is destroyed."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import threading

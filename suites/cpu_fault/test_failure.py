@@ -5,6 +5,8 @@ Each test runs in a child process: what the kernel does to a program then is to 
 does so after the interrupted access has been tried again, which these tests check.
 """
 
+from __future__ import annotations
+
 import random
 import signal
 from collections.abc import Callable

@@ -5,6 +5,8 @@ Device pages are not present for the CPU, in user space or in the kernel: get_us
 load or a store of the program would, and the same handler brings the memory back.
 """
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 import os

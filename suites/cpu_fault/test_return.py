@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """CPU faults on memory in VRAM, which migrate it back (drm_pagemap.c: drm_pagemap_migrate_to_ram)."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 

@@ -5,6 +5,8 @@ A CPU access within the timeslice waits; one after a move without an atomic does
 __drm_pagemap_migrate_to_ram, timeslice_expiration).
 """
 
+from __future__ import annotations
+
 import time
 from collections.abc import Iterator
 from pathlib import Path

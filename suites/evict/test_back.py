@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Memory that comes back from VRAM, and the VRAM that it leaves (drm_pagemap.c: drm_pagemap_zdd_put)."""
 
+from __future__ import annotations
+
 import mmap
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Batches that wait for the test, and engines outside of a group (xe_hw_engine_group.c)."""
 
+from __future__ import annotations
+
 from fixtures.given import MakeBo
 from fixtures.memory import PAGE, Buffer
 from fixtures.xe.device import Device

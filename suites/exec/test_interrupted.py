@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """EXEC where it waits, and a signal that ends the wait (xe_exec.c, xe_hw_engine_group.c: wait_syncs)."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Iterator
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Jobs with dma fences and jobs that may fault share the engines of a GPU (xe_hw_engine_group.c)."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Multi-queue groups and their priority (xe_exec_queue.c: exec_queue_set_multi_queue_priority)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 

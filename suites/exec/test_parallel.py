@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Queues that carry several batches at a time (xe_exec.c: xe_exec_queue_is_parallel)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

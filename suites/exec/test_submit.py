@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Arguments that EXEC accepts and rejects (xe_exec.c: xe_exec_ioctl)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 

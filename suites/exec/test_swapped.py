@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The GPU uses memory that is not resident: swapped out, discarded, never touched (xe_svm.c, mm/hmm.c)."""
 
+from __future__ import annotations
+
 import mmap
 
 from fixtures import acts, behaviour, driver_only, landed, needs

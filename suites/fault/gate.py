@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Batches that begin their accesses together: several faults at the same time."""
 
+from __future__ import annotations
+
 from fixtures.given import MakeBo
 from fixtures.sizes import SZ_64K
 from fixtures.xe.flags import IMMEDIATE

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults that succeed: the GPU and the CPU share memory (xe_svm.c: xe_svm_handle_pagefault)."""
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU faults close to each other at the same time, of which one fails, stores, adds or is dropped (xe_pagefault.c)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs, wait_until

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults after and during changes of the memory or the VM (xe_svm.c, xe_pagefault.c)."""
 
+from __future__ import annotations
+
 import mmap
 
 import pytest

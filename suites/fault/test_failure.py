@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults that fail: which queue is banned, what is reported, what keeps working (xe_pagefault.c, xe_svm.c)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Memory that the kernel moves while the GPU uses it: THP, KSM, NUMA."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import functools

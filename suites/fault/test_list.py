@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Batches that follow pointers through mirrored memory, and memory that moves beneath them."""
 
+from __future__ import annotations
+
 import mmap
 
 import pytest

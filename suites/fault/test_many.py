@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Many GPU page faults at the same time (xe_pagefault.c: xe_pagefault_handler, xe_pagefault_queue_work)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, driver_only, landed, needs

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults and the placement of memory (xe_svm.c: __xe_svm_handle_pagefault)."""
 
+from __future__ import annotations
+
 import mmap
 
 from fixtures import acts, behaviour, driver_only, each_home, gpu_fault, gpu_sees, kinds, landed, needs

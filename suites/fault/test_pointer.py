@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Pointers of a process that the GPU can use (drm_gpusvm.c: drm_gpusvm_range_find_or_insert)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GT reset while page faults are queued (xe_gt.c: gt_reset_worker; xe_pagefault.c: xe_pagefault_reset)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A GPU with VRAM and a driver built without SVM migration (Kconfig: DRM_XE_PAGEMAP)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU page faults that have to wait for user space (mm/hmm.c: hmm_range_fault_unlocked_timeout)."""
 
+from __future__ import annotations
+
 import os
 import time
 

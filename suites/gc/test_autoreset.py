@@ -7,6 +7,8 @@ for the part of the bind that was unmapped (xe_drm.h: DRM_XE_VM_BIND_FLAG_MADVIS
 collects the range (xe_svm.c: xe_svm_range_set_default_attr); its VMAs are split and merged for it.
 """
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, driver_only, each_size, gpu_sees, known, landed, needs

@@ -5,6 +5,8 @@ VM_DESTROY stops the collector: what is left goes with the VM. munmap(2) of memo
 the same, and in either order.
 """
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -13,6 +13,8 @@ no longer exists. These tests check that no program can notice:
 (xe_svm.c: xe_svm_garbage_collector; drm_gpusvm.c: DOC Partial Unmapping)
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 

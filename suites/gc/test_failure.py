@@ -5,6 +5,8 @@ The GPU must not keep page tables that map memory which is gone, and the collect
 return an error to. So the VM is banned.
 """
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

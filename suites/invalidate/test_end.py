@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Scope of an invalidation: all GTs of a tile, VMs with scratch pages, processes that end."""
 
+from __future__ import annotations
+
 import mmap
 import os
 import signal

@@ -8,6 +8,8 @@ Memory is three ranges long here, or six of huge pages. The operations relate to
 its left or right end, inside, across an end, around it, exactly on it, or next to it.
 """
 
+from __future__ import annotations
+
 import mmap
 from dataclasses import dataclass
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Unmapped memory: the GPU loses it at once, and its ranges are collected (xe_svm.c)."""
 
+from __future__ import annotations
+
 import ctypes
 import mmap
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A program at its limit of memory: the OOM killer, and the way back from VRAM (Documentation/mm/hmm.rst)."""
 
+from __future__ import annotations
+
 import signal
 
 import pytest

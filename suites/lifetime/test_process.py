@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Objects of a process on the device when it exits, calls execve(2), or passes its descriptor on."""
 
+from __future__ import annotations
+
 import functools
 import itertools
 import os

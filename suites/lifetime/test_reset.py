@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VMs after a GT reset (xe_gt.c: gt_reset_worker)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, landed, needs

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The driver is unbound while a process uses the device (drm_ioctl.c: drm_dev_is_unplugged; xe_vm.c: xe_vm_close)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

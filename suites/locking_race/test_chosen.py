@@ -5,6 +5,8 @@ A fault chooses its range, tries to move it, and collects its pages. With a page
 stops in the last step, and the process changes the mapping under it.
 """
 
+from __future__ import annotations
+
 import mmap
 from collections.abc import Callable
 

@@ -6,6 +6,8 @@ userfaultfd holds, it keeps the lock as long as a test wants. MADVISE of user po
 too, which an invalidation holds while it waits for a batch (xe_userptr.c: xe_vma_userptr_invalidate_finish).
 """
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import mmap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The order of locks, as a kernel with lock checking sees it (Documentation/locking/lockdep-design.rst)."""
 
+from __future__ import annotations
+
 import mmap
 import re
 from pathlib import Path

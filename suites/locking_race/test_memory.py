@@ -8,6 +8,8 @@ is touched, and everything ends (drm_gpusvm.c: DOC Locking).
 Where the order can be arranged a batch waits at a gate; the other tests repeat, a bounded number of times.
 """
 
+from __future__ import annotations
+
 import contextlib
 import random
 import threading

@@ -5,6 +5,8 @@ Faults, VM_BIND, MADVISE and VM_DESTROY of one VM exclude each other by its lock
 be another VM's a moment later (xe_vm_doc.h; xe_pagefault.c: xe_pagefault_asid_to_vm).
 """
 
+from __future__ import annotations
+
 import errno
 import signal
 import threading

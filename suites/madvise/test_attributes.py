@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_QUERY_MEM_RANGE_ATTRS for each kind of VMA, before and after MADVISE (xe_vm.c: get_mem_attrs)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os

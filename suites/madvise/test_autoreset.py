@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Attributes that MADVISE_AUTORESET resets, according to the header (xe_drm.h: MADVISE_AUTORESET)."""
 
+from __future__ import annotations
+
 import ctypes
 
 import pytest

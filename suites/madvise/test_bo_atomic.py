@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Atomic modes that a BO can have, depending on its placements (xe_vm_madvise.c: check_bo_args_are_sane)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

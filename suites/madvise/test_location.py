@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MADVISE PREFERRED_LOC of mirrored memory, and what a change of attributes does to GPU mappings."""
 
+from __future__ import annotations
+
 from typing import Protocol
 
 import pytest

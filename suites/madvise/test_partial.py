@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MADVISE of part of a BO's mapping, and BO moves after it (xe_vm_madvise.c, xe_bo.c)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MADVISE PAT: which indices are accepted, and that data stays correct (xe_vm_madvise.c: madvise_pat_index)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """BOs that are marked DONTNEED and not yet purged (xe_vm_madvise.c: madvise_purgeable, xe_bo.c)."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal

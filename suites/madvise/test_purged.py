@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A BO in state DONTNEED is purged under VRAM pressure, not evicted (xe_bo.c: xe_ttm_bo_purge)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, gpu_sees, needs, refused

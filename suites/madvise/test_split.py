@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Split of VMAs by MADVISE, and attributes of the parts (drm_gpuvm.c: drm_gpuvm_madvise_ops_create)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, gpu_fault, gpu_sees, landed, needs

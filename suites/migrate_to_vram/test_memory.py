@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Migration of small ranges and huge pages to VRAM, and what the rest of the kernel sees of it (drm_pagemap.c)."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import mmap

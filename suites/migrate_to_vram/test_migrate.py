@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Migration of process memory to VRAM, on a GPU fault or by prefetch (drm_pagemap.c, xe_svm.c)."""
 
+from __future__ import annotations
+
 import os
 import random
 

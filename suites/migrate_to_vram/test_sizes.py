@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GPU copies of any size from and to memory of the process, wherever it is (xe_svm.c: __xe_svm_handle_pagefault)."""
 
+from __future__ import annotations
+
 import random
 
 import pytest

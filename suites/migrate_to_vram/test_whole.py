@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Migration of a range to VRAM is all or nothing (drm_pagemap.c, xe_svm.c)."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import mmap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The devmem_fd by which PREFERRED_LOC names a device (xe_svm.c: xe_drm_pagemap_from_fd, xe_vm_madvise.c)."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 from collections.abc import Iterator

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Several GPUs: PREFERRED_LOC on another device, and who can access its VRAM (xe_vm_madvise.c, xe_svm.c)."""
 
+from __future__ import annotations
+
 import errno
 import os
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Two GPUs use the same memory: where it is, whose faults move it, what happens when one goes (drm_pagemap.c)."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 

@@ -4,6 +4,8 @@
 Unbinding the driver is as close to hot-unplug as user space can get.
 """
 
+from __future__ import annotations
+
 import errno
 from pathlib import Path
 

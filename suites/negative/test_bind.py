@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_BIND with one wrong field (xe_vm.c: vm_bind_ioctl_check_args, xe_vm_bind_ioctl), op by op."""
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Iterator
 from errno import EFAULT, EINVAL, ENOBUFS, ENOENT

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """EXEC and WAIT_USER_FENCE with one wrong field (xe_exec.c, xe_sync.c, xe_wait_user_fence.c)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from errno import EFAULT, EINVAL, ENOENT
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GEM_CREATE and GEM_MMAP_OFFSET with one wrong field (xe_bo.c), with extensions and without."""
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Iterator
 from errno import E2BIG, EFAULT, EINVAL, ENOENT

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MADVISE and VM_QUERY_MEM_RANGE_ATTRS with one wrong field (xe_vm_madvise.c, xe_vm.c)."""
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Iterator
 from errno import EBUSY, EFAULT, EINVAL, ENOBUFS, ENOENT, ENOSPC

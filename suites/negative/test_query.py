@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY with one wrong field (xe_query.c), in its argument and in the input that two of the queries read."""
 
+from __future__ import annotations
+
 import ctypes
 import time
 from collections.abc import Iterator

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """EXEC_QUEUE_CREATE, _DESTROY and _GET_PROPERTY with one wrong field (xe_exec_queue.c)."""
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable
 from errno import E2BIG, EFAULT, EINVAL, ENOENT

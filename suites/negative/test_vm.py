@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_CREATE, VM_DESTROY and VM_GET_PROPERTY with one wrong field (xe_vm.c)."""
 
+from __future__ import annotations
+
 import ctypes
 from errno import EFAULT, EINVAL, ENOENT
 

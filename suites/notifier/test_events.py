@@ -12,6 +12,8 @@ Ranges that the GPU does not have cost nothing: no TLB is invalidated for them.
 (xe_svm.c: xe_svm_invalidate; drm_gpusvm.c: drm_gpusvm_notifier_invalidate)
 """
 
+from __future__ import annotations
+
 import contextlib
 import mmap
 from collections.abc import Callable, Iterator

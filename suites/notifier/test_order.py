@@ -7,6 +7,8 @@ memory again. Pages that are mapped twice show whether its access reached the ol
 (xe_svm.c: xe_svm_invalidate)
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 import random

@@ -6,6 +6,8 @@ cannot take memory from a GPU without waiting, so it declines, and the reaper le
 process (drm_gpusvm.c: drm_gpusvm_notifier_invalidate). Neither waits for the other.
 """
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import errno

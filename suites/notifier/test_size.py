@@ -4,6 +4,8 @@
 (xe_module.c; xe_svm.c: xe_svm_init)
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files of debugfs and procfs that say what the driver does, or tell it how to (xe_debugfs.c, xe_drm_client.c)."""
 
+from __future__ import annotations
+
 import errno
 import os
 import re

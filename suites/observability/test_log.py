@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Messages of the driver about failed faults in the kernel log (xe_pagefault.c: xe_pagefault_print)."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Iterator
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The GT statistics of the driver: what they count (xe_gt_stats.c). Other suites rely on them."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Trace points of the driver (xe_trace_bo.h)."""
 
+from __future__ import annotations
+
 import re
 import uuid
 from collections.abc import Iterator

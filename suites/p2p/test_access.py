@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One GPU accesses the VRAM of another over PCI (xe_svm.c: xe_drm_pagemap_device_map, xe_has_interconnect)."""
 
+from __future__ import annotations
+
 import random
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Devices form groups that share an owner: only within one is memory used in place (drm_pagemap_acquire_owner)."""
 
+from __future__ import annotations
+
 import errno
 import itertools
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Objects that one device shares with another by dma-buf (xe_dma_buf.c: xe_dma_buf_attach, xe_dma_buf_map)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

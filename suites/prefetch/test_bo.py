@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """PREFETCH of BOs and userptrs (xe_vm.c, xe_bo.c: xe_bo_migrate)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """PREFETCH of many ranges, by one call or by several threads (xe_vm.c: prefetch_ranges)."""
 
+from __future__ import annotations
+
 import errno
 import threading
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """PREFETCH of mirrored memory (xe_vm.c: prefetch_ranges)."""
 
+from __future__ import annotations
+
 import errno
 import mmap
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Permissions of a render node."""
 
+from __future__ import annotations
+
 import os
 
 from fixtures import acts, behaviour, in_child

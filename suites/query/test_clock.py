@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY ENGINE_CYCLES and UC_FW_VERSION: queries that take an argument (xe_query.c)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import time

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY CONFIG: each claim of the device is put to the test."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY: the size of a reply, the reply, and what is refused."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 from typing import Any

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY MEM_REGIONS and GT_LIST: memory regions, their sizes, and which are near a GT."""
 
+from __future__ import annotations
+
 from fixtures import acts, behaviour, needs, untested, wait_until
 from fixtures.choices import chose
 from fixtures.given import MakeBo, Memory, Sentinel

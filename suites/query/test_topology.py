@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY GT_TOPOLOGY, and what of a reply is to be zero (xe_query.c)."""
 
+from __future__ import annotations
+
 import ctypes
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Life cycle of ranges: reused, never split, all pages of one in one place (drm_gpusvm.c, xe_svm.c)."""
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import mmap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Range sizes: the largest of 2M, 64K and 4K that fits (drm_gpusvm.c: drm_gpusvm_range_chunk_size)."""
 
+from __future__ import annotations
+
 import itertools
 import mmap
 import random

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """User fences and syncobjs of VM_BIND and EXEC: when they are signalled, and where (xe_sync.c)."""
 
+from __future__ import annotations
+
 import errno
 import itertools
 

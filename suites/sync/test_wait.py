@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """WAIT_USER_FENCE: what it compares, how long it waits, what ends it (xe_wait_user_fence.c)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import operator

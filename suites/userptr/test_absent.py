@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A driver built without DRM_GPUSVM, which provides the pages of userptrs (xe_userptr.h)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -6,6 +6,8 @@ The binding is by address: whatever is mapped there is what the GPU gets. Its pa
 unbound; data is never lost by that.
 """
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 from typing import Protocol

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Userptrs with atomics, with MADVISE of a part, and with memory in the VRAM of several devices."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """munmap and exit while a batch uses memory through a userptr (xe_vm_doc.h: Invalidation)."""
 
+from __future__ import annotations
+
 import errno
 import mmap
 import os

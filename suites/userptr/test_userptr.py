@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """MAP_USERPTR: process memory at a GPU address of its own (xe_userptr.c, xe_vm.c)."""
 
+from __future__ import annotations
+
 import errno
 import os
 import threading

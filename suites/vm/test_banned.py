@@ -5,6 +5,8 @@ How it comes to that: a long-running VM without fault mode has process memory bo
 the permission to write away. The worker that binds the memory again gets EPERM, which it can do nothing about.
 """
 
+from __future__ import annotations
+
 import errno
 
 import pytest

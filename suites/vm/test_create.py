@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_CREATE: which flags go together (xe_vm.c: xe_vm_create_ioctl). What is refused: suites/negative/test_vm.py."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

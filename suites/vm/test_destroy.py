@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_DESTROY: when it is refused, and what it leaves behind (xe_vm.c: xe_vm_destroy_ioctl)."""
 
+from __future__ import annotations
+
 import errno
 import random
 from ctypes import Structure

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_CREATE that fails half-way (xe_vm.c: xe_vm_create, from the error labels on)."""
 
+from __future__ import annotations
+
 import contextlib
 import errno
 from collections.abc import Callable, Iterable

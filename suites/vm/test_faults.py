@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_GET_PROPERTY FAULTS: the list of failed faults (xe_vm.c: xe_vm_get_property_helper)."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 

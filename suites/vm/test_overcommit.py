@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """NO_VM_OVERCOMMIT: whether BOs of a VM can evict each other (xe_vm.c: vma_lock_and_validate)."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 

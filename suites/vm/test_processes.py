@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VMs and processes: whose memory a VM mirrors, how many there can be, and when an id becomes valid."""
 
+from __future__ import annotations
+
 import errno
 import os
 

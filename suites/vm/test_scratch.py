@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Scratch pages: what the GPU sees at unbound addresses (xe_vm_doc.h: Scratch page)."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures import acts, behaviour, driver_only, gpu_sees, known, landed, needs

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The benchmarks run and print their results. Durations are not tested."""
 
+from __future__ import annotations
+
 import json
 import re
 import subprocess

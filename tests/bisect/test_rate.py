@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Number of passes that a good kernel needs."""
 
+from __future__ import annotations
+
 import pytest
 
 from reports.bisect.rate import DOUBT, lower_bound, runs_needed

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Choice of the next kernel, and the final result."""
 
+from __future__ import annotations
+
 import itertools
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Steps of git bisect, in a small tree whose file ``state`` says what the made-up runs do."""
 
+from __future__ import annotations
+
 import os
 import signal
 import subprocess

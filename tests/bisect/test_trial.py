@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """One run and its judgement: made-up streams, and pytest on the mock for real."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

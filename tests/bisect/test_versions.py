@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The search through kernels, with made-up kernels and runs."""
 
+from __future__ import annotations
+
 import json
 from collections.abc import Callable
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The controls: the suite against every defect of the mock, as far as the lists in claims/ go."""
 
+from __future__ import annotations
+
 import pytest
 
 from mock.defects import defects

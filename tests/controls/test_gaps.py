@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The lists against the suite, without running it: nothing is missing from them, and nothing in them is unknown."""
 
+from __future__ import annotations
+
 from mock.defects import defects
 from tests.controls import claims
 from tests.controls.control import gaps

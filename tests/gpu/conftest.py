@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Memory with room for batches and data, and a way to run a batch in it."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

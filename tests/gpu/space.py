@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """An address space for tests: pages in a dictionary, each of them with its own rules."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterable
 
 from gpu import Access, Batch, Execution, GpuFault, Stop

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The arithmetic unit computes as the hardware's: 64 bits, flags are all ones or zero."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

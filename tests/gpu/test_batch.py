@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The builder for tests encodes commands as named, and refuses impossible values."""
 
+from __future__ import annotations
+
 import inspect
 from collections.abc import Callable
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Effects of the copy engine's commands on memory."""
 
+from __future__ import annotations
+
 import random
 
 import pytest

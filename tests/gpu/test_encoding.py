@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Commands are encoded as the kernel encodes them, and decoded to the same fields."""
 
+from __future__ import annotations
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

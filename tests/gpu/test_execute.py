@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Effects of each command of the command streamer on memory and registers."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

@@ -3,6 +3,8 @@
 present.
 """
 
+from __future__ import annotations
+
 import random
 from collections.abc import Callable
 

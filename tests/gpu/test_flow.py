@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Control flow of batches: waits, jumps, levels, conditions, predicates, fetches, budgets and faults."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

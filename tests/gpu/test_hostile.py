@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whatever a batch holds, an Execution stops with a reason, within its budget."""
 
+from __future__ import annotations
+
 import struct
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A batch with any contents is decoded to instructions and text."""
 
+from __future__ import annotations
+
 import struct
 
 import pytest

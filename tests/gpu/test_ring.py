@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A ring with the programs that Linux xe puts on it (xe_ring_ops.c, xe_gt.c, xe_migrate.c)."""
 
+from __future__ import annotations
+
 import struct
 
 import pytest

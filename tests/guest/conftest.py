@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A cache of its own for every test; what a guest that pretends is started from."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """make of a pretended kernel tree, whose files say what goes wrong: run as ``make`` (tests/guest/test_builds.py)."""
 
+from __future__ import annotations
+
 import re
 import sys
 import time

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Small kernels, modules and archives to test with, made from nothing."""
 
+from __future__ import annotations
+
 import bz2
 import gzip
 import lzma

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The parts of a guest without QEMU and without a kernel: pretended_qemu.py speaks for both."""
 
+from __future__ import annotations
+
 import dataclasses
 import sys
 from pathlib import Path

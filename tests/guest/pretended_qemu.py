@@ -5,6 +5,8 @@ Environment variables make it do other things: PRETEND_REFUSES is a monitor comm
 word on standard error before it ends at once, PRETEND_EVENTS the reports to make in place of running the command.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import re

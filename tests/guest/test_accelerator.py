@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whether KVM is used: asked for, tried once a boot of the machine, or not there."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Real guests, where QEMU and a kernel are in the cache already: nothing is fetched here."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernel images."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The cache: entries are whole or absent, whatever happens to the builder."""
 
+from __future__ import annotations
+
 import multiprocessing
 import os
 import time

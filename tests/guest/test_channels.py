@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Channels, with this process in the part of QEMU."""
 
+from __future__ import annotations
+
 import json
 import os
 import threading

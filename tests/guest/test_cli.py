@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts guest``, up to where a guest would be started."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 

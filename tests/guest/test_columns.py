@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Environments of ``pytest --guest``: their names, each with its interpreter."""
 
+from __future__ import annotations
+
 import shlex
 from argparse import Namespace
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Compiled forms: what Python and pytest would make, and take for fresh."""
 
+from __future__ import annotations
+
 import importlib.util
 import marshal
 import os

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Initramfs archives, read back field by field."""
 
+from __future__ import annotations
+
 import io
 from pathlib import Path, PurePosixPath
 

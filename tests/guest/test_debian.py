@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The private apt: its configuration, what apt answers, and files that are verified."""
 
+from __future__ import annotations
+
 import hashlib
 import subprocess
 import time

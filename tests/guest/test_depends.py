@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reasons why an option is lost: Kconfig files and their conditions."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The archive of the Python environment."""
 
+from __future__ import annotations
+
 import io
 import os
 import shutil

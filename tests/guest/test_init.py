@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The guest's first process, as far as it runs anywhere."""
 
+from __future__ import annotations
+
 import ast
 import os
 import signal

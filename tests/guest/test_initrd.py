@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The initramfs: what is in it, and that it can be run."""
 
+from __future__ import annotations
+
 import json
 import stat
 import sys

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The "interpreter" in a guest: which command lines a waiting one can become, and what it says when it is lost."""
 
+from __future__ import annotations
+
 import os
 import select
 import signal

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A kernel that cannot run the suite is refused by the name of what it lacks."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A test during which the kernel or the emulated GPU complains does not pass."""
 
+from __future__ import annotations
+
 import json
 import os
 import tty

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Names of kernels that users may give."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

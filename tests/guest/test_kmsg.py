@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The kernel's log: what in it fails a test, and what does not."""
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Callable

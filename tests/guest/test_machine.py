@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The QEMU command line of a machine."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 

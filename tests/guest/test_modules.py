@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernel modules: names, dependencies, order, replacements."""
 
+from __future__ import annotations
+
 import gzip
 import lzma
 from pathlib import Path

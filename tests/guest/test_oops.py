@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reasons of kernel crashes, from real consoles."""
 
+from __future__ import annotations
+
 from guest.oops import cause
 
 OOPS = """\

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Processes that do not outlive the one that started them."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 import threading

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The part of the project that workers import before they know what to run."""
 
+from __future__ import annotations
+
 import io
 import json
 import subprocess

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Choice of QEMU, and how to start one from packages that were only unpacked."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

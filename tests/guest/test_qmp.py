@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """QEMU's monitor, with answers from a list."""
 
+from __future__ import annotations
+
 import json
 import socket
 import threading

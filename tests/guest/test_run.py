@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A whole run, from what is prepared to what is kept, with a program that pretends to be QEMU."""
 
+from __future__ import annotations
+
 import json
 import os
 import sys

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files that a guest leaves in its scratch directory have no privileges on the host."""
 
+from __future__ import annotations
+
 import os
 import stat
 import subprocess

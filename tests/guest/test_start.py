@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Starting QEMU, with a program that pretends to be QEMU."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

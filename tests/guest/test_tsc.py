@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The time stamp counter's rate."""
 
+from __future__ import annotations
+
 import platform
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A run of a guest and the watch over it, with this process or a small program in the part of QEMU."""
 
+from __future__ import annotations
+
 import dataclasses
 import json
 import subprocess

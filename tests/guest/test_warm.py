@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Templates: what they depend on, how they are made and used, what becomes of damaged ones."""
 
+from __future__ import annotations
+
 import dataclasses
 import os
 import subprocess

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Python that waits in a guest to become a worker, run here without a root of its own."""
 
+from __future__ import annotations
+
 import ast
 import json
 import os

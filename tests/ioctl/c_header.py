@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A xe_drm.h written from ioctl.xe, for tests that need a header to compile or to break."""
 
+from __future__ import annotations
+
 import ctypes
 from typing import Any
 

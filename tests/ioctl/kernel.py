@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A stand-in for ioctl(2) in this process: answers by request, for tests of the code around the call."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import fcntl

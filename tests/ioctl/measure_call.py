@@ -4,6 +4,8 @@
 The ioctl is FIONREAD on a pipe, about the cheapest there is, so nearly all of the difference is ours.
 """
 
+from __future__ import annotations
+
 import contextlib
 import copy
 import fcntl

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """svmcts abi: every sort of breakage is named, additions pass, and what cannot be checked is said in one line."""
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import json

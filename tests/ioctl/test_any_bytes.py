@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A driver under test may answer anything, and a test may pass anything: printing it must never fail."""
 
+from __future__ import annotations
+
 import ctypes
 import random
 from ctypes import addressof

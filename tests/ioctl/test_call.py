@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ioctl.call: results, errors, restarts and arguments."""
 
+from __future__ import annotations
+
 import array
 import copy
 import ctypes

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Request numbers: python-ioctl makes them, ioctl-opt and the C compiler agree, its traps are closed."""
 
+from __future__ import annotations
+
 import ctypes
 import importlib.metadata
 import subprocess

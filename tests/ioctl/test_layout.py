@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The ctypes structures against the C compiler and against headers measured earlier."""
 
+from __future__ import annotations
+
 import ctypes
 import json
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Reading at addresses that may be bad."""
 
+from __future__ import annotations
+
 import ctypes
 from collections.abc import Callable, Iterator
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Names for values."""
 
+from __future__ import annotations
+
 import pytest
 
 from ioctl import drm, history, names, xe

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Measuring of a header: all constructs of uAPI headers."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

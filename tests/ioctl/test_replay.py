@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The program that a transcript becomes."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import os

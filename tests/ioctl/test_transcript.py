@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Contents of a transcript, and its text."""
 
+from __future__ import annotations
+
 import contextlib
 import ctypes
 import errno

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """python -m tests.ledger.prune: take out of behaviours/untested.yaml what has a test by now."""
 
+from __future__ import annotations
+
 import math
 import sys
 import textwrap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every entry was read against the source, and has not changed since."""
 
+from __future__ import annotations
+
 import dataclasses
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every sentence of the documents that may bind the kernel has behaviours or a reason why it has none."""
 
+from __future__ import annotations
+
 import os
 import re
 from pathlib import Path

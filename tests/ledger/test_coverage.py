@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Every behaviour has a test or a reason why it has none, and every test names behaviours that exist."""
 
+from __future__ import annotations
+
 import fnmatch
 from pathlib import Path
 

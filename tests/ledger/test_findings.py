@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """docs/findings.md and the @known marks say the same: each mark has an entry, each entry its tests or a reason."""
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Iterator
 from pathlib import Path

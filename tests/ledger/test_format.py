@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The ledger is well-formed, and a broken one is refused with the entry, the fault and what to do."""
 
+from __future__ import annotations
+
 import shutil
 from collections import Counter
 from pathlib import Path

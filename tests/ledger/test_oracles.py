@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A conformance test fails no driver for the behaviour of this one: counters of debugfs are only second witnesses."""
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Iterator
 

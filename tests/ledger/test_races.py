@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A race that is left to chance reports its overlap; every other one has its order arranged."""
 
+from __future__ import annotations
+
 import ast
 from collections.abc import Iterator
 from pathlib import Path

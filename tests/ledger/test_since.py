@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """No entry is older than the names of the uAPI that it speaks of, as far as headers were recorded."""
 
+from __future__ import annotations
+
 import dataclasses
 import itertools
 import re

@@ -4,6 +4,8 @@
 A new kernel that renamed a function is found by this; without a tree the test is skipped.
 """
 
+from __future__ import annotations
+
 import fnmatch
 import os
 import re

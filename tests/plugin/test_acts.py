@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Acts: a test that passes without doing what it declares is an error."""
 
+from __future__ import annotations
+
 MARKS = '@behaviour("demo.works")\n'
 
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """--affected: the tests that a patch concerns run first, in this process and on workers."""
 
+from __future__ import annotations
+
 import pytest
 
 from reports.coverage import functions  # here, as pytester forgets modules that its runs import

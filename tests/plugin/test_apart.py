@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A test that says of some of its behaviours something else than of the others: only this driver's, and not drawn."""
 
+from __future__ import annotations
+
 import pytest
 
 BOTH = '@behaviour("demo.promised", "demo.works")\n@acts("store")\ndef test_x():\n    count("store")\n'

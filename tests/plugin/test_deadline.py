@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The deadline of a test strikes where pytest can show it."""
 
+from __future__ import annotations
+
 import faulthandler
 import signal
 from types import SimpleNamespace

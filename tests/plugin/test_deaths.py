@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Deadlines and deaths: a test that hangs, or takes its process with it, costs itself only."""
 
+from __future__ import annotations
+
 import json
 import os
 from collections import Counter

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Long memory that differs: the message says where, and takes no minutes to make."""
 
+from __future__ import annotations
+
 import random
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Environments: those of the command line, and one clear line if one is not available."""
 
+from __future__ import annotations
+
 import os
 import stat
 import subprocess

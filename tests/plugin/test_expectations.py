@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """An expected capability that is missing is an error of the environment; no test of it becomes a skip."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Marks: checked at collection, with the near misses of a word that is not known."""
 
+from __future__ import annotations
+
 import pytest
 
 GOOD = '@behaviour("demo.works")\n@acts("ioctl")\n'

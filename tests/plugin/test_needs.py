@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Capabilities: a skip has a code and a reason, and --require makes it a failure."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures.plugin import case

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Outcomes: what became of a test, one word, and the exit status of the run."""
 
+from __future__ import annotations
+
 import pytest
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Races that are left to chance: one whose sides did not meet is run again."""
 
+from __future__ import annotations
+
 import pytest
 
 from fixtures.plugin.races import ATTEMPTS

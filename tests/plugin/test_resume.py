@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """--resume: a run that ended anywhere continues where it was, and repeats nothing that is finished."""
 
+from __future__ import annotations
+
 import json
 import os
 import signal

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Each run has its own folder, and none is mistaken for another."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os

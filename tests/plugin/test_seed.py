@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Seeds: printed, replayable, and the same for a test wherever and after whatever it runs."""
 
+from __future__ import annotations
+
 import pytest
 
 MARKS = '@behaviour("demo.works")\n@acts("ioctl")\n'

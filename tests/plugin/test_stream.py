@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """results.jsonl, and the reports that are made next to it."""
 
+from __future__ import annotations
+
 import json
 import xml.etree.ElementTree as ET
 

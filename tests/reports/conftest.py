@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A ledger that does not change when the real one does."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 import pytest

@@ -4,6 +4,8 @@
 Five tests in two environments; lnl has no VRAM, so that one of them is not claimed there.
 """
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

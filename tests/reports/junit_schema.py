@@ -4,6 +4,8 @@
 Elements for tests that ran several times are left out: a report of ours has none.
 """
 
+from __future__ import annotations
+
 import re
 import xml.etree.ElementTree as ET
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Synthetic result streams: events in, results.jsonl out."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

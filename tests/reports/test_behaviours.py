@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts behaviours``, on the real ledger and the real suites."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

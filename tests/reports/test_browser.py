@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The page in a real browser: what a person does with it works, offline, with scripts and without."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts compare``: every kind of change, between runs as they are left behind."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

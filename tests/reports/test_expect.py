@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files of recorded capabilities: written from a run, read with every mistake named in one line."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 import pytest

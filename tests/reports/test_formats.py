@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The formats for machines and for mails, of runs as they are left behind; each read by a reader that is not ours."""
 
+from __future__ import annotations
+
 import csv
 import datetime
 import io

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts gate``: what it refuses, what it lets pass, and that it always says where and what to do."""
 
+from __future__ import annotations
+
 import datetime
 import json
 from pathlib import Path

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``--json``: it says what the text says, with the same exit status."""
 
+from __future__ import annotations
+
 import datetime
 import functools
 import json

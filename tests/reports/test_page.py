@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """index.html: whole, self-contained, escaped, and not too large to open."""
 
+from __future__ import annotations
+
 import base64
 import dataclasses
 import json

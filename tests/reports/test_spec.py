@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """``svmcts spec``: the document has everything, its links lead somewhere, and --check finds what is dead."""
 
+from __future__ import annotations
+
 import functools
 import re
 from collections.abc import Iterator

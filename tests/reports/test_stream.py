@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The reader takes any stream that a run may leave behind, and says what is odd about it."""
 
+from __future__ import annotations
+
 import json
 from pathlib import Path
 from typing import Any

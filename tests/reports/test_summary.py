@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The summary in the terminal."""
 
+from __future__ import annotations
+
 from pathlib import Path
 from typing import Any
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Verdicts of cells, and what they add up to."""
 
+from __future__ import annotations
+
 from itertools import permutations
 from pathlib import Path
 from typing import Any

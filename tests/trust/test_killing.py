@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A run that loses a process to SIGKILL continues by --resume: two of those that ``make soak`` kills."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path

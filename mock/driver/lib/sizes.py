@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Sizes under their kernel names (include/linux/sizes.h)."""
 
+from __future__ import annotations
+
 MiB = 1 << 20
 
 SZ_4K = 1 << 12

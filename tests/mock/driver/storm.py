@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A client that sends random calls to a real mock: ``python -m tests.mock.driver.storm SEED``."""
 
+from __future__ import annotations
+
 import ctypes
 import fcntl
 import mmap

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Effects of madvise on BOs, and the debugfs files that show them."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

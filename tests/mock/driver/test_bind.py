@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_BIND: argument rules, every kind of mapping, splits, arrays all or nothing, syncs."""
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files of debugfs that can be written: statistics are cleared, minimal run periods set."""
 
+from __future__ import annotations
+
 from typing import Any
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Batches run, on every kind of VM, concurrently, and fail as the driver fails them."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Files of fault injection, what they make fail, and what the driver does then."""
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

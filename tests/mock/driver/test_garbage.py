@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Whatever a client sends, the driver answers with an errno: never with an exception, never by hanging."""
 
+from __future__ import annotations
+
 import ctypes
 import random
 from collections import Counter

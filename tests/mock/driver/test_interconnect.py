@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Groups of devices that reach each other's VRAM."""
 
+from __future__ import annotations
+
 import itertools
 from typing import Any
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernels built without parts of SVM, and what a GPU with optimised L2 flush takes."""
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Multi-queue groups of nvl (xe_exec_queue.c: exec_queue_set_multi_group; xe_guc_submit.c)."""
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

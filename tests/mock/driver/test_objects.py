@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """GEM_CREATE, GEM_MMAP_OFFSET, mmap checks, GEM_CLOSE, PRIME, eviction."""
 
+from __future__ import annotations
+
 import errno
 from typing import Any
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Platforms of the mock, and the page that lists them for users."""
 
+from __future__ import annotations
+
 import re
 from pathlib import Path
 

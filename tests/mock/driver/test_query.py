@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """DEVICE_QUERY: contents by platform, the size protocol, errors."""
 
+from __future__ import annotations
+
 import ctypes
 import errno
 import struct

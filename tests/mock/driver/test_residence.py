@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Stretches of a process's memory in VRAM, against pages counted one by one."""
 
+from __future__ import annotations
+
 import random
 from typing import Any
 

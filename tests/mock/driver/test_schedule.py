@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Engine groups, priorities, arbitration, preemption: the order of jobs."""
 
+from __future__ import annotations
+
 import pytest
 
 from gpu import Batch

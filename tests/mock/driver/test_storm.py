@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """A real mock, from outside: for any calls of a client, it answers, logs no error and accepts the next client."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """SYNCOBJ ioctls, WAIT_USER_FENCE, and the DRM core's odds and ends."""
 
+from __future__ import annotations
+
 import errno
 import struct
 from typing import Any

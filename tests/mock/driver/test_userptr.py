@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Userptrs when the process changes its memory without a notification of the driver (userptr.py)."""
 
+from __future__ import annotations
+
 import errno
 
 import pytest

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM_CREATE, VM_DESTROY, VM_GET_PROPERTY and the EXEC_QUEUE ioctls."""
 
+from __future__ import annotations
+
 import errno
 import struct
 from typing import Any

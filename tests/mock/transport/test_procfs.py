@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """/proc of a thread, compared with the thread's own view."""
 
+from __future__ import annotations
+
 import ctypes
 import os
 import signal
