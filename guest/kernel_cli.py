@@ -14,7 +14,7 @@ from common.near import near_or_all
 from guest import GuestError, builds, kconfig, sources
 from guest.builds import Build
 
-STATUS = "exit status: 0 it is there, 2 it cannot be built, 130 interrupted"
+STATUS = "exit status: 0 built, now or before; 2 not built, 130 interrupted"
 BUILD = """\
 Builds a kernel with what guests need and nothing else (about 1,000 options), and keeps it under the name that is
 printed, for --guest and --kernel:
@@ -29,7 +29,7 @@ interrupted build continues where it was, and the next commit of a tree builds o
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 it is there, 2 it cannot be built, 130 interrupted."""
+    """Exit status: 0 built, now or before; 2 not built, 130 interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # nothing that was started outlives this program
     options = _parser().parse_args(arguments)
@@ -44,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "svmcts kernel", description="Kernels that are built here.", epilog=STATUS
+        "svmcts kernel", description="Builds kernels for guests, and lists them.", epilog=STATUS
     )
     actions = parser.add_subparsers(dest="action", required=True, metavar="build | list")
     profiles = "\n".join(f"  {name:10} {what}" for name, what in kconfig.PROFILES.items())
@@ -68,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         type=_profiles,
         metavar="NAME[+NAME...]",
-        help="options on top, in any combination; may be repeated",
+        help="additional options, in any combination; may be repeated",
     )
     build.add_argument(
         "--jobs",
@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         type=int,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="of make (default: %(default)s, one for each processor)",
+        help="parallel jobs of make (default: %(default)s, one for each processor)",
     )
     actions.add_parser("list", epilog="exit status: 0", help="list the kernels that were built")
     return parser
@@ -115,7 +115,7 @@ def _list() -> int:
 
 
 def _size(built: Build) -> float:
-    """Megabytes that guests take, without what make has left."""
+    """Megabytes of the files for guests, without make's other output."""
     return sum(file.stat().st_size for file in built.directory.rglob("*") if file.is_file()) / 1e6
 
 

@@ -47,7 +47,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Wiring:
-    """Resources that connect the machine to a run: paths as QEMU sees them, and file descriptors that it inherits.
+    """Connections between the machine and a run: paths as QEMU sees them, and file descriptors that it inherits.
 
     ``memory`` has a file for each NUMA node, ``swap`` is the disk to swap to.
     """

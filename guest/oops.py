@@ -12,7 +12,7 @@ _FIRST = re.compile(
 )
 _IN_KERNEL = re.compile(r"^RIP: 0010:(\w+)", re.MULTILINE)
 _FAR = 2000
-"""Characters from the first line within which the function is named."""
+"""Maximum distance in characters from the first line to the function's name."""
 
 
 def cause(console: str) -> str | None:

@@ -57,7 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def machine(options: argparse.Namespace) -> Machine:
-    """The machine that parsed options describe."""
+    """The machine described by parsed options."""
     return Machine(
         options.gpus,
         options.topology,

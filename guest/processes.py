@@ -56,7 +56,7 @@ def kill_after(first: subprocess.Popen[bytes], then: subprocess.Popen[bytes]) ->
 
 
 def cpu_seconds(process: subprocess.Popen[bytes]) -> float:
-    """Processor time that a process has used so far, for measures: it depends less on what else runs here."""
+    """Processor time that a process has used so far, for benchmarks: it depends less on other load."""
     try:
         fields = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:

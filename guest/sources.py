@@ -97,7 +97,7 @@ class GitTree:
         return cache.cache_root() / "builds" / self.origin / "git"
 
     def _environment(self) -> dict[str, str]:
-        """For git to keep objects of ours apart, and read those of the tree."""
+        """Makes git store our objects separately, and read those of the tree."""
         if not (self._own / "HEAD").exists():
             self._own.parent.mkdir(parents=True, exist_ok=True)
             subprocess.run(["git", "init", "--quiet", "--bare", self._own], check=True)
@@ -355,5 +355,5 @@ def _split(series: Path, scratch: Path) -> list[tuple[str, Path]]:
 
 
 def _without_git(variables: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """The environment without what a hook of git would make us use: another tree."""
+    """The environment without variables of a git hook, which name another tree."""
     return {name: value for name, value in variables if not name.startswith("GIT_")}

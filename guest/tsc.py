@@ -25,7 +25,7 @@ def measure() -> Measure | None:
 
 
 class Measure:
-    """Measures from its construction to ``khz()``; the longer that is, the better: a tenth of a second does."""
+    """Measures from its construction to ``khz()``; longer is better, a tenth of a second is enough."""
 
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)

@@ -25,7 +25,7 @@ class Change:
     bad: str
     """The first bad one."""
     between: tuple[str, ...] = ()
-    """Kernels that could not tell."""
+    """Kernels without a verdict."""
 
 
 def introduced(test: str, searches: Path | None = None) -> Change | None:

@@ -37,7 +37,7 @@ capability), 2 where something else went wrong. See docs/reproduce.md.
 STATUS = "exit status: 0 written; 2 no answer"
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = (Outcome.FAIL, Outcome.ERROR, Outcome.KNOWN)
-"""Outcomes of tests that went wrong in a way that steps can show."""
+"""Outcomes of failed tests whose failure steps can show."""
 
 
 def main(arguments: list[str]) -> int:

@@ -14,7 +14,7 @@ ELSEWHERE = 0x2000_0000_0000
 """Where a program places memory that the kernel placed for the test."""
 SPACING = 1 << 30
 ALIGN = 1 << 21
-"""Addresses stay what they are modulo this, the largest range of a mirror."""
+"""Addresses stay the same modulo this, the largest range of a mirror."""
 PAGE = 4096
 
 
@@ -59,7 +59,7 @@ class Places:
                 area.place = taken + area.origin % ALIGN + (area.origin - area.start) // ALIGN * ALIGN + ALIGN
                 taken += -(-(area.end - area.start) // SPACING) * SPACING + SPACING
         self.words: dict[int, str] = {}
-        """Multiples of 8 to the variable that stands for the 8 bytes there."""
+        """Multiples of 8 to the variable for the 8 bytes there."""
 
     def _add(self, start: int, end: int) -> None:
         touching = [area for area in self.areas if area.start < end and start < area.end]

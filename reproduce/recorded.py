@@ -73,7 +73,7 @@ class Step:
 
     @property
     def looks(self) -> bool:
-        """Whether it looks at something that can be as expected or not."""
+        """Whether it reads something that may be as expected or not."""
         if self.do == "ioctl":
             return self.errno == 0 and ("after" in self.fields or bool(self.fields.get("nested")))
         return self.do in ("load", "read", "present", "counters")
@@ -100,7 +100,7 @@ class Course:
 def course(
     recorded: Mapping[str, Any], message: str = "", *, header: str = "", own: str = "", cut: str = ""
 ) -> Course:
-    """Read what a result has; raises NoAnswerError, one line, for what is not a course of steps.
+    """Read the steps of a result; raises NoAnswerError, one line, if they are not valid.
 
     ``header`` is the hash of the uAPI header that the run was of, ``own`` that of this suite; ``cut`` is
     what is wrong with the line of the result.

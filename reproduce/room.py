@@ -24,7 +24,7 @@ ACTS = frozenset({xe.DRM_IOCTL_XE_EXEC, xe.DRM_IOCTL_XE_VM_BIND, xe.DRM_IOCTL_XE
 
 
 def used(step: Step) -> dict[str, int]:
-    """Numbers of an answer that say how much of a region is in use, by their paths."""
+    """Numbers of an answer with the used bytes of a region, by their paths."""
     return {path: value for path, value in _numbers(step) if path.rpartition(".")[2] == "used"}
 
 

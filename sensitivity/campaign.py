@@ -216,7 +216,7 @@ class Campaign:
                 self._store.add_control(running, "lost")
 
     def _answer(self, name: str, modules: Mapping[str, Path], ranks: Mapping[str, int]) -> Result:
-        """Run a fault's tests; what may have another reason than the fault is asked for again."""
+        """Run a fault's tests; failures that may have another reason than the fault are repeated."""
         order = self._order(modules, ranks, self._plan.files(ranks))
         fresh = self._guest is None
         result = self._test(name, order)

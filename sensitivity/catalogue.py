@@ -37,8 +37,8 @@ class Fault:
     """Effect of the broken driver."""
     edits: tuple[Edit, ...]
     breaks: tuple[str, ...]
-    """Behaviours that no longer hold, of which at least one test has to notice; empty of a generated one, for which
-    the ledger is asked (sensitivity.breaks).
+    """Behaviours that no longer hold, of which at least one test has to notice; empty for a generated one, which gets
+    them from the ledger (sensitivity.breaks).
     """
     shown_by: str
     """Key of SHOWN_BY: what a device must do for the fault to matter."""
@@ -49,7 +49,7 @@ class Fault:
 
 
 def load(path: Path = CATALOGUE, generated: Path = GENERATED) -> list[Fault]:
-    """All seeded faults, those made by a machine last. Raises CatalogueError."""
+    """All seeded faults, generated ones last. Raises CatalogueError."""
     faults = [_fault(entry) for entry in yaml.safe_load(path.read_text(encoding="utf-8"))]
     if path == CATALOGUE:
         faults += [_made(entry) for entry in yaml.safe_load(generated.read_text(encoding="utf-8"))]

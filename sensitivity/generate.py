@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Faults made by a machine: one small change of one place in a function.
+"""Generated faults: one small change in one place of a function.
 
 No parser of C: comments and strings are blanked, then statements, conditions and calls are found by their brackets.
 What does not compile is not recorded.
@@ -73,12 +73,12 @@ _CONSTANTS = (
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A fault made by a machine."""
+    """A generated fault."""
 
     kind: str
     edit: Edit
     number: int
-    """Of those of its kind in its function, from 1."""
+    """Its number among those of its kind in its function, from 1."""
 
     @property
     def id(self) -> str:

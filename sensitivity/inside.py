@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""In a guest: puts one driver after another in place, and runs tests on each until one of them fails.
+"""In a guest: loads one driver after another, and runs tests on each until one of them fails.
 
 Orders come as JSON lines on the standard input, answers go to the standard output. All test modules are imported once;
 the tests of each driver run in a copy of this process.
@@ -72,7 +72,7 @@ class Watch:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Generator[None, object, object]:
-        """End with the tests: what comes after them is for people."""
+        """End after the tests: later output is for people."""
         try:
             return (yield)
         finally:
@@ -133,7 +133,7 @@ def carry_out(order: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Do what is ordered until there are no more orders."""
+    """Execute orders until there are no more."""
     say(ready=True)
     for line in sys.stdin:
         carry_out(json.loads(line))

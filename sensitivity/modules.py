@@ -26,13 +26,13 @@ def _call(number: int, what: str, *arguments: object) -> None:
 
 
 def remove(modules: dict[str, str]) -> None:
-    """Take the modules out, the last first. Raises OSError."""
+    """Remove the modules, last first. Raises OSError."""
     for name in reversed(modules):
         _call(DELETE_MODULE, f"remove {name}", name.encode(), os.O_NONBLOCK)
 
 
 def load(modules: dict[str, str]) -> None:
-    """Put these modules in. Raises OSError."""
+    """Load these modules. Raises OSError."""
     for name, path in modules.items():
         file = os.open(path, os.O_RDONLY)
         _call(FINIT_MODULE, f"load {name}", file, b"", 0)

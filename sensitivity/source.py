@@ -19,7 +19,7 @@ class EditError(NoAnswerError, ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """Text that a function has, and what to put in its place."""
+    """Text of a function, and its replacement."""
 
     file: str
     """Path in the kernel tree."""

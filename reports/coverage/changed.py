@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Executed lines of those that a patch adds."""
+"""Executed lines among those that a patch adds."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from reports.coverage.store import Stored
 from reports.stream import Run
 
 MOST = 20
-"""Lines that are named one by one."""
+"""Maximum number of lines to name."""
 
 
 def changed(patch: str, run: Run) -> list[str]:
-    """Lines of text for a mail; none if the kernel did not count. Raises NoAnswerError."""
+    """Lines of text for a mail; none if the kernel had no gcov. Raises NoAnswerError."""
     if not Stored(run.path.parent).exists():
         return []
     found = Counted([run])

@@ -22,7 +22,7 @@ SVM = (
 )
 """Files that are about SVM, and those of the ioctls."""
 FEW = 5
-"""Tests that are named one by one."""
+"""Maximum number of tests to name."""
 
 
 class Counted:
@@ -54,7 +54,7 @@ class Counted:
         self.about = f"{name}, {', '.join(dict.fromkeys(run.title for _, _, run in self._stored))}"
 
     def select(self, tests: Sequence[str] = (), objects: Sequence[str] = ()) -> Totals:
-        """The counts of tests, or of all and of what is executed outside of them; of objects, if they are named."""
+        """The counts of tests, or of all and of code executed outside of them; of some objects, if they are named."""
         totals = Totals(self.notes, lambda name: name in objects if objects else self._is_wanted(name))
         for stored, env, _ in self._stored:
             if tests and not any(_is_in(test, tests) for test in stored.tests(env)):

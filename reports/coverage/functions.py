@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The functions of the kernel that each test executes: recorded from a run on a kernel that counts, for ``--affected``.
+"""The functions of the kernel that each test executes: recorded from a run on a kernel with gcov, for ``--affected``.
 
 ``functions.tsv`` has the tests with numbers, then each function with the numbers of its tests. What more than a quarter
 of the tests execute tells nothing about a change, and is only named.
@@ -19,7 +19,7 @@ _HEAD = "# Which functions of the kernel each test executes; written by svmcts c
 
 
 def write(executed: Mapping[str, Iterable[str]], about: str, path: Path = FILE) -> str:
-    """Record functions, each with the tests that executed it; what was written, in one line."""
+    """Record functions, each with the tests that executed it. Returns one line about it."""
     by_function = {name: {test.partition("[")[0] for test in tests} for name, tests in executed.items()}
     tests = sorted(set().union(*by_function.values()))
     number = {test: index for index, test in enumerate(tests)}

@@ -85,7 +85,7 @@ class Counts:
         return Counts(self.head, functions)
 
     def nothing(self) -> Counts:
-        """All of its functions, and nothing counted."""
+        """All of its functions, with counts of zero."""
         zeros = {name: array("Q", bytes(len(c) * c.itemsize)) for name, c in self.functions.items()}
         return Counts(self.head, zeros)
 

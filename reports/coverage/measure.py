@@ -37,7 +37,7 @@ class Covered:
     """Executed lines, branches and functions of a source file."""
 
     name: str
-    """As the kernel's tree has it, ``drivers/gpu/drm/drm_gpusvm.c``."""
+    """Its path in the kernel tree, ``drivers/gpu/drm/drm_gpusvm.c``."""
     lines: Mapping[int, int]
     """Lines with code, to how often they were executed."""
     branches: tuple[int, ...]

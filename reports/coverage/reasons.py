@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reasons why no test executes code: ``reasons.yaml``, by function, and by line where only some lines are not."""
+"""Reasons why no test executes code: ``reasons.yaml``, by function, and by line if only some lines are not executed."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Line:
 
 @cache
 def load(path: Path = FILE) -> tuple[Reason, ...]:
-    """Raises NoAnswerError for a reason that makes no sense."""
+    """Raises NoAnswerError for an invalid reason."""
     return tuple(
         reason
         for number, entry in enumerate(yaml.safe_load(path.read_text()), 1)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Counts of the kernel for each test of a run: a database in the run's folder.
 
-A test is written at its end, so that a guest that is lost later takes nothing along; the test in which it is lost has
-no counts, and readers say so.
+A test is written at its end, so that a guest that is lost later loses nothing of it; the test in which it is lost has
+no counts, and readers report that.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class Stored:
         }
 
     def counted(self, env: str) -> bool:
-        """Whether its kernel counts at all."""
+        """Whether its kernel has gcov."""
         return any(True for _ in self._ask("SELECT 1 FROM tests WHERE env = ? LIMIT 1", env))
 
     def tests(self, env: str) -> list[str]:
