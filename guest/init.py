@@ -328,7 +328,7 @@ def run(config: dict[str, Any], status: Status) -> int:
         if is_template or told["interpreter"]:
             show_project(config["project"], config["prefix"])
             interpreter = Interpreter(config["python"], config["project"])
-        # In a separate process: it takes seconds, in which other things can be done.
+        # In a process of its own: it takes seconds, and other things can be done in the meantime.
         driver = fork(lambda: load_modules(config["driver"]))
         load_modules(config["files"])
         close_whole_directories()

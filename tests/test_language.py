@@ -54,7 +54,6 @@ AVOID = {
     "to tell of": "to report",
     "such as it is": "as it is",
     "thought up": "invented",
-    "a process of its own": "a separate process, its own process",
     r"nobody (?=[a-z])(?!waits|waited|may|has locked)": "no document, no task; or the passive voice",
     r"(?!there )\w+[^\w\s]* (is|are|was|were) no(?! longer)": "is not a",
 }
