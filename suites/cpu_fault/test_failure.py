@@ -31,6 +31,7 @@ pytestmark = needs("page-faults", "vram", "fault-injection")
 
 def child(path: str, body: Callable[[Queue], Any]) -> Any:
     """Result of ``body`` in a child process, with a queue of a VM that mirrors the child."""
+    failing.nth_counts_allocations()
 
     def run() -> Any:
         with Device(path) as device:
