@@ -376,3 +376,11 @@ def test_whether_something_holds_is_no_number_of_an_answer() -> None:
     assert "not True" not in text
     assert 'end(GOOD, "DRM_IOCTL_XE_WAIT_USER_FENCE gave errno' in text
     assert "DRM_IOCTL_XE_WAIT_USER_FENCE answered as in the test" in text
+
+
+def test_wait_that_succeeds_without_an_answer_is_the_fault() -> None:
+    argument = bytes(xe.drm_xe_wait_user_fence(addr=AT, value=1, mask=1)).hex()
+    call = {"do": "ioctl", "request": "DRM_IOCTL_XE_WAIT_USER_FENCE", "fd": 5, "before": argument}
+    steps = recorded({"do": "open", "fd": 5, "path": "/dev/dri/renderD128"}, call, check={"check": "answer"})
+    text = program(course(steps), WORDS)
+    assert "DRM_IOCTL_XE_WAIT_USER_FENCE answered as in the test" in text
