@@ -21,6 +21,8 @@ WIDTH = 72
 """Columns of prose; programs and logs are as they are."""
 SUBJECT = 90
 """Characters of what the subject says."""
+OWN = "svmcts: test "
+"""In the kernel's log, the line by which the suite says which test begins (fixtures.plugin.kernel)."""
 LOG = 60
 """Lines of the kernel's log."""
 
@@ -44,8 +46,7 @@ def mail(run: Run, result: Result, program: str, *, often: str = "", change: Cha
         source = ", ".join(behaviour.sources)
         parts.append(_wrapped(f"Expected ({behaviour.id}): {behaviour.statement.strip()}") + f"\n  {source}")
     parts.append(_wrapped(f"Seen: {one_line(result.message)}"))
-    if result.kernel_log:
-        lines = result.kernel_log.splitlines()
+    if lines := [line for line in result.kernel_log.splitlines() if OWN not in line]:
         left = f"  ({len(lines) - LOG} earlier lines left out)\n" if len(lines) > LOG else ""
         parts.append("The kernel's log:\n\n" + left + "\n".join(f"  {line}" for line in lines[-LOG:]))
     parts.append(f"The test, with svm-cts {run.suite.get('version', 'unknown')}:\n\n  {result.replay}")

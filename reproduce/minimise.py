@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import re
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +17,13 @@ from ioctl import xe
 from ioctl.compiler import Compiler
 from reproduce.program import Words, program
 from reproduce.recorded import Course, Step, makes, uses
-from reproduce.trial import Place, Runner, compiled
+from reproduce.trial import SECONDS, Place, Runner, compiled
 
 MOST = 400
 """Maximum number of trials: each is a compilation and one or two runs."""
+TIMES = 5
+"""A smaller program may take that many times as long as the whole one, and LEAST_S."""
+LEAST_S = 5.0
 PAGE = 4096
 KEPT = ("open", "fork", "reap")
 """Steps that are never left out alone."""
@@ -37,6 +41,8 @@ class _Trials:
     sound: Runner | None
     """The same place without its fault."""
     done: int = 0
+    seconds: float = SECONDS
+    """A smaller program that takes longer waits for what cannot come."""
     said: str = ""
 
     def fails(self, course: Course) -> bool:
@@ -49,10 +55,13 @@ class _Trials:
             binary = compiled(self.compiler, text, self.folder, f"repro{self.done}")
         except NoAnswerError:
             return False
-        ended, said = self.failing.status(binary)
+        began = time.monotonic()
+        ended, said = self.failing.status(binary, self.seconds)
+        if self.done == 1:
+            self.seconds = min(max(LEAST_S, TIMES * (time.monotonic() - began)), SECONDS)
         if ended != 1 or (self.said and _kind(said) != _kind(self.said)):
             return False
-        if self.sound is not None and self.sound.status(binary)[0] != 0:
+        if self.sound is not None and self.sound.status(binary, self.seconds)[0] != 0:
             return False
         self.said = self.said or said
         return True

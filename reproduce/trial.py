@@ -27,6 +27,9 @@ START_S = 900
 """Of a guest or a mock; a kernel may have to be fetched first."""
 END_S = 20
 """Of a guest that has to end."""
+STUCK_S = 20
+"""Of a program that was to be ended, and waits where no signal reaches it."""
+KILLED = 128 + signal.SIGKILL
 HANGS = 124
 """As timeout(1) has it."""
 LOST = 125
@@ -131,8 +134,8 @@ def compiled(compiler: Compiler, text: str, folder: Path, name: str = "repro") -
 _LOOP = """\
 said=$(mktemp)
 echo ready
-while read -r program; do
-	"$program" </dev/null >/dev/null 2>"$said"
+while read -r seconds program; do
+	timeout -s KILL "$seconds" "$program" </dev/null >/dev/null 2>"$said"
 	echo "$? $(tail -n 1 "$said")"
 done
 """
@@ -166,8 +169,11 @@ class Runner:
                 break
         self._shell = None
 
-    def status(self, program: Path) -> tuple[int, str]:
-        """The exit status of a program, and the last line that it said; raises NoAnswerError without a place."""
+    def status(self, program: Path, seconds: float = SECONDS) -> tuple[int, str]:
+        """The exit status of a program, and the last line that it said; raises NoAnswerError without a place.
+
+        A program that runs longer than ``seconds`` is ended, with its children; its place, too, if that does not help.
+        """
         if self._shell is None:
             self._shell = _started([*self._place.command, "sh", "-c", _LOOP])
             line = self._line(START_S)
@@ -177,15 +183,17 @@ class Runner:
                 raise NoAnswerError(self._end() or f"it ended before the program ran {self._place.name}")
         assert self._shell.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            self._shell.stdin.write(f"{program}\n")
+            self._shell.stdin.write(f"{seconds} {program}\n")
             self._shell.stdin.flush()
-        line = self._line(SECONDS)
+        line = self._line(seconds + STUCK_S)
         if line is None:
             self.close()
-            return HANGS, f"not done within {SECONDS} s"
+            return HANGS, f"not done within {seconds:g} s, and cannot be ended"
         if not line:
             return LOST, self._end() or f"lost {self._place.name}"
         status, _, said = line.rstrip("\n").partition(" ")
+        if int(status) == KILLED:
+            return HANGS, f"not done within {seconds:g} s"
         return int(status), said.strip()
 
     def _line(self, seconds: float) -> str | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from common.answers import NoAnswerError
 from common.place import ROOT
 from reports.stream import Run, read
-from reproduce.trial import Guest, Runner
+from reproduce.trial import SECONDS, Guest, Runner
 from sensitivity import catalogue
 from sensitivity.build import Builder
 from sensitivity.campaign import MODULES, GuestInside, LostError
@@ -150,7 +150,7 @@ class Drivers:
         """A runner that loads the modules of a fault before its programs; empty: those without one."""
         return _Driver(self, fault)
 
-    def status(self, fault: str, program: Path) -> tuple[int, str]:
+    def status(self, fault: str, program: Path, seconds: float = SECONDS) -> tuple[int, str]:
         """The end of a program on the driver with a fault."""
         if fault != self._current:
             script = self._scripts / f"{name_of(fault) or 'stock'}.sh"
@@ -165,7 +165,7 @@ class Drivers:
             if status:
                 raise NoAnswerError(f"{fault or 'stock'}: its modules do not load: {said}")
             self._current = fault
-        status, said = self._runner.status(program)
+        status, said = self._runner.status(program, seconds)
         if status not in (0, 1, 2, 77):
             self._current = None
         return status, said
@@ -179,5 +179,5 @@ class _Driver(Runner):
     def close(self) -> None:
         """The guest stays for other drivers."""
 
-    def status(self, program: Path) -> tuple[int, str]:
-        return self._drivers.status(self._fault, program)
+    def status(self, program: Path, seconds: float = SECONDS) -> tuple[int, str]:
+        return self._drivers.status(self._fault, program, seconds)

@@ -51,13 +51,17 @@ def test_mail_says_what_is_expected_where_and_how_it_is_tried(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fields, body = mailed(
-        capsys, stream(tmp_path, failed(kernel_log="[1.0] xe: odd\n[1.1] xe: odder")), "--runs", "0"
+        capsys,
+        stream(tmp_path, failed(kernel_log="[0.9] svmcts: test a::b\n[1.0] xe: odd\n[1.1] xe: odder")),
+        "--runs",
+        "0",
     )
     assert fields["To"] == "intel-xe@lists.freedesktop.org"
     assert fields["Subject"].startswith("[BUG] drm/xe: ")
     assert "Cc" not in fields
     assert "How often" not in body
     assert "First bad" not in body
+    assert "svmcts: test" not in body
     assert "#regzbot" not in body
     assert "(mock/bmg, a mock of the driver)" in " ".join(body.split())
     for part in (
