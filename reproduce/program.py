@@ -706,6 +706,18 @@ class _Program:
             text = f"(uintptr_t)&{name}"
         return text
 
+    def _asked_before(self, step: Step) -> bool:
+        """Whether an earlier step was the same question with the same answer."""
+        return step.request in _ASKS and any(
+            one is not step
+            and one.do == "ioctl"
+            and one.at <= step.at
+            and all(
+                one.fields.get(name) == step.fields.get(name) for name in ("request", "fd", "before", "after")
+            )
+            for one in self.course.steps
+        )
+
     def _grown_as_seen(self, step: Step, argument: str) -> str:
         """That as many regions of VRAM have memory of the test as in the test."""
         assert self.baseline is not None
@@ -815,9 +827,9 @@ class _Program:
             ]
         check = self.verdict.facts
         of_numbers = (check.get("left"), check.get("right")) != (None, None)
-        if not seen and (of_numbers or not self.judged(step) or step.request not in _ASKS):
-            # An answer that is what was there before: a count of 0, for one, or that a wait ended at all. A check of
-            # more than a number is of more than the last question.
+        if not seen and (of_numbers or not self.judged(step) or not self._asked_before(step)):
+            # An answer that is what was there before: a count of 0, for one, or that a wait ended at all. A test that
+            # asked the same before, without a complaint, compares more than the last answer.
             seen = [(f"{argument}.{path}", value) for path, value, _ in numbers if path in _COUNTS]
         if not seen:
             raise NoAnswerError("its check is not of anything that the kernel answered")

@@ -133,6 +133,11 @@ def course(
         steps = list(_steps(recorded["steps"][: _end(recorded["steps"], check)], 0))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NoAnswerError(f"its steps cannot be read: {type(error).__name__}: {error}") from None
+    ended = {step.fields["child"] for step in steps if step.do == "reap"}
+    if any(step.do == "fork" and step.fields["child"] not in ended for step in steps):
+        raise NoAnswerError(
+            "it failed while a child of it ran, of which it is not known what it would have done"
+        )
     steps.sort(key=lambda step: step.at)
     # Signals are not recorded: a call that one interrupted did nothing, and was repeated.
     steps = [step for step in steps if not (step.do == "ioctl" and step.errno == errno.EINTR)]

@@ -320,7 +320,11 @@ def main() -> int:
     work.mkdir(parents=True, exist_ok=True)
     rows = load(work)
     if options.step in ("mock", "driver"):
-        rows = [row for row in rows if row.place != options.step or options.defects]
+        rows = [
+            row
+            for row in rows
+            if row.place != options.step or (options.defects and row.fault not in options.defects)
+        ]
         new = (
             mock_rows(work, options.defects, options.each)
             if options.step == "mock"

@@ -133,6 +133,10 @@ def test_child_that_finds_the_fault_says_so(tmp_path: Path, compiler: Compiler) 
         ({**FAILED_LOAD, "dropped": 7}, "the last 7 of 10 steps are missing"),
         ({**FAILED_LOAD, "obstacle": "it throws dice"}, "it is not a list of steps: it throws dice"),
         ({**FAILED_LOAD, "check": None}, "the steps do not say what failed"),
+        (
+            recorded({"do": "fork", "child": 1}, *FAILED_LOAD["steps"], check=FAILED_LOAD["check"] | {"after": 4}),
+            "it failed while a child of it ran",
+        ),
         ({**FAILED_LOAD, "steps": [{"do": "ioctl", "at": 0}]}, "its steps cannot be read"),
         (
             recorded(*({"do": "store", "address": AT, "size": 4, "value": n, "thread": n % 2} for n in range(99)),
@@ -327,19 +331,24 @@ def test_value_of_a_spare_field_is_not_what_was_compared() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sides", "written"),
-    [({"left": [], "right": [3]}, True), ({"left": None, "right": None}, False), ({}, False)],
-    ids=["numbers", "objects", "unknown"],
+    ("sides", "times", "written"),
+    [
+        ({"left": [], "right": [3]}, 2, True),
+        ({"left": None, "right": None}, 2, False),
+        ({"left": None, "right": None}, 1, True),
+        ({}, 2, False),
+        ({}, 1, True),
+    ],
 )
-def test_unchanged_answer_is_the_fault_only_of_a_check_of_numbers(
-    sides: dict[str, Any], written: bool
+def test_unchanged_answer_to_a_question_asked_before_is_not_what_failed(
+    sides: dict[str, Any], times: int, written: bool
 ) -> None:
     """A test that compares what it worked out from many calls did not fail by the last of them."""
     argument = bytes(xe.drm_xe_exec_queue_get_property(exec_queue_id=7)).hex()
     call = {"do": "ioctl", "request": "DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY", "fd": 5, "before": argument}
     steps = recorded(
         {"do": "open", "fd": 5, "path": "/dev/dri/renderD128"},
-        call | {"after": argument},
+        *[call | {"after": argument}] * times,
         check={"check": "compare" if sides else "answer", "op": "==", **sides},
     )
     if written:
