@@ -60,6 +60,8 @@ _COUNTS = {"value", "size", "num_mem_ranges", "first_signaled"}
 """Fields of an answer that may be what they were before the call."""
 COMPLAINT_NS = 5_000_000_000
 """Time in which a message of the kernel has to come: a worker may be late with it."""
+ROOM = 512
+"""Words for the answer of a query: that of another device may be longer."""
 MOST_PARTS = 64
 """Numbers of an answer that are compared."""
 _ASKS = {
@@ -114,6 +116,8 @@ class _Program:
         self.paths: list[str] = []
         self.files: dict[str, str] = {}
         self.offsets: dict[tuple[str, int], str] = {}
+        self.replies: dict[tuple[str, int, int], str] = {}
+        """Of a device's variable, a query and the size of its answer: the variable that has the size."""
         self.body = self.bodies[0, 0]
         self.baseline, self.baseline_of = baseline(course.steps, self.verdict)
         self.room = room(course.steps)
@@ -630,6 +634,8 @@ class _Program:
             return f"deadline({max(value - step.at, 1)}LL)"
         if name == "timeout" and getattr(holder, "flags", 0) & xe.DRM_XE_UFENCE_WAIT_FLAG_ABSTIME:
             return f"deadline({max(value - step.at, 1)}LL)"
+        if name == "size" and (reply := self._reply(step, fd)):
+            return reply
         if name in ("range", "size") and value in self.room.sizes:
             parts, of = self.room.sizes[value]
             return f"part(vram, {parts}, {of})"
@@ -640,6 +646,12 @@ class _Program:
         if bits < 64:
             return _plain(value)
         return self.number(value)
+
+    def _reply(self, step: Step, fd: str) -> str:
+        """The variable with the size of a query's answer, if the test had asked for it before."""
+        if step.request is not xe.DRM_IOCTL_XE_DEVICE_QUERY or isinstance(step.before, int):
+            return ""
+        return self.replies.get((fd, step.before.query, step.before.size), "")
 
     def _file_of(self, fd: str) -> int:
         """A number for the open file of a descriptor: ids are its own."""
@@ -667,6 +679,10 @@ class _Program:
         if data is None or not any(data) or size % width or kind is char:
             if data and any(data):
                 self.line(f"char {name}[] = {_string(data)};")
+            elif reply := self._reply(step, fd):
+                self.line(f"uint64_t {name}[{max(-(-size // 8) * 2, ROOM)}] = {{ 0 }};")
+                self.line(f"if ({reply} > sizeof({name}))")
+                self.line('\tend(UNKNOWN, "the device has more to answer than the one of the test");')
             else:
                 self.line(f"uint64_t {name}[{max(-(-size // 8), 1)}] = {{ 0 }};")
             return f"(uintptr_t){name}"
@@ -753,6 +769,11 @@ class _Program:
                 if meaning.sort in _SHARED:
                     self.fds[number] = variable
                 self.line(f"{variable} = {argument}.{name};")
+        if step.request is xe.DRM_IOCTL_XE_DEVICE_QUERY and not step.before.size:
+            # Another device may have more to answer, or less.
+            key = fd, after.query, after.size
+            self.replies[key] = variable = self.replies.get(key) or self.variable("uint32_t", "size")
+            self.line(f"{variable} = {argument}.size;")
         if step.request is xe.DRM_IOCTL_XE_GEM_MMAP_OFFSET:
             self.offsets[fd, after.offset] = variable = self.variable("uint64_t", "offset")
             self.line(f"{variable} = {argument}.offset;")

@@ -111,3 +111,16 @@ def test_use_is_compared_with_what_was_in_use_before() -> None:
         check="compare", op="==", left=0x9000, right=0x5000,
     )  # fmt: skip
     assert "if (seen != used[1])" in text
+
+
+def test_query_takes_the_size_that_the_device_gave() -> None:
+    """Another device has more regions, or fewer."""
+    asked = query(0)
+    argument = xe.drm_xe_device_query(query=xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS)
+    reply = xe.drm_xe_device_query(query=xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS, size=len(regions(0, GIB)))
+    first = {name: value for name, value in asked.items() if name != "nested"}
+    first |= {"before": bytes(argument).hex(), "after": bytes(reply).hex()}
+    text = written(first, asked, create(CHUNK), check="errno", expected=22)
+    assert "size1 = device_query1.size;" in text
+    assert ".size = size1," in text
+    assert "if (size1 > sizeof(data1))\n\t\tend(UNKNOWN, " in text
