@@ -17,6 +17,7 @@ import argparse
 import json
 import subprocess
 import sys
+import textwrap
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -44,6 +45,9 @@ MORE = 5
 STORE = "rows.jsonl"
 PLATFORM = "bmg2"
 NOT_RUN = -1
+NOT_FAILED = "it did not fail here"
+WIDTH = 90
+"""Characters of a reason in the table."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ def of_mock(defect: str, tests: Sequence[str], work: Path) -> Iterator[Row]:
         yield row
     for test in tests:
         if test.partition("[")[0] not in done:
-            yield Row(defect, "mock", test, why="it did not fail here")
+            yield Row(defect, "mock", test, why=NOT_FAILED)
 
 
 def minimised(row: Row, run: Run, result: Result, failing: Runner, sound: Runner | None, work: Path) -> Row:
@@ -231,7 +235,7 @@ def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
             results = run.results if run else []
             result = next((one for one in results if one.outcome in (Outcome.FAIL, Outcome.ERROR)), None)
             if run is None or result is None:
-                yield Row(fault, "driver", file, why="it did not fail here" if run else "it ended the guest")
+                yield Row(fault, "driver", file, why=NOT_FAILED if run else "it ended the guest")
                 continue
             row = written(Row(fault, "driver", result.test), run, result, work)
             yield replace(row, mock=sound.status(work / row.name)[0]) if row.name else row
@@ -280,14 +284,12 @@ def table(rows: Sequence[Row]) -> str:
         "| area | test | fault | with it | mock | guest | lines | minimised |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for row in sorted(rows, key=lambda one: (area_of(one.test), one.place, one.test)):
+    failed = [row for row in rows if row.why != NOT_FAILED]
+    for row in sorted(failed, key=lambda one: (area_of(one.test), one.place, one.test)):
         test = row.test.partition("::")[2].replace("|", "\\|")
         ends = [str(end) if end != NOT_RUN else "" for end in (row.failing, row.mock, row.guest)]
-        sizes = (
-            [str(row.lines), str(row.least or "")]
-            if row.name
-            else [row.why.partition(": ")[2] or row.why, ""]
-        )
+        why = textwrap.shorten(row.why.removeprefix(f"{row.test}: "), WIDTH)
+        sizes = [str(row.lines), str(row.least or "")] if row.name else [why, ""]
         lines.append(f"| {' | '.join([area_of(row.test), f'`{test}`', f'`{row.fault}`', *ends, *sizes])} |")
     return "\n".join(lines)
 
