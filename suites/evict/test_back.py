@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fixtures import acts, behaviour, landed, needs, returned, wait_until
+from fixtures import acts, behaviour, disturbs, landed, needs, returned, wait_until
 from fixtures.choices import chose
 from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
@@ -18,7 +18,7 @@ from fixtures.xe.vm import Vm
 PIECES = 8
 """CPU mappings of a range."""
 
-pytestmark = needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror")
+pytestmark = [needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror"), disturbs("it fills the VRAM")]
 
 
 @behaviour("evict.cpu-touch-frees")

@@ -7,12 +7,14 @@ from typing import Any
 
 import pytest
 
-from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, gpu_finds, known, needs
+from fixtures import FAULTING, LONG_RUNNING, PLAIN, acts, behaviour, disturbs, gpu_finds, known, needs
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.sizes import SZ_1M
 from fixtures.xe.bo import SYSTEM
 from fixtures.xe.device import Device
+
+pytestmark = disturbs("it fills the VRAM")
 
 ADDRESS = 1 << 32
 LANDMARKS = 8

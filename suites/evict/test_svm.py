@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fixtures import acts, behaviour, driver_only, gpu_sees, landed, needs, wait_until
+from fixtures import acts, behaviour, disturbs, driver_only, gpu_sees, landed, needs, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
@@ -29,7 +29,11 @@ from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
-pytestmark = [needs("page-faults", "vram", "svm-vram"), pytest.mark.timeout(60)]
+pytestmark = [
+    needs("page-faults", "vram", "svm-vram"),
+    disturbs("it fills the VRAM"),
+    pytest.mark.timeout(60),
+]
 
 Make = Callable[..., Bo]
 

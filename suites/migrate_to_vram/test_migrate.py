@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from fixtures import acts, behaviour, driver_only, gpu_sees, landed, needs, returned, untested
+from fixtures import acts, behaviour, disturbs, driver_only, gpu_sees, landed, needs, returned, untested
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
@@ -259,6 +259,7 @@ def test_memory_in_vram_counts_as_used_vram(
 
 @behaviour("migrate.vram-full", "evict.svm-by-svm", "migrate.oversubscribe", "evict.refault-returns")
 @acts("load", "store")
+@disturbs("it fills the VRAM")
 @pytest.mark.timeout(120)
 def test_more_memory_than_vram_is_usable(
     queue: Queue, device: Device, memory: Memory, sentinel: Sentinel
