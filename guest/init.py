@@ -51,13 +51,18 @@ def mount(source: str, target: str, kind: str, options: str = "", flags: int = 0
     check(done, f"mount {kind} on {target}")
 
 
-def load_modules(names: list[str]) -> None:
-    for name in names:
-        module = os.open(f"{RIG}/modules/{name}.ko", os.O_RDONLY)
-        done = libc.syscall(SYS_FINIT_MODULE, module, b"", 0)
-        if done < 0 and ctypes.get_errno() != 17:  # EEXIST: built in
-            check(done, f"load {name}")
-        os.close(module)
+def load_module(path: str, parameters: str = "") -> None:
+    module = os.open(path, os.O_RDONLY)
+    done = libc.syscall(SYS_FINIT_MODULE, module, parameters.encode(), 0)
+    if done < 0 and ctypes.get_errno() != 17:  # EEXIST: built in
+        check(done, f"load {path}")
+    os.close(module)
+
+
+def load_driver(modules: list[dict[str, str]]) -> None:
+    """Load the driver under test from the host's files."""
+    for module in modules:
+        load_module(f"{RIG}/host{module['path']}", module["parameters"])
 
 
 def wait_until(condition: Callable[[], T | None], what: str, deadline_s: float = DEADLINE_S) -> T:
@@ -208,9 +213,12 @@ def close_whole_directories() -> None:
                 os.setxattr(path, "trusted.overlay.opaque", b"y")
 
 
+def mount_host() -> None:
+    mount("host", f"{RIG}/host", "9p", "trans=virtio,version=9p2000.L,cache=loose,msize=512000", MS_RDONLY)
+
+
 def assemble_root(told: dict[str, Any], modules: str) -> None:
     """The host's files below, this initramfs (the environment) over them, a writable layer on top."""
-    mount("host", f"{RIG}/host", "9p", "trans=virtio,version=9p2000.L,cache=loose,msize=512000", MS_RDONLY)
     mount("layer", f"{RIG}/layer", "tmpfs", "mode=0755,size=50%")
     for name in ("upper", "work"):
         os.mkdir(f"{RIG}/layer/{name}")
@@ -328,19 +336,20 @@ def run(config: dict[str, Any], status: Status) -> int:
         if is_template or told["interpreter"]:
             show_project(config["project"], config["prefix"])
             interpreter = Interpreter(config["python"], config["project"])
-        # In a process of its own: it takes seconds, and other things can be done in the meantime.
-        driver = fork(lambda: load_modules(config["driver"]))
-        load_modules(config["files"])
+        for name in config["files"]:
+            load_module(f"{RIG}/modules/{name}.ko")
         close_whole_directories()
         write_settings()
         if is_template:
-            load_driver(children, driver)
             assert interpreter is not None
             interpreter.wait()
             status.report("template")
             told = json.loads(control.readline())
     settle(told)
     enable_swap()
+    mount_host()
+    # In a process of its own: it takes a second, and other things can be done in the meantime.
+    driver = fork(lambda: load_driver(told["driver"]))
     assemble_root(told, config["modules"])
     status.report("root")
     if interpreter is not None and not told["interpreter"]:
@@ -349,15 +358,11 @@ def run(config: dict[str, Any], status: Status) -> int:
     if interpreter is not None:
         # It goes on to import the suite; the host holds its input back until "ready".
         interpreter.go(told)
-    load_driver(children, driver)
+    if children.wait_for(driver):
+        raise OSError(0, "the driver does not load, see the console")
     found = wait_until(lambda: devices(told["gpus"]), f"{told['gpus']} render nodes") if told["gpus"] else []
     status.report("ready", devices=found, release=os.uname().release)
     return children.wait_for(interpreter.process if interpreter is not None else start(told))
-
-
-def load_driver(children: Children, process: int) -> None:
-    if children.wait_for(process):
-        raise OSError(0, "the driver does not load, see the console")
 
 
 def main() -> NoReturn:

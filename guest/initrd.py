@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The initramfs: the kernel's modules, init, what workers import. Nothing of a single run is in it."""
+"""The initramfs: modules that make the host's files visible, init, what workers import.
+
+Nothing of a single run is in it, and nothing of the driver under test.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +30,10 @@ def write(path: Path, kernel: Kernel, environment: Path) -> None:
         python = Path(sys.executable).resolve()
         writer.text("/init", f"#!{python} -ISE\n{SOURCES['init.py'].read_text()}", mode=0o755)
         writer.text(str(RIG / "worker.py"), SOURCES["worker.py"].read_text())
-        for module in (*kernel.files, *kernel.driver):
+        for module in kernel.files:
             writer.data(RIG / "modules" / f"{module.name}.ko", module.elf)
         config = {
             "files": [module.name for module in kernel.files],
-            "driver": [module.name for module in kernel.driver],
             "modules": str(kernel.directory),
             "prefix": sys.prefix,
             "python": str(names()[0]),

@@ -59,8 +59,6 @@ class Kernel:
     """Its version, if it is one of Debian's."""
     build: str | None = None
     """Its name, if it was built here."""
-    is_patched: bool = False
-    """Whether modules of it were replaced."""
     options: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
     """Its configuration: what is set, without the ``CONFIG_`` prefix."""
 
@@ -181,7 +179,7 @@ def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
         return from_debian(exact_version(named["version"]), replacements)
     if "/" not in wanted and (built := cache.find(f"{BUILT}/{wanted}")):
         kernel = assemble(built / IMAGE, built, replacements)
-        return dataclasses.replace(kernel, build=wanted, is_patched=bool(replacements))
+        return dataclasses.replace(kernel, build=wanted)
     path, _, modules = wanted.partition(":")
     if modules:
         return assemble(Path(path).absolute(), Path(modules).absolute(), replacements)
@@ -204,7 +202,7 @@ def from_debian(version: str, replacements: Sequence[Path]) -> Kernel:
     directory = cache.provide(f"kernels/{version}", lambda path: build(version, path))
     image, modules = installed(directory)
     kernel = assemble(image, modules, replacements, decompressed(version, modules))
-    return dataclasses.replace(kernel, debian=version, is_patched=bool(replacements))
+    return dataclasses.replace(kernel, debian=version)
 
 
 def installed(directory: Path) -> tuple[Path, Path]:
@@ -255,7 +253,7 @@ def assemble(image: Path, modules: Path, replacements: Sequence[Path], ready: Pa
         )
     options = kconfig.find(boot.release, image, modules)
     kconfig.check(boot.release, options)
-    tree = Tree(modules if ready is None or replacements else ready, replacements)
+    tree = Tree(modules, replacements, ready) if replacements or ready is None else Tree(ready)
     files = tree.load_order(FILES)
     have = {module.name for module in files}
     driver = [module for module in tree.load_order(DRIVER) if module.name not in have]

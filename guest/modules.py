@@ -66,12 +66,15 @@ class Module:
     name: str
     elf: bytes
     tags: Mapping[str, list[str]]
+    path: Path | None = None
+    """The file with exactly these bytes; None if it is compressed."""
 
     @classmethod
     def read(cls, path: Path) -> Module:
         elf = read_module(path)
         tags = modinfo(elf)
-        return cls(tags.get("name", [module_name(path)])[0].replace("-", "_"), elf, tags)
+        name = tags.get("name", [module_name(path)])[0].replace("-", "_")
+        return cls(name, elf, tags, path.absolute() if path.suffix == ".ko" else None)
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -104,12 +107,35 @@ def module_files(directory: Path) -> Iterator[Path]:
                 break
 
 
-class Tree:
-    """The modules below ``directory``; single ones replaced by the files in ``replacements``."""
+def split_parameters(
+    options: Iterable[str], modules: Iterable[str]
+) -> tuple[dict[str, list[str]], list[str]]:
+    """Parameters for these modules, by name, and the rest: kernel parameters as modprobe(8) understands them.
 
-    def __init__(self, directory: Path, replacements: Iterable[Path] = ()) -> None:
+    A module that init loads gets only what it is loaded with.
+    """
+    own: dict[str, list[str]] = {name: [] for name in modules}
+    rest = []
+    for option in options:
+        module, dot, parameter = option.partition(".")
+        if dot and (name := module.replace("-", "_")) in own:
+            own[name].append(parameter)
+        else:
+            rest.append(option)
+    return own, rest
+
+
+class Tree:
+    """The modules below ``directory``; single ones replaced by the files in ``replacements``.
+
+    ``ready`` has some of them decompressed.
+    """
+
+    def __init__(self, directory: Path, replacements: Iterable[Path] = (), ready: Path | None = None) -> None:
         self.directory = directory
         self._paths = {module_name(path): path for path in module_files(directory)}
+        if ready is not None:
+            self._paths.update({module_name(path): path for path in module_files(ready)})
         for path in replacements:
             if not path.is_file():
                 raise GuestError(f"--module {path}: no such file{near_path(path)}")

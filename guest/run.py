@@ -124,16 +124,17 @@ def run(
     (files.directory / "owner").write_text(str(os.getpid()))
     if not is_installed():
         compiled.refresh(environment.project_sources(PROJECT))
+    parts = prepared.parts(machine)
     instructions = Instructions(
         environment=passed_environment(files),
         directory=str(Path.cwd()),
         scratch=str(files.scratch),
         gpus=machine.gpus,
+        driver=parts.driver(files.directory),
         command=command,
         interpreter=interpreter,
         terminal=terminal,
     )
-    parts = prepared.parts(machine)
     start = chosen_start(parts)
     if interpreter and isinstance(start, warm.Warm) and not warm.is_current(start.template):
         forgetting = replace(interpreter, forget=project.PACKAGES)

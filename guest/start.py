@@ -17,6 +17,7 @@ from guest import GuestError, accelerator, initrd
 from guest.channels import Channels
 from guest.kernels import Kernel
 from guest.machine import NODES, SWAP, Machine, Wiring, command_line
+from guest.modules import split_parameters
 from guest.processes import last_line, spawn
 from guest.qemu import Qemu
 from guest.qmp import Monitor
@@ -58,6 +59,30 @@ class Parts:
         chosen = accelerator.choose(qemu, kernel.boot)
         return cls(qemu, kernel, environment, machine, chosen, rate if chosen.startswith("tcg") else None)
 
+    @property
+    def booted(self) -> Machine:
+        """The machine that boots: without parameters of the driver's modules, which are loaded later."""
+        _, options = self._parameters()
+        return dataclasses.replace(self.machine, options=tuple(options))
+
+    def driver(self, directory: Path) -> list[dict[str, str]]:
+        """The driver's modules in load order: ``path`` of the file, and ``parameters``.
+
+        Modules of which there is no file are written into ``directory``.
+        """
+        parameters, _ = self._parameters()
+        loaded = []
+        for module in self.kernel.driver:
+            path = module.path
+            if path is None:
+                path = directory / f"{module.name}.ko"
+                path.write_bytes(module.elf)
+            loaded.append({"path": str(path), "parameters": " ".join(parameters[module.name])})
+        return loaded
+
+    def _parameters(self) -> tuple[dict[str, list[str]], list[str]]:
+        return split_parameters(self.machine.options, [module.name for module in self.kernel.driver])
+
     @contextlib.contextmanager
     def launched(
         self,
@@ -70,7 +95,7 @@ class Parts:
         extra: Sequence[str] = (),
     ) -> Iterator[tuple[subprocess.Popen[bytes], Monitor]]:
         """QEMU and its monitor, for the time of setting it up; QEMU is killed if that fails."""
-        machine = self.machine
+        machine = self.booted
         if self.rate:
             machine = dataclasses.replace(machine, options=(f"tsc_early_khz={self.rate}", *machine.options))
         ours, theirs = socket.socketpair()

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -81,14 +81,16 @@ class Interpreter:
 class Instructions:
     """Instructions for init (guest/init.py).
 
-    Either ``command`` runs once the GPUs are present, or ``interpreter`` gets ready before that, and the host holds its
-    input back. ``terminal`` is rows and columns if the command gets a terminal.
+    ``driver`` is the modules to load (``Parts.driver``). Either ``command`` runs once the GPUs are present, or
+    ``interpreter`` gets ready before that, and the host holds its input back. ``terminal`` is rows and columns if the
+    command gets a terminal.
     """
 
     environment: dict[str, str]
     directory: str
     scratch: str
     gpus: int
+    driver: Sequence[Mapping[str, str]] = ()
     command: Sequence[str] = ()
     interpreter: Interpreter | None = None
     terminal: tuple[int, int] | None = None

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Warm starts: a machine that has booted, saved once, of which every run gets a copy.
 
-Under TCG a boot takes as long as a hundred tests. The saved machine (the template) has its drivers loaded and Python
-waiting with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and continues.
+Under TCG a boot takes as long as a hundred tests. The saved machine (the template) has booted, and Python waits in it
+with pytest imported (guest/worker.py); a copy gets its GPUs plugged in, its instructions, and continues. The driver
+under test is loaded then: a patched one starts as fast as the kernel's own, whatever its parameters are.
 
 A template is the machine's memory, as files with holes that are copied, and the state of its devices. Nothing is on
 the disk to swap to when it is saved: a copy gets a new one.
@@ -38,8 +39,7 @@ def possible(parts: Parts) -> bool:
     """
     if os.environ.get("SVMCTS_WARM") == "0" or not parts.accelerator.startswith("tcg"):
         return False
-    kernel = parts.kernel
-    return bool(kernel.debian or kernel.build) and not kernel.is_patched and not parts.machine.options
+    return bool(parts.kernel.debian or parts.kernel.build) and not parts.booted.options
 
 
 def digest(parts: Parts) -> str:
@@ -60,11 +60,8 @@ def digest(parts: Parts) -> str:
     )
     facts = [
         [str(parts.qemu.program), program.st_size, program.st_mtime_ns],
-        command_line(parts.machine, wiring, parts.accelerator),
-        [
-            (module.name, hashlib.sha256(module.elf).hexdigest())
-            for module in (*parts.kernel.files, *parts.kernel.driver)
-        ],
+        command_line(parts.booted, wiring, parts.accelerator),
+        [(module.name, hashlib.sha256(module.elf).hexdigest()) for module in parts.kernel.files],
         str(parts.environment),
         [path.read_text() for path in (Path(initrd.__file__), *initrd.SOURCES.values())],
         str(PROJECT),

@@ -54,15 +54,19 @@ def test_a_command_runs_as_it_would_here(kernel: str, tmp_path: Path) -> None:
     """Standard files, exit status, working directory, environment and the host's files are the command's own."""
     (tmp_path / "file").write_text("of the host")
     script = f"cat; echo $PWD; cat {tmp_path}/file; echo gone > {tmp_path}/file; echo kept > $SVMCTS_SCRATCH/result; "
-    script += "ls /dev/dri; uname -r; echo wrong >&2; exit 7"
+    script += (
+        "ls /dev/dri; uname -r; echo vfs $(cat /sys/module/xe/parameters/max_vfs); echo wrong >&2; exit 7"
+    )
     scratch = tmp_path / "scratch"
-    done = run(kernel, "--scratch", str(scratch), "--", "sh", "-c", script, text="input\n")
+    options = ("--scratch", str(scratch), "--append", "xe.max_vfs=3")
+    done = run(kernel, *options, "--", "sh", "-c", script, text="input\n")
     lines = done.stdout.splitlines()
     assert done.returncode == 7, done.stderr
     assert lines[:2] == ["input", str(Path.cwd())]
     assert lines[2].startswith("of the host")
     assert "renderD128" in done.stdout
     assert f"\n{kernel}" in done.stdout
+    assert "\nvfs 3\n" in done.stdout  # the driver's own parameter
     assert done.stderr.endswith("wrong\n")
     assert (tmp_path / "file").read_text() == "of the host"
     assert (scratch / "result").read_text() == "kept\n"

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import gzip
 import os
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import pytest
 from guest import GuestError
 from guest.channels import Channels
 from guest.machine import NODES, SWAP
+from guest.modules import Module
 from guest.start import Cold, Parts, guest_memory, memory_file, path_of
-from tests.guest import pretended
+from tests.guest import made, pretended
 
 
 def words(process: int) -> list[str]:
@@ -35,6 +38,32 @@ def test_the_guest_is_told_the_rate_of_its_clock(parts: Parts, channels: Channel
         line = words(process.pid)
         assert line[line.index("-append") + 1].endswith(" tsc_early_khz=2000000 quiet")
         process.kill()
+
+
+def test_driver_gets_its_parameters_when_it_is_loaded(parts: Parts, tmp_path: Path) -> None:
+    """The kernel would keep them for a module that is built in, or for modprobe."""
+    options = ("xe.wedged_mode=0", "quiet", "other.a=1", "xe.svm-notifier-size=2M")
+    parts = pretended.changed(parts, machine=pretended.Machine(gpus=0, options=options))
+    assert parts.booted.options == ("quiet", "other.a=1")
+    assert parts.driver(tmp_path) == [
+        {"path": str(tmp_path / "xe.ko"), "parameters": "wedged_mode=0 svm-notifier-size=2M"}
+    ]
+    assert (tmp_path / "xe.ko").read_bytes() == parts.kernel.driver[0].elf
+
+
+def test_driver_is_loaded_from_its_own_file(parts: Parts, tmp_path: Path) -> None:
+    """Unless that is compressed, and then from one that is not."""
+    own = tmp_path / "build/xe.ko"
+    own.parent.mkdir()
+    own.write_bytes(made.module("xe"))
+    packed = tmp_path / "build/drm-exec.ko.gz"
+    packed.write_bytes(gzip.compress(made.module("drm_exec")))
+    modules = [Module.read(packed), Module.read(own)]
+    parts = pretended.changed(parts, kernel=dataclasses.replace(parts.kernel, driver=modules))
+    place = tmp_path / "run"
+    place.mkdir()
+    assert [one["path"] for one in parts.driver(place)] == [str(place / "drm_exec.ko"), str(own)]
+    assert (place / "drm_exec.ko").read_bytes() == made.module("drm_exec")
 
 
 def test_a_qemu_that_does_not_come_up_is_quoted(

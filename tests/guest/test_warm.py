@@ -34,10 +34,10 @@ def test_kernel_built_here_starts_warm(parts: Parts) -> None:
     [
         lambda parts: {"accelerator": "kvm"},
         lambda parts: {"kernel": dataclasses.replace(parts.kernel, debian=None)},
-        lambda parts: {"kernel": dataclasses.replace(parts.kernel, is_patched=True)},
-        lambda parts: {"machine": dataclasses.replace(parts.machine, options=("xe.wedged_mode=0",))},
+        lambda parts: {"machine": dataclasses.replace(parts.machine, options=("quiet",))},
+        lambda parts: {"machine": dataclasses.replace(parts.machine, options=("i915.wedged_mode=0",))},
     ],
-    ids=["kvm", "built by the user", "a module replaced", "a kernel parameter"],
+    ids=["kvm", "built by the user", "a kernel parameter", "a parameter of another module"],
 )
 def test_what_is_likely_to_be_of_one_run_boots(
     parts: Parts, change: Callable[[Parts], dict[str, object]]
@@ -59,14 +59,12 @@ CHANGES: dict[str, Callable[[Parts], dict[str, object]]] = {
     "QEMU": touched,
     "kernel": lambda parts: {"kernel": dataclasses.replace(parts.kernel, boot=Path("/other/vmlinux"))},
     "modules": lambda parts: {
-        "kernel": dataclasses.replace(parts.kernel, driver=[Module("xe", b"\x7fELF other", {})])
+        "kernel": dataclasses.replace(parts.kernel, files=[Module("overlay", b"\x7fELF other", {})])
     },
     "a module of the same size": lambda parts: {
         "kernel": dataclasses.replace(
             parts.kernel,
-            driver=[
-                dataclasses.replace(module, elf=module.elf[:-1] + b"x") for module in parts.kernel.driver
-            ],
+            files=[dataclasses.replace(module, elf=module.elf[:-1] + b"x") for module in parts.kernel.files],
         )
     },
     "environment": lambda parts: {"environment": Path("/other/environment.cpio")},
@@ -127,10 +125,24 @@ def test_an_old_template_of_a_changed_project_is_made_anew(parts: Parts, checkou
     assert warm.is_current(warm.provide(parts))
 
 
-def test_what_a_gpu_is_like_makes_no_other_template(parts: Parts) -> None:
-    """It is plugged into the copy."""
-    machine = dataclasses.replace(parts.machine, emulator=("--vram", "1G"))
-    assert warm.digest(pretended.changed(parts, machine=machine)) == warm.digest(parts)
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda parts: {"machine": dataclasses.replace(parts.machine, emulator=("--vram", "1G"))},
+        lambda parts: {"machine": dataclasses.replace(parts.machine, options=("xe.wedged_mode=0",))},
+        lambda parts: {
+            "kernel": dataclasses.replace(parts.kernel, driver=[Module("xe", b"\x7fELF other", {})])
+        },
+    ],
+    ids=["emulated GPUs", "a parameter of the driver", "a driver"],
+)
+def test_what_comes_to_the_copy_makes_no_other_template(
+    parts: Parts, change: Callable[[Parts], dict[str, object]]
+) -> None:
+    """GPUs are plugged into it, and it loads the driver."""
+    other = pretended.changed(parts, **change(parts))
+    assert warm.possible(other)
+    assert warm.digest(other) == warm.digest(parts)
 
 
 def test_one_rate_measured_twice_is_one_rate(parts: Parts) -> None:
