@@ -71,14 +71,19 @@ def import_project(project: Path) -> None:
 def remember_distributions() -> None:
     """Keep what the installed distributions say of themselves: pytest reads all of it for each plugin by name.
 
-    They cannot change under the process: the archive that it runs from has them.
+    It also prints the version of each plugin. They cannot change under the process: the archive that it runs from has
+    them.
     """
     known = importlib.metadata.PathDistribution
-    cached = functools.cached_property(known.entry_points.fget)  # type: ignore[attr-defined]
-    cached.__set_name__(known, "entry_points")
-    known.entry_points = cached  # type: ignore[assignment]
+    for name in ("entry_points", "metadata"):
+        cached = functools.cached_property(getattr(known, name).fget)
+        cached.__set_name__(known, name)
+        setattr(known, name, cached)
     of_path, found = importlib.metadata.distributions, list(importlib.metadata.distributions())
     importlib.metadata.distributions = lambda **where: of_path(**where) if where else iter(found)
+    for one in found:
+        if one.entry_points:
+            one.metadata  # noqa: B018 (read now)
 
 
 def become(told: dict[str, Any]) -> None:

@@ -28,8 +28,10 @@ assert [one.name for one in importlib.metadata.distributions()] == before
 assert [one.name for one in importlib.metadata.distributions(name="pytest")] == ["pytest"]
 points = [one.entry_points for one in importlib.metadata.distributions()]
 assert any(points)
+plugins = [one for one in importlib.metadata.distributions() if one.entry_points]
 pathlib.Path.read_text = None
 assert [one.entry_points for one in importlib.metadata.distributions()] == points
+assert all(one.version for one in plugins)
 """
 
 
