@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks import inside, memory, suite
 from benchmarks.sample import Group, Measure
+from guest import kernels
 
 _ONE_TEST = "suites/vm/test_create.py"
 _RIG = [sys.executable, str(suite.ROOT / "svmcts"), "guest"]
@@ -64,13 +65,17 @@ def _lines(name: str, runs: Sequence[_Run]) -> list[Measure]:
 
 
 def _starts(kernel: str, rounds: int) -> Group:
-    warm, cold, one, first = [], [], [], []
+    warm, cold, one, first, patched, verdict = [], [], [], [], [], []
+    module = _driver(kernel)
     for _ in range(rounds):
         warm.append(_rig(kernel, "--", "true"))
         cold.append(_rig(kernel, "--", "true", SVMCTS_WARM="0"))
         events, took = _suite(kernel, _ONE_TEST, "-k", "fault")
         one.append(took)
         first.append([suite.seconds_to_first(events)])
+        events, took = _suite(kernel, _ONE_TEST, "-k", "fault", f"--module={module}")
+        patched.append(took)
+        verdict.append([suite.seconds_to_first(events)])
     return Group(
         f"starts of a guest with Linux {kernel}",
         [
@@ -78,8 +83,23 @@ def _starts(kernel: str, rounds: int) -> Group:
             *_lines("true, in a machine that boots", cold),
             *_lines("pytest --guest with some tests", one),
             Measure("  from its start to the first test", "s", first),
+            *_lines("pytest --guest --module=xe.ko with the same tests", patched),
+            Measure(
+                "  from its start to the first test",
+                "s",
+                verdict,
+                Measure("the kernel's own module", "s", first),
+            ),
         ],
     )
+
+
+def _driver(kernel: str) -> Path:
+    """The kernel's own driver as a file, in place of a patched one."""
+    (module,) = (module.path for module in kernels.provide(kernel).driver if module.name == "xe")
+    if module is None:
+        raise suite.RunError(f"{kernel}: its xe.ko is compressed")
+    return module
 
 
 def _inside(kernel: str, rounds: int, scale: float) -> Group:

@@ -100,13 +100,24 @@ def test_guests_are_measured_from_outside_and_inside(monkeypatch: pytest.MonkeyP
         return took
 
     monkeypatch.setattr(guests, "_rig", rig)
-    monkeypatch.setattr(guests, "_suite", lambda *_: (events, took))
+
+    def run(_: str, *arguments: str) -> tuple[list[dict[str, str]], guests._Run]:
+        late = "9" if "--module=/cache/xe.ko" in arguments else "7"
+        return [
+            {**event, **({"time": f"2026-01-01T00:00:0{late}+00:00"} if "time" in event else {})}
+            for event in events
+        ], took
+
+    monkeypatch.setattr(guests, "_suite", run)
+    monkeypatch.setattr(guests, "_driver", lambda _: Path("/cache/xe.ko"))
     groups = list(guests.measure("7.3", 2, 1.0, quick=False))
     text = "\n".join(line for group in groups for line in table.lines(group))
     text = re.sub(" +", " ", text)
     for said in (
         "a machine that boots",
         "to the first test 7.00",
+        "to the first test 9.00",
+        "1.29",  # of the start with the kernel's own module
         "processor time 4.00",
         inside.MMIO,
         "two guests at once",
