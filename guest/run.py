@@ -144,6 +144,9 @@ def run(
     except GuestError as error:
         _record(Outcome(LOST, str(error)), files)
         raise
+    finally:
+        for module in files.directory.glob("*.ko"):  # as large as all else that is kept of fifty runs
+            module.unlink()
     _record(outcome, files)
     return outcome, files
 

@@ -48,6 +48,7 @@ def test_every_run_is_a_copy_of_one_machine(prepared: Prepared, capfd: pytest.Ca
         assert outcome == Outcome(3)
         assert files.directory.name == str(number)
         assert files.console.read_text() == "a kernel boots\na copy continues\n"
+        assert not list(files.directory.glob("*.ko"))  # a driver without a file of its own
     assert capfd.readouterr().out == "a command got input" + "a command got "
     assert len(list((cache.cache_root() / "templates").iterdir())) == 1
 
