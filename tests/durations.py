@@ -4,6 +4,8 @@
 ``RUN`` is a run of the suite in guests (its folder, or results.jsonl).
 """
 
+from __future__ import annotations
+
 import sys
 from collections.abc import Iterable
 from pathlib import Path

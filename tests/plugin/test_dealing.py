@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The order in which workers get tests."""
 
+from __future__ import annotations
+
 from collections import defaultdict
 
 import pytest

@@ -140,7 +140,7 @@ def test_broken_probe_is_an_error_by_name(tmp_path: Path) -> None:
 # Options of Debian's kernels, as far as a capability depends on them.
 DEBIAN = dict.fromkeys(
     ("SWAP", "TRANSPARENT_HUGEPAGE", "KSM", "HUGETLBFS", "DEBUG_FS", "DEV_COREDUMP", "PM_ADVANCED_DEBUG", "NUMA",
-     "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP"),
+     "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP", "INIT_ON_ALLOC_DEFAULT_ON"),
     "y",
 )  # fmt: skip
 ONE = Machine()
