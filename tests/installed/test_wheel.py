@@ -136,6 +136,7 @@ def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_
         done = installed.svmcts(*words, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert says in done.stdout + done.stderr
+    assert len(list((tmp_path / "reports/out/runs").iterdir())) == 1, "only the first of them is a run"
     assert state(installed.prefix) == before
 
 
