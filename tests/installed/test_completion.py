@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from common import completion, manual
+from common import parsers as parsers_module
 from common.parsers import commands, parsers
 from common.place import ROOT
 from tests.reports.conftest import called
@@ -133,3 +134,8 @@ def test_text_that_roff_would_obey_is_shown() -> None:
         "  twice",
         ".fi",
     ]
+
+
+def test_reading_options_begins_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fixtures.plugin.start.new_folder", lambda *_: pytest.fail("a run begins"))
+    assert parsers_module._of_pytest().prog == "svmcts run"
