@@ -79,6 +79,8 @@ class _Options:
 
 def _of_pytest() -> argparse.ArgumentParser:
     options = _Options()
-    pytest.main([*configuration(), "--collect-only", "-q"], plugins=[options])  # not a run: it leaves no trace
+    pytest.main(
+        [*configuration(), "--collect-only", "-q"], plugins=[options]
+    )  # not a run: it leaves no trace
     options.parser.prog = "svmcts run"
     return options.parser
