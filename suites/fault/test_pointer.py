@@ -24,7 +24,7 @@ from fixtures.xe.vm import Vm
 pytestmark = needs("page-faults")
 
 _libc = ctypes.CDLL(None)
-_libc.__errno_location.restype = ctypes.c_void_p
+_libc.__h_errno_location.restype = ctypes.c_void_p
 
 
 def stack() -> tuple[int, int]:
@@ -49,13 +49,13 @@ def test_global_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
 @acts("store")
 @needs("kernel-faults")
 def test_thread_local_variable_is_usable(queue: Queue, sentinel: Sentinel) -> None:
-    """The GPU can store to a thread-local variable, errno of a sleeping thread."""
+    """The GPU can store to a thread-local variable, h_errno of a thread that does not use it."""
     value, (read, write) = sentinel(), os.pipe()
     where: list[int] = []
     known = threading.Event()
 
     def sleep() -> None:
-        where.append(_libc.__errno_location())
+        where.append(_libc.__h_errno_location())
         known.set()
         os.read(read, 1)
 
