@@ -79,8 +79,7 @@ class _Options:
 
 def _of_pytest() -> argparse.ArgumentParser:
     options = _Options()
-    pytest.main(
-        [*configuration(), "--collect-only", "-q"], plugins=[options]
-    )  # not a run: it leaves no trace
+    # Collecting is not a run: it leaves no trace.
+    pytest.main([*configuration(), "--collect-only", "-q"], plugins=[options])
     options.parser.prog = "svmcts run"
     return options.parser
