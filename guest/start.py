@@ -68,7 +68,7 @@ class Parts:
     def driver(self, directory: Path) -> list[dict[str, str]]:
         """The driver's modules in load order: ``path`` of the file, and ``parameters``.
 
-        Modules of which there is no file are written into ``directory``.
+        A module without an uncompressed file is written into ``directory``.
         """
         parameters, _ = self._parameters()
         loaded = []

@@ -87,7 +87,7 @@ class Change(Enum):
     """Reason for a call of ``Notifier.invalidated``."""
 
     UNMAP = "munmap"
-    """The range is no longer mapped: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be mapped
+    """The mapping of the range is gone: munmap(2), mremap(2) shrinking, mmap(2) over it. Something else may be mapped
     there already: look up ``vmas`` at the next access."""
     REMOVE = "remove"
     """The pages go, the mapping stays: madvise(2) with DONTNEED, FREE or REMOVE. Private memory reads as

@@ -27,7 +27,7 @@ PATIENCE = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Unmapped:
-    """[start, end) is no longer mapped."""
+    """The mapping of [start, end) is gone."""
 
     start: int
     end: int
