@@ -117,7 +117,6 @@ def make(source: Source, profiles: Iterable[str], jobs: int) -> Build:
         return known
     check_tools()
     cache.need_room(ROOM, "a build")
-    making.place.mkdir(parents=True, exist_ok=True)
     with _lock(making.place) as lock:
         return making.run(lock)
 
@@ -133,9 +132,21 @@ def make_modules(source: Source, base: Build, modules: Iterable[str], jobs: int,
         return making.modules(base, tuple(modules), into, lock)
 
 
+def unpack(source: Source) -> Path:
+    """The directory of a source, where builds of it have it. Raises GuestError."""
+    place = _place(source)
+    with _lock(place):
+        return source.put(place)
+
+
+def _place(source: Source) -> Path:
+    return cache.cache_root() / "builds" / source.origin
+
+
 @contextlib.contextmanager
 def _lock(place: Path) -> Iterator[int]:
     """Held by a build, and by its make when the build is killed."""
+    place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +164,7 @@ class _Making:
         self.profiles = tuple(profiles)
         self.joined = "+".join(profiles)
         self.jobs = jobs
-        self.place = cache.cache_root() / "builds" / source.origin
+        self.place = _place(source)
         self.out = self.place / (self.joined or "plain")
         self.suffix = f"-{source.label}" + (f"-{self.joined}" if self.joined else "")
         self.needed = kconfig.asked(profiles)

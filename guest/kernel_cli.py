@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts kernel``: build kernels for guests, and list those that were built."""
+"""``svmcts kernel``: build kernels for guests, list those that were built, fetch the source of one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from guest import GuestError, builds, kconfig, sources
 from guest.builds import Build
 
 STATUS = "exit status: 0 built, now or before; 2 not built, 130 interrupted"
+SOURCE_STATUS = "exit status: 0 its directory is printed; 2 there is none, 130 interrupted"
 BUILD = """\
 Builds a kernel with what guests need and nothing else (about 1,000 options), and keeps it under the name that is
 printed, for --guest and --kernel:
@@ -29,12 +30,12 @@ interrupted build continues where it was, and the next commit of a tree builds o
 
 
 def main(arguments: list[str]) -> int:
-    """Exit status: 0 built, now or before; 2 not built, 130 interrupted."""
+    """Exit status: 0 done, now or before; 2 not done, 130 interrupted."""
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)  # nothing that was started outlives this program
     options = _parser().parse_args(arguments)
     try:
-        return _list() if options.action == "list" else _build(options)
+        return ACTIONS[options.action](options)
     except GuestError as error:
         raise NoAnswerError(str(error)) from None
     except KeyboardInterrupt:
@@ -44,9 +45,11 @@ def main(arguments: list[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        "svmcts kernel", description="Builds kernels for guests, and lists them.", epilog=STATUS
+        "svmcts kernel",
+        description="Builds kernels for guests, lists them, and fetches their source.",
+        epilog=STATUS,
     )
-    actions = parser.add_subparsers(dest="action", required=True, metavar="build | list")
+    actions = parser.add_subparsers(dest="action", required=True, metavar="build | list | source")
     profiles = "\n".join(f"  {name:10} {what}" for name, what in kconfig.PROFILES.items())
     build = actions.add_parser(
         "build",
@@ -79,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         help="parallel jobs of make (default: %(default)s, one for each processor)",
     )
     actions.add_parser("list", epilog="exit status: 0", help="list the kernels that were built")
+    source = actions.add_parser(
+        "source",
+        description="Fetches Debian's source of a kernel into the cache, unpacks it, and prints its directory: for "
+        "svmcts census, and for KERNEL_SOURCE of the project's tests.",
+        epilog=SOURCE_STATUS,
+        help="fetch the source of a version",
+    )
+    source.add_argument("version", metavar="VERSION", help="7.3, 7.3.4")
     return parser
 
 
@@ -102,7 +113,12 @@ def _build(options: argparse.Namespace) -> int:
     return 0
 
 
-def _list() -> int:
+def _source(options: argparse.Namespace) -> int:
+    print(builds.unpack(sources.DebianSource.find(options.version)))
+    return 0
+
+
+def _list(_: argparse.Namespace) -> int:
     every = builds.every()
     width = max((len(built.name) for built in every), default=0)
     for built in every:
@@ -121,3 +137,6 @@ def _size(built: Build) -> float:
 
 def _minutes(built: Build) -> str:
     return f"{built.seconds / 60:.0f} min"
+
+
+ACTIONS = {"build": _build, "list": _list, "source": _source}

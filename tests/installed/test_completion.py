@@ -48,7 +48,7 @@ def scripts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         ("run --topology ", "far near"),
         ("run --platf", "--platform"),
         ("run --maxf", "--maxfail"),  # pytest's own
-        ("kernel ", "build list"),
+        ("kernel ", "build list source"),
         ("kernel build --prof", "--profile"),
         ("completion ", "bash fish zsh"),
         ("gate --waivers REA", "README.md"),
