@@ -18,7 +18,7 @@ from ioctl.encoding import Request
 from ioctl.facts import spare
 from ioctl.layout import Structure, Union, char
 from ioctl.pointers import Capture
-from ioctl.transcript import Record, outcome
+from ioctl.record import Record, outcome
 
 UNREADABLE = "<unreadable>"
 WIDE = 10_000  # render: never break
@@ -270,6 +270,9 @@ def target(capture: Capture, arg: Any, data: bytes) -> Node:
 def text(value: Structure, width: int = 110) -> str:
     """A structure in braces, field by field, for messages."""
     return render(structure(value), width)
+
+
+Structure._text_ = staticmethod(text)
 
 
 def record_text(record: Record, width: int = 110) -> str:

@@ -8,7 +8,8 @@ accepts ``bind.flagz = 1`` silently, and the kernel never sees it.
 from __future__ import annotations
 
 import ctypes
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from ioctl.about import About
@@ -32,11 +33,11 @@ class Structure(ctypes.Structure):
 
     __slots__ = ()
     _about_: ClassVar[About] = {}
+    _text_: ClassVar[Callable[[Any], str]]
+    """The fields as text, set by ``ioctl.decode``, which knows the names of their values."""
 
     def __repr__(self) -> str:
-        from ioctl.decode import text
-
-        return type(self).__name__ + text(self)
+        return type(self).__name__ + type(self)._text_(self)
 
 
 class Union(ctypes.Union):

@@ -18,7 +18,7 @@ from ioctl.about import About, Chain, Family, Id, Rows
 from ioctl.decode import members, number
 from ioctl.layout import Structure, Union, char, u32, u64
 from ioctl.pointers import Capture
-from ioctl.transcript import Note, Record, Transcript
+from ioctl.record import Note, Record
 
 PREAMBLE = """\
 import ctypes
@@ -183,18 +183,17 @@ def _array(value: Any) -> str:
     return f"({_type(value._type_)} * {len(value)})({', '.join(map(str, value))})"
 
 
-def program(transcript: Transcript) -> str:
-    """The program of a whole transcript."""
+def program(records: list[Record | Note], dropped: int) -> str:
+    """The program of a transcript, of which ``dropped`` older records are missing."""
     writer = _Writer()
-    records = list(transcript.records)
     opened = {line.split(" ")[0] for line in (r.replay for r in records if isinstance(r, Note)) if line}
     for fd in sorted({record.fd for record in records if isinstance(record, Record)}):
         if f"fd{fd}" not in opened:
             writer.lines.append(
                 f'fd{fd} = os.open("/dev/dri/renderD128", os.O_RDWR | os.O_CLOEXEC)  # a guess'
             )
-    if transcript.dropped:
-        writer.lines.append(f"# {transcript.dropped} older calls and notes were dropped")
+    if dropped:
+        writer.lines.append(f"# {dropped} older calls and notes were dropped")
     for record in records:
         if isinstance(record, Record):
             writer.call(record)

@@ -14,10 +14,9 @@ import re
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ioctl.transcript import Record
+from ioctl.record import Record
 
 FORMAT = 1
 """Version of the steps, increased when the meaning of one changes."""

@@ -13,6 +13,7 @@ from ioctl import transcript
 from ioctl.encoding import Request
 from ioctl.errors import errno_name
 from ioctl.pointers import capture_after, capture_before
+from ioctl.record import Record
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.ioctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_size_t)
@@ -37,9 +38,9 @@ def call(fd: int, request: Request, arg: ctypes.Structure | int = 0, *, retry: b
     name, the request and the descriptor. Recorded in the current transcript.
     """
     if isinstance(arg, int):
-        record = transcript.Record(fd, request, arg)
+        record = Record(fd, request, arg)
     elif type(arg) is request.struct:
-        record = transcript.Record(fd, request, bytes(arg))
+        record = Record(fd, request, bytes(arg))
         record.nested = capture_before(arg)
     else:
         raise TypeError(f"{request} takes {request.struct}, not {type(arg)}")

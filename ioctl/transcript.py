@@ -13,63 +13,11 @@ import contextlib
 import os
 from collections.abc import Iterator
 
-from ioctl.encoding import Request
-from ioctl.errors import errno_name
-from ioctl.pointers import Capture
+from ioctl.decode import record_text
+from ioctl.record import Note, Record
 from ioctl.steps import Steps
 
 KEPT = 512
-
-
-class Record:
-    """One call. ``result`` stays None if it never returned: a signal handler raised, or it still hangs."""
-
-    __slots__ = (
-        "after",
-        "before",
-        "began_ns",
-        "duration_ns",
-        "errno",
-        "fd",
-        "nested",
-        "request",
-        "restarts",
-        "result",
-    )
-
-    def __init__(self, fd: int, request: Request, before: bytes | int) -> None:
-        self.fd = fd
-        self.request = request
-        self.before = before  # the argument's bytes, or the number given in place of a structure
-        self.after: bytes = b""
-        self.result: int | None = None
-        self.errno = 0
-        self.restarts = 0
-        self.began_ns = 0
-        self.duration_ns = 0
-        self.nested: list[Capture] | None = None
-
-    def __str__(self) -> str:
-        from ioctl.decode import record_text
-
-        return record_text(self)
-
-
-class Note:
-    """Something between two calls, for example a change of a mapping; converted to text when it is read.
-
-    ``replay`` is the Python line that does it again, if there is one. It finds os, mmap, ctypes, errno, libc
-    and a variable fd5 for each descriptor 5 of the transcript.
-    """
-
-    __slots__ = ("replay", "what")
-
-    def __init__(self, what: object, replay: str = "") -> None:
-        self.what = what
-        self.replay = replay
-
-    def __str__(self) -> str:
-        return str(self.what)
 
 
 class Transcript:
@@ -108,13 +56,17 @@ class Transcript:
     def text(self) -> str:
         """One line or block per call, oldest first."""
         head = [f"({self.dropped} older calls and notes were dropped)"] if self.dropped else []
-        return "\n".join([*head, *(str(record) for record in list(self.records))])
+        return "\n".join([*head, *(_text(record) for record in list(self.records))])
 
     def replay(self) -> str:
         """A Python program that makes the same calls."""
-        from ioctl.replay import program
+        from ioctl.replay import program  # late: only failures need it
 
-        return program(self)
+        return program(list(self.records), self.dropped)
+
+
+def _text(entry: Record | Note) -> str:
+    return record_text(entry) if isinstance(entry, Record) else str(entry)
 
 
 _current = Transcript()
@@ -149,15 +101,3 @@ def recording(kept: int = KEPT) -> Iterator[Transcript]:
         yield _current
     finally:
         _current = former
-
-
-def outcome(record: Record) -> str:
-    """Result of a call in the notation of strace."""
-    if record.result is None:
-        return "? <unfinished>"
-    restarts = f", restarted {record.restarts} times" if record.restarts else ""
-    took = f"<{record.duration_ns / 1e9:.6f}{restarts}>"
-    if record.errno:
-        name = errno_name(record.errno)
-        return f"-1 {name} ({os.strerror(record.errno)}) {took}"
-    return f"{record.result} {took}"

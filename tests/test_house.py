@@ -10,7 +10,8 @@ from __future__ import annotations
 import ast
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -235,6 +236,82 @@ def test_wrong_folder_is_found(file: str, behaviours: tuple[str, ...], said: str
     ]
     problems = misplaced(found, Ledger.load())
     assert (len(problems) == 1 and said in problems[0]) if said else not problems
+
+
+CODE = (
+    "benchmarks",
+    "common",
+    "fixtures",
+    "gpu",
+    "guest",
+    "installed",
+    "ioctl",
+    "mock",
+    "reports",
+    "reproduce",
+)
+CODE += ("sensitivity", "suites", "tests")
+"""Folders of Python."""
+
+
+def import_cycle(root: Path) -> list[str]:
+    """Modules below ``root`` that import each other when they run, also inside of functions; empty if none do."""
+    paths = {path for folder in CODE for path in (root / folder).rglob("*.py")}
+    modules = {
+        ".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in paths
+    }
+    graph = {
+        module: at_run_time(path.read_text(encoding="utf-8"), modules.keys()) - {module}
+        for module, path in modules.items()
+    }
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def at_run_time(source: str, modules: Collection[str]) -> set[str]:
+    """Those of ``modules`` that a file may import when it runs: not what only type checkers see.
+
+    A name that is taken from a package counts as import of the package only if it is not a module in it.
+    """
+
+    class Typing(ast.NodeTransformer):
+        def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+            return node.orelse if ast.unparse(node.test) == "TYPE_CHECKING" else self.generic_visit(node)
+
+    found = set()
+    for node in ast.walk(Typing().visit(ast.parse(source))):
+        package, *names = _imported(node) or [""]
+        if isinstance(node, ast.ImportFrom) and all(name in modules for name in names):
+            found |= {*names}
+        else:
+            found |= {package, *names}
+    return found & {*modules}
+
+
+def test_modules_do_not_import_each_other() -> None:
+    assert not import_cycle(SUITES.parent)
+
+
+@pytest.mark.parametrize(
+    ("text", "cycle"),
+    [
+        ("from common.b import B", True),
+        ("from common import b", True),
+        ("import common.b", True),
+        ("def late():\n    from common import b", True),
+        ("if TYPE_CHECKING:\n    from common import b", False),
+        ("from common import c", False),
+    ],
+)
+def test_import_cycle_is_found(tmp_path: Path, text: str, cycle: bool) -> None:
+    (tmp_path / "common").mkdir()
+    for name, source in {"a": text, "b": "from common import a", "c": ""}.items():
+        (tmp_path / "common" / f"{name}.py").write_text(source, encoding="utf-8")
+    assert set(import_cycle(tmp_path)) == ({"common.a", "common.b"} if cycle else set())
 
 
 DRIVER = SUITES.parent / "mock" / "driver"

@@ -14,6 +14,7 @@ import pytest
 
 from ioctl import call, drm, transcript, xe
 from ioctl.encoding import Request
+from ioctl.record import Record
 from tests.ioctl.kernel import answering, raising
 
 FIONREAD = 0x541B  # asm-generic/ioctls.h: takes an int *, answers on every pipe
@@ -95,7 +96,7 @@ def test_with_retry_the_call_starts_again_until_it_is_answered() -> None:
         assert call(3, xe.DRM_IOCTL_XE_EXEC, xe.drm_xe_exec(), retry=True) == 0
     assert len(arrived) == 4
     [record] = kept.records
-    assert isinstance(record, transcript.Record)
+    assert isinstance(record, Record)
     assert (record.restarts, record.errno, record.result) == (3, 0, 0)
 
 

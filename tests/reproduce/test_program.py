@@ -15,8 +15,8 @@ import pytest
 from common.answers import NoAnswerError
 from ioctl import xe
 from ioctl.compiler import Compiler, find_compiler
+from ioctl.record import Record
 from ioctl.steps import FORMAT, Steps
-from ioctl.transcript import Record
 from reproduce import minimise
 from reproduce.helpers import _helpers, helpers
 from reproduce.program import Words, program
