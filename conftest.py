@@ -5,6 +5,20 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.needed import missing
+
+if absent := missing(Path(__file__).parent):
+    print(
+        f"svm-cts: {sys.executable} lacks {', '.join(absent)}: make setup, and use .venv/bin/pytest",
+        file=sys.stderr,
+    )
+    raise SystemExit(pytest.ExitCode.USAGE_ERROR)
+
 pytest_plugins = (
     "fixtures.plugin.lab",
     "fixtures.plugin.options",
