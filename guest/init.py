@@ -52,6 +52,7 @@ def mount(source: str, target: str, kind: str, options: str = "", flags: int = 0
 
 
 def load_module(path: str, parameters: str = "") -> None:
+    # As in sensitivity/modules.py, which is not in the initramfs: this file stands alone there.
     module = os.open(path, os.O_RDONLY)
     done = libc.syscall(SYS_FINIT_MODULE, module, parameters.encode(), 0)
     if done < 0 and ctypes.get_errno() != 17:  # EEXIST: built in

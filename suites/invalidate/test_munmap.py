@@ -11,7 +11,7 @@ import pytest
 from fixtures import acts, behaviour, each_size, gpu_fault, gpu_sees, landed, needs
 from fixtures.counting import count
 from fixtures.given import Memory, Sentinel
-from fixtures.memory import PAGE
+from fixtures.memory import PAGE, Buffer
 from fixtures.seeds import page_of
 from fixtures.sizes import SZ_2M
 from fixtures.xe.queue import Queue
@@ -21,17 +21,22 @@ from gpu import Batch
 pytestmark = needs("page-faults")
 
 
+def in_use(vm: Vm, buffer: Buffer, sentinel: Sentinel, at: int) -> tuple[Queue, int]:
+    """The GPU has mapped the memory at an offset. Returns the queue that used it, and its address."""
+    queue, address, value = vm.queue(), buffer.address + at, sentinel()
+    queue.store(address, value)
+    landed(buffer, at, value)
+    queue.store(address + 4, sentinel())
+    return queue, address
+
+
 @behaviour("invalidate.munmap-no-stale-read", "gc.on-fault")
 @acts("refusal", "store")
 @each_size
 def test_gpu_load_after_munmap_faults(mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int) -> None:
     """After munmap a GPU load of the memory fails, although its range was valid before."""
-    buffer, value = memory(size, align=size), sentinel()
-    queue, at = mirror_vm.queue(), page_of(size)
-    address = buffer.address + at
-    queue.store(address, value)
-    landed(buffer, at, value)
-    queue.store(address + 4, sentinel())
+    buffer = memory(size, align=size)
+    queue, address = in_use(mirror_vm, buffer, sentinel, page_of(size))
     buffer.munmap()
     with gpu_fault(queue):
         queue.load(address)
@@ -44,12 +49,8 @@ def test_gpu_store_after_munmap_changes_nothing(
     mirror_vm: Vm, memory: Memory, sentinel: Sentinel, size: int
 ) -> None:
     """A GPU store to unmapped memory fails, and does not change memory mapped since, which may reuse the pages."""
-    buffer, value = memory(size, align=size), sentinel()
-    queue, at = mirror_vm.queue(), page_of(size)
-    address = buffer.address + at
-    queue.store(address, value)
-    landed(buffer, at, value)
-    queue.store(address + 4, sentinel())
+    buffer = memory(size, align=size)
+    queue, address = in_use(mirror_vm, buffer, sentinel, page_of(size))
     after = [memory(size, align=size, populate=False) for _ in range(4)]
     buffer.munmap()
     for other in after:  # the kernel hands freed pages out again at once

@@ -116,6 +116,17 @@ def test_madv_collapse_keeps_data(queue: Queue, memory: Memory, sentinel: Sentin
     landed(buffer, 0, value)
 
 
+def mirroring(make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel) -> list[Queue]:
+    """Queues of three VMs that mirror the memory and have stored to it."""
+    queues = []
+    for index in range(3):
+        vm: Vm = make_vm(FAULTING)
+        vm.mirror()
+        queues.append(vm.queue())
+        queues[index].store(buffer.address + 4 * index, sentinel())
+    return queues
+
+
 @behaviour("notifier.migrate-event", "obs.svm-pagefault-count")
 @acts("fault", "load")
 @needs("debugfs", "vram", "cpu-addr-mirror", "svm-vram")
@@ -124,12 +135,7 @@ def test_migration_to_ram_invalidates_every_vm(
 ) -> None:
     """When memory in VRAM migrates back, all VMs that mirror it are invalidated, and each faults again."""
     buffer, value = memory(SZ_2M, align=SZ_2M), sentinel()
-    queues = []
-    for index in range(3):
-        vm: Vm = make_vm(FAULTING)
-        vm.mirror()
-        queues.append(vm.queue())
-        queues[index].store(buffer.address + 4 * index, sentinel())
+    queues = mirroring(make_vm, buffer, sentinel)
     buffer.set_u32(64, value)  # the CPU's store brings it back
     for queue in queues:
         before = counters.snapshot()
@@ -146,12 +152,7 @@ def test_replaced_memory_is_invalidated_in_every_vm(
 ) -> None:
     """When memory is replaced, all VMs that mirror it see the new memory."""
     buffer = memory(SZ_2M, align=SZ_2M)
-    queues = []
-    for index in range(3):
-        vm: Vm = make_vm(FAULTING)
-        vm.mirror()
-        queues.append(vm.queue())
-        queues[index].store(buffer.address + 4 * index, sentinel())
+    queues = mirroring(make_vm, buffer, sentinel)
     buffer.remap_fresh()
     for index, queue in enumerate(queues):
         gpu_sees(queue, buffer.address + 4 * index, 0)

@@ -130,16 +130,22 @@ def vm(video: Driver) -> Vm:
     return video.vm(asid=5)
 
 
+@pytest.fixture
+def pair(video: Driver, vm: Vm) -> Parallel:
+    """Registered and enabled."""
+    pair = Parallel(video, vm)
+    pair.register()
+    pair.enable(1)
+    return pair
+
+
 def stores(queue: Queue, index: int, batch: Batch) -> int:
     return queue.place(batch.end(), BATCH + 0x1_0000 * index)
 
 
-def test_parallel_context_runs_all_its_rings(video: Driver, vm: Vm) -> None:
+def test_parallel_context_runs_all_its_rings(video: Driver, vm: Vm, pair: Parallel) -> None:
     page = video.ram()
     vm.map(DATA, page)
-    pair = Parallel(video, vm)
-    pair.register()
-    pair.enable(1)
     for turn in range(1, 100):  # the work queue wraps
         batches = [
             stores(queue, index, Batch().store_dword(DATA + 4 * index, turn))
@@ -151,12 +157,9 @@ def test_parallel_context_runs_all_its_rings(video: Driver, vm: Vm) -> None:
     assert not video.checks.reports
 
 
-def test_disabled_parallel_context_goes_on_with_all_its_rings(video: Driver, vm: Vm) -> None:
+def test_disabled_parallel_context_goes_on_with_all_its_rings(video: Driver, vm: Vm, pair: Parallel) -> None:
     page = video.ram()
     vm.map(DATA, page)
-    pair = Parallel(video, vm)
-    pair.register()
-    pair.enable(1)
     wait = [
         stores(queue, index, Batch().semaphore_wait(DATA, 1).store_dword(DATA + 8 + 4 * index, 5))
         for index, queue in enumerate(pair.queues)
@@ -172,10 +175,7 @@ def test_disabled_parallel_context_goes_on_with_all_its_rings(video: Driver, vm:
     assert (video.ram_u32(page + 8), video.ram_u32(page + 12)) == (5, 5)
 
 
-def test_fault_of_one_ring_stops_the_context_if_it_is_not_served(video: Driver, vm: Vm) -> None:
-    pair = Parallel(video, vm)
-    pair.register()
-    pair.enable(1)
+def test_fault_of_one_ring_stops_the_context_if_it_is_not_served(video: Driver, pair: Parallel) -> None:
     batches = [stores(pair.queues[0], 0, Batch().store_dword(DATA, 1)), stores(pair.queues[1], 1, Batch())]
     pair.submit(batches)
     video.until(lambda: video.has(Action.REPORT_PAGE_FAULT))
@@ -185,10 +185,7 @@ def test_fault_of_one_ring_stops_the_context_if_it_is_not_served(video: Driver, 
 
 
 @pytest.mark.parametrize("item", [(7,), (MULTI_LRC | 0x7FF << 16,)])
-def test_work_that_is_none_stops_the_queue(video: Driver, vm: Vm, item: tuple[int, ...]) -> None:
-    pair = Parallel(video, vm)
-    pair.register()
-    pair.enable(1)
+def test_work_that_is_none_stops_the_queue(video: Driver, pair: Parallel, item: tuple[int, ...]) -> None:
     pair.item(*item)
     video.fast(Action.SCHED_CONTEXT, pair.identity)
     assert video.ram_u32(pair.scratch + 12) == 3

@@ -17,6 +17,7 @@ import pytest
 from common.kernels import Version
 from guest import PROJECT, cache, kernels, qemu
 from guest.run import RUNS
+from tests.plugin.conftest import LEDGER, VOCABULARY
 
 PROGRAM = [sys.executable, str(PROJECT / "svmcts"), "guest"]
 DEADLINE_S = 240
@@ -114,23 +115,6 @@ def children(process: int) -> list[int]:
     return [int(pid) for pid in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
-VOCABULARY = """
-areas: {demo: "Demonstration"}
-kinds: {must: has to}
-promises: {driver: does it}
-needs: {}
-observable: {errno: return value}
-"""
-LEDGER = """
-- id: demo.works
-  title: it works
-  kind: must
-  promise: driver
-  statement: A thing that is asked to work works.
-  sources: ["drivers/demo.c:demo"]
-  since: '6.8'
-  observable: [errno]
-"""
 TESTS = """
 import os, pathlib, time
 import pytest

@@ -8,18 +8,9 @@ from typing import Any
 
 from ioctl import xe
 from ioctl.encoding import Direction, Request
-from ioctl.facts import of_module
+from ioctl.facts import c_type, of_module
 from ioctl.layout import Structure, Union
 
-C_TYPES = {
-    ctypes.c_uint8: "__u8",
-    ctypes.c_uint16: "__u16",
-    ctypes.c_uint32: "__u32",
-    ctypes.c_uint64: "__u64",
-    ctypes.c_int32: "__s32",
-    ctypes.c_int64: "__s64",
-    ctypes.c_char: "char",
-}
 ENUMS = ("DRM_XE_MEM_REGION_CLASS_", "DRM_XE_OBSERVATION_OP_", "DRM_XE_RAS_ERR_SEV_", "DRM_XE_RAS_ERR_COMP_")
 MACROS = {Direction.WRITE: "DRM_IOW", Direction.READ: "DRM_IOR", Direction.BOTH: "DRM_IOWR"}
 
@@ -68,11 +59,7 @@ def _members(struct: Any, depth: int) -> list[str]:
             end = "}" if unnamed else f"}} {name}"
             lines += [f"{margin}{word} {{", *_members(kind, depth + 1), f"{margin}{end};"]
         elif issubclass(kind, ctypes.Array):
-            lines.append(f"{margin}{_type(kind._type_)} {name}[{kind._length_ or ''}];")
+            lines.append(f"{margin}{c_type(kind._type_)} {name}[{kind._length_ or ''}];")
         else:
-            lines.append(f"{margin}{_type(kind)} {name};")
+            lines.append(f"{margin}{c_type(kind)} {name};")
     return lines
-
-
-def _type(kind: Any) -> str:
-    return C_TYPES.get(kind) or f"struct {kind.__name__}"

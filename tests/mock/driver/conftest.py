@@ -9,6 +9,7 @@ import pytest
 
 from mock.driver.driver import Driver
 from tests.mock.driver.double import Client, Services
+from tests.mock.driver.gpu_client import Gpu
 
 Open = Callable[..., Client]
 
@@ -40,3 +41,9 @@ def open_client(services: Services) -> Open:
 def client(open_client: Open) -> Client:
     """A client of a bmg at the newest level."""
     return open_client()
+
+
+@pytest.fixture
+def gpu(client: Client) -> Gpu:
+    """Calls of that client."""
+    return Gpu(client)

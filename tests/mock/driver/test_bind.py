@@ -12,7 +12,7 @@ from gpu import Batch
 from ioctl import drm, xe
 from mock.driver.lib.fence import Fence
 from mock.driver.lib.sizes import SZ_2M, SZ_4K
-from tests.mock.driver.double import Client, fields
+from tests.mock.driver.double import fields
 from tests.mock.driver.gpu_client import (
     BATCH,
     DATA,
@@ -39,11 +39,6 @@ IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
 READONLY = xe.DRM_XE_VM_BIND_FLAG_READONLY
 SIZE = 0x10000
 INCOHERENT, COMPRESSED, RESERVED_PAT = 0, 9, 17
-
-
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
 
 
 def layout(gpu: Gpu, vm: int) -> list[tuple[int, int, str, int]]:

@@ -9,7 +9,7 @@ import pytest
 
 from gpu import Batch
 from ioctl import drm, xe
-from tests.mock.driver.double import Client, fields
+from tests.mock.driver.double import fields
 from tests.mock.driver.gpu_client import (
     BATCH,
     DATA,
@@ -23,11 +23,6 @@ from tests.mock.driver.gpu_client import (
 )
 
 REQUEST = xe.DRM_IOCTL_XE_EXEC
-
-
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
 
 
 def ready(gpu: Gpu, flags: int = 0, placement: int = 1) -> tuple[int, int, int]:

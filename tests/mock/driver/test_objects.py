@@ -25,11 +25,6 @@ def vram_used(gpu: Gpu) -> int:
     return vram.used
 
 
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
-
-
 @pytest.mark.parametrize(
     ("values", "expected"),
     [

@@ -9,16 +9,10 @@ from gpu import Batch
 from ioctl import xe
 from mock.driver.exec import scheduler
 from mock.driver.lib.fence import Fence
-from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, in_syncobj, out_syncobj, user_fence
 from tests.mock.driver.test_objects import extension
 
 IMMEDIATE = xe.DRM_XE_VM_BIND_FLAG_IMMEDIATE
-
-
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
 
 
 def ready(gpu: Gpu, flags: int = 0) -> tuple[int, int, int]:

@@ -25,11 +25,6 @@ AVAILABLE = drm.DRM_SYNCOBJ_WAIT_FLAGS_WAIT_AVAILABLE
 SIGNALED = drm.DRM_SYNCOBJ_CREATE_SIGNALED
 
 
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
-
-
 def handles(client: Client, *numbers: int) -> int:
     return client.put(struct.pack(f"<{len(numbers)}I", *numbers))
 

@@ -12,7 +12,6 @@ from ioctl import xe
 from mock.driver.lib.errors import Refused
 from mock.kernel import PAGE_SIZE
 from tests.mock.driver import double
-from tests.mock.driver.double import Client
 from tests.mock.driver.gpu_client import BATCH, DATA, FAULT, LR, Gpu, user_fence
 
 BIND = xe.DRM_IOCTL_XE_VM_BIND
@@ -20,11 +19,6 @@ EXEC = xe.DRM_IOCTL_XE_EXEC
 USERPTR = xe.DRM_XE_VM_BIND_OP_MAP_USERPTR
 AT = 0x4000_0000
 SIZE = 4 * PAGE_SIZE
-
-
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
 
 
 def bound(gpu: Gpu, flags: int = 0) -> tuple[int, double.Area]:

@@ -24,11 +24,6 @@ FAULT_ONLY = xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
 NO_OVERCOMMIT = xe.DRM_XE_VM_CREATE_FLAG_NO_VM_OVERCOMMIT
 
 
-@pytest.fixture
-def gpu(client: Client) -> Gpu:
-    return Gpu(client)
-
-
 @pytest.mark.parametrize(
     ("platform", "level", "flags", "expected"),
     [
