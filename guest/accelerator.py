@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-"""Whether QEMU may use KVM here: found out once per boot of the machine, by starting a kernel under it.
+"""Decides whether QEMU can use KVM: once per boot of the machine, by starting a kernel under it.
 
-A /dev/kvm that opens proves little: inside a virtual machine it may accept a guest and never run it.
+That /dev/kvm can be opened proves little: inside a virtual machine it may accept a guest and never run it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TCG = "tcg,thread=multi"
 KVM = "kvm"
 DEVICE = Path("/dev/kvm")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-TRIAL_S = 10.0  # what a kernel that has no root needs to give up is about one second under KVM
+TRIAL_S = 10.0  # a kernel without a root file system panics after about one second under KVM
 
 
 def choose(qemu: Qemu, kernel: Path) -> str:

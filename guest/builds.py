@@ -2,7 +2,7 @@
 """Kernels built here, from a source and the options of the project (guest/kconfig).
 
 The build tree stays in the cache, in a directory for each source and configuration: the next build makes only what
-has changed, and an interrupted one continues. A complete kernel becomes an entry of its own, which guests boot.
+has changed, and continues an interrupted one. A complete kernel becomes an entry of its own, which guests boot.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ROOM = 3_000_000_000
 LONGEST_RELEASE = 64
 """Characters (include/uapi/linux/utsname.h: __NEW_UTS_LEN)."""
 USUAL_STEPS = 2800
-"""Of a plain kernel 7.3, for the progress of a first build."""
+"""Steps of a build of a plain 7.3, to show the progress of a first build."""
 FACTS, STEPS = "build.json", "steps"
 NOTES = "notes"
-"""Folder of a kernel, or next to modules, with what coverage is read with."""
+"""Folder of a kernel, or next to modules, with the files that are needed to read coverage."""
 KEPT = (kernels.IMAGE, ".config", "modules.order", "Module.symvers")
 """Files of a built tree that guests use, besides its modules."""
 
@@ -52,11 +52,11 @@ class Build:
     source: str
     profiles: tuple[str, ...]
     digest: str
-    """Of the configuration that was asked for."""
+    """Hash of the requested configuration."""
     release: str
     """Output of ``uname -r``."""
     time: str
-    """When, as ISO 8601 has it."""
+    """Time of the build, as in ISO 8601."""
     seconds: int
     """Duration of its last build."""
     compiler: str
@@ -78,7 +78,7 @@ def find(name: str) -> Build | None:
 
 
 def every() -> list[Build]:
-    """All that were built, the newest first."""
+    """All kernels that were built, newest first."""
     files = directory("x").parent.glob(f"*/{FACTS}")
     found = (_read(file) for file in files if not file.parent.name.endswith((".partial", ".old")))
     return sorted(found, key=lambda build: build.time, reverse=True)
@@ -90,7 +90,7 @@ def _read(file: Path) -> Build:
 
 
 def check_tools() -> None:
-    """Raise GuestError with all programs that a build needs and that are not installed, with their packages."""
+    """Raise GuestError if programs that a build needs are not installed: their names, and their packages."""
     lacking = {program: package for program, package in TOOLS.items() if not shutil.which(program)}
     if "gcc" not in lacking:
         lacking |= {header: package for header, package in HEADERS.items() if not _has_header(header)}
@@ -122,7 +122,7 @@ def make(source: Source, profiles: Iterable[str], jobs: int) -> Build:
 
 
 def make_modules(source: Source, base: Build, modules: Iterable[str], jobs: int, into: Path) -> list[Path]:
-    """Build modules of another source of the same origin for a kernel that was built; copies of them in ``into``.
+    """Build modules of another source of the same origin for an existing kernel, and copy them to ``into``.
 
     ``modules`` are paths below the build tree. Raises GuestError.
     """
@@ -145,7 +145,7 @@ def _place(source: Source) -> Path:
 
 @contextlib.contextmanager
 def _lock(place: Path) -> Iterator[int]:
-    """Held by a build, and by its make when the build is killed."""
+    """Lock of a build, which its make still holds if the build is killed."""
     place.mkdir(parents=True, exist_ok=True)
     with (place / "lock").open("w") as file:
         try:
@@ -174,7 +174,7 @@ class _Making:
         self.digest = hashlib.sha256(asked.encode()).hexdigest()[:16]
 
     def known(self) -> Build | None:
-        """The kernel, if it was built of this source."""
+        """The kernel, if it was built from this source."""
         built = (
             build for build in every() if build.name.endswith(self.suffix) and build.digest == self.digest
         )
@@ -207,7 +207,7 @@ class _Making:
         return built
 
     def modules(self, base: Build, names: Sequence[str], into: Path, lock: int) -> list[Path]:
-        """Build modules with the name of ``base`` in them, so that it loads them, and copy those in ``names``."""
+        """Build modules with the release of ``base``, so that it loads them, and copy those in ``names``."""
         tree = self.source.put(self.place)
         version = sources.version(tree, self.source.about)
         if not base.release.startswith(f"{version}-"):
@@ -247,7 +247,7 @@ class _Making:
     def _configure(self, make: Make) -> None:
         """Make the configuration, and check that all options were kept. Raises GuestError."""
         config = self.out / ".config"
-        # Options that are not listed are off, except for those that become visible only then: they have the default.
+        # Options that are not listed are off. Those that become visible only then have their default.
         make("-s", "allnoconfig")
         others = [line for line in config.read_text().splitlines() if kconfig.name(line) not in self.options]
         ours = [kconfig.line(name, value) for name, value in self.options.items()]
@@ -265,10 +265,10 @@ class _Making:
                     f"the configuration loses {what}{kconfig.purpose(name, self.profiles)}: {reason}"
                 )
         if lost:
-            cache.say(f"this kernel has no {', '.join(lost)}, which guests can do without")
+            cache.say(f"this kernel has no {', '.join(lost)}, which guests do not need")
 
     def _keep_notes(self, tree: Path, into: Path) -> None:
-        """Copy what coverage is read with: the compiler's notes, and the source files that they are about."""
+        """Copy the files that are needed to read coverage: the compiler's notes, and the sources that they refer to."""
         for pattern in self.covered:
             for source in tree.glob(pattern):
                 name = source.relative_to(tree)

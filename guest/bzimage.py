@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""x86 kernel images: which release one is, and the ELF kernel inside (Documentation/arch/x86/boot.rst)."""
+"""x86 kernel images: their release, and the ELF kernel inside (Documentation/arch/x86/boot.rst)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SECTOR = 512
 
 
 class Decompressor(Protocol):
-    """One stream of any of the formats; ends at its end, as the build appends the size to some of them
+    """Decompresses one stream of any of the formats, and no further: the build appends the size to some of them
     (size_append in scripts/Makefile.lib).
     """
 
@@ -37,8 +37,8 @@ FORMATS: dict[bytes, Callable[[], Decompressor]] = {
 
 
 def unpack(payload: bytes) -> bytes:
-    """A kernel payload decompressed. Raises ValueError if it is cut or its format is not known, and what the
-    decompressors raise.
+    """Decompress a kernel payload. Raises ValueError if it is truncated or its format is unknown, and the errors
+    of the decompressors.
     """
     if payload.startswith(b"\x7fELF"):
         return payload
@@ -47,9 +47,9 @@ def unpack(payload: bytes) -> bytes:
             decompressor = make()
             kernel = decompressor.decompress(payload)
             if not decompressor.eof:
-                raise ValueError("the payload is cut")
+                raise ValueError("the payload is truncated")
             return kernel
-    raise ValueError("compression not known")
+    raise ValueError("unknown compression")
 
 
 class Image:
@@ -80,7 +80,7 @@ class Image:
     def vmlinux(self) -> bytes | None:
         """The ELF kernel, or None if it cannot be extracted.
 
-        QEMU starts it by its PVH entry: without the decompression in the guest, the slowest part of a start in TCG.
+        QEMU starts it at its PVH entry, without decompression in the guest: the slowest part of a start under TCG.
         """
         start = (self._number(0x1F1, 1) + 1) * SECTOR + self._number(0x248, 4)
         try:

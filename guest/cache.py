@@ -67,9 +67,9 @@ def find(key: str) -> Path | None:
 
 
 def provide(key: str, build: Callable[[Path], None]) -> Path:
-    """The entry ``key``; made by ``build(directory)`` when the cache does not have it.
+    """The entry ``key``; made by ``build(directory)`` if the cache does not have it.
 
-    ``build`` gets a fresh directory on the cache's file system. Whatever it raises leaves the cache as it was.
+    ``build`` gets a fresh directory on the cache's file system. If it raises, the cache is unchanged.
     """
     if found := find(key):
         return found
@@ -91,7 +91,7 @@ def provide(key: str, build: Callable[[Path], None]) -> Path:
 
 
 def keep_newest(entry: Path, count: int = 8) -> None:
-    """Mark ``entry`` as used now and drop its oldest siblings; a reader keeps the files that it has open.
+    """Mark ``entry`` as used now and drop its oldest siblings; readers keep the files that they have open.
 
     Others may do the same at the same time, and a cache that cannot be written is left as it is.
     """

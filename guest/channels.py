@@ -32,7 +32,7 @@ class Channels:
         return {name: end.fileno() for name, end in self.theirs.items()}
 
     def handed_over(self) -> None:
-        """QEMU has its ends: close ours, so that its death is an end of file."""
+        """Close our copies of QEMU's ends, which it has inherited: its death is an end of file then."""
         for end in self.theirs.values():
             end.close()
 
@@ -51,7 +51,7 @@ class Channels:
         self._outputs.append(self._copy(lambda: self.ours[name].recv(CHUNK), write, None))
 
     def pass_on(self, name: str, source: int, copy: BinaryIO) -> None:
-        """Copy what comes from the descriptor ``source`` to a port, whenever the guest reads it, and to a file now."""
+        """Copy from the descriptor ``source`` to a file at once, and to a port as the guest reads it."""
         waiting: queue.SimpleQueue[bytes] = queue.SimpleQueue()
 
         def read() -> bytes:
@@ -74,7 +74,7 @@ class Channels:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End what still waits for the guest."""
+        """Stop the threads that still wait for the guest."""
         for end in (*self.ours.values(), *self.theirs.values()):
             end.close()
 

@@ -24,7 +24,7 @@ UNCHECKED = (1).to_bytes(
 HEADER = 16  # bytes of a .pyc before the code
 
 try:
-    # Not an interface of pytest's; without it guests start later, and nothing else changes.
+    # Not a public interface of pytest. Without it guests start more slowly, and nothing else changes.
     import _pytest.assertion.rewrite as pytest_rewrite
 except ImportError:  # pragma: no cover
     pytest_rewrite = None  # type: ignore[assignment]
@@ -54,7 +54,7 @@ def place(source: Path, tag: str) -> Path:
 
 
 def forms(source: Path, *, tested: bool) -> Iterator[tuple[Path, bytes]]:
-    """(path, content) of the compiled forms of ``source``; that of pytest too, if it is ``tested``."""
+    """(path, content) of the compiled forms of ``source``; also pytest's, if it is ``tested``."""
     data = source.read_bytes()
     for tag, make in FORMS.items():
         if tag == TAG or tested:
@@ -65,9 +65,9 @@ def forms(source: Path, *, tested: bool) -> Iterator[tuple[Path, bytes]]:
 
 
 def refresh(sources: Iterable[tuple[Path, bool]]) -> None:
-    """Compile what has changed of (source, tested), into the __pycache__ directories where Python keeps it.
+    """Compile those of (source, tested) that have changed, into the __pycache__ directories that Python uses.
 
-    Where these cannot be written, the guest compiles for itself.
+    If these cannot be written, the guest compiles for itself.
     """
     with contextlib.suppress(OSError):
         for source, tested in sources:

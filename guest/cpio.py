@@ -11,7 +11,7 @@ ALIGN = 4
 
 
 class Writer:
-    """Writes one archive to ``file``; parent directories and the symbolic links on the way come by themselves.
+    """Writes one archive to ``file``; parent directories and the symbolic links on the way are added automatically.
 
     The kernel unpacks archives that follow each other in one file, and a later entry replaces an earlier one.
     """

@@ -29,9 +29,9 @@ APT_HELPER = Path("/usr/lib/apt/apt-helper")
 INDEX_AGE_S = 24 * 3600
 ABANDONED_S = 7 * 24 * 3600
 LISTS_SIZE = 150_000_000
-"""Bytes that package lists take while they are fetched, at most."""
+"""Maximum size of the package lists while they are fetched, in bytes."""
 UNPACKED = 5
-"""By how much packages grow when they are unpacked, at most; the packages are still there then."""
+"""Maximum space of packages while they are unpacked, the packages included, in sizes of the packages."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ class Archive:
         self.directory = cache.cache_root() / "apt" / releases[-1]
         self.downloads = cache.cache_root() / "downloads"
         self.stamp = self.directory / "stamp"
-        """Its time is that of the package lists."""
+        """A file whose modification time is that of the package lists."""
         self._configured = False
 
     def refresh(self, *, age_s: float = INDEX_AGE_S) -> None:
@@ -177,7 +177,7 @@ class Archive:
         return parse_packages(self._apt("apt-cache", "show", "--all-versions", *names, capture=True).stdout)
 
     def fetch(self, packages: Sequence[Package]) -> list[Path]:
-        """The verified .deb files of ``packages``; asks the index first, the pool (by hash) when it has left it."""
+        """The verified .deb files of ``packages``: by the index, or from the pool by hash."""
         size = sum(package.size for package in packages)
         cache.need_room(size * UNPACKED, ", ".join(sorted({package.name for package in packages})[:3]))
         self.downloads.mkdir(parents=True, exist_ok=True)
@@ -209,7 +209,7 @@ class Archive:
             f"SHA256:{package.sha256}",
         )
         if done.returncode:
-            # A shorter file is a beginning that apt resumes, with its time for the mirror to compare.
+            # apt resumes a partial file; the mirror compares its time.
             if path.exists() and path.stat().st_size >= package.size:
                 path.unlink()
             raise GuestError(f"apt could not fetch {package.file_name}; run the command again to resume")
@@ -269,7 +269,7 @@ def sources_text(uri: str, releases: Iterable[str], keys: Path) -> str:
 
 
 def config_text(directory: Path, downloads: Path, acquire: str) -> str:
-    """An apt configuration that shares nothing with the machine's but its ``Acquire`` settings (proxies, timeouts)."""
+    """An apt configuration that shares only the ``Acquire`` settings (proxies, timeouts) with the machine's."""
     settings: Mapping[str, str] = {
         "Dir::State": f"{directory}/state",
         "Dir::State::lists": f"{directory}/lists",
@@ -286,7 +286,7 @@ def config_text(directory: Path, downloads: Path, acquire: str) -> str:
         "APT::Sandbox::User": "root",  # the cache may be below a home directory that apt's own user cannot enter
         "Acquire::Languages": "none",
         "Acquire::Retries": "3",
-        "Debug::NoLocking": "true",  # cache.lock() serialises; apt's own locks would fail in place of waiting
+        "Debug::NoLocking": "true",  # cache.lock() serialises; apt's own locks would fail instead of waiting
     }
     carried = [
         line for line in acquire.splitlines() if line.startswith("Acquire::") and "::IndexTargets" not in line
@@ -303,7 +303,7 @@ def replace(path: Path, text: str) -> None:
 
 
 def first_error(done: subprocess.CompletedProcess[str]) -> str:
-    """The cause, as apt also prints its consequences; without apt's prefix."""
+    """The first error without apt's prefix: further ones are its consequences."""
     for line in done.stderr.splitlines():
         if line.startswith("E:"):
             return " ".join(line.removeprefix("E:").split())

@@ -49,8 +49,8 @@ def standard_library() -> Iterator[Path]:
 def packages(lock: Path) -> Iterator[tuple[Path, bool]]:
     """Files of the distributions that pytest imports, and whether these bring a pytest plugin.
 
-    They are those of the lock file, and every other plugin that is installed, with what it needs: pytest loads all of
-    them, and a waiting worker in which one of them is missing has imported nothing.
+    These are the distributions of the lock file, and all other installed plugins with their requirements: pytest loads
+    all of them, and a waiting worker that lacks one has imported nothing.
     """
     tested = tested_packages()
     found: dict[str, importlib.metadata.Distribution] = {}
@@ -69,7 +69,7 @@ def packages(lock: Path) -> Iterator[tuple[Path, bool]]:
 
 
 def add_with_needs(found: dict[str, importlib.metadata.Distribution], name: str) -> None:
-    """Add the distribution ``name`` and what it requires here; what is not installed was not needed until now."""
+    """Add the distribution ``name`` and its requirements; those that are not installed are skipped."""
     name = canonicalize_name(name)
     if name in found:
         return
@@ -117,12 +117,12 @@ def tested_packages() -> set[str]:
 
 
 def loaded_part(elf: bytes) -> bytes:
-    """A 64-bit ELF object without what is never loaded: symbols and debugging information, most of some builds."""
+    """A 64-bit ELF object without symbols and debugging information, which are never loaded."""
     (table,) = struct.unpack_from("<Q", elf, 0x20)
     entry_size, count = struct.unpack_from("<HH", elf, 0x36)
     headers = [struct.unpack_from("<IIQQQQ", elf, table + index * entry_size) for index in range(count)]
     end = max(offset + size for _, _, offset, _, _, size in headers)
-    # No section headers either: their place is behind the end.
+    # No section headers either: they are beyond the new end.
     return elf[:0x28] + bytes(8) + elf[0x30:0x3A] + bytes(6) + elf[0x40:end]
 
 
@@ -161,7 +161,7 @@ def is_here(entry: Path, writer: Writer, whole: set[PurePosixPath]) -> bool:
 
 
 def add_whole_directories(writer: Writer, name: str) -> None:
-    """Tell init in which directories the archive has all that the host has: there it need not ask the host.
+    """Tell init which directories are complete in the archive, so that it need not look on the host.
 
     Without that, every import looks for the package's directory on the host, too, to join it with the archive's.
     """

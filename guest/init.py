@@ -168,7 +168,7 @@ class Interpreter:
         os.close(answers)
 
     def wait(self) -> None:
-        """Until its imports are done; raises OSError if they cannot be."""
+        """Wait until its imports are done. Raises OSError if they fail."""
         if not os.read(self._answers, 16):
             raise OSError(0, "Python cannot import what workers need, see the console")
 
@@ -243,7 +243,7 @@ def assemble_root(told: dict[str, Any], modules: str) -> None:
 
 
 def settle(told: dict[str, Any]) -> None:
-    """Set from the host what a copy of a saved machine lacks: the time, and its own randomness."""
+    """Set the time and seed the random numbers from the host: a copy of a saved machine has the old ones."""
     time.clock_settime(time.CLOCK_REALTIME, told["time"])
     seed = bytes.fromhex(told["seed"])
     with open("/dev/random", "wb") as device:
@@ -281,7 +281,7 @@ def enable_swap(disk: str = "/dev/vda") -> None:
 
 
 def devices(count: int) -> list[str] | None:
-    """The render nodes, once there are ``count``."""
+    """The render nodes, or None if there are fewer than ``count``."""
     found = (
         sorted(n for n in os.listdir("/dev/dri") if n.startswith("renderD"))
         if os.path.isdir("/dev/dri")
@@ -368,7 +368,7 @@ def run(config: dict[str, Any], status: Status) -> int:
 
 def main() -> NoReturn:
     mount_kernel_files()
-    # Standard files on the console, for whatever goes wrong before the channels are open.
+    # Standard files on the console, for errors before the channels are open.
     console = os.open("/dev/console", os.O_RDWR)
     for number in range(3):
         os.dup2(console, number)

@@ -39,7 +39,7 @@ def main(arguments: list[str]) -> int:
         interpreter=program(rest),
         name=options.name or prepared.kernel.release,
     )
-    if outcome.lost:  # the one who started us has the console, too (run.evidence)
+    if outcome.lost:  # our parent prints the end of it, too (run.evidence)
         cache.say(f"{outcome.lost}; its console is {files.console}")
     return outcome.code
 

@@ -19,11 +19,11 @@ from guest.processes import die_with_parent
 
 OUTPUT = "build.log"
 TO_END_S = 30.0
-"""For make, which removes at SIGTERM what is half made (GNU make manual, Interrupts)."""
+"""Time for make to remove partial files after SIGTERM (GNU make manual, Interrupts)."""
 NICE = 10
 STEP = re.compile(r"  ([A-Z][A-Z0-9_]*(?: \[M\])?) +(\S+)$")
 QUIET_S = 60.0
-"""Between lines of progress where they cannot replace each other."""
+"""Interval of progress lines where they cannot replace each other."""
 
 
 class Progress:
@@ -67,7 +67,7 @@ class Make:
         self.command = ["make", f"O={out}", *(f"{name}={value}" for name, value in variables.items())]
 
     def __call__(self, *targets: str, progress: Progress | None = None) -> None:
-        """Make the targets. Raises GuestError with what is wrong first.
+        """Make the targets. Raises GuestError with the first error.
 
         However this ends, nothing keeps running in ``out``, and no partial file remains that make would consider
         complete.
@@ -87,7 +87,7 @@ class Make:
             progress.finish()
         if status:
             said = first_error(lines).replace(f"{self.source}/", "").replace(f"../{self.source.name}/", "")
-            raise GuestError(f"does not build: {said} (all of it is in {self.out / OUTPUT})")
+            raise GuestError(f"does not build: {said} (full output in {self.out / OUTPUT})")
 
 
 @contextlib.contextmanager

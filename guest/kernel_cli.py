@@ -17,15 +17,15 @@ from guest.builds import Build
 STATUS = "exit status: 0 built, now or before; 2 not built, 130 interrupted"
 SOURCE_STATUS = "exit status: 0 its directory is printed; 2 there is none, 130 interrupted"
 BUILD = """\
-Builds a kernel with what guests need and nothing else (about 1,000 options), and keeps it under the name that is
-printed, for --guest and --kernel:
+Builds a kernel with what guests need and nothing else (about 1,000 options), and keeps it under the printed
+name, for --guest and --kernel:
 
     svmcts kernel build ~/linux                     # the commit that is checked out, or the work tree with changes
     svmcts kernel build linux-7.3.tar.xz
     svmcts kernel build --debian 7.3 --profile lockdep+faults+debug-vm
 
 The source is copied into the cache, and built there: nothing is written into the tree, and it may change. An
-interrupted build continues where it was, and the next commit of a tree builds only what it changes.
+interrupted build continues where it stopped, and the next commit of a tree builds only what it changes.
 """
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels to boot: what a user may write for one, where Debian keeps them, what is in the cache.
+"""Kernels to boot: how users name them, where Debian has them, which are cached.
 
 A kernel is written as a version (``7.3`` is the newest 7.3.x), a Debian package name, the name of one that was built
 here (guest/builds.py), a built kernel tree, or ``IMAGE:MODULES`` (a bzImage and the directory with its modules).
@@ -29,7 +29,7 @@ NAMES = rf"linux-(?P<part>image|binary|binary-unsigned|modules|base)-{FLAVOUR}"
 VERSION = re.compile(r"\d+\.\d+(\.\d+)?")
 SMALLEST_IMAGE = 10_000_000  # bytes; a linux-image package without files, only dependencies, is 2 kB
 
-# The first whose xe takes a Battlemage for a virtual function (xe_pci.c: has_sriov in bmg_desc).
+# The first whose xe accepts a Battlemage as a virtual function (xe_pci.c: has_sriov in bmg_desc).
 OLDEST = Version(6, 17)
 
 IMAGE = "arch/x86/boot/bzImage"
@@ -74,7 +74,7 @@ def revision(package: Package) -> int:
 
 
 def matches(version: str, wanted: str) -> bool:
-    """Whether ``version`` is ``wanted`` or, for a short one, of its series."""
+    """Whether ``version`` is ``wanted``, or one of its series if ``wanted`` is short."""
     return version == wanted or version.startswith(wanted + ".")
 
 
@@ -172,7 +172,7 @@ def exact_version(wanted: str) -> str:
 
 
 def provide(wanted: str, replacements: Sequence[Path] = ()) -> Kernel:
-    """The kernel that the user wrote, with single modules replaced; fetched when it is a version not in the cache."""
+    """The kernel that the user named, with single modules replaced; fetched if it is a version that is not cached."""
     if VERSION.fullmatch(wanted):
         return from_debian(exact_version(wanted), replacements)
     if named := re.fullmatch(NAMES, wanted):

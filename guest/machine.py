@@ -12,7 +12,7 @@ from pathlib import Path
 GIB = 1 << 30
 NODES = 2  # of NUMA: pages that can be moved from one to another
 SWAP = 256 << 20  # bytes of the disk to swap to
-# Serial ports; a machine has all of them, whatever a run uses, so that every copy of a saved one is like it.
+# Serial ports. A machine has all of them, also those that a run does not use: copies of a saved machine are alike.
 TERMINAL = "terminal"
 PORTS = ("control", "status", "checks", "orders", "stdin", "stdout", "stderr", TERMINAL)
 
@@ -124,7 +124,7 @@ def processor(accelerator: str) -> str:
     """The model of the virtual processors: all that the accelerator can do, except for slow features of emulation.
 
     Without la57 there is a level less in every page walk. With erms or fsrm the kernel and libc copy and clear memory
-    by ``rep movsb``, of which a byte costs QEMU as much as a word of the usual loops: ten times as much for a page.
+    by ``rep movsb``, where a byte costs QEMU as much as a word of the usual loops: a page takes ten times as long.
     """
     return "max,la57=off,erms=off,fsrm=off" if accelerator.startswith("tcg") else "max"
 
@@ -132,8 +132,8 @@ def processor(accelerator: str) -> str:
 def memory_nodes(machine: Machine, files: Sequence[str]) -> list[str]:
     """NUMA nodes, each with a file of its own for its memory; the processors are all at the first one.
 
-    A file for each, not a part of one: to the GPUs QEMU says where in its block of memory a page is, not where in
-    the file (hw/vfio-user/container.c: vfio_user_dma_map).
+    Each has a file of its own, not a part of one: QEMU tells the GPUs the offset of a page in its block of memory, not
+    in the file (hw/vfio-user/container.c: vfio_user_dma_map).
     """
     words: list[str] = []
     for node, file in enumerate(files):

@@ -94,7 +94,7 @@ class Module:
 
 
 def module_files(directory: Path) -> Iterator[Path]:
-    """Every module below ``directory``; by the build's own list if there is one, a kernel tree is large."""
+    """Every module below ``directory``; from the build's own list if there is one, as a kernel tree is large."""
     order = directory / "modules.order"
     if not order.is_file():
         yield from (path for path in sorted(directory.rglob("*.ko*")) if path.name.endswith(SUFFIXES))
@@ -145,7 +145,7 @@ class Tree:
         return name in self._paths
 
     def load_order(self, names: Iterable[str]) -> list[Module]:
-        """``names`` and what they need, dependencies first. What is not there as a module is taken to be built in."""
+        """``names`` and their dependencies, in load order. What is not a module is assumed to be built in."""
         ordered: dict[str, Module] = {}
         visited: set[str] = set()
 

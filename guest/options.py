@@ -45,7 +45,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--adversary",
         choices=tuple(MODES),
         default=None,
-        help="how much of what the emulated GPUs do comes late (docs/emulator.md)",
+        help="how often the emulated GPUs respond late (docs/emulator.md)",
     )
     add(
         "--emulator",

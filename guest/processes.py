@@ -20,12 +20,12 @@ libc = ctypes.CDLL(None)
 
 
 def die_with_parent(number: int = signal.SIGKILL) -> None:
-    """In a child, at best before exec: it gets this signal when its parent ends, however that happens (prctl(2))."""
+    """To call in a child, preferably before exec: it gets this signal when its parent ends in any way (prctl(2))."""
     libc.prctl(PR_SET_PDEATHSIG, number)
 
 
 def give_up_rights() -> None:
-    """In a child before exec: make no device nodes and no files with capabilities. An ordinary user cannot anyway."""
+    """To call in a child before exec: it can make no device nodes or file capabilities then, like an ordinary user."""
     for capability in NO_CAPABILITIES:
         libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
 

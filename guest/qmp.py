@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""QEMU's monitor, as far as it is needed here (docs/interop/qmp-spec.rst)."""
+"""The part of QEMU's monitor protocol that is needed here (docs/interop/qmp-spec.rst)."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ KEPT = 50
 OUTCOME = "outcome.json"
 NOT_PASSED_ON = (
     *("DISPLAY", "WAYLAND_DISPLAY", "DBUS_SESSION_BUS_ADDRESS", "SSH_AUTH_SOCK"),
-    "PYTHONPYCACHEPREFIX",  # the guest's packages are compiled in their places
+    "PYTHONPYCACHEPREFIX",  # the guest has compiled packages next to their sources
 )
 
 
@@ -61,7 +61,7 @@ class Prepared:
 
 
 def prepare(kernel: str, replacements: Sequence[Path] = ()) -> Prepared:
-    counter = tsc.measure()  # in the time that the rest takes
+    counter = tsc.measure()  # in parallel with the rest
     ready = qemu.provide(), kernels.provide(kernel, replacements), environment.provide(LOCK)
     return Prepared(*ready, counter.khz() if counter else None)
 
@@ -72,7 +72,7 @@ def prepare_fast_start(prepared: Prepared, machine: Machine) -> None:
 
 
 def chosen_start(parts: Parts) -> Start:
-    """A warm start where one is possible, with its template at hand."""
+    """A warm start if one is possible, with its template ready."""
     if not warm.possible(parts):
         return Cold(parts)
     try:
@@ -145,7 +145,7 @@ def run(
         _record(Outcome(LOST, str(error)), files)
         raise
     finally:
-        for module in files.directory.glob("*.ko"):  # as large as all else that is kept of fifty runs
+        for module in files.directory.glob("*.ko"):  # as large as everything else of fifty runs
             module.unlink()
     _record(outcome, files)
     return outcome, files
@@ -183,7 +183,7 @@ def run_once(
 
 def evidence(process: int) -> str:
     """Traces of the guest that our process ``process`` ran: why it ended, and the end of its console."""
-    # The newest first: process ids come again.
+    # Newest first: process ids are reused.
     for owner in sorted(RUNS.glob("*/*/owner"), key=cache.last_used, reverse=True):
         if owner.read_text() == str(process):
             files = Files(owner.parent)
@@ -196,7 +196,7 @@ def evidence(process: int) -> str:
 
 
 def latest_loss(since: float) -> str | None:
-    """Reason why the last guest was lost that was lost after ``since`` (seconds since the epoch), in one line."""
+    """Reason of the last loss of a guest after ``since`` (seconds since the epoch), in one line."""
     for outcome in sorted(RUNS.glob(f"*/*/{OUTCOME}"), key=cache.last_used, reverse=True):
         if cache.last_used(outcome) < since:
             break
@@ -206,7 +206,7 @@ def latest_loss(since: float) -> str | None:
 
 
 def report_loss(outcome: Outcome, files: Files) -> None:
-    """Say on standard error why a guest was lost, with the end of its console."""
+    """Print to standard error why a guest was lost, with the end of its console."""
     if outcome.lost:
         print(f"svmcts: {outcome.lost}; the end of {files.console}:", file=sys.stderr)
         for line in console_tail(files):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The directory that a guest writes to, once the guest has gone: its root is not the host's.
+"""Clean-up of the directory that a guest wrote to: root of the guest is not root of the host.
 
-QEMU, started by root, gives files the modes that the guest asks for. Device nodes and capabilities of files it cannot
-make (guest/processes.py).
+If root starts QEMU, files get the modes that the guest requests. QEMU cannot make device nodes or file capabilities
+(guest/processes.py).
 """
 
 from __future__ import annotations

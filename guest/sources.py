@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Kernel sources to build: a git tree at a commit, a tarball, or Debian's package.
 
-Each becomes a directory of the cache that is the build's own: a tree that is worked in may change while it is
-built. Of a git tree only its objects are read, and nothing is written into it.
+Each is copied to a directory in the cache, because a work tree may change while it is built. Only the objects of a git
+tree are read, and nothing is written to it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from guest.kernels import OLDEST, RELEASES, matches, revision
 
 PACKAGE = r"linux-source-(?P<series>\d+\.\d+)"
 ROOM = 2_500_000_000
-"""Bytes that an unpacked source takes, at most."""
+"""Maximum size of an unpacked source, in bytes."""
 SHORT = 12
 
 
@@ -39,14 +39,14 @@ class Source(Protocol):
 
     @property
     def label(self) -> str:
-        """Tells its kernels from others of the same version."""
+        """Distinguishes its kernels from others of the same version."""
 
     @property
     def about(self) -> str:
         """Description for users."""
 
     def put(self, place: Path) -> Path:
-        """The source, where builds of this origin have it: below ``place``."""
+        """Put the source below ``place``, where builds of this origin expect it. Returns its directory."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class GitTree:
     @classmethod
     def find(cls, tree: Path, revision: str | None = None) -> GitTree:
         """The work tree as it is, or a revision. Raises GuestError."""
-        no_tree = f"{tree} is not a git tree: give one, or the tarball that it is of, or --debian VERSION"
+        no_tree = f"{tree} is not a git tree: give one, or a tarball of it, or --debian VERSION"
         top = _git(tree, "rev-parse", "--show-toplevel", missing=no_tree)
         if Path(top) != tree.resolve():
             raise GuestError(f"{tree} is not the top of a git tree ({top} is): give that, or a tarball")
@@ -165,7 +165,7 @@ class GitTree:
         return [(commit, title) for commit, _, title in (line.partition(" ") for line in said.splitlines())]
 
     def put(self, place: Path) -> Path:
-        """Only what differs from the last commit that was put there is written: the next build makes only that."""
+        """Write only files that differ from the last commit there, so that the next build makes only those."""
         source = place / "source"
         source.mkdir(parents=True, exist_ok=True)
         environment = {**self._environment(), "GIT_DIR": str(self._own), "GIT_WORK_TREE": str(source)}

@@ -50,7 +50,7 @@ class Parts:
     machine: Machine
     accelerator: str
     rate: int | None
-    """Of the time stamp counter, in kHz, for a guest that would have to measure it (guest/tsc.py)."""
+    """Frequency of the time stamp counter in kHz, for a guest that would have to measure it (guest/tsc.py)."""
 
     @classmethod
     def gather(
@@ -94,7 +94,7 @@ class Parts:
         inherit: Sequence[int] = (),
         extra: Sequence[str] = (),
     ) -> Iterator[tuple[subprocess.Popen[bytes], Monitor]]:
-        """QEMU and its monitor, for the time of setting it up; QEMU is killed if that fails."""
+        """QEMU and its monitor during set-up; QEMU is killed if that fails."""
         machine = self.booted
         if self.rate:
             machine = dataclasses.replace(machine, options=(f"tsc_early_khz={self.rate}", *machine.options))
@@ -152,7 +152,7 @@ class Cold:
 
 @contextlib.contextmanager
 def memory_file(name: str, size: int = 0) -> Iterator[int]:
-    """A file in memory, gone with the last process that has it; its holes take no place."""
+    """A file in memory, freed when the last process closes it; its holes take no memory."""
     file = os.memfd_create(name)
     try:
         os.truncate(file, size)

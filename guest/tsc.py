@@ -2,7 +2,8 @@
 """Frequency of the machine's time stamp counter.
 
 Under TCG the guest's counter is the machine's own. A kernel that measures it while its virtual processors wait for
-a real one gets it wrong, now and then by a factor of ten, and then all its time is wrong. So the rate is given.
+a real one gets it wrong, sometimes by a factor of ten, and then all its times are wrong. So it gets the frequency as a
+parameter.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Measure:
         self._start = self._sample()
 
     def _sample(self) -> tuple[int, int]:
-        """(nanoseconds, ticks) of one moment: of several readings that which was interrupted least."""
+        """(nanoseconds, ticks) at one moment: the least interrupted of several readings."""
         samples = []
         for _ in range(TRIES):
             before = time.monotonic_ns()

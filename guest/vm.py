@@ -96,7 +96,7 @@ class Instructions:
     terminal: tuple[int, int] | None = None
 
     def message(self) -> dict[str, object]:
-        """The instructions of this moment: with the time, and a seed that no other guest gets."""
+        """The instructions with the current time, and a seed that no other guest gets."""
         return {**asdict(self), "time": time.time(), "seed": secrets.token_hex(32)}
 
 
@@ -106,7 +106,7 @@ class Guest:
     def __init__(
         self, start: Start, machine: Machine, files: Files, *, timeout_s: float | None = None
     ) -> None:
-        """``timeout_s`` is how long a run may take in all; a guest that boots or ends late is ended anyway."""
+        """``timeout_s`` limits the whole run. A guest that boots or shuts down too late is ended in any case."""
         self.start = start
         self.machine = machine
         self.files = files
@@ -141,7 +141,7 @@ class Guest:
         place = Place(self.files.directory, self.files.console, self.files.scratch)
         machine = self.start(place, channels, gpus)
         self._processes.append(machine)
-        self._drop_sockets()  # now: a process that is killed cannot
+        self._drop_sockets()  # now, in case that this process is killed
         channels.handed_over()
         channels.send("control", instructions.message())
         if instructions.terminal:
@@ -177,9 +177,8 @@ class Guest:
         directory = self.files.directory
         log = directory / "emulator.log"
         self._reports, report = os.pipe()
-        orders = channels.ours[
-            "orders"
-        ].fileno()  # from the port itself: an order is obeyed when it is answered
+        # The emulator reads the port itself: an order has taken effect when it is answered.
+        orders = channels.ours["orders"].fileno()
         command = [
             *(sys.executable, "-m", "guest.emulator"),
             *("--reports", f"fd:{report}", "--orders", f"fd:{orders}"),

@@ -26,16 +26,18 @@ from guest.machine import NODES, PORTS, Wiring, command_line
 from guest.start import Gpus, Parts, Place, guest_memory, path_of
 
 DEADLINE_S = 900.0  # a busy machine takes minutes, and the user can see that it is running
-RATE_STEP = 10_000  # kHz; what is measured twice differs by less, except for one that is near a half
+RATE_STEP = (
+    10_000  # kHz; two measurements differ by less, and only at the edge of a step are they rounded apart
+)
 IMPORTED = "project"  # what the worker of a template has imported: a digest
-REFRESH_S = 86400.0  # age of a template whose project has changed, from which on it is made again
+REFRESH_S = 86400.0  # age at which a template of a changed project is made again
 KEPT = 8  # templates; each is 430 MB. One command may need one for each of several kernels
 
 
 def possible(parts: Parts) -> bool:
     """Whether this machine may be started from a template.
 
-    Not with KVM, which boots in a second, and not with parts that are likely to be of one run only.
+    Not with KVM, which boots in a second, and not with parts that probably only one run has.
     """
     if os.environ.get("SVMCTS_WARM") == "0" or not parts.accelerator.startswith("tcg"):
         return False
@@ -80,7 +82,7 @@ def key(parts: Parts) -> str:
 
 
 def provide(parts: Parts) -> Path:
-    """The template for these parts, made when the cache does not have it, or has an old one of another project."""
+    """The template for these parts, made if the cache has none, or an old one of a changed project."""
 
     def get() -> Path:
         return cache.provide(key(parts), lambda path: build(parts, path))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Python in the guest, started before anybody knows what it is for: it imports what every pytest worker imports.
+"""Python in the guest, started before its task is known: it imports what every pytest worker imports.
 
 Runs from the initramfs, in the packed part of the project (guest/project.py). init tells it what to become by one line
 on the descriptor that is its first argument; it tells init that it is ready on the second.
@@ -28,11 +28,11 @@ USED_BY_TESTS = ("fixtures", "fixtures/xe", "ioctl", "gpu")
 def warm_up() -> None:
     """Import pytest, the installed plugins and the project's own, in the way that pytest does it.
 
-    Their assertions are rewritten then, and the worker that comes later finds them loaded. A single --version
-    would import nothing. What tests use is imported from within: only there pytest sees to it that a package with a
-    plugin (hypothesis) is rewritten, and a later session refuses one that was not.
+    Their assertions are rewritten then, and the later worker finds them loaded. A single --version would import
+    nothing. What tests use is imported in a hook of pytest: only there does pytest rewrite packages with a plugin
+    (hypothesis), and a later session refuses one that was not rewritten.
 
-    Raises ImportError when pytest cannot import something: of it, it only says so, and then imports nothing at all.
+    Raises ImportError if pytest cannot import something: it prints that and imports nothing else.
     """
     saved = os.dup(1)
     null = os.open(os.devnull, os.O_WRONLY)
@@ -52,27 +52,26 @@ def warm_up() -> None:
 
 
 class Importing:
-    """A plugin of pytest that has imported, before pytest does anything, what tests import of the project."""
+    """A plugin of pytest that imports what tests import of the project, before pytest does anything."""
 
     def pytest_cmdline_main(self) -> None:
         import_project(Path.cwd())
 
 
 def import_project(project: Path) -> None:
-    """Import what tests import of ``project``, and read its ledger: each of it is done once in a process."""
+    """Import what tests import of ``project``, and read its ledger: each is done once per process."""
     for folder in USED_BY_TESTS:
         for path in sorted((project / folder).glob("[!_]*.py")):
-            with contextlib.suppress(ImportError):  # it needs what is not packed, and comes from the host
+            with contextlib.suppress(ImportError):  # its files are not all packed: imported later
                 importlib.import_module(f"{folder.replace('/', '.')}.{path.stem}")
     with contextlib.suppress(ImportError):
         importlib.import_module("fixtures.ledger").load(project / "behaviours")
 
 
 def remember_distributions() -> None:
-    """Keep what the installed distributions say of themselves: pytest reads all of it for each plugin by name.
+    """Cache the metadata of the installed distributions: pytest reads all of it for each plugin by name.
 
-    It also prints the version of each plugin. They cannot change under the process: the archive that it runs from has
-    them.
+    It also prints the version of each plugin. They cannot change while the process runs, as they are in its initramfs.
     """
     known = importlib.metadata.PathDistribution
     for name in ("entry_points", "metadata"):
@@ -87,7 +86,7 @@ def remember_distributions() -> None:
 
 
 def become(told: dict[str, Any]) -> None:
-    """Go over to the guest's root, and take the place of the interpreter that the host wants."""
+    """Change to the guest's root, and become the interpreter that the host requests."""
     os.chroot(told["root"])
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         port = os.open(told["ports"][name], os.O_RDONLY if name == "stdin" else os.O_WRONLY)
@@ -102,7 +101,7 @@ def become(told: dict[str, Any]) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] in told["forget"]]:
         del sys.modules[name]
     importlib.invalidate_caches()
-    random.seed()  # the process is a copy of one that others are copies of, too
+    random.seed()  # other processes are copies of the same saved one
 
 
 def main() -> str:
@@ -110,14 +109,14 @@ def main() -> str:
     remember_distributions()
     try:
         warm_up()
-    except ImportError:  # later, with the host's files, it can: no word is the answer, and then it is slow
+    except ImportError:  # with the host's files it will work, slowly: an empty answer
         traceback.print_exc()
         os.close(answers)
         return program(orders)
-    platform.platform()  # kept by the module; xdist asks, and to find out it starts a program
-    # To show a traceback one asks where each module is, once: over 9p that is seconds of the first test that fails.
+    platform.platform()  # cached by the module: xdist needs it, and it starts a program
+    # Tracebacks look for the file of each module, once: over 9p that takes seconds of the first test that fails.
     inspect.getmodule(warm_up.__code__)
-    gc.freeze()  # what was imported stays: no collection of what comes after need look at it
+    gc.freeze()  # imported objects stay: later collections need not look at them
     os.write(answers, b"warm\n")
     os.close(answers)
     return program(orders)

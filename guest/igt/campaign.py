@@ -52,7 +52,7 @@ class Campaign:
     def run(self, boot: Boot) -> None:
         """Raises GuestError if guests are lost repeatedly before a subtest runs."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        in_vain = 0
+        without_progress = 0
         while left := self.remaining():
             machine, programs = next(_by_setting(left))
             count = sum(map(len, programs.values()))
@@ -67,8 +67,8 @@ class Campaign:
                     result = Result(*blamed, "lost", message=lost or "the runner ended")
                     stream.write("\n" + result.line())
             progressed = sum(map(len, self.remaining().values())) < sum(map(len, left.values()))
-            in_vain = 0 if progressed else in_vain + 1
-            if in_vain == NO_START:
+            without_progress = 0 if progressed else without_progress + 1
+            if without_progress == NO_START:
                 raise GuestError(f"nothing runs in the guest: {lost or 'the runner ended at once'}")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Known reasons of subtests that do not pass. Any other result is assumed to be a fault of the model."""
+"""Known reasons of subtests that do not pass. Any other failure is assumed to be a fault of the emulated GPU."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ REASONS: tuple[Reason, ...] = (
     Reason(KERNEL, "xe_vm@overcommit-nonfault-vram-lr-external-nodefer", FAIL, "errors == 0",
         "an object evicted before the first queue of a long-running VM stays mapped (docs/findings.md)"),
     Reason(SHADER, "xe_exec_store@long-shader-bb-check", FAIL, "LONG_SHADER_VALUE",
-        "runs a shader of its own: the model executes commands, not shaders"),
+        "runs a shader of its own; the emulated GPU executes commands, not shaders"),
     Reason(SLOW, "xe_exec_threads@*-userptr-invalidate-race", FAIL, "^",
         "another thread replaces the memory without a pause, and the kernel gives up pinning it after one second "
         "(EBUSY; drm_gpusvm.c, HMM_RANGE_DEFAULT_TIMEOUT)"),
     Reason(SLOW, "xe_exec_threads@threads-many-queues", ("timeout",), "^",
         "did not end within its limit of one minute on a busy machine"),
     Reason(SLOW, "xe_exec_system_allocator@*-benchmark", ("timeout",), "^",
-        "moves gigabytes as a benchmark; it reports its progress"),
+        "a benchmark that moves gigabytes; its output shows progress"),
 )  # fmt: skip
 
 

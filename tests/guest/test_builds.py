@@ -251,7 +251,7 @@ def test_first_error_of_the_compiler_is_the_line(tree: Tree, capsys: pytest.Capt
     line = refused(capsys)
     assert line.startswith(
         f"svmcts kernel: {tree.path} at {commit[:12]}: does not build: "
-        "drivers/gpu/drm/xe/xe_vm.c:3:1: error: expected ';' before '}' token (all of it is in "
+        "drivers/gpu/drm/xe/xe_vm.c:3:1: error: expected ';' before '}' token (full output in "
     )
 
 
@@ -294,7 +294,7 @@ def test_option_that_guests_can_do_without_is_said(tree: Tree, capsys: pytest.Ca
     tree.write("lost", "KSM")
     tree.commit("second")
     assert kernel("build", tree.path) == 0
-    assert "svmcts: this kernel has no KSM, which guests can do without\n" in capsys.readouterr().err
+    assert "svmcts: this kernel has no KSM, which guests do not need\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ def test_folder_that_is_no_git_tree_is_refused(
     plain = tmp_path / "plain"
     plain.mkdir()
     assert kernel("build", plain) == 2
-    assert refused(capsys).startswith(f"svmcts kernel: {plain} is not a git tree: give one, or the tarball")
+    assert refused(capsys).startswith(f"svmcts kernel: {plain} is not a git tree: give one, or a tarball")
     assert kernel("build", tree.path / "drivers") == 2
     assert "is not the top of a git tree" in refused(capsys)
     assert kernel("build", tree.path, "--commit", "nothing") == 2
