@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PLATFORMS ?= lnl bmg bmg2
 
-# Without bytecode kept from the last run, each worker of each run compiles all that it imports: half of its start.
+# Without bytecode from an earlier run, each worker compiles all that it imports, which is half of its start.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
@@ -47,14 +47,14 @@ soak: $(VENV)/dev.stamp ## a million ioctls and 100,000 batches of hostile clien
 	@$(BIN)/python -m tests.trust.killing
 
 .PHONY: bench
-bench: $(VENV)/run.stamp ## the project's measures; those of guests: ARGS="guest --kernel 7.3"
+bench: $(VENV)/run.stamp ## benchmarks; those of guests: ARGS="guest --kernel 7.3"
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: setup
-setup: $(VENV)/run.stamp $(VENV)/dev.stamp ## only the environment
+setup: $(VENV)/run.stamp $(VENV)/dev.stamp ## only set up the environment
 
 .PHONY: lock
-lock: ## newest releases into requirements/*.lock
+lock: ## write the newest releases into requirements/*.lock
 	$(PYTHON) -m venv $(VENV)-lock
 	$(VENV)-lock/bin/pip install -q pip-tools
 	cd requirements && for set in run dev; do ../$(VENV)-lock/bin/pip-compile -q --upgrade --generate-hashes \
@@ -80,6 +80,6 @@ wheel: $(VENV)/bin/pip ## dist/svm_cts-VERSION-py3-none-any.whl, to install and 
 	@$(BIN)/pip wheel -q --disable-pip-version-check --no-deps -w dist .
 
 .PHONY: clean
-clean: ## everything that these targets made
+clean: ## remove everything that these targets made
 	rm -rf $(VENV) dist reports/out benchmarks/out .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

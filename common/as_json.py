@@ -23,7 +23,7 @@ Row = dict[str, object]
 def add_option(parser: argparse.ArgumentParser) -> None:
     """Give a command its ``--json``."""
     parser.add_argument(
-        "--json", action="store_true", help='print a JSON object (docs/reports.md, "Answers for programs")'
+        "--json", action="store_true", help='print a JSON object (docs/reports.md, "JSON output")'
     )
 
 

@@ -196,4 +196,4 @@ def test_run_tries_what_failed_once_more(tmp_path: Path, passes: bool, status: i
     assert done.returncode == status
     made = ["conformance", "guest KERNEL=7.3", "guest KERNEL=7.3 ARGS=--lf --lfnf=none "]
     assert done.stdout.splitlines() == made + ["test"] * passes
-    assert done.stderr == "svm-cts CI: the suite in a guest: what failed runs once more, alone\n"
+    assert done.stderr == "svm-cts CI: the suite in a guest: failed tests run once more, alone\n"
