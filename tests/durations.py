@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``python -m tests.durations RUN``: record which tests take long, for the order in which workers get them.
+"""``python -m tests.durations RUN``: record the tests that take long, which workers get first.
 
 ``RUN`` is a run of the suite in guests (its folder, or results.jsonl).
 """
@@ -16,7 +16,7 @@ from reports.event import Result
 
 SUITES = Path(__file__).parent.parent / "suites"
 LONG_S = 0.5
-"""Twice the mean in a guest: the order of shorter ones makes no difference."""
+"""Seconds, twice the mean in a guest: the order of shorter tests makes no difference."""
 
 
 def text(results: Iterable[Result]) -> str:

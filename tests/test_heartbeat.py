@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A line a minute from what takes long."""
+"""Long operations print a line a minute."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 """Rules of the house.
 
 For suites/: test names that can be read and grepped for, and a folder for each area of the ledger. For the driver under
-test: one seam to it. For mock/driver: which of its rooms may know which.
+test: one seam to it. For all modules: no cycle of imports. For mock/driver: layers of rooms.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ def test_folder_of_each_test_is_its_area() -> None:
 
 
 def definitions(pattern: str) -> list[str]:
-    """Lines of suites/ and fixtures/ that begin with ``pattern``, with their files, except for the two files with
-    shared definitions.
+    """Lines of suites/ and fixtures/ that match ``pattern`` at their beginning, except for the two files with shared
+    definitions.
     """
     defining = [SUITES.parent / "fixtures" / name for name in ("sizes.py", "xe/flags.py")]
     return [

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts.toml: what it says, how commands take it, and what is wrong with it in one line."""
+"""svmcts.toml: its keys, its use by commands, and errors in one line."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PRODUCED = {"out"}
-"""Folders of what runs leave behind. Those with a dot are not read either."""
+"""Folders with the output of runs. Folders with a dot are not read either."""
 
 AVOID = {
     "anew": "again, or a verb: rebuild, rewrite",
@@ -91,7 +91,7 @@ def files() -> Iterator[str]:
 
 
 def test_plain_words_are_used() -> None:
-    """No file has a phrase of AVOID, but for what is in ALLOWED."""
+    """No file has a phrase of AVOID, except as in ALLOWED."""
     read = list(files())
     assert {"svmcts", "README.md", "fixtures/checks.py", "suites/vm/test_create.py"} <= set(read)
     assert {"behaviours/vm.yaml", "behaviours/audit/vm.tsv"} <= set(read)

@@ -55,7 +55,7 @@ def test_an_unknown_group_is_named(tmp_path: Path) -> None:
 
 
 def test_ratios_are_taken_round_by_round() -> None:
-    """A machine that is slower in one round is so for both."""
+    """In each round the machine is equally slow for both."""
     plain = Measure("plain", "us", [[1.0, 1.0], [10.0, 10.0]])
     ours = Measure("ours", "us", [[3.0, 3.0], [20.0, 20.0]], plain)
     assert ours.ratio == Spread(median=2.5, min=2.0, max=3.0, count=2)
@@ -83,7 +83,7 @@ def test_a_subject_measures_in_a_process_of_its_own() -> None:
 
 
 def test_guests_are_measured_from_outside_and_inside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a rig that runs nothing."""
+    """The rig runs nothing."""
     events = [
         {"event": "run", "start": "2026-01-01T00:00:00+00:00"},
         {"event": "start", "time": "2026-01-01T00:00:07+00:00"},
@@ -117,7 +117,7 @@ def test_guests_are_measured_from_outside_and_inside(monkeypatch: pytest.MonkeyP
         "a machine that boots",
         "to the first test 7.00",
         "to the first test 9.00",
-        "1.29",  # of the start with the kernel's own module
+        "1.29",  # baseline: the start with the kernel's own module
         "processor time 4.00",
         inside.MMIO,
         "two guests at once",

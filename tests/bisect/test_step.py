@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Steps of git bisect, in a small tree whose file ``state`` says what the made-up runs do."""
+"""Steps of git bisect, in a small tree whose file ``state`` gives the results of invented runs."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ step.the_one = lambda test: test
 step.call_pytest = lambda arguments, folder, timeout_s: JUDGEMENTS[Path("state").read_text()]
 sys.exit(step.main(sys.argv[1:]))
 """
-"""The command line, with made-up runs."""
+"""The command line, with invented runs."""
 
 
 BOOTS = "mkdir -p arch/x86/boot; touch arch/x86/boot/bzImage"
-"""A build that leaves a kernel."""
+"""A build that makes a kernel."""
 
 
 def called(*arguments: str) -> int:
@@ -167,7 +167,7 @@ def test_searches_with_other_tests_do_not_mix(learnt: Tree, capsys: pytest.Captu
 def test_build_that_leaves_nothing_new_cannot_tell(
     learnt: Tree, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], made: Path
 ) -> None:
-    """As in ``make | cat``: what an earlier commit left is not judged."""
+    """As with ``make | cat``: the output of an earlier commit is not judged."""
     learnt.commit("works")
     file = learnt.path / made
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -199,7 +199,7 @@ def test_search_without_check_out_is_refused(learnt: Tree, capsys: pytest.Captur
 
 
 def bisect_run(tree: Tree, *options: str) -> subprocess.Popen[str]:
-    """Begin git bisect run."""
+    """Start git bisect run."""
     return subprocess.Popen(
         ["git", "bisect", "run", sys.executable, "-c", STEP, "--test", TEST, *options],
         cwd=tree.path,
@@ -210,7 +210,7 @@ def bisect_run(tree: Tree, *options: str) -> subprocess.Popen[str]:
 
 
 def test_git_bisect_run_finds_the_commit(tree: Tree) -> None:
-    """Commits on both sides of the first bad one cannot tell; the failure is learnt from the one that git knows."""
+    """Commits on both sides of the first bad one cannot tell; the failure is learnt from the bad commit in git."""
     states = ["works", "works", "skips", "works", "works", "fails", "oopses", "skips", "fails", "fails"]
     commits = [tree.commit(state, serial=str(index)) for index, state in enumerate(states)]
     tree.git("bisect", "start", commits[-1], commits[0])
@@ -269,7 +269,7 @@ def test_good_commit_that_cannot_tell_is_good(tree: Tree) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signal.Signals) -> None:
-    """A step that gets a signal to end takes its build with it; the same command finds the commit."""
+    """A step that is ended by a signal ends its build; the same command continues and finds the commit."""
     commits = [
         tree.commit(state, serial=str(index)) for index, state in enumerate(["works"] * 3 + ["fails"] * 3)
     ]
@@ -293,7 +293,7 @@ def test_an_interrupted_search_goes_on(tree: Tree, tmp_path: Path, number: signa
 
 
 def test_a_build_that_outlives_its_step_is_waited_for(tree: Tree, tmp_path: Path) -> None:
-    """A step is killed, and can end nothing; the next one builds when that build is done."""
+    """A killed step cannot end its build; the next step waits for that build."""
     tree.commit("fails")
     make = (
         f"{BOOTS}; echo $PPID $$ >> {tmp_path}/begun; test -e {tmp_path}/second || read x < {tmp_path}/fifo; \
@@ -331,7 +331,7 @@ modules: ; @echo "$(M): $@" >> done; touch $(M)/xe.ko
 
 @pytest.fixture
 def kernel(tree: Tree) -> Tree:
-    """A tree that make can be called in."""
+    """A tree with a Makefile."""
     tree.commit("fails", Makefile=MAKEFILE)
     return tree
 
@@ -342,12 +342,12 @@ def learn(tree: Tree, *options: str) -> int:
 
 
 def made(tree: Tree) -> list[str]:
-    """Names of what was built."""
+    """Names of the built targets."""
     return (tree.path / "done").read_text().splitlines()
 
 
 def test_a_tree_is_built_under_a_name_that_its_commits_share(kernel: Tree) -> None:
-    """With a name for each commit, all that has the name in it would be rebuilt."""
+    """With a name for each commit, each file that contains the name would be rebuilt."""
     (kernel.path / ".config").touch()
     assert learn(kernel) == 0
     assert made(kernel) == ["7.3.4-bisect: olddefconfig", "7.3.4-bisect: all"]

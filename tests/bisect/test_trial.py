@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""One run and its judgement: made-up streams, and pytest on the mock for real."""
+"""One run and its judgement: invented streams, and pytest on the mock."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_another_failure_cannot_tell() -> None:
 
 
 class Script:
-    """Runs that end as given, the last one repeatedly."""
+    """Runs with the given results; the last one repeats."""
 
     def __init__(self, *judgements: Judgement) -> None:
         self.judgements = list(judgements)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The search through kernels, with made-up kernels and runs."""
+"""The search through kernels, with invented kernels and runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Bisect = Callable[..., int]
 
 
 class World:
-    """Behaviour of each kernel; ``FAILS`` and ``WORKS``, or a list of runs to take from."""
+    """Behaviour of each kernel; ``FAILS`` and ``WORKS``, or a list of runs in order."""
 
     def __init__(self) -> None:
         self.kernels: dict[str, Judgement | list[Judgement]] = {}
@@ -123,7 +123,7 @@ def test_a_search_goes_on_where_it_was(
     before = world.tried
     world.stop_at, world.calls = "", []
     with (tmp_path / "out/log.jsonl").open("a") as log:
-        log.write('{"event": "step", "ker')  # the power went
+        log.write('{"event": "step", "ker')  # a power failure
     assert bisect("--good", "6.17", "--bad", "7.3") == 0
     assert not set(before) & set(world.tried)
     assert "first bad kernel" in (tmp_path / "out/report.md").read_text()

@@ -117,7 +117,7 @@ def test_the_baseline_of_the_same_name_is_compared_with(tmp_path: Path) -> None:
     ids=["empty", "cut-off", "without-its-end"],
 )
 def test_a_baseline_that_is_not_whole_is_no_answer(tmp_path: Path, left: int, why: str) -> None:
-    """Compared with less, a run that lost tests would be let in."""
+    """Compared with a smaller run, a run that lost tests would be accepted."""
     baseline = stream(tmp_path / "baseline/run", GOOD) / "results.jsonl"
     baseline.write_text("".join(baseline.read_text().splitlines(keepends=True)[:left]))
     done = verdict(tmp_path, stream(tmp_path / "run", GOOD))
@@ -165,7 +165,7 @@ def test_scripts_are_bash() -> None:
 
 
 def ci_run(directory: Path, make: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """.ci/run with a shell script in place of make."""
+    """.ci/run with a shell script as make."""
     script = directory / "make"
     script.write_text(f"#!/bin/sh\n{make}\n")
     script.chmod(0o755)
@@ -190,7 +190,7 @@ def test_run_makes_each_target_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("passes", "status"), [(True, 0), (False, 1)], ids=["then-passes", "fails-again"])
 def test_run_tries_what_failed_once_more(tmp_path: Path, passes: bool, status: int) -> None:
-    """A target that fails is made again for its failures alone, and decides."""
+    """A failed target runs its failures once more, and that result counts."""
     again = "exit 0" if passes else "exit 1"
     done = ci_run(tmp_path, f'echo "$@"\ncase "$*" in *--lf*) {again} ;; guest*) exit 1 ;; esac')
     assert done.returncode == status

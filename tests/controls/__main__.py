@@ -13,7 +13,7 @@ from tests.controls.inventory import load
 
 
 def main() -> int:
-    """Run or record controls. Returns 1 when something is wrong."""
+    """Run or record controls. Returns 1 if something is wrong."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.controls",
         description="Run the suite against mocks that are broken on purpose: the tests in claims/ have to notice.",

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""The lists: which tests must not pass under a defect. One file each in claims/, written to be reviewed.
+"""The lists of tests that must not pass under a defect, a file in claims/ for each, to be reviewed.
 
 A line is a test: file::function for all its cases, or file::function[case]. A line ``except TEST: why`` is a
-test that a rule would want in the list, and why it may pass (or cannot be run) all the same; ``*`` in it is any text.
+test that a rule requires in the list, and the reason why it may pass or cannot be run; ``*`` in it is any text.
 ``#`` begins a comment.
 """
 
@@ -25,7 +25,7 @@ class Claims:
 
     tests: tuple[str, ...] = ()
     exceptions: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    """Name to reason; one in brackets was found by recording."""
+    """Name to reason; reasons in brackets were found by recording."""
 
     def by_hand(self) -> Claims:
         """Only the exceptions that a person made."""
@@ -50,7 +50,7 @@ class Claims:
 
 
 def fits(pattern: str, test: Test) -> bool:
-    """Whether a test has a name with text for each ``*``: brackets are brackets, as node ids are full of them."""
+    """Whether a name matches a test; only ``*`` is special, as node ids have brackets."""
     return re.fullmatch(".*".join(map(re.escape, pattern.split("*"))), test.id) is not None
 
 
@@ -81,7 +81,7 @@ def parse(text: str, where: str) -> Claims:
 
 
 def collapse(ids: Collection[str], tests: Iterable[Test]) -> list[str]:
-    """Names for a set of cases, in the order of the tests: a function whose cases are all in it stands for them."""
+    """Names for a set of cases, in the order of the tests: a function if all of its cases are in the set."""
     functions: dict[str, list[str]] = {}
     for test in tests:
         functions.setdefault(test.function, []).append(test.id)
@@ -93,7 +93,7 @@ def collapse(ids: Collection[str], tests: Iterable[Test]) -> list[str]:
 
 
 def write(defect: str, head: str, claims: Claims) -> Path:
-    """Write a list, under a comment. Returns where."""
+    """Write a list, with a comment at its top. Returns its path."""
     blocks = ["".join(f"# {line}\n" for line in head.splitlines())]
     if claims.tests:
         blocks.append("".join(f"{name}\n" for name in claims.tests))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A control: the tests in the list of a defect must not pass under it, and what a rule wants is in the list."""
+"""A control: tests in the list of a defect must not pass under it, and tests that a rule requires are in the list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Verdict:
     problems: list[str]
     """Problems, one line each."""
     not_run: str = ""
-    """Reason why this machine could run none of the tests, if so: then the control showed nothing."""
+    """Reason why this machine could run none of the tests; then the control showed nothing."""
 
 
 def check(defect: str, tests: Collection[Test]) -> Verdict:
@@ -45,7 +45,7 @@ def check(defect: str, tests: Collection[Test]) -> Verdict:
 
 
 def gaps(defect: str, listed: Claims, tests: Collection[Test]) -> list[str]:
-    """Entries that are missing from a list, or too many."""
+    """Missing and surplus entries of a list."""
     problems = [
         f"{claims.path_of(defect).name}: no such test: {name} ({RECORD} {defect})"
         for name in listed.unknown(tests)
@@ -89,11 +89,11 @@ def _failing(result: Result) -> str:
 
 
 def record(defect: str, tests: Collection[Test]) -> list[str]:
-    """Rewrite the list of a defect, for review. Returns the tests that a rule wants in it and that did not
-    notice the defect: they are left out, and have to be strengthened, or excepted with a reason.
+    """Rewrite the list of a defect, for review. Returns the tests that a rule requires and that did not notice
+    the defect: they are left out, and must be strengthened, or excepted with a reason.
 
-    Exceptions that were made by hand stay, and so does what this machine cannot run. Raises RuntimeError when a
-    run could not be carried through.
+    Exceptions that were made by hand stay, as do tests that this machine cannot run. Raises RuntimeError if a
+    run could not be completed.
     """
     old = claims.read(defect)
     rule, kept = RULES.get(defect), old.by_hand()
@@ -107,7 +107,7 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
     ]
     if rule is None:
         noticing = _dependable(defect, noticing, results)
-    # A case that no platform here can run does not stand in the way of its function.
+    # A case that no platform here can run does not keep its function out of the list.
     ran = [test for test in tests if test.id not in results or not results[test.id].elsewhere]
     names = claims.collapse({test.id for test in noticing}, ran)
     gone = set(kept.unknown(tests))
@@ -126,10 +126,10 @@ def record(defect: str, tests: Collection[Test]) -> list[str]:
 
 
 def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]) -> list[Test]:
-    """Of the tests that noticed a defect in a run of all, a few of each file that notice it in a run of their own.
+    """A few tests of each file that noticed a defect, both in a run of all tests and in a separate run.
 
-    Then leftovers of the tests before them are not the reason. Those that only timed out are left out, unless
-    there are no others: each would cost the control its deadline.
+    So leftovers of earlier tests are not the reason. Tests that only timed out are left out if there are others,
+    as each would take its whole deadline in the control.
     """
     functions: dict[str, list[str]] = {}
     for test in [test for test in noticing if not results[test.id].waited] or noticing:
@@ -143,7 +143,7 @@ def _dependable(defect: str, noticing: list[Test], results: Mapping[str, Result]
 
 
 def _cannot_show(result: Result) -> str:
-    """Reason why a test can show nothing here at all, or an empty string."""
+    """Reason why a test can show nothing on this machine, or an empty string."""
     if result.outcome in ("KNOWN", "XPASS"):
         return "KNOWN: it fails on the intact mock"
     if result.outcome == "NOT-CLAIMED":

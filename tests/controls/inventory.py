@@ -3,8 +3,8 @@
 
     python -m tests.controls.inventory FILE
 
-collects suites/ as pytest does, and writes it down: marks and names of cases are known only then. ``load`` runs that in
-a separate process.
+collects suites/ as pytest does, and writes the tests to a file: marks and names of cases are known only then. ``load``
+runs that in a separate process.
 """
 
 from __future__ import annotations
@@ -57,13 +57,13 @@ class Test:
 
 
 def environment() -> dict[str, str]:
-    """That of a pytest which knows nothing of the pytest that may have started it."""
+    """Environment of a pytest that is independent of the one that may have started it."""
     return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 @functools.cache
 def load() -> tuple[Test, ...]:
-    """All conformance tests, in the order of collection. Raises RuntimeError with pytest's words."""
+    """All conformance tests, in the order of collection. Raises RuntimeError with the output of pytest."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, "inventory.json")
         done = subprocess.run(
@@ -106,7 +106,7 @@ def _words(item: pytest.Item, mark: str) -> list[str]:
 
 
 def main() -> int:
-    """Collect, and write what was found to the file of the command line. Returns pytest's exit status."""
+    """Collect, and write the tests to the file of the command line. Returns pytest's exit status."""
     collector = _Collector()
     status = pytest.main(
         ["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:allure_pytest", str(ROOT / "suites")],

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""Declarations of a test that make it depend on something: it must not pass if that is broken.
+"""Rules: which tests must not pass under a defect, by their declarations.
 
-A rule is given a test and tells what in it makes the claim, or nothing. Defects without a rule only have to
-be noticed by the tests that their list names.
+A rule returns the declaration of a test that makes it depend on the broken part, or nothing. Defects without a rule
+only have to be noticed by the tests in their list.
 """
 
 from __future__ import annotations

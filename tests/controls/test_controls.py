@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The controls: the suite against every defect of the mock, as far as the lists in claims/ go."""
+"""The controls: the tests in the lists of claims/ against each defect of the mock."""
 
 from __future__ import annotations
 

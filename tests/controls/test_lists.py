@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The lists, the rules and the verdicts, on tests that are made up."""
+"""The lists, the rules and the verdicts, with invented tests."""
 
 from __future__ import annotations
 

@@ -18,14 +18,14 @@ from tests.controls.inventory import ROOT, Test, environment
 Event = dict[str, Any]
 
 PLATFORMS = ("bmg2", "bmg2-far", "lnl", "pvc", "nvl", "bmg-nopagemap", "bmg-nogpusvm")
-"""Tried in this order: what the first does not claim is run on the next."""
+"""Tried in this order: a test that is not claimed on one runs on the next."""
 
 SECONDS = 2
-"""Deadline of a test: a defect may make it wait for what never comes."""
+"""Deadline of a test: a defect may make it wait for an event that never comes."""
 _RUN = 900
 """Seconds that a whole run may take."""
 _DEATHS = 20
-"""Processes that may die in a run: a defect can take away the memory that Python lives in."""
+"""Processes that may die in a run: a defect can destroy memory of Python itself."""
 _WAITED = ("the test did not end within", "timed out after")
 
 
@@ -41,8 +41,8 @@ class Result:
 
     @property
     def noticed(self) -> bool:
-        """The test failed, and not because the broken mock fell over or has lost what the test needs: then it would
-        have shown nothing.
+        """The test failed, and not because the broken mock crashed or lacks what the test needs, which would show
+        nothing.
         """
         fell = self.message.startswith("backend: ") or self.reason.startswith(EXPECTED)
         return self.outcome in ("FAIL", "ERROR") and not fell
@@ -62,7 +62,7 @@ class Result:
 def run(defect: str | None, tests: Collection[Test]) -> dict[str, Result]:
     """Run tests under a defect, each on the first platform that has what it needs. Ids to results.
 
-    Raises RuntimeError with pytest's words when a run could not be carried through.
+    Raises RuntimeError with the output of pytest if a run could not be completed.
     """
     results: dict[str, Result] = {}
     left = list(tests)
@@ -92,7 +92,7 @@ def _run(defect: str | None, tests: Sequence[Test], platform: str) -> dict[str, 
 
 
 def _pytest(defect: str | None, tests: Sequence[Test], platform: str) -> tuple[list[Event], str]:
-    """One run: its results stream, and the last it said."""
+    """One run: its results stream, and the end of its output."""
     with tempfile.TemporaryDirectory() as directory:
         selection = Path(directory, "tests")
         selection.write_text("".join(f"{test.id}\n" for test in tests))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Nothing of a test's machines remains."""
+"""Fixtures: the machines of a test, which end with it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A driver double: the little of xe that an emulated GPU needs to be driven with no kernel.
+"""A driver double: the parts of xe that are needed to drive an emulated GPU without a kernel.
 
 It speaks the mailbox, the command transport, GGTT and page table entries, and contexts, in the driver's own order. GPU
-and guest memory are real shared mappings; the GPU's turns are taken here, so everything is deterministic.
+and guest memory are real shared mappings; the GPU runs only when the test lets it, so everything is deterministic.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def platform(trace: Trace | None = None, adversary: Adversary | None = None) -> 
 
 @dataclass
 class Allocator:
-    """Hands out pages, never takes one back."""
+    """Allocates pages, and never frees one."""
 
     next: int
 
@@ -139,7 +139,7 @@ class Driver:
         return self.mailbox(Action.SELF_CFG, key << 16 | length, value & 0xFFFF_FFFF, value >> 32)
 
     def start(self) -> None:
-        """Everything until messages flow."""
+        """Initialise the GuC until messages can be sent."""
         assert self.mailbox(Action.VF_RESET)[0] == hxg.success()
         assert self.mailbox(Action.MATCH_VERSION, 1 << 16 | 2 << 8)[1] == 0x00010200
         self.irq_page = self.ram()
@@ -162,7 +162,7 @@ class Driver:
         assert self.mailbox(Action.CONTROL_CTB, 1)[0] == hxg.success()
 
     def send(self, header: int, *payload: int, fence: int = 0, doorbell: bool = True) -> None:
-        """A message by the transport; the doorbell as the driver rings it."""
+        """Send a message by the transport, and ring the doorbell as the driver does."""
         message = [header, *payload]
         descriptor = self.guest.ram[self.descriptors : self.descriptors + 64].cast("I")
         tail, words = descriptor[1], H2G_SIZE // 4
@@ -189,7 +189,7 @@ class Driver:
         return self.replies.pop(self._fence)
 
     def drain(self) -> None:
-        """Take what the GuC sent: events into ``received``, replies by their fence."""
+        """Read messages of the GuC: events go into ``received``, replies by their fence."""
         descriptor = self.guest.ram[self.descriptors + 64 : self.descriptors + 128].cast("I")
         buffer = self.guest.ram[self.g2h : self.g2h + G2H_SIZE].cast("I")
         words = G2H_SIZE // 4
@@ -205,7 +205,7 @@ class Driver:
                 self.replies[header >> 16] = message
 
     def take(self, action: int) -> list[int]:
-        """The payload of the first event of an action that has come."""
+        """The payload of the first event of an action."""
         for index, message in enumerate(self.received):
             if hxg.action_of(message[0]) == action:
                 del self.received[index]
@@ -214,7 +214,7 @@ class Driver:
         raise AssertionError(f"no {Action(action).name}; received: {shown}")
 
     def has(self, action: int) -> bool:
-        """Whether an event of an action has come and was not taken."""
+        """Whether there is an event of an action that was not taken."""
         return any(hxg.action_of(message[0]) == action for message in self.received)
 
     def fault(self) -> list[int]:
@@ -223,7 +223,7 @@ class Driver:
         return self.take(Action.REPORT_PAGE_FAULT)
 
     def until(self, condition: Callable[[], bool]) -> None:
-        """Let the GPU work until something is true."""
+        """Let the GPU work until the condition holds."""
         end = time.monotonic() + DEADLINE
         while not condition():
             assert time.monotonic() < end, f"nothing; received {self.received}, reports {self.checks.reports}"
@@ -291,7 +291,7 @@ class Vm:
         return table + (address >> 12 + 9 * level & 511) * 8
 
     def set(self, address: int, entry: int, shift: int = 12) -> int:
-        """Write the entry of one page of 1 << shift bytes; gives its VRAM offset."""
+        """Write the entry of one page of 1 << shift bytes. Returns its VRAM offset."""
         level = {12: 0, 16: 0, 21: 1, 30: 2}[shift]
         at = self.entry_address(address, level, page_tables.COMPACT if shift == 16 else 0)
         self.driver.gpu.vram.qwords[at >> 3] = entry | (page_tables.HUGE if level else 0) * bool(entry)
@@ -417,12 +417,12 @@ class Queue:
         return self.driver.ram_u32(self.fence)
 
     def run(self, batch_address: int) -> None:
-        """A job, to its end."""
+        """Run a job to its end."""
         seqno = self.submit(batch_address)
         self.driver.until(lambda: self.completed >= seqno)
 
     def place(self, batch: Batch, address: int) -> int:
-        """Put a batch into memory that its VM maps at ``address`` (in VRAM, 64 KiB); gives the address."""
+        """Put a batch into memory that its VM maps at ``address`` (in VRAM, 64 KiB); returns the address."""
         assert self.vm is not None
         data = batch.encode(address)
         at = self.driver.vram.take(len(data) + 64, 1 << 16)
@@ -460,7 +460,7 @@ def machine(
     media_gt: bool = False,
     adversary: Adversary | None = None,
 ) -> list[Driver]:
-    """GPUs that reach one another, each with a driver that has started it."""
+    """GPUs that reach each other, each started by a driver."""
     shared = platform(adversary=adversary)
     guest = Guest()
     gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt) for index in range(count)]

@@ -2,9 +2,8 @@
 """Hostile batches against two GPUs: ``python -m tests.emulator.soak --seconds 600 --seed 1``.
 
 Each round places a random program and runs it while the driver double answers faults (served, not served, late), and
-invalidates, disables, deregisters and resets at random. What must hold: nothing raises, every message that has an
-answer gets it, no turn takes long, the reports are only of kinds that this provokes, and at the end a plain job still
-works.
+invalidates, disables, deregisters and resets at random. Nothing may raise, every message must get its answer, no turn
+may take long, checks may only report what this provokes, and a plain job must work at the end.
 """
 
 from __future__ import annotations

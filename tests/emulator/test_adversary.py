@@ -47,7 +47,7 @@ def driver(slow: Slow) -> Driver:
 
 
 def work(driver: Driver, times: int = 5) -> None:
-    """The GPU works as long as nothing more is due."""
+    """Let the GPU work until nothing more is due."""
     for _ in range(times):
         driver.rest()
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A blocked context, whatever blocks it, blocks nothing else."""
+"""A blocked context does not block anything else, whatever the reason."""
 
 from __future__ import annotations
 

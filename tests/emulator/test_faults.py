@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Page faults: what the report says, and what an answer does."""
+"""Page faults: contents of reports, and effects of answers."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""GPUs of every size, also with more memory than their BAR shows."""
+"""GPUs of every size, also with more VRAM than their BAR."""
 
 from __future__ import annotations
 

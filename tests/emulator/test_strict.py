@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Checks of what a driver does over time: faults that it forgets or does not serve, rings, rights."""
+"""Checks of a driver over time: faults that it forgets or does not serve, rings, rights."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def kept(driver: Driver, vm: Vm) -> bool:
 
 
 class Poller:
-    """A batch that stores to DATA each time it is let go, in one job: nothing flushes between its stores."""
+    """A batch that stores to DATA at each release, in one job: nothing flushes between its stores."""
 
     def __init__(
         self, driver: Driver, vm: Vm, queue: Queue, second: int = DATA, gate_at: int = DATA + 0x8000
@@ -340,7 +340,7 @@ def test_shared_page_that_comes_back_is_no_report(driver: Driver, vm: Vm) -> Non
 
 
 def test_memory_that_two_share_after_one_had_it_alone_is_no_report(driver: Driver, vm: Vm) -> None:
-    """Two VMs of one process: what one had, lost and got again at the same place, the other may use too."""
+    """A page that one VM of a process lost and got again may be used by another VM of the process."""
     page = driver.vram.take(4096)
     other = driver.vm(asid=6)
     vm.map(DATA, page, flags=RW | LOCAL)
@@ -354,7 +354,7 @@ def test_memory_that_two_share_after_one_had_it_alone_is_no_report(driver: Drive
 
 
 def test_memory_that_comes_back_by_a_copy_may_be_shared(driver: Driver, vm: Vm) -> None:
-    """An object that was evicted and brought back to where it was, and is then mapped once more."""
+    """An object that was evicted, restored to its old place, and mapped again."""
     page, elsewhere = driver.vram.take(4096), driver.vram.take(4096)
     vm.map(DATA, page, flags=RW | LOCAL)
     store(driver, vm, DATA)
@@ -371,7 +371,7 @@ def test_memory_that_comes_back_by_a_copy_may_be_shared(driver: Driver, vm: Vm) 
 
 
 class Again:
-    """A job that can be run again with no flush before it: what is cached stays."""
+    """A job that can be run again without a flush, so that cached entries stay."""
 
     def __init__(self, driver: Driver, queue: Queue, batch: Batch) -> None:
         self.driver = driver

@@ -82,7 +82,7 @@ def test_indirect_load_and_store_use_the_accumulator_as_address() -> None:
 
 
 def test_unit_goes_on_at_the_access_that_raised() -> None:
-    """Results from before a fault are not computed twice: an increment in front of it counts once."""
+    """Results are not computed twice after a fault: an earlier increment counts once."""
     faults = [KeyError("fault"), KeyError("fault")]
 
     def load(address: int) -> int:

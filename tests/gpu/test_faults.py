@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A fault is transparent: whatever page is missing at any time, the result is that of memory that was always
-present.
-"""
+"""A fault is transparent: whichever pages are missing, the result is as if all memory had been present."""
 
 from __future__ import annotations
 
@@ -176,7 +174,7 @@ def one_page_at_a_time(space: Pages) -> Callable[[GpuFault], None]:
 def test_blit_makes_progress_though_each_fault_evicts_all_other_pages(
     step: Callable[[Batch], object],
 ) -> None:
-    """Source and destination need not be there at the same time: what was read is kept until it is stored."""
+    """Source and destination need not be present at the same time: data that was read is kept until it is stored."""
     batch = Batch()
     step(batch)
     batch.end()
@@ -208,7 +206,7 @@ def test_copied_bytes_are_not_stored_again_after_a_fault() -> None:
 
 
 def test_instruction_that_made_progress_is_finished_though_the_batch_changed() -> None:
-    """Its dwords were read before the fault; the copy continues as it began."""
+    """Its dwords were read before the fault; the copy continues with the old command."""
     space = memory(0)
     space.poke(BATCH, Batch().copy(DATA + HALF, DATA, 0x4000).end().encode())
     space.absent = {DATA // 4096 + 3}

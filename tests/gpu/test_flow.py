@@ -82,7 +82,7 @@ def test_second_level_batch_comes_back(space: Pages, run: Callable) -> None:
 
 
 def test_second_level_batch_chains_on_its_level(space: Pages, run: Callable) -> None:
-    """A second level start in a second level batch does not nest: its end goes back to the first level."""
+    """A second level start in a second level batch does not nest: its end returns to the first level."""
     space.poke(SECOND, Batch().call(SECOND + 0x1000).store_dword(DATA, 1).end().encode())
     space.poke(SECOND + 0x1000, Batch().store_dword(DATA + 4, 2).end().encode())
     run(Batch().call(SECOND).store_dword(DATA + 8, 3).end())

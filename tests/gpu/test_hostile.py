@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever a batch holds, an Execution stops with a reason, within its budget."""
+"""For any batch, an Execution stops with a reason, within its budget."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def space_with(data: bytes) -> Pages:
 
 
 def check(execution: Execution, budget: int = 300) -> Stop:
-    """Run twice: each run returns a Stop, and an engine that hangs or has finished stays so."""
+    """Run twice: each run returns a Stop, and an engine that hangs or has finished does not continue."""
     stop = execution.run(budget)
     assert isinstance(stop, Stop)
     assert execution.retired <= budget
@@ -51,7 +51,7 @@ def test_any_bytes(data: bytes) -> None:
 
 @st.composite
 def commands(draw: st.DrawFn) -> bytes:
-    """Headers that exist with fields that are anything: addresses everywhere, every length, every flag."""
+    """Valid headers with arbitrary fields: any address, length and flag."""
     words: list[int] = []
     for _ in range(draw(st.integers(1, 12))):
         command = draw(st.sampled_from(COMMANDS))

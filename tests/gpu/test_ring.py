@@ -129,7 +129,7 @@ def test_migration_job_writes_page_tables_then_copies(context: Context) -> None:
 
 
 def test_golden_context_job_modifies_registers_in_a_ggtt_batch(context: Context) -> None:
-    """xe_gt.c:emit_wa_job: read, clear bits, set bits, write back; render state in between is stepped over."""
+    """xe_gt.c:emit_wa_job: read, clear bits, set bits, write back; render state in between is skipped."""
     register, clear, add = 0xB11C, 0x00FF, 0x0042
     steps = [
         ("load", "srca", "r0"),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A cache of its own for every test; what a guest that pretends is started from."""
+"""A separate cache for every test, and the parts of a pretended guest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.guest import pretended
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The user's cache stays as it is."""
+    """An empty cache: the user's is not touched."""
     directory = tmp_path / "cache"
     monkeypatch.setenv("SVMCTS_CACHE", str(directory))
     debian.mirror.cache_clear()
@@ -26,12 +26,12 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def parts(tmp_path: Path) -> Parts:
-    """Of a guest whose QEMU pretends."""
+    """Parts of a guest whose QEMU is pretended."""
     return pretended.parts(tmp_path)
 
 
 @pytest.fixture
 def channels() -> Iterator[Channels]:
-    """Those of a guest, without a peer."""
+    """Channels of a guest, without a peer."""
     with Channels(PORTS) as made:
         yield made

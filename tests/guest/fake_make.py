@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""make of a pretended kernel tree, whose files say what goes wrong: run as ``make`` (tests/guest/test_builds.py)."""
+"""make of a pretended kernel tree, whose files determine what fails: run as ``make`` (tests/guest/test_builds.py)."""
 
 from __future__ import annotations
 

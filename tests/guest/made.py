@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Small kernels, modules and archives to test with, made from nothing."""
+"""Small kernels, modules and archives, made for tests."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RELEASE = "7.3.4-test"
 
 
 def module(name: str, *, depends: str = "", softdep: str = "", release: str = RELEASE) -> bytes:
-    """A kernel module: an ELF object with nothing but a .modinfo section."""
+    """A kernel module: an ELF object with only a .modinfo section."""
     tags = [f"name={name}", f"depends={depends}", f"vermagic={release} SMP preempt mod_unload "]
     if softdep:
         tags.append(f"softdep={softdep}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The parts of a guest without QEMU and without a kernel: pretended_qemu.py speaks for both."""
+"""The parts of a guest without QEMU and without a kernel: pretended_qemu.py plays both."""
 
 from __future__ import annotations
 

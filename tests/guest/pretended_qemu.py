@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""A program in the part of QEMU and of the guest inside it: answers its monitor, and speaks for init (guest/init.py).
+"""A program that plays QEMU and the guest in it: answers monitor commands, and reports as init does (guest/init.py).
 
-Environment variables make it do other things: PRETEND_REFUSES is a monitor command to refuse, PRETEND_DIES a last
-word on standard error before it ends at once, PRETEND_EVENTS the reports to make in place of running the command.
+Environment variables change that: PRETEND_REFUSES is a monitor command to refuse, PRETEND_DIES a message on standard
+error with which it ends at once, PRETEND_EVENTS the reports to make instead of running the command.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ running = threading.Event()
 
 
 def chardev(name: str) -> socket.socket:
-    """The socket that was handed over as the character device ``name``."""
+    """The inherited socket of the character device ``name``."""
     (number,) = re.findall(rf"socket,id={name},fd=(\d+)", LINE)
     return socket.socket(fileno=int(number))
 
@@ -83,7 +83,7 @@ def main() -> None:
     status = chardev("status")
     speak(json.loads(chardev("control").makefile("r").readline()), status)
     if "PRETEND_EVENTS" not in os.environ:
-        time.sleep(20)  # until the host has had enough of it
+        time.sleep(20)  # until the host ends it
 
 
 if __name__ == "__main__":

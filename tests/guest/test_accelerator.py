@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whether KVM is used: asked for, tried once a boot of the machine, or not there."""
+"""Use of KVM: requested, tried once per boot of the machine, or missing."""
 
 from __future__ import annotations
 

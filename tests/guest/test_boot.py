@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Real guests, where QEMU and a kernel are in the cache already: nothing is fetched here."""
+"""Real guests, if QEMU and a kernel are in the cache: nothing is fetched here."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(kernel: str, *arguments: str, text: str = "") -> subprocess.CompletedPro
 
 
 def test_a_command_runs_as_it_would_here(kernel: str, tmp_path: Path) -> None:
-    """Standard files, exit status, working directory, environment and the host's files are the command's own."""
+    """The command has its standard files, exit status, working directory, environment and the host's files."""
     (tmp_path / "file").write_text("of the host")
     script = f"cat; echo $PWD; cat {tmp_path}/file; echo gone > {tmp_path}/file; echo kept > $SVMCTS_SCRATCH/result; "
     script += (

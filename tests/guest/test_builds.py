@@ -46,7 +46,7 @@ config DRM_XE
 
 @pytest.fixture(autouse=True)
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A machine with all that a build needs; make is ours."""
+    """A machine with all programs that a build needs; make is fake_make.py."""
     programs = tmp_path / "bin"
     programs.mkdir()
     for name in builds.TOOLS:
@@ -96,13 +96,13 @@ def calls(out: str) -> list[str]:
 
 
 def built(tree: Tree, *options: object) -> builds.Build:
-    """The kernel that was built of a tree."""
+    """The kernel that was built from a tree."""
     assert kernel("build", tree.path, *options) == 0
     return builds.every()[0]
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:
-    """The last line, which says why there is no kernel."""
+    """The last line, with the reason why there is no kernel."""
     assert builds.every() == []
     return capsys.readouterr().err.splitlines()[-1]
 

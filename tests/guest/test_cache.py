@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The cache: entries are whole or absent, whatever happens to the builder."""
+"""The cache: entries are complete or absent, even if the builder fails."""
 
 from __future__ import annotations
 

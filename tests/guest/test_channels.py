@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Channels, with this process in the part of QEMU."""
+"""Channels, with this process as QEMU."""
 
 from __future__ import annotations
 

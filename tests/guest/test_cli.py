@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""``svmcts guest``, up to where a guest would be started."""
+"""``svmcts guest``, without the start of a guest."""
 
 from __future__ import annotations
 

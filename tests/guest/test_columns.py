@@ -21,7 +21,7 @@ OPTION = Namespace(gpus=1, topology="near", module=[], emulator="", adversary=No
 
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> list[Machine]:
-    """Kernels are what they are called, those with a slash built ones; the machines that were made ready."""
+    """Kernels that are their names, built ones if they have a slash. Returns the prepared machines."""
     ready: list[Machine] = []
 
     def prepare(wanted: str, _: object) -> object:
@@ -85,7 +85,7 @@ def test_a_worker_is_an_interpreter_in_such_a_guest(
     )
     kind, _, python = made.transport.partition("//python=")
     assert kind == "popen"
-    assert "//" not in python  # would end the interpreter in the specification of execnet
+    assert "//" not in python  # would end the interpreter part of execnet's specification
     words = shlex.split(python)
     assert words[2:4] == ["guest", "python"]
     assert "--emulator=--vram=1G" in words  # argparse takes what begins with dashes for an option of its own

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Compiled forms: what Python and pytest would make, and take for fresh."""
+"""Compiled forms: equal to those of Python and pytest, and fresh for both."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def write(found) -> None:
 
 
 def test_python_takes_the_compiled_form(tmp_path: Path) -> None:
-    """The form says something else than the source: what is imported shows which was taken."""
+    """The compiled form differs from the source, so that an import shows which was used."""
     path = tmp_path / "module.py"
     path.write_text("VALUE = 1")
     ((name, content),) = compiled.forms(path, tested=False)
@@ -71,7 +71,7 @@ def test_pytest_takes_its_form_and_need_not_compile(source: Path) -> None:
         check=False,
     )
     assert "assert 3 == 4" in done.stdout
-    # A form that pytest had not found fresh it would have written again.
+    # pytest would have rewritten a form that it did not find fresh.
     assert {
         path.name: path.stat().st_mtime_ns for path in (source.parent / "__pycache__").iterdir()
     } == before
@@ -100,7 +100,7 @@ def test_only_what_has_changed_is_compiled(source: Path) -> None:
 
 
 def test_what_is_compiled_is_taken_for_fresh(source: Path) -> None:
-    """By Python, which compares times: a second import writes nothing."""
+    """For Python, which compares times: a second import writes nothing."""
     compiled.refresh([(source, False)])
     first = compiled_files(source)
     subprocess.run([sys.executable, "-c", f"import {source.stem}"], cwd=source.parent, check=True)

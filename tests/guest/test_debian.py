@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The private apt: its configuration, what apt answers, and files that are verified."""
+"""The private apt: its configuration, apt's answers, and verified files."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ class FakeApt:
         return subprocess.CompletedProcess(command, int(self.fail), "", APT_SAYS)
 
     def _uris(self, command: tuple[str, ...]) -> str:
-        """Of a and b, as apt does: of what is not in its archives."""
+        """URIs of a and b, as apt prints them: only of packages that are not in its archives."""
         settings = [word.partition("=")[2] for word in command if word.startswith("Dir::Cache::archives=")]
         archives = Path(settings[-1]) if settings else self.downloads
         names = [name for name in ("a_1_amd64.deb", "b_1_amd64.deb") if not (archives / name).exists()]

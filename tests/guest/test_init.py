@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The guest's first process, as far as it runs anywhere."""
+"""The parts of the guest's first process that run on any machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_the_host_hears_from_init_while_it_waits(children, monkeypatch: pytest.M
 
 
 def test_an_empty_disk_is_made_one_to_swap_to() -> None:
-    """As mkswap(8) makes it, of which file(1) or blkid(8) could tell as much."""
+    """As mkswap(8) makes it."""
     header = init.swap_header(1 << 20)
     page = os.sysconf("SC_PAGE_SIZE")
     assert len(header) == page

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The initramfs: what is in it, and that it can be run."""
+"""The initramfs: its contents, and that it runs."""
 
 from __future__ import annotations
 

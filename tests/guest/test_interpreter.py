@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The "interpreter" in a guest: which command lines a waiting one can become, and what it says when it is lost."""
+"""The "interpreter" in a guest: command lines that a waiting one can run, and the message of a lost one."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A kernel that cannot run the suite is refused by the name of what it lacks."""
+"""A kernel that cannot run the suite is refused with the option that it lacks."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ REPORT = (
 
 
 class Log:
-    """A kernel log that says what the test puts into it."""
+    """A kernel log with messages of the test."""
 
     def __init__(self) -> None:
         self.records: list[Record] = []
@@ -43,7 +43,7 @@ class Log:
 
 
 class Item:
-    """As much of pytest's item as is looked at."""
+    """The part of pytest's item that is used."""
 
     nodeid = "suites/vm/test_x.py::test_y"
 

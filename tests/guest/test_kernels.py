@@ -183,7 +183,7 @@ def test_an_unpacked_debian_kernel_is_found_in_both_layouts(tmp_path: Path) -> N
 def test_a_fetched_kernel_is_kept_ready(
     tmp_path: Path, own_cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The packages are fetched once; the modules to load are kept as they are loaded."""
+    """The packages are fetched once; the modules to load are kept decompressed."""
     fetched = []
     deb = tmp_path / "kernel.deb"
 
@@ -212,7 +212,7 @@ def test_a_fetched_kernel_is_kept_ready(
 def test_another_choice_of_modules_is_decompressed_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A kernel that is in the cache already gets what a later version of the rig loads."""
+    """A cached kernel gets the modules that a later version of the rig loads."""
     tree = made.built_tree(tmp_path)
     first = kernels.decompressed("7.3.9", tree)
     assert kernels.decompressed("7.3.9", tree) == first

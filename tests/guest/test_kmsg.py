@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The kernel's log: what in it fails a test, and what does not."""
+"""The kernel's log: messages that fail a test, and messages that do not."""
 
 from __future__ import annotations
 

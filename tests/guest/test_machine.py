@@ -116,7 +116,7 @@ def test_ports_are_the_descriptors_that_qemu_inherits() -> None:
 
 
 def test_a_machine_waits_for_its_gpus_with_all_its_ports() -> None:
-    """A saved machine is one for whatever is run in it and plugged into it."""
+    """One saved machine serves all commands and GPUs."""
     assert "vfio-user" not in " ".join(words(Machine(gpus=2)))
     assert {"control", "status", "checks", "orders", "stdin", "stdout", "stderr", "terminal"} == set(PORTS)
 

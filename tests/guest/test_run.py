@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A whole run, from what is prepared to what is kept, with a program that pretends to be QEMU."""
+"""A whole run, from preparation to its logs, with a program that pretends to be QEMU."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from guest.tsc import Measure
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the counter of x86")
 def test_the_rate_is_that_of_the_clock() -> None:
-    """Two measures of different length agree, whatever else the machine does."""
+    """Two measurements of different length agree, also on a busy machine."""
 
     def spin(steps: int) -> int:
         measure = Measure()

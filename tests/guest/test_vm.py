@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A run of a guest and the watch over it, with this process or a small program in the part of QEMU."""
+"""A run of a guest and its supervision, with this process or a small program as QEMU."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def test_an_emulated_gpu_that_does_not_start_is_quoted(tmp_path: Path) -> None:
 
 
 def test_instructions_are_of_their_moment() -> None:
-    """Copies of one saved machine have no time and no randomness of their own."""
+    """Copies of one saved machine have its time and its random numbers."""
     one, other = (instructions().message() for _ in range(2))
     assert one["seed"] != other["seed"]
     assert abs(one["time"] - time.time()) < 10

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Templates: what they depend on, how they are made and used, what becomes of damaged ones."""
+"""Templates: their inputs, how they are made and used, and damaged ones."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def test_it_becomes_what_it_is_told(waiting: Waiting, tmp_path: Path, flags: lis
 
 
 def test_distributions_are_read_once() -> None:
-    """All of them are found as before, also those with a name; entry points are read from no file again."""
+    """All of them are found as before, also by name; no file is read again for entry points."""
     done = subprocess.run(
         [sys.executable, "-c", READ_TWICE, worker.__file__], capture_output=True, text=True, check=False
     )

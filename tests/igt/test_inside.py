@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Running programs and following what they print, with shell scripts for programs."""
+"""Running programs and parsing their output, with shell scripts as programs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PRELUDE = 'begin() { echo "Starting subtest: $1"; }; end() { echo "Subtest $1: $
 
 
 class Programs:
-    """Each start of the program is the next of some scripts, which find the names of the subtests in $@."""
+    """Each start of the program runs the next script, which has the names of the subtests in $@."""
 
     def __init__(self, *scripts: str) -> None:
         self.scripts = list(scripts)

@@ -14,7 +14,7 @@ from guest.igt import tree
 
 
 class Archive:
-    """Stands in for Debian's."""
+    """Stand-in for Debian's archive."""
 
     packages_found = (Package("igt-gpu-tools-tests", "2.5-1", "pool/x.deb", 1, ""),)
 

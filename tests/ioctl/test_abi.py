@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts abi: every sort of breakage is named, additions pass, and what cannot be checked is said in one line."""
+"""svmcts abi: every kind of breakage is named, additions pass, and a header that cannot be checked gives one line."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Capture = pytest.CaptureFixture[str]
 
 @pytest.fixture(autouse=True)
 def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A copy of the record that ends with the version of ``ioctl.xe``: what is recorded later breaks no test."""
+    """A copy of the record that ends with the version of ``ioctl.xe``, so that later records do not break tests."""
     known = history.recorded()
     later = [name for name in known.names if history.sort_key(name) > history.sort_key(xe.LINUX)]
     copy = tmp_path / "abi_history.json"
@@ -316,7 +316,7 @@ def test_padding_without_a_name_and_skipped_numbers_are_warned_of(tmp_path: Path
 
 @needs_compiler
 def test_a_layout_that_32_bit_programs_see_differently_breaks(tmp_path: Path, capsys: Capture) -> None:
-    """A __u64 behind a lone __u32: its place depends on the architecture, and xe translates nothing."""
+    """A __u64 after a single __u32: its offset depends on the architecture, and xe has no compat code."""
     text = changed(
         (
             "#define DRM_IOCTL_XE_VM_BIND ",
@@ -384,7 +384,7 @@ def test_no_installed_header_is_said(monkeypatch: pytest.MonkeyPatch, capsys: Ca
 def test_the_installed_header_is_the_default(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """Compared with the kernel version that the headers around it tell."""
+    """Compared with the kernel version of the headers next to it."""
     place = tmp_path / "include" / "drm"
     (tmp_path / "include" / "linux").mkdir(parents=True)
     place.mkdir()
@@ -428,7 +428,7 @@ def test_a_tree_older_than_the_record_is_no_base(tmp_path: Path, capsys: Capture
 def test_alone_a_header_is_compared_with_the_newest_version_it_has_names_of(
     tmp_path: Path, capsys: Capture
 ) -> None:
-    """An older header is not blamed for what came later, and one that lost a single name is."""
+    """An older header may lack later names; a header that lost a single name is broken."""
     path = tmp_path / "some.h"
     path.write_text(header())
     assert run([str(path)]) == 0
@@ -443,7 +443,7 @@ def test_alone_a_header_is_compared_with_the_newest_version_it_has_names_of(
 def test_a_name_that_a_stable_update_brought_may_be_missing_before(
     base: str, status: int, tmp_path: Path, capsys: Capture
 ) -> None:
-    """The recorded header of 6.18 has it, that of the release had not."""
+    """The recorded header of 6.18 has it; that of the release does not."""
     text = changed(("#define DRM_XE_MAX_SYNCS 1024\n", ""))
     assert checked(tmp_path / "xe_drm.h", text, capsys, "--base", base)[0] == status
 
@@ -461,7 +461,7 @@ def test_another_header_can_be_the_base(tmp_path: Path, capsys: Capture) -> None
 
 @needs_compiler
 def test_an_unknown_base_is_said(tmp_path: Path, capsys: Capture) -> None:
-    """With those that there are."""
+    """The message has the existing ones."""
     status, lines = checked(tmp_path / "xe_drm.h", header(), capsys, "--base", "6.13")
     assert status == 2
     known = ", ".join(history.recorded().names)
@@ -501,7 +501,7 @@ def test_the_history_tells_what_each_version_brought(capsys: Capture) -> None:
 
 @needs_compiler
 def test_a_new_version_is_recorded_as_its_difference(record: Path, tmp_path: Path, capsys: Capture) -> None:
-    """One line a fact, and the age of new names is known at once."""
+    """One line per fact, and new names get their age."""
     path = tmp_path / "xe_drm.h"
     extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000000"
     path.write_text(changed(("#define DRM_XE_SYNC_FLAG_SIGNAL 1", extra)))
@@ -752,7 +752,7 @@ def test_names_of_one_width_break(tmp_path: Path, capsys: Capture) -> None:
 
 @needs_compiler
 def test_width_that_cannot_be_measured_is_no_answer(tmp_path: Path, capsys: Capture) -> None:
-    """Status 2 and why; what breaks with 64 bits breaks all the same."""
+    """Status 2 and the reason; breakage with 64 bits is still status 1."""
     only_64 = '\n#ifndef __LP64__\n#error "not for 32 bits"\n#endif\n'
     status, lines = checked(tmp_path / "xe_drm.h", header() + only_64, capsys)
     assert status == 2
@@ -785,7 +785,7 @@ def test_header_and_base_may_be_pipes(tmp_path: Path, capsys: Capture) -> None:
 
 
 def write_all(descriptor: int, data: bytes) -> None:
-    """Everything, then the end."""
+    """All of it, until the end of the file."""
     with open(descriptor, "wb") as file:
         file.write(data)
 
@@ -898,7 +898,7 @@ def test_endless_pipe_is_refused(capsys: Capture) -> None:
 def test_compiler_is_not_waited_for_without_end(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
-    """An include of a pipe, and a macro that doubles forty times: nothing of the compiler is left behind."""
+    """An include of a pipe, and a macro that doubles forty times: no process of the compiler remains."""
     monkeypatch.setattr(compiler, "SECONDS", 1)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     fifo = tmp_path / "fifo.h"
@@ -913,7 +913,7 @@ def test_compiler_is_not_waited_for_without_end(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert err.startswith(f"svmcts abi: {path}: ")
-    # The kernel may still be taking down what was killed.
+    # The kernel may still be ending killed processes.
     wait_until(lambda: not running_below(tmp_path), 10, f"no process to be in {tmp_path}")
 
 

@@ -76,7 +76,7 @@ def test_a_plain_number_reaches_the_kernel_with_all_its_bits() -> None:
 
 
 def test_a_positive_result_is_returned() -> None:
-    """DRM_IOCTL_XE_OBSERVATION returns a descriptor; python-ioctl's perform would lose it."""
+    """DRM_IOCTL_XE_OBSERVATION returns a descriptor, which python-ioctl's perform would lose."""
     with answering({xe.DRM_IOCTL_XE_OBSERVATION: lambda _: 7}):
         assert call(3, xe.DRM_IOCTL_XE_OBSERVATION, xe.drm_xe_observation_param()) == 7
 
@@ -90,7 +90,7 @@ def test_without_retry_an_interruption_is_seen(code: int) -> None:
 
 
 def test_with_retry_the_call_starts_again_until_it_is_answered() -> None:
-    """EINTR and EAGAIN as often as they come, in one record that counts them."""
+    """EINTR and EAGAIN, any number of times, in one record that counts them."""
     answers = {xe.DRM_IOCTL_XE_EXEC: raising(errno.EINTR, errno.EAGAIN, errno.EINTR)}
     with answering(answers) as arrived, transcript.recording() as kept:
         assert call(3, xe.DRM_IOCTL_XE_EXEC, xe.drm_xe_exec(), retry=True) == 0

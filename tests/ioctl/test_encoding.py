@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Request numbers: python-ioctl makes them, ioctl-opt and the C compiler agree, its traps are closed."""
+"""Request numbers: python-ioctl encodes them, ioctl-opt and the C compiler agree, and its pitfalls are avoided."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_numbers_are_those_of_the_machines_ioctl_h() -> None:
     ids=str,
 )
 def test_number_is_the_one_seen_on_real_systems(request_: Request, number: int) -> None:
-    """Anchors that no encoder takes part in."""
+    """Constants that do not depend on any encoder."""
     assert request_.number == number
 
 
@@ -121,7 +121,7 @@ def test_the_largest_argument_is_taken() -> None:
 
 
 def test_a_number_that_does_not_come_apart_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A python-ioctl that encodes something else is seen at import."""
+    """A python-ioctl that encodes differently is detected at import."""
     library = encoding.python_ioctl.IOCTL
     monkeypatch.setattr(library, "IOW", library.IOR)
     with pytest.raises(EncodingError, match="comes apart as"):

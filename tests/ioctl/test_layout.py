@@ -60,7 +60,7 @@ def test_drm_core_is_that_of_the_measured_header() -> None:
 
 @pytest.mark.parametrize("request_", xe.REQUESTS, ids=str)
 def test_request_says_the_kernel_that_the_record_says(request_: xe.Request) -> None:
-    """One truth about the age of a request."""
+    """The age of a request is the same everywhere."""
     assert request_.since == history.since(request_.name)
 
 
@@ -76,7 +76,7 @@ def test_age_is_known_for_fields_and_flags() -> None:
 
 
 def test_a_misspelt_field_is_an_error() -> None:
-    """Plain ctypes structures take any attribute and drop it."""
+    """Plain ctypes structures accept any attribute and ignore it."""
     with pytest.raises(AttributeError):
         xe.drm_xe_vm_bind().vmid = 1
     with pytest.raises(AttributeError):
@@ -87,7 +87,7 @@ def test_a_misspelt_field_is_an_error() -> None:
 
 @pytest.mark.parametrize("module", [xe, drm])
 def test_every_structure_refuses_unknown_attributes(module: object) -> None:
-    """A single class without __slots__ would take them again."""
+    """A single class without __slots__ would accept them again."""
     for struct in vars(module).values():
         if isinstance(struct, type) and issubclass(struct, ctypes.Structure | ctypes.Union):
             assert not hasattr(struct(), "__dict__"), struct

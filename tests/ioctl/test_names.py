@@ -29,7 +29,7 @@ def test_every_constant_is_in_a_family() -> None:
 
 @pytest.mark.parametrize("family", names.FAMILIES, ids=lambda family: family.prefixes[0])
 def test_every_family_has_names_and_one_for_each_value(family: Family) -> None:
-    """A prefix that fits nothing is a mistake; so are two names of one value, except for end marks."""
+    """A prefix without a name is a mistake; so are two names for one value, except end marks."""
     members = [name for m in (xe, drm) for name in vars(m) if names.family_of(name) == family]
     assert members
     assert sorted(names.members(family).values()) == sorted(members)
@@ -37,7 +37,7 @@ def test_every_family_has_names_and_one_for_each_value(family: Family) -> None:
 
 @pytest.mark.parametrize("struct", names.structures(), ids=lambda struct: struct.__name__)
 def test_every_meaning_is_of_a_field_that_exists(struct: type) -> None:
-    """A renamed field would lose its meaning without a word."""
+    """A renamed field would lose its meaning silently."""
     for path in names.about(struct):
         value = struct()
         for name in path.split("."):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The program that a transcript becomes."""
+"""The program that is made from a transcript."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def addresses_apart(text: str) -> str:
 
 
 def test_the_program_makes_the_same_calls(capsys: pytest.CaptureFixture[str]) -> None:
-    """Run against the same answers it leaves the same transcript, and has nothing to say."""
+    """With the same answers it leaves the same transcript, and prints nothing."""
     first = recorded()
     with answering(ANSWERS), transcript.recording() as second, mock.patch.object(os, "open", return_value=5):
         second.opened(5, "/dev/dri/renderD128")
@@ -94,7 +94,7 @@ def test_the_program_makes_the_same_calls(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_another_errno_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """On another kernel the program says where the answers part."""
+    """On another kernel the program prints where the answers differ."""
     answers = {**ANSWERS, xe.DRM_IOCTL_XE_MADVISE: setting()}
     with answering(answers), mock.patch.object(os, "open", return_value=5), transcript.recording():
         exec(compile(recorded().replay(), "replay", "exec"), {})
@@ -127,7 +127,7 @@ def test_ids_of_two_descriptors_are_not_mixed() -> None:
 
 
 def test_notes_become_lines_or_comments() -> None:
-    """A fixture tells how to do again what it did."""
+    """A fixture gives the line that repeats its action."""
     with transcript.recording(kept=2) as kept:
         kept.note("dropped")
         kept.note("mmap(8192) = 0x1000", "memory = mmap.mmap(-1, 8192)")

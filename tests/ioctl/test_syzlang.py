@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The descriptions for syzkaller follow its documented grammar, and have only existing names.
 
-What syzkaller's own compiler refuses is refused here: unknown or unused types, a resource that nothing makes or takes,
-the length of something that is not next to it.
+The same mistakes are refused as by syzkaller's compiler: unknown or unused types, a resource that nothing makes or
+takes, the length of something that is not next to it.
 """
 
 from __future__ import annotations

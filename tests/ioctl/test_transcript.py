@@ -315,7 +315,7 @@ def test_memory_attributes_are_told_after_the_call() -> None:
 
 
 def test_a_user_fence_is_told_before_and_after() -> None:
-    """The value that was waited for, as it was and as it came."""
+    """The value that was waited for, before and after."""
     fence = ctypes.c_uint64(1)
 
     def answer(_arg: Any) -> None:
@@ -416,7 +416,7 @@ def test_observation_parameters_are_told_by_operation() -> None:
 
 
 def test_a_call_that_a_signal_handler_left_is_told_as_unfinished() -> None:
-    """A time limit raises out of the call; the last line says where the test hung."""
+    """A deadline raises out of the call; the last line shows where the test hung."""
 
     def answer(_arg: Any) -> int:
         raise KeyboardInterrupt

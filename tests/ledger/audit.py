@@ -25,9 +25,9 @@ AUDIT = DIRECTORY / "audit"
 KERNEL = "7.3.4"
 FOUND = {
     "true": "true as it was written",
-    "imprecise": "true in the main, and mended",
-    "wrong": "a clause was false, and mended",
-    "since": "true, with a wrong first version, and mended",
+    "imprecise": "mostly true, and fixed",
+    "wrong": "a clause was false, and fixed",
+    "since": "true, with a wrong first version, and fixed",
     "unchecked": "cannot be settled by reading: a run has to say",
     "new": "written when it was read",
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""python -m tests.ledger.prune: take out of behaviours/untested.yaml what has a test by now."""
+"""python -m tests.ledger.prune: remove behaviours that have a test now from behaviours/untested.yaml."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def prune(ledger: Ledger, tested: set[str]) -> list[Untested]:
 
 
 def text(entries: Iterable[Untested], comment: str) -> str:
-    """The file: ``comment`` is what stood before the first entry."""
+    """The file: ``comment`` is the text before the first entry."""
     blocks = [
         "- ids:\n"
         + "".join(f"    - {identifier}\n" for identifier in entry.ids)

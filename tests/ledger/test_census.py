@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every sentence of the documents that may bind the kernel has behaviours or a reason why it has none."""
+"""Every sentence of the documents that may bind the kernel has behaviours, or a reason why there are none."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Every behaviour has a test or a reason why it has none, and every test names behaviours that exist."""
+"""Every behaviour has a test or a reason why there is none, and every test names existing behaviours."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def test_pruning_leaves_nothing_stale_and_every_reason_of_the_rest() -> None:
 
 
 def test_pruning_leaves_the_lines_of_the_rest_as_they_are() -> None:
-    """The file is written as from scratch, so that a change shows what went."""
+    """The file is written from scratch, so that a diff shows removed entries."""
     path = DIRECTORY / f"{UNTESTED}.yaml"
     written = path.read_text(encoding="utf-8")
     comment = "".join(line for line in written.splitlines(keepends=True) if line.startswith("#"))

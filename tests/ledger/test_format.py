@@ -54,7 +54,7 @@ def test_every_word_of_the_vocabulary_is_used(ledger: Ledger) -> None:
 
 
 def test_statements_are_sentences_of_their_own(ledger: Ledger) -> None:
-    """A failure quotes the statement, so it has to be understood without the title."""
+    """A failure quotes the statement, which must be clear without the title."""
     short = [b.id for b in ledger.values() if len(b.statement.split()) < 5 or not b.statement.endswith(".")]
     assert not short
 

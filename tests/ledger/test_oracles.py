@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A conformance test fails no driver for the behaviour of this one: counters of debugfs are only second witnesses."""
+"""Conformance tests do not fail other drivers for behaviour of this one: debugfs counters are only further evidence."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def _name(node: ast.expr) -> str:
 
 
 def asserted(node: ast.FunctionDef) -> Iterator[int]:
-    """Lines outside of ``driver_only`` that fail the test for a counter: not what only reads one."""
+    """Lines outside of ``driver_only`` that fail the test for a counter; reading one is allowed."""
     kept = {
         id(call)
         for assign in ast.walk(node)

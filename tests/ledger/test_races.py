@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A race that is left to chance reports its overlap; every other one has its order arranged."""
+"""Races that are left to chance report their overlap; the order of all others is arranged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARRANGED = {
 }
 NO_RACE = {"race.lock-order"}
 """Tests of the area that are not about two sides."""
-"""Functions that hold one side until the other is where it should be."""
+"""Functions that hold one side until the other has reached its place."""
 THREADS = {"Thread", "Barrier"}
 WITH_THREADS = {
     "suites/bind/test_waiting.py": "a userfaultfd holds VM_BIND",
@@ -85,7 +85,7 @@ def test_every_race_is_arranged_or_reports_its_overlap() -> None:
 
 
 def test_random_steps_say_which_behaviours_they_met() -> None:
-    """Each behaviour of a stateful test is one that a step can meet, and is proved only then."""
+    """Each behaviour of a stateful test is exercised by a step, and only proved then."""
     found = 0
     for file, node in functions():
         if file.startswith("suites/stateful/"):
@@ -94,7 +94,7 @@ def test_random_steps_say_which_behaviours_they_met() -> None:
             assert "only_if_exercised" in marks, f"{file}::{node.name}"
             code = (SUITES.parent / file).read_text(encoding="utf-8")
             met = code.partition(f"\ndef {node.name}")[0].rpartition("@behaviour(")[0]
-            # prefetch.* of holes are put together from their parts
+            # ids of prefetch of holes are formed from parts
             steps = {word for word in words(node, "behaviour") if word.rpartition(".")[2] in met}
             assert steps == words(node, "behaviour"), f"{file}: {words(node, 'behaviour') - steps}"
     assert found == 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""No entry is older than the names of the uAPI that it speaks of, as far as headers were recorded."""
+"""No entry is older than the uAPI names in it, by the recorded headers."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def first_versions() -> dict[str, tuple[str, str]]:
 
 
 def named(behaviour: Behaviour, names: dict[str, tuple[str, str]], old: set[str]) -> Iterator[str]:
-    """The names of younger headers that an entry speaks of; a word that is also an old name is not counted."""
+    """Names of younger headers in an entry, without words that are also older names."""
     words = set(NAME.findall(behaviour.statement))
     if MIRROR.search(behaviour.statement):
         words.add("CPU_ADDR_MIRROR")

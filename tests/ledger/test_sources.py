@@ -22,9 +22,9 @@ IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def defines(name: str, text: str) -> bool:
-    """Whether C source defines ``name``, be it a function, macro, type, constant, object, member or file of debugfs.
+    """Whether C source defines ``name``: a function, macro, type, constant, object, member or debugfs file.
 
-    A function that is only called there is not what the file is cited for.
+    A call of a function is not enough.
     """
     return bool(
         re.search(
@@ -41,7 +41,7 @@ def defines(name: str, text: str) -> bool:
 
 
 def missing(source: str, tree: Path) -> str | None:
-    """Part of a source that is not in the tree, or None; seeds and stable patches are not in trees."""
+    """The part of a source that is missing in the tree, or None; seeds and stable patches are not in trees."""
     if source.startswith(("seed ", "stable ")):
         return None
     name, _, what = source.partition(":")
@@ -67,7 +67,7 @@ UAPI = "include/uapi/drm/xe_drm.h:"
 
 
 def unrecorded(source: str) -> str | None:
-    """Part of a source in the uAPI header that the newest recorded one lacks, or None; needs no tree."""
+    """The part of a uAPI source that the newest recorded header lacks, or None; needs no tree."""
     found = re.match(r"(?:DRM_|drm_xe_)?\w+_\w+\*?", source.removeprefix(UAPI))
     if not source.startswith(UAPI) or not found:
         return None
@@ -95,7 +95,7 @@ NEAR = 10
 
 
 def unwritten(place: Place, tree: Path) -> str | None:
-    """Reason why a document does not promise what it is cited for, or None; postings are not in trees."""
+    """Reason why a document does not have the cited promise, or None; postings are not in trees."""
     if place.document is None:
         return None
     name, line = place.document

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Containers as docs/mock.md has them: with the capabilities that engines leave, and SYS_PTRACE, nothing is lost."""
+"""Containers as in docs/mock.md: with default capabilities and SYS_PTRACE, nothing is lost."""
 
 from __future__ import annotations
 

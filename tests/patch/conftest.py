@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A small git tree of a kernel, and a cache of a test's own."""
+"""A small git tree of a kernel, and a separate cache for each test."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A patch of xe_drm.h: does it keep programs working, and does a behaviour describe each addition?"""
+"""Patches of xe_drm.h: breakage of programs, and additions without a behaviour."""
 
 from __future__ import annotations
 

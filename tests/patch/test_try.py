@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts try, with kernels that are not built and runs that are made up: what it runs, says, keeps and answers."""
+"""svmcts try, with kernels that are not built and invented runs: its runs, messages, files and exit statuses."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Fakes:
     def __init__(self) -> None:
         self.runs: list[list[str]] = []
         self.outcomes: dict[bool, str] = {False: "PASS", True: "PASS"}
-        """Whether it is the change, to the outcome of the test."""
+        """Outcome of the test on the base (False) and on the change (True)."""
         self.exit = 0
         self.broken = ""
         """Trees that do not build."""
@@ -160,7 +160,7 @@ def test_waived_failure_is_not_worse(answer: Callable[..., int], fakes: Fakes, t
 def test_repaired_finding_is_fixed(
     answer: Callable[..., int], fakes: Fakes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The finding's test passes on the change: an XPASS, which is what its author wants to see."""
+    """The finding's test passes on the change: an XPASS, as its author intends."""
     fakes.outcomes = {False: "KNOWN", True: "XPASS"}
     assert answer() == 0
     assert f"fixed: 1\n  KNOWN -> XPASS  {TEST}" in capsys.readouterr().out

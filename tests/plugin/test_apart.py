@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A test that says of some of its behaviours something else than of the others: only this driver's, and not drawn."""
+"""Tests with other results for some of their behaviours: driver behaviour, and behaviours that were not drawn."""
 
 from __future__ import annotations
 

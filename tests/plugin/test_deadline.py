@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The deadline of a test strikes where pytest can show it."""
+"""A deadline interrupts a test where pytest can report it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Deadlines and deaths: a test that hangs, or takes its process with it, costs itself only."""
+"""Deadlines and deaths: a test that hangs, or kills its process, fails alone."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BEFORE = MARKS + "def test_before():\n    count('ioctl')\n"
 AFTER = MARKS + "def test_later():\n    count('ioctl')\n"
 DIES = MARKS + "def test_dies():\n    os.kill(os.getpid(), {signal})\n"
 
-# A hang that no signal handler of Python's gets through: the alarm is blocked.
+# A hang in which no signal handler of Python runs: the alarm is blocked.
 HANGS_HARD = (
     MARKS
     + "@pytest.mark.timeout(0.2)\ndef test_hangs():\n    import signal\n"
@@ -146,7 +146,7 @@ def test_worker_that_dies_behind_a_result_fails_no_test(project):
 
 @pytest.mark.parametrize("times", [1, 2])
 def test_worker_that_dies_before_it_says_a_word_is_started_again(project, monkeypatch, times):
-    """Once; what does not start then is an end of the run that leaves no process or file open."""
+    """Once; if it still does not start, the run ends, and leaves no process or file open."""
     project.suite(BEFORE)
     (project.path / "sitecustomize.py").write_text(
         "import os, pathlib, sys\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Long memory that differs: the message says where, and takes no minutes to make."""
+"""Differences of large memory: the message has the place, and is made quickly."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DATA = random.Random(1).randbytes(SIZE)
 
 
 def changed(at: int, length: int) -> bytes:
-    """DATA, all bits of some bytes of it inverted."""
+    """DATA with some bytes inverted."""
     run = bytes(byte ^ 0xFF for byte in DATA[at : at + length])
     return DATA[:at] + run + DATA[at + length :]
 

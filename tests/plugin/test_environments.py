@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Environments: those of the command line, and one clear line if one is not available."""
+"""Environments of the command line, and one clear line if one is not available."""
 
 from __future__ import annotations
 

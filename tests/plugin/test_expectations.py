@@ -145,9 +145,7 @@ def test_resumed_run_fails_for_what_was_missing(project):
     project.run("--platform", "described")
     stream = project.path / OUT / "results.jsonl"
     lines = stream.read_text().splitlines(keepends=True)
-    stream.write_text(
-        "".join(lines[:-1])
-    )  # cut off after its last test: nothing is left that could look again
+    stream.write_text("".join(lines[:-1]))  # cut off after its last test: no later test could probe again
     result = project.pytester.runpytest_inprocess(f"--resume={OUT}")
     assert set(project.outcomes().values()) == {"PASS"}
     assert result.ret == pytest.ExitCode.TESTS_FAILED

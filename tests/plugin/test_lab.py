@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""svmcts.toml as pytest takes it: devices by name, and what they are known to have."""
+"""svmcts.toml in pytest: devices by name, and their expected capabilities."""
 
 from __future__ import annotations
 

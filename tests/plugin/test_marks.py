@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Marks: checked at collection, with the near misses of a word that is not known."""
+"""Marks are checked at collection, with suggestions for unknown words."""
 
 from __future__ import annotations
 

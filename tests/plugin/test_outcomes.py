@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Outcomes: what became of a test, one word, and the exit status of the run."""
+"""Outcomes of tests, and the exit status of the run."""
 
 from __future__ import annotations
 

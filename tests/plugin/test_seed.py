@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Seeds: printed, replayable, and the same for a test wherever and after whatever it runs."""
+"""Seeds are printed and replayable, and those of a test do not depend on its place or on earlier tests."""
 
 from __future__ import annotations
 

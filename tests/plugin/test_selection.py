@@ -30,7 +30,7 @@ THERE = "suites/other/test_other.py"
 
 @pytest.fixture
 def suites(project, monkeypatch):
-    """Two files, the other one of nothing but the id demo.works; guests are not to be prepared."""
+    """Two files, the second with the id demo.works only; guests must not be prepared."""
     project.suite(SUITE)
     project.suite('@behaviour("demo.works")\n@acts("ioctl")\ndef test_x():\n    count("ioctl")\n', THERE)
     (project.path / "suites/empty").mkdir()

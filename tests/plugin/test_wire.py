@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Reports on their way from a worker to the controller stay what they were."""
+"""Reports are unchanged by their way from a worker to the controller."""
 
 from __future__ import annotations
 

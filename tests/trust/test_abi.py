@@ -90,7 +90,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_header_is_no_accident(name: str, tmp_path: Path) -> None:
-    """A verdict about what was measured, or 2 with one line, and within seconds."""
+    """A verdict about the header, or 2 with one line, within seconds."""
     path = tmp_path / "xe_drm.h"
     path.write_text("#define DRM_XE_A 1\n" + HOSTILE[name])
     base = tmp_path / "base.h"

@@ -19,7 +19,7 @@ from mock.driver.platform import PLATFORMS
 
 ROOT = Path(__file__).resolve().parents[2]
 
-# A process has one mock: each platform is looked at in its own.
+# A process has one mock: each platform is probed in a process of its own.
 PROBE = """
 import json, sys
 from fixtures.plugin.backend import STARTERS
@@ -54,7 +54,7 @@ def python(*arguments: str, **environment: str) -> subprocess.CompletedProcess[s
 
 
 def of_this_machine(name: str) -> bool:
-    """Whether the machine that the mock runs on has it or not, the mock included or not."""
+    """On any machine that the mock runs on, with and without the mock."""
     probe = CAPABILITIES[name].probe
     return probe is not None and probe.__module__ == machine.__name__
 
@@ -137,7 +137,7 @@ def test_broken_probe_is_an_error_by_name(tmp_path: Path) -> None:
     assert gate(tmp_path)[0] == 1
 
 
-# Options of Debian's kernels, as far as a capability depends on them.
+# Options of Debian's kernels on which a capability depends.
 DEBIAN = dict.fromkeys(
     ("SWAP", "TRANSPARENT_HUGEPAGE", "KSM", "HUGETLBFS", "DEBUG_FS", "DEV_COREDUMP", "PM_ADVANCED_DEBUG", "NUMA",
      "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP", "INIT_ON_ALLOC_DEFAULT_ON"),
@@ -147,7 +147,7 @@ ONE = Machine()
 NEAR, FAR = Machine(2), Machine(2, Topology.FAR)
 MEDIA = Machine(emulator=("--media", "--bar", "64M"))
 NOTHING: dict[str, str] = {}
-# Each was seen in a guest with that kernel: what it lacks of what a guest with 7.3 and two near GPUs has, and more.
+# Seen in a guest with that kernel: differences from a guest with 7.3 and two linked GPUs.
 GUESTS = [
     (NEAR, (7, 3, 4), NOTHING, "", ""),
     (FAR, (7, 3, 4), NOTHING, "interconnect", "no-interconnect"),
@@ -163,7 +163,7 @@ GUESTS = [
         "no-interconnect",
     ),
 ]
-# Configurations that Debian has not: by reading.
+# Configurations that Debian does not have: by reading.
 GUESTS += [
     (NEAR, (7, 3), {"PM_ADVANCED_DEBUG": "n"}, "runtime-usage", ""),
     (NEAR, (7, 3), {"PCI_P2PDMA": "n"}, "interconnect", "no-interconnect"),

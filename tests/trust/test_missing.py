@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Runs that are whole, and in which something is missing: an environment, a capability, an act, a test."""
+"""Complete runs that lack something: an environment, a capability, an act, a test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def without(env: str) -> Events:
 
 
 def environment(**fields: Any) -> Events:
-    """The second environment says something else of itself."""
+    """The second environment describes itself differently."""
     events = good()
     event = events[2]
     assert isinstance(event, dict)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A rig without room, memory or a place to write: one line, and status 2."""
+"""A rig without disk space, memory or a writable folder: one line, and status 2."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def full(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk with a megabyte left."""
+    """A disk with one free megabyte."""
     usage = shutil.disk_usage("/")
     monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=1_000_000))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Streams, baselines and files of waivers that are not what they should be: no command takes them for an answer."""
+"""Damaged streams, baselines and files of waivers: no command answers from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Case:
     why: str
     """The line on standard error, behind the path."""
     is_stream: bool = True
-    """Whether there is something in it to show."""
+    """Whether it has something to show."""
 
 
 def changed(line: int, **fields: Any) -> Events:
@@ -44,7 +44,7 @@ def changed(line: int, **fields: Any) -> Events:
 
 
 def inserted(line: int, text: str) -> Events:
-    """The good run with a line more."""
+    """The good run with an additional line."""
     return [*GOOD[: line - 1], f"{text}\n", *GOOD[line - 1 :]]
 
 
@@ -58,7 +58,7 @@ def wrong(name: str, line: int, what: str, **fields: Any) -> Case:
 
 
 def no_json(name: str, text: str) -> Case:
-    """A line that is not JSON, though Python's json would take some of it."""
+    """A line that is not JSON, although Python's json would accept part of it."""
     return Case(name, inserted(A_RESULT, text), damaged(A_RESULT, "is not JSON"))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Conditions of a command: a closed pipe, a full disk, a missing right, an interrupt. None of it is a verdict."""
+"""Conditions of a command: a closed pipe, a full disk, a missing right, an interrupt. None of these gives a verdict."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_answer_that_is_not_written_is_none(
 
 
 def test_line_of_standard_error_may_be_lost(run: Path) -> None:
-    """The exit status is right all the same."""
+    """The exit status is still right."""
     with Path("/dev/full").open("w") as full:
         assert svmcts("gate", run, stderr=full).returncode == 0
         assert svmcts("gate", ROOT / "nowhere", stderr=full).returncode == 2
@@ -120,7 +120,7 @@ def test_interrupt_is_no_verdict(tmp_path: Path) -> None:
 
 
 def test_ignored_interrupt_is_not_inherited_by_what_tests_start() -> None:
-    """As with nohup, and ``&`` in a script: no test waits without end for what it interrupted."""
+    """As with nohup, and ``&`` in a script: no test waits without end for a process that it has interrupted."""
 
     def ignore() -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -132,7 +132,7 @@ def test_ignored_interrupt_is_not_inherited_by_what_tests_start() -> None:
 
 
 def test_set_up_that_fails_is_no_answer(tmp_path: Path) -> None:
-    """Make fails; git bisect run must neither skip the commit nor take it for a bad one."""
+    """Make fails; git bisect run must neither skip the commit nor mark it as bad."""
     (tmp_path / "make").write_text("#!/bin/sh\necho no network >&2\nexit 1\n")
     (tmp_path / "make").chmod(0o755)
     environment = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}

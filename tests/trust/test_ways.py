@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""ways.tsv names a test for each way in which an answer may come by accident, and each of them is there."""
+"""ways.tsv names an existing test for each way in which an answer may come by accident."""
 
 from __future__ import annotations
 

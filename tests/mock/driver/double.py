@@ -44,7 +44,7 @@ class Loop:
         return timer
 
     def step(self) -> bool:
-        """Do one piece of work, waiting for it in virtual time. False: there is none."""
+        """Do one piece of work, after waiting for it in virtual time. False if there is none."""
         if self._soon:
             self._soon.popleft()()
             return True
@@ -58,7 +58,7 @@ class Loop:
         return False
 
     def run_until(self, condition: Callable[[], bool], seconds: float = 60.0) -> bool:
-        """Work until the condition holds; False when ``seconds`` of virtual time or all work ran out first."""
+        """Work until the condition holds. False if ``seconds`` of virtual time have passed, or no work is left."""
         end = self._now + seconds
         while not condition():
             if self._now > end or not self.step():
@@ -391,7 +391,7 @@ class Client:
         return int.from_bytes(self.mm.read(address, 4), "little")
 
     def start(self, request: Request, arg: ctypes.Structure) -> tuple[int | Deferred, int]:
-        """Make the call; what the driver answers, and where the argument is."""
+        """Make the call. Returns the driver's answer, and the address of the argument."""
         address = self.put(arg)
         return self.driver.ioctl(self.file, self.task, request.number, address), address
 
@@ -417,7 +417,7 @@ class Client:
         return answers[0]
 
     def refused(self, request: Request, arg: ctypes.Structure) -> int | None:
-        """The errno of a call that fails, after checking that the argument is unchanged; None when it succeeds."""
+        """The errno of a failed call, whose argument must be unchanged; None if it succeeds."""
         before = bytes(arg)
         try:
             self.call(request, arg)

@@ -109,7 +109,7 @@ class Gpu:
         self.client.call(xe.DRM_IOCTL_XE_EXEC, self.exec_arg(queue, address, syncs, **values))
 
     def write(self, handle: int, offset: int, data: bytes) -> None:
-        """As the CPU would through its mapping."""
+        """Write as the CPU does through its mapping."""
         bo = self.client.file.bos.get(handle)
         assert bo is not None
         bo.storage.write(offset, data)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Batches run, on every kind of VM, concurrently, and fail as the driver fails them."""
+"""Batches run on every kind of VM and concurrently, and fail as with the real driver."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Files of fault injection, what they make fail, and what the driver does then."""
+"""Files of fault injection, the calls that they make fail, and the driver's error paths."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_the_driver_has_the_files(client: Client) -> None:
 
 
 def inject(client: Client, name: str, *, times: int = -1) -> None:
-    """A function of the driver fails with ENOMEM from now on."""
+    """Makes a function of the driver fail with ENOMEM."""
     for path, text in (
         ("inject", name),
         (f"{name}/retval", ENOMEM),
@@ -173,7 +173,7 @@ def inject(client: Client, name: str, *, times: int = -1) -> None:
 
 
 def test_vm_create_tries_twice_for_memory(client: Client) -> None:
-    """One failure for lack of memory does not fail VM_CREATE, two do, and they leave no VM."""
+    """VM_CREATE survives one failed allocation; with two it fails and leaves no VM."""
     inject(client, "xe_pt_create", times=1)
     client.call(xe.DRM_IOCTL_XE_VM_CREATE, xe.drm_xe_vm_create())
     vms = client.file.scheduler.vms
@@ -223,7 +223,7 @@ def page_failures(client: Client, *, min_order: int, nth: int) -> None:
 
 @pytest.mark.parametrize("nth", [1, 16])
 def test_memory_without_pages_for_it_stays_in_vram(client: Client, nth: int) -> None:
-    """Whichever page of an allocation is not available, all of it stays, and comes back at the next try."""
+    """If a page of an allocation is not available, all of it stays, and returns at the next try."""
     process, address = in_vram(client, 1 << 16)
     page_failures(client, min_order=0, nth=nth)
     with pytest.raises(Refused) as caught:

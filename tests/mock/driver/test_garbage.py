@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Whatever a client sends, the driver answers with an errno: never with an exception, never by hanging."""
+"""For any call of a client, the driver answers with an errno: it neither raises nor hangs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ REQUESTS = sorted(
 
 
 class Chaos:
-    """A client that makes calls which are nearly right."""
+    """A client whose calls are nearly right."""
 
     def __init__(self, client: Client, seed: int) -> None:
         self.random = random.Random(seed)
@@ -103,7 +103,7 @@ class Chaos:
             data = b"".join(bytes(self.fill(kind, 0.6)) for _ in range(8))
             self.client.mm.write(self.memory + 0x1000 * page, data)
 
-    # Calls that are right except for a field or two
+    # Calls with one or two wrong fields
 
     def _pick(self, ids: Any) -> int:
         numbers = [number for number, _ in ids.items()]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Kernels built without parts of SVM, and what a GPU with optimised L2 flush takes."""
+"""Kernels built without parts of SVM, and PAT indices of a GPU with optimised L2 flush."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def test_secondary_joins_primary_of_its_vm_and_engine(gpu: Gpu) -> None:
 
 
 def test_secondary_has_only_its_priority(gpu: Gpu) -> None:
-    """The check is made at each extension: what comes before MULTI_GROUP counts only if another one follows."""
+    """The check runs at each extension: extensions before MULTI_GROUP count only if another one follows."""
     vm, timeslice = gpu.vm(), (xe.DRM_XE_EXEC_QUEUE_SET_PROPERTY_TIMESLICE, 1000)
     join = (GROUP, grouped(gpu, vm, (GROUP, NEW)))
     assert error(gpu, vm, join, timeslice) == errno.EINVAL

@@ -202,7 +202,7 @@ def test_object_not_needed_is_purged_by_pressure_and_refused_everywhere(gpu: Gpu
 
 
 def test_imported_object_is_mapped_through_its_exporter_only(gpu: Gpu, services: Services) -> None:
-    """The one thing the mock cannot do that a kernel does: say so."""
+    """The mock cannot do this, and says so."""
     arg = drm.drm_prime_handle(fd=export(gpu.client, gpu.bo()))
     other = Gpu(Client(gpu.client.driver, services, task=gpu.client.task))
     other.client.call(drm.DRM_IOCTL_PRIME_FD_TO_HANDLE, arg)

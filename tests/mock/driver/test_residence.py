@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Stretches of a process's memory in VRAM, against pages counted one by one."""
+"""Parts of a process's memory in VRAM, compared with single pages."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mock.spans import joined, runs
 
 
 class Allocation:
-    """As much of a DevMem as a Residence sees."""
+    """The part of a DevMem that a Residence uses."""
 
     def __init__(self) -> None:
         self.stretches: dict[Stretch, None] = {}
@@ -31,7 +31,7 @@ def stretch(start: int, pages: int, devmem: Any, offset: int = 0) -> Stretch:
 
 
 def pages_of(stretches: Any) -> dict[int, tuple[Any, int]]:
-    """Page -> where it is."""
+    """Page to its place."""
     return {
         (one.start + at) // SZ_4K: (one.devmem, (one.offset + at) // SZ_4K)
         for one in stretches

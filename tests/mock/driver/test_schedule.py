@@ -202,7 +202,7 @@ def test_user_fence_takes_a_canonical_address(gpu: Gpu) -> None:
 
 
 def test_a_blit_longer_than_a_turn_is_gone_on_with(gpu: Gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One instruction of which a turn of the engine moves only a part is progress, though it has not ended."""
+    """An instruction of which a turn of the engine completes a part is progress, although it has not ended."""
     monkeypatch.setattr(scheduler, "TURN_S", 0.0)
     size = 0x100_0000
     vm, batch = gpu.vm(LR), gpu.bo()

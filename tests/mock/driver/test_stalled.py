@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A process that does not run while its memory is to move: only it waits."""
+"""If a process does not run while its memory has to move, no other process waits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PREFETCH = xe.DRM_XE_VM_BIND_OP_PREFETCH
 
 
 class Stopped:
-    """The process of a client, from now on until ``go_on``."""
+    """Stop the process of a client until ``go_on``."""
 
     def __init__(self, mm: Any) -> None:
         self._mm = mm
@@ -51,7 +51,7 @@ def comes(gpu: Gpu, address: int, value: int) -> bool:
 
 
 def test_fault_of_a_stopped_process_waits(open_client: Any) -> None:
-    """Its batch neither fails nor continues; that of another process is not held up."""
+    """Its batch neither fails nor continues; another process's batch is not delayed."""
     gpu, other = Gpu(open_client()), Gpu(open_client())
     memory, foreign = gpu.client.mm.map(SZ_64K), other.client.mm.map(SZ_64K)
     code, foreign_code = gpu.client.mm.map(4096), other.client.mm.map(4096)

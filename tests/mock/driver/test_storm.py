@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""A real mock, from outside: for any calls of a client, it answers, logs no error and accepts the next client."""
+"""A real mock answers any calls of a client, logs no error and accepts the next client."""
 
 from __future__ import annotations
 

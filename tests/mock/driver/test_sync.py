@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""SYNCOBJ ioctls, WAIT_USER_FENCE, and the DRM core's odds and ends."""
+"""SYNCOBJ ioctls, WAIT_USER_FENCE, and other ioctls of the DRM core."""
 
 from __future__ import annotations
 
@@ -595,7 +595,7 @@ def test_what_is_no_ioctl(client: Client) -> None:
 
 
 def test_structures_may_be_shorter_or_longer(client: Client) -> None:
-    """As drm_ioctl() does: what the caller did not send is zero, what it has no room for is not returned."""
+    """As in drm_ioctl(): fields beyond the caller's structure are zero, and are not returned."""
     request = drm.DRM_IOCTL_SYNCOBJ_CREATE.number
     short = request & ~(0x3FFF << 16) | 4 << 16
     address = client.put(b"\xaa" * 16)

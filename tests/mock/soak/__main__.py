@@ -27,9 +27,9 @@ TALKERS, BATCHERS, HONEST = 24, 6, 2
 END = 120.0
 """Seconds that clients may take to end."""
 WARM = 0.05
-"""Part of the work after which the mock has all its caches: measurements begin there."""
+"""Share of the work after which all caches of the mock are filled, and measurements begin."""
 GROWTH = 32 << 10
-"""KiB that the mock may have grown since, in all: memory that Python keeps for the next object."""
+"""Maximum growth of the mock since then in KiB: memory that Python keeps for further objects."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _settled(mock: int, start: float, report: dict[str, Any]) -> Sample | None:
 
 
 def _descriptors(pid: int) -> list[str]:
-    """Descriptors of the mock."""
+    """Number of descriptors of the mock."""
     try:
         return sorted(str(entry.readlink()) for entry in Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
@@ -190,7 +190,7 @@ class _Lines:
         self._data = b""
 
     def next(self, seconds: float, *, patient: bool = False) -> Any:
-        """The next, None when there is none in time and ``patient``."""
+        """The next one; None if there is none in time and ``patient``."""
         deadline = time.monotonic() + seconds
         while b"\n" not in self._data:
             if not readable(self._fd, deadline - time.monotonic()):

@@ -41,7 +41,7 @@ class Gpu:
         self._make_vm()
 
     def act(self) -> None:
-        """Submit a batch, and look after it for a while."""
+        """Submit a batch, and watch it for a while."""
         dice = self._dice
         if self._submitted > dice.choice((2, 8, 40)) or not self._queue:
             self._renew()

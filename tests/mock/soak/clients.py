@@ -24,7 +24,7 @@ from tests.mock.soak.tally import Tally
 FAULT_MODE = xe.DRM_XE_VM_CREATE_FLAG_LR_MODE | xe.DRM_XE_VM_CREATE_FLAG_FAULT_MODE
 _PR_SET_PDEATHSIG = 1
 INTERNAL = (5, 131, 38)
-"""EIO, ENOTRECOVERABLE, ENOSYS: no xe ioctl returns these to the clients here, only the mock for its own bugs."""
+"""EIO, ENOTRECOVERABLE, ENOSYS: the mock returns these for its own bugs only, and no xe ioctl for these clients."""
 
 
 class Trouble(Exception):  # noqa: N818 - what a soak is for
@@ -138,7 +138,7 @@ def ways_of_life(tally: Tally, slot: int, nodes: list[str], seed: int, most: int
 
 
 def _child(talker: Talker, seed: int) -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (20, 30))  # one that hit itself may run without end
+    resource.setrlimit(resource.RLIMIT_CPU, (20, 30))  # a child that has damaged itself may run without end
     talker._dice.seed(seed)
     awaken()
     dice = Random(seed)

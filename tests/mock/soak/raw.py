@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""System calls by their numbers, with results as they come."""
+"""System calls by their numbers, with unmodified results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ioctl(fd: int, number: int, argument: int) -> int:
 
 
 def call(fd: int, request: Any, argument: ctypes.Structure) -> int:
-    """The same with a structure; once more when a signal came."""
+    """The same with a structure; repeated after a signal."""
     while (result := ioctl(fd, request.number, ctypes.addressof(argument))) == -4:
         pass
     return result

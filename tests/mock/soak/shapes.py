@@ -20,7 +20,7 @@ REQUESTS = [
 ]
 
 PLACE, ARENA = 1 << 34, 1 << 20
-"""Its address: far from all else."""
+"""Its address, far from everything else."""
 _SYNCS, _BINDS, _ENGINES, _WORDS = 0x10000, 0x20000, 0x30000, 0x40000
 _PLACES = {
     "syncs": _SYNCS,
@@ -68,7 +68,7 @@ class Shapes:
             words[index] = self._dice.choice((0, 1, 2, 3, 4, self._dice.getrandbits(32)))
 
     def fill(self, structure: Any) -> None:
-        """Every field of it, those of its parts too; one in ten has a bit flipped afterwards."""
+        """Fill each field, also of nested structures; in one of ten, a bit is flipped afterwards."""
         ctypes.memset(ctypes.addressof(structure), 0, ctypes.sizeof(structure))
         for name, kind, *_ in _fields(type(structure)):
             if issubclass(kind, ctypes.Structure | ctypes.Union):

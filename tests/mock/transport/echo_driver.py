@@ -124,7 +124,7 @@ def _stop_zap() -> None:
 
 
 def stopped(pid: int) -> bool:
-    """Whether the thread that takes requests from its io_uring is."""
+    """Whether the kernel thread of its io_uring is stopped."""
     for status in Path(f"/proc/{pid}/task").glob("*/stat"):
         name, _, rest = status.read_text().rpartition(") ")
         if "(iou-sqp" in name:
@@ -133,14 +133,14 @@ def stopped(pid: int) -> bool:
 
 
 _PAUSE = 0.005
-"""Seconds: long enough for a client to change a mapping in it, most of the time."""
+"""Seconds, usually enough for a client to change a mapping meanwhile."""
 PLATFORMS: dict[str, Callable[[], None]] = {
     "echo": lambda: None,
     "echo-pause-copied": _pause_copied,
     "echo-pause-zap": _pause_zap,
     "echo-stop-zap": _stop_zap,
 }
-"""The others are slow, or stop the client, at a place where a client's change of its mappings matters."""
+"""The others are slow, or stop the client, where a change of its mappings matters."""
 
 
 class EchoDriver:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Clients of a mock for tests: each is a forked process that attaches, acts, and reports how it went."""
+"""Clients of a mock for tests: each is a forked process that attaches, acts, and reports its result."""
 
 from __future__ import annotations
 

@@ -173,8 +173,8 @@ def interpret(program: bytes, number: int, arguments: list[int], arch: int) -> i
 
 @pytest.mark.skipif(not NUMBERS, reason="no numbers for this machine")
 def test_filter_asks_about_the_right_calls() -> None:
-    """The filter asks about ioctls of type d, opens that create nothing, high mappings of files; not about
-    others.
+    """The filter notifies of ioctls of type d, opens that do not create files, and high mappings of files; of
+    nothing else.
     """
     arch = bpf._AUDIT_ARCH[ptrace.MACHINE]
     program = bpf.assemble(DEVICES)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""System calls on mock devices: what reaches the driver, what it reads and writes, and what passes by."""
+"""System calls on mock devices: calls that the driver gets, memory that it reads and writes, calls of the kernel."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_bug_in_the_driver() -> None:
 
 
 def test_open_by_name() -> None:
-    """Nodes open under every spelling and flag; names that no device has do not."""
+    """Nodes can be opened under every spelling and flag; names without a device cannot."""
 
     def scenario(client: Client) -> None:
         for path in (NODE, "/dev//dri/./renderD128", "/dev/../dev/dri/card0"):
@@ -244,7 +244,7 @@ def test_buffer_object_mapping() -> None:
                 assert again[:13] == b"OURfer object"
         assert client.count("mmap") == 2
         refused(errno.EINVAL, lambda: mmap.mmap(client.fd, PAGE, offset=(1 << 32) + PAGE))
-        # Not a device: the offset is the file's own affair.
+        # Not a device: the offset is in the file.
         other = os.memfd_create("foreign")
         os.ftruncate(other, (1 << 32) + PAGE)
         mmap.mmap(other, PAGE, offset=1 << 32).close()

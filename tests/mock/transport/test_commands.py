@@ -36,7 +36,7 @@ def python(program: str, *mock: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_doctor_here() -> None:
-    """The doctor finds that the mock runs, and says something of everything."""
+    """The doctor finds that the mock runs, and has a line for each part."""
     done = svmcts("doctor")
     assert done.returncode == 0
     assert "The mock runs" in done.stdout.splitlines()[-1] or "reduced:" in done.stdout
@@ -94,8 +94,8 @@ def test_doctor_says_the_same_to_programs(
 
 
 def test_doctor_names_what_is_missing() -> None:
-    """Each thing missing comes with what it costs and what to do; only what the mock needs fails
-    the doctor.
+    """For each missing part the doctor says what is lost, and what to do; it only fails if the mock cannot
+    run.
     """
     well = Finding("python", True, "3.11")
     part = Finding("rings", False, "EPERM", Use.PART, "no migration", "allow rings")

@@ -62,7 +62,7 @@ def test_release_follows_close_at_once() -> None:
 
 
 def test_mapping_keeps_the_file() -> None:
-    """A mapping is a reference: the release comes with its end."""
+    """A mapping is a reference: the file is released when it ends."""
 
     def scenario(client: Client) -> None:
         fd = os.open(NODE, os.O_RDWR)
@@ -135,7 +135,7 @@ for fd in (fd, os.open("/dev/dri/renderD128", os.O_RDWR)):
 
 
 def test_failed_exec_changes_nothing() -> None:
-    """After an exec that failed the process is what it was."""
+    """A failed exec does not change the process."""
 
     def scenario(client: Client) -> None:
         for _ in range(3):
@@ -165,7 +165,7 @@ def test_descriptor_passed_by_message() -> None:
 
 
 def test_reopened_by_proc() -> None:
-    """Another open file of the same inode (/proc/self/fd) keeps the release away, too."""
+    """Another open file of the same inode (/proc/self/fd) also prevents the release."""
 
     def scenario(client: Client) -> None:
         fd = os.open(NODE, os.O_RDWR)
@@ -285,7 +285,7 @@ def test_device_is_not_a_regular_file() -> None:
 
 
 def test_files_are_shared_out() -> None:
-    """A process that opens all it can get leaves some for others, and gets new ones for what it closes."""
+    """A process that opens as many files as it can leaves some for others, and can open new ones after closing."""
 
     def scenario(client: Client) -> None:
         fds = open_all()
@@ -315,14 +315,14 @@ def open_all(most: int = 10000) -> list[int]:
         try:
             fds.append(os.open(NODE, os.O_RDWR))
         except OSError as error:
-            if error.errno != errno.EMFILE or len(fds) > 150:  # that is its own limit
+            if error.errno != errno.EMFILE or len(fds) > 150:  # its own limit
                 raise
             break
     return fds
 
 
 def test_files_room() -> None:
-    """A process has a part of all files; the last part is for those that have few. What is closed is free again."""
+    """A process may have a share of all files; the last are for processes with few. Closed files are free again."""
     loop = EventLoop(lambda: None, lambda _, error: None)
     files = Files(loop, 128)
 
@@ -348,7 +348,7 @@ def test_files_room() -> None:
 
 
 def test_lost_close_events() -> None:
-    """When the kernel had no room for all closes, files that are not open are found all the same."""
+    """If the kernel had no room for all closes, files that are not open are still found."""
     loop = EventLoop(lambda: None, lambda _, error: None)
     files = Files(loop, 64)
     released: list[int] = []

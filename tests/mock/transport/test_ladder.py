@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The mock without privileges: what is lost is named, the rest works."""
+"""The mock without privileges: lost parts are named, the rest works."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ root = pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
 
 
 def forbid(*names: str) -> None:
-    """Have these system calls fail with EPERM from now on, as a container's profile does."""
+    """Make these system calls fail with EPERM, as a container's profile does."""
     refuse = struct.pack("=HBBI", 0x06, 0, 0, 0x00050000 | errno.EPERM)
     program = struct.pack("=HBBI", 0x20, 0, 0, 0)
     for name in names:
@@ -165,7 +165,7 @@ def test_no_io_uring() -> None:
 
 
 def test_no_userfaultfd() -> None:
-    """Without userfaultfd ioctls and GPU accesses to system memory work, and that is all."""
+    """Without userfaultfd, only ioctls and GPU accesses to system memory work."""
 
     def scenario(client: Client) -> None:
         assert client.attachment.abilities == frozenset()
@@ -203,7 +203,7 @@ def test_no_tracing() -> None:
 
 
 def test_no_seccomp() -> None:
-    """Without seccomp there is no mock, which is said in one line with what to do."""
+    """Without seccomp there is no mock, and one line says what to do."""
 
     def body() -> None:
         # seccomp(2) itself is what the last filter takes away.

@@ -168,7 +168,7 @@ def test_isolate_across_protections() -> None:
 
 
 def test_restore_by_the_driver() -> None:
-    """Pages given back unasked are there without a fault."""
+    """Pages that the driver gives back are present without a fault."""
 
     def scenario(client: Client) -> None:
         region = isolated(client)
@@ -219,8 +219,8 @@ def test_arguments_in_isolated_memory() -> None:
 
 
 def test_gpu_accesses() -> None:
-    """GPU loads, stores and atomics act on system memory, obey its protection, and see isolated pages as
-    such.
+    """GPU loads, stores and atomics act on system memory, obey its protection, and recognise isolated
+    pages.
     """
 
     def scenario(client: Client) -> None:

@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Parts of the transport by themselves: the loop, intervals, the order of events, what the keeper
-remembers.
-"""
+"""Single parts of the transport: the loop, intervals, the order of events, the memory of the keeper."""
 
 from __future__ import annotations
 
@@ -214,7 +212,7 @@ def test_move_includes_its_unmapping() -> None:
 
 
 def test_move_to_a_place_not_yet_left() -> None:
-    """A move to a place whose unmapping has not been reported waits for that."""
+    """A move to a place whose unmapping has not been reported waits for the report."""
     box = inbox(
         remap(40, 10, 4), unmap(40, 44), unmap(8, 20), places=((8 * PAGE, 20 * PAGE), (40 * PAGE, 44 * PAGE))
     )
@@ -237,7 +235,7 @@ def test_moves_in_a_ring() -> None:
 
 
 def test_places_that_were_left_unseen() -> None:
-    """Waiting moves are reported once no event can be on its way any more."""
+    """Waiting moves are reported when no further event can come."""
     box = inbox(remap(40, 10, 4), places=((10 * PAGE, 14 * PAGE),))
     assert (told(box), box.holding) == ([], True)
     box.release_all()
@@ -255,7 +253,7 @@ def test_move_that_leaves_the_old_mapping() -> None:
 
 
 def test_own_removal_is_taken_out() -> None:
-    """Of the removals seen while a zap ran its own are found: gapless, the longest, the latest of equals."""
+    """Among the removals seen during a zap, its own are found: contiguous, the longest, the latest of equal ones."""
     box = inbox()
     box.expect_removes()
     box._uffd.messages = [remove(0, 2), remove(5, 9), remove(0, 8), remove(8, 16), remove(8, 16)]  # type: ignore[attr-defined]
@@ -277,7 +275,7 @@ def test_follow() -> None:
 
 
 def test_insist(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A refused operation is repeated until it is let in, or patience ends."""
+    """A refused operation is repeated until it succeeds, or its time is over."""
     left = [3]
 
     def refused() -> str:
@@ -329,7 +327,7 @@ def test_fork_of_a_child_that_has_ended() -> None:
 
 
 def test_unanswered() -> None:
-    """The call in hand and those that sleep are remembered, across fork, and forgotten when answered."""
+    """The current call and sleeping ones are remembered, also across fork, and forgotten when answered."""
     calls = Unanswered()
     calls.begin(5)
     calls.sleep(5)

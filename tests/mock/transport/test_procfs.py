@@ -16,7 +16,7 @@ PR_SET_NAME = 15
 
 
 def test_status_is_that_of_the_thread() -> None:
-    """Its name tries to be a line of its own."""
+    """Its name contains a newline."""
     seen: list[procfs.Status] = []
 
     def look() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The mock opens its own places, for callers that have them. Everything else the kernel opens, with their rights."""
+"""The mock opens only its own places. The kernel opens everything else, with the caller's rights."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def through(place: str, target: Path) -> str:
 
 
 def places() -> list[str]:
-    """Of the mock, those first that the kernel has too."""
+    """Places of the mock, first those that the kernel also has."""
     return sorted(["/dev/dri", "/sys/class/drm"], key=lambda place: not Path(place).is_dir())
 
 

@@ -14,7 +14,7 @@ from tests.mock.transport import echo_driver as echo
 from tests.mock.transport.harness import PAGE, Client, Region, call, child, fork, run, wait_until
 
 QUICK = 2.0
-"""Seconds, on a very busy machine, of a call that does not wait."""
+"""Seconds that a call without waiting may take on a very busy machine."""
 
 
 @contextlib.contextmanager
@@ -26,19 +26,19 @@ def quickly() -> Iterator[None]:
 
 
 def quick(fd: int) -> None:
-    """Another client has an answer at once."""
+    """Another client gets an answer at once."""
     with quickly():
         call(fd, echo.ADD, 1, 2)
 
 
 def stopped(pid: int) -> bool:
-    """The client is, in the middle of a migration. Looking opens files, which are calls to the mock."""
+    """Wait until the client is stopped in the middle of a migration. Checking opens files, and so calls the mock."""
     with quickly():
         return echo.stopped(pid)
 
 
 def test_stopped_client_loses_nothing() -> None:
-    """A client stopped in the middle of a migration has its memory afterwards, and no other client has to wait."""
+    """A client stopped in the middle of a migration keeps its memory, and no other client has to wait."""
 
     def scenario(client: Client) -> None:
         def victim() -> None:
@@ -59,7 +59,7 @@ def test_stopped_client_loses_nothing() -> None:
 
 
 def test_stopped_client_again_and_again() -> None:
-    """A client that is stopped at random while its memory migrates back and forth never loses any of it."""
+    """A client that is stopped at random while its memory migrates back and forth loses none of it."""
 
     def scenario(client: Client) -> None:
         dice = random.Random(7)
@@ -90,7 +90,7 @@ def test_stopped_client_again_and_again() -> None:
 
 
 def test_stopped_client_is_killed() -> None:
-    """A client that dies while it is stopped in the middle of a migration takes nothing else with it."""
+    """A client that dies while it is stopped in the middle of a migration affects nothing else."""
 
     def scenario(client: Client) -> None:
         pid = fork()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Lives and deaths: of clients, of the mock, and what each leaves behind."""
+"""Start and end of clients and of the mock, and leftovers."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def last_client_ends(then: Callable[[int, int], None]) -> tuple[int, int]:
 
 
 def test_stopped_mock_ends_with_the_tree() -> None:
-    """A mock or keeper that is stopped ends all the same when its last client has ended."""
+    """A mock or keeper that is stopped still ends with its last client."""
     stop_mock = last_client_ends(lambda mock, _: os.kill(mock, signal.SIGSTOP))
     stop_keeper = last_client_ends(lambda _, keeper: os.kill(keeper, signal.SIGSTOP))
     wait_until(lambda: not any(lives(pid) for pid in (*stop_mock, *stop_keeper)), 40)
@@ -190,7 +190,7 @@ def test_second_attach() -> None:
     ],
 )
 def test_wrong_arguments(arguments: dict[str, str], reason: str) -> None:
-    """A mock that cannot be made is Unavailable with the reason, and the process is as it was."""
+    """A mock that cannot be made raises Unavailable with the reason, and the process is unchanged."""
 
     def body() -> None:
         with pytest.raises(Unavailable, match=reason) as caught:

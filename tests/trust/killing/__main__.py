@@ -24,7 +24,7 @@ TESTS = (
     "suites/query/test_config.py",
     "suites/vm/test_processes.py::test_vm_id_is_published_last",
 )
-"""Tests that run by default: for some seconds, with children, moving memory and refusals."""
+"""Tests that run by default: some seconds, with children, moving memory and refusals."""
 PLATFORMS = ("lnl", "bmg")
 AGAIN = 0.2
 """Of the runs that continue, these are killed as well."""
@@ -102,7 +102,7 @@ def main() -> int:
 def _one(
     number: int, runs: Runs, judge: Judge, dice: Random, targets: list[str], done: Counter[str]
 ) -> list[str]:
-    """One run that is killed, and those that continue it: what is wrong."""
+    """Kill one run and those that continue it. Returns the problems."""
     runs.next(number)
     start = time.monotonic()
     faults: list[str] = []

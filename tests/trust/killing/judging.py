@@ -16,7 +16,7 @@ from tests.trust.killing import processes
 from tests.trust.killing.runs import Pace, Runs
 
 END = 120.0
-"""Seconds that what a killed process has left behind may take to end."""
+"""Seconds in which processes that a killed one has left behind must end."""
 GUESTS = Path("reports/out/guest")
 BLAMED = (
     "the process that ran it died",
@@ -34,7 +34,7 @@ NOTHING_RAN = "no test ran in it: start a new one"
 
 @dataclass
 class Judge:
-    """Knows how the run is when nothing is killed."""
+    """The run without a kill, to compare with."""
 
     runs: Runs
     pace: Pace
@@ -45,7 +45,7 @@ class Judge:
     own_shared: bool
     """Whether no other program uses /dev/shm."""
     said: str = field(default="", init=False)
-    """Of the last run, in a few words."""
+    """Summary of the last run."""
 
     @classmethod
     def of(cls, runs: Runs) -> Judge:
@@ -68,14 +68,14 @@ class Judge:
             return []
         said = self.runs.log.read_text(errors="replace").rpartition("\n$ ")[2]
         if status == 4 and NOTHING_LEFT in said:
-            return []  # whether that is so, the stream says
+            return []  # the stream says whether that is true
         if status == 4 and (NOTHING_RAN in said or not self._results()):
             if self._results():
                 return [f"it says {NOTHING_RAN!r}, and there are results"]
             self.runs.begin_again()
             return [] if killed is not None else self.ended(*self._again())
         if status == 4 and killed is not None and GOES_ON in said:
-            return []  # what was killed was about to start
+            return []  # the killed process was about to start
         if status not in (0, 1, 2):
             return [f"pytest ended with {status}: {said.strip().splitlines()[-1]}"]
         return ["the output has a traceback of pytest's"] if "INTERNALERROR" in said else []
@@ -156,7 +156,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _mounts() -> list[str]:
-    """Of this namespace: one that a process leaves behind is mounted somewhere, or has a process."""
+    """Mounts of this namespace. A namespace that a process leaves behind is mounted somewhere, or has a process."""
     return Path("/proc/self/mountinfo").read_text().splitlines()
 
 

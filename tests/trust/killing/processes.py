@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""The processes below this one: which is what, and ending one of them."""
+"""The processes below this one: their kinds, and killing one of them."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Process:
 
 
 def adopt() -> None:
-    """Have what is orphaned below this process as its children: nothing that a run started gets out of sight."""
+    """Adopt orphans below this process, so that nothing that a run started is lost from sight."""
     syscall("prctl", _PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
 def unshare() -> bool:
-    """Have an empty /dev/shm that only this process and those below it see; False without the rights for that."""
+    """Mount an empty /dev/shm that only this process and those below it see; False without the rights for it."""
     return not (
         _libc.unshare(_CLONE_NEWNS)
         or _libc.mount(None, b"/", None, ctypes.c_ulong(_MS_PRIVATE_REC), None)
@@ -82,7 +82,7 @@ def reap(spare: int) -> None:
 
 
 def kill(process: Process) -> bool:
-    """SIGKILL to the process, if it still is that one."""
+    """Send SIGKILL to the process, if its id has not been reused."""
     try:
         fd = os.pidfd_open(process.pid)
     except OSError:
@@ -140,4 +140,4 @@ TARGETS: dict[str, Callable[[int, list[Process]], Iterator[Process]]] = {
     "QEMU": _qemus,
     "emulator": _emulators,
 }
-"""Candidates to kill: from the run and all processes below this one to those that may be it."""
+"""Candidates to kill, from the run and all processes below this one."""

@@ -18,7 +18,7 @@ from tests.mock.soak.clients import end_with_parent
 from tests.trust.killing import processes
 
 DEADLINE = 600.0
-"""Seconds that a run may take, which is far more than any needs: what takes longer hangs."""
+"""Seconds that a run may take, far more than any needs: a run that takes longer hangs."""
 POLL = 0.002
 SEED = 7
 
@@ -29,7 +29,7 @@ class Late(Exception):  # noqa: N818 - what a run may be
 
 @dataclass
 class Pace:
-    """When things happen in a run that is left alone, in seconds from its start."""
+    """Times of events in a run without a kill, in seconds from its start."""
 
     results: int = 0
     first: float = 0.0
@@ -39,11 +39,11 @@ class Pace:
 
 @dataclass(frozen=True)
 class Attack:
-    """Process to kill, and the time: ``results`` are there, or the run has started, and then ``seconds`` later."""
+    """Process to kill, and the time: ``seconds`` after ``results`` exist, or after the start of the run."""
 
     target: str
     which: int
-    """Of several that there are, counted round."""
+    """Index among several, modulo their number."""
     results: int | None
     seconds: float
 
@@ -94,7 +94,7 @@ class Runs:
         self._began = False
 
     def run(self, attack: Attack | None = None) -> processes.Process | None:
-        """Begin, or continue; what was killed. Raises Late."""
+        """Start or continue a run. Returns the process that was killed. Raises Late."""
         process = self._start()
         killed = None
         try:
@@ -110,7 +110,7 @@ class Runs:
         return killed
 
     def pace(self) -> Pace:
-        """Run once, and look when things happen. Raises Late."""
+        """Run once, and measure the times of events. Raises Late."""
         pace, start = Pace(), time.monotonic()
         process = self._start()
         while process.poll() is None:
