@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from common.kernels import DEFAULT_KERNEL
 from fixtures.xe import flags
 from reports.ledger import Ledger
 from reports.marks import Mark, marks
@@ -120,6 +121,10 @@ def test_folder_of_each_test_is_its_area() -> None:
     assert not misplaced(found, Ledger.load())
 
 
+SIZE = r"_?(CHUNK|UNIT|BLOCK|PIECE|K64|M1|M2|MIB|MEBIBYTE|SZ_\w+)\b.* = "
+FLAG = rf"({'|'.join(name for name in vars(flags) if name.isupper())})\b.* = xe\."
+
+
 def definitions(pattern: str) -> list[str]:
     """Lines of suites/ and fixtures/ that match ``pattern`` at their beginning, except for the two files with shared
     definitions.
@@ -136,14 +141,69 @@ def definitions(pattern: str) -> list[str]:
 
 
 def test_sizes_have_one_definition() -> None:
-    own = definitions(r"_?(CHUNK|UNIT|BLOCK|PIECE|K64|M1|M2|MIB|MEBIBYTE|SZ_\w+)\b.* = ")
+    own = definitions(SIZE)
     assert not own, "take sizes, as SZ_64K, from fixtures.sizes"
 
 
 def test_flags_have_one_definition() -> None:
-    shared = "|".join(name for name in vars(flags) if name.isupper())
-    own = definitions(rf"({shared})\b.* = xe\.")
+    own = definitions(FLAG)
     assert not own, "take it from fixtures.xe.flags"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "line", "expected"),
+    [
+        (SIZE, "CHUNK = 1 << 21", True),
+        (SIZE, "_SZ_2M: Final = 2 << 20", True),
+        (SIZE, "BLOCKS = 4", False),
+        (FLAG, "MIRROR = xe.DRM_XE_VM_BIND_FLAG_CPU_ADDR_MIRROR", True),
+        (FLAG, 'MIRROR = pytest.param("mirror")', False),
+    ],
+)
+def test_second_definition_of_size_or_flag_is_found(pattern: str, line: str, expected: bool) -> None:
+    assert bool(re.match(pattern, line)) is expected
+
+
+VERSIONS = {
+    "common/kernels.py": "DEFAULT_KERNEL",
+    "ioctl/xe.py": "LINUX, the version of the uAPI in it",
+    "reports/sources.py": "AS_OF, the version that the ledger was checked against",
+}
+"""Files that may spell the version that is also that of the default kernel, and for what."""
+
+
+def spelt(source: str, text: str) -> bool:
+    """Whether a file has a string of just this text, other than as an argument by name (``first="7.3"``)."""
+    tree = ast.parse(source)
+    named = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.keyword)}
+    return any(
+        isinstance(node, ast.Constant) and node.value == text and id(node) not in named
+        for node in ast.walk(tree)
+    )
+
+
+def test_default_kernel_has_one_definition() -> None:
+    root = SUITES.parent
+    found = {
+        str(path.relative_to(root))
+        for folder in ("benchmarks", "common", "fixtures", "gpu", "guest", "ioctl", "mock", "reports")
+        for path in (root / folder).rglob("*.py")
+        if spelt(path.read_text(encoding="utf-8"), DEFAULT_KERNEL)
+    }
+    assert found == VERSIONS.keys()
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('DEFAULT = "7.3"', True),
+        ('def boot(kernel: str = "7.3"): ...', True),
+        ('known("a finding", first="7.3")', False),
+        ('"""From text such as "7.3"."""', False),
+    ],
+)
+def test_spelt_version_is_found(source: str, expected: bool) -> None:
+    assert spelt(source, "7.3") is expected
 
 
 def imported(source: str) -> set[str]:

@@ -6,14 +6,17 @@ A new kernel that renamed a function is found by this; without a tree the test i
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from ioctl import history
+from mock.driver.lib.fault_inject import INJECTABLE
 from reports.ledger import Ledger, Place
 from reports.sentences import sentences
 
@@ -120,6 +123,43 @@ def test_every_promise_is_a_sentence_of_the_tree() -> None:
         if (lack := unwritten(place, Path(TREE)))
     ]
     assert not wrong, "\n" + "\n".join(wrong)
+
+
+STEPS_DIRECTORY = "drivers/gpu/drm/xe"
+
+
+def not_injectable(names: Iterable[str], tree: Path) -> list[str]:
+    """Functions that the driver of a tree does not let fail: a test of them would be UNTESTED, not an error."""
+    text = "".join(
+        path.read_text(encoding="utf-8", errors="replace")
+        for path in sorted((tree / STEPS_DIRECTORY).rglob("*.c"))
+    )
+    return [name for name in names if f"ALLOW_ERROR_INJECTION({name}, ERRNO)" not in text]
+
+
+def test_steps_that_tests_make_fail_are_those_of_the_mock() -> None:
+    suites = Path(__file__).resolve().parents[2] / "suites"
+    used = {
+        node.value
+        for path in suites.rglob("*.py")
+        if "refused_at" in (source := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and re.fullmatch(r"(xe|vm_bind)_[a-z_]+", str(node.value))
+    }
+    assert used == {*INJECTABLE}
+
+
+@pytest.mark.skipif(TREE is None, reason="KERNEL_SOURCE names no kernel tree")
+def test_steps_that_tests_make_fail_are_injectable_in_the_tree() -> None:
+    assert TREE is not None
+    assert not not_injectable(INJECTABLE, Path(TREE))
+
+
+def test_step_that_was_renamed_is_named(tmp_path: Path) -> None:
+    source = tmp_path / STEPS_DIRECTORY / "xe_pt.c"
+    source.parent.mkdir(parents=True)
+    source.write_text("int xe_pt_create(void);\nALLOW_ERROR_INJECTION(xe_pt_make, ERRNO);\n")
+    assert not_injectable(["xe_pt_make", "xe_pt_create"], tmp_path) == ["xe_pt_create"]
 
 
 @pytest.mark.skipif(TREE is None, reason="KERNEL_SOURCE names no kernel tree")
