@@ -21,7 +21,7 @@ def drop_rights(directory: Path, since: float) -> None:
             status = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if not stat.S_ISREG(status.st_mode) or not status.st_mode & RIGHTS or status.st_ctime < since:
                 continue
-            # By descriptor: the name may be another file's by now.
+            # By descriptor: the name may be another file's now.
             file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
             try:
                 os.fchmod(file, stat.S_IMODE(os.fstat(file).st_mode) & ~RIGHTS)

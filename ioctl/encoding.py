@@ -102,7 +102,7 @@ class Request:
     """One ioctl request: what ``ioctl.call`` is given next to the file descriptor and the argument.
 
     ``struct`` is the type of the argument, or None for a request without one. ``size`` is the size that the
-    number carries, in bytes: 0 for the requests of observation streams, which take an argument all the same.
+    number carries, in bytes: 0 for the requests of observation streams, which still take an argument.
     ``since`` is the kernel that brought the request, "<=6.12" where only an upper bound is known. ``about`` is what
     fields mean in this request and not in others with the same structure.
     """

@@ -279,7 +279,7 @@ def unpacked(data: Data) -> bytes | None:
 
 
 def plain(value: Any, depth: int = 0) -> Any:
-    """A value of a comparison as data for JSON, as far as a program can compare it; else None."""
+    """A value of a comparison as data for JSON, if a program can compare it; else None."""
     convert: Callable[[Any], Any] = plain
     if value is None or isinstance(value, bool | int):
         return value

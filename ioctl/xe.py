@@ -1319,7 +1319,7 @@ DRM_IOCTL_XE_VM_GET_PROPERTY = drm.DRM_IOWR(
 )
 
 # Requests on the file descriptor of an observation stream. Their numbers carry neither direction nor size;
-# the last three take a structure all the same, CONFIG the first of a chain of extensions.
+# the last three still take a structure, CONFIG the first of a chain of extensions.
 DRM_XE_OBSERVATION_IOCTL_ENABLE = Request(
     "DRM_XE_OBSERVATION_IOCTL_ENABLE", Direction.NONE, "i", 0x0, None, "<=6.12"
 )

@@ -92,7 +92,7 @@ class Gate:
 
     def _serve(self, call: Call) -> None:
         self._unanswered.begin(call.notification.id)
-        # A thread that closed or wrote a file and then makes a call has done so by now.
+        # A thread that closed or wrote a file and then makes a call has done so already.
         self._files.settle()
         self._virtual.take_in()
         self._recruit = None

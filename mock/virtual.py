@@ -63,7 +63,7 @@ class VirtualFiles:
 
 
 def accessible(call: Call, path: str) -> bool:
-    """Whether the caller gets as far as this file: debugfs is for root, or for the user that the mock is of."""
+    """Whether the caller may reach this file: debugfs is for root, or for the user that runs the mock."""
     if not path.startswith("/sys/kernel/debug/"):
         return True
     status = procfs.status(call.tid)

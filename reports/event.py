@@ -224,7 +224,7 @@ class Environment:
 
     @property
     def kernel(self) -> Version:
-        """Version of the kernel whose uAPI answers, as far as it is known."""
+        """Version of the kernel whose uAPI answers, if it is known."""
         for name in ("kernel", "level"):
             try:
                 return Version.parse(self.fields.get(name, ""))
@@ -333,7 +333,7 @@ class Result:
 
     @property
     def started(self) -> str:
-        """When it began, as far as it is known."""
+        """When it began, if it is known."""
         try:
             return (datetime.fromisoformat(self.time) - timedelta(seconds=self.duration)).isoformat()
         except (ValueError, OverflowError):

@@ -55,7 +55,7 @@ class Entry:
         return cls(**{**data, "has": tuple(data["has"]), "lacks": tuple(data["lacks"])})
 
     def concerns(self, environment: str) -> bool:
-        """Whether it is about an environment of this name, as far as the devices are not known."""
+        """Whether it is about an environment of this name, before the devices are known."""
         return matches(self.environment, environment)
 
     def fits(self, pci_ids: Iterable[str]) -> bool:

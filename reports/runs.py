@@ -151,7 +151,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _began(path: Path) -> tuple[datetime, object]:
-    """Start and seed of the run of a file, as far as the file has them."""
+    """Start and seed of the run of a file, if the file has them."""
     try:
         with path.open("rb") as stream:
             head = json.loads(stream.readline())

@@ -205,7 +205,7 @@ def _cell(
 
 
 def _newer(since: str, level: str) -> bool:
-    """Whether a behaviour is newer than the kernel of an environment, as far as both are known."""
+    """Whether a behaviour is newer than the kernel of an environment; False if one is not known."""
     try:
         first, has = Version.parse(since), Version.parse(level)
     except ValueError:

@@ -160,7 +160,7 @@ def course_of(run: Run, result: Result) -> Course:
 
 
 def program_of(run: Run, result: Result, found: Course | None = None, *, self_contained: bool) -> str:
-    """The program of a result, or of its steps as far as they are left; raises NoAnswerError with the test's name."""
+    """The program of a result, or of the steps that are left of it; raises NoAnswerError with the test's name."""
     found = found or course_of(run, result)
     try:
         return program(found, words_of(run, result), self_contained=self_contained)

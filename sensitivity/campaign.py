@@ -164,7 +164,7 @@ class Campaign:
     def run(
         self, faults: Sequence[tuple[Fault, Mapping[str, int]]], say: Callable[[str], None], until: float
     ) -> None:
-        """Each fault with its ranked behaviours, as far as the time (of time.monotonic) allows; then the control."""
+        """Each fault with its ranked behaviours, until the given time (of time.monotonic); then the control."""
         began = time.monotonic()
         try:
             for number, (fault, ranks) in enumerate(faults, 1):

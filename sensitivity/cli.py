@@ -196,9 +196,9 @@ def environment_of(kernel: str) -> dict[str, object]:
     machine = Machine(1)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
-    patience = SOFTWARE if prepared.software else 1.0
+    timeout_scale = SOFTWARE if prepared.software else 1.0
     return Environment(
-        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, patience=patience, expected=expected
+        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, timeout_scale=timeout_scale, expected=expected
     ).to_dict()
 
 

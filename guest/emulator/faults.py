@@ -118,7 +118,7 @@ class Faults(Generic[Who]):
     def clear(self) -> None:
         """The function was reset: nothing waits any more.
 
-        Answers may come all the same, one for each: the driver continues with the fault that it serves while it drops
+        Answers may still come, one for each: the driver continues with the fault that it serves while it drops
         those behind it (xe_pagefault.c: xe_pagefault_queue_reset).
         """
         self._dropped |= self._pending.keys()

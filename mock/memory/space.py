@@ -601,7 +601,7 @@ class AddressSpace:
         child = self._children.pop(uffd)
         if child.alive:
             self._hand_over(child)
-        # Also for a child that has ended by now: its parent's pages were made copy-on-write.
+        # Also for a child that has already ended: its parent's pages were made copy-on-write.
         for start, end in list(self._watches):
             for notifier in list(self._notifiers):
                 self._tell("invalidated", notifier.invalidated, self, start, end, Change.FORK)

@@ -98,7 +98,7 @@ class Totals:
                 yield test, {f"{name}.c:{known[name][f]}" for f in counts.executed() if f in known[name]}
 
     def source_tree(self, folder: Path) -> Path:
-        """The tree that was built, as far as it is still there. Raises NoAnswerError if its files are others by now."""
+        """The tree that was built, if it still exists. Raises NoAnswerError if its files have changed."""
         for name, note in self.notes.items():
             if name in self.counts:
                 (built,) = {

@@ -103,6 +103,6 @@ def unexecuted(file: Covered, source: Sequence[str], reasons: Iterable[Reason]) 
 
 
 def outdated(file: Covered, lines: Iterable[Line], reasons: Iterable[Reason]) -> list[Reason]:
-    """Reasons for a file that explain nothing: the code is executed by now, or is no longer there."""
+    """Reasons for a file that explain nothing: the code is executed now, or no longer exists."""
     used = {line.reason for line in lines}
     return [reason for reason in reasons if file.name.endswith(f"/{reason.file}") and reason not in used]

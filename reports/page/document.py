@@ -175,7 +175,7 @@ class _Group:
 
 
 class _Plain:
-    """A row for readers without script: columns that say the same are one; long texts as far as there is place."""
+    """A row for readers without script: equal columns are one; long texts if there is space."""
 
     def __init__(self) -> None:
         self._left = MAX_PLAIN
@@ -254,7 +254,7 @@ def _told(result: Result, report: Report) -> str:
 
 
 def _took(run: Run) -> str:
-    """Duration of the run, as far as the stream has it."""
+    """Duration of the run, if the stream has it."""
     try:
         seconds = (datetime.fromisoformat(run.end) - datetime.fromisoformat(run.start)).total_seconds()
     except (ValueError, TypeError):

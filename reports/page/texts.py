@@ -39,7 +39,7 @@ class Clipped(Texts):
         self._left = most
 
     def __call__(self, text: str) -> int:
-        """The number of a text, as far as there is place for it."""
+        """The number of a text, if there is space for it."""
         if text in self._numbers:
             return self._numbers[text]
         if self._left <= 0:

@@ -12,8 +12,8 @@ import pytest
 from fixtures import acts, behaviour, driver_only, known, landed, needs, refused
 from fixtures.given import MakeBo, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
 from fixtures.sizes import SZ_1M, SZ_2M
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.counters import Counters
 from fixtures.xe.flags import IMMEDIATE, MAP, MIRROR, PREFETCH, UNMAP
 from fixtures.xe.sync import SECOND, UserFence
@@ -147,6 +147,6 @@ def test_unmap_of_unbound_bo_leaves_binds_of_array(
     fault_vm.bind_array(place + unmap(unbound))  # as many operations as before
     queue, values = fault_vm.queue(), [sentinel() for _ in bos]
     for i, value in enumerate(values):
-        queue.run(Batch().store_dword(at + i * step, value), int(patient(2 * SECOND)))
+        queue.run(Batch().store_dword(at + i * step, value), int(scale_timeout(2 * SECOND)))
     for made, value in zip(bos, values, strict=True):
         landed(made.map(), 0, value)

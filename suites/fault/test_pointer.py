@@ -17,7 +17,7 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import Sentinel
 from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
 
@@ -28,7 +28,7 @@ _libc.__h_errno_location.restype = ctypes.c_void_p
 
 
 def stack() -> tuple[int, int]:
-    """[start, end) of the main thread's stack, as far as it has grown."""
+    """[start, end) of the part of the main thread's stack that is mapped."""
     found = re.search(r"^([0-9a-f]+)-([0-9a-f]+) .*\[stack\]$", Path("/proc/self/maps").read_text(), re.M)
     assert found, "no stack in /proc/self/maps"
     return int(found[1], 16), int(found[2], 16)
@@ -62,7 +62,7 @@ def test_thread_local_variable_is_usable(queue: Queue, sentinel: Sentinel) -> No
     thread = threading.Thread(target=sleep)
     thread.start()
     try:
-        assert known.wait(patient(5))
+        assert known.wait(scale_timeout(5))
         queue.store(where[0], value)
         landed(Buffer(where[0], 4), 0, value)
     finally:

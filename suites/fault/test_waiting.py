@@ -14,9 +14,9 @@ from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.kinds import HUGE, HUGETLB
 from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
 from fixtures.process import Caller
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.timeouts import scale_timeout
 from fixtures.userfault import MINOR, WRITE_PROTECTED, Userfault
 from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.xe.queue import Job, Queue
@@ -244,7 +244,7 @@ def test_waiting_fault_may_hold_up_other_ranges(mirror_vm: Vm, memory: Memory, s
         batch = Batch().store_dword(fresh.address, values[1])
         # EXEC takes the lock of the VM, too, so that it may wait itself.
         call = Caller(lambda: jobs.append(queues[1].start(batch)), xe.DRM_IOCTL_XE_EXEC)
-        end = time.monotonic() + patient(1)
+        end = time.monotonic() + scale_timeout(1)
         served = False
         while not call.waits() and not served and time.monotonic() < end:
             served = jobs[0].done

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
 """VM destruction while there are ranges to collect (xe_svm.c: xe_svm_close).
 
-VM_DESTROY stops the collector: what is left goes with the VM. munmap(2) of memory that was mirrored has to return all
-the same, and in either order.
+VM_DESTROY stops the collector: remaining ranges go with the VM. munmap(2) of memory that was mirrored must still
+return, in either order.
 """
 
 from __future__ import annotations

@@ -32,10 +32,10 @@ from fixtures.gate import Gate
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
 from fixtures.memory import PAGE, Buffer, allocate
 from fixtures.overlap import together
-from fixtures.patience import patient
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.device import Device
 from gpu import Batch
 from ioctl import xe
@@ -221,7 +221,7 @@ def ends() -> Iterator[Ends]:
     """Both ends of a connection over which descriptors go."""
     pair = socket.socketpair()
     for end in pair:
-        end.settimeout(patient(20))
+        end.settimeout(scale_timeout(20))
     yield pair
     for end in pair:
         end.close()

@@ -34,8 +34,8 @@ from fixtures.gate import Gate
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import MREMAP_FIXED, MREMAP_MAYMOVE, PAGE, Buffer, mremap
 from fixtures.overlap import in_flight, meanwhile
-from fixtures.patience import patient
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.timeouts import scale_timeout
 from fixtures.userfault import Userfault
 from fixtures.xe.device import Device
 from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
@@ -328,7 +328,7 @@ def test_cpu_faults_while_gpu_fault_waits(mirror_vm: Vm, memory: Memory, sentine
         assert held.waits() == 0
         done = threading.Thread(target=others.fill, args=(b"\x11",))
         done.start()
-        done.join(patient(5))
+        done.join(scale_timeout(5))
         assert not done.is_alive(), "the CPU waits for the GPU's fault"
         assert others.bytes() == b"\x11" * SZ_2M
         assert not job.done

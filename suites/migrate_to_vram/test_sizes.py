@@ -11,8 +11,8 @@ from fixtures import acts, behaviour, needs
 from fixtures.counting import count
 from fixtures.given import Memory
 from fixtures.memory import PAGE, Buffer
-from fixtures.patience import patient
 from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.flags import DEFAULT_SYSTEM, PREFERRED_LOC
 from fixtures.xe.sync import SECOND
 from fixtures.xe.vm import Vm
@@ -62,7 +62,7 @@ def test_copy_of_odd_size_is_right(
     for buffer, place in ((here, source), (there, target)):
         if place == "vram":
             mirror_vm.prefetch(buffer.address, buffer.size, mirror_vm.device.vram[0])
-    queue.run(Batch().copy(there.address + EDGE, here.address + EDGE, size), int(patient(30 * SECOND)))
+    queue.run(Batch().copy(there.address + EDGE, here.address + EDGE, size), int(scale_timeout(30 * SECOND)))
     if target == "vram" and there.size >= SZ_64K:
         assert not there.present(there.size // 2)
     seen = there.bytes()

@@ -21,10 +21,10 @@ from fixtures import UserFence, acts, behaviour, gpu_fault, landed, needs, wait_
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PROT_NONE, PROT_READ, Buffer
-from fixtures.patience import patient
 from fixtures.process import asleep
 from fixtures.seeds import page_of
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.flags import IMMEDIATE
 from fixtures.xe.queue import Queue
 from fixtures.xe.vm import Vm
@@ -189,7 +189,7 @@ def test_munmap_and_waiting_bind_both_complete(
     finally:
         gate.open()
     job.wait()
-    unmapping.join(patient(5))
+    unmapping.join(scale_timeout(5))
     assert not unmapping.is_alive(), "munmap did not return"
     done.wait()
     queue = mirror_vm.queue()

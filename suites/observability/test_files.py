@@ -47,7 +47,7 @@ def clearing(device: Device) -> Path:
         untested("KERNEL:stats", f"{path} is not to be written")
     mode = os.fstat(fd).st_mode
     os.close(fd)
-    if stat.S_ISREG(mode) and not mode & stat.S_IWUSR:  # root may open it all the same
+    if stat.S_ISREG(mode) and not mode & stat.S_IWUSR:  # root may open it nevertheless
         untested("KERNEL:stats", f"{path} is not to be written")
     return path
 

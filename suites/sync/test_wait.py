@@ -19,8 +19,8 @@ from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Sentinel
 from fixtures.memory import PAGE
-from fixtures.patience import patient
 from fixtures.process import Caller
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.device import Device
 from fixtures.xe.sync import SECOND, wait_user_fence
 from fixtures.xe.vm import Vm
@@ -131,7 +131,7 @@ def test_negative_timeout_waits_on(plain_vm: Vm, bo: MakeBo, timeout: int) -> No
         # The driver looks again when a batch of any queue has ended.
         wait_user_fence(plain_vm.device, mapped.address + 64, 7, timeout=timeout)
     finally:
-        letting_go.join(patient(5))
+        letting_go.join(scale_timeout(5))
     assert mapped.u64(64) == 7
     job.wait()
     count("ioctl")
@@ -145,7 +145,7 @@ def test_wait_writes_back_what_is_left(plain_vm: Vm, bo: MakeBo) -> None:
     at, mapped = 1 << 40, made.map()
     plain_vm.map(made, at)
     job = queue.start(Batch().semaphore_wait(at, 1).store_qword(at + 64, 7))
-    given, held, left = int(patient(20 * SECOND)), 50_000_000, []
+    given, held, left = int(scale_timeout(20 * SECOND)), 50_000_000, []
     start = time.monotonic_ns()
     call = Caller(
         lambda: left.append(wait_user_fence(plain_vm.device, mapped.address + 64, 7, timeout=given).timeout),
@@ -222,7 +222,7 @@ def test_signal_interrupts_a_wait(device: Device, sentinel: Sentinel) -> None:
     word, caught = Word(sentinel()), []
     before = signal.signal(signal.SIGUSR1, lambda *_: caught.append(1))
     signal.siginterrupt(signal.SIGUSR1, True)
-    timeout = int(patient(SECOND))
+    timeout = int(scale_timeout(SECOND))
     argument = xe.drm_xe_wait_user_fence(addr=word.address, mask=ALL, timeout=timeout)
     start = time.monotonic_ns()
     sender = threading.Timer(0.1, lambda: os.kill(os.getpid(), signal.SIGUSR1))
@@ -231,7 +231,7 @@ def test_signal_interrupts_a_wait(device: Device, sentinel: Sentinel) -> None:
         with pytest.raises(OSError, match=r"EINTR|ETIME") as raised:
             device.ioctl(xe.DRM_IOCTL_XE_WAIT_USER_FENCE, argument)
     finally:
-        sender.join(patient(5))
+        sender.join(scale_timeout(5))
         signal.signal(signal.SIGUSR1, before)
     took = time.monotonic_ns() - start
     assert caught

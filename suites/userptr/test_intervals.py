@@ -20,8 +20,8 @@ from fixtures.given import MakeLayout, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.intervals import CUTTING, EXACT, INSIDE, MIDDLE, RIGHT, ROOM, Interval, Relation, each_relation
 from fixtures.kinds import KINDS, Kind, each_kind
 from fixtures.memory import MREMAP_DONTUNMAP, PROT_READ, READ_WRITE, Buffer, reserve
-from fixtures.patience import patient
 from fixtures.sizes import SZ_2M, SZ_64K
+from fixtures.timeouts import scale_timeout
 from fixtures.xe.flags import MAP_USERPTR, READONLY, UNMAP
 from fixtures.xe.layout import Layout
 from fixtures.xe.sync import SECOND
@@ -150,7 +150,7 @@ def test_hole_seen_by_exec_may_be_refilled(
         assert bound.buffer.bytes() == before
     # A job that failed may end seconds after its queue did, and VM_BIND fails if it has to wait that long for it
     # (docs/findings.md, "A job of a queue that was reset may end five seconds late").
-    ended.wait(timeout=int(patient(10 * SECOND)))
+    ended.wait(timeout=int(scale_timeout(10 * SECOND)))
     bound.vm.map_userptr(AT, bound.mapping.start, bound.mapping.size)
     bound.layout.check()
 

@@ -66,8 +66,8 @@ def test_every_column_has_a_name_of_its_own(
 
 @pytest.mark.usefixtures("prepared")
 def test_processors_that_are_emulated_take_patience() -> None:
-    assert environment("7.3").patience == guests.SOFTWARE
-    assert environment("7.0").patience == 1
+    assert environment("7.3").timeout_scale == guests.SOFTWARE
+    assert environment("7.0").timeout_scale == 1
     assert environment("7.0").measured
 
 

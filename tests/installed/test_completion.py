@@ -101,8 +101,8 @@ def test_manual_has_every_option_of_every_command() -> None:
 def test_manual_has_every_option_of_the_readme() -> None:
     """The suite's own, by another list than the titles that the manual goes by."""
     rows = re.findall(r"^\| (`--.*?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE)
-    options = set(re.findall(r"--[a-z]+", " ".join(rows)))
-    assert {"--behaviour", "--patience", "--topology"} <= options
+    options = set(re.findall(r"--[a-z-]+", " ".join(rows)))
+    assert {"--behaviour", "--timeout-scale", "--topology"} <= options
     run = manual.page().replace("\\-", "-").partition('.SS "svmcts run"')[2].partition(".SS")[0]
     assert options <= set(re.findall(r"--[\w-]+", run))
 

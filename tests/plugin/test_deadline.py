@@ -9,11 +9,11 @@ from types import SimpleNamespace
 
 import pytest
 
-import fixtures.patience
-from fixtures.patience import set_patience
+import fixtures.timeouts
 from fixtures.plugin.deadline import Deadlines
 from fixtures.plugin.environment import Environment
 from fixtures.plugin.workers import Workers
+from fixtures.timeouts import set_timeout_scale
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def strike(alarms):
 @pytest.fixture
 def patience():
     """``patience(factor)``, for the time of the test."""
-    yield set_patience
-    set_patience(1)
+    yield set_timeout_scale
+    set_timeout_scale(1)
 
 
 def test_patience_stretches_it(patience, alarms, monkeypatch):
@@ -71,13 +71,13 @@ def test_patience_stretches_it(patience, alarms, monkeypatch):
 )
 def test_slowness_is_that_of_the_best_of_three(monkeypatch, seconds, factor):
     times = iter(seconds)
-    monkeypatch.setattr(fixtures.patience, "_work", lambda: next(times))
-    monkeypatch.setattr(fixtures.patience, "ORDINARY_S", 0.1)
-    assert fixtures.patience.slowness() == pytest.approx(factor)
+    monkeypatch.setattr(fixtures.timeouts, "_work", lambda: next(times))
+    monkeypatch.setattr(fixtures.timeouts, "ORDINARY_S", 0.1)
+    assert fixtures.timeouts.slowness() == pytest.approx(factor)
 
 
 def test_slowness_is_measured_by_work_that_ends():
-    assert 1 <= fixtures.patience.slowness() <= 10
+    assert 1 <= fixtures.timeouts.slowness() <= 10
 
 
 def test_it_fails_the_test(strike):

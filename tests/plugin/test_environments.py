@@ -81,7 +81,7 @@ def test_value_is_handed_to_workers_with_its_option(pytestconfig, given, handed)
 
 
 LIMITED = """
-from fixtures.patience import patient
+from fixtures.timeouts import scale_timeout
 from fixtures.plugin.deadline import limit_of
 
 @behaviour("demo.works")
@@ -89,14 +89,14 @@ from fixtures.plugin.deadline import limit_of
 @pytest.mark.timeout(20)
 def test_x(request):
     count("ioctl")
-    assert patient(2) == {expected}
+    assert scale_timeout(2) == {expected}
     assert limit_of(request.node) == {expected} * 10
 """
 
 
 def test_patience_stretches_the_deadlines_of_every_environment(project):
     project.suite(LIMITED.format(expected=5))
-    result = project.run_apart("--platform", "lnl", "--platform", "bmg", "--patience", "2.5")
+    result = project.run_apart("--platform", "lnl", "--platform", "bmg", "--timeout-scale", "2.5")
     assert set(project.outcomes().values()) == {"PASS"}
     result.stdout.fnmatch_lines(["  deadlines are 2.5 times as long"])
 
@@ -109,8 +109,8 @@ def test_without_patience_deadlines_are_what_they_say(project):
 
 def test_impatience_is_refused(project):
     project.suite(LIMITED.format(expected=2))
-    result = project.run("--patience", "0.5")
-    result.stderr.fnmatch_lines(["*--patience: 0.5 is not from 1 to 1000"])
+    result = project.run("--timeout-scale", "0.5")
+    result.stderr.fnmatch_lines(["*--timeout-scale: 0.5 is not from 1 to 1000"])
 
 
 def test_n_gives_each_platform_that_many_workers(project):

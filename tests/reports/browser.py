@@ -100,7 +100,7 @@ class Browser:
         return bool(self._call("GET", f"/element/{self.find(selector)}/displayed"))
 
     def text(self, selector: str) -> str:
-        """The text of an element, as far as it is shown."""
+        """The visible text of an element."""
         return str(self._call("GET", f"/element/{self.find(selector)}/text"))
 
     def resize(self, width: int, height: int) -> None:

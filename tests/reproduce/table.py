@@ -74,7 +74,7 @@ class Row:
 
     @property
     def right(self) -> bool:
-        """Whether the program shows the fault, and only where it is, as far as it was run."""
+        """Whether the program shows the fault, and only where it is, in the places where it was run."""
         return self.failing == 1 and self.mock == 0 and self.guest in (0, NOT_RUN)
 
     def __str__(self) -> str:

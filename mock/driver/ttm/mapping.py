@@ -17,7 +17,7 @@ _EVERYWHERE = 1 << 64
 
 
 class Mapped(Protocol):
-    """A BO, as far as mappings are concerned."""
+    """The part of a BO that mappings use."""
 
     references: int
     storage: Storage
