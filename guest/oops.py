@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import re
 
+from common.splat import CRASH
+
 _TIME = re.compile(r"^\[ *\d+\.\d+\](?:\[ *[TC]\d+\])? ?", re.MULTILINE)
-_FIRST = re.compile(
-    r"^((?:watchdog: )?BUG: .*|kernel BUG at .*|Oops: .*|general protection fault.*|Kernel panic - not syncing: .*)$",
-    re.MULTILINE,
-)
+_FIRST = re.compile(rf"^((?:(?:watchdog: )?(?:{CRASH})|Kernel panic - not syncing: ).*)$", re.MULTILINE)
 _IN_KERNEL = re.compile(r"^RIP: 0010:(\w+)", re.MULTILINE)
 _FAR = 2000
 """Maximum distance in characters from the first line to the function's name."""

@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from common.answers import NoAnswerError
 from common.kernels import Version
 from common.place import written
 from reports.bisect.judge import Verdict
-from reports.bisect.log import NAME
+from reports.bisect.log import NAME, read
 from reports.bisect.search import ContradictionError, span
 from reports.bisect.versions import REPORT
 
@@ -39,18 +39,14 @@ def _changes(log: Path, test: str) -> Iterator[Change]:
     """The result of one search, if it was for this test, is over, and is not for a fix."""
     if not (log.parent / REPORT).exists():
         return
-    question: dict[str, str] = {}
-    seen: dict[str, Verdict] = {}
     try:
-        for line in log.read_text(encoding="utf-8").splitlines():
-            event = json.loads(line)
-            if event["event"] == "question":
-                question = event
-            elif event["event"] == "step":
-                seen[event["kernel"]] = Verdict(event["verdict"])
-        if question["test"] != test or Version.parse(question["good"]) > Version.parse(question["bad"]):
+        search = read(log)
+        if search.size < log.stat().st_size or search.question["test"] != test:
             return
+        if Version.parse(search.question["good"]) > Version.parse(search.question["bad"]):
+            return
+        seen = {kernel: step.verdict for kernel, step in search.steps.items()}
         found = span(sorted(seen, key=Version.parse), seen, Verdict.WORKS)
-    except (ValueError, KeyError, IndexError, ContradictionError, OSError):
-        return  # a log that another version wrote, or that is being written
+    except (NoAnswerError, ValueError, KeyError, IndexError, ContradictionError, OSError):
+        return  # a log of another version, or of a search of commits
     yield Change(found.last_old, found.first_new, found.between)

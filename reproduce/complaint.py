@@ -6,11 +6,11 @@ from __future__ import annotations
 import re
 
 from common.answers import NoAnswerError
+from common.splat import SPLAT
 
 KERNEL = "the kernel complained:\n"
 """Beginning of the failures that a program can find (fixtures.plugin.kernel)."""
 _TIME = re.compile(r"^\[[^]]*\]\s*")
-_KIND = re.compile(r"WARNING: |BUG: |kernel BUG at |Oops: |INFO: |UBSAN: |general protection fault")
 _PLACE = re.compile(r"\b[A-Za-z_]\w*\+0x")
 _NUMBER = re.compile(r"\S*\d\S*")
 
@@ -20,8 +20,8 @@ def words_of_complaint(said: str) -> tuple[str, str]:
     if not said.startswith(KERNEL):
         raise NoAnswerError(f"no program sees why it failed: {said.partition(chr(10))[0]}")
     lines = [_TIME.sub("", line) for line in said.removeprefix(KERNEL).splitlines()]
-    kind = next((line for line in lines if _KIND.match(line)), next(iter(lines), ""))
-    found = _KIND.match(kind)
-    place = _PLACE.search(kind)
-    longest = max((part.strip() for part in _NUMBER.split(kind)), key=len)
-    return found[0] if found else "", place[0] if place else longest
+    first = next((line for line in lines if SPLAT.match(line)), next(iter(lines), ""))
+    known = SPLAT.match(first)
+    place = _PLACE.search(first)
+    longest = max((part.strip() for part in _NUMBER.split(first)), key=len)
+    return (known["kind"] or "") if known else "", place[0] if place else longest

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,6 +30,43 @@ class Step:
 def slug(text: str) -> str:
     """A name for a folder, from the test and options of the search."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text.removeprefix("suites/")).strip("-")
+
+
+@dataclass(slots=True)
+class Search:
+    """Contents of a search's log."""
+
+    question: dict[str, Any]
+    """Test, options and ends of the search; empty if the log has not begun."""
+    failure: Failure | None
+    """The failure that is searched for, once it is known."""
+    steps: dict[str, Step]
+    """Kernel or commit to its result, in the order of the search."""
+    size: int
+    """Bytes of the whole lines: what follows them was being written when the search was interrupted."""
+
+
+def read(log: Path) -> Search:
+    """The search of a log; an empty one without a log. Raises NoAnswerError if it cannot be read or has other lines."""
+    found = Search({}, None, {}, 0)
+    try:
+        whole = log.read_bytes() if log.exists() else b""
+        found.size = whole.rfind(b"\n") + 1
+        for line in whole[: found.size].decode().splitlines():
+            event = json.loads(line)
+            match event.pop("event"):
+                case "question":
+                    found.question = event
+                case "failure":
+                    found.failure = Failure(**event)
+                case "step":
+                    step = Step(**{**event, "verdict": Verdict(event["verdict"])})
+                    found.steps[step.kernel] = step
+    except OSError as error:
+        raise NoAnswerError(f"{log}: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise NoAnswerError(f"{log} is not the log of a search, or of another version") from None
+    return found
 
 
 class Log:
@@ -60,22 +98,14 @@ class Log:
             file.write(json.dumps(event, ensure_ascii=False) + "\n")
 
     def _resume(self) -> bool:
-        """Read the existing log. Returns whether it had a question."""
-        whole = self._path.read_bytes() if self._path.exists() else b""
-        lines = whole[: whole.rfind(b"\n") + 1]
-        if len(lines) < len(whole):  # the last line was being written when the search was interrupted
-            self._path.write_bytes(lines)
-        for line in lines.decode().splitlines():
-            event = json.loads(line)
-            match event.pop("event"):
-                case "question":
-                    self._check(event)
-                case "failure":
-                    self.failure = Failure(**event)
-                case "step":
-                    step = Step(**{**event, "verdict": Verdict(event["verdict"])})
-                    self.steps[step.kernel] = step
-        return bool(lines)
+        """Take over what the log has. Returns whether it had a question."""
+        old = read(self._path)
+        if self._path.exists() and old.size < self._path.stat().st_size:
+            os.truncate(self._path, old.size)
+        if old.question:
+            self._check(old.question)
+        self.failure, self.steps = old.failure, old.steps
+        return bool(old.question)
 
     def _check(self, question: dict[str, Any]) -> None:
         asked = json.loads(json.dumps(self.question))

@@ -142,6 +142,20 @@ def test_another_question_does_not_go_on_there(
 
 
 @pytest.mark.parametrize(
+    "line", ["[]", "{}", "no json", '{"event": "step", "kernel": "7.3.4"}', '{"event": "failure", "x": 1}']
+)
+def test_a_log_of_something_else_is_refused_in_one_line(
+    line: str, bisect: Bisect, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/log.jsonl").write_text(line + "\n")
+    assert bisect("--good", "6.17", "--bad", "7.3") == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "log.jsonl is not the log of a search, or of another version" in said
+
+
+@pytest.mark.parametrize(
     ("options", "message"),
     [
         (("--good", "5.4", "--bad", "7.3"), "no kernel 5.4: there are 6.17.13, "),

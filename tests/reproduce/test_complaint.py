@@ -39,6 +39,14 @@ the kernel complained:
             "the kernel complained:\n[   12.5] WARNING: possible circular locking dependency detected",
             ("WARNING: ", "WARNING: possible circular locking dependency detected"),
         ),
+        (
+            "the kernel complained:\n[   12.5] INFO: task kworker/1:2:77 blocked for more than 60 seconds.",
+            ("INFO: ", "blocked for more than"),
+        ),
+        (
+            "the kernel complained:\n[   12.5] refcount_t: underflow; use-after-free.",
+            ("refcount_t: ", "refcount_t: underflow; use-after-free."),
+        ),
     ],
 )
 def test_words_are_those_of_every_run(said: str, words: tuple[str, str]) -> None:
