@@ -106,18 +106,19 @@ static void call(int line, const char *name, int fd, unsigned long request, void
 #define CALL(fd, request, argument, expected) call(__LINE__, #request, fd, request, argument, expected)
 
 //// waited: errno.h string.h
-/* A wait for a fence, which ended with this errno in the test, 0 for success. */
-static void waited(int line, int fd, unsigned long request, void *argument, int expected)
+/* A wait or a question, which gave this errno in the test, 0 for success: what comes after it does not depend on that. */
+static void waited(int line, const char *what, int fd, unsigned long request, void *argument, int expected)
 {
 	int code = try_ioctl(fd, request, argument);
 
 	if (code != expected) {
-		fprintf(stderr, "line %d: the wait gave errno %d (%s), not %d\n", line, code, strerror(code), expected);
+		fprintf(stderr, "line %d: %s gave errno %d (%s), not %d\n", line, what, code, strerror(code), expected);
 		astray = 1;
 	}
 }
 
-#define WAIT(fd, request, argument, expected) waited(__LINE__, fd, request, argument, expected)
+#define WAIT(fd, request, argument, expected) waited(__LINE__, "the wait", fd, request, argument, expected)
+#define ASK(fd, request, argument, expected) waited(__LINE__, #request, fd, request, argument, expected)
 
 //// claims: stdint.h
 /* Whether the device has these DRM_XE_QUERY_CONFIG_FLAG_*; without them it cannot show the fault. */
@@ -132,6 +133,57 @@ static void claims(int fd, uint64_t flags)
 	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
 	if ((reply[1 + DRM_XE_QUERY_CONFIG_FLAGS] & flags) != flags)
 		end(UNKNOWN, "the device does not claim what the fault needs");
+}
+
+//// small_bar: stdint.h
+/* Whether the CPU reaches only a part of the device's VRAM; without that it cannot show the fault. */
+static void small_bar(int fd)
+{
+	uint64_t reply[512] = { 0 };
+	struct drm_xe_query_mem_regions *regions = (void *)reply;
+	struct drm_xe_device_query query = { .query = DRM_XE_DEVICE_QUERY_MEM_REGIONS };
+
+	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
+	if (query.size > sizeof(reply))
+		end(UNKNOWN, "the device has more memory regions than this program has room for");
+	query.data = (uintptr_t)reply;
+	CALL(fd, DRM_IOCTL_XE_DEVICE_QUERY, &query, 0);
+	for (uint32_t i = 0; i < regions->num_mem_regions; i++)
+		if (regions->mem_regions[i].mem_class == DRM_XE_MEM_REGION_CLASS_VRAM &&
+		    regions->mem_regions[i].cpu_visible_size < regions->mem_regions[i].total_size)
+			return;
+	end(UNKNOWN, "the CPU reaches all of the device's VRAM");
+}
+
+//// uncleared: errno.h fcntl.h sched.h string.h unistd.h
+/* Whether a file has a text; in /dev/kmsg each read gives one record. */
+static int says(const char *path, const char *words)
+{
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC), found = 0;
+	char text[8193];
+	ssize_t size;
+
+	while (fd >= 0 && !found && ((size = read(fd, text, sizeof(text) - 1)) > 0 || (size < 0 && errno == EPIPE))) {
+		text[size > 0 ? size : 0] = 0;
+		found = !!strstr(text, words);
+	}
+	close(fd);
+	return found;
+}
+
+/*
+ * Whether the kernel allocates memory without clearing it; if it does not, the fault cannot be seen. What is freed is
+ * allocated again on the same processor, so the program stays on one.
+ */
+static void uncleared(void)
+{
+	cpu_set_t one;
+
+	if (!says("/proc/cmdline", "init_on_alloc=0") && !says("/dev/kmsg", "heap alloc:off"))
+		end(UNKNOWN, "the kernel clears what it allocates, or its log does not say any more that it does not");
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	sched_setaffinity(0, sizeof(one), &one);
 }
 
 //// map: errno.h stdint.h string.h sys/mman.h

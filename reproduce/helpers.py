@@ -23,7 +23,7 @@ _WORDS = {
     "deadline": ("deadline", "now"),
     "turn": ("turn", "over"),
     "call": ("CALL",),
-    "waited": ("WAIT",),
+    "waited": ("WAIT", "ASK"),
     "check": ("CHECK",),
     "store": ("store32", "store64"),
     "load": ("load32", "load64"),

@@ -26,7 +26,7 @@ from reproduce.answers import elements, leaves
 from reproduce.complaint import words_of_complaint
 from reproduce.helpers import helpers, includes
 from reproduce.places import PAGE, Places
-from reproduce.recorded import Actor, Course, Step, outputs
+from reproduce.recorded import Actor, Course, Step, makes_named, outputs
 from reproduce.room import baseline, grown, room, threshold, used
 from reproduce.structures import definitions
 from reproduce.verdict import Verdict, verdict_of
@@ -54,6 +54,8 @@ _CLAIMS = {
     "cpu-addr-mirror": "DRM_XE_QUERY_CONFIG_FLAG_HAS_CPU_ADDR_MIRROR",
 }
 """Capabilities of tests that a device's configuration tells."""
+_CHECKS = {"small-bar": "small_bar({fd});", "uncleared-memory": "uncleared();"}
+"""Capabilities of tests for which helpers.c has a function of their own."""
 _ABSOLUTE = {"timeout_nsec", "deadline_nsec"}
 """Fields that have a point of time, not a duration."""
 _COUNTS = {"value", "size", "num_mem_ranges", "first_signaled"}
@@ -71,6 +73,10 @@ _ASKS = {
     xe.DRM_IOCTL_XE_VM_QUERY_MEM_RANGE_ATTRS,
 }
 """Requests that do nothing but answer."""
+_MACROS = {xe.DRM_IOCTL_XE_WAIT_USER_FENCE: "WAIT", xe.DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY: "ASK"}
+"""Requests without which the steps behind them make sense."""
+_UAPI = re.compile(r"\b(?:DRM|drm)_\w+")
+"""A name of the uAPI headers."""
 _SWAPS = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
 
 
@@ -226,12 +232,14 @@ class _Program:
 
     def _open(self, step: Step, fields: Mapping[str, Any]) -> None:
         self.open(fields["fd"], fields["path"])
-        flags = [flag for need, flag in _CLAIMS.items() if need in self.course.needs]
-        if flags and len(self.fds) == 1:
-            for name in ("drm_xe_device_query", "DRM_XE_DEVICE_QUERY_CONFIG", "DRM_IOCTL_XE_DEVICE_QUERY"):
-                self.name(name)
-            self.name("DRM_XE_QUERY_CONFIG_FLAGS")
-            self.line(f"claims({self.fds[fields['fd']]}, {' | '.join(map(self.name, flags))});")
+        if len(self.fds) > 1:
+            return
+        fd, needs = self.fds[fields["fd"]], self.course.needs
+        if flags := [flag for need, flag in _CLAIMS.items() if need in needs]:
+            self.line(f"claims({fd}, {' | '.join(map(self.name, flags))});")
+        for need, check in _CHECKS.items():
+            if need in needs:
+                self.line(check.format(fd=fd))
 
     def _close(self, step: Step, fields: Mapping[str, Any]) -> None:
         self.line(f"close({self.fd(fields['fd'])});")
@@ -535,8 +543,7 @@ class _Program:
                 self.line(f"{c_type(request.struct)} {argument}_before = {argument};")
             self.line(f"code = try_ioctl({fd}, {name}, {given});")
         else:
-            macro = "WAIT" if request is xe.DRM_IOCTL_XE_WAIT_USER_FENCE else "CALL"
-            self.line(f"{macro}({fd}, {name}, {given}, {_errno(step.errno)});")
+            self.line(f"{_MACROS.get(request, 'CALL')}({fd}, {name}, {given}, {_errno(step.errno)});")
         return argument
 
     def _guards(self, step: Step) -> bool:
@@ -852,6 +859,8 @@ class _Program:
             # An answer that is what was there before: a count of 0, for one, or that a wait ended at all. A test that
             # asked the same before, without a complaint, compares more than the last answer.
             seen = [(f"{argument}.{path}", value) for path, value, _ in numbers if path in _COUNTS]
+        # An object that is made without an id is an answer, too.
+        seen = seen or [(f"{argument}.{path}", 0) for _, value, path in makes_named(step) if not value]
         if not seen:
             raise NoAnswerError("its check is not of anything that the kernel answered")
         parts = [f"{place} == {self.number(value)}" for place, value in seen[:MOST_PARTS]]
@@ -951,8 +960,7 @@ class _Program:
         ]
         values = [*places, *memory, *dict.fromkeys(self.globals)]
         source, headers = helpers(everything)
-        if "claims(" in everything:
-            self.used |= {"drm_xe_device_query", "DRM_IOCTL_XE_DEVICE_QUERY"}
+        self.used |= {name for name in _UAPI.findall(source) if hasattr(xe, name) or hasattr(drm, name)}
         headers = [
             *headers,
             "stdint.h",

@@ -85,6 +85,26 @@ def test_program_with_device_and_none_there_cannot_tell(tmp_path: Path, compiler
     assert "claims(fd1, DRM_XE_QUERY_CONFIG_FLAG_HAS_VRAM);" in text
 
 
+@pytest.mark.parametrize(
+    ("need", "check"), [("small-bar", "small_bar(fd1);"), ("uncleared-memory", "uncleared();")]
+)
+def test_program_looks_first_whether_the_device_and_the_kernel_can_show_it(
+    need: str, check: str, tmp_path: Path, compiler: Compiler
+) -> None:
+    steps = recorded(
+        {"do": "open", "fd": 5, "path": "/dev/dri/renderD128"},
+        {"do": "open", "fd": 6, "path": "/dev/dri/renderD129"},
+        *FAILED_LOAD["steps"],
+        check=FAILED_LOAD["check"] | {"after": 5},
+        needs=[need],
+    )
+    text = program(course(steps), WORDS, self_contained=True)
+    main = text.partition("int main(")[2]
+    assert main.count(check) == 1
+    assert main.index("fd1 = ") < main.index(check) < main.index("fd2 = ")
+    compiled(compiler, text, tmp_path)
+
+
 def test_comment_cannot_be_ended_by_what_it_quotes(tmp_path: Path, compiler: Compiler) -> None:
     hostile = Words('a */ #error "x"', ("b /* c */",), "*/ int x = ??/", "d")
     compiled(compiler, program(course(FAILED_LOAD), hostile, self_contained=True), tmp_path)
@@ -153,31 +173,39 @@ def test_what_is_no_course_of_steps_is_said_in_one_line(steps: dict[str, Any], s
 
 
 @pytest.mark.parametrize(("expected", "ends"), [(6, 2), (5, 0)], ids=["fault", "sound"])
-def test_fault_after_a_wait_that_went_otherwise_is_none(
-    expected: int, ends: int, tmp_path: Path, compiler: Compiler
+@pytest.mark.parametrize(
+    ("request_name", "argument", "said"),
+    [
+        (
+            "DRM_IOCTL_XE_WAIT_USER_FENCE",
+            xe.drm_xe_wait_user_fence(addr=AT, value=1, timeout=1),
+            "the wait gave errno 25",
+        ),
+        (
+            "DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY",
+            xe.drm_xe_exec_queue_get_property(exec_queue_id=7),
+            "DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY gave errno 25",
+        ),
+    ],
+    ids=["wait", "question"],
+)
+def test_fault_after_a_call_that_went_otherwise_is_none(
+    request_name: str, argument: Any, said: str, expected: int, ends: int, tmp_path: Path, compiler: Compiler
 ) -> None:
     """A sound device may refuse an access that the test saw succeed: no fault, and good if the check holds."""
-    argument = xe.drm_xe_wait_user_fence(addr=AT, value=1, timeout=1)
-    wait = {
-        **{
-            "do": "ioctl",
-            "request": "DRM_IOCTL_XE_WAIT_USER_FENCE",
-            "fd": 5,
-            "before": bytes(argument).hex(),
-        },
-    }
+    call = {"do": "ioctl", "request": request_name, "fd": 5, "before": bytes(argument).hex()}
     steps = recorded(
         {"do": "open", "fd": 5, "path": "/dev/null"},
         mapping(AT, 4096),
         {"do": "store", "address": AT + 4, "size": 4, "value": 5},
-        wait,
+        call,
         load(AT + 4, 5),
         check={"check": "load", "size": 4, "seen": 5, "expected": expected},
     )
     binary = compiled(compiler, program(course(steps), WORDS, self_contained=True), tmp_path)
     done = subprocess.run([binary], capture_output=True, text=True, check=False)
     assert done.returncode == ends
-    assert "the wait gave errno 25" in done.stderr
+    assert said in done.stderr
 
 
 def test_check_of_nothing_that_the_steps_have_is_said() -> None:
@@ -393,3 +421,12 @@ def test_wait_that_succeeds_without_an_answer_is_the_fault() -> None:
     steps = recorded({"do": "open", "fd": 5, "path": "/dev/dri/renderD128"}, call, check={"check": "answer"})
     text = program(course(steps), WORDS)
     assert "DRM_IOCTL_XE_WAIT_USER_FENCE answered as in the test" in text
+
+
+def test_object_that_is_made_without_an_id_is_the_fault() -> None:
+    argument = bytes(xe.drm_xe_vm_create()).hex()
+    call = {"do": "ioctl", "request": "DRM_IOCTL_XE_VM_CREATE", "fd": 5, "before": argument}
+    steps = recorded({"do": "open", "fd": 5, "path": "/dev/dri/renderD128"}, call, check={"check": "answer"})
+    text = program(course(steps), WORDS)
+    assert "vm_create1.vm_id == 0" in text
+    assert "DRM_IOCTL_XE_VM_CREATE answered as in the test" in text
