@@ -84,6 +84,15 @@ def _options(argv: list[str]) -> argparse.Namespace:
     options = parser.parse_args(argv)
     if options.record and not (options.header and options.origin):
         parser.error("--record needs HEADER and --from")
+    if options.origin and not options.record:
+        parser.error("--from has no effect without --record")
+    wholly = [name for name in ("history", "syzlang", "record") if getattr(options, name)]
+    if len(wholly) > 1:
+        parser.error(" and ".join(f"--{name}" for name in wholly) + " are different commands")
+    if wholly and wholly != ["record"] and options.header:
+        parser.error(f"--{wholly[0]} takes no HEADER")
+    if wholly and options.base:
+        parser.error(f"--base has no effect with --{wholly[0]}")
     return options
 
 

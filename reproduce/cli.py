@@ -19,7 +19,7 @@ from ioctl.facts import digest
 from reports.commands.inputs import what_there_is_at
 from reports.event import Outcome, Result
 from reports.ledger import Ledger
-from reports.stream import Flaw, Run
+from reports.stream import CUT_OFF, Flaw, Run
 from reproduce.bisected import introduced
 from reproduce.mail import mail
 from reproduce.minimise import minimised
@@ -169,7 +169,9 @@ def program_of(run: Run, result: Result, found: Course | None = None, *, self_co
 
 
 def _cut(run: Run, result: Result) -> str:
-    """Problem with the line of a result; empty if there is none."""
+    """The missing part of a result, or the problem with its line; empty if there is none."""
+    if result.message == CUT_OFF:
+        return str(run.flaw(Flaw.DAMAGE, Flaw.CUT) or CUT_OFF)
     return next((str(problem) for problem in run.problems if problem.line == result.at and result.at), "")
 
 

@@ -11,6 +11,9 @@ enum { GOOD = 0, FAULT = 1, OTHERWISE = 2, UNKNOWN = 77 };
 /* Whether a step ended as it did not in the test: what comes after it may be right all the same, but is no fault. */
 static int astray;
 
+/* What is to be done before the program ends, if anything. */
+static void (*undo)(void);
+
 __attribute__((noreturn, format(printf, 2, 3))) static void end(int status, const char *why, ...)
 {
 	va_list values;
@@ -21,6 +24,8 @@ __attribute__((noreturn, format(printf, 2, 3))) static void end(int status, cons
 	vfprintf(stderr, why, values);
 	va_end(values);
 	fputc('\n', stderr);
+	if (undo)
+		undo();
 	_exit(status);
 }
 
@@ -294,16 +299,62 @@ static int present(uint64_t at)
 }
 
 //// put: errno.h fcntl.h stdio.h string.h unistd.h
-/* Write a word to a file of sysfs or debugfs. */
+static struct {
+	const char *path;
+	char text[256];
+} changed[32];
+static int changes;
+
+static int write_file(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC);
+	int code = fd < 0 || write(fd, text, strlen(text)) < 0 ? errno : 0;
+
+	close(fd);
+	return code;
+}
+
+static void restore(void)
+{
+	while (changes-- > 0)
+		write_file(changed[changes].path, changed[changes].text);
+}
+
+/* Keep what a file of sysfs or debugfs has: of several words the one in brackets. */
+static void keep(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char *text = changed[changes].text;
+	ssize_t size = fd < 0 ? -1 : read(fd, text, sizeof(changed->text) - 1);
+
+	close(fd);
+	for (int i = 0; i < changes; i++)
+		if (!strcmp(changed[i].path, path))
+			return;
+	if (size < 0 || changes + 1 == sizeof(changed) / sizeof(*changed))
+		return;
+	text[size] = 0;
+	if (strchr(text, '[') && strchr(text, ']')) {
+		memmove(text, strchr(text, '[') + 1, strlen(strchr(text, '[')));
+		*strchr(text, ']') = 0;
+	} else if (!size) {
+		strcpy(text, "\n");
+	}
+	changed[changes++].path = path;
+	undo = restore;
+}
+
+/* Write a word to a file of sysfs or debugfs; at the end it gets back what it had. */
 static void put(const char *path, const char *text)
 {
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int code;
 
-	if (fd < 0)
-		end(UNKNOWN, "%s: %s", path, strerror(errno));
-	if (write(fd, text, strlen(text)) < 0)
-		fprintf(stderr, "%s: %s\n", path, strerror(errno));
-	close(fd);
+	keep(path);
+	code = write_file(path, text);
+	if (code == ENOENT || code == EACCES || code == EPERM)
+		end(UNKNOWN, "%s: %s", path, strerror(code));
+	if (code)
+		fprintf(stderr, "%s: %s\n", path, strerror(code));
 }
 
 //// get: errno.h fcntl.h stdio.h string.h unistd.h

@@ -63,7 +63,11 @@ def _head(result: Result, behaviours: Sequence[Behaviour], change: Change | None
     yield f"To: {LIST}"
     if copies:
         yield f"Cc: {', '.join(copies)}"
-    said = [*(behaviour.title for behaviour in behaviours[:1]), one_line(result.message)]
+    said = [behaviour.title for behaviour in behaviours[:1]]
+    if not said or not result.message.startswith(
+        "assert "
+    ):  # an expression of the test tells its readers nothing
+        said.append(one_line(result.message))
     if result.outcome is Outcome.KNOWN and result.reason.startswith(FINDING):
         said = [result.reason.removeprefix(FINDING)]
     tag = "REGRESSION" if change is not None else "BUG"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import re
 import tempfile
 import time
@@ -44,10 +45,12 @@ class _Trials:
     seconds: float = SECONDS
     """A smaller program that takes longer waits for what cannot come."""
     said: str = ""
+    until: float = math.inf
+    """Time of the monotonic clock after which nothing more is tried."""
 
     def fails(self, course: Course) -> bool:
         """Whether a course still shows the fault, and, where a sound place is known, not there."""
-        if self.done >= MOST or not (_whole(course) and _waits(course)):
+        if self.done >= MOST or time.monotonic() > self.until or not (_whole(course) and _waits(course)):
             return False
         self.done += 1
         try:
@@ -84,13 +87,21 @@ def minimised(course: Course, words: Words, place: Place, compiler: Compiler) ->
 
 
 def smallest(
-    course: Course, words: Words, failing: Runner, sound: Runner | None, compiler: Compiler, name: str
+    course: Course,
+    words: Words,
+    failing: Runner,
+    sound: Runner | None,
+    compiler: Compiler,
+    name: str,
+    *,
+    budget: float = math.inf,
 ) -> tuple[Course, str]:
-    """The same with runners, which stay; ``name`` is that of the place in messages."""
+    """The same with runners, which stay; ``name`` is that of the place in messages, ``budget`` in seconds."""
     with tempfile.TemporaryDirectory(prefix="svmcts-reproduce-") as folder:
         trials = _Trials(words, compiler, Path(folder), failing, sound)
         if not trials.fails(course):
             raise NoAnswerError(f"the program does not show the fault {name}: there is nothing to hold it to")
+        trials.until = time.monotonic() + budget
         before = len(course.steps)
         smaller = _fewer(course, trials.fails)
         smaller = _shorter(smaller, trials.fails)

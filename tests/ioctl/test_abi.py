@@ -81,6 +81,23 @@ def inside(struct: str, old: str, new: str) -> tuple[str, str]:
     return body[0], body[0].replace(old, new)
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--syzlang", "xe_drm.h"], "--syzlang takes no HEADER"),
+        (["--history", "xe_drm.h"], "--history takes no HEADER"),
+        (["--syzlang", "--history"], "--history and --syzlang are different commands"),
+        (["--history", "--base", "6.18"], "--base has no effect with --history"),
+        (["xe_drm.h", "--from", "a package"], "--from has no effect without --record"),
+    ],
+)
+def test_options_without_effect_are_refused(options: list[str], complaint: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        abi.main(options)
+    assert ended.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
 @needs_compiler
 def test_the_recorded_header_passes(tmp_path: Path, capsys: Capture) -> None:
     """No findings, exit status 0."""

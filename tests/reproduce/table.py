@@ -46,6 +46,7 @@ STORE = "rows.jsonl"
 PLATFORM = "bmg2"
 NOT_RUN = -1
 NOT_FAILED = "it did not fail here"
+BUDGET_S = 60.0
 WIDTH = 90
 """Characters of a reason in the table."""
 
@@ -174,11 +175,15 @@ def of_mock(defect: str, tests: Sequence[str], work: Path) -> Iterator[Row]:
             yield Row(defect, "mock", test, why=NOT_FAILED)
 
 
-def minimised(row: Row, run: Run, result: Result, failing: Runner, sound: Runner | None, work: Path) -> Row:
-    """The row with the lines of the program that is left."""
+def minimised(
+    row: Row, run: Run, result: Result, failing: Runner, sound: Runner | None, work: Path, budget: float
+) -> Row:
+    """The row with the lines of the program that is left after that many seconds."""
     words = words_of(run, result)
     try:
-        fewer, _ = smallest(course_of(run, result), words, failing, sound, find_compiler(), "here")
+        fewer, _ = smallest(
+            course_of(run, result), words, failing, sound, find_compiler(), "here", budget=budget
+        )
     except NoAnswerError as error:
         return replace(row, why=str(error))
     text = program(fewer, words, self_contained=True)
@@ -186,14 +191,14 @@ def minimised(row: Row, run: Run, result: Result, failing: Runner, sound: Runner
     return replace(row, least=text.count("\n"))
 
 
-def least(row: Row, work: Path) -> Row:
+def least(row: Row, work: Path, budget: float) -> Row:
     """The row of a broken mock, minimised."""
     runs = (read(folder) for folder in (work / "runs").glob(f"{row.fault}-*"))
     run, result = next(
         (run, one) for run in runs for one in run.results if one.test == row.test and one.outcome in WRITTEN
     )
     with Runner(Mock(PLATFORM, defect=row.fault)) as failing, Runner(Mock(PLATFORM)) as sound:
-        return minimised(row, run, result, failing, sound, work)
+        return minimised(row, run, result, failing, sound, work, budget)
 
 
 def mock_rows(work: Path, names: Sequence[str], each: int) -> Iterator[Row]:
@@ -241,8 +246,11 @@ def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
             yield replace(row, mock=sound.status(work / row.name)[0]) if row.name else row
 
 
-def guest_rows(work: Path, kernel: str | None, small: bool, say: Callable[[Row], None]) -> list[Row]:
-    """The rows with what their programs end with on the real driver: all without a fault, then each with its own."""
+def guest_rows(work: Path, kernel: str | None, budget: float, say: Callable[[Row], None]) -> list[Row]:
+    """The rows with what their programs end with on the real driver: all without a fault, then each with its own.
+
+    With a ``budget`` of seconds, programs of seeded faults are then minimised.
+    """
     rows = load(work)
     with seeded.Drivers(work / "seeded", kernel) as drivers:
         for step in (on_stock, on_fault):
@@ -252,8 +260,8 @@ def guest_rows(work: Path, kernel: str | None, small: bool, say: Callable[[Row],
                     say(rows[index])
                     save(work, rows)
         for index, row in enumerate(rows):
-            if small and row.place == "driver" and row.right and not row.least:
-                rows[index] = least_in_guest(row, drivers, work)
+            if budget and row.place == "driver" and row.right and not row.least:
+                rows[index] = least_in_guest(row, drivers, work, budget)
                 say(rows[index])
                 save(work, rows)
     return rows
@@ -271,11 +279,11 @@ def on_fault(row: Row, drivers: seeded.Drivers, work: Path) -> Row:
     return replace(row, failing=ended, why=row.why or ("" if ended == 1 else f"(fault: {said})"))
 
 
-def least_in_guest(row: Row, drivers: seeded.Drivers, work: Path) -> Row:
+def least_in_guest(row: Row, drivers: seeded.Drivers, work: Path, budget: float) -> Row:
     """The row of a seeded fault, minimised."""
     run = seeded.kept(work / "seeded", row.fault, row.test)
     result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
-    return minimised(row, run, result, drivers.on(row.fault), None, work)
+    return minimised(row, run, result, drivers.on(row.fault), None, work, budget)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -314,6 +322,9 @@ def main() -> int:
     parser.add_argument("work", type=Path, metavar="WORK", help="folder of rows and programs")
     parser.add_argument("step", choices=("mock", "least", "driver", "guest", "print"))
     parser.add_argument("--minimise", action="store_true", help="minimise the programs, too")
+    parser.add_argument(
+        "--budget", type=float, default=BUDGET_S, metavar="SECONDS", help="time to minimise one program"
+    )
     parser.add_argument("--each", type=int, default=0, metavar="N", help="the first N tests of each defect")
     parser.add_argument("--kernel", metavar="NAME", help="one of svmcts kernel build (default: the newest)")
     parser.add_argument("defects", nargs="*", metavar="DEFECT", help="of mock (default: all)")
@@ -339,11 +350,12 @@ def main() -> int:
     elif options.step == "least":
         for index, row in enumerate(rows):
             if row.place == "mock" and row.right and not row.least:
-                rows[index] = least(row, work)
+                rows[index] = least(row, work, options.budget)
                 save(work, rows)
                 print(rows[index], flush=True)
     elif options.step == "guest":
-        rows = guest_rows(work, options.kernel, options.minimise, lambda row: print(row, flush=True))
+        budget = options.budget if options.minimise else 0
+        rows = guest_rows(work, options.kernel, budget, lambda row: print(row, flush=True))
     else:
         print(table(rows))
     print(summary(rows), file=sys.stderr if options.step == "print" else sys.stdout)

@@ -103,6 +103,18 @@ def test_run_cut_in_the_test_says_so(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "stops in the middle" in line
 
 
+def test_run_that_ended_in_the_test_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A stream has a line when a test begins: the test of a cut line is known, its steps are not."""
+    result = failed()
+    start = {"event": "start", "env": result["env"], "test": TEST, "time": "2026-11-21T05:40:00+00:00"}
+    whole = Path(stream(tmp_path, start, result)).read_text().splitlines(keepends=True)
+    for rest, says in ((whole[3][:200], "line 4: stops in the middle"), ("", "did not finish")):
+        (tmp_path / "results.jsonl").write_text("".join([*whole[:3], rest]))
+        line = said(capsys, str(tmp_path / "results.jsonl"), TEST)
+        assert line.startswith(f"{TEST}: its steps are not whole: ")
+        assert says in line
+
+
 def test_each_failure_of_a_run_gets_a_program_or_a_reason(tmp_path: Path) -> None:
     results = [failed(f"{TEST}[{parameters}]") for parameters in ("a b/1", "a b-1")]
     run = stream(

@@ -110,6 +110,13 @@ def test_known_failure_has_its_finding_as_subject(tmp_path: Path, capsys: pytest
     assert fields["Subject"] == "[BUG] drm/xe: A thing is lost"
 
 
+def test_expression_of_a_test_is_no_subject(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = stream(tmp_path, failed(message="assert seen(vm) == 5: 6 == 5"))
+    fields, body = mailed(capsys, run, "--runs", "0")
+    assert fields["Subject"] == "[BUG] drm/xe: CPU address mirror bind needs a fault-mode VM"
+    assert "\nSeen: assert seen(vm) == 5: 6 == 5\n" in body
+
+
 def test_behaviour_of_the_shared_layers_goes_to_their_list_too(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

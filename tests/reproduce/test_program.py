@@ -22,7 +22,7 @@ from reproduce.helpers import _helpers, helpers
 from reproduce.program import Words, program
 from reproduce.recorded import course
 from reproduce.structures import definitions
-from reproduce.trial import compiled
+from reproduce.trial import Runner, compiled
 from tests.reproduce.places import Here
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="takes a C compiler")
@@ -208,6 +208,19 @@ def test_fault_after_a_call_that_went_otherwise_is_none(
     assert said in done.stderr
 
 
+def test_files_get_back_what_they_had(tmp_path: Path, compiler: Compiler) -> None:
+    had = {"empty": "", "number": "7\n", "choice": "always [madvise] never\n", "twice": "1\n"}
+    paths = {name: tmp_path / name for name in had}
+    for name, path in paths.items():
+        path.write_text(had[name])
+    puts = [{"do": "put", "path": str(paths[name]), "text": "99"} for name in (*had, "twice")]
+    steps = recorded(*puts, *FAILED_LOAD["steps"], check=FAILED_LOAD["check"] | {"after": 8})
+    binary = compiled(compiler, program(course(steps), WORDS, self_contained=True), tmp_path)
+    assert subprocess.run([binary], stderr=subprocess.DEVNULL, check=False).returncode == 1
+    left = {name: path.read_text() for name, path in paths.items()}
+    assert left == {"empty": "\n", "number": "7\n", "choice": "madvise", "twice": "1\n"}
+
+
 def test_check_of_nothing_that_the_steps_have_is_said() -> None:
     steps = recorded(mapping(AT, 4096), check={"check": "answer"})
     with pytest.raises(NoAnswerError, match="its check cannot be written"):
@@ -278,6 +291,13 @@ def test_minimised_program_has_what_the_fault_takes(compiler: Compiler) -> None:
     assert [step.do for step in fewer.steps] == ["mmap", "store", "load"]
     assert fewer.steps[0].fields["size"] == 4096
     assert re.match(r"7 steps became 3, \d+ lines \d+, in \d+ trials$", said)
+
+
+def test_nothing_is_tried_after_the_time_for_it(compiler: Compiler) -> None:
+    with Runner(Here()) as here:
+        fewer, said = minimise.smallest(course(NOISE), WORDS, here, None, compiler, "here", budget=-1)
+    assert len(fewer.steps) == 7
+    assert said.endswith(" in 1 trials")
 
 
 def test_program_that_shows_no_fault_cannot_be_minimised(compiler: Compiler) -> None:
