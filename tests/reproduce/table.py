@@ -4,7 +4,8 @@
     python -m tests.reproduce.table WORK mock            tests that broken mocks fail: one a defect and area at least
     python -m tests.reproduce.table WORK least           makes the programs of broken mocks smaller
     python -m tests.reproduce.table WORK driver          tests that the real driver with seeded faults fails, in a guest
-    python -m tests.reproduce.table WORK guest           all programs on the real driver without and with faults
+    python -m tests.reproduce.table WORK guest           all programs on the real driver without and with faults, if they
+                                                         were not run there before
     python -m tests.reproduce.table WORK print           the table, as Markdown
 
 A program is right if it was compiled without a warning, ends with 1 where its fault is, and with 0 on a sound mock and
@@ -249,13 +250,13 @@ def driver_rows(work: Path, kernel: str | None) -> Iterator[Row]:
 def guest_rows(work: Path, kernel: str | None, budget: float, say: Callable[[Row], None]) -> list[Row]:
     """The rows with what their programs end with on the real driver: all without a fault, then each with its own.
 
-    With a ``budget`` of seconds, programs of seeded faults are then minimised.
+    What is known already is not run again. With a ``budget`` of seconds, programs of seeded faults are then minimised.
     """
     rows = load(work)
     with seeded.Drivers(work / "seeded", kernel) as drivers:
         for step in (on_stock, on_fault):
             for index, row in enumerate(rows):
-                if row.name and (step is on_stock or row.place == "driver"):
+                if row.name and (row.guest if step is on_stock else row.failing) == NOT_RUN:
                     rows[index] = step(row, drivers, work)
                     say(rows[index])
                     save(work, rows)
