@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Failures by a message of the kernel, or of the emulated GPU: the words by which a program finds it in the log."""
+"""Failures by a message in the kernel's log: the words by which a program recognises it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ _NUMBER = re.compile(r"\S*\d\S*")
 
 
 def words_of_complaint(said: str) -> tuple[str, str]:
-    """Two pieces of the first line of a message, the same in every run; raises NoAnswerError if no program sees it."""
+    """The kind of a report, empty for a driver's message, and a piece of its first line: both the same in every run.
+
+    ``said`` is the failure of the test. Raises NoAnswerError, one line, if it is not in the kernel's log.
+    """
     if not said.startswith(KERNEL):
         raise NoAnswerError(f"no program sees why it failed: {said.partition(chr(10))[0]}")
     lines = [_TIME.sub("", line) for line in said.removeprefix(KERNEL).splitlines()]

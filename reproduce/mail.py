@@ -28,7 +28,10 @@ LOG = 60
 
 
 def mail(run: Run, result: Result, program: str, *, often: str = "", change: Change | None = None) -> str:
-    """A mail of plain text: what was expected, what happened, where, how often, since when, and the program."""
+    """A mail of plain text: what was expected, what happened, where, how often, since when, and the program.
+
+    ``program`` is its text, ``often`` a sentence about its rate, ``change`` what a bisection found; both may be empty.
+    """
     environment = run.environments.get(result.env)
     fields: Mapping[str, str] = environment.fields if environment else {}
     devices = environment.devices if environment else ()
@@ -37,8 +40,8 @@ def mail(run: Run, result: Result, program: str, *, often: str = "", change: Cha
     parts = [
         "\n".join(_head(result, behaviours, change)),
         _wrapped(
-            f"On {_where(result, fields)} a test of svm-cts fails. What it did is a C program below, which ends with "
-            "1 where the fault is and with 0 where it is not."
+            f"On {_where(result, fields)} a test of svm-cts fails. The C program below has its steps. "
+            "It exits with 1 if the fault occurs, and with 0 if it does not."
         ),
         "\n".join(_facts(fields, devices, often, change)),
     ]

@@ -23,8 +23,9 @@ from reproduce.trial import SECONDS, Place, Runner, compiled
 MOST = 400
 """Maximum number of trials: each is a compilation and one or two runs."""
 TIMES = 5
-"""A smaller program may take that many times as long as the whole one, and LEAST_S."""
+"""A smaller program may take that many times as long as the whole one, or LEAST_S if that is more."""
 LEAST_S = 5.0
+"""Seconds."""
 PAGE = 4096
 KEPT = ("open", "fork", "reap")
 """Steps that are never left out alone."""
@@ -96,7 +97,10 @@ def smallest(
     *,
     budget: float = math.inf,
 ) -> tuple[Course, str]:
-    """The same with runners, which stay; ``name`` is that of the place in messages, ``budget`` in seconds."""
+    """The same with runners, which are not closed. Raises NoAnswerError if the program does not fail.
+
+    ``name`` is that of the place in messages; after ``budget`` seconds nothing more is tried.
+    """
     with tempfile.TemporaryDirectory(prefix="svmcts-reproduce-") as folder:
         trials = _Trials(words, compiler, Path(folder), failing, sound)
         if not trials.fails(course):
@@ -222,7 +226,7 @@ def _shorter(course: Course, fails: Callable[[Course], bool]) -> Course:
 
 
 def _cut(step: Step, address: int, size: int, wanted: int) -> Step:
-    """The step on a mapping that ends at ``wanted`` bytes instead of ``size``; the step itself if that says all."""
+    """A step on a mapping of ``size`` bytes with ``wanted`` bytes of it instead; other steps as they are."""
     fields = dict(step.fields)
     if step.do in SPANS and fields.get("address") == address and fields.get("size") == size:
         fields["size"] = wanted

@@ -74,7 +74,7 @@ _ASKS = {
 }
 """Requests that do nothing but answer."""
 _MACROS = {xe.DRM_IOCTL_XE_WAIT_USER_FENCE: "WAIT", xe.DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY: "ASK"}
-"""Requests without which the steps behind them make sense."""
+"""Requests on whose result later steps do not depend, with their macros of helpers.c."""
 _UAPI = re.compile(r"\b(?:DRM|drm)_\w+")
 """A name of the uAPI headers."""
 _SWAPS = {"==": "!=", "!=": "==", "<": ">=", ">=": "<", ">": "<=", "<=": ">"}
@@ -94,13 +94,13 @@ class Words:
 
 
 def program(course: Course, words: Words, *, self_contained: bool = False) -> str:
-    """The text of the program; raises NoAnswerError, one line, for steps that cannot be written."""
+    """The program, with a newline at its end; raises NoAnswerError, one line, for steps that cannot be written."""
     return _Program(course).text(words, self_contained=self_contained)
 
 
 @dataclass
 class _Body:
-    """Lines of a function, and what it has to do before the next of them."""
+    """Lines of a function, without their indentation."""
 
     lines: list[str] = field(default_factory=list)
 

@@ -22,7 +22,7 @@ from ioctl.compiler import CompileError, Compiler
 ROOT = Path(__file__).resolve().parent.parent
 WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SECONDS = 120
-"""A program that runs longer hangs: each of its waits has a deadline."""
+"""A program that runs longer is taken for hung: each of its waits has a deadline."""
 START_S = 900
 """Of a guest or a mock; a kernel may have to be fetched first."""
 END_S = 20
@@ -120,7 +120,7 @@ def place_of(replay: str) -> Mock | Guest | None:
 
 
 def compiled(compiler: Compiler, text: str, folder: Path, name: str = "repro") -> Path:
-    """Compile a program without a warning; raises NoAnswerError."""
+    """The compiled program in ``folder``; raises NoAnswerError, one line, also for a warning."""
     source = folder / f"{name}.c"
     source.write_text(text, encoding="utf-8")
     threads = ["-pthread"] if "pthread.h" in text else []
@@ -144,7 +144,7 @@ done
 class Runner:
     """Runs programs at one place, one after the other; a with-block ends the place.
 
-    A guest cannot be shown a file that it has read again: each program has a name of its own.
+    A guest keeps what it has read of a file, so each program needs a name of its own.
     """
 
     def __init__(self, place: Place) -> None:

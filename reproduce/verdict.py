@@ -15,7 +15,7 @@ from reproduce.complaint import words_of_complaint
 from reproduce.recorded import CALLS, Course, Step, makes_named, outputs
 
 NEAR = 12
-"""A comparison is of one of that many steps that looked at something last."""
+"""The value of a comparison is searched in that many of the last steps that looked at something."""
 
 
 @dataclass
@@ -26,15 +26,18 @@ class Verdict:
     """errno, untouched, value, read, counter, wait, complaint, or answer: the test did not accept what was seen."""
     step: Step | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    """The check as it was recorded."""
     op: str = "=="
     """Relation of the actual value to the ``wanted`` one."""
     wanted: tuple[int, ...] = ()
     seen: int = 0
+    """The actual value in the test."""
     path: str = ""
     """Of an ioctl's answer: the field that was compared."""
     first: Step | None = None
     """Of a counter: the step that read it before."""
     why: str = ""
+    """Reason why there is no step."""
 
 
 def verdict_of(course: Course) -> Verdict:

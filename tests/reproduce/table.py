@@ -4,8 +4,8 @@
     python -m tests.reproduce.table WORK mock            tests that broken mocks fail: one a defect and area at least
     python -m tests.reproduce.table WORK least           makes the programs of broken mocks smaller
     python -m tests.reproduce.table WORK driver          tests that the real driver with seeded faults fails, in a guest
-    python -m tests.reproduce.table WORK guest           all programs on the real driver without and with faults, if they
-                                                         were not run there before
+    python -m tests.reproduce.table WORK guest           all programs on the real driver without and with faults;
+                                                         continues where it was interrupted
     python -m tests.reproduce.table WORK print           the table, as Markdown
 
 A program is right if it was compiled without a warning, ends with 1 where its fault is, and with 0 on a sound mock and
