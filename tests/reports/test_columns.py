@@ -109,7 +109,10 @@ def test_it_fits_and_heads_stay_in_place(
     window.run("document.querySelector('.box').scrollIntoView()" if wide else "scrollBy(0, 1500)")
     place = window.run(
         "(() => { const at = (s) => document.querySelector(s).getBoundingClientRect(); const b = at('.box');"
-        "return [at('.box thead').top - Math.max(b.top, 0), at('.box thead th').left - b.left] })()"
+        "const row = [...document.querySelectorAll('.box tbody tr:not(.area)')]"
+        ".find((e) => e.getBoundingClientRect().top > at('.box thead').bottom).querySelector('th');"
+        "return [at('.box thead').top - Math.max(b.top, 0), at('.box thead th').left - b.left,"
+        "row.getBoundingClientRect().left - b.left] })()"
     )
     assert max(map(abs, place)) < 2
 
@@ -158,6 +161,20 @@ def test_a_query_leaves_the_rows_that_it_says(
     assert rows(window) == expected
     assert 0 < len(expected) < len(cells)
     assert f"{len(expected)} of {len(cells)} behaviours" in said
+
+
+def test_rows_out_of_sight_are_not_laid_out(window: Browser, pages: dict[int, Path]) -> None:
+    """Fifteen thousand cells would take longer than a key stroke."""
+    shown(window, pages[20])
+    ask(window, "-is:notrun")  # which none is
+    assert len(rows(window)) > 700
+    window.run("document.getElementById('row-madvise.pat.bounds').scrollIntoView()")
+    window.wait_for("document.getElementById('row-madvise.pat.bounds').getBoundingClientRect().top < 300")
+    laid_out = window.run(
+        "[...document.querySelectorAll('.box tbody th a')]"
+        ".filter(e => e.checkVisibility({contentVisibilityAuto: true})).length"
+    )
+    assert 0 < laid_out < 100
 
 
 def test_columns_of_a_query_are_shown_and_judged(window: Browser, pages: dict[int, Path]) -> None:

@@ -59,11 +59,21 @@ const indexed = (core) => {
     .flatMap((test) => places(column).get(test) ?? [])
     .map((at) => result(column, at))
     .sort((a, b) => (rank.get(a.letter) ?? 0) - (rank.get(b.letter) ?? 0));
+  /** Rows of the results at these places of a column. @param {Column} column @param {number[]} places */
+  const rowsAt = (column, places) => new Set(places.flatMap((at) => core.tests[column.test[at]][1]));
+  /** Whether a cell has a result at one of these places. @param {(column: Column) => number[]} places */
+  const cellsAt = (places) => {
+    /** @type {(Set<number> | undefined)[]} */
+    const rows = [];
+    return (/** @type {number} */ row, /** @type {number} */ c) => (rows[c] ??= rowsAt(core.columns[c], places(core.columns[c]))).has(row);
+  };
+  const flaky = cellsAt(({ past }) => Object.entries(past).flatMap(([at, told]) => told[2] ? [Number(at)] : []));
+  const changed = cellsAt(({ name, test }) => test.flatMap((number, at) => core.changed[`${name} ${core.tests[number][0]}`] ? [at] : []));
   /** @type {Map<string, number>} */
   const rowOf = new Map(core.rows.map(([anchor], n) => [anchor, n]));
   const columnOf = new Map(core.columns.map(({ name }, n) => [name, n]));
   const words = core.rows.map(([, id, title, , , statement, places, sources]) =>
     [id, title, statement, ...places.flatMap(([at, said]) => [at, said]), ...sources.map(([source]) => source)].join("\n").toLowerCase());
-  return { core, looks, testsOf, areaOf, results, rowOf, columnOf, words };
+  return { core, looks, testsOf, areaOf, results, rowsAt, flaky, changed, rowOf, columnOf, words };
 };
 /** @typedef {ReturnType<typeof indexed>} Index */

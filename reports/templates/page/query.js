@@ -100,8 +100,8 @@ const parsed = (text, index) => {
         return some.some((c) => core.columns[c].outcomes[row] !== core.columns[some[0]].outcomes[row]);
       };
     }
-    if (name === "flaky") return (row, shown) => among(shown).some((c) => index.results(row, c).some(({ past }) => past && past[2]));
-    if (name === "changed") return (row, shown) => among(shown).some((c) => index.results(row, c).some(({ changed }) => changed));
+    if (name === "flaky") return (row, shown) => among(shown).some((c) => index.flaky(row, c));
+    if (name === "changed") return (row, shown) => among(shown).some((c) => index.changed(row, c));
     if (["must", "may", "model-only"].includes(name)) return (row) => core.rows[row][3] === name;
     if (["promised", "agreed", "driver"].includes(name)) return (row) => core.rows[row][4] === name;
     throw new QueryError(`is:${name} is unknown${meant(name, [...OUTCOMES.keys(), ...STATES])}`);
@@ -124,8 +124,7 @@ const parsed = (text, index) => {
       case "id": return (row) => fits(core.rows[row][1]);
       case "test": return (row) => index.testsOf[row].some((test) => fits(core.tests[test][0]));
       case "message": {
-        const said = core.columns.map(({ more, test }) => new Set(Object.entries(more)
-          .flatMap(([at, [line]]) => line && fits(core.texts[line]) ? core.tests[test[Number(at)]][1] : [])));
+        const said = core.columns.map((c) => index.rowsAt(c, Object.entries(c.more).flatMap(([at, [line]]) => line && fits(core.texts[line]) ? [Number(at)] : [])));
         return (row, shown) => shown.some((c) => said[c].has(row));
       }
       case "source": return (row) => core.rows[row][7].some(([source]) => fits(source)) || core.rows[row][6].some(([place]) => fits(place));
