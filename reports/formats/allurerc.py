@@ -24,7 +24,7 @@ LONGEST = 64
 """Characters that Allure takes for the id and the name of an environment."""
 
 _CATEGORIES = {
-    "only this driver's ways": f"{DRIVER} (FAIL|XPASS)",
+    "driver behaviour": f"{DRIVER} (FAIL|XPASS)",
     "kernel complained": "(FAIL|ERROR): the kernel (complained|was tainted)",
     "emulated GPU complained": "(FAIL|ERROR): .*the emulated GPU reports",
     "wrong errno": "FAIL: (expected E[A-Z]+|E[A-Z]+: )",

@@ -21,7 +21,7 @@ def mail(digest: Digest) -> str:
         f"  {name:<{width}}  {standing.conformance}  (kernel {kernel})"
         for name, kernel, standing in digest.environments
     ]
-    lines += ["What only this driver does: passed / claimed / all"]
+    lines += ["Driver behaviour: passed / claimed / all"]
     lines += [f"  {name:<{width}}  {standing.driver}" for name, _, standing in digest.environments]
     for problem in digest.problems:
         lines += _wrapped(problem, "! ", "  ")

@@ -137,7 +137,7 @@ def _results(
         own = "" if result.replay == standard else result.replay or "-"
         reason = f"{result.reason_code}: {result.reason}" if result.reason_code else result.reason
         said = "" if result.reason and result.reason in result.line else reason
-        ways = "only this driver's ways" if is_regression(result, ledger) else ""
+        ways = "driver behaviour" if is_regression(result, ledger) else ""
         said = "; ".join(one for one in (ways, said, apart(result)) if one)
         parts = (result.line, said, result.known_as, own)
         longer = (result.longrepr, result.transcript, result.kernel_log)

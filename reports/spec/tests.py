@@ -13,7 +13,7 @@ from pathlib import Path
 
 from reports.marks import SUITES
 
-APART = "only this driver's ways: looked at apart, in a block of driver_only"
+APART = "driver behaviour, checked apart in a block of driver_only"
 DRAWN = "random steps: proves it where they met it"
 OVERLAP = "proves it only if both sides ran at the same time"
 

@@ -48,7 +48,11 @@ class Browser:
 
     def open(self, path: Path, fragment: str = "") -> None:
         """Show a file."""
-        self._call("POST", "/url", url=path.as_uri() + fragment)
+        self.open_address(path.as_uri() + fragment)
+
+    def open_address(self, address: str) -> None:
+        """Show what is at an address."""
+        self._call("POST", "/url", url=address)
 
     def run(self, script: str) -> Any:
         """The value of a JavaScript expression; also where the page may run no script."""
@@ -68,13 +72,14 @@ class Browser:
     @contextmanager
     def before_any_script(self, script: str) -> Iterator[None]:
         """Run a script in each page that is opened, before those of the page."""
-        added = self._cdp("Page.addScriptToEvaluateOnNewDocument", source=script)
+        added = self.devtools("Page.addScriptToEvaluateOnNewDocument", source=script)
         try:
             yield
         finally:
-            self._cdp("Page.removeScriptToEvaluateOnNewDocument", **added)
+            self.devtools("Page.removeScriptToEvaluateOnNewDocument", **added)
 
-    def _cdp(self, command: str, **parameters: Any) -> Any:
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        """Chromium's own protocol, for what WebDriver cannot do."""
         return self._call("POST", "/goog/cdp/execute", cmd=command, params=parameters)
 
     def find(self, selector: str) -> str:
@@ -110,7 +115,7 @@ class Browser:
     def pdf(self) -> bytes:
         """The page, printed."""
         # WebDriver's own command waits for no more than ten seconds.
-        return base64.b64decode(self._cdp("Page.printToPDF")["data"])
+        return base64.b64decode(self.devtools("Page.printToPDF")["data"])
 
     def complaints(self) -> list[str]:
         """Errors of the console since the last call."""

@@ -112,7 +112,7 @@ def test_formats_have_the_scores_of_conformance_and_of_the_driver(tmp_path: Path
     said = digest(report, ledger)
     assert said.verdict == "5 failures, 1 of driver behaviour"
     assert "| 1 / 3 / 3 | 0 / 1 / 1 |" in markdown(said)
-    *_, told = mail(said).partition("What only this driver does: passed / claimed / all\n")
+    *_, told = mail(said).partition("Driver behaviour: passed / claimed / all\n")
     assert re.search(rf"^  {BMG} +0 / 1 / 1$", told, re.MULTILINE)
 
 
@@ -197,7 +197,7 @@ def test_failure_of_what_is_apart_is_a_driver_regression(tmp_path: Path, apart: 
         "driver: counted 3" in mail(digest(report, ledger)),
         json.loads(path.read_text())["statusDetails"]["message"] == "driver FAIL: counted 3",
         "driver" in summary(report.runs[0], matrix(report, ledger), []).partition("counted 3")[0],
-        "only this driver's ways" in unescape(page(report, matrix(report, ledger), ledger)),
+        'title="driver behaviour: ' in unescape(page(report, matrix(report, ledger), ledger)),
     }
     assert marks == {bool(apart)}
     assert ("gc.async" in ktap(report, ledger)) != bool(apart)

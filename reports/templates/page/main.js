@@ -125,7 +125,6 @@ const start = async () => {
       panel.hidden = false;
       panel.scrollTop = 0;
       panel.focus({ preventScroll: true });
-      if (column >= 0) byId(`${core.rows[row][0]}@${core.columns[column].name}`)?.scrollIntoView({ block: "nearest" });
       if (there && !box.contains(opener)) there.scrollIntoView({ block: "center", inline: "center" });
     }
   };

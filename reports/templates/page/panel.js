@@ -28,7 +28,7 @@ const folded = (title, number) => {
 };
 
 /** @param {number} milliseconds */
-const duration = (milliseconds) => milliseconds < 1000 ? `${milliseconds} ms` : `${(milliseconds / 1000).toFixed(1)} s`;
+const duration = (milliseconds) => milliseconds < 1000 ? `${milliseconds}\u00a0ms` : `${(milliseconds / 1000).toFixed(1)}\u00a0s`;
 
 /** @param {Index} index @param {Result} result @returns {HTMLElement} */
 const resultOf = (index, { test, letter, took, acts, line, reason, known, again, long, past, changed }) => {
@@ -84,7 +84,7 @@ const panelOf = (index, row, column, shown, all) => {
   const sections = [];
   /** @type {Map<string, number[]>} */
   const silent = new Map();
-  for (const c of shown.includes(column) || column < 0 ? shown : [column, ...shown]) {
+  for (const c of column < 0 ? shown : [column, ...shown.filter((one) => one !== column)]) {
     const results = index.results(row, c), letter = core.columns[c].outcomes[row];
     if (!results.length) {
       const key = `${letter}${core.columns[c].why[row]}`;
