@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from reports.ledger import Ledger
 from reports.stream import read
 from reports.summary import MAX_FAILURES, WIDTH, brief, summary
 from reports.verdict import matrix
-from tests.reports import streams
+from tests.reports import sample, streams
 from tests.reports.conftest import entry
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -191,3 +192,32 @@ def test_short_summary_has_failures_and_what_is_missing(tmp_path: Path, ledger: 
     assert "ERROR mock/bmg: vram: 8 GiB are recorded" in said
     said = short(tmp_path, ledger, streams.run(), streams.environment(), streams.result())
     assert "results stream" in said
+
+
+def test_readme_shows_what_a_run_prints(tmp_path: Path) -> None:
+    """Line by line, but for the numbers; and its numbers are those of one run."""
+    reduced = {"reductions": ["no userfaultfd"] * 2}
+    *events, end = streams.whole_ledger(3, failures=0)
+    others = [
+        streams.result("suites/bind/test_k.py::test_k", outcome, event["env"])
+        for event in events
+        if event["event"] == "environment"
+        for outcome in ("KNOWN", "UNTESTED", "UNTESTED")
+    ]
+    events = [{**event, **reduced} if event["event"] == "environment" else event for event in events]
+    run = read(streams.write(tmp_path / "r.jsonl", *events, *others, end))
+    shown = sample.shown()
+    assert words(shown) == words(sample.sample(run, Ledger.load()))
+    rows = re.findall(r"mock/\w+ +(\d+) +- +(\d+) +(\d+) +\d+ / \d+ / (\d+) +\d+ / \d+ / (\d+)", shown)
+    passed, known_, skipped = (sum(int(row[n]) for row in rows) for n in range(3))
+    assert f" {passed} passed, {skipped} skipped, {known_} xfailed in " in shown
+    assert f"skipped: {skipped} results" in shown
+    assert len({(promised, driver) for *_, promised, driver in rows}) == 1
+
+
+def words(text: str) -> list[list[str]]:
+    """Words of each line; numbers, hashes and rules are alike."""
+    return [
+        re.sub(r"\([0-9a-f]+\)|\b[0-9a-f]{7}\b|[\d.-]*\d", "#", re.sub("=+", "=", line)).split()
+        for line in text.splitlines()
+    ]
