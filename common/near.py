@@ -33,6 +33,11 @@ def near_glob(pattern: str, ids: Iterable[str]) -> str:
     return near(pattern, sorted(f"{group}.*" for group in groups))
 
 
+def no_path(path: Path, base: Path) -> str:
+    """The error for a path below ``base`` that is not there."""
+    return f"file or directory not found: {path}{near_path(path, base)}"
+
+
 def near_path(path: Path, folder: Path = Path()) -> str:
     """The same for a path (in ``folder``) that does not exist: names in the last folder of it that exists."""
     there = path

@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
+from common.near import no_path
 from common.place import ROOT, written
 
 STATUS = (
@@ -35,6 +37,11 @@ class Typed:
 
 def main(arguments: list[str]) -> int:
     """Exit status: pytest's."""
+    paths = (Path(word.partition("::")[0]) for word, of_suite in _told_apart(arguments) if of_suite)
+    if why := next((no_path(path, ROOT) for path in paths if not (ROOT / path).exists()), ""):
+        # pytest would find no conftest.py, and complain about the suite's options.
+        print(f"ERROR: {why}", file=sys.stderr)
+        return int(pytest.ExitCode.USAGE_ERROR)
     status = int(pytest.main([*configuration(), *placed(arguments)], plugins=[Typed(arguments)]))
     if {"-h", "--help"} & set(arguments):
         print(f"\n{STATUS}")
@@ -50,15 +57,22 @@ def configuration() -> list[str]:
 def placed(words: Iterable[str]) -> Iterator[str]:
     """The command line with paths of tests (``suites/...``) made absolute, or with the whole suite if it names none.
 
-    A test that does not exist counts, too: pytest reports it.
+    A test that does not exist counts, too: it is reported.
     """
-    named, before = False, ""
-    for word in words:
+    named = False
+    for word, of_suite in _told_apart(words):
         path, colons, test = word.partition("::")
-        if Path(path).parts[:1] == (SUITES,) and before not in EXPRESSIONS:
-            path, named = str(ROOT / path), True
+        if of_suite:
+            path = str(ROOT / path)
         named |= Path(path).is_relative_to(ROOT)
-        before = word
         yield f"{path}{colons}{test}"
     if not named:
         yield WHOLE  # also with --resume, or pytest would not find the suite's conftest.py
+
+
+def _told_apart(words: Iterable[str]) -> Iterator[tuple[str, bool]]:
+    """Each word, and whether it is a path of tests or a node id."""
+    before = ""
+    for word in words:
+        yield word, Path(word.partition("::")[0]).parts[:1] == (SUITES,) and before not in EXPRESSIONS
+        before = word

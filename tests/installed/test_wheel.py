@@ -134,6 +134,7 @@ def test_suite_runs_anywhere_and_writes_to_its_caller(installed: Installed, tmp_
         (("doctor",), "The mock runs"),
         (("abi", "--help"), "usage: svmcts abi"),
         (("completion", "bash"), "_shtab_svmcts svmcts\n"),
+        (("spec", "--check"), ": no dead links or names"),
     ):
         done = installed.svmcts(*words, folder=tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -168,6 +169,9 @@ def test_absent_test_is_not_the_whole_suite(installed: Installed, tmp_path: Path
     done = installed.svmcts("run", "-q", ABSENT, folder=tmp_path)
     assert done.returncode == pytest.ExitCode.USAGE_ERROR
     assert f"{ABSENT}" in done.stderr
+    done = installed.svmcts("run", "--platform", "lnl", "suites/atmic", folder=tmp_path)
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    assert done.stderr == "ERROR: file or directory not found: suites/atmic (did you mean suites/atomic?)\n"
 
 
 def test_command_line_without_a_test_names_the_suite() -> None:

@@ -25,7 +25,7 @@ _BLOCK = re.compile(r"(?<=ends like this, here at `[0-9a-f]{7}`:\n\n)(?:    .*\n
 
 
 def shown() -> str:
-    """What README.md shows."""
+    """The part of README.md."""
     found = _BLOCK.search(README.read_text(encoding="utf-8"))
     assert found
     return found[0]

@@ -195,7 +195,7 @@ def test_short_summary_has_failures_and_what_is_missing(tmp_path: Path, ledger: 
 
 
 def test_readme_shows_what_a_run_prints(tmp_path: Path) -> None:
-    """Line by line, but for the numbers; and its numbers are those of one run."""
+    """Line by line, except for the numbers; and its numbers are those of one run."""
     reduced = {"reductions": ["no userfaultfd"] * 2}
     *events, end = streams.whole_ledger(3, failures=0)
     others = [
