@@ -66,13 +66,12 @@ $(VENV)/bin/pip:
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "svm-cts: $(PYTHON) cannot make environments; on Debian: apt-get install python3-venv" >&2; exit 1; }
 
 $(VENV)/run.stamp: requirements/run.lock | $(VENV)/bin/pip
-	@echo "svm-cts: setting up $(VENV)"
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m installed.environment $<
 	@ln -sf ../../svmcts $(BIN)/svmcts
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.lock $(VENV)/run.stamp
-	@$(BIN)/pip install -q --disable-pip-version-check --require-hashes -r $<
+	@$(BIN)/python -m installed.environment $<
 	@touch $@
 
 .PHONY: wheel

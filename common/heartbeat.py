@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 EVERY_S = 60.0
@@ -41,6 +43,30 @@ class Heartbeat:
     def _run(self) -> None:
         while not self._over.wait(self._every):
             self._say(self._line())
+
+
+class Progress(Heartbeat):
+    """Prints the current step on standard error: in one line of a terminal, or each minute in a log."""
+
+    def __init__(self, doing: str) -> None:
+        """``doing`` is before each step, as ``svmcts report: writing``."""
+        self._doing, self._step = doing, ""
+        super().__init__(lambda: f"{self._doing} {self._step}", partial(print, file=sys.stderr, flush=True))
+
+    def tell(self, step: str) -> None:
+        """Another step begins."""
+        self._step = step
+        self._rewrite(f"{self._doing} {step}")
+
+    def stop(self) -> None:
+        """As of every heartbeat; a terminal's line is empty then."""
+        super().stop()
+        self._rewrite("")
+
+    @staticmethod
+    def _rewrite(text: str) -> None:
+        if sys.stderr.isatty():
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
 def since(start: float) -> str:

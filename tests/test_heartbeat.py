@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import io
 import queue
 import threading
 import time
 
 import pytest
 
-from common.heartbeat import Heartbeat, since
+from common import heartbeat
+from common.heartbeat import Heartbeat, Progress, since
 from guest import cache
 
 
@@ -44,3 +46,31 @@ def test_times_are_in_words() -> None:
     now = time.monotonic()
     assert since(now - 40) == "40 s"
     assert since(now - 600) == "10 min"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_steps_take_turns_in_one_line_of_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with Progress("svmcts report: writing") as progress:
+        progress.tell("index.html")
+        progress.tell("junit.xml")
+    erase = "\r\x1b[K"
+    line = f"{erase}svmcts report: writing"
+    assert terminal.getvalue() == f"{line} index.html{line} junit.xml{erase}"
+
+
+def test_step_is_said_again_in_a_log(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(heartbeat, "EVERY_S", 0.001)
+    said = ""
+    with Progress("svmcts report: writing") as progress:
+        progress.tell("index.html")
+        while "index.html" not in said:
+            said += capsys.readouterr().err
+    assert said.splitlines()[-1] == "svmcts report: writing index.html"
+    assert "\r" not in said

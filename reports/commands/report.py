@@ -4,12 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
-from functools import partial
 from pathlib import Path
 
 from common import lab
-from common.heartbeat import Heartbeat
+from common.heartbeat import Progress
 from reports.commands.inputs import RUN, waivers_at, what_there_is_at, whole
 from reports.formats.kcidb import submission
 from reports.ledger import Ledger
@@ -72,28 +70,11 @@ def main(arguments: list[str]) -> int:
     accepted = options.baseline or here.file("baseline")
     baseline = _run(str(accepted)) if accepted else None
     report = merge(runs, baseline, waivers_at(options.waivers or here.file("waivers")))
-    with _Progress() as progress:
+    with Progress("svmcts report: writing") as progress:
         written = write_report(report, options.output, Ledger.load(), about, progress.tell)
     print("\n".join(map(str, written)))
     whole(*runs, *([baseline] if baseline else []))
     return 0
-
-
-class _Progress(Heartbeat):
-    """Prints what is being written: at once on a terminal, and each minute in a log."""
-
-    def __init__(self) -> None:
-        self._name = ""
-        super().__init__(
-            lambda: f"svmcts report: writing {self._name}", partial(print, file=sys.stderr, flush=True)
-        )
-
-    def tell(self, name: str) -> None:
-        """Another file begins."""
-        self._name = name
-        if sys.stderr.isatty():
-            shown = name if name != "allure-results" else ""
-            print(f"\r\x1b[K{shown}", end="", file=sys.stderr, flush=True)
 
 
 def _run(text: str) -> Run:
