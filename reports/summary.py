@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from reports import seeded
 from reports.event import Outcome
 from reports.stream import Run, environments_of, label
 from reports.unseen import headline
@@ -44,6 +45,7 @@ def brief(run: Run, matrix: Matrix, written: Iterable[Path]) -> str:
         *([f"a part of the suite: {part}"] if part else []),
         "",
         *_by_environment(run, matrix),
+        *_sensitivity(),
         "",
         *_problems(run),
         *_lacking(replace(run, environments={n: e for n, e in run.environments.items() if e.missing})),
@@ -235,7 +237,14 @@ def _behaviours(matrix: Matrix) -> list[str]:
     return [
         *_scores("conformance: passed / claimed / all", matrix, CONFORMANCE),
         *_scores("driver behaviour: passed / claimed / all", matrix, (DRIVER,)),
+        *([*said, ""] if (said := _sensitivity()) else []),
     ]
+
+
+def _sensitivity() -> list[str]:
+    """How much the suite notices, by itself: a figure of the suite, not of this run."""
+    said = seeded.line(seeded.read())
+    return [said] if said else []
 
 
 def _scores(title: str, matrix: Matrix, promises: Sequence[str]) -> list[str]:

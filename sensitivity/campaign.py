@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A campaign: each fault is built, put into a guest, and tested until a test notices.
 
-Then the noticing tests are run on the driver without a fault, which has to pass them.
+Then the noticing test is run on the driver without a fault, which has to pass it.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -25,6 +26,8 @@ from sensitivity.generate import heaps
 from sensitivity.source import Edit, EditError
 
 FOUND, MISSED, NOT_BUILT, NO_ANSWER = "found", "missed", "not-built", "no-answer"
+PASSED = ("passed", "known")
+"""Outcomes of a test that the driver passes."""
 DIE = 1 << 7
 """TAINT_DIE (include/linux/panic.h): the kernel had an oops."""
 IN_TIME = re.compile(r"within [\d.]+ s\b|timed? ?out|ETIME", re.IGNORECASE)
@@ -122,7 +125,7 @@ class Store:
         """Verdict on a fault; no answer if its test fails without the fault as well."""
         if (result := self.results.get(fault)) is None:
             return None
-        if result.verdict == FOUND and result.by and self.control.get(result.by) not in ("passed", "known"):
+        if result.verdict == FOUND and result.by and self.control.get(result.by) not in PASSED:
             return NO_ANSWER
         return result.verdict
 
@@ -167,32 +170,67 @@ class Campaign:
         """Each fault with its ranked behaviours, until the given time (of time.monotonic); then the control."""
         began = time.monotonic()
         try:
-            for number, (fault, ranks) in enumerate(faults, 1):
-                if time.monotonic() > until:
-                    say(f"out of time: {len(faults) - number + 1} faults are left")
-                    break
-                result = self.judge(fault, ranks)
-                self._store.add(result)
-                left = (time.monotonic() - began) / number * (len(faults) - number)
-                what = f"{result.by} (test {result.after})" if result.by else result.how
-                say(f"{number}/{len(faults)} {result.verdict:9} {fault.id}: {what}; {left / 60:.0f} min left")
+            with ThreadPoolExecutor(1) as ahead:
+                builds = (ahead.submit(self._build, fault) for fault, _ in faults)
+                coming = next(builds, None)
+                for number, (fault, ranks) in enumerate(faults, 1):
+                    if time.monotonic() > until:
+                        say(f"out of time: {len(faults) - number + 1} faults are left")
+                        break
+                    assert coming is not None
+                    built, coming = coming.result(), next(builds, None)
+                    result = self.judge(fault, built, ranks)
+                    self._store.add(result)
+                    self._keep_if_sound(result)
+                    left = (time.monotonic() - began) / number * (len(faults) - number)
+                    what = f"{result.by} (test {result.after})" if result.by else result.how
+                    say(
+                        f"{number}/{len(faults)} {result.verdict:9} {fault.id}: {what}; {left / 60:.0f} min left"
+                    )
             self.check(say)
         finally:
             self._end()
 
-    def judge(self, fault: Fault, ranks: Mapping[str, int]) -> Result:
-        """Build a fault and run its tests."""
-        began = time.monotonic()
+    def _build(self, fault: Fault) -> Mapping[str, Path] | str:
+        """The modules of a fault, built while the tests of the one before it run; or why there are none."""
         self._built += 1
         out = self._work / str(self._built)  # a new name each: the guest may cache what it has read
         out.mkdir(parents=True)
         try:
-            built = self._builder.build(self._builder.edited(fault.edits), out)
+            return self._builder.build(self._builder.edited(fault.edits), out)
         except (BuildError, EditError) as error:
-            return Result(fault.id, NOT_BUILT, how=str(error))
+            return str(error)
+
+    def judge(self, fault: Fault, built: Mapping[str, Path] | str, ranks: Mapping[str, int]) -> Result:
+        """Run the tests of a fault on its modules."""
+        began = time.monotonic()
+        if isinstance(built, str):
+            return Result(fault.id, NOT_BUILT, how=built)
         result = self._answer(fault.id, {**self._stock, **built}, ranks)
         result.seconds = round(time.monotonic() - began, 1)
         return result
+
+    def _keep_if_sound(self, result: Result) -> None:
+        """Keep the guest of a fault that was found if the driver without a fault passes the test in it.
+
+        That is the control, too. If it fails, a fault has damaged the guest, or the test is at fault: a new guest tells.
+        """
+        if result.verdict != FOUND or self._guest is None:
+            return
+        order = {**self._order(self._stock, {}, [result.by.partition("::")[0]]), "only": [result.by]}
+        sound = False
+        if result.by:
+            try:
+                for answer in self._guest.order({**order, "first": 1}):
+                    if answer.get("outcome") in PASSED:
+                        self._store.add_control(result.by, answer["outcome"])
+                        sound = True
+                    if int(answer.get("tainted", 0)) & DIE:
+                        sound = False
+            except LostError:
+                sound = False
+        if not sound:
+            self._end()
 
     def check(self, say: Callable[[str], None]) -> None:
         """Run the tests that noticed a fault on the driver without one."""
@@ -253,7 +291,7 @@ class Campaign:
                 running = answer.get("begins", running)
                 if "test" in answer:
                     result.after += 1
-                    result.passed += answer["outcome"] in ("passed", "known")
+                    result.passed += answer["outcome"] in PASSED
                     if answer["outcome"] == "failed":
                         result.verdict, result.by, result.how = FOUND, answer["test"], answer["why"]
                     running = ""
@@ -286,7 +324,7 @@ class Campaign:
             )
         elif result.verdict == MISSED:
             result.how = f"{result.passed} of {result.after} tests passed, the others do not apply"
-        if result.verdict == FOUND or int(answer["tainted"]) & DIE:  # what it has damaged stays in the kernel
+        if int(answer["tainted"]) & DIE:  # what it has damaged stays in the kernel
             self._end()
 
     def _order(

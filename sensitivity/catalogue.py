@@ -46,6 +46,8 @@ class Fault:
     """``chosen``: written by hand; or what the generator did (generate.KINDS)."""
     excepted: str | None = None
     """Reason why no test has to notice."""
+    fix: str | None = None
+    """For a fault that takes a fix back: the CVE, or the kernel without the fix."""
 
 
 def load(path: Path = CATALOGUE, generated: Path = GENERATED) -> list[Fault]:
@@ -77,6 +79,7 @@ def _fault(entry: dict[str, Any]) -> Fault:
             breaks=tuple(entry["breaks"]),
             shown_by=entry["shown_by"],
             excepted=entry.get("excepted"),
+            fix=entry.get("fix"),
         )
     except (KeyError, TypeError) as error:
         raise CatalogueError(f"seeded fault {name}: {error}") from None

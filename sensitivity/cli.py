@@ -12,11 +12,14 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common import version
 from common.answers import NO, NO_ANSWER, YES, NoAnswerError
 from common.near import near
 from common.place import ROOT, written
 from guest import GuestError, builds, run
+from guest.emulator.adversary import MODES, STRONG
 from guest.machine import Machine
+from reports import seeded
 from reports.ledger import Ledger
 from reports.marks import proofs
 from sensitivity import campaign, catalogue, generate
@@ -74,7 +77,18 @@ def parser() -> argparse.ArgumentParser:
     add("--all", action="store_true", help="then run all other tests, too")
     add("--again", action="store_true", help="discard existing results")
     add("--minutes", type=float, default=1e6, help="start no new fault after this time")
-    add("--adversary", metavar="MODE", help="how late the emulated GPU responds (docs/emulator.md)")
+    add("--gpus", type=int, choices=(1, 2), default=1, help="emulated GPUs of the guest (default: 1)")
+    add(
+        "--adversary",
+        choices=tuple(MODES),
+        help=f"how late the emulated GPUs respond (docs/emulator.md; default: {STRONG} for faults that only a late "
+        "device shows, the guest's own mode for the others)",
+    )
+    add(
+        "--record",
+        action="store_true",
+        help="add the results to sensitivity/results.tsv, of which reports tell",
+    )
     return made
 
 
@@ -92,19 +106,52 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    store = Store.open(_path(build.name, options.adversary))
+    stores = Stores(build.name, options.gpus, options.adversary)
     faults = _chosen(catalogue.load(), options)
     if options.list:
         for fault in faults:
-            print(f"{store.verdict(fault.id) or '-':9} {fault.id}  {fault.title}")
+            print(f"{stores.verdict(fault) or '-':9} {fault.id}  {fault.title}")
         return YES
-    todo = [
-        fault for fault in faults if options.again or store.verdict(fault.id) in (None, campaign.NO_ANSWER)
-    ]
-    if todo:
-        _run(todo, options, build.name, builder, store)
-    print("\n".join(_summary(faults, store)))
-    return _status(faults, store)
+    end = time.monotonic() + options.minutes * 60
+    todo = [fault for fault in faults if options.again or stores.verdict(fault) in (None, campaign.NO_ANSWER)]
+    for mode in dict.fromkeys(map(stores.mode, todo)):
+        some = [fault for fault in todo if stores.mode(fault) == mode]
+        if time.monotonic() > end:
+            print(f"out of time: {len(some)} faults are left")
+            continue
+        _run(some, options, mode, build.name, builder, stores.of(some[0]), end)
+    if options.record:
+        _record(faults, stores)
+    print("\n".join(_summary(faults, stores)))
+    return _status(faults, stores)
+
+
+class Stores:
+    """Results of each mode of the device: a late device shows what another does not."""
+
+    def __init__(self, kernel: str, gpus: int = 1, mode: str | None = None) -> None:
+        self.kernel, self.gpus, self._mode = kernel, gpus, mode
+        self._open: dict[str | None, Store] = {}
+
+    def mode(self, fault: Fault) -> str | None:
+        """The mode of ``--adversary`` that a fault is tried in."""
+        return self._mode or (STRONG if fault.shown_by == "late" else None)
+
+    def of(self, fault: Fault) -> Store:
+        """The results of a fault's mode."""
+        mode = self.mode(fault)
+        if mode not in self._open:
+            self._open[mode] = Store.open(_path(self.kernel, self.gpus, mode))
+        return self._open[mode]
+
+    def verdict(self, fault: Fault) -> str | None:
+        """Verdict on a fault."""
+        return self.of(fault).verdict(fault.id)
+
+    def machine(self, fault: Fault) -> str:
+        """The machine that a fault is tried on, as recorded results name it."""
+        mode = self.mode(fault)
+        return f"{self.gpus} GPU{'s' * (self.gpus > 1)}{f', {mode} adversary' if mode else ''}"
 
 
 def kernel_of(name: str | None) -> builds.Build:
@@ -127,8 +174,33 @@ def _suite() -> str:
     return hashed.hexdigest()[:12]
 
 
-def _path(kernel: str, mode: str | None) -> Path:
-    return RESULTS / f"{_suite()}+{kernel}{f'+adversary-{mode}' if mode else ''}.jsonl"
+def _path(kernel: str, gpus: int, mode: str | None) -> Path:
+    parts = [
+        _suite(),
+        kernel,
+        *([f"gpus-{gpus}"] if gpus > 1 else []),
+        *([f"adversary-{mode}"] if mode else []),
+    ]
+    return RESULTS / f"{'+'.join(parts)}.jsonl"
+
+
+def _record(faults: Sequence[Fault], stores: Stores) -> None:
+    """Write the verdicts into the file that is kept with the suite."""
+    rows = [
+        seeded.Row(
+            fault.id,
+            stores.machine(fault),
+            verdict,
+            stores.of(fault).results[fault.id].by,
+            stores.of(fault).results[fault.id].after,
+            stores.kernel,
+            version.commit(ROOT)[0],
+        )
+        for fault in faults
+        if (verdict := stores.verdict(fault)) in (FOUND, MISSED)
+    ]
+    seeded.write(rows)
+    print(f"{len(rows)} results recorded in {seeded.RECORDED.name}")
 
 
 def _chosen(faults: Sequence[Fault], options: argparse.Namespace) -> list[Fault]:
@@ -158,19 +230,25 @@ def _generate(builder: Builder, count: int, seed: int) -> int:
 
 
 def _run(
-    todo: Sequence[Fault], options: argparse.Namespace, kernel: str, builder: Builder, store: Store
+    todo: Sequence[Fault],
+    options: argparse.Namespace,
+    mode: str | None,
+    kernel: str,
+    builder: Builder,
+    store: Store,
+    end: float,
 ) -> None:
-    environment = environment_of(kernel)
+    environment = environment_of(kernel, options.gpus)
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
         if options.all:
             return ["suites"]
         near = sorted(ranks, key=ranks.__getitem__)
-        ordered = dict.fromkeys(test for name in near for test in tests.get(name, ()))
+        ordered = dict.fromkeys(test for name in near for test in tests.get(name, [name]) if "::" in test)
         return sorted({test.partition(":")[0] for test in list(ordered)[: options.tests]})
 
-    guest = ["--kernel", kernel, *(["--adversary", options.adversary] if options.adversary else [])]
+    guest = ["--kernel", kernel, "--gpus", str(options.gpus), *(["--adversary", mode] if mode else [])]
     store.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
         stock = stock_of(builder, Path(work) / "stock")
@@ -184,16 +262,16 @@ def _run(
             Path(work),
         )
         ranked = [(fault, breaks.ranks(fault)) for fault in todo]
-        lots.run(ranked, lambda line: print(line, flush=True), time.monotonic() + options.minutes * 60)
+        lots.run(ranked, lambda line: print(line, flush=True), end)
 
 
-def environment_of(kernel: str) -> dict[str, object]:
-    """The environment of tests in a guest with one GPU, as data. Raises GuestError."""
+def environment_of(kernel: str, gpus: int = 1) -> dict[str, object]:
+    """The environment of tests in a guest, as data. Raises GuestError."""
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
     from fixtures.plugin.guests import MACHINE, SOFTWARE
 
-    machine = Machine(1)
+    machine = Machine(gpus)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
     timeout_scale = SOFTWARE if prepared.software else 1.0
@@ -208,7 +286,7 @@ def stock_of(builder: Builder, out: Path) -> dict[str, Path]:
     return builder.build({file: builder.text(file) for file in (generate.FILES[0], generate.FILES[-1])}, out)
 
 
-def _summary(faults: Sequence[Fault], store: Store) -> list[str]:
+def _summary(faults: Sequence[Fault], stores: Stores) -> list[str]:
     lines = []
     for what, key in (
         ("file", lambda fault: Path(fault.edits[0].file).name),
@@ -216,24 +294,24 @@ def _summary(faults: Sequence[Fault], store: Store) -> list[str]:
     ):
         table: dict[str, Counter[str]] = {}
         for fault in faults:
-            if verdict := store.verdict(fault.id):
+            if verdict := stores.verdict(fault):
                 table.setdefault(key(fault), Counter())[verdict] += 1
         lines += [f"by {what}"]
         for name, counts in sorted(table.items()):
             lines.append(
                 f"  {name:24} " + ", ".join(f"{n} {verdict}" for verdict, n in sorted(counts.items()))
             )
-    found = [store.results[fault.id] for fault in faults if store.verdict(fault.id) == FOUND]
+    found = [stores.of(fault).results[fault.id] for fault in faults if stores.verdict(fault) == FOUND]
     shares = ", ".join(f"{sum(one.after <= n for one in found)} by the first {n} tests" for n in SHARES)
-    missed = [fault for fault in faults if store.verdict(fault.id) == MISSED]
+    missed = [fault for fault in faults if stores.verdict(fault) == MISSED]
     lines += ["missed"] if missed else []
     lines += [f"  {fault.id}" + (f": {fault.excepted}" if fault.excepted else "") for fault in missed]
-    ran = [fault for fault in faults if store.verdict(fault.id) in (FOUND, MISSED)]
+    ran = [fault for fault in faults if stores.verdict(fault) in (FOUND, MISSED)]
     return [*lines, f"found: {shares}", f"sensitivity: {len(found)} of {len(ran)}"]
 
 
-def _status(faults: Sequence[Fault], store: Store) -> int:
-    verdicts = [store.verdict(fault.id) for fault in faults if not fault.excepted]
+def _status(faults: Sequence[Fault], stores: Stores) -> int:
+    verdicts = [stores.verdict(fault) for fault in faults if not fault.excepted]
     if MISSED in verdicts:
         return NO
     return YES if all(verdict == FOUND for verdict in verdicts) else NO_ANSWER

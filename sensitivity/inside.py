@@ -47,9 +47,8 @@ class Watch:
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
-        ranks = affected.ranks_of(config)
-        near = [item for item in items if any(name in ranks for name in item.stash[CASE].ids)]
-        chosen = near if ranks else items
+        near = [item for item in items if affected.is_near(config, item.nodeid, item.stash[CASE].ids)]
+        chosen = near if affected.ranks_of(config) else items
         if only := self.order.get("only"):
             chosen = [item for item in items if item.nodeid in only]
         items[:] = chosen[: self.order["first"]]

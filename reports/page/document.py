@@ -19,6 +19,7 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from reports import seeded
 from reports.compare import Kind
 from reports.event import Outcome, Result
 from reports.ledger import Behaviour, Ledger
@@ -90,6 +91,7 @@ def page(report: Report, matrix: Matrix, ledger: Ledger) -> str:
             ],
             trend_size=(WIDTH, HEIGHT),
             part=headline(matrix),
+            sensitivity=seeded.line(seeded.read()),
             failures=_widest_first(failures(report.results)),
             most_failures=MAX_FAILURES,
             kinds_of_change=list(Kind),

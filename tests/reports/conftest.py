@@ -4,10 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from common.answers import status_of
+from reports import seeded
 from reports.ledger import Behaviour, Ledger, Untested, Vocabulary
 
 
@@ -40,6 +42,14 @@ def called(main: Callable[[list[str]], int], *arguments: object) -> int:
     """The exit status of a command, as ``svmcts`` calls it."""
     name = main.__module__.rpartition(".")[2]
     return status_of(f"svmcts {name}", lambda: main([str(argument) for argument in arguments]))
+
+
+@pytest.fixture(autouse=True)
+def recorded(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where results of seeded faults are recorded: none are, whatever the suite's are."""
+    path = tmp_path_factory.mktemp("sensitivity") / "results.tsv"
+    monkeypatch.setattr(seeded, "RECORDED", path)
+    return path
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from reports import seeded
 from reports.ledger import Ledger
 from reports.stream import read
 from reports.summary import MAX_FAILURES, WIDTH, brief, summary
@@ -169,7 +170,11 @@ def short(tmp_path: Path, ledger: Ledger, *events: dict[str, Any] | str) -> str:
     return brief(run, matrix(run, ledger), files)
 
 
-def test_green_run_of_three_mocks_and_a_guest_fits_a_screen(tmp_path: Path, ledger: Ledger) -> None:
+def test_green_run_of_three_mocks_and_a_guest_fits_a_screen(
+    tmp_path: Path, ledger: Ledger, recorded: Path
+) -> None:
+    seeded.write([seeded.Row("a", "1 GPU", "found", "", 1, "7.3.4", "abc")])
+    assert recorded.exists()
     lines = short(tmp_path, ledger, *green(*FOUR)).splitlines()
     # Lines of pytest around it: one for each environment, the rules above and below, the prompt.
     assert len(lines) + len(FOUR) + 3 <= SCREEN
@@ -177,6 +182,7 @@ def test_green_run_of_three_mocks_and_a_guest_fits_a_screen(tmp_path: Path, ledg
     (reduced,) = [line for line in lines if line.startswith("reduced: ")]
     assert all(f"{name} in 12 ways" in reduced for name in FOUR[:3])
     assert "skipped: 120 results for 30 reasons" in lines
+    assert "sensitivity: 1 of 1 seeded faults found, recorded on 7.3.4" in lines
     assert "mock/lnl      30      -      -     30   1 / 4 / 5             -" in [
         line.rstrip() for line in lines
     ]

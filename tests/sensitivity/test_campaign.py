@@ -18,6 +18,7 @@ from sensitivity.source import Edit
 TEST, OTHER = "suites/a/test_a.py::test_one", "suites/a/test_a.py::test_two"
 Script = list[dict[str, Any] | Exception]
 ENDS: dict[str, Any] = {"end": "tests", "code": 0, "tainted": "0"}
+CONTROL_ENDS = dict(ENDS)
 
 
 def ran(test: str, outcome: str, why: str = "") -> Script:
@@ -46,7 +47,7 @@ class PlayedGuest:
         self.orders.append(order)
         only: Script = [step for test in order.get("only", ()) for step in ran(test, self.control)]
         stock = order["modules"]["xe"] == "stock/xe.ko"
-        for step in [*only, ENDS] if stock and "only" in order else self.scripts.pop(0):
+        for step in [*only, CONTROL_ENDS] if stock and "only" in order else self.scripts.pop(0):
             if isinstance(step, Exception):
                 raise step
             yield step
@@ -134,10 +135,24 @@ def test_guest_is_kept_unless_its_kernel_had_an_oops(judged: Any, tainted: int, 
     assert judged(first, [*ran(TEST, "passed"), ENDS], count=2)[1].closed == guests
 
 
-def test_guest_that_had_a_fault_that_was_found_is_not_used_again(judged: Any) -> None:
-    """One guest for each fault, and one for the control."""
+@pytest.mark.parametrize(("control", "closed"), [("passed", 1), ("known", 1), ("failed", 3), ("skipped", 3)])
+def test_guest_is_used_again_if_the_driver_passes_the_test_in_it(
+    judged: Any, control: str, closed: int
+) -> None:
+    """Else there is one guest for each fault, and one for the control."""
     found = [*ran(TEST, "failed"), ENDS]
-    assert judged(found, found, count=2)[1].closed == 3
+    store, guest, _ = judged(found, found, count=2, control=control)
+    assert guest.closed == closed
+    assert store.control == {TEST: control}
+    assert [order["modules"]["xe"] for order in guest.orders][1] == "stock/xe.ko"
+
+
+def test_guest_whose_kernel_had_an_oops_in_the_control_is_not_used_again(
+    judged: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [*ran(TEST, "failed"), ENDS]
+    monkeypatch.setitem(CONTROL_ENDS, "tainted", str(1 << 7))
+    assert judged(found, found, count=2)[1].closed == 2
 
 
 DOES_NOT_LOAD: Script = [{"step": "load"}, {"end": "load", "why": "EINVAL", "tainted": "0"}]

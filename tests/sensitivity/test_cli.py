@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Keys of results, and the exit status."""
+"""Keys of results, recorded results, and the exit status."""
 
 from __future__ import annotations
 
@@ -7,13 +7,24 @@ from pathlib import Path
 
 import pytest
 
+from reports import seeded
+from reports.seeded import Row
 from sensitivity import cli
-from sensitivity.campaign import Result, Store
+from sensitivity.campaign import Result
 from sensitivity.catalogue import Fault
+from sensitivity.cli import Stores
 from sensitivity.source import Edit
 
 FAULT = Fault("a", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "tests")
 EXCEPTED = Fault("b", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "tests", excepted="equivalent")
+LATE = Fault("c", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "late")
+
+
+@pytest.fixture
+def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
+    monkeypatch.setattr(cli, "RESULTS", tmp_path)
+    monkeypatch.setattr(cli, "_suite", lambda: "s")
+    return Stores("k")
 
 
 @pytest.mark.parametrize(
@@ -50,8 +61,49 @@ def test_results_are_of_the_code_that_decides(
     ],
     ids=["found", "missed", "no-answer", "no-control", "not-run", "excepted"],
 )
-def test_status(tmp_path: Path, faults: list[Fault], results: list[Result], status: int) -> None:
-    store = Store(tmp_path / "r")
+def test_status(stores: Stores, faults: list[Fault], results: list[Result], status: int) -> None:
     for result in results:
-        store.add(result)
-    assert cli._status(faults, store) == status
+        stores.of(FAULT).add(result)
+    assert cli._status(faults, stores) == status
+
+
+def test_late_device_has_results_of_its_own(stores: Stores, tmp_path: Path) -> None:
+    stores.of(FAULT).add(Result("a", "found"))
+    stores.of(LATE).add(Result("c", "missed"))
+    assert (stores.verdict(FAULT), stores.verdict(LATE)) == ("found", "missed")
+    assert {path.name for path in tmp_path.iterdir()} == {"s+k.jsonl", "s+k+adversary-hard.jsonl"}
+    assert (stores.machine(FAULT), stores.machine(LATE)) == ("1 GPU", "1 GPU, hard adversary")
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "machine"),
+    [
+        ((1, "mild"), "s+k+adversary-mild.jsonl", "1 GPU, mild adversary"),
+        ((2, None), "s+k+gpus-2.jsonl", "2 GPUs"),
+    ],
+    ids=["mild", "two"],
+)
+def test_results_are_of_one_machine(
+    stores: Stores, tmp_path: Path, options: tuple[int, str | None], name: str, machine: str
+) -> None:
+    chosen = Stores("k", *options)
+    chosen.of(FAULT).add(Result("a", "found"))
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert chosen.machine(FAULT) == machine
+    assert stores.verdict(FAULT) is None
+
+
+def test_record_keeps_what_was_found_and_missed(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeded, "RECORDED", tmp_path / "results.tsv")
+    monkeypatch.setattr(cli.version, "commit", lambda _: ("abc", "abcdef"))
+    stores.of(FAULT).add(Result("a", "missed", after=60))
+    stores.of(FAULT).add(Result("b", "no-answer"))
+    stores.of(LATE).add(Result("c", "found", by="t", after=2))
+    stores.of(LATE).add_control("t", "passed")
+    cli._record([FAULT, EXCEPTED, LATE], stores)
+    assert seeded.read() == [
+        Row("a", "1 GPU", "missed", "", 60, "k", "abc"),
+        Row("c", "1 GPU, hard adversary", "found", "t", 2, "k", "abc"),
+    ]
