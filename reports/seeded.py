@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Sensitivity of the suite: seeded faults of the driver that it noticed, as recorded by ``svmcts sensitivity --record``.
+"""Sensitivity of the suite: seeded faults of the driver that it noticed, as ``svmcts sensitivity --record`` kept them.
 
 A fault has a row for each machine it was tried on. One that any of them shows is found.
 """

@@ -213,7 +213,7 @@ class Campaign:
     def _keep_if_sound(self, result: Result) -> None:
         """Keep the guest of a fault that was found if the driver without a fault passes the test in it.
 
-        That is the control, too. If it fails, a fault has damaged the guest, or the test is at fault: a new guest tells.
+        That is the control, too. If it fails, the fault has damaged the guest or the test is wrong: a new guest tells.
         """
         if result.verdict != FOUND or self._guest is None:
             return

@@ -113,7 +113,12 @@ def _main(options: argparse.Namespace) -> int:
             print(f"{stores.verdict(fault) or '-':9} {fault.id}  {fault.title}")
         return YES
     end = time.monotonic() + options.minutes * 60
-    todo = [fault for fault in faults if options.again or stores.verdict(fault) in (None, campaign.NO_ANSWER)]
+    todo = [
+        fault
+        for fault in faults
+        if (options.again or stores.verdict(fault) in (None, campaign.NO_ANSWER))
+        and (options.only or not fault.excepted)
+    ]
     for mode in dict.fromkeys(map(stores.mode, todo)):
         some = [fault for fault in todo if stores.mode(fault) == mode]
         if time.monotonic() > end:

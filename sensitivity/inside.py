@@ -48,7 +48,7 @@ class Watch:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         near = [item for item in items if affected.is_near(config, item.nodeid, item.stash[CASE].ids)]
-        chosen = near if affected.ranks_of(config) else items
+        chosen = near if affected.ranks_of(config) else list(items)
         if only := self.order.get("only"):
             chosen = [item for item in items if item.nodeid in only]
         items[:] = chosen[: self.order["first"]]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from common.answers import NoAnswerError
 from sensitivity.build import Builder, BuildError
 from sensitivity.source import Edit, EditError
 
+pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler")
 HELPER, DRIVER, MORE = "gpu/helper.c", "gpu/xe/driver.c", "gpu/xe/more.c"
 SOURCES = {
     HELPER: 'const char *helper(void)\n{\n\treturn "the helper";\n}\n',
@@ -69,7 +71,7 @@ def test_only_the_module_of_the_edited_file_is_made(tree: Path, tmp_path: Path) 
     built = builder.build(builder.edited([edit(DRIVER, "driver", "the driver", "a fault")]), out)
     assert built == {"xe": out / "xe.ko"}
     module = built["xe"].read_bytes()
-    assert b"own, a fault" in module  # with the header that stands beside the file
+    assert b"own, a fault" in module  # with the header next to the file
     assert b"no more" in module
     assert b"the driver" not in module
     assert {path: data for path, data in state(tree).items() if not path.startswith(str(out))} == before
