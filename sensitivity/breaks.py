@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from common.answers import NoAnswerError
 from reports.affected import BY_FILE, BY_SYMBOL, ranks
@@ -13,6 +13,8 @@ from sensitivity.catalogue import Fault
 from sensitivity.generate import FILES, functions
 from sensitivity.source import body
 
+LISTED = BY_SYMBOL - 1
+"""Rank of a behaviour that the catalogue lists for the fault: before all others."""
 _NAME = re.compile(r"[A-Za-z_]\w*")
 
 
@@ -29,7 +31,7 @@ class Breaks:
 
         A function that no behaviour names, such as a helper, counts for the nearest callers that one names.
         """
-        found = dict.fromkeys(fault.breaks, BY_SYMBOL)
+        found = dict.fromkeys(fault.breaks, LISTED)
         for edit in fault.edits:
             by_file = ranks({edit.file: {edit.function}}, self._ledger)
             if not fault.breaks and BY_SYMBOL not in by_file.values():
@@ -52,6 +54,13 @@ class Breaks:
             if near:
                 return near
         return {}
+
+
+def files_of(ranks: Mapping[str, int], tests: Mapping[str, Sequence[str]], first: int) -> list[str]:
+    """Files of the ``first`` tests of ranked behaviours and of ranked tests; ``tests`` is reports.marks.proofs."""
+    near = sorted(ranks, key=ranks.__getitem__)
+    ordered = dict.fromkeys(test for name in near for test in tests.get(name, [name] if "::" in name else []))
+    return sorted({test.partition(":")[0] for test in list(ordered)[:first]})
 
 
 def _name(pair: str) -> str:

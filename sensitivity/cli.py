@@ -23,7 +23,7 @@ from reports import seeded
 from reports.ledger import Ledger
 from reports.marks import proofs
 from sensitivity import campaign, catalogue, generate
-from sensitivity.breaks import Breaks
+from sensitivity.breaks import Breaks, files_of
 from sensitivity.build import Builder
 from sensitivity.campaign import FOUND, MISSED, Campaign, GuestInside, Plan, Store
 from sensitivity.catalogue import Fault
@@ -247,11 +247,7 @@ def _run(
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
-        if options.all:
-            return ["suites"]
-        near = sorted(ranks, key=ranks.__getitem__)
-        ordered = dict.fromkeys(test for name in near for test in tests.get(name, [name]) if "::" in test)
-        return sorted({test.partition(":")[0] for test in list(ordered)[: options.tests]})
+        return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
     guest = ["--kernel", kernel, "--gpus", str(options.gpus), *(["--adversary", mode] if mode else [])]
     store.path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ from reports import affected
 from reports.affected import BY_EXECUTION, BY_FILE, BY_SYMBOL
 from reports.ledger import Ledger
 from sensitivity import breaks
-from sensitivity.breaks import Breaks
+from sensitivity.breaks import LISTED, Breaks, files_of
 from sensitivity.catalogue import Fault
 from sensitivity.source import Edit
 from tests.reports.conftest import entry
@@ -73,7 +73,7 @@ def test_function_that_nothing_cited_calls_has_none(of: Breaks) -> None:
 
 
 def test_listed_behaviours_come_before_those_of_the_file(of: Breaks) -> None:
-    assert of.ranks(fault("helper", "bind.two")) == {"bind.one": BY_FILE, "bind.two": BY_SYMBOL}
+    assert of.ranks(fault("helper", "bind.two")) == {"bind.one": BY_FILE, "bind.two": LISTED}
 
 
 def test_tests_that_execute_the_function_come_between(of: Breaks, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,3 +82,18 @@ def test_tests_that_execute_the_function_come_between(of: Breaks, monkeypatch: p
     ranks = of.ranks(fault("helper", "bind.two"))
     assert ranks["suites/a/test_a.py::test_one"] == BY_EXECUTION
     assert sorted(ranks, key=ranks.__getitem__) == ["bind.two", "suites/a/test_a.py::test_one", "bind.one"]
+
+
+def test_files_are_those_of_the_nearest_tests() -> None:
+    tests = {
+        "a.one": ["suites/a/test_a.py::test_one", "suites/negative/test_a.py:72"],
+        "a.two": ["suites/b.py::t"],
+    }
+    ranks = {"a.two": BY_FILE, "suites/c.py::test_c": BY_EXECUTION, "a.one": LISTED, "a.untested": BY_SYMBOL}
+    assert files_of(ranks, tests, 10) == [
+        "suites/a/test_a.py",
+        "suites/b.py",
+        "suites/c.py",
+        "suites/negative/test_a.py",
+    ]
+    assert files_of(ranks, tests, 3) == ["suites/a/test_a.py", "suites/c.py", "suites/negative/test_a.py"]
