@@ -18,6 +18,7 @@ from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE, Buffer
 from fixtures.overlap import meanwhile, missed
 from fixtures.process import asleep, in_child
+from fixtures.seeds import page_of
 from fixtures.sizes import SZ_64K
 from fixtures.xe.device import Device
 from fixtures.xe.vm import LONG_RUNNING, Vm
@@ -91,6 +92,54 @@ def test_munmap_of_userptr_waits_for_running_batch(
     value = sentinel()
     plain_vm.queue().store(AT + 128, value)
     landed(switch, 128, value)
+
+
+def assert_stores_follow_replaced_memory(vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel) -> None:
+    """A running batch stores before and after other memory replaces that of a userptr."""
+    fd = os.memfd_create("twice")
+    try:
+        os.ftruncate(fd, SZ_64K)
+        used, other = (memory(SZ_64K, shared=True, fd=fd) for _ in range(2))
+    finally:
+        os.close(fd)
+    gate, at = bo(PAGE), page_of(SZ_64K)
+    switch = gate.map()
+    vm.map(gate, AT)
+    vm.map_userptr(AT + SZ_64K, used.address, SZ_64K)
+    started, go, old, new = (sentinel() for _ in range(4))
+    job = vm.queue().start(
+        Batch()
+        .store_dword(AT + SZ_64K + at, old)
+        .store_dword(AT + STARTED, started)
+        .semaphore_wait(AT + GATE, go)
+        .store_dword(AT + SZ_64K + at, new)
+        .end()
+    )
+    wait_until(lambda: switch.u32(STARTED) == started, what="the start of the batch")
+    used.remap_fresh()
+    switch.set_u32(GATE, go)
+    job.wait()
+    landed(used, at, new)
+    landed(other, at, old)
+
+
+@behaviour("userptr.fault-mode-inval")
+@acts("store")
+@needs("page-faults")
+def test_faulting_batch_stores_to_replaced_userptr(
+    fault_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
+    """In fault mode a batch that stores after the memory of a userptr was replaced does not reach the old pages."""
+    assert_stores_follow_replaced_memory(fault_vm, bo, memory, sentinel)
+
+
+@behaviour("userptr.preempt-mode")
+@acts("store")
+def test_preempted_batch_stores_to_replaced_userptr(
+    lr_vm: Vm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
+    """In an LR VM a batch that stores after the memory of a userptr was replaced does not reach the old pages."""
+    assert_stores_follow_replaced_memory(lr_vm, bo, memory, sentinel)
 
 
 @behaviour("userptr.exit-during-use")
