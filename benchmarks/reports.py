@@ -23,7 +23,7 @@ _PAGE = "index.html"
 
 @dataclass(frozen=True)
 class Size:
-    """Of a made-up run: its columns, and the tests of each."""
+    """The size of an invented run: its columns, and the tests of each."""
 
     columns: int
     tests: int
@@ -31,7 +31,7 @@ class Size:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command, in seconds and bytes; ``written`` is the size of the page, if there is one.
+    """The cost of one command, in seconds and bytes; ``written`` is the size of the page, if there is one.
 
     ``memory`` is never less than that of the process that started it, about 35 MiB.
     """

@@ -20,7 +20,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value."""
+        """The spread of at least one value."""
         return cls(statistics.median(values), min(values), max(values), len(values))
 
 
@@ -39,7 +39,7 @@ class Measure:
 
     @property
     def spread(self) -> Spread:
-        """Of all values."""
+        """The spread of all values."""
         return Spread.of([value for values in self.rounds for value in values])
 
     @property

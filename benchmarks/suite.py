@@ -126,7 +126,7 @@ def _collect_orphans() -> None:
 
 
 def processor_seconds() -> float:
-    """Of all ended children, and of theirs."""
+    """Processor time of all ended children, and of theirs."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         try:

@@ -30,7 +30,7 @@ def commands() -> dict[str, tuple[str, str]]:
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
-    """Of each command, in the order of ``svmcts --help``; ``guest kernels`` is one of its own."""
+    """The parser of each command, in the order of ``svmcts --help``; ``guest kernels`` has its own."""
     found = {}
     for name, (module, _) in commands().items():
         if name == "run":

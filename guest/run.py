@@ -49,7 +49,7 @@ class Prepared:
     kernel: Kernel
     environment: Path
     rate: int | None
-    """Of this machine's time stamp counter, in kHz."""
+    """Frequency of this machine's time stamp counter, in kHz."""
 
     @property
     def software(self) -> bool:

@@ -78,7 +78,7 @@ class Build(BuildHookInterface):  # type: ignore[type-arg]
     """Puts the suite below one package, with its commit, and the manual where man looks for it."""
 
     def dependencies(self) -> list[str]:
-        """Those of a run: the manual is made by all commands."""
+        """Packages of a run: the manual is made by all commands."""
         return needed(HERE)
 
     def initialize(self, version_: str, build_data: dict[str, Any]) -> None:

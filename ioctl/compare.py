@@ -332,7 +332,7 @@ def _added(old: Table, new: Table) -> Iterator[Finding]:
 
 
 def _relation(name: str, fact: Value, old: Table, new: Table) -> str:
-    """Of which other names a new one is an alias or a combination."""
+    """The names of which a new one is an alias or a combination."""
     same = [other for other in new if other != name and root(other, new) == root(name, new)]
     known = [other for other in same if other in old] or list(fact.made_of[:1])
     if len(fact.made_of) > 1 or (fact.made_of and name.endswith("_MASK")):

@@ -73,7 +73,7 @@ class _Descriptions:
         self.flags: dict[str, Family] = {}
         self.sorts: list[str] = []
         self.extensions: dict[str, dict[str, None]] = {"name": {}, "property": {}}
-        """Of extensions: all names that these fields can have, whatever they extend."""
+        """All names that these fields of extensions can have, whatever they extend."""
 
     def text(self) -> str:
         requests = [*ALSO, *xe.REQUESTS]

@@ -26,7 +26,7 @@ class Finding:
         return slug(self.heading)
 
     def behaviours(self, known: Collection[str]) -> list[str]:
-        """Those of the ids ``known`` that it names, in its order."""
+        """The ids of ``known`` that it names, in its order."""
         return list(dict.fromkeys(code for code in codes(self.text) if code in known))
 
 

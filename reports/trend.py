@@ -14,7 +14,7 @@ from reports.verdict import Score, matrix
 RUNS = 40
 """Runs that are drawn, the newest ones."""
 WIDTH, HEIGHT = 300, 60
-"""Of the picture, in its own units."""
+"""Size of the picture, in its own units."""
 LEAST = 2.5
 """Height of the smallest part: one failure among hundreds is what people look for."""
 

@@ -40,7 +40,7 @@ class Unseen:
 
 
 def unseen(matrix: Matrix) -> list[Unseen]:
-    """Those of the environments that left something out."""
+    """An entry for each environment that left something out."""
     found = [_of(matrix, column) for column in range(len(matrix.environments))]
     return [one for one in found if one.lines]
 

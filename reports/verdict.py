@@ -91,9 +91,9 @@ class Standing:
     """The two scores of an environment, which are never added up."""
 
     conformance: Score
-    """Of what is promised or agreed."""
+    """The score of promised and agreed behaviours."""
     driver: Score
-    """Of driver behaviour."""
+    """The score of driver behaviour."""
 
     @property
     def numbers(self) -> dict[str, dict[str, int]]:
@@ -131,7 +131,7 @@ class Matrix:
 
     @property
     def standings(self) -> dict[str, Standing]:
-        """That of each environment, by its name."""
+        """The standing of each environment, by its name."""
         return {environment.name: self.standing(n) for n, environment in enumerate(self.environments)}
 
 

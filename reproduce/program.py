@@ -117,13 +117,13 @@ class _Program:
         self.globals: list[str] = []
         self.numbers: dict[str, int] = {}
         self.ids: dict[tuple[int, str, int], str] = {}
-        """Of a device's variable, a sort of object and its number: the variable that has the number."""
+        """A device's variable, a sort of object and its number, to the variable that has the number."""
         self.fds: dict[int, str] = {}
         self.paths: list[str] = []
         self.files: dict[str, str] = {}
         self.offsets: dict[tuple[str, int], str] = {}
         self.replies: dict[tuple[str, int, int], str] = {}
-        """Of a device's variable, a query and the size of its answer: the variable that has the size."""
+        """A device's variable, a query and the size of its answer, to the variable that has the size."""
         self.body = self.bodies[0, 0]
         self.baseline, self.baseline_of = baseline(course.steps, self.verdict)
         self.room = room(course.steps)
@@ -446,7 +446,7 @@ class _Program:
         self.line(f"reap(child{fields['child']}, {fields.get('signal', 0)});")
 
     def _waited(self, step: Step, fields: Mapping[str, Any]) -> None:
-        """Of a wait that began before the steps did."""
+        """A wait that began before the steps did."""
 
     # Waits
 

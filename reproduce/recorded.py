@@ -42,7 +42,7 @@ class Step:
     until: int = 0
     """When it was over."""
     condition: list[Step] = field(default_factory=list)
-    """Of a wait: what was looked at in its last round."""
+    """The steps of a wait's last round."""
 
     @property
     def errno(self) -> int:
@@ -51,7 +51,7 @@ class Step:
 
     @property
     def request(self) -> Request:
-        """Of an ioctl."""
+        """The request of an ioctl."""
         return REQUESTS[self.fields["request"]]
 
     @property

@@ -24,11 +24,11 @@ WARNINGS = ("-Wall", "-Wextra", "-Werror")
 SECONDS = 120
 """A program that runs longer is taken for hung: each of its waits has a deadline."""
 START_S = 900
-"""Of a guest or a mock; a kernel may have to be fetched first."""
+"""Seconds for the start of a guest or a mock; a kernel may have to be fetched first."""
 END_S = 20
-"""Of a guest that has to end."""
+"""Seconds for the end of a guest."""
 STUCK_S = 20
-"""Of a program that was to be ended, and waits where no signal reaches it."""
+"""Seconds for the end of a program that may wait where no signal reaches it."""
 KILLED = 128 + signal.SIGKILL
 HANGS = 124
 """As timeout(1) has it."""
@@ -85,7 +85,7 @@ class Guest:
 
     kernel: str
     options: tuple[str, ...] = ()
-    """Of ``svmcts guest``, without those of modules."""
+    """Options of ``svmcts guest``, without those of modules."""
     modules: tuple[str, ...] = ()
 
     @property

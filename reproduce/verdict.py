@@ -33,9 +33,9 @@ class Verdict:
     seen: int = 0
     """The actual value in the test."""
     path: str = ""
-    """Of an ioctl's answer: the field that was compared."""
+    """The field of an ioctl's answer that was compared."""
     first: Step | None = None
-    """Of a counter: the step that read it before."""
+    """The step that read a counter before."""
     why: str = ""
     """Reason why there is no step."""
 

@@ -333,7 +333,7 @@ def import_cycle(root: Path) -> list[str]:
 
 
 def at_run_time(source: str, modules: Collection[str]) -> set[str]:
-    """Those of ``modules`` that a file may import when it runs: not what only type checkers see.
+    """The ``modules`` that a file may import when it runs: not what only type checkers see.
 
     A name that is taken from a package counts as import of the package only if it is not a module in it.
     """
@@ -424,7 +424,7 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 def floor(module: str) -> int:
-    """Of a module: that of its room."""
+    """The floor of a module: that of its room."""
     room, _, _ = module.partition(".")
     floors = [number for number, rooms in enumerate(FLOORS) if room in rooms]
     assert floors, f"{room} is on no floor of mock/driver: say in FLOORS what it stands on"

@@ -131,8 +131,10 @@ def test_phrases_are_found_with_their_line(text: str, expected: list[tuple[int, 
     assert [(line, phrase) for line, phrase, _ in found(text)] == expected
 
 
-TITLE = re.compile(r"(What|Who|Why|Which|Whose)\b")
-"""First word of a title that is a clause: "What a report says", for "Contents of a report"."""
+TITLE = re.compile(r"(What|Who|Why|Which|Whose|Of|That of|Those of)\b")
+"""Beginning of a title that is a clause ("What a report says", for "Contents of a report") or has no noun ("Of a run",
+for "Seed of a run").
+"""
 
 
 def titles(source: str) -> Iterator[tuple[int, str]]:
@@ -156,9 +158,10 @@ def test_titles_are_nouns_or_sentences() -> None:
 
 
 def test_titles_are_found() -> None:
-    source = '"""What it is."""\nX = 1  # What is not a title\n"""A number."""\n    # Who calls\n'
+    source = '"""What it is."""\nX = 1  # What is not a title\n"""Of a number."""\n    # Who calls\n'
     assert [(line, title) for line, title in titles(source) if TITLE.match(title)] == [
         (1, 'What it is."""'),
+        (3, 'Of a number."""'),
         (4, "Who calls"),
     ]
 

@@ -66,7 +66,7 @@ FAMILIES = {
         r"(?:many|process-many|threads-many|threads-shared-vm-many)(?:-64k|-large|-stride|-execqueues)*"
     )
 }
-"""Of matching subtests of these programs, a sample of each family (the text that matches) is run."""
+"""Subtests of these programs that match are sampled: some of each family (the text that matches) are run."""
 
 
 def families(program: str, subtests: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:

@@ -106,7 +106,7 @@ def no_gc() -> None:
 
 
 def neighbours_deaf() -> None:
-    """Of several VMs that mirror a process, only the newest is notified of changes."""
+    """Only the newest of several VMs that mirror a process is notified of changes."""
     freed_vram_stays()
 
     def notify(self: Process, start: int, end: int, *, unmapped: bool = False) -> None:

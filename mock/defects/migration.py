@@ -45,7 +45,7 @@ def last_page_lost() -> None:
 
 
 def returned_page_zero() -> None:
-    """Of memory that migrates back from VRAM in one piece, the page in the middle holds zeros."""
+    """The middle page of memory that migrates back from VRAM in one piece holds zeros."""
     sound = DevMem.copy_out
 
     def copy_out(self: DevMem, offset: int, size: int) -> bytes:

@@ -23,7 +23,7 @@ FIRST_RUNS = 3
 MOST_RUNS = 20
 
 _DEADLINE_S = 60
-"""Of the test. A busy machine is slow, and a test that ends too late looks like one that hangs."""
+"""Deadline of the test. A busy machine is slow, and a test that ends too late looks like one that hangs."""
 
 PYTEST = (sys.executable, "-m", "pytest", "-p", "no:cacheprovider")
 

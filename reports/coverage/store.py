@@ -80,7 +80,7 @@ class Stored:
         return self.path.is_file()
 
     def environments(self) -> dict[str, list[str]]:
-        """Those that have counts, with the options that select each."""
+        """The environments with counts, and the options that select each."""
         return {
             env: json.loads(options)
             for env, options in self._ask("SELECT env, options FROM environments ORDER BY env")

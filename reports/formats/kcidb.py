@@ -159,7 +159,7 @@ def _test(
             "behaviours": list(result.behaviours),
             "conformance": not nobody_promises(result, ledger),
             "acts": dict(result.acts),
-            # Of a plain pass, command and seed of its build say as much: there are tens of thousands.
+            # Not for tens of thousands of plain passes, which command and seed of the build can repeat.
             **({"replay": result.replay} if result.outcome is not Outcome.PASS else {}),
         },
     }

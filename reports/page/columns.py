@@ -23,7 +23,7 @@ class Column:
 
     environment: Environment
     score: Score
-    """Of all behaviours."""
+    """The score over all behaviours."""
     standing: Standing
     trend: Trend | None
 

@@ -171,7 +171,7 @@ def _prefix(results: Sequence[Result]) -> str:
 
 
 def _changed(report: Report) -> dict[str, str]:
-    """Of each test and environment that changed against the baseline: what the change is called."""
+    """The name of the change of each test and environment that differs from the baseline."""
     if report.comparison is None:
         return {}
     return {f"{c.result.env} {c.result.test}": c.kind.value for c in report.comparison.changes}

@@ -55,7 +55,7 @@ class Dead:
 
 
 def documents(root: Path) -> list[Path]:
-    """Those of the repository; raises NoAnswerError where it is not a checkout."""
+    """The documents of the repository; raises NoAnswerError if it is not a checkout."""
     found = sorted({path for pattern in DOCUMENTS for path in root.glob(pattern) if not _hidden(path, root)})
     if root / "README.md" not in found:
         raise NoAnswerError(f"{root} has no README.md: the documents are checked in a checkout")
@@ -107,7 +107,7 @@ def _target(root: Path, file: Path, link: str) -> str:
 
 
 def anchors(text: str) -> set[str]:
-    """Of a Markdown text: its headings as forges name them, and its own."""
+    """Anchors of a Markdown text: its headings as forges name them, and explicit ones."""
     headings = (re.sub(r"[^\w\- ]", "", heading.lower()) for heading in _HEADING.findall(text))
     return {*(heading.strip().replace(" ", "-") for heading in headings), *_ANCHOR.findall(text)}
 

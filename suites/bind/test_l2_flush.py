@@ -16,7 +16,7 @@ from fixtures.xe.vm import Vm
 AT = 0x20_0000_0000
 """A GPU address at which the process has nothing."""
 
-# Of the table of Xe3p in xe_pat.c, indices that are
+# PAT indices in the table of Xe3p (xe_pat.c)
 TWO_WAY = (2, 7, 23, 27, 31)
 TRANSIENT = 19
 """XA: 1-way coherent, and written back whenever work ends."""

@@ -91,7 +91,7 @@ def test_cpu_touch_leaves_neighbour_in_vram(queue: Queue, memory: Memory, sentin
 def test_cpu_touch_leaves_other_allocation_of_window(
     queue: Queue, memory: Memory, sentinel: Sentinel
 ) -> None:
-    """Of two allocations that mremap brought into one window of 2 MiB, a CPU access migrates back its own."""
+    """If mremap has put two allocations into one window of 2 MiB, a CPU access migrates back its own one."""
     window, values = memory(SZ_2M, align=SZ_2M, populate=False), (sentinel(), sentinel())
     for index, value in enumerate(values):
         made = memory(SZ_64K, align=SZ_64K)

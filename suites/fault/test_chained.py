@@ -38,7 +38,7 @@ def queues(vm: Vm, number: int, tile: int = 0) -> list[Queue]:
 def test_failed_access_leaves_its_neighbours(
     mirror_vm: Vm, memory: Memory, bo: MakeBo, sentinel: Sentinel, hole: int, failing: int
 ) -> None:
-    """Of accesses to 2 MiB at one time those to a hole fail and are recorded once each; the others are served."""
+    """If accesses to 2 MiB fault at one time, those to a hole fail and are recorded once each; others are served."""
     buffer, gate = memory(SZ_2M, align=SZ_2M), Gate(mirror_vm, bo)
     buffer.munmap(hole * PAGE, PAGE)
     pages = [page for page in (0, 1, 255, 256, 257, 510, 511) if page != hole][:4]

@@ -104,7 +104,7 @@ class Cut:
 
     @property
     def offset(self) -> int:
-        """Of the part in the buffer."""
+        """Offset of the part in the buffer."""
         return self.part.start - self.buffer.address
 
     @property

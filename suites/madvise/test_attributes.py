@@ -33,7 +33,7 @@ Attributes = tuple[int, int, int, int]
 
 
 def attributes(vm: Vm, address: int) -> Attributes:
-    """Those of the VMA at an address. Counts the act "query"."""
+    """Attributes of the VMA at an address. Counts the act "query"."""
     (area,) = vm.attributes(address, PAGE)
     count("query")
     location = area.preferred_mem_loc

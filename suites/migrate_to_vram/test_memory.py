@@ -129,7 +129,7 @@ def test_thp_and_small_pages_migrate_together(queue: Queue, memory: Memory, sent
 def test_part_of_thp_in_vram_goes_elsewhere(
     queue: Queue, memory: Memory, rng: random.Random, sentinel: Sentinel, call: str, place: str, size: int
 ) -> None:
-    """Of a huge page in VRAM a part is moved by mremap, or unmapped: what moved and what stayed keep their data."""
+    """When a part of a huge page in VRAM is moved by mremap, or unmapped, both parts keep their data."""
     buffer, there, data = memory(SZ_2M, kind=THP), memory(SZ_2M, align=SZ_2M), rng.randbytes(SZ_2M)
     buffer.write(0, data)
     assert huge_bytes(buffer) == SZ_2M

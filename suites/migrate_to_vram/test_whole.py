@@ -183,7 +183,7 @@ def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, 
 def test_chunk_partly_in_vram_keeps_its_data(
     make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int
 ) -> None:
-    """Of 2 MiB, 64 KiB are in VRAM already: wherever the rest goes, all data is right; this driver evicts them once."""
+    """If 64 KiB of 2 MiB are in VRAM already, data is right wherever the rest goes; this driver evicts them once."""
     values = marked(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)
     part.mirror(buffer.address + at, SZ_64K)

@@ -34,7 +34,7 @@ COMMON: tuple[Row, ...] = (
     row("sync.flags", unknown_flags(), EINVAL, behaviour("sync.flags-unknown")),
     row("sync.reserved", each_bit, EINVAL, behaviour("sync.flags-unknown")),
 )
-"""Of a sync of any type."""
+"""Rows of a sync of any type."""
 
 
 def _high_halves(call: Call, path: str) -> Iterator[int]:
@@ -50,7 +50,7 @@ BINARY: tuple[Row, ...] = (
     row("sync.addr", _high_halves, EINVAL, behaviour("sync.handle-high-bits"), label="high-half"),
     row("sync.timeline_value", (1, 1 << 63), None, behaviour("sync.binary-value-unchecked")),
 )
-"""Of a sync that signals a syncobj."""
+"""Rows of a sync that signals a syncobj."""
 
 POINT: tuple[Row, ...] = (
     *COMMON,
@@ -58,11 +58,11 @@ POINT: tuple[Row, ...] = (
     row("sync.addr", _high_halves, EINVAL, behaviour("sync.handle-high-bits"), label="high-half"),
     row("sync.timeline_value", (0,), EINVAL, behaviour("sync.timeline-zero")),
 )
-"""Of a sync that signals a point of a timeline."""
+"""Rows of a sync that signals a point of a timeline."""
 
 
 def fence_rows(*, bind: bool) -> tuple[Row, ...]:
-    """Of a user fence: VM_BIND looks at the address, which is the CPU's; EXEC leaves it to the GPU."""
+    """Rows of a user fence: VM_BIND checks the address, which is the CPU's; EXEC leaves it to the GPU."""
     rows = (
         *COMMON,
         row("sync.flags", (0,), EOPNOTSUPP, behaviour("sync.ufence-needs-signal"), label="no-signal"),
@@ -94,7 +94,7 @@ def fence_rows(*, bind: bool) -> tuple[Row, ...]:
 
 
 def array_rows(fields: str = "syncs") -> tuple[Row, ...]:
-    """Of the pointer to one sync."""
+    """Rows of the pointer to one sync."""
     return (row(fields, lambda *_: unreadable(SYNC), EFAULT, behaviour("sync.array-fault")),)
 
 

@@ -34,7 +34,7 @@ MS = 1_000_000
 
 
 def directory(device: Device) -> Path:
-    """That of the device in debugfs."""
+    """The directory of the device in debugfs."""
     return DEBUGFS / str(device.minor)
 
 

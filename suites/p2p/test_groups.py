@@ -42,7 +42,7 @@ def accepts(vm: Vm, device: Device, address: int) -> bool:
 
 
 def relation(vms: dict[int, Vm], devices: list[Device], address: int) -> dict[int, set[int]]:
-    """Of each device whose VRAM it may name."""
+    """Each device to those whose VRAM it can name."""
     return {
         user: {named for named, device in enumerate(devices) if accepts(vm, device, address)}
         for user, vm in vms.items()
@@ -72,7 +72,7 @@ def check(groups: dict[int, set[int]]) -> None:
 def test_devices_that_reach_each_other_are_a_clique(
     make_vm: MakeVm, devices: list[Device], memory: Memory, sentinel: Sentinel, order: tuple[int, ...]
 ) -> None:
-    """Of three devices those that can name each other's VRAM all share one owner; memory passes between any two."""
+    """Devices (of three) that can name each other's VRAM share one owner; memory passes between any two."""
     vms, buffer = mirrors(make_vm, devices, order), memory(SZ_2M, align=SZ_2M)
     groups = relation(vms, devices, buffer.address)
     check(groups)

@@ -29,7 +29,7 @@ def used(device: Device, vram: bool = True) -> int:
 
 @pytest.fixture(params=["plain", pytest.param("fault", marks=needs("page-faults"))])
 def flags(request: pytest.FixtureRequest) -> int:
-    """Those of the VMs."""
+    """Flags of the VMs."""
     return PLAIN if request.param == "plain" else FAULTING
 
 

@@ -146,7 +146,7 @@ def test_prefetches_race_with_faults(
 def test_memory_prefetched_last_may_stay(
     device: Device, mirror_vm: Vm, queue: Queue, memory: Memory, bo: MakeBo, sentinel: Sentinel
 ) -> None:
-    """Of two halves of the VRAM that one object displaces, the one that was prefetched last stays, or the other."""
+    """If one object displaces one of two halves of the VRAM, the half that was prefetched last stays, or the other."""
     total = device.region(device.vram[0]).total_size
     size = total * 3 // 8 // SZ_2M * SZ_2M
     first, second = memory(size, align=SZ_2M), memory(size, align=SZ_2M)

@@ -63,7 +63,7 @@ def test_engine_cycles_match_cpu_clock(device: Device, clock: int) -> None:
 @acts("query")
 @needs("engine-cycles")
 def test_engine_cycles_go_forward(device: Device) -> None:
-    """Of two looks at an engine the later one finds no fewer cycles, and no earlier time."""
+    """The later of two queries of an engine finds no fewer cycles, and no earlier time."""
     engine = device.engine()
     first = cycles(device, engine, time.CLOCK_MONOTONIC)
     second = cycles(device, engine, time.CLOCK_MONOTONIC)

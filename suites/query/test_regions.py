@@ -81,7 +81,7 @@ def test_used_follows_migration_and_munmap(
 @acts("query")
 @needs("vram")
 def test_cpu_visible_size_is_at_most_vram(device: Device) -> None:
-    """Of each VRAM region the CPU sees not more than all, and uses no more than is used."""
+    """The CPU-visible size of each VRAM region is at most its size, and the used part of it at most the used size."""
     for region in device.regions[1:]:
         assert region.cpu_visible_size <= region.total_size
         assert region.cpu_visible_used <= region.used <= region.total_size

@@ -76,7 +76,7 @@ class Memory(machine.Machine):
         self.used: set[int] = set()
         """Pages of which the GPU has, or had, a mapping."""
         self.renewed: set[int] = set()
-        """Those of them that are other memory now."""
+        """Pages of ``used`` that are other memory now."""
         self.parts: set[int] = set()
         """Windows of 2 MiB of which a part was taken to VRAM."""
         self.run(f"buffer = memory({SIZE:#x}, address={ARENA:#x}, populate=False)")

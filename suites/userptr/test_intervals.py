@@ -57,7 +57,7 @@ class Bound:
         return Interval(AT + part.start - self.mapping.start, AT + part.end - self.mapping.start)
 
     def offset(self, part: Interval) -> int:
-        """Of a part, in the buffer."""
+        """Offset of a part in the buffer."""
         return part.start - self.buffer.address
 
 

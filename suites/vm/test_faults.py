@@ -104,7 +104,7 @@ def test_fault_address_in_upper_half_is_canonical(fault_vm: Vm) -> None:
 @needs("page-faults")
 @pytest.mark.timeout(60)
 def test_vm_keeps_its_first_50_faults(fault_vm: Vm, make_vm: MakeVm) -> None:
-    """Of 52 faults the first 50 are listed, the later ones are not; another VM has its own list."""
+    """The first 50 of 52 faults are listed, the later ones are not; another VM has its own list."""
     other = make_vm(fault_vm.flags)
     addresses = fail(fault_vm, KEPT)
     assert recorded(fault_vm, KEPT) == addresses

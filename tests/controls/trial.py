@@ -34,7 +34,7 @@ class Result:
     """Result of a test under a defect."""
 
     outcome: str
-    """Of the results stream: PASS, FAIL, ERROR, NOT-CLAIMED, ..."""
+    """Outcome in the results stream: PASS, FAIL, ERROR, NOT-CLAIMED, ..."""
     message: str = ""
     reason: str = ""
     """Code of a skip, as NEEDS:vram."""

@@ -366,7 +366,7 @@ def test_purgeable_state_tells_what_was_retained() -> None:
 
 
 def test_strings_are_told_as_strings() -> None:
-    """Those the kernel writes, to the length it gives, and those it reads."""
+    """Strings that the kernel writes, with the length that it returns, and strings that it reads."""
     name = ctypes.create_string_buffer(16)
 
     def answer(arg: Any) -> None:

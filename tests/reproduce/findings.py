@@ -50,7 +50,7 @@ UNKNOWN = 77
 
 
 def headings() -> list[str]:
-    """Those of docs/findings.md."""
+    """Headings of docs/findings.md."""
     return re.findall(r"^### (.+)$", FINDINGS.read_text(encoding="utf-8"), re.MULTILINE)
 
 

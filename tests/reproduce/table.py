@@ -62,7 +62,7 @@ class Row:
     """``mock`` or ``driver``: what has the fault."""
     test: str
     name: str = ""
-    """Of the program in the folder; empty if there is none."""
+    """Name of the program in the folder; empty if there is none."""
     failing: int = NOT_RUN
     """Its exit status where the fault is."""
     mock: int = NOT_RUN

@@ -27,7 +27,7 @@ TESTS = (
 """Tests that run by default: some seconds, with children, moving memory and refusals."""
 PLATFORMS = ("lnl", "bmg")
 AGAIN = 0.2
-"""Of the runs that continue, these are killed as well."""
+"""Share of the continued runs that are killed as well."""
 
 
 def _arguments() -> argparse.Namespace:
