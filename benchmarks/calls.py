@@ -111,7 +111,7 @@ def _mock(client: int | None, mock: int | None) -> Mapping[str, Operation]:
 
 
 def _raw(device: Device, request: Request, argument: ctypes.Structure) -> None:
-    """Without the transcript, whose cost is not the mock's."""
+    """An ioctl without the transcript, whose cost is not the mock's."""
     fcntl.ioctl(device.fd, request.number, argument, True)
 
 

@@ -24,7 +24,7 @@ _REGISTER = 0xD8C  # GMD_ID (xe_gt_regs.h): reading it changes nothing
 
 
 def operations() -> Mapping[str, Operation]:
-    """By name, with the driver of this machine."""
+    """Operations by name, with the driver of this machine."""
     return {"register": timed(MMIO, _register()), **memory.operations(str(_NODE))}
 
 

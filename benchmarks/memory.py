@@ -69,7 +69,7 @@ def _mock() -> Mapping[str, Operation]:
 
 
 def operations(node: str) -> Mapping[str, Operation]:
-    """By name, with whatever answers at ``node``; it needs VRAM."""
+    """Operations by name, on the device of ``node``, which needs VRAM."""
     vm = Vm(Device(node), FAULTING)
     vm.mirror()
     queue = vm.queue()

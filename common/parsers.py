@@ -69,11 +69,12 @@ def _not_parsing() -> Iterator[None]:
 class _Options:
     """A plugin that ends pytest when all options are known."""
 
-    parser: argparse.ArgumentParser
+    def __init__(self) -> None:
+        self.parsers: list[argparse.ArgumentParser] = []
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_cmdline_main(self, config: pytest.Config) -> int:
-        self.parser = config._parser.optparser
+        self.parsers.append(config._parser.optparser)
         return 0
 
 
@@ -81,5 +82,6 @@ def _of_pytest() -> argparse.ArgumentParser:
     options = _Options()
     # Collecting is not a run: it leaves no trace.
     pytest.main([*configuration(), "--collect-only", "-q"], plugins=[options])
-    options.parser.prog = "svmcts run"
-    return options.parser
+    (parser,) = options.parsers
+    parser.prog = "svmcts run"
+    return parser

@@ -150,7 +150,7 @@ class Steps:
         self._sink = branch.file
 
     def end_child(self, branch: Branch, signal: int) -> None:
-        """In the parent, when the child has ended."""
+        """To call in the parent when the child has ended."""
         steps = branch.read()
         for kind, _, _, values in steps:
             if kind == "check":

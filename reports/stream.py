@@ -324,7 +324,7 @@ class _Reader:
         )
 
     def _ordered(self, expected: Iterable[str]) -> dict[str, Environment]:
-        """As they were asked for, not as they came up."""
+        """Environments in the order of the command line, not of their start."""
         first = [name for name in expected if name in self.environments]
         return {name: self.environments[name] for name in dict.fromkeys((*first, *self.environments))}
 

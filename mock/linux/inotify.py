@@ -11,7 +11,7 @@ IN_CLOSE_WRITE = 0x8
 IN_CLOSE_NOWRITE = 0x10
 IN_OPEN = 0x20
 IN_Q_OVERFLOW = 0x4000
-"""Events were lost; its watch descriptor is -1."""
+"""Flag of an event with watch descriptor -1: events were lost."""
 IN_IGNORED = 0x8000
 
 _EVENT = struct.Struct("=iIII")

@@ -208,15 +208,14 @@ class _Staging:
     """Our memory at a known address, grown on demand."""
 
     def __init__(self) -> None:
-        self._size = 0
+        self._grow(16 * PAGE)
 
     def put(self, data: bytes | memoryview) -> int:
-        if len(data) > self._size:
+        if len(data) > len(self._map):
             self._grow(len(data))
         self._map[: len(data)] = data
         return self._address
 
     def _grow(self, size: int) -> None:
-        self._size = max(size, 16 * PAGE)
-        self._map = mmap.mmap(-1, self._size)
+        self._map = mmap.mmap(-1, size)
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(self._map))

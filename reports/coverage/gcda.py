@@ -54,7 +54,7 @@ class Counts:
         return cls(data[:_HEAD], functions)
 
     def encode(self) -> bytes:
-        """As a .gcda."""
+        """The counts in the format of .gcda files."""
         parts = [self.head]
         for function, counts in self.functions.items():
             parts += [struct.pack("<II", _FUNCTION, len(function)), function]

@@ -43,7 +43,7 @@ class Covered:
     branches: tuple[int, ...]
     """How often each was taken."""
     functions: tuple[Function, ...]
-    """In the order of the source."""
+    """Functions in the order of the source."""
 
     def function_at(self, line: int) -> Function | None:
         """The function that a line is in."""

@@ -29,7 +29,7 @@ class Column:
 
     @property
     def name(self) -> str:
-        """As the stream has it; the page's links have it, too."""
+        """The name in the stream and in the page's links."""
         return self.environment.name
 
     @property

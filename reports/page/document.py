@@ -36,7 +36,7 @@ from reports.verdict import UNLISTED, Cell, Matrix, Row, failures, is_regression
 TEMPLATES = Path(__file__).resolve().parents[1] / "templates" / "page"
 STYLES = ("base", "summary", "matrix", "panel", "print")
 SCRIPTS = ("types", "inflate", "data", "query", "state", "columns", "rows", "panel", "main")
-"""In the order in which they use each other."""
+"""Scripts in the order in which they use each other."""
 MAX_CHANGES = 100
 """Changes of a kind that are listed: more of them are one cause, not a list to read."""
 MAX_FAILURES = 6

@@ -300,7 +300,7 @@ def test_page_given_to_another_owner_is_reported(driver: Driver, vm: Vm, queue: 
 
 
 def give(driver: Driver, page: int) -> None:
-    """As the driver does before a page of VRAM gets a new owner: its migration queue clears it."""
+    """Clear a page of VRAM with the migration queue, as the driver does before it gets a new owner."""
     migration = driver.vm(asid=0)
     migration.map(DATA, page, flags=RW | LOCAL)
     clear = driver.queue(migration, "bcs8").register().enable()

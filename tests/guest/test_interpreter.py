@@ -71,7 +71,7 @@ STARTER = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.arg
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:
-    """Also before its guest is there to read its standard input."""
+    """It ends even before its guest reads its standard input."""
     command = [sys.executable, "-c", STARTER, BOOTING]
     with subprocess.Popen(command, cwd=PROJECT, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starter:
         assert starter.stdout is not None

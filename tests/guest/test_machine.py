@@ -95,7 +95,7 @@ def test_there_is_a_disk_to_swap_to() -> None:
 
 
 def test_huge_pages_are_reserved_while_there_are_any() -> None:
-    """And pages move between nodes only when a test moves them."""
+    """Pages move between nodes only when a test moves them."""
     assert {"hugepages=32", "numa_balancing=disable"} <= set(parameters(Machine()).split())
 
 

@@ -32,7 +32,7 @@ def test_a_kernel_is_booted_with_its_gpus(parts: Parts, channels: Channels, tmp_
 
 
 def test_the_guest_is_told_the_rate_of_its_clock(parts: Parts, channels: Channels, tmp_path: Path) -> None:
-    """Before the user's parameters, which come last."""
+    """The parameter is before those of the user, which come last."""
     parts = pretended.changed(parts, machine=pretended.Machine(gpus=0, memory=1 << 20, options=("quiet",)))
     with Cold(parts)(pretended.place(tmp_path / "run"), channels, []) as process:
         line = words(process.pid)
@@ -52,7 +52,7 @@ def test_driver_gets_its_parameters_when_it_is_loaded(parts: Parts, tmp_path: Pa
 
 
 def test_driver_is_loaded_from_its_own_file(parts: Parts, tmp_path: Path) -> None:
-    """Unless that is compressed, and then from one that is not."""
+    """A compressed module is written uncompressed first."""
     own = tmp_path / "build/xe.ko"
     own.parent.mkdir()
     own.write_bytes(made.module("xe"))

@@ -391,7 +391,7 @@ def test_a_missing_file_is_said(name: str, tmp_path: Path, capsys: Capture) -> N
 
 
 def test_no_installed_header_is_said(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    """Without an argument, where nothing is installed."""
+    """Without an argument, and without an installed header."""
     monkeypatch.setattr(abi, "INSTALLED", (Path("/nonexistent/xe_drm.h"),))
     assert run([]) == 2
     assert "no /nonexistent/xe_drm.h: give a HEADER, or install one" in capsys.readouterr().err
@@ -467,7 +467,7 @@ def test_a_name_that_a_stable_update_brought_may_be_missing_before(
 
 @needs_compiler
 def test_another_header_can_be_the_base(tmp_path: Path, capsys: Capture) -> None:
-    """Before and after a patch."""
+    """The headers before and after a patch can be compared."""
     before = tmp_path / "before.h"
     extra = "#define DRM_XE_SYNC_FLAG_SIGNAL 1\n#define DRM_XE_SYNC_FLAG_FOO 0x40000000"
     before.write_text(changed(("#define DRM_XE_SYNC_FLAG_SIGNAL 1", extra)))
@@ -894,7 +894,7 @@ def test_pipe_nobody_writes_to_is_refused(
     [("/dev/zero", "not a file"), ("/dev", "not a file, a directory"), ("a\0b", "not the name")],
 )
 def test_what_is_not_a_file_is_refused(path: str, complaint: str, capsys: Capture) -> None:
-    """Without reading from it."""
+    """It is refused without being read."""
     assert run([path]) == 2
     assert complaint in capsys.readouterr().err
 

@@ -295,7 +295,7 @@ def test_a_reply_that_is_no_reply_is_told_somehow(number: int, data: bytes) -> N
 
 
 def test_memory_attributes_are_told_after_the_call() -> None:
-    """As many elements as the kernel says it wrote."""
+    """The array has the number of elements that the kernel returned."""
     attributes = (xe.drm_xe_mem_range_attr * 3)()
 
     def answer(arg: Any) -> None:

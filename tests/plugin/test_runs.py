@@ -323,7 +323,7 @@ def test_old_runs_are_dropped_by_number(project, monkeypatch):
 
 
 def test_runs_of_one_second_are_numbered_on(tmp_path):
-    """Also where the first was dropped, and past the tenth."""
+    """Numbers continue also if the first run was dropped, and after the tenth."""
     made = [new_folder(tmp_path, datetime.fromtimestamp(0, UTC), 7)]
     for _ in range(11):
         made.append(new_folder(tmp_path, datetime.fromtimestamp(0, UTC), 7))

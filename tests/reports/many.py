@@ -141,7 +141,7 @@ def together(number: int, runs: Sequence[Sequence[Event]] = ()) -> list[Event]:
 
 
 def main() -> None:
-    """As the module says."""
+    """Write the streams; the module describes the options."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", metavar="RUN", nargs="*", type=Path, help="streams to take results from")
     parser.add_argument("-o", "--output", metavar="DIR", type=Path, required=True)

@@ -75,7 +75,7 @@ class Kernel:
         return self.notes.with_suffix(".gcda").read_bytes()
 
     def read(self) -> dict[str, bytes]:
-        """As a guest sends it."""
+        """The counts in the form in which a guest sends them."""
         return {f"/root/builds/out/{NAME}.gcda": zlib.compress(self.counts())}
 
 

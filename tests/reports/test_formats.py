@@ -117,7 +117,7 @@ def test_formats_have_the_scores_of_conformance_and_of_the_driver(tmp_path: Path
 
 
 def test_formats_of_tests_show_a_lost_capability(tmp_path: Path) -> None:
-    """Also if no test is there that needs it; if one is, that shows it."""
+    """They show it even if no test needs the capability; otherwise that test shows it."""
     lost = {"vram": "vram is expected: no VRAM region", "atomic": "atomic is expected: the flag is clear"}
     reason = {"code": "EXPECTED:atomic", "text": lost["atomic"]}
     events = [

@@ -55,7 +55,7 @@ def both(capsys: pytest.CaptureFixture[str]) -> Both:
 
 
 def counts(answer: Answer) -> str:
-    """As the texts have them."""
+    """Counts in the form of the texts."""
     assert list(answer) == [outcome.value for outcome in Outcome]
     return ", ".join(f"{number} {outcome}" for outcome, number in answer.items() if number)
 

@@ -120,7 +120,7 @@ def test_oddities_are_said(
 
 
 def test_end_that_changes_the_status_counts(tmp_path: Path) -> None:
-    """As when the reports of a run that has ended cannot be printed: the closed pipe of a pager."""
+    """A run may end, and then fail to print its reports, as with a closed pager."""
     run = read(streams.write(tmp_path / "r.jsonl", streams.run(), streams.end(), streams.end(exit=3)))
     assert run.exit == 3
     assert not [said for said in run.problems if said.flaw is Flaw.DAMAGE]

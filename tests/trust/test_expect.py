@@ -116,7 +116,7 @@ def test_driver_that_forgets_a_link_fails_the_run(tmp_path: Path) -> None:
 
 
 def test_broken_probe_is_an_error_by_name(tmp_path: Path) -> None:
-    """Also when no test of the run needs the capability."""
+    """It is an error even if no test of the run needs the capability."""
     plugin = "from fixtures.plugin.capabilities import CAPABILITIES as C\nimport dataclasses\n"
     plugin += 'C["atomic"] = dataclasses.replace(C["atomic"], probe=lambda p: "it is broken")\n'
     (tmp_path / "broken_probe.py").write_text(plugin)
