@@ -12,6 +12,7 @@ from fixtures.given import Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.xe.flags import MAP, MAP_USERPTR, MIRROR, PAT
 from fixtures.xe.vm import Vm
+from suites.bind.pat import mirror_works
 
 AT = 0x20_0000_0000
 """A GPU address at which the process has nothing."""
@@ -45,10 +46,7 @@ def test_mirror_with_2way_coherent_pat_is_bound(
     fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int
 ) -> None:
     """A mirror accepts a 2-way coherent PAT index, and index 19, and the GPU's store lands."""
-    fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
-    buffer, value = memory(PAGE), sentinel()
-    fault_vm.queue().store(buffer.address, value)
-    landed(buffer, 0, value)
+    mirror_works(fault_vm, memory, sentinel, index)
 
 
 @behaviour("bind.cam.l2flush-pat")

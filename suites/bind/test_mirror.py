@@ -43,6 +43,7 @@ from fixtures.xe.sync import UserFence
 from fixtures.xe.vm import Vm
 from gpu import Batch
 from ioctl import xe
+from suites.bind.pat import mirror_works
 
 AT = 0x10_0000
 """A GPU address at which the process has nothing."""
@@ -108,10 +109,7 @@ def test_mirror_of_whole_va_is_bound(device: Device, fault_vm: Vm) -> None:
 @pytest.mark.parametrize("index", [1, 2, 5, 22, 27])
 def test_mirror_takes_any_coherent_pat(fault_vm: Vm, memory: Memory, sentinel: Sentinel, index: int) -> None:
     """A mirror can be bound with any coherent PAT index, and the GPU's store lands."""
-    fault_vm.bind_and_wait(addr=0, range=fault_vm.size, flags=MIRROR, pat_index=index)
-    buffer, value = memory(PAGE), sentinel()
-    fault_vm.queue().store(buffer.address, value)
-    landed(buffer, 0, value)
+    mirror_works(fault_vm, memory, sentinel, index)
 
 
 @behaviour("bind.cam.coh-none-igpu")
