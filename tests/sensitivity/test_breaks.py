@@ -44,7 +44,7 @@ int far(int a)
 
 @pytest.fixture
 def of(monkeypatch: pytest.MonkeyPatch, ledger: Ledger) -> Breaks:
-    """Of a kernel of two files; a behaviour cites ``xe_vm_bind_ioctl``, as all of the ledger of tests/reports do."""
+    """Breaks of a kernel of two files; a behaviour cites ``xe_vm_bind_ioctl``, as all in tests/reports do."""
     monkeypatch.setattr(breaks, "FILES", tuple(SOURCES))
     monkeypatch.setattr(affected, "executing", lambda changes: {})
     return Breaks(ledger, SOURCES.__getitem__)
