@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from common.near import near_or_all
+from common.near import near_glob, near_or_all
 from common.place import resume_command
 from reports.compare import Comparison, Kind, compare
 from reports.event import Outcome, Result
@@ -239,7 +239,8 @@ def _required(run: Run, requirement: Requirement) -> Iterable[Refusal]:
     environments = [e for e in run.environments.values() if matches(requirement.environments, e.name)]
     if not environments:
         what = f"no environment is called {requirement.environments}, of which {name} is required"
-        yield Refusal(run.path, run.lines or 1, what, "run it, or correct --require")
+        meant = near_glob(requirement.environments, run.environments)
+        yield Refusal(run.path, run.lines or 1, what, f"run it, or correct --require{meant}")
     codes = {f"NEEDS:{name}", f"REQUIRED:{name}"}
     for environment in environments:
         skipped = [

@@ -110,6 +110,25 @@ def test_plain_words_are_used() -> None:
     assert not lines, "\n".join(lines)
 
 
+def test_sections_of_documents_that_are_named_exist() -> None:
+    """As in ``docs/reports.md, "JSON output"``."""
+    named = re.compile(r'(docs/[a-z-]+\.md)`?,\s+["“]([^"”]+)["”]')
+    all_found = [
+        (file, match[1], " ".join(match[2].split()))
+        for file in files()
+        for match in named.finditer((ROOT / file).read_text(encoding="utf-8"))
+    ]
+    assert len(all_found) >= 5
+    lines = [
+        f"{file}: {document} has no section {section!r}"
+        for file, document, section in all_found
+        if not re.search(
+            rf"^#+ +`?{re.escape(section)}`?$", (ROOT / document).read_text(encoding="utf-8"), re.MULTILINE
+        )
+    ]
+    assert not lines, "\n".join(lines)
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -238,6 +238,7 @@ def test_a_required_capability_that_made_a_test_skip_is_refused(tmp_path: Path) 
         ("two-devices@mock/bmg", "mock/bmg has no two-devices: the environment lacks it"),
         ("vran", "does not say whether it has vran"),
         ("vram@guest/*", "no environment is called guest/*"),
+        ("vram@mock/bmgg", "correct --require (did you mean mock/bmg?)"),
     ],
 )
 def test_capabilities_are_required_of_environments(tmp_path: Path, require: str, why: str | None) -> None:
