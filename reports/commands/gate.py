@@ -12,6 +12,7 @@ from reports.commands.inputs import RUN, run_at, today, waivers_at
 from reports.event import Outcome, counted
 from reports.gate import Requirement, Verdict, judge
 from reports.ledger import Ledger
+from reports.said import said_once
 from reports.stream import environments_of, label
 from reports.verdict import DRIVER, failures
 
@@ -90,7 +91,10 @@ def text(verdict: Verdict) -> list[str]:
     for group in failures(verdict.regressions):
         where = f"{label(group)} ({environments_of(group)})"
         lines.append(f"driver: {group[0].outcome.value} {where}: {group[0].line or 'no message'}")
-    lines += [f"not seen: {one.environment.name}: {line}" for one in verdict.unseen for line in one.lines]
+    left_out = dict.fromkeys(verdict.run.environments, ()) | {
+        one.environment.name: one.lines for one in verdict.unseen
+    }
+    lines += [f"not seen: {said.where}: {said.text}" for said in said_once(left_out)]
     for name, standing in verdict.standings.items():
         both = f"conformance {standing.conformance}, {DRIVER} {standing.driver}"
         lines.append(f"passed / claimed / all: {name}: {both}")

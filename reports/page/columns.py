@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from reports.event import Environment, Outcome
@@ -83,26 +82,3 @@ def columns(report: Report, matrix: Matrix, ledger: Ledger) -> list[Column]:
         )
         for number, environment in enumerate(matrix.environments)
     ]
-
-
-@dataclass(frozen=True, slots=True)
-class Said:
-    """A line that is shown once for all its environments."""
-
-    text: str
-    names: tuple[str, ...]
-    all: bool
-
-    @property
-    def where(self) -> str:
-        """The environments, or that it is all of them."""
-        return "all environments" if self.all and len(self.names) > 1 else ", ".join(self.names)
-
-
-def said_once(lines: Mapping[str, Sequence[str]]) -> list[Said]:
-    """Lines of environments (the keys), each with all that have it."""
-    names: dict[str, list[str]] = {}
-    for name, texts in lines.items():
-        for text in texts:
-            names.setdefault(" ".join(text.split()), []).append(name)
-    return [Said(text, tuple(having), len(having) == len(lines)) for text, having in names.items()]

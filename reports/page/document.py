@@ -25,9 +25,10 @@ from reports.event import Outcome, Result
 from reports.ledger import Behaviour, Ledger
 from reports.looks import LOOKS, NOTHING, look
 from reports.merge import Report
-from reports.page.columns import columns, said_once
+from reports.page.columns import columns
 from reports.page.data import apart, data
 from reports.page.texts import clip, packed
+from reports.said import said_once
 from reports.stream import Run, label
 from reports.trend import HEIGHT, WIDTH
 from reports.unseen import headline

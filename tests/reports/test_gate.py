@@ -394,6 +394,21 @@ def test_what_was_not_seen_is_said_and_may_be_refused(tmp_path: Path) -> None:
     assert {(refusal.path, refusal.line) for refusal in refused} == {(run.path, 3)}
 
 
+def test_what_environments_have_in_common_is_said_once(tmp_path: Path) -> None:
+    environments = golden_runs.environments()
+    for environment in environments:
+        environment["reductions"] = ["no fork-events: the kernel is too old"]
+    environments[0]["reductions"].append("no swap")
+    run = read(
+        streams.write(tmp_path / "r.jsonl", *golden_runs.good()[:1], *environments, *golden_runs.good()[3:])
+    )
+    told = command.text(judge(run, today=TODAY, ledger=golden_runs.ledger()))
+    assert [line for line in told if "reduced" in line] == [
+        "not seen: all environments: reduced: no fork-events: the kernel is too old",
+        f"not seen: {LNL}: reduced: no swap",
+    ]
+
+
 def test_whole_run_is_complete(tmp_path: Path) -> None:
     run = read(golden_runs.write("good", tmp_path))
     verdict = judge(run, today=TODAY, ledger=golden_runs.ledger(), complete=True)
