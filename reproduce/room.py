@@ -48,7 +48,12 @@ def _vram(step: Step) -> dict[str, dict[str, int]]:
 
 
 def baseline(steps: Sequence[Step], verdict: Verdict) -> tuple[Step | None, Step | None]:
-    """The query that a check of memory in use compares with, and the query that it judges."""
+    """The query that a check of memory in use compares with, and the query that it judges; None if it has not both."""
+    before, judged = _queries(steps, verdict)
+    return (before, judged) if before is not None else (None, None)
+
+
+def _queries(steps: Sequence[Step], verdict: Verdict) -> tuple[Step | None, Step | None]:
     step = verdict.step
     if step is None:
         return None, None

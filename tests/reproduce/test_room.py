@@ -105,6 +105,13 @@ def test_memory_that_moved_is_seen_by_growth() -> None:
     assert "mem_regions[1].used > used[1] + 0x100000)" in text
 
 
+def test_use_without_a_query_before_is_compared_as_any_answer() -> None:
+    """As where --minimise has left the earlier query out."""
+    text = written(mapping(AT, CHUNK), STORE, query(0x7000), check="compare", op="==", left=[], right=[1])
+    assert "mem_regions[1].used == 0x7000" in text
+    assert "used[1] +" not in text
+
+
 def test_use_is_compared_with_what_was_in_use_before() -> None:
     text = written(
         mapping(AT, CHUNK), query(0x5000), STORE, query(0x9000),
