@@ -293,6 +293,16 @@ def test_minimised_program_has_what_the_fault_takes(compiler: Compiler) -> None:
     assert re.match(r"7 steps became 3, \d+ lines \d+, in \d+ trials$", said)
 
 
+def test_id_that_the_test_never_made_is_no_obstacle(compiler: Compiler) -> None:
+    argument = bytes(xe.drm_xe_exec_queue_get_property(exec_queue_id=7)).hex()
+    call = {"do": "ioctl", "request": "DRM_IOCTL_XE_EXEC_QUEUE_GET_PROPERTY", "fd": 5, "before": argument}
+    steps = recorded(
+        {"do": "open", "fd": 5, "path": "/dev/null"}, call, check={"check": "errno", "expected": 2}
+    )
+    fewer, _ = minimise.minimised(course(steps), WORDS, Here(), compiler)
+    assert [step.do for step in fewer.steps] == ["open", "ioctl"]
+
+
 def test_nothing_is_tried_after_the_time_for_it(compiler: Compiler) -> None:
     with Runner(Here()) as here:
         fewer, said = minimise.smallest(course(NOISE), WORDS, here, None, compiler, "here", budget=-1)
