@@ -284,7 +284,7 @@ def least_in_guest(row: Row, drivers: seeded.Drivers, work: Path, budget: float)
     """The row of a seeded fault, minimised."""
     run = seeded.kept(work / "seeded", row.fault, row.test)
     result = next(one for one in run.results if one.test == row.test and one.outcome in WRITTEN)
-    return minimised(row, run, result, drivers.on(row.fault), None, work, budget)
+    return minimised(row, run, result, drivers.on(row.fault), drivers.on(""), work, budget)
 
 
 def table(rows: Sequence[Row]) -> str:

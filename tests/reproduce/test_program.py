@@ -290,7 +290,9 @@ def test_minimised_program_has_what_the_fault_takes(compiler: Compiler) -> None:
     fewer, said = minimise.minimised(course(NOISE), WORDS, Here(), compiler)
     assert [step.do for step in fewer.steps] == ["mmap", "store", "load"]
     assert fewer.steps[0].fields["size"] == 4096
-    assert re.match(r"7 steps became 3, \d+ lines \d+, in \d+ trials$", said)
+    assert re.match(
+        r"7 steps became 3, \d+ lines \d+, in \d+ trials; none was tried where the fault is not$", said
+    )
 
 
 def test_id_that_the_test_never_made_is_no_obstacle(compiler: Compiler) -> None:
@@ -307,7 +309,7 @@ def test_nothing_is_tried_after_the_time_for_it(compiler: Compiler) -> None:
     with Runner(Here()) as here:
         fewer, said = minimise.smallest(course(NOISE), WORDS, here, None, compiler, "here", budget=-1)
     assert len(fewer.steps) == 7
-    assert said.endswith(" in 1 trials")
+    assert " in 1 trials" in said
 
 
 def test_program_that_shows_no_fault_cannot_be_minimised(compiler: Compiler) -> None:
