@@ -112,10 +112,10 @@ def smallest(
         smaller = _fewer(smaller, trials.fails)
         lines = [program(one, words, self_contained=True).count("\n") for one in (course, smaller)]
     most = f", the most there may be: {MOST}" if trials.done >= MOST else ""
-    alone = "" if sound is not None else "; none was tried where the fault is not"
+    most += "" if sound is not None else "; none was tried where the fault is not"
     return (
         smaller,
-        f"{before} steps became {len(smaller.steps)}, {lines[0]} lines {lines[1]}, in {trials.done} trials{most}{alone}",
+        f"{before} steps became {len(smaller.steps)}, {lines[0]} lines {lines[1]}, in {trials.done} trials{most}",
     )
 
 
