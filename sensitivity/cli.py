@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import hashlib
+import re
+import shlex
 import tempfile
 import time
 from collections import Counter
@@ -85,6 +87,12 @@ def parser() -> argparse.ArgumentParser:
         "device shows, the guest's own mode for the others)",
     )
     add(
+        "--emulator",
+        default="",
+        metavar="OPTIONS",
+        help="options of the emulated GPUs, as in --emulator=--media: some faults need a media GT",
+    )
+    add(
         "--record",
         action="store_true",
         help="add the results to sensitivity/results.tsv, of which reports tell",
@@ -106,7 +114,7 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    stores = Stores(build.name, options.gpus, options.adversary)
+    stores = Stores(build.name, options.gpus, options.adversary, options.emulator)
     faults = _chosen(catalogue.load(), options)
     if options.list:
         for fault in faults:
@@ -134,8 +142,8 @@ def _main(options: argparse.Namespace) -> int:
 class Stores:
     """Results of each mode of the device: a late device shows what another does not."""
 
-    def __init__(self, kernel: str, gpus: int = 1, mode: str | None = None) -> None:
-        self.kernel, self.gpus, self._mode = kernel, gpus, mode
+    def __init__(self, kernel: str, gpus: int = 1, mode: str | None = None, emulator: str = "") -> None:
+        self.kernel, self._gpus, self._mode, self._emulator = kernel, gpus, mode, emulator
         self._open: dict[str | None, Store] = {}
 
     def mode(self, fault: Fault) -> str | None:
@@ -146,7 +154,7 @@ class Stores:
         """The results of a fault's mode."""
         mode = self.mode(fault)
         if mode not in self._open:
-            self._open[mode] = Store.open(_path(self.kernel, self.gpus, mode))
+            self._open[mode] = Store.open(_path(self.kernel, self._gpus, mode, self._emulator))
         return self._open[mode]
 
     def verdict(self, fault: Fault) -> str | None:
@@ -156,7 +164,12 @@ class Stores:
     def machine(self, fault: Fault) -> str:
         """The machine that a fault is tried on, as recorded results name it."""
         mode = self.mode(fault)
-        return f"{self.gpus} GPU{'s' * (self.gpus > 1)}{f', {mode} adversary' if mode else ''}"
+        parts = [
+            f"{self._gpus} GPU{'s' * (self._gpus > 1)}",
+            f"{mode} adversary" if mode else "",
+            self._emulator,
+        ]
+        return ", ".join(filter(None, parts))
 
 
 def kernel_of(name: str | None) -> builds.Build:
@@ -179,13 +192,11 @@ def _suite() -> str:
     return hashed.hexdigest()[:12]
 
 
-def _path(kernel: str, gpus: int, mode: str | None) -> Path:
-    parts = [
-        _suite(),
-        kernel,
-        *([f"gpus-{gpus}"] if gpus > 1 else []),
-        *([f"adversary-{mode}"] if mode else []),
-    ]
+def _path(kernel: str, gpus: int, mode: str | None, emulator: str) -> Path:
+    parts = [_suite(), kernel]
+    parts += [f"gpus-{gpus}"] if gpus > 1 else []
+    parts += [f"adversary-{mode}"] if mode else []
+    parts += [re.sub(r"\W+", "-", emulator).strip("-")] if emulator else []
     return RESULTS / f"{'+'.join(parts)}.jsonl"
 
 
@@ -243,13 +254,16 @@ def _run(
     store: Store,
     end: float,
 ) -> None:
-    environment = environment_of(kernel, options.gpus)
+    environment = environment_of(kernel, options.gpus, options.emulator)
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
         return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
     guest = ["--kernel", kernel, "--gpus", str(options.gpus), *(["--adversary", mode] if mode else [])]
+    guest += (
+        [f"--emulator={options.emulator}"] if options.emulator else []
+    )  # one word: options begin with dashes
     store.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
         stock = stock_of(builder, Path(work) / "stock")
@@ -266,13 +280,13 @@ def _run(
         lots.run(ranked, lambda line: print(line, flush=True), end)
 
 
-def environment_of(kernel: str, gpus: int = 1) -> dict[str, object]:
+def environment_of(kernel: str, gpus: int = 1, emulator: str = "") -> dict[str, object]:
     """The environment of tests in a guest, as data. Raises GuestError."""
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
     from fixtures.plugin.guests import MACHINE, SOFTWARE
 
-    machine = Machine(gpus)
+    machine = Machine(gpus, emulator=shlex.split(emulator))
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
     timeout_scale = SOFTWARE if prepared.software else 1.0

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -80,11 +81,12 @@ def test_late_device_has_results_of_its_own(stores: Stores, tmp_path: Path) -> N
     [
         ((1, "mild"), "s+k+adversary-mild.jsonl", "1 GPU, mild adversary"),
         ((2, None), "s+k+gpus-2.jsonl", "2 GPUs"),
+        ((1, None, "--vram 1G --media"), "s+k+vram-1G-media.jsonl", "1 GPU, --vram 1G --media"),
     ],
-    ids=["mild", "two"],
+    ids=["mild", "two", "media"],
 )
 def test_results_are_of_one_machine(
-    stores: Stores, tmp_path: Path, options: tuple[int, str | None], name: str, machine: str
+    stores: Stores, tmp_path: Path, options: tuple[Any, ...], name: str, machine: str
 ) -> None:
     chosen = Stores("k", *options)
     chosen.of(FAULT).add(Result("a", "found"))
