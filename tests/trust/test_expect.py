@@ -140,7 +140,8 @@ def test_broken_probe_is_an_error_by_name(tmp_path: Path) -> None:
 # Options of Debian's kernels on which a capability depends.
 DEBIAN = dict.fromkeys(
     ("SWAP", "TRANSPARENT_HUGEPAGE", "KSM", "HUGETLBFS", "DEBUG_FS", "DEV_COREDUMP", "PM_ADVANCED_DEBUG", "NUMA",
-     "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP", "INIT_ON_ALLOC_DEFAULT_ON"),
+     "USERFAULTFD", "PCI_P2PDMA", "DRM_GPUSVM", "DRM_XE_GPUSVM", "DRM_XE_PAGEMAP", "INIT_ON_ALLOC_DEFAULT_ON",
+     "SLUB_DEBUG"),
     "y",
 )  # fmt: skip
 ONE = Machine()
@@ -170,6 +171,7 @@ GUESTS += [
     (NEAR, (7, 3), {"DRM_XE_PAGEMAP": "n"}, "atomic interconnect svm-vram", "no-interconnect no-svm-vram"),
     (NEAR, (7, 3), {"TRANSPARENT_HUGEPAGE_NEVER": "y"}, "thp", ""),
     (NEAR, (7, 3), {"LOCKDEP": "y"}, "", "lockdep-kernel"),
+    (NEAR, (7, 3), {"SLUB_DEBUG": "n"}, "slab-counts", ""),
     (NEAR, (7, 3), {"FAIL_FUNCTION": "y"}, "", ""),
     (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n"}, "", "uncleared-memory"),
 ]
@@ -179,7 +181,7 @@ BASE = {
     "svm-counters", "gt-reset", "root", "swap", "thp", "ksm", "hugepages", "coredump", "numa", "device-pages",
     "driver-unbind", "runtime-usage", "debugger-faults", "shared-vram", "core-dumps", "pinning", "notifier-size",
     "fd-passing", "kernel-faults", "user-faults", "blocking-unmap", "fork-events",
-    "gpu-tlb", "bo-cpu-faults",
+    "gpu-tlb", "bo-cpu-faults", "slab-counts",
 }  # fmt: skip
 
 
