@@ -213,7 +213,7 @@ def _record(faults: Sequence[Fault], stores: Stores) -> None:
             version.commit(ROOT)[0],
         )
         for fault in faults
-        if (verdict := stores.verdict(fault)) in (FOUND, MISSED)
+        if (verdict := stores.verdict(fault)) in (FOUND, MISSED) and not fault.excepted
     ]
     seeded.write(rows)
     print(f"{len(rows)} results recorded in {seeded.RECORDED.name}")
@@ -321,8 +321,8 @@ def _summary(faults: Sequence[Fault], stores: Stores) -> list[str]:
     missed = [fault for fault in faults if stores.verdict(fault) == MISSED]
     lines += ["missed"] if missed else []
     lines += [f"  {fault.id}" + (f": {fault.excepted}" if fault.excepted else "") for fault in missed]
-    ran = [fault for fault in faults if stores.verdict(fault) in (FOUND, MISSED)]
-    return [*lines, f"found: {shares}", f"sensitivity: {len(found)} of {len(ran)}"]
+    owed = [fault for fault in missed if not fault.excepted]
+    return [*lines, f"found: {shares}", f"sensitivity: {len(found)} of {len(found) + len(owed)}"]
 
 
 def _status(faults: Sequence[Fault], stores: Stores) -> int:

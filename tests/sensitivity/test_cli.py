@@ -109,3 +109,17 @@ def test_record_keeps_what_was_found_and_missed(
         Row("a", "1 GPU", "missed", "", 60, "k", "abc"),
         Row("c", "1 GPU, hard adversary", "found", "t", 2, "k", "abc"),
     ]
+
+
+def test_fault_with_a_reason_counts_only_if_it_is_found(
+    stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seeded, "RECORDED", tmp_path / "results.tsv")
+    monkeypatch.setattr(cli.version, "commit", lambda _: ("abc", "abcdef"))
+    stores.of(FAULT).add(Result("a", "missed", after=60))
+    stores.of(EXCEPTED).add(Result("b", "missed", after=60))
+    *lines, last = cli._summary([FAULT, EXCEPTED], stores)
+    assert last == "sensitivity: 0 of 1"
+    assert "  b: equivalent" in lines
+    cli._record([FAULT, EXCEPTED], stores)
+    assert [row.fault for row in seeded.read()] == ["a"]
