@@ -105,7 +105,7 @@ def refused_syncs(device: Device) -> Callable[[], None]:
 def test_no_kernel_cache_grows_with_rounds(
     device: Device, path: Callable[[Device], Callable[[], None]]
 ) -> None:
-    """What the driver allocates in the kernel for one round is freed by its end."""
+    """Memory that the driver allocates in the kernel for a round is free after it."""
     one = path(device)
     before: list[dict[str, int]] = []
     for _ in range(TURNS):
