@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from reports import seeded
 from reports.ledger import Ledger
 from sensitivity import catalogue
 from sensitivity.__main__ import main
@@ -43,6 +44,11 @@ int stop(int a)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_fault_breaks_known_behaviours(fault: Fault) -> None:
     assert set(fault.breaks) <= set(Ledger.load())
+
+
+def test_recorded_results_are_of_faults_that_tests_have_to_notice() -> None:
+    owed = {fault.id for fault in FAULTS if not fault.excepted}
+    assert {row.fault for row in seeded.read()} <= owed
 
 
 @pytest.mark.skipif(TREE is None, reason="KERNEL_SOURCE names no kernel tree")
