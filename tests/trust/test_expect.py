@@ -174,6 +174,7 @@ GUESTS += [
     (NEAR, (7, 3), {"SLUB_DEBUG": "n"}, "slab-counts", ""),
     (NEAR, (7, 3), {"FAIL_FUNCTION": "y"}, "", ""),
     (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n"}, "", "uncleared-memory"),
+    (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n", "KASAN": "y"}, "", ""),
 ]
 BASE = {
     "vram", "cpu-addr-mirror", "purging", "no-compression-hint", "userptr", "svm-vram", "page-faults", "two-devices",
