@@ -229,16 +229,15 @@ class Clients:
         """
         assert space.uffd is not None
         space.uffd.register(mailbox, mailbox + PAGE_SIZE, Mode.MISSING)
-        self._mark(space, mailbox)
+        self._mailboxes[space] = Mailbox(mailbox)
+        self._mark(space)
         self.ready(space)
 
-    def _mark(self, space: AddressSpace, address: int) -> None:
-        uffd, inbox = space.uffd, space.inbox
+    def _mark(self, space: AddressSpace) -> None:
+        uffd, inbox, mailbox = space.uffd, space.inbox, self._mailboxes[space]
         assert uffd is not None
         assert inbox is not None
-        mailbox = Mailbox(address)
-        inbox.insist(lambda: uffd.copy(address, mailbox.page))
-        self._mailboxes[space] = mailbox
+        inbox.insist(lambda: uffd.copy(mailbox.address, mailbox.page))
 
     def ready(self, space: AddressSpace) -> None:
         assert space.inbox is not None
@@ -282,14 +281,17 @@ class Clients:
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         child = AddressSpace(self, f"child of {parent.name}", uffd, parent.abilities)
         self._unbound.add(child)
-        try:
-            self._mark(child, self._mailboxes[parent].address)
-        except (OSError, StuckError):
-            child.died()
+        self._mailboxes[child] = Mailbox(self._mailboxes[parent].address)
         if not self._sweeping:
             self._sweeping = True
             self._loop.call_at(self._loop.time() + _SWEEP, self._sweep)
         return child
+
+    def mark(self, child: AddressSpace) -> None:
+        try:
+            self._mark(child)
+        except (OSError, StuckError):
+            child.died()
 
     def _sweep(self) -> None:
         """Find children that exited without an event: nothing else reports them as long as their process is unknown."""

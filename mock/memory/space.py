@@ -44,6 +44,11 @@ class Host(Protocol):
     def forked(self, parent: AddressSpace, uffd: Userfaultfd) -> AddressSpace:
         """An address space for a child of fork, which is not known to be any process's yet."""
 
+    def mark(self, child: AddressSpace) -> None:
+        """Leave a token in it, so that its process can be recognised. This may read its events: those of its own
+        children.
+        """
+
     def ready(self, space: AddressSpace) -> None:
         """Its faults and changes can be served: a child's memory is as the parent's, or nothing is on its way out of
         it any more.
@@ -542,6 +547,7 @@ class AddressSpace:
         assert child.inbox is not None
         child.migration.inherit(self.migration, self.inbox)
         child.inbox.places = self.inbox.places.copy()
+        self._host.mark(child)
 
     @property
     def children(self) -> list[AddressSpace]:

@@ -169,7 +169,12 @@ def ci_run(directory: Path, make: str, *arguments: str) -> subprocess.CompletedP
     script = directory / "make"
     script.write_text(f"#!/bin/sh\n{make}\n")
     script.chmod(0o755)
-    environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}", "ARGS": ""}
+    environment = {
+        **os.environ,
+        "PATH": f"{directory}:{os.environ['PATH']}",
+        "ARGS": "",
+        "KERNEL_SOURCE": "linux",
+    }
     command = [str(ROOT / ".ci/run"), *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

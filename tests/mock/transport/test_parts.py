@@ -19,6 +19,7 @@ from mock.linux.userfaultfd import Busy, Kind, Message, Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.inbox import Forked, Inbox, Moved, Removed, StuckError, Unmapped
 from mock.memory.intervals import Intervals
+from mock.memory.mailbox import Mailbox
 from mock.memory.space import AddressSpace
 from mock.unanswered import Unanswered
 from tests.mock.transport.harness import fork, wait_until
@@ -134,6 +135,54 @@ def test_process_that_ends_as_it_is_met_leaves_nothing(
 
 def ends(_: int) -> None:
     raise ProcessLookupError
+
+
+class Forking(Userfaultfd):
+    """Userfaultfd of a client that forks, and whose child forks before the mock has left a token in it."""
+
+    def __init__(self, generations: int) -> None:
+        self.fd = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.generations = generations
+        self.copied: list[int] = []
+
+    def read(self, most: int) -> list[Message]:
+        if not self.generations:
+            return []
+        self.generations -= 1
+        return [Message(Kind.FORK, -1, 0, 0)]
+
+    def copy(self, address: int, data: bytes) -> None:
+        if self.generations:
+            raise Busy
+        self.copied.append(address)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+
+def test_child_forks_before_it_is_marked(loop: EventLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its own child is recognised by a token in the same place, and has the same pages in the GPU's memory."""
+    clients = Clients(loop, Files(loop), str, loop.failures.append)  # type: ignore[attr-defined,arg-type]
+    made = [Forking(1), Forking(1), Forking(0)]
+    parent = AddressSpace(clients, "parent", made[0], frozenset())
+    clients._mailboxes[parent] = Mailbox(5 * PAGE)
+    assert parent.inbox is not None
+    parent.inbox.places.add(PAGE, 3 * PAGE)
+    following = iter(made[1:])
+    monkeypatch.setattr("mock.memory.inbox.Userfaultfd", lambda _: next(following))
+    parent.inbox.read()
+    (child,) = parent.children
+    (grandchild,) = child.children
+    for space in (child, grandchild):
+        assert space.alive
+        assert space.inbox is not None
+        assert [space.inbox.places.overlaps(page * PAGE, (page + 1) * PAGE) for page in range(4)] == [
+            False, True, True, False,
+        ]  # fmt: skip
+    assert [uffd.copied for uffd in made] == [[], [5 * PAGE], [5 * PAGE]]
+    assert len({clients._mailboxes[space].token for space in (parent, child, grandchild)}) == 3
+    for uffd in made:
+        uffd.close()
 
 
 def test_intervals() -> None:
@@ -298,6 +347,9 @@ class Family:
         child = AddressSpace(self, "child", uffd, frozenset())  # type: ignore[arg-type]
         child.died()
         return child
+
+    def mark(self, child: AddressSpace) -> None:
+        """Does nothing: it has ended."""
 
     def dirty(self, space: AddressSpace) -> None:
         """Does nothing: the test digests."""
