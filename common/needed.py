@@ -10,7 +10,7 @@ LIST = "requirements/run.in"
 
 
 def missing(root: Path) -> list[str]:
-    """Libraries of a checkout's list that this Python lacks; none if there is no list, as in the wheel."""
+    """Libraries in requirements/run.in that this Python lacks; empty in an installed wheel, which has no such file."""
     try:
         lines = (root / LIST).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:

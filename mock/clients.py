@@ -230,7 +230,11 @@ class Clients:
         assert space.uffd is not None
         space.uffd.register(mailbox, mailbox + PAGE_SIZE, Mode.MISSING)
         self._mailboxes[space] = Mailbox(mailbox)
-        self._mark(space)
+        try:
+            self._mark(space)
+        except (OSError, StuckError):
+            del self._mailboxes[space]  # no process has its token
+            raise
         self.ready(space)
 
     def _mark(self, space: AddressSpace) -> None:

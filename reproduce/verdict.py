@@ -37,7 +37,7 @@ class Verdict:
     first: Step | None = None
     """The step that read a counter before."""
     why: str = ""
-    """Reason why there is no step."""
+    """The reason if no step fits, otherwise empty."""
 
 
 def verdict_of(course: Course) -> Verdict:

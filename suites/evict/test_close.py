@@ -3,12 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from fixtures import FAULTING, acts, behaviour, needs
 from fixtures.given import MakeBo, MakeVm, Sentinel
+from fixtures.kernel_file import shrink
 from fixtures.overlap import meanwhile
 from fixtures.sizes import SZ_2M, SZ_64K
 from fixtures.xe.flags import IMMEDIATE
@@ -17,11 +16,6 @@ ADDRESS = 1 << 32
 BOS = 64
 """The race lasts longer the more of them the VM has bound: it takes its bindings apart one by one."""
 ROUNDS = 10
-
-
-def shrink(_: int) -> None:
-    """The kernel asks the shrinkers of all drivers for memory."""
-    Path("/proc/sys/vm/drop_caches").write_text("2")
 
 
 @behaviour("evict.closing-vm")
@@ -40,7 +34,7 @@ def test_shared_bos_move_while_vm_closes(make_vm: MakeVm, bo: MakeBo, sentinel: 
         for number, (one, _) in enumerate(shared):
             # At once, as in this mode the BO would come back to memory only when a GPU uses it.
             vm.map(one, ADDRESS + number * SZ_2M, flags=IMMEDIATE)
-        with meanwhile(shrink):
+        with meanwhile(lambda _: shrink()):
             vm.close()
     for view, (_, value) in zip(views, shared, strict=True):
         assert (view.u32(0), view.u32(SZ_64K - 4)) == (value, ~value & 0xFFFFFFFF)

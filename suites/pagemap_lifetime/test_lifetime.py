@@ -14,7 +14,6 @@ import random
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -23,6 +22,7 @@ from fixtures import acts, behaviour, gpu_sees, landed, needs, returned, wait_un
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
+from fixtures.kernel_file import shrink
 from fixtures.memory import PAGE, Buffer
 from fixtures.overlap import meanwhile, together
 from fixtures.pci import Slot
@@ -44,14 +44,9 @@ STARTS_LOUDLY = pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering")
 """7.0 warns whenever the driver starts on a virtual function."""
 
 
-def pressure() -> None:
-    """The kernel frees what it can make again."""
-    Path("/proc/sys/vm/drop_caches").write_text("2")
-
-
 def gone(slot: Slot) -> bool:
     """Whether a device has no page descriptors under memory pressure."""
-    pressure()
+    shrink()
     return not slot.page_descriptors
 
 
@@ -148,7 +143,7 @@ def test_shrinker_frees_unused_pagemap(
         used = slot.page_descriptors
         assert used
         for _ in range(3):
-            pressure()
+            shrink()
         assert slot.page_descriptors == used
         vm.mirror()
         use(vm, buffer, sentinel())
@@ -168,7 +163,7 @@ def test_vms_come_and_go_under_shrinker(
 ) -> None:
     """VMs created and closed under memory pressure all work, and the memory keeps its data."""
     device = open_device()
-    with meanwhile(lambda _: pressure()):
+    with meanwhile(lambda _: shrink()):
         for _ in range(20):
             vm, value = make(device), sentinel()
             use(vm, buffer, value)
@@ -263,7 +258,7 @@ def test_memory_in_vram_keeps_pagemap(
     vm.close()
     device.close()
     for _ in range(3):
-        pressure()
+        shrink()
     assert slot.page_descriptors == used
     returned(buffer, 0, value.to_bytes(4, "little"))
     wait_until(lambda: gone(slot), what="the release of unused page descriptors")
@@ -300,7 +295,7 @@ def test_preferred_location_keeps_remote_pagemap(
     # A split area keeps them as the whole did.
     vm.prefer(Buffer(buffer.address, SZ_2M // 2), DEFAULT_DEVICE)
     for _ in range(3):
-        pressure()
+        shrink()
     assert remote.page_descriptors == named
     buffer.set_u32(SZ_2M - 4, value)
     gpu_sees(vm.queue(), buffer.end - 4, value)

@@ -102,7 +102,7 @@ def built(tree: Tree, *options: object) -> builds.Build:
 
 
 def refused(capsys: pytest.CaptureFixture[str]) -> str:
-    """The last line, with the reason why there is no kernel."""
+    """The last line of stderr, which says why no kernel was built."""
     assert builds.every() == []
     return capsys.readouterr().err.splitlines()[-1]
 

@@ -203,7 +203,7 @@ def test_no_tracing() -> None:
 
 
 def test_no_seccomp() -> None:
-    """Without seccomp there is no mock, and one line says what to do."""
+    """Without seccomp the mock does not start, and prints one line that says what to do."""
 
     def body() -> None:
         # seccomp(2) itself is what the last filter takes away.
