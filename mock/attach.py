@@ -24,7 +24,7 @@ from mock.handover import Channel, HandoverError
 from mock.linux import seccomp
 from mock.linux.bpf import Rule, assemble
 from mock.linux.syscall import syscall
-from mock.probe import Use, find_seccomp, find_tracing, make_ring, make_userfaultfd, privileged
+from mock.probe import Use, find_seccomp, find_tracing, make_adviser, make_userfaultfd, privileged
 
 DRIVER = "mock.driver.driver:Driver"
 """The class of the driver, as module:class."""
@@ -150,15 +150,15 @@ def _join(channel: Channel, errors: int, program: bytes) -> Attachment:
     hello, _ = channel.receive(_START)
     with contextlib.suppress(OSError):  # EINVAL without Yama
         syscall("prctl", _PR_SET_PTRACER, hello["pid"], 0, 0, 0)
-    uffd, ring = make_userfaultfd(), make_ring()
-    with _closing(uffd.fd), _closing(ring.ring.fd if ring.ring else None):
-        ladder = [str(finding) for finding in (uffd.finding, ring.finding) if not finding.works]
+    uffd, adviser = make_userfaultfd(), make_adviser()
+    with _closing(uffd.fd), _closing(adviser.fd):
+        ladder = [str(finding) for finding in (uffd.finding, adviser.finding) if not finding.works]
         channel.send(
             {
                 "pid": os.getpid(),
                 "mailbox": _mailbox() if uffd.fd is not None else 0,
                 "user_mode_only": uffd.user_mode_only,
-                "ring": {"fd": ring.ring.fd, "parameters": ring.ring.parameters.hex()} if ring.ring else None,
+                "adviser": adviser.fd,
             },
             (uffd.fd,) if uffd.fd is not None else (),
         )

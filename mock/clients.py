@@ -14,7 +14,6 @@ from mock.inject import equip as inject
 from mock.kernel import PAGE_SIZE, Ability, File
 from mock.linux import procfs
 from mock.linux.ptrace import Stopping, Waiting
-from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Busy, Mode, Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.inbox import StuckError
@@ -214,8 +213,8 @@ class Clients:
             forks = uffd.enable_all()
             space.watch_with(uffd, abilities_of(kernel_faults=not made.user_mode_only, fork_events=forks))
             self.introduce(space, made.mailbox)
-        if made.ring is not None:
-            space.equip(Ring(*made.ring), process.tgid)
+        if made.adviser is not None:
+            space.equip(made.adviser, process.tgid)
 
     def _reap(self, stopping: Stopping) -> None:
         if not stopping.over():

@@ -14,8 +14,8 @@ from common import as_json
 from mock.probe import (
     Finding,
     Use,
+    find_adviser,
     find_fork_events,
-    find_ring,
     find_seccomp,
     find_tracing,
     find_userfaultfd,
@@ -83,7 +83,7 @@ def _machine() -> list[Finding]:
         find_tracing(),
         find_userfaultfd(),
         find_fork_events(),
-        find_ring(),
+        find_adviser(),
         *find_nodes(),
         find_compiler(),
     ]

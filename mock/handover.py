@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """Messages between a client and its mock before the filter is installed: JSON objects with descriptors attached.
 
-mock: {"pid", "nodes"} the driver is there client: {"pid", "mailbox", "user_mode_only", "ring"} +
+mock: {"pid", "nodes"} the driver is there client: {"pid", "mailbox", "user_mode_only", "adviser"} +
 [userfaultfd] mock: {"reductions"} all taken over client: {} + [listener] the filter is installed mock: {}
 serving
 

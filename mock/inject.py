@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: MIT
-"""Equip a program that is not aware of the mock: it creates a userfaultfd and an io_uring itself.
+"""Equip a program that is not aware of the mock: it creates a userfaultfd and an adviser itself.
 
 Only a process can create them for its own memory. A thread that opens a device is stopped briefly on its return from
 that system call, creates them, and continues; the mock takes the descriptors over. For children of fork, which have a
-userfaultfd, only the io_uring is made.
+userfaultfd, only the adviser is made.
 """
 
 from __future__ import annotations
 
 import mmap
 import os
+import struct
 from dataclasses import dataclass
 
 from mock.kernel import PAGE_SIZE
-from mock.linux import pidfd
+from mock.linux import adviser, pidfd
+from mock.linux.adviser import Adviser
+from mock.linux.instructions import CLONE
 from mock.linux.ptrace import Stopped, Stopping, Waiting
-from mock.linux.uring import ENTRIES, PARAMS_SIZE, parameters
+from mock.linux.syscall import MACHINE
 from mock.memory.process import ProcessMemory
 
 _MADV_WIPEONFORK = 18
 _UFFD_FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 _UFFD_USER_MODE_ONLY = 1
 _ANONYMOUS = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+_PAIR = struct.Struct("=ii")
 
 
 @dataclass
@@ -31,12 +35,12 @@ class Equipment:
     uffd: int | None = None
     user_mode_only: bool = False
     mailbox: int = 0
-    ring: tuple[int, bytes] | None = None
+    adviser: Adviser | None = None
     missing: str = ""
 
 
 def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -> Waiting[Equipment]:
-    """Have the thread create an io_uring and, with ``uffd``, a userfaultfd and a mailbox page. Raises OSError if it
+    """Have the thread create an adviser and, with ``uffd``, a userfaultfd and a mailbox page. Raises OSError if it
     cannot; the process keeps what was created by then, which is harmless.
     """
     made = Equipment()
@@ -46,7 +50,7 @@ def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -
         try:
             if uffd:
                 yield from _make_userfaultfd(thread, process, made)
-            yield from _make_ring(thread, process, memory, made)
+            yield from _make_adviser(thread, process, memory, made)
         except OSError as error:
             made.missing = str(error.strerror)
         finally:
@@ -54,11 +58,6 @@ def equip(stopping: Stopping, tgid: int, memory: ProcessMemory, *, uffd: bool) -
     finally:
         os.close(process)
     return made
-
-
-def _map_page(thread: Stopped) -> Waiting[int]:
-    prot = mmap.PROT_READ | mmap.PROT_WRITE
-    return (yield from thread.syscall("mmap", 0, PAGE_SIZE, prot, _ANONYMOUS, -1, 0))
 
 
 def _take(thread: Stopped, process: int, fd: int) -> Waiting[int]:
@@ -72,7 +71,8 @@ def _take(thread: Stopped, process: int, fd: int) -> Waiting[int]:
 
 
 def _make_userfaultfd(thread: Stopped, process: int, made: Equipment) -> Waiting[None]:
-    made.mailbox = yield from _map_page(thread)
+    prot = mmap.PROT_READ | mmap.PROT_WRITE
+    made.mailbox = yield from thread.syscall("mmap", 0, PAGE_SIZE, prot, _ANONYMOUS, -1, 0)
     yield from thread.syscall("madvise", made.mailbox, PAGE_SIZE, _MADV_WIPEONFORK)
     try:
         fd = yield from thread.syscall("userfaultfd", _UFFD_FLAGS)
@@ -82,10 +82,26 @@ def _make_userfaultfd(thread: Stopped, process: int, made: Equipment) -> Waiting
     made.uffd = yield from _take(thread, process, fd)
 
 
-def _make_ring(thread: Stopped, process: int, memory: ProcessMemory, made: Equipment) -> Waiting[None]:
-    scratch = yield from _map_page(thread)
-    memory.write(scratch, parameters())
-    fd = yield from thread.syscall("io_uring_setup", ENTRIES, scratch)
-    filled = memory.read(scratch, PARAMS_SIZE)
-    made.ring = ((yield from _take(thread, process, fd)), filled)
-    yield from thread.syscall("munmap", scratch, PAGE_SIZE)
+def _make_adviser(thread: Stopped, process: int, memory: ProcessMemory, made: Equipment) -> Waiting[None]:
+    """As adviser.create does; clone(2) is made with the adviser's own instructions, where the new thread
+    continues.
+    """
+    prot = mmap.PROT_READ | mmap.PROT_WRITE
+    place = yield from thread.syscall("mmap", 0, adviser.SIZE, prot, adviser.FLAGS, -1, 0)
+    yield from thread.syscall("madvise", place, adviser.SIZE, adviser.MADV_DONTFORK)
+    yield from thread.syscall("socketpair", *adviser.SOCKET, place)
+    ours, theirs = _PAIR.unpack(memory.read(place, _PAIR.size))
+    taken = Adviser((yield from _take(thread, process, ours)))
+    try:
+        memory.write(place, adviser.contents(theirs))
+        yield from thread.syscall("mprotect", place, adviser.PAGE, mmap.PROT_READ | mmap.PROT_EXEC)
+        yield from thread.syscall(
+            "clone", adviser.CLONE_FLAGS, place + adviser.SIZE, at=place + CLONE[MACHINE]
+        )
+        yield from thread.syscall("close", theirs)
+        while not taken.started():
+            yield
+    except BaseException:
+        taken.close()
+        raise
+    made.adviser = taken

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from mock.linux import pidfd, seccomp, uring, userfaultfd
+from mock.linux import adviser, pidfd, seccomp, userfaultfd
 from mock.linux.syscall import MACHINE, NUMBERS
 
 
@@ -160,32 +160,29 @@ def find_fork_events() -> Finding:
 
 
 @dataclass(frozen=True)
-class MadeRing:
-    """A ring of this process, or why there is none."""
+class MadeAdviser:
+    """A descriptor of an adviser of this process, or why there is none."""
 
-    ring: uring.Created | None
+    fd: int | None
     finding: Finding
 
 
-def make_ring() -> MadeRing:
-    """An io_uring by which the mock zaps pages of this process."""
-    name = "io_uring with a kernel thread"
+def make_adviser() -> MadeAdviser:
+    """An adviser by which the mock zaps pages of this process."""
+    name = "thread for madvise"
     try:
-        ring = uring.create()
+        fd = adviser.create()
     except OSError as error:
-        disabled = _sysctl("kernel/io_uring_disabled")
-        remedy = "use a kernel with CONFIG_IO_URING, 5.11 or newer, outside of sandboxes that forbid io_uring_setup(2)"
-        if disabled not in (None, "0"):
-            remedy = f"sysctl kernel.io_uring_disabled=0 (it is {disabled})"
-        return MadeRing(None, Finding(name, False, _why(error), Use.PART, "no memory can migrate", remedy))
-    return MadeRing(ring, Finding(name, True, "available"))
+        remedy = "run outside of sandboxes that forbid clone(2), close_range(2) or executable memory"
+        return MadeAdviser(None, Finding(name, False, _why(error), Use.PART, "no memory can migrate", remedy))
+    return MadeAdviser(fd, Finding(name, True, "available"))
 
 
-def find_ring() -> Finding:
-    """Result of ``make_ring``."""
-    made = make_ring()
-    if made.ring is not None:
-        os.close(made.ring.fd)
+def find_adviser() -> Finding:
+    """Result of ``make_adviser``."""
+    made = make_adviser()
+    if made.fd is not None:
+        os.close(made.fd)
     return made.finding
 
 

@@ -18,8 +18,8 @@ from mock.gate import Gate
 from mock.handover import Channel, HandoverError
 from mock.kernel import Driver, EventFile, File
 from mock.linux import pidfd
+from mock.linux.adviser import Adviser
 from mock.linux.seccomp import Listener
-from mock.linux.uring import Ring
 from mock.linux.userfaultfd import Userfaultfd
 from mock.loop import EventLoop, Order
 from mock.memory.space import AddressSpace
@@ -142,17 +142,17 @@ class Server:
             ) from error
         if uffd is not None:
             self.clients.introduce(space, hello["mailbox"])
-            if hello["ring"] is not None:
-                reductions += self._take_ring(space, pid, **hello["ring"])
+            if hello["adviser"] is not None:
+                reductions += self._take_adviser(space, pid, hello["adviser"])
         return space, reductions
 
     @staticmethod
-    def _take_ring(space: AddressSpace, pid: int, fd: int, parameters: str) -> list[str]:
+    def _take_adviser(space: AddressSpace, pid: int, fd: int) -> list[str]:
         process = pidfd.open_(pid)
         try:
-            space.equip(Ring(pidfd.take(process, fd), bytes.fromhex(parameters)), pid)
+            space.equip(Adviser(pidfd.take(process, fd)), pid)
         except OSError as error:
-            return [f"migration: the client's io_uring cannot be taken over: {error.strerror} (pidfd_getfd)"]
+            return [f"migration: the client's adviser cannot be taken over: {error.strerror} (pidfd_getfd)"]
         finally:
             os.close(process)
         return []

@@ -39,7 +39,7 @@ class Process:
         """It has called execve, which may have replaced its memory."""
         self.gone = False
         self.recruited = False
-        """It has a userfaultfd and an io_uring, or has been asked to make them."""
+        """It has a userfaultfd and an adviser, or has been asked to make them."""
 
 
 class ClientEventFd:

@@ -123,12 +123,12 @@ class Pagemap:
         return [entry & _PRESENT != 0 for entry in entries]
 
 
-def io_workers(pid: int) -> list[int]:
-    """Worker threads of a process's io_urings (io_uring/io-wq.c names them iou-wrk-TID)."""
+def threads_named(pid: int, name: str) -> list[int]:
+    """Threads of a process with this name."""
     found = []
     try:
         for tid in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - often, and pathlib is slow
-            if _read(f"/proc/{pid}/task/{tid}/comm").startswith(b"iou-wrk-"):
+            if _read(f"/proc/{pid}/task/{tid}/comm") == name.encode() + b"\n":
                 found.append(int(tid))
     except OSError:
         pass

@@ -189,11 +189,13 @@ class Stopped:
             self._set()
             _request(_SETSIGMASK, self._stopping.tid, 8, ctypes.addressof(self._mask))
 
-    def syscall(self, name: str, *arguments: int) -> Waiting[int]:
-        """Make it execute a system call, with the instruction that made the last one. Raises OSError with its errno."""
+    def syscall(self, name: str, *arguments: int, at: int | None = None) -> Waiting[int]:
+        """Make it execute a system call, with the instruction that made the last one, or with that at address ``at``.
+        Raises OSError with its errno.
+        """
         counter, result, number, places, size = _LAYOUT[MACHINE]
         ctypes.memmove(self._registers, self._saved, len(self._saved))
-        self._registers[counter] -= size
+        self._registers[counter] = self._registers[counter] - size if at is None else at
         self._registers[number] = NUMBERS[name]
         for place, argument in zip(places, (*arguments, *[0] * (len(places) - len(arguments))), strict=True):
             self._registers[place] = argument & _ALL_SIGNALS

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: MIT
-"""Address spaces of clients: implements kernel.Mm with /proc/PID/mem, userfaultfd and io_uring."""
+"""Address spaces of clients: implements kernel.Mm with /proc/PID/mem, userfaultfd and an adviser."""

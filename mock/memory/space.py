@@ -20,7 +20,7 @@ from mock.memory.work import Pause, Work
 from mock.memory.zap import Zapper
 
 if TYPE_CHECKING:
-    from mock.linux.uring import Ring
+    from mock.linux.adviser import Adviser
 
 _MOMENT = 0.2
 """Seconds that others wait while pages are taken out of a client: one that runs needs some microseconds."""
@@ -66,7 +66,7 @@ class Host(Protocol):
 
 
 class AddressSpace:
-    """See kernel.Mm. Without a userfaultfd it can be read and written only; without a ring nothing can be
+    """See kernel.Mm. Without a userfaultfd it can be read and written only; without an adviser nothing can be
     isolated.
     """
 
@@ -86,7 +86,7 @@ class AddressSpace:
         self._exit_told = False
         self.migration = Migration(self)
         self.zapper: Zapper | None = None
-        self._ring: Ring | None = None
+        self._adviser: Adviser | None = None
         self._work: Work[dict[int, bytes | None]] | None = None
         self._turns = 0
         self.busy = False
@@ -99,7 +99,7 @@ class AddressSpace:
     def __repr__(self) -> str:
         return f"<mm of {self.name}>"
 
-    # Growing: a child of fork is known by its userfaultfd first, then by a process id, then gets a ring.
+    # Growing: a child of fork is known by its userfaultfd first, then by a process id, then gets an adviser.
 
     def bind(self, pid: int) -> None:
         """It is the memory of process ``pid``. Raises OSError if it cannot be accessed."""
@@ -112,13 +112,13 @@ class AddressSpace:
         self.inbox = Inbox(uffd, self._arrived, self._fork_seen)
         self._abilities = abilities - {Ability.ZAP}
 
-    def equip(self, ring: Ring, pid: int) -> None:
-        """Pages can be zapped by this ring of process ``pid``."""
+    def equip(self, adviser: Adviser, pid: int) -> None:
+        """Pages can be zapped by this adviser of process ``pid``."""
         if self.inbox is None:
-            ring.close()
+            adviser.close()
             return
-        self._ring = ring
-        self.zapper = Zapper(ring, pid, self.inbox, self.log)
+        self._adviser = adviser
+        self.zapper = Zapper(adviser, pid, self.inbox, self.log)
         self._abilities |= {Ability.ZAP}
 
     def close(self) -> None:
@@ -126,8 +126,8 @@ class AddressSpace:
         self._dead = True
         if self.uffd:
             self.uffd.close()
-        if self._ring:
-            self._ring.close()
+        if self._adviser:
+            self._adviser.close()
         if self.memory:
             self.memory.close()
 

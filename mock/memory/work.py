@@ -20,8 +20,8 @@ T = TypeVar("T")
 class Pause(Enum):
     """The event to wait for."""
 
-    EVENT = "the ring or the userfaultfd to have something"
-    MOMENT = "the ring to have something, or a moment"
+    EVENT = "the adviser or the userfaultfd to have something"
+    MOMENT = "the adviser to have something, or a moment"
     TURN = "another thread to have its turn"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Taking pages away from a client: MADV_DONTNEED_LOCKED, carried out on its memory by its io_uring.
+"""Taking pages away from a client: MADV_DONTNEED_LOCKED, executed by its adviser.
 
 madvise knows addresses, not mappings: memory that a thread of the client puts in place of what was copied would be
 zapped in its stead, with what the thread stored there. But a thread that changes a mapping sleeps until its event is
@@ -23,8 +23,9 @@ import select
 import time
 from collections.abc import Callable
 
-from mock.linux.procfs import io_workers, sleeps_in
-from mock.linux.uring import MADV_DONTNEED_LOCKED, Ring
+from mock.linux.adviser import MADV_DONTNEED_LOCKED, Adviser
+from mock.linux.instructions import NAME
+from mock.linux.procfs import sleeps_in, threads_named
 from mock.memory.inbox import Inbox
 from mock.memory.work import Pause, Work
 
@@ -41,38 +42,35 @@ class Zapper:
 
     def __init__(
         self,
-        ring: Ring,
+        adviser: Adviser,
         pid: int,
         inbox: Inbox,
         log: Callable[[str], None],
     ) -> None:
-        """``ring`` is of process ``pid``."""
-        self.fd = ring.fd
+        """``adviser`` is of process ``pid``."""
+        self.fd = adviser.fd
         """Readable when a zap is over."""
-        self._ring = ring
+        self._adviser = adviser
         self._pid = pid
-        self._workers: list[int] = []
+        self._threads = threads_named(pid, NAME)
         self._told = sleeps_in(pid) not in _NOTHING
         self._inbox = inbox
         self._log = log
         self._over = select.poll()
-        self._over.register(ring.fd, select.POLLIN)
+        self._over.register(adviser.fd, select.POLLIN)
         self._something = select.poll()
-        self._something.register(ring.fd, select.POLLIN)
+        self._something.register(adviser.fd, select.POLLIN)
         self._something.register(inbox.fd, select.POLLIN)
 
     def zap(self, start: int, end: int) -> Work[bool]:
         """Drop the pages of [start, end). Returns False if the address space died in the meantime."""
         self._inbox.expect_removes()
         try:
-            self._ring.madvise(start, end, MADV_DONTNEED_LOCKED)
-        except OSError as error:
-            if error.errno != errno.EOWNERDEAD:  # the ring's thread ends with its process
-                raise
-            return False
-        self._inbox.reserved = True
-        try:
+            self._adviser.madvise(start, end, MADV_DONTNEED_LOCKED)
+            self._inbox.reserved = True
             result = yield from self._result()
+        except ProcessLookupError:  # the adviser ends with its process
+            return False
         finally:
             self._inbox.reserved = False
         # The event of a zap that is over has been sent, and its reading is what let the zap end.
@@ -86,7 +84,7 @@ class Zapper:
     def _result(self) -> Work[int]:
         """Result of the zap, once it is over: reads its event, and those before it, if it waits for that."""
         since: float | None = None
-        while (result := self._ring.result()) is None:
+        while (result := self._adviser.result()) is None:
             if not self._something.poll(0):
                 since = None
                 yield Pause.EVENT
@@ -111,11 +109,6 @@ class Zapper:
             os.sched_yield()
 
     def _waits(self) -> bool:
-        if not self._workers:
-            self._workers = io_workers(self._pid)
-        places = [sleeps_in(worker) for worker in self._workers]
+        places = [sleeps_in(thread) for thread in self._threads]
         self._told |= any(place not in _NOTHING for place in places)
-        if any(place.startswith(_WAITING) for place in places):
-            return True
-        self._workers = []  # they come and go
-        return False
+        return any(place.startswith(_WAITING) for place in places)

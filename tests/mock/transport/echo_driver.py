@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mock.kernel import PAGE_SIZE, Change, Deferred, MapRequest, PciDevice, Stalled
+from mock.linux.instructions import NAME
 from mock.memory.migrate import Migration
 from mock.memory.work import Work
 from mock.memory.zap import Zapper
@@ -124,10 +125,10 @@ def _stop_zap() -> None:
 
 
 def stopped(pid: int) -> bool:
-    """Whether the kernel thread of its io_uring is stopped."""
+    """Whether its adviser is stopped."""
     for status in Path(f"/proc/{pid}/task").glob("*/stat"):
         name, _, rest = status.read_text().rpartition(") ")
-        if "(iou-sqp" in name:
+        if name.endswith(f"({NAME}"):
             return rest[0] == "T"
     return False
 

@@ -117,7 +117,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 
 def fork() -> int:
-    """os.fork without Python's warning about threads (the mock's kernel thread in an attached process counts
+    """os.fork without Python's warning about threads (the mock's thread in an attached process counts
     as one).
     """
     with warnings.catch_warnings():

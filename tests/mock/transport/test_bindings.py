@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from mock.filter import DEVICES, PROGRAMS
-from mock.linux import bpf, inotify, procfs, ptrace, seccomp, uring, userfaultfd
-from mock.linux.syscall import NUMBERS
+from mock.linux import adviser, bpf, inotify, procfs, ptrace, seccomp, userfaultfd
+from mock.linux.instructions import CLONE, LISTINGS, NAME, instructions
+from mock.linux.syscall import MACHINE, NUMBERS
 from mock.looking import _STAT, _STATX
 
 PROGRAM = r"""
@@ -27,7 +28,7 @@ PROGRAM = r"""
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <linux/fs.h>
-#include <linux/io_uring.h>
+#include <linux/sched.h>
 #include <linux/seccomp.h>
 #include <linux/stat.h>
 #include <linux/userfaultfd.h>
@@ -97,12 +98,8 @@ def test_request_numbers(compiler: str, tmp_path: Path) -> None:
         "UFFD_PAGEFAULT_FLAG_WRITE": userfaultfd.PAGEFAULT_WRITE,
         "UFFDIO_REGISTER_MODE_MISSING": userfaultfd.Mode.MISSING,
         "UFFDIO_REGISTER_MODE_WP": userfaultfd.Mode.WP,
-        "IORING_SETUP_SQPOLL": uring._SETUP_SQPOLL,
-        "IORING_OFF_CQ_RING": uring._OFF_CQ_RING,
-        "IORING_OFF_SQES": uring._OFF_SQES,
-        "IORING_SQ_NEED_WAKEUP": uring._SQ_NEED_WAKEUP,
-        "IORING_ENTER_SQ_WAKEUP": uring._ENTER_SQ_WAKEUP,
-        "MADV_DONTNEED_LOCKED": uring.MADV_DONTNEED_LOCKED,
+        "MADV_DONTNEED_LOCKED": adviser.MADV_DONTNEED_LOCKED,
+        "MADV_DONTFORK": adviser.MADV_DONTFORK,
         "IN_CLOSE_WRITE": inotify.IN_CLOSE_WRITE,
         "IN_CLOSE_NOWRITE": inotify.IN_CLOSE_NOWRITE,
         "PROCMAP_QUERY": procfs._PROCMAP_QUERY,
@@ -112,6 +109,21 @@ def test_request_numbers(compiler: str, tmp_path: Path) -> None:
     found = ask(compiler, tmp_path, {name: name for name in ours})
     assert found == {name: int(ours[name]) for name in found}
     assert len(found) > 40
+
+
+def test_instructions_of_the_adviser(compiler: str, tmp_path: Path) -> None:
+    """The bytes of the adviser are what an assembler makes of the text next to them."""
+    lines = [line.split(maxsplit=1) for line in LISTINGS[MACHINE].strip().splitlines()]
+    syntax = ".intel_syntax noprefix\n" if MACHINE == "x86_64" else ""
+    source, made = tmp_path / "adviser.s", tmp_path / "adviser.o"
+    text = [line.partition("#")[0] for _, line in lines]
+    source.write_text(syntax + "\n".join([*text, f'0: .asciz "{NAME}"', ""]))
+    subprocess.run([compiler, "-c", "-o", made, source], check=True)
+    code = instructions()
+    assert code in made.read_bytes()
+    before = code[: CLONE[MACHINE]]
+    assert before == bytes.fromhex(lines[0][0])
+    assert len(NAME) == 15
 
 
 def test_layouts(compiler: str, tmp_path: Path) -> None:
@@ -124,20 +136,12 @@ def test_layouts(compiler: str, tmp_path: Path) -> None:
         "sizeof(struct uffdio_copy)": userfaultfd._COPY_STRUCT.size,
         "sizeof(struct uffdio_register)": userfaultfd._RANGE_MODE_OUT.size,
         "sizeof(struct uffdio_writeprotect)": userfaultfd._RANGE_MODE.size,
-        "sizeof(struct io_uring_params)": uring._PARAMS.size,
-        "sizeof(struct io_uring_sqe)": uring._SQE.size,
-        "sizeof(struct io_uring_cqe)": uring._CQE.size,
-        "offsetof(struct io_uring_params, sq_off)": 40,
-        "offsetof(struct io_uring_params, cq_off)": 80,
-        "offsetof(struct io_uring_sqe, addr)": 16,
-        "offsetof(struct io_uring_sqe, len)": 24,
-        "offsetof(struct io_uring_sqe, fadvise_advice)": 28,
         "sizeof(struct inotify_event)": inotify._EVENT.size,
         "sizeof(struct stat)": _STAT[ptrace.MACHINE].size,
         "sizeof(struct statx)": _STATX.size,
         "offsetof(struct statx, stx_rdev_major)": 128,
         "sizeof(struct user_regs_struct)": 8 * ptrace._REGISTERS[ptrace.MACHINE],
-        "(IORING_OP_MADVISE)": uring._OP_MADVISE,
+        "(CLONE_VM | CLONE_FS | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM)": adviser.CLONE_FLAGS,
     }
     found = ask(compiler, tmp_path, {f"v{index}": text for index, text in enumerate(ours)})
     assert list(found.values()) == list(ours.values())

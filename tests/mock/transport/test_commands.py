@@ -43,7 +43,7 @@ def test_doctor_here() -> None:
     for name in (
         "seccomp",
         "userfaultfd",
-        "io_uring",
+        "thread for madvise",
         "render node",
         "privileges",
         "C compiler",

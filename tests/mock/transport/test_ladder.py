@@ -57,7 +57,7 @@ def forbid(*names: str) -> None:
 def no_userfaultfd() -> None:
     """Neither by the system call nor by the device."""
     userfaultfd._DEVICE = "/no/such/device"
-    forbid("userfaultfd", "io_uring_setup")
+    forbid("userfaultfd")
 
 
 def interpreter_for_all() -> str:
@@ -145,14 +145,14 @@ def test_ordinary_user_leaves_nothing() -> None:
     wait_until(lambda: set(Path(tempfile.gettempdir()).glob("svm-cts-*")) <= before)
 
 
-def test_no_io_uring() -> None:
-    """Without io_uring nothing migrates, but the driver is still notified of munmap."""
+def test_no_adviser() -> None:
+    """Without a thread that executes madvise nothing migrates, but the driver is still notified of munmap."""
 
     def scenario(client: Client) -> None:
         assert Ability.ZAP not in client.attachment.abilities
         assert Ability.USERFAULTFD in client.attachment.abilities
         (line,) = client.attachment.ladder
-        assert line.startswith("no memory can migrate (io_uring with a kernel thread: EPERM")
+        assert line.startswith("no memory can migrate (thread for madvise: EPERM")
         region = Region(SIZE)
         region.number()
         client.call(echo.MIRROR, region.address, SIZE)
@@ -161,7 +161,7 @@ def test_no_io_uring() -> None:
         region.munmap()
         assert client.count("unmap") == 1
 
-    run(scenario, prepare=lambda: forbid("io_uring_setup"))
+    run(scenario, prepare=lambda: forbid("close_range"))
 
 
 def test_no_userfaultfd() -> None:

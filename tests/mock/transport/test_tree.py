@@ -307,7 +307,7 @@ def test_all_threads_are_filtered() -> None:
 
 
 def test_exec_of_a_program_with_memory() -> None:
-    """A program started by exec gets a userfaultfd and an io_uring of its own when it opens a device."""
+    """A program started by exec gets a userfaultfd and an adviser of its own when it opens a device."""
 
     def scenario(client: Client) -> None:
         program = (
