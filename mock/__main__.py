@@ -17,6 +17,8 @@ import sys
 from mock.keeper import keep
 from mock.unanswered import Unanswered
 
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -54,6 +56,7 @@ def _serve(
     from mock.handover import Channel, HandoverError
     from mock.server import Server
 
+    _keep_freed_memory()
     channel = Channel(socket.socket(fileno=arguments.channel))
     try:
         server = Server(verbose=arguments.verbose)
@@ -66,6 +69,18 @@ def _serve(
             channel.send({"error": str(error)})
         return 1
     return 0
+
+
+def _keep_freed_memory() -> None:
+    """Use freed buffers of pages again instead of returning them to the kernel, up to 64 MiB: that makes half of all
+    page faults of a run. Without effect with C libraries that lack mallopt(3).
+    """
+    import ctypes
+
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_M_TRIM_THRESHOLD, 64 << 20)
 
 
 def _entrust(to_keeper: socket.socket, listener: int) -> None:

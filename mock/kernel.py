@@ -190,6 +190,9 @@ class Mm(Protocol):
         so ask at each access that matters, since mprotect(2) is not notified.
         """
 
+    def vmas_of(self, file: File) -> list[Vma]:
+        """Mappings of a file of the mock, wherever they are. Cheaper than all mappings."""
+
     def populate(self, start: int, end: int) -> None:
         """hmm_range_fault's faulting in: give every page of [start, end) that has none a zero page (or its
         file's). Isolated pages stay so. Pages that cannot be isolated are left out.

@@ -89,12 +89,23 @@ class Maps:
 
     def all(self) -> list[Mapping]:
         """All mappings, read as text (for kernels before 6.11; without huge page sizes)."""
+        return [_parse(line) for line in self._text().decode(errors="replace").splitlines()]
+
+    def of_inode(self, inode: int) -> list[Mapping]:
+        """Mappings of files with this inode number, on whatever device, without huge page sizes."""
+        text, number = self._text(), b" %d " % inode
+        lines = [line for line in text.splitlines() if number in line] if number in text else []
+        return [
+            mapping for line in lines if (mapping := _parse(line.decode(errors="replace"))).inode == inode
+        ]
+
+    def _text(self) -> bytes:
         data, at = b"", 0
         while chunk := os.pread(self._fd, 1 << 16, at):
             data, at = data + chunk, at + len(chunk)
         if not data:
             raise ProcessLookupError(errno.ESRCH, "address space is gone")
-        return [_parse(line) for line in data.decode(errors="replace").splitlines()]
+        return data
 
 
 def _parse(line: str) -> Mapping:

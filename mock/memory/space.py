@@ -314,6 +314,16 @@ class AddressSpace:
             return []
         return [self._vma(mapping) for mapping in found]
 
+    def vmas_of(self, file: File) -> list[Vma]:
+        if self.memory is None or self._dead:
+            return []
+        try:
+            found = self.memory.maps.of_inode(file.inode)
+        except ProcessLookupError:
+            self.died()
+            return []
+        return [vma for vma in map(self._vma, found) if vma.file is file]
+
     def _vma(self, mapping: procfs.Mapping) -> Vma:
         flags = mapping.flags
         shared = flags & procfs.SHARED != 0

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 from mock.driver.lib.fence import Fence
 
+_FEW = 8
+"""Fences that are kept at least before signalled ones are dropped."""
+
 
 class Resv:
     """Fences by usage. KERNEL: moves and page table updates, which everyone waits for; BOOKKEEP: all others."""
@@ -12,14 +15,20 @@ class Resv:
     def __init__(self) -> None:
         self._kernel: list[Fence] = []
         self._bookkeep: list[Fence] = []
+        self._room = _FEW
 
     def add_kernel(self, fence: Fence) -> None:
         if not fence.signaled:
             self._kernel = [*self.kernel(), fence]
 
     def add_bookkeep(self, fence: Fence) -> None:
-        if not fence.signaled:
-            self._bookkeep = [*(one for one in self._bookkeep if not one.signaled), fence]
+        if fence.signaled:
+            return
+        if len(self._bookkeep) >= self._room:
+            # A long list of pending fences is not looked through for each new one.
+            self._bookkeep = [one for one in self._bookkeep if not one.signaled]
+            self._room = max(_FEW, 2 * len(self._bookkeep))
+        self._bookkeep.append(fence)
 
     def kernel(self) -> list[Fence]:
         """Unsignalled fences of usage KERNEL."""

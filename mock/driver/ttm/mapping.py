@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from mock.driver.ttm.storage import Storage
     from mock.kernel import File, Mm
 
-_EVERYWHERE = 1 << 64
-
 
 class Mapped(Protocol):
     """The part of a BO that mappings use."""
@@ -60,6 +58,6 @@ def _maps(mm: Mm, bo: Mapped) -> bool:
         return False
     first, last = bo.storage.base, bo.storage.base + bo.storage.size
     return any(
-        vma.file is bo.storage.memory.file and vma.offset < last and first < vma.offset + vma.end - vma.start
-        for vma in mm.vmas(0, _EVERYWHERE)
+        vma.offset < last and first < vma.offset + vma.end - vma.start
+        for vma in mm.vmas_of(bo.storage.memory.file)
     )

@@ -201,6 +201,9 @@ class Mm:
         self.gpu_write(address, operation(old).to_bytes(size, "little"))
         return old
 
+    def vmas_of(self, file: File) -> list[Vma]:
+        return [vma for vma in self.vmas(0, 1 << 64) if vma.file is file]
+
     def vmas(self, start: int, end: int) -> list[Vma]:
         return [
             Vma(

@@ -12,6 +12,7 @@ import pytest
 from gpu import Batch
 from ioctl import drm, xe
 from mock.driver.lib.fence import Fence, FenceChain, stub
+from mock.driver.lib.resv import Resv
 from mock.driver.lib.sizes import SZ_4K
 from mock.kernel import ERESTARTSYS, Deferred
 from tests.mock.driver.double import Client, EventFd, EventFile, Services, Task, fields
@@ -633,3 +634,18 @@ def test_debugfs_statistics(client: Client, open_client: Any) -> None:
     assert client.driver.read_file("/sys/kernel/debug/dri/nothing") is None
     old = open_client("bmg", "6.18").driver.read_file("/sys/kernel/debug/dri/128/gt0/stats")
     assert len(old.splitlines()) == 37
+
+
+def test_reservation_keeps_pending_fences_only() -> None:
+    """Signalled ones are dropped now and then, not with each new one."""
+    reservation = Resv()
+    pending = [Fence() for _ in range(20)]
+    for fence in pending:
+        reservation.add_bookkeep(fence)
+    for _ in range(1000):
+        fence = Fence()
+        reservation.add_bookkeep(fence)
+        fence.signal()
+    assert len(reservation._bookkeep) <= 2 * len(pending)
+    assert reservation.all() == pending
+    assert not reservation.idle

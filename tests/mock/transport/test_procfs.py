@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import signal
 import threading
@@ -45,3 +46,24 @@ def test_status_is_that_of_the_thread() -> None:
 def test_no_such_thread() -> None:
     with pytest.raises(OSError, match=r"No such file"):
         procfs.status(2**22 + 1)
+
+
+def test_mappings_of_a_file_are_found_by_its_inode() -> None:
+    """All of them, as in the list of all mappings; a mapping of another file is none."""
+    maps = procfs.Maps(os.getpid())
+    size = 2 * procfs.PAGE
+    ours, other = os.memfd_create("ours"), os.memfd_create("other")
+    try:
+        for fd in (ours, other):
+            os.ftruncate(fd, 2 * size)
+        inode = os.fstat(ours).st_ino
+        assert maps.of_inode(inode) == []
+        with mmap.mmap(ours, size), mmap.mmap(ours, size, offset=size), mmap.mmap(other, size):
+            found = maps.of_inode(inode)
+            assert sorted(mapping.offset for mapping in found) == [0, size]
+            assert found == [mapping for mapping in maps.all() if mapping.inode == inode]
+        assert maps.of_inode(inode) == []
+    finally:
+        maps.close()
+        os.close(ours)
+        os.close(other)
