@@ -7,6 +7,7 @@ where tables live). Five levels of 512 entries; tables are in VRAM and directory
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from guest.emulator.memory import PAGE, Vram
@@ -23,7 +24,8 @@ LOCAL_MEMORY = 1 << 11
 TOP_LEVEL = 4
 TABLE_ADDRESS = 0x000F_FFFF_FFFF_F000
 
-_SHIFTS = (12, 21, 30, 39, 48)
+SHIFTS = (12, 21, 30, 39, 48)
+"""Bits of the piece of the address space that an entry of each level is for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,28 +50,53 @@ class Missing:
     broken: bool = False
 
 
-def walk(vram: Vram, root: int, address: int) -> Found | Missing:
-    """Translate a masked virtual address with the page table at VRAM offset ``root``."""
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A page table in VRAM: the tables on the way to it, from the root down, itself as the last one."""
+
+    tables: tuple[int, ...]
+    compact: bool = False
+    """Whether it has 32 entries of 64 KiB."""
+
+    @property
+    def level(self) -> int:
+        """The level of its entries; 0 is the last."""
+        return TOP_LEVEL + 1 - len(self.tables)
+
+
+def root_table(root: int) -> Table:
+    """The table at which walks begin."""
+    return Table((root & TABLE_ADDRESS,))
+
+
+def reach(level: int) -> int:
+    """A table of ``level`` is for an aligned piece of the address space, of this many bits."""
+    return SHIFTS[level + 1]
+
+
+def walk(
+    vram: Vram, start: Table, address: int, passed: Callable[[Table], None] = lambda _: None
+) -> Found | Missing:
+    """Translate a masked virtual address, from the table ``start`` on. ``passed`` gets each table below it."""
     qwords = vram.qwords
-    table = root & TABLE_ADDRESS
-    tables = [table]
-    for level in range(TOP_LEVEL, 0, -1):
+    here = start
+    while True:
+        level, table = here.level, here.tables[-1]
         if table >= vram.size:
             return Missing(level, broken=True)
-        at = table + ((address >> _SHIFTS[level]) & 511) * 8
+        if not level:
+            break
+        at = table + ((address >> SHIFTS[level]) & 511) * 8
         entry = qwords[at >> 3]
         if not entry & PRESENT:
             return Missing(level)
         if entry & HUGE and level <= 2:
-            return Found(at, 1, _SHIFTS[level], tuple(tables))
-        table = entry & TABLE_ADDRESS
-        tables.append(table)
-        compact = level == 1 and entry & COMPACT
-    if table >= vram.size:
-        return Missing(0, broken=True)
-    if compact:
-        return Found(table, 32, 16, tuple(tables))
-    return Found(table, PAGE // 8, 12, tuple(tables))
+            return Found(at, 1, SHIFTS[level], here.tables)
+        here = Table((*here.tables, entry & TABLE_ADDRESS), level == 1 and bool(entry & COMPACT))
+        passed(here)
+    if here.compact:
+        return Found(table, 32, 16, here.tables)
+    return Found(table, PAGE // 8, 12, here.tables)
 
 
 def page_address(entry: int, shift: int) -> int:

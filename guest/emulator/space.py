@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from gpu import Access, GpuFault
 from guest.emulator import atomics, page_tables
 from guest.emulator.checks import Checks
 from guest.emulator.memory import PAGE, Bus, Clock, Span, Vram
 from guest.emulator.owners import Owners, User
-from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Found, Missing
+from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Missing, Table
 from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
 
 CLEAR = 16384
@@ -62,6 +63,7 @@ class PageTableSpace:
     def __init__(self, memory: Memory, asid: int, root: int, engine: str) -> None:
         self.asid = asid
         self.root = root & page_tables.TABLE_ADDRESS
+        self._top = page_tables.root_table(root)
         self._memory = memory
         self._engine = engine
         self._trusted = asid == 0
@@ -115,12 +117,9 @@ class PageTableSpace:
         self._memory.cache.forget(self.asid, self._engine)
 
     def maps(self, address: int) -> bool:
-        """Whether the page table has an entry for an address now, whatever is cached."""
-        found = page_tables.walk(self._memory.vram, self.root, address)
-        if isinstance(found, Missing):
-            return False
-        index = address >> found.shift & found.count - 1
-        return bool(self._memory.vram.qwords[(found.offset >> 3) + index] & page_tables.PRESENT)
+        """Whether a walk by this engine finds an entry for an address now, whatever translations are cached."""
+        cache = self._memory.cache.space(self.asid, self.root, self._engine)[0]
+        return bool(self._entry(cache.nearest(address) or self._top, address) & page_tables.PRESENT)
 
     def moment(self) -> int:
         """The moment of what happens now."""
@@ -158,7 +157,8 @@ class PageTableSpace:
 
     def _walk(self, cache: SpaceCache, address: int, access: Access) -> Cached:
         memory = self._memory
-        found = page_tables.walk(memory.vram, self.root, address)
+        start = cache.nearest(address) or self._top
+        found = page_tables.walk(memory.vram, start, address, partial(cache.pass_through, address))
         if isinstance(found, Missing):
             if found.broken:
                 memory.checks.report(
@@ -262,9 +262,12 @@ class PageTableSpace:
             )
 
     def _in_page_table(self, address: int) -> int:
-        """The entry that a walk finds now."""
-        found = page_tables.walk(self._memory.vram, self.root, address)
-        if not isinstance(found, Found):
+        """The entry that a walk from the root finds now."""
+        return self._entry(self._top, address)
+
+    def _entry(self, start: Table, address: int) -> int:
+        found = page_tables.walk(self._memory.vram, start, address)
+        if isinstance(found, Missing):
             return 0
         index = address >> found.shift & found.count - 1
         return self._memory.vram.qwords[(found.offset >> 3) + index]

@@ -5,6 +5,11 @@ Hardware may keep a translation indefinitely, and may fetch the neighbours of an
 every translation, and takes all present entries of a table at once. Entries that are not present are never kept
 (xe_pt.c invalidates after a bind only where scratch pages were mapped before).
 
+Directory entries are kept, too, and a walk begins at the last of them that is known. One that leads to a table for 2
+MiB is dropped only by an invalidation of all the 2 MiB: the driver aligns its invalidations to what the
+entries that it removes lead to (xe_pt.c:xe_pt_update_ops_rfence_interval), and does not skip them "if we are removing
+PTEs that span more than the range" (xe_pt.c:xe_pt_op_check_range_skip_invalidation).
+
 Each engine has a cache of its own: a flush in a ring reaches the cache of that ring's engine, an invalidation by the
 GuC reaches all of them. Hardware may also hold a large page in pieces, so an invalidation of a part of one leaves the
 rest of it in place: a driver has to invalidate all that it changed.
@@ -26,9 +31,12 @@ from guest.emulator.page_tables import (
     NULL,
     PRESENT,
     TABLE_ADDRESS,
+    TOP_LEVEL,
     WRITABLE,
     Found,
+    Table,
     page_address,
+    reach,
 )
 
 BOUND = 1 << 12
@@ -182,6 +190,8 @@ class SpaceCache:
         self.root = root
         self._tables: dict[int, Cached] = {}
         self._huge: dict[int, Cached] = {}
+        self._passed: list[dict[int, Table]] = [{} for _ in range(TOP_LEVEL)]
+        """The tables that walks went through, by level and by the piece of the address space that they are for."""
 
     def find(self, address: int) -> Cached | None:
         """The cached entries around an address; that of the address itself may be missing."""
@@ -205,8 +215,29 @@ class SpaceCache:
             del table[next(iter(table))]
         return cached
 
+    def nearest(self, address: int) -> Table | None:
+        """The table at which a walk may begin: the last one on the way that is cached."""
+        for level, passed in enumerate(self._passed):
+            if (table := passed.get(address >> reach(level))) is not None:
+                return table
+        return None
+
+    def pass_through(self, address: int, table: Table) -> None:
+        """Keep a directory entry that a walk has read: the table that it leads to."""
+        passed = self._passed[table.level]
+        passed[address >> reach(table.level)] = table
+        if len(passed) > BOUND:
+            del passed[next(iter(passed))]
+
     def drop(self, start: int, end: int) -> int:
-        """Drop what overlaps the addresses start to end; returns the number of translations dropped."""
+        """Drop what overlaps the addresses start to end; returns the number of translations dropped.
+
+        Directory entries are dropped only if all that they lead to lies between.
+        """
+        for level, passed in enumerate(self._passed):
+            bits = reach(level)
+            for key in [key for key in passed if start <= key << bits and key + 1 << bits <= end]:
+                del passed[key]
         return sum(
             self._drop(table, span, start, end)
             for table, span in ((self._tables, _TABLE), (self._huge, _HUGE))
@@ -235,6 +266,11 @@ class SpaceCache:
 
     def __len__(self) -> int:
         return sum(cached.kept() for cached in self.all())
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is cached, not even a directory entry."""
+        return not len(self) and not any(self._passed)
 
 
 class _Withdrawals:
@@ -274,13 +310,13 @@ class TranslationCache:
         engines = self._spaces.setdefault(asid, {})
         cache = engines.get(engine)
         if cache is None:
-            others = [other for other in engines.values() if other.root != root and len(other)]
+            others = [other for other in engines.values() if other.root != root and not other.empty]
             cache = engines[engine] = SpaceCache(root)
             return cache, bool(others)
         if cache.root == root:
             return cache, False
         cache.root = root
-        return cache, len(cache) > 0
+        return cache, not cache.empty
 
     def forget(self, asid: int, engine: str) -> None:
         """Drop what an engine has cached of one ASID, as hardware does between jobs: the driver took nothing back."""

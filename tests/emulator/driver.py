@@ -269,10 +269,11 @@ class Vm:
     def __init__(self, driver: Driver, asid: int) -> None:
         self.driver = driver
         self.asid = asid
-        self.root = self._table()
+        self.root = self.new_table()
         self._tables: dict[tuple[int, int], int] = {}
 
-    def _table(self) -> int:
+    def new_table(self) -> int:
+        """An empty page table."""
         return self.driver.vram.take(PAGE)
 
     def entry_address(self, address: int, level: int, extra: int = 0) -> int:
@@ -283,7 +284,7 @@ class Vm:
             at = table + (address >> shift & 511) * 8
             key = (above, address >> shift)
             if key not in self._tables:
-                self._tables[key] = self._table()
+                self._tables[key] = self.new_table()
                 qwords[at >> 3] = self._tables[key] | RW | (extra if above == level + 1 else 0)
             table = self._tables[key]
         if extra & page_tables.COMPACT:

@@ -11,6 +11,7 @@ from gpu import Batch
 from gpu import commands as c
 from guest.emulator import tlb
 from guest.emulator.hxg import Action
+from guest.emulator.scheduler import UNSERVED
 from tests.emulator.driver import AE, LOCAL, RAM, RW, Driver, Queue, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
@@ -140,6 +141,69 @@ def test_pieces_that_changed_long_ago_are_reported(
         driver.gpu.main.cache.sweep(now)
     poller.step(2)
     assert [report["check"] for report in driver.checks.reports] == ["stale-translation"]
+
+
+class OtherTable:
+    """DATA and its neighbour in one table of 2 MiB, and a batch that stores to DATA, then twice to the neighbour."""
+
+    NEIGHBOUR = DATA + 4096
+
+    def __init__(self, driver: Driver, vm: Vm, queue: Queue) -> None:
+        self.vm = vm
+        self.qwords = driver.gpu.vram.qwords
+        vm.map(DATA, driver.ram())
+        self.directory = vm.entry_address(DATA, 1)
+        self.poller = Poller(driver, vm, queue, self.NEIGHBOUR, DATA + (2 << 20))
+        self.poller.step(1)
+
+    def replace(self, neighbour: int) -> None:
+        """The driver makes another table for the 2 MiB, which has the neighbour only."""
+        table = self.vm.new_table()
+        self.qwords[table + 8 >> 3] = neighbour | RW
+        self.qwords[self.directory >> 3] = table | RW
+
+
+@pytest.mark.parametrize(
+    ("flushed", "forgotten"),
+    [
+        ((DATA, 2 << 20), True),
+        ((0, 1 << 30), True),
+        ((DATA, 4096), False),
+        ((DATA, 1 << 20), False),
+        ((DATA + (2 << 20), 2 << 20), False),
+    ],
+    ids=["its-2M", "its-1G", "its-page", "its-first-1M", "next-2M"],
+)
+def test_directory_entry_is_kept_until_all_of_it_is_invalidated(
+    driver: Driver, vm: Vm, queue: Queue, flushed: tuple[int, int], forgotten: bool
+) -> None:
+    other, page = OtherTable(driver, vm, queue), driver.ram()
+    other.replace(page)
+    driver.invalidate(vm.asid, *flushed)
+    driver.guest.ram[other.poller.gate] = 2
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT) or driver.ram_u32(page) == 2)
+    assert (driver.ram_u32(page) == 2) == forgotten
+
+
+def test_fault_that_a_kept_directory_entry_causes_again_is_reported(
+    driver: Driver, vm: Vm, queue: Queue
+) -> None:
+    other = OtherTable(driver, vm, queue)
+    other.replace(driver.ram())
+    driver.guest.ram[other.poller.gate] = 2
+    for _ in range(UNSERVED):
+        driver.answer_fault(driver.fault())
+    assert [report["check"] for report in driver.checks.reports] == ["fault-not-served"]
+
+
+def test_flush_in_the_ring_forgets_directory_entries(driver: Driver, vm: Vm, queue: Queue) -> None:
+    other, page = OtherTable(driver, vm, queue), driver.ram()
+    vm.map(other.NEIGHBOUR, driver.ram())
+    for turn in (2, 3):
+        other.poller.step(turn)
+    other.replace(page)
+    queue.run(queue.place(Batch().store_dword(other.NEIGHBOUR, 7).end(), BATCH + 0x8000))
+    assert driver.ram_u32(page) == 7
 
 
 def test_new_context_leaves_translations_alone(driver: Driver, vm: Vm, queue: Queue) -> None:
