@@ -29,7 +29,7 @@ class Machine:
     """Configuration of the machine.
 
     ``memory`` is in bytes, ``options`` are further kernel parameters, ``emulator`` further arguments of the emulated
-    GPUs (``python -m guest.emulator --help``).
+    GPUs (``python -m guest.emulator --help``). With ``iommu``, they only reach memory that the kernel has mapped.
     """
 
     gpus: int = 1
@@ -38,6 +38,7 @@ class Machine:
     cpus: int = 2
     options: Sequence[str] = ()
     emulator: Sequence[str] = ()
+    iommu: bool = False
 
     @property
     def node_memory(self) -> int:
@@ -88,8 +89,19 @@ PARAMETERS = (
 )
 
 
+IOMMU_PARAMETERS = (
+    "intel_iommu=on",
+    "iommu.strict=1",  # what is unmapped is gone when the call returns
+)
+
+
 def parameters(machine: Machine) -> str:
-    return " ".join((*PARAMETERS, *machine.options))
+    return " ".join((*PARAMETERS, *(IOMMU_PARAMETERS if machine.iommu else ()), *machine.options))
+
+
+def iommu(machine: Machine) -> list[str]:
+    """The IOMMU. In caching mode the kernel reports each new mapping, which QEMU passes on to the GPUs."""
+    return device(driver="intel-iommu", **{"caching-mode": True}) if machine.iommu else []
 
 
 def device(**properties: object) -> list[str]:
@@ -153,6 +165,7 @@ def command_line(machine: Machine, wiring: Wiring, accelerator: str) -> list[str
         "-smp", str(machine.cpus), "-m", f"size={machine.memory >> 20}M",
         *memory_nodes(machine, wiring.memory),
         "-kernel", str(wiring.kernel), "-initrd", str(wiring.initrd), "-append", parameters(machine),
+        *iommu(machine),
         "-chardev", f"file,id=console,path={escape(wiring.console)},append=on", "-serial", "chardev:console",
         "-chardev", f"socket,id=monitor,fd={wiring.monitor}", "-mon", "chardev=monitor,mode=control",
         "-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap",

@@ -48,6 +48,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="how often the emulated GPUs respond late (docs/emulator.md)",
     )
     add(
+        "--iommu",
+        action="store_true",
+        help="an IOMMU: the emulated GPU only reaches memory that the driver has mapped for DMA (docs/emulator.md)",
+    )
+    add(
         "--emulator",
         type=shlex.split,
         default=[],
@@ -64,4 +69,5 @@ def machine(options: argparse.Namespace) -> Machine:
         options.memory * GIB,
         options=tuple(options.append),
         emulator=(*options.emulator, *(("--adversary", options.adversary) if options.adversary else ())),
+        iommu=options.iommu,
     )

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from guest import GuestError, accelerator, initrd
+from guest import GuestError, accelerator, initrd, kconfig
 from guest.channels import Channels
 from guest.kernels import Kernel
 from guest.machine import NODES, SWAP, Machine, Wiring, command_line
@@ -56,6 +56,8 @@ class Parts:
     def gather(
         cls, qemu: Qemu, kernel: Kernel, environment: Path, machine: Machine, rate: int | None
     ) -> Parts:
+        if machine.iommu:
+            kconfig.check_iommu(kernel.release, kernel.options)
         chosen = accelerator.choose(qemu, kernel.boot)
         return cls(qemu, kernel, environment, machine, chosen, rate if chosen.startswith("tcg") else None)
 

@@ -111,7 +111,7 @@ def place_of(replay: str) -> Mock | Guest | None:
         options: list[str] = []
         for name in ("--gpus", "--topology", "--adversary"):
             options += [name, given[name]] if name in given else []
-        options += [word for word in words if word.startswith("--emulator=")]
+        options += [word for word in words if word == "--iommu" or word.startswith("--emulator=")]
         modules = tuple(value for name, value in itertools.pairwise(words) if name == "--module")
         return Guest(given["--guest"], tuple(options), modules)
     if "--platform" not in given or given.get("--backend") == "driver":

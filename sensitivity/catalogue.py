@@ -20,6 +20,7 @@ SHOWN_BY = {
     "tests": "any device that follows the driver's requests shows it",
     "tlb": "a device shows it that keeps translations as long as it may",
     "late": "a device shows it that takes its time (docs/emulator.md, --adversary)",
+    "iommu": "memory that the driver has unmapped for DMA shows it (docs/emulator.md, --iommu)",
 }
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 

@@ -87,6 +87,11 @@ def parser() -> argparse.ArgumentParser:
         "device shows, the guest's own mode for the others)",
     )
     add(
+        "--iommu",
+        action="store_true",
+        help="guests with an IOMMU, which some faults need (docs/emulator.md); the kernel needs the profile iommu",
+    )
+    add(
         "--emulator",
         default="",
         metavar="OPTIONS",
@@ -114,7 +119,7 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    stores = Stores(build.name, options.gpus, options.adversary, options.emulator)
+    stores = Stores(build.name, options.gpus, options.adversary, options.emulator, iommu=options.iommu)
     faults = _chosen(catalogue.load(), options)
     if options.list:
         for fault in faults:
@@ -142,8 +147,11 @@ def _main(options: argparse.Namespace) -> int:
 class Stores:
     """Results of each mode of the device: a late device shows what another does not."""
 
-    def __init__(self, kernel: str, gpus: int = 1, mode: str | None = None, emulator: str = "") -> None:
+    def __init__(
+        self, kernel: str, gpus: int = 1, mode: str | None = None, emulator: str = "", *, iommu: bool = False
+    ) -> None:
         self.kernel, self._gpus, self._mode, self._emulator = kernel, gpus, mode, emulator
+        self._iommu = iommu
         self._open: dict[str | None, Store] = {}
 
     def mode(self, fault: Fault) -> str | None:
@@ -154,7 +162,8 @@ class Stores:
         """The results of a fault's mode."""
         mode = self.mode(fault)
         if mode not in self._open:
-            self._open[mode] = Store.open(_path(self.kernel, self._gpus, mode, self._emulator))
+            path = _path(self.kernel, self._gpus, mode, self._emulator, iommu=self._iommu)
+            self._open[mode] = Store.open(path)
         return self._open[mode]
 
     def verdict(self, fault: Fault) -> str | None:
@@ -167,6 +176,7 @@ class Stores:
         parts = [
             f"{self._gpus} GPU{'s' * (self._gpus > 1)}",
             f"{mode} adversary" if mode else "",
+            "an IOMMU" if self._iommu else "",
             self._emulator,
         ]
         return ", ".join(filter(None, parts))
@@ -192,10 +202,11 @@ def _suite() -> str:
     return hashed.hexdigest()[:12]
 
 
-def _path(kernel: str, gpus: int, mode: str | None, emulator: str) -> Path:
+def _path(kernel: str, gpus: int, mode: str | None, emulator: str, *, iommu: bool) -> Path:
     parts = [_suite(), kernel]
     parts += [f"gpus-{gpus}"] if gpus > 1 else []
     parts += [f"adversary-{mode}"] if mode else []
+    parts += ["iommu"] if iommu else []
     parts += [re.sub(r"\W+", "-", emulator).strip("-")] if emulator else []
     return RESULTS / f"{'+'.join(parts)}.jsonl"
 
@@ -224,6 +235,7 @@ def _chosen(faults: Sequence[Fault], options: argparse.Namespace) -> list[Fault]
         fault
         for fault in faults
         if (not options.only or any(fnmatch.fnmatchcase(fault.id, glob) for glob in options.only))
+        and (fault.shown_by != "iommu" or options.iommu or options.only)
         and (not options.file or any(Path(edit.file).name in options.file for edit in fault.edits))
     ]
     if not chosen:
@@ -254,16 +266,16 @@ def _run(
     store: Store,
     end: float,
 ) -> None:
-    environment = environment_of(kernel, options.gpus, options.emulator)
+    environment = environment_of(kernel, options.gpus, options.emulator, iommu=options.iommu)
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
         return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
     guest = ["--kernel", kernel, "--gpus", str(options.gpus), *(["--adversary", mode] if mode else [])]
-    guest += (
-        [f"--emulator={options.emulator}"] if options.emulator else []
-    )  # one word: options begin with dashes
+    guest += ["--iommu"] if options.iommu else []
+    if options.emulator:
+        guest.append(f"--emulator={options.emulator}")  # one word: options begin with dashes
     store.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
         stock = stock_of(builder, Path(work) / "stock")
@@ -280,13 +292,15 @@ def _run(
         lots.run(ranked, lambda line: print(line, flush=True), end)
 
 
-def environment_of(kernel: str, gpus: int = 1, emulator: str = "") -> dict[str, object]:
+def environment_of(
+    kernel: str, gpus: int = 1, emulator: str = "", *, iommu: bool = False
+) -> dict[str, object]:
     """The environment of tests in a guest, as data. Raises GuestError."""
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
     from fixtures.plugin.guests import MACHINE, SOFTWARE
 
-    machine = Machine(gpus, emulator=shlex.split(emulator))
+    machine = Machine(gpus, emulator=shlex.split(emulator), iommu=iommu)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
     timeout_scale = SOFTWARE if prepared.software else 1.0

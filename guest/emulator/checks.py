@@ -23,6 +23,8 @@ NAMES = {
     "ring-tail": "the tail of a ring moved backwards, or over its head",
     "asid-reused": "an ASID came back with another page table and cached translations were never invalidated",
     "table-outside-vram": "a page table entry leads outside VRAM",
+    "translation-outlives-dma": "memory was unmapped for DMA, and the GPU could still reach it by a cached translation",
+    "dma-read-only": "a store to memory that is mapped for reads by the device only",
     "no-memory": "a translation leads to a bus address where nothing answers",
     "ggtt-missing": "an access through a GGTT entry that is not present",
     "fault-answered-twice": "a page fault was answered more than once",

@@ -68,6 +68,8 @@ class Gpu:
         self.name = name
         self.vram = Vram(name, vram)
         self.bus = Bus()
+        self._unmapped: set[int] = set()
+        """Pages of the bus that were unmapped since the last look at translations to them."""
         self._platform = platform
         self._bar = bar
         platform.owners[id(self.vram)] = Owners(self.vram, platform.clock)
@@ -150,19 +152,26 @@ class Gpu:
             os.close(descriptor)
 
     def dma_map(self, address: int, size: int, descriptor: int, offset: int, writable: bool) -> None:
-        """Guest RAM appears."""
+        """Guest RAM appears, or a page of it in an IOMMU."""
         if self._platform.trace.pci:
-            self._show("pci", f"memory {address:#x}+{size:#x}")
-        if writable:  # a GPU does not access firmware
-            self.bus.map(address, size, descriptor, offset)
+            self._show("pci", f"memory {address:#x}+{size:#x}{'' if writable else ' read-only'}")
+        self.bus.map(address, size, descriptor, offset, writable=writable)
 
     def dma_unmap(self, address: int, size: int) -> None:
-        """Guest RAM is removed, with every translation to it."""
+        """Guest RAM is removed, with every translation to it; or pages of it in an IOMMU, without."""
         if self._platform.trace.pci:
             self._show("pci", f"no memory {address:#x}+{size:#x}")
-        for gt in self.gts:
-            gt.cache.invalidate_all()
-        self.bus.unmap(address, size)
+        if not self.bus.in_pages:
+            for gt in self.gts:
+                gt.cache.invalidate_all()
+        self._unmapped.update(self.bus.unmap(address, size))
+
+    def _settle(self) -> None:
+        """Look at what was unmapped in an IOMMU, before a later message or job changes the translations."""
+        if self._unmapped:
+            pages, self._unmapped = self._unmapped, set()
+            for gt in self.gts:
+                gt.unmap(pages)
 
     def device_reset(self) -> None:
         """A function level reset."""
@@ -175,6 +184,7 @@ class Gpu:
         for gt in self.gts:
             gt.guc.reset()
             gt.interrupts.connect(-1)
+        self._unmapped.clear()
         self.bus.clear()
 
     # Registers.
@@ -196,6 +206,7 @@ class Gpu:
 
     def _register_write(self, offset: int, data: bytes) -> None:
         value = int.from_bytes(data[:4], "little")
+        self._settle()
         if offset == MAIN_DOORBELL:
             self.main.ring()
         elif offset == MEDIA_DOORBELL:
@@ -214,6 +225,7 @@ class Gpu:
 
     def turn(self) -> float | None:
         """Do a little work. Returns the seconds until it should be called again, None for: after a message."""
+        self._settle()
         wanted = [seconds for gt in self.gts if (seconds := gt.turn()) is not None]
         return min(wanted, default=None)
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from guest.emulator import klv
@@ -42,6 +42,7 @@ class Gt:
     ) -> None:
         self.name = name
         self.cache = memory.cache
+        self._checks = checks
         self.interrupts = Interrupts(ggtt, partial(trace.line, name, "guc") if trace.guc else None)
         show_command = partial(trace.line, name, "command") if trace.command else None
         self._surroundings = Surroundings(memory, ggtt, self.interrupts.engine, show_command)
@@ -83,6 +84,15 @@ class Gt:
                 self.cache.sweep(now)
                 self._sweep_at = now + SWEEP_SECONDS
         return min((time for time in (wanted, due) if time is not None), default=None)
+
+    def unmap(self, pages: Collection[int]) -> None:
+        """Pages of the bus (numbers) are unmapped in an IOMMU. No translation of a VM with faults may lead there.
+
+        The driver keeps the jobs of other VMs from running until it has invalidated: theirs are reported when used.
+        """
+        for asid, address in self.cache.unmap(pages):
+            if self.scheduler.has_faults(asid):
+                self._checks.report("translation-outlives-dma", self.name, asid=asid, page=address)
 
     def _make_context(self, identity: int, engine: Engine, descriptor: int) -> Context:
         return Context(identity, engine, descriptor, self._surroundings)

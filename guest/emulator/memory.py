@@ -54,50 +54,99 @@ class Vram:
 @dataclass(frozen=True, slots=True)
 class Span:
     """A contiguous piece of memory: where its bytes are, and in which VRAM at which offset (or at which bus
-    address).
+    address). An IOMMU may allow reads only.
     """
 
     view: memoryview
     vram: Vram | None
     offset: int
+    writable: bool = True
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _File:
+    """Guest RAM: a whole file. Mapping each page would exhaust the mappings of a process."""
+
+    view: memoryview
 
 
 @dataclass(frozen=True, slots=True)
 class _Ram:
+    """Guest RAM at a range of bus addresses: the file, and the place of the first byte in it."""
+
     start: int
     end: int
-    view: memoryview
+    file: _File
+    offset: int
+    writable: bool
+
+
+_Page = tuple[_File, int, bool]
+"""Guest RAM at one page of bus addresses: the file, the place in it, whether it may be written."""
+
+LARGE = 16 << 20
+"""Bytes from which a mapping is kept as a range: RAM as such. An IOMMU's mappings are kept page by page."""
 
 
 class Bus:
     """Memory that a GPU reaches by bus address: the guest's RAM, as its client maps it, and the BARs of ``peers``.
 
-    A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the
+    Without an IOMMU that is all of the RAM, in large ranges; with one, the pages that the kernel has mapped for the
+    device. A peer is asked each time where its BAR is (bus address and size) and what is behind: the firmware and the
     kernel move BARs while they start.
     """
 
     def __init__(self) -> None:
+        self._files: dict[tuple[int, int], _File] = {}
+        """By device and inode."""
         self._ram: list[_Ram] = []
         self._starts: list[int] = []
+        self._pages: dict[int, _Page] = {}
         self.peers: list[Callable[[], tuple[int, int, Vram] | None]] = []
 
-    def map(self, address: int, size: int, descriptor: int, offset: int) -> None:
+    def map(self, address: int, size: int, descriptor: int, offset: int, *, writable: bool = True) -> None:
         """Guest RAM appears at ``address``; the descriptor may be closed afterwards."""
-        mapped = mmap.mmap(descriptor, size, mmap.MAP_SHARED, offset=offset)
-        self._ram.append(_Ram(address, address + size, memoryview(mapped)))
-        self._sort()
+        file = self._file(descriptor)
+        if size >= LARGE:
+            self._ram.append(_Ram(address, address + size, file, offset, writable))
+            self._sort()
+            return
+        for at in range(0, size, PAGE):
+            self._pages[address + at >> 12] = file, offset + at, writable
 
-    def unmap(self, address: int, size: int) -> None:
-        """Guest RAM that lies in [address, address + size) is gone; the last user of a piece frees its
-        mapping.
-        """
-        self._ram = [ram for ram in self._ram if not (address <= ram.start and ram.end <= address + size)]
-        self._sort()
+    def _file(self, descriptor: int) -> _File:
+        status = os.fstat(descriptor)
+        key = status.st_dev, status.st_ino
+        if key not in self._files:
+            self._files[key] = _File(memoryview(mmap.mmap(descriptor, 0, mmap.MAP_SHARED)))
+        return self._files[key]
+
+    def unmap(self, address: int, size: int) -> list[int]:
+        """Guest RAM that lies in [address, address + size) is gone: the numbers of the single pages among it."""
+        first, end = address >> 12, address + size >> 12
+        if end - first < len(self._pages):
+            gone = [page for page in range(first, end) if page in self._pages]
+        else:
+            gone = [page for page in self._pages if first <= page < end]
+        for page in gone:
+            del self._pages[page]
+        kept = [ram for ram in self._ram if not (address <= ram.start and ram.end <= address + size)]
+        if len(kept) < len(self._ram):
+            self._ram = kept
+            self._sort()
+        return gone
 
     def clear(self) -> None:
         """The client has disconnected: drop all its memory."""
+        self._files.clear()
+        self._pages.clear()
         self._ram.clear()
         self._sort()
+
+    @property
+    def in_pages(self) -> bool:
+        """Whether memory that is contiguous on the bus may be scattered pages."""
+        return not self._ram
 
     def _sort(self) -> None:
         self._ram.sort(key=lambda ram: ram.start)
@@ -105,12 +154,18 @@ class Bus:
 
     def resolve(self, address: int, size: int) -> Span | None:
         """The memory at a bus address, None where nothing (or not one contiguous thing) answers."""
+        if page := self._pages.get(address >> 12):
+            file, place, writable = page
+            at = place + (address & PAGE - 1)
+            if self._is_one(address, size, page):
+                return Span(file.view[at : at + size], None, address, writable)
+            return None
         index = bisect_right(self._starts, address) - 1
         if index >= 0:
             ram = self._ram[index]
             if address + size <= ram.end:
-                at = address - ram.start
-                return Span(ram.view[at : at + size], None, address)
+                at = ram.offset + address - ram.start
+                return Span(ram.file.view[at : at + size], None, address, ram.writable)
         for peer in self.peers:
             if (window := peer()) is not None:
                 start, length, vram = window
@@ -118,3 +173,12 @@ class Bus:
                     at = address - start
                     return Span(vram.view[at : at + size], vram, at)
         return None
+
+    def _is_one(self, address: int, size: int, first: _Page) -> bool:
+        """Whether ``size`` bytes from ``address``, which is in page ``first``, are one piece."""
+        file, place, writable = first
+        start = address >> 12
+        for page in range(start + 1, (address + size - 1 >> 12) + 1):
+            if self._pages.get(page) != (file, place + (page - start << 12), writable):
+                return False
+        return True

@@ -105,6 +105,10 @@ class Scheduler:
         group = self._groups.get(identity)
         return group.members[0].asid if group is not None else None
 
+    def has_faults(self, asid: int) -> bool:
+        """Whether an address space had a fault served: its contexts run on while the driver changes its memory."""
+        return asid in self._faulting
+
     def register(
         self, identity: int, members: Sequence[tuple[Engine, int]], queue: WorkQueue | None = None
     ) -> None:

@@ -41,13 +41,15 @@ class _Piece:
 
     __slots__ = ("address", "cached", "index", "offset", "size", "span")
 
-    def __init__(self, address: int, size: int, cached: Cached, index: int, span: Span | None) -> None:
+    def __init__(
+        self, address: int, size: int, cached: Cached, index: int, span: Span | None, unit: int
+    ) -> None:
         self.address = address
         self.size = size
         self.cached = cached
         self.index = index
         self.span = span
-        self.offset = address & (1 << cached.shift) - 1
+        self.offset = address & unit - 1
 
     @property
     def entry(self) -> int:
@@ -107,7 +109,7 @@ class PageTableSpace:
     def atomic(self, address: int, size: int, operation: Callable[[int], int]) -> int:
         """Read, modify and write an integer."""
         piece = self._piece(address, size, Access.ATOMIC, WRITABLE | ATOMIC)
-        if (span := piece.span) is None:
+        if (span := piece.span) is None or not self._may_write(piece, span):
             return int.from_bytes(self._load(piece), "little")
         self._before_store(piece, span, clears=False)
         return atomics.update(span.view[piece.offset : piece.offset + size], size, operation)
@@ -146,14 +148,34 @@ class PageTableSpace:
             # The answer to the fault is a new permission, so what was cached is dropped with it.
             cached.drop(index, index)
             raise GpuFault(address, access, 0, violation=True)
+        if self._memory.bus.in_pages and not entry & (page_tables.LOCAL_MEMORY | NULL):
+            return self._scattered(address, size, cached, index)
         page = 1 << cached.shift
         room = page - (address & page - 1)
         if size <= room:
-            return _Piece(address, size, cached, index, self._span(cached, index, 1))
+            return _Piece(address, size, cached, index, self._span(cached, index, 1), page)
         most = (size - room + page - 1 >> cached.shift) + 1
         count = cached.run(index, most)
         size = min(size, room + (count - 1 << cached.shift))
-        return _Piece(address, size, cached, index, self._span(cached, index, count))
+        return _Piece(address, size, cached, index, self._span(cached, index, count), page)
+
+    def _scattered(self, address: int, size: int, cached: Cached, index: int) -> _Piece:
+        """The part of an access in one page of system memory, behind an IOMMU: it maps each page on its own."""
+        memory = self._memory
+        page = page_tables.page_address(cached.entries[index], cached.shift)
+        page += address & (1 << cached.shift) - PAGE
+        if page >> 12 in cached.unmapped:
+            memory.checks.report(
+                "translation-outlives-dma", memory.name, asid=self.asid, page=address & -PAGE, bus=page
+            )
+        span = memory.bus.resolve(page, PAGE)
+        if span is None:
+            self._no_memory(address & -PAGE, cached.entries[index])
+        return _Piece(address, min(size, PAGE - (address & PAGE - 1)), cached, index, span, PAGE)
+
+    def _no_memory(self, page: int, entry: int) -> None:
+        memory = self._memory
+        memory.checks.report("no-memory", memory.name, asid=self.asid, page=page, entry=entry)
 
     def _walk(self, cache: SpaceCache, address: int, access: Access) -> Cached:
         memory = self._memory
@@ -196,8 +218,7 @@ class PageTableSpace:
         else:
             span = None
         if span is None:
-            page = cached.start + (index << cached.shift)
-            memory.checks.report("no-memory", memory.name, asid=self.asid, page=page, entry=entry)
+            self._no_memory(cached.start + (index << cached.shift), entry)
         return span
 
     def _load(self, piece: _Piece) -> bytes:
@@ -209,13 +230,22 @@ class PageTableSpace:
         return bytes(span.view[piece.offset : piece.offset + piece.size])
 
     def _store(self, piece: _Piece, data: bytes | memoryview, *, zeros: bool, clears: bool) -> None:
-        if (span := piece.span) is None:
+        if (span := piece.span) is None or not self._may_write(piece, span):
             return
         self._before_store(piece, span, clears=clears)
         if span.vram is not None and zeros and piece.size >= CLEAR:
             span.vram.clear(span.offset + piece.offset, piece.size)
         else:
             span.view[piece.offset : piece.offset + piece.size] = data
+
+    def _may_write(self, piece: _Piece, span: Span) -> bool:
+        """Whether the IOMMU lets a store pass."""
+        if not span.writable:
+            memory = self._memory
+            memory.checks.report(
+                "dma-read-only", memory.name, asid=self.asid, page=piece.address & -PAGE, bus=span.offset
+            )
+        return span.writable
 
     def _before_store(self, piece: _Piece, span: Span, *, clears: bool) -> None:
         if not self._trusted:

@@ -21,6 +21,7 @@ drivers/gpu/drm/xe.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -70,7 +71,7 @@ class _Origin:
 class Cached:
     """The entries of one table, or of one large page, as they were when they were read; 0 where none is kept."""
 
-    __slots__ = ("born", "changed", "entries", "offset", "overdue", "shift", "spans", "start")
+    __slots__ = ("born", "changed", "entries", "offset", "overdue", "shift", "spans", "start", "unmapped")
 
     def __init__(self, start: int, found: Found, entries: list[int], moment: int) -> None:
         self.start = start
@@ -84,6 +85,8 @@ class Cached:
         self.changed: dict[int, float] = {}
         self.overdue: set[int] = set()
         """Entries that have changed in memory, longer ago than any invalidation takes."""
+        self.unmapped: dict[int, int] = {}
+        """Pages of the bus (numbers) that were unmapped in an IOMMU since they were cached, and the entry of each."""
 
     def refresh(self, found: Found, entries: list[int], moment: int) -> bool:
         """Read again: entries that are kept stay as they are, others are taken from memory.
@@ -124,7 +127,28 @@ class Cached:
                 self.spans.pop(index, None)
                 self.changed.pop(index, None)
                 self.overdue.discard(index)
+        if count and self.unmapped:
+            self.unmapped = {page: at for page, at in self.unmapped.items() if self.entries[at]}
         return count
+
+    def unmap(self, pages: Collection[int]) -> int | None:
+        """Pages of the bus (numbers) are unmapped in an IOMMU: the first entry that leads to one of them, if any.
+
+        It is kept: only the driver's invalidations drop translations.
+        """
+        hit = None
+        each = 1 << self.shift - _PAGE
+        for index, entry in enumerate(self.entries):
+            if not entry or entry & (LOCAL_MEMORY | NULL):
+                continue
+            first = page_address(entry, self.shift) >> _PAGE
+            found = [first] if each == 1 and first in pages else []
+            if each > 1:
+                found = [page for page in pages if first <= page < first + each]
+            if found:
+                self.unmapped |= dict.fromkeys(found, index)
+                hit = index if hit is None else hit
+        return hit
 
     def run(self, index: int, most: int) -> int:
         """Number of entries from ``index``, at most ``most``, of one contiguous piece with the same permissions."""
@@ -342,6 +366,14 @@ class TranslationCache:
             withdrawn = self._withdrawn[asid] = _Withdrawals(self._all_withdrawn + 1)
         withdrawn.add(self._clock.tick(), start, end)
         return sum(cache.drop(start, end) for cache in self._spaces.get(asid, {}).values())
+
+    def unmap(self, pages: Collection[int]) -> Iterator[tuple[int, int]]:
+        """Pages of the bus are unmapped in an IOMMU: ASIDs and addresses whose translations lead there still."""
+        for asid, engines in self._spaces.items():
+            for space in engines.values():
+                for cached in space.all():
+                    if (index := cached.unmap(pages)) is not None:
+                        yield asid, cached.start + (index << cached.shift)
 
     def withdrawn_since(self, asid: int, address: int, moment: int) -> bool:
         """Whether the driver invalidated, or may have invalidated, an address at ``moment`` or later."""

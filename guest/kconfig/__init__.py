@@ -53,6 +53,7 @@ PROFILES: Mapping[str, str] = {
     "xe-debug": "checks and injections of the driver",
     "debug-vm": "checks of memory management",
     "dmem": "limits of VRAM by control group",
+    "iommu": "DMA only to memory that the driver has mapped (with --iommu)",
     "gcov": "coverage of the driver and the SVM layers",
 }
 """Optional profiles of a kernel, in any combination."""
@@ -120,6 +121,15 @@ def check(kernel: str, options: Mapping[str, str]) -> None:
     if lacking := missing(options):
         reasons = [f"{line} ({REQUIRED[line[7:-2]]})" for line in lacking]
         raise GuestError(f"kernel {kernel} cannot run the suite, it was built without {', '.join(reasons)}")
+
+
+def check_iommu(kernel: str, options: Mapping[str, str]) -> None:
+    """Refuse a kernel without a driver of the machine's IOMMU."""
+    if options.get("INTEL_IOMMU") != "y":
+        raise GuestError(
+            f"kernel {kernel} cannot use the machine's IOMMU (--iommu), it was built without CONFIG_INTEL_IOMMU=y: "
+            "svmcts kernel build --profile iommu"
+        )
 
 
 def find(release: str, image: Path, modules: Path) -> dict[str, str]:

@@ -16,7 +16,9 @@ from fixtures.plugin.environment import Environment
 from guest import GuestError, run
 from guest.machine import Machine, Topology
 
-OPTION = Namespace(gpus=1, topology="near", module=[], emulator="", adversary=None, collectonly=False)
+OPTION = Namespace(
+    gpus=1, topology="near", module=[], emulator="", adversary=None, iommu=False, collectonly=False
+)
 
 
 @pytest.fixture
@@ -51,6 +53,7 @@ def environment(wanted: str, **changes: object) -> Environment:
         ("7.3", {"adversary": "hard"}, "guest/7.3.4+adversary"),
         ("7.3", {"adversary": True}, "guest/7.3.4+adversary"),
         ("7.3", {"adversary": "off"}, "guest/7.3.4+adversary-off"),
+        ("7.3", {"adversary": "hard", "iommu": True}, "guest/7.3.4+adversary+iommu"),
         ("7.3.4-deb1-kasan", {}, "guest/7.3.4-deb1-kasan"),
         ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
         ("/src/linux-patched/", {}, "guest/7.3.4-rc1@linux-patched"),
@@ -101,6 +104,13 @@ def test_a_worker_is_an_interpreter_in_such_a_guest(
     }
     assert made.replay[:2] == ("--guest", f"{tmp_path}/a tree/of mine")
     assert prepared == [Machine(2, Topology.FAR)]
+
+
+@pytest.mark.parametrize("iommu", [False, True])
+def test_the_machine_of_a_column_has_its_iommu(prepared: list[Machine], iommu: bool) -> None:
+    made = environment("7.3", iommu=iommu)
+    assert [machine.iommu for machine in prepared] == [iommu]
+    assert ("--iommu" in made.replay) == ("--iommu" in shlex.split(made.transport)) == iommu
 
 
 def test_nothing_is_booted_to_collect(prepared: list[Machine]) -> None:

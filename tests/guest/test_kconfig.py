@@ -52,3 +52,9 @@ def test_a_kernel_without_configuration_is_refused(tmp_path: Path) -> None:
         GuestError, match=r"no configuration of kernel 7\.3\.4-test found: put its \.config next to"
     ):
         kconfig.find(made.RELEASE, tmp_path / "bzImage", tmp_path)
+
+
+def test_kernel_without_a_driver_of_the_iommu_is_refused() -> None:
+    kconfig.check_iommu("7.3", {"INTEL_IOMMU": "y"})
+    with pytest.raises(GuestError, match="CONFIG_INTEL_IOMMU=y: svmcts kernel build --profile iommu"):
+        kconfig.check_iommu("7.3", {})

@@ -144,5 +144,13 @@ def test_whatever_goes_wrong_in_the_kernel_ends_the_guest() -> None:
     )
 
 
+def test_an_iommu_comes_before_the_devices_behind_it() -> None:
+    line = words(Machine(iommu=True))
+    devices = [line[at + 1] for at, word in enumerate(line) if word == "-device"]
+    assert json.loads(devices[0]) == {"driver": "intel-iommu", "caching-mode": True}
+    assert {"intel_iommu=on", "iommu.strict=1"} <= set(parameters(Machine(iommu=True)).split())
+    assert "iommu" not in " ".join(words(Machine()))
+
+
 def test_the_users_kernel_parameters_come_last() -> None:
     assert parameters(Machine(options=("xe.wedged_mode=0",))).split()[-1] == "xe.wedged_mode=0"

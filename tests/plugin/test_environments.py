@@ -150,6 +150,8 @@ def test_levels_other_than_the_default_are_in_the_name(project):
         (["--gpus", "1", "--platform", "bmg2"], "ERROR: --gpus is for guests: it needs --guest KERNEL"),
         (["--topology", "far"], "ERROR: --topology is for guests: it needs --guest KERNEL"),
         (["--adversary"], "ERROR: --adversary is for guests: it needs --guest KERNEL"),
+        (["--iommu"], "ERROR: --iommu is for guests: it needs --guest KERNEL"),
+        (["--guest", "7.3", "--gpus", "2", "--iommu"], "ERROR: --iommu is for one GPU: *"),
         (["--adversary=off"], "ERROR: --adversary is for guests: it needs --guest KERNEL"),
         (
             ["--guest", "7.3", "--adversary=x"],

@@ -39,6 +39,7 @@ from tests.reproduce.test_program import FAILED_LOAD, WORDS
             "svmcts run --guest 7.3 --gpus 1 --adversary hard t",
             Guest("7.3", ("--gpus", "1", "--adversary", "hard")),
         ),
+        ("pytest --guest 7.3 --gpus 1 --iommu t", Guest("7.3", ("--gpus", "1", "--iommu"))),
         ("pytest --backend driver --device=/dev/dri/renderD128 --seed 1 t", None),
         ("", None),
     ],

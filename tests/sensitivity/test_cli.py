@@ -76,6 +76,25 @@ def test_late_device_has_results_of_its_own(stores: Stores, tmp_path: Path) -> N
     assert (stores.machine(FAULT), stores.machine(LATE)) == ("1 GPU", "1 GPU, hard adversary")
 
 
+def test_results_with_an_iommu_are_kept_apart(stores: Stores, tmp_path: Path) -> None:
+    chosen = Stores("k", iommu=True)
+    chosen.of(FAULT).add(Result("a", "found"))
+    assert [path.name for path in tmp_path.iterdir()] == ["s+k+iommu.jsonl"]
+    assert chosen.machine(FAULT) == "1 GPU, an IOMMU"
+    assert stores.verdict(FAULT) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "chosen"),
+    [([], ["a"]), (["--iommu"], ["a", "d"]), (["--only", "d"], ["d"])],
+    ids=["plain", "iommu", "named"],
+)
+def test_faults_that_need_an_iommu_are_left_out_without_one(arguments: list[str], chosen: list[str]) -> None:
+    behind = Fault("d", "t", FAULT.edits, ("a.b",), "iommu")
+    options = cli.parser().parse_args(arguments)
+    assert [fault.id for fault in cli._chosen([FAULT, behind], options)] == chosen
+
+
 @pytest.mark.parametrize(
     ("options", "name", "machine"),
     [
