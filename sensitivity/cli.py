@@ -299,13 +299,19 @@ def environment_of(
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
     from fixtures.plugin.guests import MACHINE, SOFTWARE
+    from guest.emulator.__main__ import model_of
 
     machine = Machine(gpus, emulator=shlex.split(emulator), iommu=iommu)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
     timeout_scale = SOFTWARE if prepared.software else 1.0
     return Environment(
-        f"guest/{kernel}", "driver", "bmg", machine=MACHINE, timeout_scale=timeout_scale, expected=expected
+        f"guest/{kernel}",
+        "driver",
+        model_of(machine.emulator),
+        machine=MACHINE,
+        timeout_scale=timeout_scale,
+        expected=expected,
     ).to_dict()
 
 

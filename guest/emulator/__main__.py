@@ -16,6 +16,8 @@ from guest.emulator import atomics
 from guest.emulator.adversary import MODES, USUAL, Adversary
 from guest.emulator.checks import NAMES, Checks
 from guest.emulator.device import Gpu, Platform, connect_peers
+from guest.emulator.kinds import MODELS
+from guest.emulator.kinds import USUAL as USUAL_MODEL
 from guest.emulator.loop import Loop
 from guest.emulator.memory import Clock
 from guest.emulator.orders import Orders
@@ -74,13 +76,17 @@ def power_of_two(value: int) -> int:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m guest.emulator", description="Battlemage GPUs for QEMU's vfio-user-pci."
+        prog="python -m guest.emulator", description="Emulated GPUs for QEMU's vfio-user-pci."
     )
     parser.add_argument(
         "--socket", type=Path, action="append", required=True, metavar="PATH",
         help="serve a GPU here; give it twice for two GPUs that reach each other",
     )  # fmt: skip
-    parser.add_argument("--vram", type=memory_size, default=512 << 20, help="memory of each GPU (512M)")
+    parser.add_argument(
+        "--platform", choices=tuple(MODELS), default=USUAL_MODEL,
+        help="bmg: Battlemage, with VRAM; ptl: Panther Lake, integrated, without (%(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--vram", type=memory_size, help="memory of each discrete GPU (512M)")
     parser.add_argument("--media", action="store_true", help="with a media GT: two decoders, two enhancers")
     parser.add_argument("--bar", type=bar_size, help="size of the memory BAR (all of the memory)")
     parser.add_argument(
@@ -102,7 +108,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--trace-file", type=Path, metavar="PATH", help="file for the trace (default: standard error)"
     )
     parser.add_argument("--list-checks", action=ListChecks, nargs=0, help="list the checks, and exit")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if MODELS[options.platform].discrete:
+        options.vram = options.vram or 512 << 20
+    elif options.vram or options.bar:
+        parser.error(f"--{'vram' if options.vram else 'bar'}: {options.platform} has no VRAM")
+    else:
+        options.vram = 0
+    options.bar = options.bar or (power_of_two(options.vram) if options.vram else 0)
+    return options
+
+
+def model_of(arguments: Sequence[str]) -> str:
+    """The GPU that further options of the emulator choose."""
+    return str(parse(["--socket", "unused", *arguments]).platform)
 
 
 def open_reports(target: str | None, stack: contextlib.ExitStack) -> TextIO:
@@ -135,9 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         adversary = Adversary(MODES[options.adversary], trace)
         orders = Orders(options.orders, adversary, checks) if options.orders is not None else None
         platform = Platform(checks, trace, Clock(), {}, adversary)
-        bar = options.bar or power_of_two(options.vram)
+        model = MODELS[options.platform]
         gpus = [
-            Gpu(f"gpu{n}", options.vram, bar, platform, media=options.media)
+            Gpu(f"gpu{n}", options.vram, options.bar, platform, media=options.media, model=model)
             for n in range(len(options.socket))
         ]
         connect_peers(gpus)

@@ -11,14 +11,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from guest.emulator import kinds, klv, pci
+from guest.emulator import klv, pci
 from guest.emulator.adversary import Adversary
 from guest.emulator.checks import Checks
 from guest.emulator.ggtt import TABLE_OFFSET, TABLE_SIZE, GlobalTable
 from guest.emulator.gt import Gt
-from guest.emulator.kinds import Kind
+from guest.emulator.kinds import MODELS, USUAL, Kind, Model
 from guest.emulator.mailbox import Mailbox, Services
-from guest.emulator.memory import Bus, Clock, Vram
+from guest.emulator.memory import Bus, Clock, RamTables, Tables, Vram
 from guest.emulator.owners import Owners
 from guest.emulator.pci import ConfigSpace
 from guest.emulator.space import Memory
@@ -62,24 +62,40 @@ class Platform:
 
 
 class Gpu:
-    """A GPU with ``vram`` bytes of memory, the first ``bar`` of them behind its BAR, and with a media GT or without."""
+    """A GPU with ``vram`` bytes of memory, the first ``bar`` of them behind its BAR, and with a media GT or without.
 
-    def __init__(self, name: str, vram: int, bar: int, platform: Platform, *, media: bool = False) -> None:
+    An integrated one has neither VRAM nor that BAR.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        vram: int,
+        bar: int,
+        platform: Platform,
+        *,
+        media: bool = False,
+        model: Model = MODELS[USUAL],
+    ) -> None:
         self.name = name
+        if not model.discrete:
+            vram = bar = 0
         self.vram = Vram(name, vram)
         self.bus = Bus()
+        self._tables: Tables = self.vram if model.discrete else RamTables(self.bus, self._no_table)
         self._unmapped: set[int] = set()
         """Pages of the bus that were unmapped since the last look at translations to them."""
         self._platform = platform
         self._bar = bar
         platform.owners[id(self.vram)] = Owners(self.vram, platform.clock)
         self.ggtt = GlobalTable(self.vram, self.bus, self._ggtt_missing)
-        self.config = ConfigSpace({0: (BAR0_SIZE, False), 2: (bar, True)})
-        self.main = self._make_gt(name, kinds.MAIN)
+        bars = {0: (BAR0_SIZE, False)} | ({2: (bar, True)} if bar else {})
+        self.config = ConfigSpace(model.device_id, bars)
+        self.main = self._make_gt(name, model.main)
         self.gts = [self.main]
         self._main_mailbox = self.main.mailbox
         if media:
-            self.gts.append(self._make_gt(f"{name}.media", kinds.MEDIA))
+            self.gts.append(self._make_gt(f"{name}.media", model.media))
             self._media_mailbox = self.gts[1].mailbox
         else:
             absent = klv.Provision(vram, klv.NO_MEDIA)
@@ -90,8 +106,17 @@ class Gpu:
 
     def _make_gt(self, name: str, kind: Kind) -> Gt:
         platform = self._platform
-        cache = TranslationCache(self.vram, platform.clock)
-        memory = Memory(name, self.vram, self.bus, platform.owners_of, cache, platform.checks, platform.clock)
+        cache = TranslationCache(self._tables, platform.clock)
+        memory = Memory(
+            name,
+            self.vram,
+            self._tables,
+            self.bus,
+            platform.owners_of,
+            cache,
+            platform.checks,
+            platform.clock,
+        )
         return Gt(
             name,
             kind,
@@ -106,7 +131,8 @@ class Gpu:
     def _make_regions(self) -> list[Region]:
         regions = [Region(0)] * REGIONS
         regions[REGION_BAR0] = Region(BAR0_SIZE, self.ggtt.descriptor, ((TABLE_OFFSET, TABLE_SIZE),))
-        regions[REGION_BAR2] = Region(self._bar, self.vram.descriptor, ((0, self._bar),))
+        if self._bar:
+            regions[REGION_BAR2] = Region(self._bar, self.vram.descriptor, ((0, self._bar),))
         regions[REGION_CONFIG] = Region(pci.SIZE)
         return regions
 
@@ -233,6 +259,9 @@ class Gpu:
         """Location of this GPU's memory on the bus, for its peers: address, size, memory."""
         window = self.config.bar_window(2)
         return None if window is None else (*window, self.vram)
+
+    def _no_table(self, address: int) -> None:
+        self._platform.checks.report("table-missing", self.name, address=address)
 
     def _ggtt_missing(self, address: int) -> None:
         self._platform.checks.report("ggtt-missing", self.name, address=address)

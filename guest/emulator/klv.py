@@ -2,8 +2,8 @@
 """Configuration of a virtual function by the GuC: its share of the GPU.
 
 Source: drivers/gpu/drm/xe/abi/guc_klvs_abi.h (keys), xe_gt_sriov_vf.c:vf_get_ggtt_info, vf_get_lmem_info,
-vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs (registers reported by
-relay).
+vf_get_submission_cfg (what is asked), xe_gt_sriov_pf_service.c:ver_2000_runtime_regs and ver_3000_runtime_regs
+(registers reported by relay).
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ MEDIA_OFFSET = 0x380000
 MEDIA_ENGINES = 0x0003_0003
 """GT_VEBOX_VDBOX_DISABLE, which despite its name has the engines that are there: two of each kind."""
 
+XE3_VERSION = 30 << 22 | 0 << 14 | 4
+"""Xe3_LPG, and Xe3_LPM, release 0, stepping 4."""
+
 MAIN_REGISTERS: tuple[tuple[int, int], ...] = (
     (0x0D00, 0x0000000E),  # RPM_CONFIG0: 19.2 MHz crystal
     (0x9114, 0x00010000),  # XEHP_FUSE4: one compute engine
@@ -53,9 +56,17 @@ MAIN_REGISTERS: tuple[tuple[int, int], ...] = (
     (0xC1DC, 0),
 )
 """Offset and value of each fuse and capability register, in ascending order (the driver searches by halving)."""
-MEDIA_REGISTERS = tuple(
-    (offset + MEDIA_OFFSET, MEDIA_ENGINES if offset == 0x9140 else value) for offset, value in MAIN_REGISTERS
-)
+XE3_MAIN_REGISTERS = tuple(
+    sorted((*MAIN_REGISTERS, (0x9130, 0x0000000F)))
+)  # MIRROR_L3BANK_ENABLE: four banks
+
+
+def media_registers(main: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """The registers of a media GT."""
+    return tuple(
+        (offset + MEDIA_OFFSET, MEDIA_ENGINES if offset == 0x9140 else value) for offset, value in main
+    )
+
 
 MAX_SLICES, MAX_EU_PER_SUBSLICE, THREADS_PER_EU, MAX_SUBSLICES = 1, 3, 15, 70
 _ATTRIBUTES = {MAX_SLICES: 1, MAX_EU_PER_SUBSLICE: 8, THREADS_PER_EU: 8, MAX_SUBSLICES: 4}

@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import mmap
 import os
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, overload
 
 PAGE = 4096
 
@@ -30,16 +32,34 @@ class Clock:
         return self.now - 1
 
 
+class Words(Protocol):
+    """Memory as integers of 8 bytes."""
+
+    @overload
+    def __getitem__(self, at: int, /) -> int: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> memoryview: ...
+
+
+class Tables(Protocol):
+    """Memory that has page tables, ``size`` bytes."""
+
+    @property
+    def size(self) -> int: ...
+    @property
+    def qwords(self) -> Words: ...
+
+
 class Vram:
-    """The memory of one GPU, ``size`` bytes, as a file that a client can map."""
+    """The memory of one GPU, ``size`` bytes (none on an integrated one), as a file that a client can map."""
 
     def __init__(self, name: str, size: int) -> None:
         self.name = name
         self.size = size
         self.descriptor = os.memfd_create(f"{name}-vram", os.MFD_CLOEXEC)
         os.truncate(self.descriptor, size)
-        self.view = memoryview(mmap.mmap(self.descriptor, size, mmap.MAP_SHARED))
-        self.qwords = self.view.cast("Q")
+        self.view = memoryview(mmap.mmap(self.descriptor, size, mmap.MAP_SHARED) if size else b"")
+        self.qwords: Words = self.view.cast("Q") if size else memoryview(array("Q"))
 
     def clear(self, offset: int, size: int) -> None:
         """Fill with zeros. Memory that was never touched stays so: the driver clears memory that may never be used."""
@@ -103,9 +123,12 @@ class Bus:
         self._starts: list[int] = []
         self._pages: dict[int, _Page] = {}
         self.peers: list[Callable[[], tuple[int, int, Vram] | None]] = []
+        self.changes = 0
+        """How often memory came or went."""
 
     def map(self, address: int, size: int, descriptor: int, offset: int, *, writable: bool = True) -> None:
         """Guest RAM appears at ``address``; the descriptor may be closed afterwards."""
+        self.changes += 1
         file = self._file(descriptor)
         if size >= LARGE:
             self._ram.append(_Ram(address, address + size, file, offset, writable))
@@ -123,6 +146,7 @@ class Bus:
 
     def unmap(self, address: int, size: int) -> list[int]:
         """Guest RAM that lies in [address, address + size) is gone: the numbers of the single pages among it."""
+        self.changes += 1
         first, end = address >> 12, address + size >> 12
         if end - first < len(self._pages):
             gone = [page for page in range(first, end) if page in self._pages]
@@ -138,6 +162,7 @@ class Bus:
 
     def clear(self) -> None:
         """The client has disconnected: drop all its memory."""
+        self.changes += 1
         self._files.clear()
         self._pages.clear()
         self._ram.clear()
@@ -182,3 +207,47 @@ class Bus:
             if self._pages.get(page) != (file, place + (page - start << 12), writable):
                 return False
         return True
+
+
+class RamTables:
+    """The memory behind a bus as the place of page tables: those of a GPU without VRAM.
+
+    ``missing`` gets an address where nothing answers; entries there read as not present.
+    """
+
+    size = 1 << 52
+
+    def __init__(self, bus: Bus, missing: Callable[[int], None]) -> None:
+        self._bus = bus
+        self._missing = missing
+        self._views: dict[int, memoryview] = {}
+        self._changes = bus.changes
+
+    @property
+    def qwords(self) -> Words:
+        """Its integers."""
+        return self
+
+    @overload
+    def __getitem__(self, at: int, /) -> int: ...
+    @overload
+    def __getitem__(self, at: slice, /) -> memoryview: ...
+    def __getitem__(self, at: int | slice, /) -> int | memoryview:
+        """An integer, or several of one page, by the bus address in units of 8 bytes."""
+        first = at if isinstance(at, int) else at.start
+        view = self._page(first >> 9)
+        if isinstance(at, int):
+            return int(view[first & 511])
+        return view[first & 511 : (first & 511) + at.stop - first]
+
+    def _page(self, page: int) -> memoryview:
+        if self._changes != self._bus.changes:
+            self._views.clear()
+            self._changes = self._bus.changes
+        if page not in self._views:
+            span = self._bus.resolve(page << 12, PAGE)
+            if span is None:
+                self._missing(page << 12)
+                return memoryview(bytes(PAGE)).cast("Q")
+            self._views[page] = span.view.cast("Q")
+        return self._views[page]

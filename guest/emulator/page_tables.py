@@ -2,7 +2,8 @@
 """The walk through a GPU page table, as the hardware does it on a translation miss.
 
 Source: drivers/gpu/drm/xe/regs/xe_gtt_defs.h (entry bits), xe_pt.c and xe_vm.c (levels, compact 64 KiB tables,
-where tables live). Five levels of 512 entries; tables are in VRAM and directory entries carry no memory type.
+where tables live). Five levels of 512 entries; tables are in VRAM, without VRAM in system memory, and directory entries
+carry no memory type.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from guest.emulator.memory import PAGE, Vram
+from guest.emulator.memory import PAGE, Tables
 
 PRESENT = 1 << 0
 WRITABLE = 1 << 1
@@ -30,10 +31,10 @@ SHIFTS = (12, 21, 30, 39, 48)
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """End of a walk: ``count`` entries in VRAM at ``offset``, each for a page of 1 << ``shift`` bytes.
+    """End of a walk: ``count`` entries at ``offset``, each for a page of 1 << ``shift`` bytes.
 
     For pages up to 64 KiB that is the whole table (and any of its entries may still be missing), for larger ones
-    the one entry. ``tables`` are the VRAM offsets of the tables on the way, from the root down.
+    the one entry. ``tables`` are the places of the tables on the way, from the root down.
     """
 
     offset: int
@@ -44,7 +45,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Missing:
-    """No translation: the level of the entry that is not present, and whether the walk left VRAM."""
+    """No translation: the level of the entry that is not present, and whether the walk left the memory of tables."""
 
     level: int
     broken: bool = False
@@ -52,7 +53,7 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A page table in VRAM: the tables on the way to it, from the root down, itself as the last one."""
+    """A page table: the tables on the way to it, from the root down, itself as the last one."""
 
     tables: tuple[int, ...]
     compact: bool = False
@@ -75,14 +76,14 @@ def reach(level: int) -> int:
 
 
 def walk(
-    vram: Vram, start: Table, address: int, passed: Callable[[Table], None] = lambda _: None
+    memory: Tables, start: Table, address: int, passed: Callable[[Table], None] = lambda _: None
 ) -> Found | Missing:
     """Translate a masked virtual address, from the table ``start`` on. ``passed`` gets each table below it."""
-    qwords = vram.qwords
+    qwords = memory.qwords
     here = start
     while True:
         level, table = here.level, here.tables[-1]
-        if table >= vram.size:
+        if table >= memory.size:
             return Missing(level, broken=True)
         if not level:
             break

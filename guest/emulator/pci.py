@@ -11,7 +11,6 @@ from __future__ import annotations
 import struct
 
 VENDOR_INTEL = 0x8086
-DEVICE_BATTLEMAGE = 0xE20B
 CLASS_DISPLAY_OTHER = 0x038000
 """Any display class binds xe; not VGA, so that no VGA arbiter and no firmware console takes it."""
 
@@ -36,10 +35,12 @@ LINK_GEN4_X8 = 0x84
 class ConfigSpace:
     """The 4 KiB of configuration space: what can be read, and which bits a write changes.
 
-    ``bars`` gives the size in bytes of each 64-bit memory BAR by its number, and whether it is prefetchable.
+    ``device`` is its identity. ``bars`` gives the size in bytes of each 64-bit memory BAR by its number, and whether it
+    is prefetchable.
     """
 
-    def __init__(self, bars: dict[int, tuple[int, bool]]) -> None:
+    def __init__(self, device: int, bars: dict[int, tuple[int, bool]]) -> None:
+        self._device = device
         self._bars = bars
         self.reset()
 
@@ -47,7 +48,7 @@ class ConfigSpace:
         """Function level reset: BARs and enables back to their first values."""
         data = self._data = bytearray(SIZE)
         self._writable = bytearray(SIZE)
-        struct.pack_into("<HH", data, 0x00, VENDOR_INTEL, DEVICE_BATTLEMAGE)
+        struct.pack_into("<HH", data, 0x00, VENDOR_INTEL, self._device)
         struct.pack_into("<HH", data, COMMAND, 0, STATUS_CAPABILITIES)
         struct.pack_into("<I", data, 0x08, CLASS_DISPLAY_OTHER << 8)
         struct.pack_into("<HH", data, 0x2C, VENDOR_INTEL, 0x1100)
@@ -92,7 +93,11 @@ class ConfigSpace:
         return bool(self._data[COMMAND] & COMMAND_MASTER)
 
     def bar_window(self, number: int) -> tuple[int, int] | None:
-        """Location of a BAR (bus address, size in bytes), None while memory decoding is off or it is not set."""
+        """Location of a BAR (bus address, size in bytes), None if there is none, while memory decoding is off, or if
+        it is not set.
+        """
+        if number not in self._bars:
+            return None
         size, _ = self._bars[number]
         (command,) = struct.unpack_from("<H", self._data, COMMAND)
         (value,) = struct.unpack_from("<Q", self._data, BAR0 + 4 * number)

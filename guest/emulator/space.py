@@ -10,7 +10,7 @@ from functools import partial
 from gpu import Access, GpuFault
 from guest.emulator import atomics, page_tables
 from guest.emulator.checks import Checks
-from guest.emulator.memory import PAGE, Bus, Clock, Span, Vram
+from guest.emulator.memory import PAGE, Bus, Clock, Span, Tables, Vram
 from guest.emulator.owners import Owners, User
 from guest.emulator.page_tables import ATOMIC, NULL, WRITABLE, Missing, Table
 from guest.emulator.tlb import Cached, SpaceCache, TranslationCache
@@ -26,6 +26,8 @@ class Memory:
 
     name: str
     vram: Vram
+    tables: Tables
+    """The place of page tables: the VRAM, or system memory."""
     bus: Bus
     owners: Callable[[Vram], Owners]
     """The owners of any GPU's VRAM: a peer's is reached too."""
@@ -57,7 +59,7 @@ class _Piece:
 
 
 class PageTableSpace:
-    """The address space of one page table (``root`` in VRAM) and ASID, as one engine sees it.
+    """The address space of one page table (``root``) and ASID, as one engine sees it.
 
     ASID 0 is the driver's own migration context: what it writes changes owners. User contexts are checked.
     """
@@ -180,7 +182,7 @@ class PageTableSpace:
     def _walk(self, cache: SpaceCache, address: int, access: Access) -> Cached:
         memory = self._memory
         start = cache.nearest(address) or self._top
-        found = page_tables.walk(memory.vram, start, address, partial(cache.pass_through, address))
+        found = page_tables.walk(memory.tables, start, address, partial(cache.pass_through, address))
         if isinstance(found, Missing):
             if found.broken:
                 memory.checks.report(
@@ -188,11 +190,12 @@ class PageTableSpace:
                 )
             raise GpuFault(address, access, found.level)
         first = found.offset >> 3
-        entries = memory.vram.qwords[first : first + found.count].tolist()
+        entries = memory.tables.qwords[first : first + found.count].tolist()
         index = address >> found.shift & found.count - 1
         if not entries[index] & page_tables.PRESENT:
             raise GpuFault(address, access, 0)
-        memory.owners(memory.vram).use_as_tables(found.tables)
+        if memory.tables is memory.vram:
+            memory.owners(memory.vram).use_as_tables(found.tables)
         return cache.add(address, found, entries, memory.clock.now)
 
     def _span(self, cached: Cached, index: int, count: int) -> Span | None:
@@ -296,8 +299,8 @@ class PageTableSpace:
         return self._entry(self._top, address)
 
     def _entry(self, start: Table, address: int) -> int:
-        found = page_tables.walk(self._memory.vram, start, address)
+        found = page_tables.walk(self._memory.tables, start, address)
         if isinstance(found, Missing):
             return 0
         index = address >> found.shift & found.count - 1
-        return self._memory.vram.qwords[(found.offset >> 3) + index]
+        return self._memory.tables.qwords[(found.offset >> 3) + index]

@@ -25,7 +25,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from guest.emulator.memory import PAGE, Clock, Span, Vram
+from guest.emulator.memory import PAGE, Clock, Span, Tables
 from guest.emulator.page_tables import (
     ATOMIC,
     LOCAL_MEMORY,
@@ -55,7 +55,7 @@ _MEANING = TABLE_ADDRESS | LOCAL_MEMORY | NULL
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """The page table entry that a piece of a page was taken from: its place in VRAM, the size of its page."""
+    """The page table entry that a piece of a page was taken from: its place, the size of its page."""
 
     qword: int
     shift: int
@@ -102,10 +102,10 @@ class Cached:
                 self.born[index] = moment
         return True
 
-    def now(self, vram: Vram) -> list[int]:
+    def now(self, memory: Tables) -> list[int]:
         """The same entries as they are in memory now."""
         first = self.offset >> 3
-        return vram.qwords[first : first + len(self.entries)].tolist()
+        return memory.qwords[first : first + len(self.entries)].tolist()
 
     def in_pieces(self) -> Pieces:
         """The same translations, of up to 2 MiB, each for 4 KiB."""
@@ -194,10 +194,10 @@ class Pieces(Cached):
                 self.put(range(index * each, (index + 1) * each), entry, origin, moment)
         return True
 
-    def now(self, vram: Vram) -> list[int]:
+    def now(self, memory: Tables) -> list[int]:
         """The same entries as they are in memory now."""
         return [
-            origin.piece(vram.qwords[origin.qword], self.start + (index << _PAGE))
+            origin.piece(memory.qwords[origin.qword], self.start + (index << _PAGE))
             if kept and origin is not None
             else 0
             for index, (kept, origin) in enumerate(zip(self.entries, self.origins, strict=True))
@@ -321,8 +321,8 @@ class _Withdrawals:
 class TranslationCache:
     """The caches of one GT, by ASID and engine."""
 
-    def __init__(self, vram: Vram, clock: Clock) -> None:
-        self._vram = vram
+    def __init__(self, memory: Tables, clock: Clock) -> None:
+        self._memory = memory
         self._clock = clock
         self._spaces: dict[int, dict[str, SpaceCache]] = {}
         self._withdrawn: dict[int, _Withdrawals] = {}
@@ -392,7 +392,7 @@ class TranslationCache:
         self._swept = self._swept + seen if seen == most else 0
 
     def _compare(self, cached: Cached, now: float) -> None:
-        current = cached.now(self._vram)
+        current = cached.now(self._memory)
         if current == cached.entries and not cached.changed:
             return
         for index, (kept, entry) in enumerate(zip(cached.entries, current, strict=True)):

@@ -63,9 +63,17 @@ TRANSIENT_APP = 19
 """The index ("XA") of memory that the GPU writes back for the CPU whenever work ends, from Xe3p on (xe_pat.c)."""
 
 
-def _xe3p_lpg_pat() -> tuple[PatEntry, ...]:
+def _xe3_lpg_pat() -> tuple[PatEntry, ...]:
     table = list(XE2_PAT)
     table[16] = PatEntry(Coherency.ONE_WAY, compressed=True)
+    return tuple(table)
+
+
+XE3_LPG_PAT = _xe3_lpg_pat()
+
+
+def _xe3p_lpg_pat() -> tuple[PatEntry, ...]:
+    table = list(XE3_LPG_PAT)
     table[18] = PatEntry(Coherency.NONE)
     table[TRANSIENT_APP] = PatEntry(Coherency.ONE_WAY)
     return tuple(table)
@@ -186,6 +194,25 @@ _LNL = DeviceProfile(
 )
 
 
+_PTL = DeviceProfile(
+    name="PANTHERLAKE",
+    device_id=0xB080,
+    revision=0,
+    graphics_version=30,
+    media_version=30,
+    tiles=(
+        TileProfile(
+            (
+                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(30, 0, 4)),
+                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(30, 0, 4), media=True),
+            )
+        ),
+    ),
+    discrete=False,
+    pat=XE3_LPG_PAT,
+)
+
+
 def _bmg(vram: int) -> DeviceProfile:
     return DeviceProfile(
         name="BATTLEMAGE",
@@ -295,6 +322,7 @@ PLATFORMS: dict[str, Platform] = {
     platform.name: platform
     for platform in (
         Platform("lnl", (_LNL,)),
+        Platform("ptl", (_PTL,)),
         Platform("bmg", (_bmg(256 * MiB),)),
         Platform("bmg2", (_bmg(256 * MiB), _bmg(256 * MiB)), links=((0, 1),)),
         Platform("bmg2-far", (_bmg(256 * MiB), _bmg(256 * MiB))),

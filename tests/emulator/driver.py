@@ -34,6 +34,7 @@ from guest.emulator.device import Gpu, Platform, connect_peers
 from guest.emulator.engines import MAIN, MEDIA, Engine
 from guest.emulator.ggtt import LOCAL_MEMORY, PRESENT
 from guest.emulator.hxg import Action, Type
+from guest.emulator.kinds import MODELS
 from guest.emulator.memory import Clock
 from guest.emulator.trace import Trace
 
@@ -87,7 +88,10 @@ class Driver:
         self.bell = device.MAIN_DOORBELL if main is None else device.MEDIA_DOORBELL
         self.checks = shared.checks
         self.guest = guest
-        self.vram: Allocator = Allocator(1 << 20) if main is None else main.vram
+        self.memory = gpu.vram.view if gpu.vram.size else guest.ram
+        """The place of page tables, contexts and batches: VRAM, or system memory without any."""
+        own = Allocator(1 << 20) if gpu.vram.size else guest.pages
+        self.vram: Allocator = own if main is None else main.vram
         self.ggtt_next: Allocator = Allocator(0x0100_0000) if main is None else main.ggtt_next
         self.event = os.eventfd(0, os.EFD_NONBLOCK)
         self.received: list[list[int]] = []
@@ -100,6 +104,11 @@ class Driver:
             gpu.set_interrupts(device.MSI, 0, [os.dup(self.event)])
 
     # Registers and memory
+
+    @property
+    def local(self) -> int:
+        """Flags of an entry that leads to memory of ``vram``."""
+        return LOCAL if self.gpu.vram.size else 0
 
     def write(self, offset: int, value: int) -> None:
         self.gpu.region_write(0, offset, value.to_bytes(4, "little"))
@@ -123,7 +132,7 @@ class Driver:
         start = self.ggtt_next.take(size)
         entries = self.gpu.ggtt.view.cast("Q")
         for offset in range(0, size, PAGE):
-            entry = address + offset | PRESENT | (LOCAL_MEMORY if local else 0)
+            entry = address + offset | PRESENT | (LOCAL_MEMORY if local and self.gpu.vram.size else 0)
             entries[start + offset >> 12] = entry
         return start
 
@@ -131,7 +140,7 @@ class Driver:
         return int.from_bytes(self.guest.ram[address : address + 4], "little")
 
     def vram_u32(self, address: int) -> int:
-        return int.from_bytes(self.gpu.vram.view[address : address + 4], "little")
+        return int.from_bytes(self.memory[address : address + 4], "little")
 
     # The GuC
 
@@ -264,7 +273,7 @@ class Driver:
 
 
 class Vm:
-    """A page table, written as the driver does: tables in VRAM."""
+    """A page table, written as the driver does: tables in VRAM, or in system memory."""
 
     def __init__(self, driver: Driver, asid: int) -> None:
         self.driver = driver
@@ -278,7 +287,7 @@ class Vm:
 
     def entry_address(self, address: int, level: int, extra: int = 0) -> int:
         """VRAM offset of the entry for an address at a level; tables above it are made as needed."""
-        table, qwords = self.root, self.driver.gpu.vram.qwords
+        table, qwords = self.root, self.driver.memory.cast("Q")
         for above in range(page_tables.TOP_LEVEL, level, -1):
             shift = 12 + 9 * above
             at = table + (address >> shift & 511) * 8
@@ -295,7 +304,7 @@ class Vm:
         """Write the entry of one page of 1 << shift bytes. Returns its VRAM offset."""
         level = {12: 0, 16: 0, 21: 1, 30: 2}[shift]
         at = self.entry_address(address, level, page_tables.COMPACT if shift == 16 else 0)
-        self.driver.gpu.vram.qwords[at >> 3] = entry | (page_tables.HUGE if level else 0) * bool(entry)
+        self.driver.memory.cast("Q")[at >> 3] = entry | (page_tables.HUGE if level else 0) * bool(entry)
         return at
 
     def map(self, address: int, physical: int, size: int = PAGE, flags: int = RW, shift: int = 12) -> None:
@@ -345,7 +354,7 @@ class Queue:
 
     def set_state(self, index: int, value: int) -> None:
         at = self._state + 4 * index
-        self.driver.gpu.vram.view[at : at + 4] = value.to_bytes(4, "little")
+        self.driver.memory[at : at + 4] = value.to_bytes(4, "little")
 
     def state(self, index: int) -> int:
         return self.driver.vram_u32(self._state + 4 * index)
@@ -378,7 +387,7 @@ class Queue:
             words.append(0)
         for word in words:
             at = self.memory + self.tail
-            self.driver.gpu.vram.view[at : at + 4] = word.to_bytes(4, "little")
+            self.driver.memory[at : at + 4] = word.to_bytes(4, "little")
             self.tail = (self.tail + 4) % self.ring_size
         self.set_state(RING_TAIL, self.tail)
 
@@ -427,8 +436,8 @@ class Queue:
         assert self.vm is not None
         data = batch.encode(address)
         at = self.driver.vram.take(len(data) + 64, 1 << 16)
-        self.driver.gpu.vram.view[at : at + len(data)] = data
-        self.vm.map(address, at, -(-len(data) // PAGE) * PAGE, RW | LOCAL)
+        self.driver.memory[at : at + len(data)] = data
+        self.vm.map(address, at, -(-len(data) // PAGE) * PAGE, RW | self.driver.local)
         return address
 
 
@@ -460,11 +469,15 @@ def machine(
     *,
     media_gt: bool = False,
     adversary: Adversary | None = None,
+    model: str = "bmg",
 ) -> list[Driver]:
     """GPUs that reach each other, each started by a driver."""
     shared = platform(adversary=adversary)
     guest = Guest()
-    gpus = [Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt) for index in range(count)]
+    gpus = [
+        Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt, model=MODELS[model])
+        for index in range(count)
+    ]
     connect_peers(gpus)
     drivers = [Driver(gpu, shared, guest) for gpu in gpus]
     _machines.append((guest, drivers))

@@ -54,6 +54,8 @@ def environment(wanted: str, **changes: object) -> Environment:
         ("7.3", {"adversary": True}, "guest/7.3.4+adversary"),
         ("7.3", {"adversary": "off"}, "guest/7.3.4+adversary-off"),
         ("7.3", {"adversary": "hard", "iommu": True}, "guest/7.3.4+adversary+iommu"),
+        ("7.3", {"emulator": "--platform ptl"}, "guest/7.3.4+ptl"),
+        ("7.3", {"emulator": "--platform ptl", "adversary": "hard"}, "guest/7.3.4+ptl+adversary"),
         ("7.3.4-deb1-kasan", {}, "guest/7.3.4-deb1-kasan"),
         ("/src/linux", {}, "guest/7.3.4-rc1@linux"),
         ("/src/linux-patched/", {}, "guest/7.3.4-rc1@linux-patched"),

@@ -147,6 +147,8 @@ DEBIAN = dict.fromkeys(
 ONE = Machine()
 NEAR, FAR = Machine(2), Machine(2, Topology.FAR)
 MEDIA = Machine(emulator=("--media", "--bar", "64M"))
+INTEGRATED = Machine(emulator=("--platform", "ptl"))
+IOMMU = Machine(iommu=True)
 NOTHING: dict[str, str] = {}
 # Seen in a guest with that kernel: differences from a guest with 7.3 and two linked GPUs.
 GUESTS = [
@@ -154,6 +156,8 @@ GUESTS = [
     (FAR, (7, 3, 4), NOTHING, "interconnect", "no-interconnect"),
     (ONE, (7, 3, 4), NOTHING, "interconnect two-devices", ""),
     (MEDIA, (7, 3, 4), NOTHING, "interconnect two-devices", "media-gt multi-gt small-bar"),
+    (INTEGRATED, (7, 3, 4), NOTHING, "interconnect two-devices svm-vram vram", "integrated no-svm-vram"),
+    (IOMMU, (7, 3, 4), NOTHING, "interconnect two-devices", "iommu"),
     (NEAR, (7, 0, 13), NOTHING, "purging", ""),
     (NEAR, (6, 18, 15), NOTHING, "interconnect no-compression-hint purging", "no-interconnect"),
     (
