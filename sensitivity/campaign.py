@@ -263,6 +263,9 @@ class Campaign:
             result = self._test(name, order)
         if result.verdict == FOUND and result.by and IN_TIME.search(result.how):
             again = self._test(name, {**order, "only": [result.by], "first": 1})
+            if again.verdict == NO_ANSWER:  # the driver may still be in use by what timed out
+                self._end()
+                again = self._test(name, {**order, "only": [result.by], "first": 1})
             if again.verdict != FOUND:
                 result.verdict, result.how = NO_ANSWER, f"not seen again: {result.by}: {result.how}"
                 result.by = ""

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import os
 import re
 import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from mock.linux.syscall import iowr
+from mock.linux.syscall import iowr, syscall
 
 _QUERY = struct.Struct("=QQQQQQQQQIIIIQQ")  # struct procmap_query, Linux 6.11
 _QUERY_ADDRESS = struct.Struct("=Q")
@@ -43,9 +44,23 @@ class Mapping(NamedTuple):
     page_size: int
 
 
+@functools.cache
+def _secret_device() -> int:
+    """The st_dev of memory of memfd_secret(2), which no other process can read; 0 if there can be none."""
+    try:
+        fd = syscall("memfd_secret", os.O_CLOEXEC)
+    except OSError:
+        return 0
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
 class Maps:
     """The mappings of one address space, even if its process execs another program.
 
+    Secret memory is without READABLE and WRITABLE: it cannot be read or written here.
     Every method raises OSError(ESRCH) once the address space is gone.
     """
 
@@ -77,7 +92,10 @@ class Maps:
         except FileNotFoundError:
             return None
         start, end, flags, page_size, offset, inode, major, minor = _ANSWER.unpack_from(buffer, _ANSWER_AT)
-        return Mapping(start, end, flags, offset, os.makedev(major, minor), inode, page_size)
+        device = os.makedev(major, minor)
+        if inode and device == _secret_device():
+            flags &= ~(READABLE | WRITABLE)
+        return Mapping(start, end, flags, offset, device, inode, page_size)
 
     def overlapping(self, start: int, end: int) -> list[Mapping]:
         """Mappings that overlap [start, end), in order."""

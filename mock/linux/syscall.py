@@ -85,6 +85,7 @@ _COMMON = {
     "pidfd_getfd": 438,
     "faccessat2": 439,
     "mount_setattr": 442,
+    "memfd_secret": 447,
 }
 
 MACHINE = os.uname().machine

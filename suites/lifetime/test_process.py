@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import functools
 import itertools
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -25,18 +27,20 @@ from fixtures import (
     in_child,
     landed,
     needs,
+    refused,
     wait_until,
 )
 from fixtures.counting import count
 from fixtures.gate import Gate
 from fixtures.given import MakeBo, Memory, OpenDevice, Sentinel
-from fixtures.memory import PAGE, Buffer, allocate
+from fixtures.memory import PAGE, PROT_READ, Buffer, allocate
 from fixtures.overlap import together
 from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
 from fixtures.timeouts import scale_timeout
 from fixtures.xe.device import Device
+from fixtures.xe.flags import ATOMIC
 from gpu import Batch
 from ioctl import xe
 from ioctl.transcript import cannot
@@ -299,6 +303,78 @@ def test_passed_vm_does_not_keep_memory(device: Device, ends: Ends, sentinel: Se
         passed.device.close()
     let_go(device, before)
     count("ioctl")
+
+
+def _fault(vm: Vm, buffer: Buffer) -> None:
+    vm.queue().store(buffer.address, random_value())
+
+
+def _prefetch_and_back(vm: Vm, buffer: Buffer) -> None:
+    for region in (vm.device.vram[0], 0):
+        vm.prefetch(buffer.address, buffer.size, region)
+
+
+def _advise_part(vm: Vm, buffer: Buffer) -> None:
+    """Advice for a part of a range in VRAM, which splits it."""
+    vm.prefetch(buffer.address, buffer.size, vm.device.vram[0])
+    vm.madvise(buffer.address, SZ_2M // 2, ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
+
+
+def _fail(vm: Vm, buffer: Buffer) -> None:
+    """A fault that fails, as the memory may not be written."""
+    buffer.mprotect(PROT_READ)
+    with gpu_fault(vm.queue()) as queue:
+        queue.store(buffer.address, random_value())
+
+
+def _userptr(vm: Vm, buffer: Buffer) -> None:
+    at = 0x20_0000_0000
+    vm.map_userptr(at, buffer.address, buffer.size)
+    vm.queue().store(at, random_value())
+
+
+@behaviour("life.mm-not-pinned")
+@acts("ioctl")
+@pytest.mark.parametrize(
+    "use",
+    [
+        pytest.param(_fault, id="fault"),
+        pytest.param(_prefetch_and_back, id="prefetch-and-back", marks=needs("svm-vram")),
+        pytest.param(_advise_part, id="advise-part", marks=needs("svm-vram")),
+        pytest.param(_fail, id="failed-fault"),
+        pytest.param(_userptr, id="userptr", marks=needs("userptr")),
+    ],
+)
+def test_mappings_of_ended_program_are_gone(device: Device, use: Callable[[Vm, Buffer], None]) -> None:
+    """A program that used its memory with the GPU has no mapping any more after its end: no part of it is kept.
+
+    A memfd cannot be sealed against writes while it is mapped for them (fcntl(2), F_SEAL_WRITE).
+    """
+    fd = os.memfd_create("mapped", os.MFD_ALLOW_SEALING)
+    os.ftruncate(fd, PAGE)
+
+    def run() -> None:
+        _, vm = program(device.path)
+        allocate(PAGE, shared=True, fd=fd)
+        use(vm, allocate(SZ_2M, align=SZ_2M))
+        with refused(errno.EBUSY):
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+
+    ended = in_child(run, deadline=20)
+    assert not ended.error, ended.error
+    wait_until(lambda: _sealed(fd), 20, what="the end of the program's mappings")
+    os.close(fd)
+    count("ioctl")
+
+
+def _sealed(fd: int) -> bool:
+    try:
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_WRITE)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return False
+    return True
 
 
 _NEW = "the new program"

@@ -177,6 +177,9 @@ GUESTS += [
     (NEAR, (7, 3), {"LOCKDEP": "y"}, "", "lockdep-kernel"),
     (NEAR, (7, 3), {"SLUB_DEBUG": "n"}, "slab-counts", ""),
     (NEAR, (7, 3), {"FAIL_FUNCTION": "y"}, "", ""),
+    (NEAR, (7, 3), {"CGROUP_DMEM": "y"}, "", "cgroup-dmem"),
+    (NEAR, (7, 3), {"DRM_XE_DEBUG_VM": "y"}, "", ""),
+    (NEAR, (7, 3), {"DRM_XE_DEBUG_VM": "y", "IKCONFIG_PROC": "y"}, "", "debug-kernel"),
     (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n"}, "", "uncleared-memory"),
     (NEAR, (7, 3), {"INIT_ON_ALLOC_DEFAULT_ON": "n", "KASAN": "y"}, "", ""),
 ]
