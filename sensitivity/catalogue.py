@@ -22,6 +22,12 @@ SHOWN_BY = {
     "late": "a device shows it that takes its time (docs/emulator.md, --adversary)",
     "iommu": "memory that the driver has unmapped for DMA shows it (docs/emulator.md, --iommu)",
 }
+TAKES = {
+    "media": "--emulator=--media",
+    "two-gpus": "--gpus 2",
+    "faults": "--kernel NAME, one built with --profile faults",
+}
+"""Machines and kernels on which alone a fault matters, and the options by which a guest is one."""
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -49,6 +55,8 @@ class Fault:
     """Reason why no test has to notice."""
     fix: str | None = None
     """For a fault that takes a fix back: the CVE, or the kernel without the fix."""
+    takes: str | None = None
+    """Key of TAKES: where alone it matters."""
 
 
 def load(path: Path = CATALOGUE, generated: Path = GENERATED) -> list[Fault]:
@@ -81,21 +89,29 @@ def _fault(entry: dict[str, Any]) -> Fault:
             shown_by=entry["shown_by"],
             excepted=entry.get("excepted"),
             fix=entry.get("fix"),
+            takes=entry.get("takes"),
         )
     except (KeyError, TypeError) as error:
         raise CatalogueError(f"seeded fault {name}: {error}") from None
     if not _ID.fullmatch(name) or not fault.edits or not fault.breaks or fault.shown_by not in SHOWN_BY:
         raise CatalogueError(f"seeded fault {name}: its id, edits, breaks or shown_by is invalid")
+    return _placed(fault)
+
+
+def _placed(fault: Fault) -> Fault:
+    if fault.takes not in (None, *TAKES):
+        raise CatalogueError(f"seeded fault {fault.id}: takes is one of {', '.join(TAKES)}")
     return fault
 
 
 def _made(entry: dict[str, Any]) -> Fault:
     given = dict(entry)
-    name, excepted = str(given.pop("id", None)), given.pop("excepted", None)
+    name, excepted, takes = str(given.pop("id", None)), given.pop("excepted", None), given.pop("takes", None)
     try:
         kind = name.split(":")[2]
         edit = Edit(**given)
-        return Fault(name, f"{KINDS[kind]}: {edit.find}", (edit,), (), "tests", kind, excepted)
+        title = f"{KINDS[kind]}: {edit.find}"
+        return _placed(Fault(name, title, (edit,), (), "tests", kind, excepted, takes=takes))
     except (KeyError, TypeError, IndexError) as error:
         raise CatalogueError(f"generated fault {name}: {error}") from None
 

@@ -130,8 +130,12 @@ def _main(options: argparse.Namespace) -> int:
         fault
         for fault in faults
         if (options.again or stores.verdict(fault) in (None, campaign.NO_ANSWER))
-        and (options.only or not fault.excepted)
+        and (options.only or (not fault.excepted and stores.matters(fault)))
     ]
+    for takes, option in catalogue.TAKES.items():
+        elsewhere = [fault for fault in faults if fault.takes == takes and not stores.matters(fault)]
+        if elsewhere and not options.only:
+            print(f"{len(elsewhere)} faults need {option}")
     for mode in dict.fromkeys(map(stores.mode, todo)):
         some = [fault for fault in todo if stores.mode(fault) == mode]
         if time.monotonic() > end:
@@ -157,6 +161,16 @@ class Stores:
     def mode(self, fault: Fault) -> str | None:
         """The mode of ``--adversary`` that a fault is tried in."""
         return self._mode or (STRONG if fault.shown_by == "late" else None)
+
+    def matters(self, fault: Fault) -> bool:
+        """Whether a fault matters on this machine and kernel."""
+        here = {
+            None: True,
+            "media": "--media" in self._emulator.split(),
+            "two-gpus": self._gpus > 1,
+            "faults": "faults" in re.split(r"[-+]", self.kernel),
+        }
+        return here[fault.takes]
 
     def of(self, fault: Fault) -> Store:
         """The results of a fault's mode."""

@@ -102,10 +102,11 @@ def test_eviction_passes_over_busy_memory(
 ) -> None:
     """Eviction leaves a page that the CPU faults on in VRAM, takes the pages next to it, and then other memory."""
     gate, go, queue = memory(PAGE, shared=True), sentinel(), mirror_vm.queue()
-    busy, *others = (memory(SZ_2M, align=SZ_2M) for _ in range(1 + OTHERS))
+    busy, *others = (memory(SZ_2M, align=SZ_2M, populate=False) for _ in range(1 + OTHERS))
     for buffer in busy, *others:
-        buffer.madvise(mmap.MADV_NOHUGEPAGE)
+        buffer.madvise(mmap.MADV_NOHUGEPAGE)  # of a huge page, all is busy
         buffer.madvise(mmap.MADV_DONTFORK)
+        buffer.write(0, bytes(SZ_2M))
     values = {buffer: numbered(buffer, sentinel) for buffer in (busy, *others)}
     values[busy] |= numbered(busy, sentinel, [page])
     standing = Standing(device, gate, busy.address + page, go)

@@ -22,6 +22,7 @@ from fixtures import (
     Vm,
     acts,
     behaviour,
+    disturbs,
     gpu_fault,
     gpu_sees,
     in_child,
@@ -39,6 +40,7 @@ from fixtures.process import Child
 from fixtures.seeds import sentinel as random_value
 from fixtures.sizes import SZ_2M
 from fixtures.timeouts import scale_timeout
+from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
 from fixtures.xe.flags import ATOMIC
 from gpu import Batch
@@ -320,6 +322,17 @@ def _advise_part(vm: Vm, buffer: Buffer) -> None:
     vm.madvise(buffer.address, SZ_2M // 2, ATOMIC, val=xe.DRM_XE_ATOMIC_DEVICE)
 
 
+def _evict(vm: Vm, buffer: Buffer) -> None:
+    """BOs take the VRAM of all of it."""
+    region = vm.device.vram[0]
+    vm.prefetch(buffer.address, buffer.size, region)
+    size = vm.device.region(region).total_size // 16
+    taken = [Bo(vm.device, size, placement=1 << region) for _ in range(15)]
+    while not all(buffer.present(offset) for offset in range(0, buffer.size, PAGE)):
+        assert len(taken) < 64, "all of the VRAM is taken, and the memory is still there"
+        taken.append(Bo(vm.device, SZ_2M, placement=1 << region))
+
+
 def _fail(vm: Vm, buffer: Buffer) -> None:
     """A fault that fails, as the memory may not be written."""
     buffer.mprotect(PROT_READ)
@@ -341,6 +354,7 @@ def _userptr(vm: Vm, buffer: Buffer) -> None:
         pytest.param(_fault, id="fault"),
         pytest.param(_prefetch_and_back, id="prefetch-and-back", marks=needs("svm-vram")),
         pytest.param(_advise_part, id="advise-part", marks=needs("svm-vram")),
+        pytest.param(_evict, id="evicted", marks=[needs("svm-vram"), disturbs("it fills the VRAM")]),
         pytest.param(_fail, id="failed-fault"),
         pytest.param(_userptr, id="userptr", marks=needs("userptr")),
     ],
