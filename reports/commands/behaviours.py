@@ -22,7 +22,8 @@ from reports.verdict import Matrix, Row, Score, matrix
 DESCRIPTION = """\
 Lists the behaviours of the ledger: id, kind, who promises it, title, and the tests that prove each, or why there is
 none. With results, it adds the verdict of each environment. A single id prints the whole entry. --summary counts them
-by who promises them: documents (promised), postings and commits (agreed) or the code alone (driver).
+by who promises them: documents (promised), postings and commits (agreed) or the code alone (driver); and by whether
+they have a test. With results, skipped ones have only tests that no environment could run; seconds are of all tests.
 """
 WIDTH = 100
 STATUS = "exit status: 0 listed, 2 no answer: nothing matches, or something cannot be read"
@@ -70,7 +71,7 @@ def main(arguments: list[str]) -> int:
         }
         return as_json.print_answer("behaviours", 0, said)
     lines = (
-        _summary(chosen, ledger, verdicts, rows)
+        _summary(chosen, tests, ledger, verdicts, rows)
         if options.summary
         else _listing(chosen, tests, ledger, verdicts, rows)
     )
@@ -118,9 +119,13 @@ def _details(behaviour: Behaviour) -> Iterable[str]:
 
 
 def _summary(
-    chosen: list[Behaviour], ledger: Ledger, verdicts: Matrix | None, rows: dict[str, Row]
+    chosen: list[Behaviour],
+    tests: dict[str, list[str]],
+    ledger: Ledger,
+    verdicts: Matrix | None,
+    rows: dict[str, Row],
 ) -> Iterable[str]:
-    """A line for each area and one for all; then, for each environment, one for each promise."""
+    """A line for each area and one for all, by promise and by test; for each environment, one for each promise."""
     columns = [word for word in ledger.vocabulary.promises if any(b.promise == word for b in chosen)]
     areas = {area: [b for b in chosen if b.area == area] for area in ledger.vocabulary.areas}
     width = max(map(len, (*areas, "all areas")))
@@ -130,11 +135,33 @@ def _summary(
             counts = Counter(b.promise for b in entries)
             numbers = [*(counts[word] for word in columns), len(entries)]
             yield " ".join([f"{area:{width}}", *(f"{number:8}" for number in numbers)])
+    words = ["tested", "untested", "unseen", *(["skipped", "seconds"] if verdicts else [])]
+    yield ""
+    yield " ".join([" " * width, *(f"{word:>8}" for word in words)])
+    for area, entries in [*areas.items(), ("all areas", chosen)]:
+        if entries:
+            total, tested, model = _totals(entries, tests)
+            numbers = [tested, total - tested - model, model]
+            if verdicts:
+                numbers += [_skipped(entries, tests, rows), _seconds(entries, rows)]
+            yield " ".join([f"{area:{width}}", *(f"{number:8}" for number in numbers)])
     for column, environment in enumerate(verdicts.environments if verdicts else ()):
         yield ""
         yield f"{environment.name}: passed / claimed / all"
         for word in (*columns, None):
             yield f"  {word or 'together':8}  {_score(chosen, rows, column, word)}"
+
+
+def _skipped(chosen: list[Behaviour], tests: dict[str, list[str]], rows: dict[str, Row]) -> int:
+    """Number of behaviours with tests, none of which any environment could run."""
+    could_not = {Outcome.NOT_CLAIMED, Outcome.UNTESTED}
+    return sum(b.id in tests and b.id in rows and rows[b.id].outcomes <= could_not for b in chosen)
+
+
+def _seconds(chosen: list[Behaviour], rows: dict[str, Row]) -> int:
+    """Time of all results of behaviours, each once, in all environments."""
+    results = [result for b in chosen if b.id in rows for cell in rows[b.id].cells for result in cell.results]
+    return round(sum({id(result): result.duration for result in results}.values()))
 
 
 def _score(chosen: list[Behaviour], rows: dict[str, Row], column: int, promise: str | None) -> Score:

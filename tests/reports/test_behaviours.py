@@ -81,7 +81,7 @@ def test_a_mark_knows_its_test(tmp_path: Path) -> None:
 
 
 def test_a_summary_counts_each_area_by_promise(capsys: pytest.CaptureFixture[str]) -> None:
-    head, *lines = said(capsys, "--summary").splitlines()
+    head, *lines = said(capsys, "--summary").partition("\n\n")[0].splitlines()
     columns = [word for word in head.split() if word != "all"]
     numbers = {line.split()[0]: [int(word) for word in line.split()[-len(columns) - 1 :]] for line in lines}
     assert list(numbers) == [*LEDGER.vocabulary.areas, "all"]
@@ -89,6 +89,20 @@ def test_a_summary_counts_each_area_by_promise(capsys: pytest.CaptureFixture[str
         entries = [b for b in LEDGER.values() if area in ("all", b.area)]
         each = [sum(b.promise == word for b in entries) for word in columns]
         assert counted == [*each, len(entries)]
+
+
+def test_a_summary_counts_tests_of_each_area(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = str(golden_runs.write("failing", tmp_path))
+    table = said(capsys, "gc.*", "--summary", "--results", path).split("\n\n")[1]
+    head, *lines = (line.split() for line in table.splitlines())
+    assert head == ["tested", "untested", "unseen", "skipped", "seconds"]
+    entries = [b for b in LEDGER.values() if b.id.startswith("gc.")]
+    for line in lines:
+        tested, untested, unseen, skipped, _ = map(int, line[-5:])
+        assert tested + untested + unseen == len(entries)
+        assert unseen == sum(b.kind == "model-only" for b in entries)
+        assert skipped <= tested
+    assert [line[0] for line in lines] == ["gc", "all"]
 
 
 def test_a_summary_has_the_score_of_each_promise(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -319,7 +319,7 @@ def test_summary_of_behaviours_says_the_same(tmp_path: Path, both: Both) -> None
     promises = text[0].split()[:-1]
     table = {
         line.split()[0]: [int(word) for word in line.split()[-len(promises) - 1 :]]
-        for line in text[1:]
+        for line in text[1 : text.index("")]
         if re.match(r"[a-z-]+ +\d", line)
     }
     numbers = {(row["area"], row["promise"]): row["all"] for row in answer["areas"]}
