@@ -204,10 +204,10 @@ def test_protected_memory_is_not_evicted(
     mirror_vm.prefetch(other.address, USED, device.vram[0])
     assert there(buffer) == there(other) == USED
     size = device.region(device.vram[0]).total_size // 16
-    for _ in range(15):
+    for _ in range(12):
         bo(size, placement=1 << device.vram[0])
     with refused():
-        for _ in range(2 * size // SZ_2M):
+        for _ in range(4 * size // SZ_2M):
             bo(SZ_2M, placement=1 << device.vram[0])
     assert there(other) == 0
     assert there(buffer) == USED
