@@ -3,20 +3,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
-from fixtures import FAULTING, Vm, acts, behaviour, needs, wait_until
+from fixtures import FAULTING, Vm, acts, behaviour, needs, refused, wait_until
 from fixtures.choices import chose
-from fixtures.counting import count
 from fixtures.given import Sentinel, Unplug
 from fixtures.memory import allocate
 from fixtures.process import Child, state
 from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
 from fixtures.xe.reset import wedge
+from ioctl import xe
 
 pytestmark = [
     needs("page-faults", "cpu-addr-mirror", "driver-unbind", "gt-reset", "fault-injection", "root"),
@@ -25,7 +26,7 @@ pytestmark = [
 
 
 @behaviour("life.wedged-tlb")
-@acts("ioctl")
+@acts("refusal")
 @pytest.mark.parametrize("place", ["system", pytest.param("vram", marks=needs("svm-vram"))])
 def test_munmap_on_wedged_device_returns_or_waits(
     device: Device, unplug: Unplug, sentinel: Sentinel, place: str
@@ -51,7 +52,8 @@ def test_munmap_on_wedged_device_returns_or_waits(
         assert os.read(ready, 1) == b"."
         wedge(device)
         try:
-            count("ioctl")
+            with refused(errno.ECANCELED):
+                device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
             os.write(tell_go, b".")
             task = Path(f"/proc/{child.pid}")
             seen = wait_until(

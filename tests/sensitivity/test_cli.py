@@ -114,6 +114,25 @@ def test_results_are_of_one_machine(
     assert stores.verdict(FAULT) is None
 
 
+@pytest.mark.parametrize(
+    ("takes", "kernel", "options", "here"),
+    [
+        (None, "7.3.4-deb1", (1, None, ""), True),
+        ("media", "7.3.4-deb1", (1, None, ""), False),
+        ("media", "7.3.4-deb1", (1, None, "--media --vram 1G"), True),
+        ("two-gpus", "7.3.4-deb1", (1, None, ""), False),
+        ("two-gpus", "7.3.4-deb1", (2, None, ""), True),
+        ("faults", "7.3.4-deb1", (1, None, ""), False),
+        ("faults", "7.3.4-deb1-lockdep+faults+debug-vm", (1, None, ""), True),
+    ],
+)
+def test_fault_matters_on_the_machine_that_it_takes(
+    takes: str | None, kernel: str, options: tuple[Any, ...], here: bool
+) -> None:
+    fault = Fault("a", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "tests", takes=takes)
+    assert Stores(kernel, *options).matters(fault) is here
+
+
 def test_record_keeps_what_was_found_and_missed(
     stores: Stores, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
