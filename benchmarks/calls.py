@@ -6,6 +6,7 @@ from __future__ import annotations
 import ctypes
 import fcntl
 import functools
+import mmap
 import os
 import termios
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from benchmarks.sample import Group, Measure
 from benchmarks.subject import Operation, Subject, timed
 from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
-from fixtures.xe.vm import PLAIN, Vm
+from fixtures.xe.vm import FAULTING, PLAIN, Vm
 from ioctl import Request, drm, xe
 from mock.attach import attach
 
@@ -24,7 +25,9 @@ _NODE = "/dev/dri/renderD128"
 _CARD = "/dev/dri/card0"
 
 PLAIN_CALL = "ioctl(FIONREAD) of a memfd, no mock"
+PLAIN_MUNMAP = "mmap, store and munmap, no mock"
 CALLS = {
+    "pipe": "a byte through a pipe there and back, no mock",
     "empty": "SET_MASTER: no argument",
     "struct": "DEVICE_QUERY for the size: 40 bytes in and out",
     "refused": "VM_DESTROY of no VM: 24 bytes in, ENOENT",
@@ -32,8 +35,21 @@ CALLS = {
     "bind": "VM_BIND: map and unmap",
     "open": "open and close of the node",
     "foreign open": "open and close of /dev/null",
+    "munmap": "mmap, store and munmap of memory that no GPU used",
 }
-_COUNTS = {"plain": 2000, "empty": 1000, "struct": 500, "refused": 500, "gem": 200, "bind": 200, "open": 100}
+_PEERS = {"munmap": PLAIN_MUNMAP}
+"""The peer of a call; PLAIN_CALL for all others."""
+_COUNTS = {
+    "plain": 2000,
+    "munmap": 500,
+    "pipe": 500,
+    "empty": 1000,
+    "struct": 500,
+    "refused": 500,
+    "gem": 200,
+    "bind": 200,
+    "open": 100,
+}
 
 
 def measure(rounds: int, scale: float) -> Iterator[Group]:
@@ -70,14 +86,17 @@ def _compare(plain: Subject, mock: Subject, rounds: int, scale: float) -> Iterat
     for _ in range(rounds):
         for name in mock.operations:
             # Alternating, so that other load affects both.
-            before = plain.run("plain", int(_COUNTS["plain"] * scale) or 1)["plain"]
+            peer = name if name in _PEERS else "plain"
+            before = plain.run(peer, int(_COUNTS[peer] * scale) or 1)[peer]
             count = int(_COUNTS.get(name, 100) * scale) or 1
             first.setdefault(name, []).append(mock.run(name, count)[name])
             plains.setdefault(name, []).append(before)
-    shown = Measure(PLAIN_CALL, "us", [values for rounds_ in plains.values() for values in rounds_])
-    yield shown
+    of_ioctl = [rounds_ for name, rounds_ in plains.items() if name not in _PEERS]
+    yield Measure(PLAIN_CALL, "us", [values for rounds_ in of_ioctl for values in rounds_])
+    for name, title in _PEERS.items():
+        yield Measure(title, "us", plains[name])
     for name, values in first.items():
-        yield Measure(CALLS[name], "us", values, Measure(PLAIN_CALL, "us", plains[name]))
+        yield Measure(CALLS[name], "us", values, Measure(_PEERS.get(name, PLAIN_CALL), "us", plains[name]))
 
 
 def _plain(cpu: int) -> Mapping[str, Operation]:
@@ -85,18 +104,49 @@ def _plain(cpu: int) -> Mapping[str, Operation]:
     os.sched_setaffinity(0, {cpu})
     fd = os.memfd_create("plain")
     number = ctypes.c_int()
-    return {"plain": timed("plain", lambda: fcntl.ioctl(fd, termios.FIONREAD, number, True))}
+    return {
+        "plain": timed("plain", lambda: fcntl.ioctl(fd, termios.FIONREAD, number, True)),
+        "munmap": timed("munmap", _map_and_unmap),
+    }
+
+
+def _map_and_unmap() -> None:
+    with mmap.mmap(-1, 1 << 16, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
+        memory[0] = 1
+
+
+def _pipe(cpu: int | None) -> Callable[[], object]:
+    """Two wake-ups: that of a process which waits on ``cpu``, and of this one."""
+    there, back = os.pipe(), os.pipe()
+    if os.fork() == 0:
+        os.close(there[1])
+        if cpu is not None:
+            os.sched_setaffinity(0, {cpu})
+        while os.read(there[0], 1):
+            os.write(back[1], b"x")
+        os._exit(0)
+    os.close(there[0])
+
+    def act() -> None:
+        os.write(there[1], b"x")
+        os.read(back[0], 1)
+
+    return act
 
 
 def _mock(client: int | None, mock: int | None) -> Mapping[str, Operation]:
     if client is not None:
         os.sched_setaffinity(0, {client})
+    pipe = _pipe(mock)  # of a process without the filter
     attachment = attach(_PLATFORM)
     if mock is not None:
         os.sched_setaffinity(attachment.pid, {mock})
     card, device = os.open(_CARD, os.O_RDWR), Device(_NODE)
     vm, bo = Vm(device, PLAIN), Bo(device, 1 << 16)
+    mirrored = Vm(device, FAULTING)
+    mirrored.mirror()
     acts: dict[str, Callable[[], object]] = {
+        "pipe": pipe,
         "empty": lambda: fcntl.ioctl(card, drm.DRM_IOCTL_SET_MASTER.number),
         "struct": _struct(device),
         "refused": _refused(device),
@@ -104,6 +154,7 @@ def _mock(client: int | None, mock: int | None) -> Mapping[str, Operation]:
         "bind": _bind(vm, bo),
         "open": lambda: os.close(os.open(_NODE, os.O_RDWR)),
         "foreign open": lambda: os.close(os.open("/dev/null", os.O_RDWR)),
+        "munmap": _map_and_unmap,
     }
     for act in acts.values():
         act()

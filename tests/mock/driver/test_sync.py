@@ -637,7 +637,7 @@ def test_debugfs_statistics(client: Client, open_client: Any) -> None:
 
 
 def test_reservation_keeps_pending_fences_only() -> None:
-    """Signalled ones are dropped now and then, not with each new one."""
+    """Signalled fences are dropped now and then, not with each new one."""
     reservation = Resv()
     pending = [Fence() for _ in range(20)]
     for fence in pending:
