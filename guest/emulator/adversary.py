@@ -36,10 +36,6 @@ class Kind(enum.Enum):
     """
     COPY = "copy"
     """A job of the kernel's own contexts, which copy memory and write page tables, begins."""
-    JOB = "job"
-    """A job of a user's context begins."""
-    FAULT = "fault"
-    """A page fault is reported, or its context continues after the answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +57,6 @@ MODES = {
             Kind.FLUSH: 40 * MILLISECOND,
             Kind.CONTEXT: 100 * MILLISECOND,
             Kind.COPY: 40 * MILLISECOND,
-            Kind.JOB: 20 * MILLISECOND,
-            Kind.FAULT: 20 * MILLISECOND,
         },
         True,
     ),

@@ -49,7 +49,7 @@ class Gt:
         self.transport = Transport(name, ggtt, checks, self.interrupts.guc)
         self.agenda = Agenda(adversary.now)
         self.scheduler = Scheduler(
-            name, self._make_context, self._send, checks, trace, self.agenda, adversary, masters_bus
+            name, self._make_context, self._send, checks, trace, adversary, masters_bus
         )
         self.guc = Guc(
             name,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from gpu import Reason, Stop
 from guest.emulator import hxg
-from guest.emulator.adversary import Adversary, Agenda, Kind
+from guest.emulator.adversary import Adversary, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import Engine
@@ -63,7 +63,6 @@ class Scheduler:
         send: Callable[[Sequence[int]], None],
         checks: Checks,
         trace: Trace,
-        agenda: Agenda,
         adversary: Adversary,
         masters_bus: Callable[[], bool],
     ) -> None:
@@ -72,7 +71,6 @@ class Scheduler:
         self._send = send
         self._checks = checks
         self._trace = trace
-        self._agenda = agenda
         self._adversary = adversary
         self._masters_bus = masters_bus
         self._groups: dict[int, _Group] = {}
@@ -187,7 +185,6 @@ class Scheduler:
             if context.unserved(fault.address) == UNSERVED:
                 self._checks.report("fault-not-served", self._name, address=fault.address, asid=context.asid)
             context.condition = Condition.RUNNABLE
-            self._delay(context, Kind.FAULT)
             if group.enabled:
                 self._ready.append(context)
         else:
@@ -222,9 +219,6 @@ class Scheduler:
             wanted.append(LOOK_SECONDS)
         return min(wanted, default=None)
 
-    def _delay(self, context: Context, kind: Kind) -> None:
-        context.not_before = self._adversary.now() + self._adversary.delay(kind, self._name)
-
     def _take_up(self, group: _Group) -> None:
         tails: Sequence[int | None] | None = [None]
         if group.queue is not None:
@@ -234,8 +228,8 @@ class Scheduler:
             idle = context.condition is Condition.IDLE
             if not context.load(tails[index] if tails is not None else context.tail):
                 self._checks.report("ring-tail", self._name, context=context.identity, tail=context.tail)
-            if idle and context.condition is Condition.RUNNABLE:
-                self._delay(context, Kind.JOB if context.asid else Kind.COPY)
+            if idle and context.condition is Condition.RUNNABLE and not context.asid:
+                context.not_before = self._adversary.now() + self._adversary.delay(Kind.COPY, self._name)
             match context.condition:
                 case Condition.RUNNABLE:
                     context.occupies_engine(True)
@@ -314,16 +308,9 @@ class Scheduler:
         context.condition = Condition.FAULTED
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
-        fault = stop.fault
-
-        def report() -> None:
-            if context.condition is not Condition.FAULTED:
-                return
-            number = self._faults.report(context, source, fault)
-            if self._trace.fault:
-                self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
-
-        self._agenda.put(context, self._adversary.delay(Kind.FAULT, self._name), report)
+        number = self._faults.report(context, source, stop.fault)
+        if self._trace.fault:
+            self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
 
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung too long are reset, with their contexts."""
