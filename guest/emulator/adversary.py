@@ -81,10 +81,13 @@ class Adversary:
         self._seed = 0
         self._test = ""
         self._drawn: dict[str, int] = {}
+        self.all_units_fault = False
+        """Whether a page fault of a render or compute engine is one of all its execution units at once."""
 
     def begin(self, seed: int, test: str) -> None:
         """A test begins: draw from its own numbers."""
         self._seed, self._test = seed, test
+        self.all_units_fault = False
         self._drawn.clear()
         if self._trace.adversary:
             self._trace.line("-", "adversary", f"seed {seed}, {test}")

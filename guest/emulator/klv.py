@@ -56,6 +56,9 @@ MAIN_REGISTERS: tuple[tuple[int, int], ...] = (
     (0xC1DC, 0),
 )
 """Offset and value of each fuse and capability register, in ascending order (the driver searches by halving)."""
+_FUSES = dict(MAIN_REGISTERS)
+EXECUTION_UNITS = _FUSES[0x9134].bit_count() * (_FUSES[0x913C] | _FUSES[0x9144]).bit_count()
+"""As the driver counts them (xe_pagefault.c:xe_pagefault_queue_init)."""
 XE3_MAIN_REGISTERS = tuple(
     sorted((*MAIN_REGISTERS, (0x9130, 0x0000000F)))
 )  # MIRROR_L3BANK_ENABLE: four banks

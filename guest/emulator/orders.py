@@ -2,6 +2,7 @@
 """Orders from tests to the emulator: JSON lines, each acknowledged by one when it is done.
 
 {"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
+{"fault": "all-units"}: for the rest of the test, where one execution unit faults, all do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 from guest.emulator.adversary import Adversary
 from guest.emulator.checks import Checks
 
+ALL_UNITS_FAULT = {"fault": "all-units"}
 _MOST = 1 << 16
 
 
@@ -44,7 +46,10 @@ class Orders:
     def _obey(self, line: bytes) -> None:
         try:
             order = json.loads(line)
-            self._adversary.begin(int(order["seed"]), str(order["test"]))
+            if order == ALL_UNITS_FAULT:
+                self._adversary.all_units_fault = True
+            else:
+                self._adversary.begin(int(order["seed"]), str(order["test"]))
         except (ValueError, KeyError, TypeError):
             self._checks.report("order-unknown", "-", order=line.decode(errors="replace")[:200])
         os.write(self._descriptor, b"{}\n")

@@ -12,10 +12,10 @@ from __future__ import annotations
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from gpu import Reason, Stop
+from gpu import GpuFault, Reason, Stop
 from guest.emulator import hxg
 from guest.emulator.adversary import Adversary, Kind
 from guest.emulator.checks import Checks
@@ -23,6 +23,7 @@ from guest.emulator.context import Condition, Context
 from guest.emulator.engines import Engine
 from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
+from guest.emulator.klv import EXECUTION_UNITS
 from guest.emulator.parallel import WorkQueue
 from guest.emulator.trace import Trace
 
@@ -32,6 +33,7 @@ SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """Seconds of the host's processor that a context which never stops leaves to the guest after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
 """Seconds between two looks at unsatisfied semaphores: the first, and the longest after many without success."""
+_REACH = 2 << 20
 LOOK_SECONDS = 1.0
 """Between two looks at faults that are not answered."""
 UNSERVED = 8
@@ -74,7 +76,7 @@ class Scheduler:
         self._adversary = adversary
         self._masters_bus = masters_bus
         self._groups: dict[int, _Group] = {}
-        self._faults: Faults[Context] = Faults(name, checks, send)
+        self._faults: Faults[Context | None] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
         self._waiting: list[Context] = []
         self._hung: list[Context] = []
@@ -173,6 +175,8 @@ class Scheduler:
         if (answer := self._faults.answer(first, second)) is None:
             return
         context, fault, served = answer
+        if context is None:  # of a unit that only faults, see _of_other_units
+            return
         if self._trace.fault:
             self._trace.line(
                 self._name, "fault", f"{context}: {fault} {'served' if served else 'NOT served'}"
@@ -309,6 +313,9 @@ class Scheduler:
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
         number = self._faults.report(context, source, stop.fault)
+        if self._adversary.all_units_fault and engine.kind in ("rcs", "ccs"):
+            for fault in _of_other_units(stop.fault):
+                self._faults.report(None, source, fault)
         if self._trace.fault:
             self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
 
@@ -345,6 +352,13 @@ class Scheduler:
     def _show(self, context: Context, what: str) -> None:
         if self._trace.context:
             self._trace.line(self._name, "context", f"{context}: {what}")
+
+
+def _of_other_units(fault: GpuFault) -> Iterator[GpuFault]:
+    """Faults of all execution units but one, each on another page of the same 2 MiB."""
+    start, step = fault.address & -_REACH, _REACH // EXECUTION_UNITS
+    for unit in range(1, EXECUTION_UNITS):
+        yield GpuFault(start + (fault.address + unit * step) % _REACH, fault.access, fault.level)
 
 
 def _spins(context: Context) -> bool:

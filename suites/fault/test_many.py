@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import acts, behaviour, driver_only, landed, needs
+from fixtures import acts, behaviour, driver_only, landed, needs, wait_until
 from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
+from fixtures.plugin.kernel import GpuOrders
 from fixtures.sizes import SZ_2M
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
 from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
+from suites.exec.held import away
 from suites.fault.gate import Gate
 
 pytestmark = needs("page-faults", "debugfs")
@@ -75,6 +77,31 @@ def test_engines_fault_on_many_pages_concurrently(
     for buffer, stored in zip(buffers, values, strict=True):
         for offset, value in stored.items():
             landed(buffer, offset, value)
+
+
+@behaviour("fault.queue-capacity", "obs.svm-pagefault-count")
+@acts("fault", "store")
+@needs("unit-faults")
+def test_all_execution_units_fault_at_once(
+    device: Device,
+    mirror_vm: Vm,
+    memory: Memory,
+    sentinel: Sentinel,
+    counters: Counters,
+    gpu_orders: GpuOrders,
+) -> None:
+    """When all execution units fault at once, each on its own page, every fault is served, and the batch continues."""
+    buffer, value, before = memory(SZ_2M, align=SZ_2M), sentinel(), counters.snapshot()
+    gpu_orders.all_units_fault()
+    mirror_vm.queue(away(device)).store(buffer.address, value)
+    landed(buffer, 0, value)
+    with driver_only("obs.svm-pagefault-count"):
+        wait_until(
+            lambda: (
+                counters.by_size("pagefault_count", since=before).get("2M", 0) > len(device.known_engines)
+            ),
+            what="the service of more faults than engines can have",
+        )
 
 
 @behaviour("vm.create.many-vms-one-mm", "obs.svm-pagefault-count")

@@ -14,6 +14,7 @@ from guest.emulator.adversary import MODES, Adversary, Agenda, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
 from guest.emulator.hxg import Action
+from guest.emulator.klv import EXECUTION_UNITS
 from guest.emulator.orders import Orders
 from tests.emulator.driver import Driver, Queue, Vm, machine
 
@@ -269,6 +270,39 @@ def test_order_begins_a_test_and_is_answered(
     assert orders.serve()
     assert port.recv(100) == b"{}\n"
     assert [adversary.delay(Kind.FLUSH, "gpu0") for _ in range(400)] == drawn("mild", 1, "a")
+    assert not checks.reports
+
+
+@pytest.mark.parametrize(("engine", "reports"), [("ccs0", EXECUTION_UNITS), ("bcs0", 1)])
+def test_ordered_faults_of_all_units_are_each_answered(
+    driver: Driver, vm: Vm, slow: Slow, engine: str, reports: int
+) -> None:
+    slow.all_units_fault = True
+    queue = driver.queue(vm, engine).register().enable()
+    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
+    faults = answers(driver, Action.REPORT_PAGE_FAULT)
+    addresses = {fault[2] & 0xFFFF_F000 | fault[3] << 32 for fault in faults}
+    assert len(faults) == len(addresses) == reports
+    assert {address & -(2 << 20) for address in addresses} == {DATA}
+    page = driver.ram()
+    vm.map(DATA, page)
+    for fault in reversed(faults):
+        assert queue.completed == 0
+        driver.answer_fault(fault)
+        driver.rest()
+    assert (queue.completed, driver.ram_u32(page)) == (seqno, 7)
+    assert not driver.checks.reports
+
+
+def test_order_for_faults_of_all_units_ends_with_its_test(
+    ordering: tuple[socket.socket, Orders, Adversary, Checks],
+) -> None:
+    port, orders, adversary, checks = ordering
+    for line, ordered in ((b'{"fault": "all-units"}\n', True), (b'{"seed": 1, "test": "a"}\n', False)):
+        port.sendall(line)
+        assert orders.serve()
+        assert adversary.all_units_fault == ordered
     assert not checks.reports
 
 
