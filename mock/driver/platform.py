@@ -175,20 +175,23 @@ def _gt(*engines: tuple[EngineClass, int], ip: tuple[int, int, int], media: bool
     return GtProfile(media, tuple(EngineProfile(cls, count) for cls, count in engines), ip)
 
 
+def _integrated(graphics: tuple[int, int, int], media: tuple[int, int, int]) -> TileProfile:
+    """The tile of an integrated GPU from Xe2 on, by the versions of its GTs."""
+    return TileProfile(
+        (
+            _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=graphics),
+            _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=media, media=True),
+        )
+    )
+
+
 _LNL = DeviceProfile(
     name="LUNARLAKE",
     device_id=0x64A0,
     revision=4,
     graphics_version=20,
     media_version=20,
-    tiles=(
-        TileProfile(
-            (
-                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(20, 4, 4)),
-                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(20, 0, 4), media=True),
-            )
-        ),
-    ),
+    tiles=(_integrated((20, 4, 4), media=(20, 0, 4)),),
     discrete=False,
     pat=XE2_PAT,
 )
@@ -200,14 +203,7 @@ _PTL = DeviceProfile(
     revision=0,
     graphics_version=30,
     media_version=30,
-    tiles=(
-        TileProfile(
-            (
-                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(30, 0, 4)),
-                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(30, 0, 4), media=True),
-            )
-        ),
-    ),
+    tiles=(_integrated((30, 0, 4), media=(30, 0, 4)),),
     discrete=False,
     pat=XE3_LPG_PAT,
 )
@@ -250,14 +246,7 @@ _NVL = DeviceProfile(
     revision=0,
     graphics_version=35,
     media_version=35,
-    tiles=(
-        TileProfile(
-            (
-                _gt((EngineClass.RENDER, 1), (EngineClass.COPY, 1), (EngineClass.COMPUTE, 1), ip=(35, 10, 0)),
-                _gt((EngineClass.VIDEO_DECODE, 1), (EngineClass.VIDEO_ENHANCE, 1), ip=(35, 0, 0), media=True),
-            )
-        ),
-    ),
+    tiles=(_integrated((35, 10, 0), media=(35, 0, 0)),),
     discrete=False,
     pat=XE3P_LPG_PAT,
     needs_scratch=False,

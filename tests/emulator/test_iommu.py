@@ -39,6 +39,15 @@ def serve_a_fault(driver: Driver, vm: Vm, queue: Queue) -> None:
     driver.rest()
 
 
+def in_use(driver: Driver, vm: Vm, queue: Queue) -> tuple[int, Poller]:
+    """A page at DATA whose translation is cached, and the batch that uses it again at each step."""
+    page = driver.ram()
+    vm.map(DATA, page)
+    poller = Poller(driver, vm, queue)
+    poller.step(1)
+    return page, poller
+
+
 @pytest.mark.parametrize("shift", [16, 21], ids=["64K", "2M"])
 def test_large_page_over_scattered_memory(driver: Driver, vm: Vm, queue: Queue, shift: int) -> None:
     first, other = driver.ram(), driver.ram()
@@ -59,10 +68,7 @@ def test_unmapped_page_in_a_translation_is_reported_without_an_access(
     driver: Driver, vm: Vm, queue: Queue
 ) -> None:
     serve_a_fault(driver, vm, queue)
-    page = driver.ram()
-    vm.map(DATA, page)
-    poller = Poller(driver, vm, queue)
-    poller.step(1)
+    page, _ = in_use(driver, vm, queue)
     vm.unmap(DATA)
     driver.gpu.dma_unmap(page, PAGE)
     driver.invalidate(vm.asid, DATA, PAGE)  # too late
@@ -74,10 +80,7 @@ def test_page_that_is_unmapped_after_the_invalidation_is_not_reported(
     driver: Driver, vm: Vm, queue: Queue
 ) -> None:
     serve_a_fault(driver, vm, queue)
-    page = driver.ram()
-    vm.map(DATA, page)
-    poller = Poller(driver, vm, queue)
-    poller.step(1)
+    page, _ = in_use(driver, vm, queue)
     vm.unmap(DATA)
     driver.invalidate(vm.asid, DATA, PAGE)
     driver.gpu.dma_unmap(page, PAGE)
@@ -91,10 +94,8 @@ def test_vm_without_faults_is_reported_when_it_uses_the_translation(
     driver: Driver, vm: Vm, queue: Queue, again: bool
 ) -> None:
     """Its jobs do not run while its memory moves, and flush when they run again."""
-    page, other = driver.ram(), driver.ram()
-    vm.map(DATA, page)
-    poller = Poller(driver, vm, queue)
-    poller.step(1)
+    other = driver.ram()
+    page, poller = in_use(driver, vm, queue)
     driver.gpu.dma_unmap(page, PAGE)
     if again:
         dma_map(driver, page, other)
@@ -118,10 +119,8 @@ def test_part_of_a_large_page_is_unmapped(driver: Driver, vm: Vm, queue: Queue) 
 
 
 def test_translation_read_again_after_the_flush_is_a_new_one(driver: Driver, vm: Vm, queue: Queue) -> None:
-    page, other = driver.ram(), driver.ram()
-    vm.map(DATA, page)
-    poller = Poller(driver, vm, queue)
-    poller.step(1)
+    other = driver.ram()
+    page, poller = in_use(driver, vm, queue)
     driver.gpu.dma_unmap(page, PAGE)
     driver.rest()
     driver.invalidate(vm.asid, DATA, PAGE)
