@@ -57,8 +57,8 @@ from suites.negative.values import (
 pytestmark = needs("range-attributes")
 
 OP = ctypes.sizeof(xe.drm_xe_vm_bind_op)
-RESERVED_PAT = (16, 19)
-"""Indices that the table of Xe2 leaves out (xe_pat.c: xe2_pat_table)."""
+RESERVED_PAT = (17, 19)
+"""Indices that the tables of Xe2 and Xe3 leave out (xe_pat.c: xe2_pat_table, xe3_lpg_pat_table)."""
 
 
 def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:
