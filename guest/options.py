@@ -8,8 +8,11 @@ import shlex
 from pathlib import Path
 
 from common.kernels import DEFAULT_KERNEL
+from guest import GuestError
 from guest.emulator.adversary import MODES
 from guest.machine import GIB, Machine, Topology
+
+IOMMU_ALONE = "--iommu is for one GPU: QEMU does not tell where a mapping of another GPU's memory leads"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -62,7 +65,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def machine(options: argparse.Namespace) -> Machine:
-    """The machine described by parsed options."""
+    """The machine described by parsed options. Raises GuestError for one that there cannot be."""
+    if options.iommu and options.gpus > 1:
+        raise GuestError(IOMMU_ALONE)
     return Machine(
         options.gpus,
         options.topology,

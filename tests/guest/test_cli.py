@@ -35,6 +35,16 @@ def test_options_describe_a_machine() -> None:
     assert parsed.command == ["true"]
 
 
+@pytest.mark.parametrize("gpus", ["1", "2"])
+def test_an_iommu_is_for_one_gpu(gpus: str) -> None:
+    parsed = cli.run_parser().parse_args(["--gpus", gpus, "--iommu", "--", "true"])
+    if gpus == "1":
+        assert machine(parsed).iommu
+        return
+    with pytest.raises(GuestError, match="--iommu is for one GPU"):
+        machine(parsed)
+
+
 def test_an_error_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def refused(*_: object) -> None:
         raise GuestError("there is no such kernel")
