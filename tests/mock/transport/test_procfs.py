@@ -12,6 +12,7 @@ import threading
 import pytest
 
 from mock.linux import procfs
+from mock.linux.syscall import syscall
 
 PR_SET_NAME = 15
 
@@ -67,3 +68,24 @@ def test_mappings_of_a_file_are_found_by_its_inode() -> None:
         maps.close()
         os.close(ours)
         os.close(other)
+
+
+def test_secret_memory_can_neither_be_read_nor_written() -> None:
+    """As another process sees it, whatever its protection says."""
+    try:
+        fd = syscall("memfd_secret", os.O_CLOEXEC)
+    except OSError as error:
+        pytest.skip(f"no secret memory here: {error}")
+    os.ftruncate(fd, 2 * mmap.PAGESIZE)
+    secret, plain = mmap.mmap(fd, 2 * mmap.PAGESIZE), mmap.mmap(-1, 2 * mmap.PAGESIZE)
+    os.close(fd)
+    maps = procfs.Maps(os.getpid())
+    flags = []
+    for memory in secret, plain:
+        address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+        mapping = maps.at_or_after(address)
+        assert mapping is not None
+        assert mapping.start <= address
+        flags.append(mapping.flags & (procfs.READABLE | procfs.WRITABLE))
+    maps.close()
+    assert flags == [0, procfs.READABLE | procfs.WRITABLE]
