@@ -92,10 +92,7 @@ class Maps:
         except FileNotFoundError:
             return None
         start, end, flags, page_size, offset, inode, major, minor = _ANSWER.unpack_from(buffer, _ANSWER_AT)
-        device = os.makedev(major, minor)
-        if inode and device == _secret_device():
-            flags &= ~(READABLE | WRITABLE)
-        return Mapping(start, end, flags, offset, device, inode, page_size)
+        return _as_seen(Mapping(start, end, flags, offset, os.makedev(major, minor), inode, page_size))
 
     def overlapping(self, start: int, end: int) -> list[Mapping]:
         """Mappings that overlap [start, end), in order."""
@@ -132,7 +129,13 @@ def _parse(line: str) -> Mapping:
     major, minor = (int(part, 16) for part in device.split(":"))
     bits = zip("rwxs", (READABLE, WRITABLE, EXECUTABLE, SHARED), strict=True)
     flags = sum(bit for letter, bit in bits if letter in permissions)
-    return Mapping(start, end, flags, int(offset, 16), os.makedev(major, minor), int(inode), PAGE)
+    return _as_seen(Mapping(start, end, flags, int(offset, 16), os.makedev(major, minor), int(inode), PAGE))
+
+
+def _as_seen(mapping: Mapping) -> Mapping:
+    if mapping.inode and mapping.device == _secret_device():
+        return mapping._replace(flags=mapping.flags & ~(READABLE | WRITABLE))
+    return mapping
 
 
 class Pagemap:
