@@ -13,7 +13,8 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Generator
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,20 @@ def say(**answer: object) -> None:
     os.write(ANSWERS, json.dumps(answer).encode() + b"\n")
 
 
+def spread(items: Sequence[pytest.Item], rank: Callable[[pytest.Item], int]) -> list[pytest.Item]:
+    """By rank, and among those of one rank the first case of each test before the second of any.
+
+    One test with hundreds of cases would otherwise take the place of all others.
+    """
+    cases: Counter[str] = Counter()
+    keys = {}
+    for item in items:
+        test = item.nodeid.partition("[")[0]
+        keys[item.nodeid] = (rank(item), cases[test])
+        cases[test] += 1
+    return sorted(items, key=lambda item: keys[item.nodeid])
+
+
 class Watch:
     """Selects the tests of an order, and answers as each begins and ends."""
 
@@ -48,7 +63,9 @@ class Watch:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         near = [item for item in items if affected.is_near(config, item.nodeid, item.stash[CASE].ids)]
-        chosen = near if affected.ranks_of(config) else list(items)
+        chosen = spread(near, lambda item: affected.place(config, item.nodeid, item.stash[CASE].ids))
+        if not affected.ranks_of(config):
+            chosen = list(items)
         if only := self.order.get("only"):
             chosen = [item for item in items if item.nodeid in only]
         items[:] = chosen[: self.order["first"]]

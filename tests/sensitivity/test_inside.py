@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ import pytest
 from common.kernels import DEFAULT_KERNEL
 from common.place import ROOT
 from fixtures.plugin.environment import Environment
+from sensitivity.inside import spread
 
 ARGUMENTS = "suites/negative/test_madvise.py"
 BEHAVIOUR, LATER = "madvise.pref.policy", "madvise.atomic.val"
@@ -91,6 +93,13 @@ def test_each_order_has_a_process_and_an_environment_of_its_own(inside: Inside) 
     sound = inside.order([ARGUMENTS], only=[failed["test"]], first=1)
     assert outcomes(sound) == {failed["test"]: "passed"}
     assert sound[-1]["code"] == 0
+
+
+def test_cases_of_one_test_do_not_displace_other_tests() -> None:
+    items = [SimpleNamespace(nodeid=name) for name in ("c[1]", "a[1]", "a[2]", "a[3]", "b", "d[1]", "d[2]")]
+    ranks = {"a": -1, "b": -1, "c": 2, "d": -1}
+    chosen = spread(items, lambda item: ranks[item.nodeid.partition("[")[0]])
+    assert [item.nodeid for item in chosen] == ["a[1]", "b", "d[1]", "a[2]", "d[2]", "a[3]", "c[1]"]
 
 
 def test_only_tests_of_ranked_behaviours_run_best_rank_first(inside: Inside) -> None:
