@@ -7,13 +7,13 @@ Page tables are in VRAM, too, and count for the cgroup of the process whose call
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 
 import pytest
 
-from fixtures import acts, behaviour, disturbs, gpu_sees, landed, needs, wait_until
+from fixtures import acts, behaviour, disturbs, gpu_sees, known, landed, needs, wait_until
 from fixtures.cgroup import DeviceGroup, capacities, device_group
-from fixtures.checks import refused
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, Memory, Sentinel
@@ -130,13 +130,23 @@ def test_peak_is_largest_use(mirror_vm: Vm, group: DeviceGroup, memory: Memory) 
 @pytest.mark.parametrize(
     "limit", [USED // 4, USED // 2, USED - SZ_2M], ids=["quarter", "half", "all-but-one"]
 )
-def test_prefetch_beyond_limit_succeeds(
+def test_prefetch_beyond_limit_is_best_effort(
     mirror_vm: Vm, group: DeviceGroup, buffer: Buffer, sentinel: Sentinel, limit: int
 ) -> None:
-    """PREFETCH of more memory than dmem.max allows returns 0, moves no more than that, and the data is right."""
+    """PREFETCH of more memory than dmem.max allows moves no more than that, and the data is right.
+
+    Memory that it moved first makes room for what it moves next: if it is to be mapped then, the call gives EAGAIN.
+    """
     values = numbered(buffer, sentinel)
     group.set("max", group.bytes("current") + limit)
-    charged(group, mirror_vm, buffer)
+    try:
+        charged(group, mirror_vm, buffer)
+    except OSError as error:
+        if error.errno != errno.EAGAIN:
+            raise
+        chose("PREFETCH beyond dmem.max: EAGAIN")
+    else:
+        chose("PREFETCH beyond dmem.max: 0")
     assert group.bytes("current") <= limit
     assert there(buffer) <= limit
     queue = mirror_vm.queue()
@@ -182,8 +192,14 @@ def test_lower_limit_evicts_memory(
     gpu_sees(queue, buffer.address, values[0])
 
 
+@known(
+    "Memory within dmem.min is evicted for other children of the root",
+    first="7.3",
+    signature="# of # bytes within dmem.min were evicted",
+    acts=("migrate",),
+)
 @behaviour("cgroup.dmem.low-min-protects")
-@acts("migrate", "refusal", "load")
+@acts("migrate", "load")
 def test_protected_memory_is_not_evicted(
     mirror_vm: Vm,
     device: Device,
@@ -201,13 +217,11 @@ def test_protected_memory_is_not_evicted(
     mirror_vm.prefetch(other.address, USED, device.vram[0])
     assert there(buffer) == there(other) == USED
     size = device.region(device.vram[0]).total_size // 16
-    for _ in range(12):
+    for _ in range(16):  # as much as all of it: these give way to each other, too
         bo(size, placement=1 << device.vram[0])
-    with refused():
-        for _ in range(4 * size // SZ_2M):
-            bo(SZ_2M, placement=1 << device.vram[0])
     assert there(other) == 0
-    assert there(buffer) == USED
     count("migrate")
+    if lost := USED - there(buffer):
+        pytest.fail(f"{lost} of {USED} bytes within dmem.min were evicted")
     gpu_sees(mirror_vm.queue(), buffer.address, values[0])
     assert {offset: buffer.u32(offset) for offset in values} == values
