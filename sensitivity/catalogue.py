@@ -24,6 +24,7 @@ SHOWN_BY = {
 }
 TAKES = {
     "media": "--emulator=--media",
+    "occupied": "--emulator=--occupied",
     "two-gpus": "--gpus 2",
     "faults": "--kernel NAME, one built with --profile faults",
 }

@@ -167,6 +167,7 @@ class Stores:
         here = {
             None: True,
             "media": "--media" in self._emulator.split(),
+            "occupied": "--occupied" in self._emulator.split(),
             "two-gpus": self._gpus > 1,
             "faults": "faults" in re.split(r"[-+]", self.kernel),
         }

@@ -97,6 +97,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--adversary", choices=tuple(MODES), default=USUAL,
         help="amount of delay of TLB invalidations, changes of contexts, jobs and page faults (%(default)s)",
     )  # fmt: skip
+    parser.add_argument(
+        "--occupied", action="store_true",
+        help="a page fault stops all engines of its group until it is answered, or its context is disabled",
+    )  # fmt: skip
     parser.add_argument("--orders", type=descriptor, metavar="fd:N", help="open socket for orders from tests")
     parser.add_argument(
         "--trace",
@@ -153,7 +157,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         checks = Checks(open_reports(options.reports, stack))
         adversary = Adversary(MODES[options.adversary], trace)
         orders = Orders(options.orders, adversary, checks) if options.orders is not None else None
-        platform = Platform(checks, trace, Clock(), {}, adversary)
+        platform = Platform(checks, trace, Clock(), {}, adversary, options.occupied)
         model = MODELS[options.platform]
         gpus = [
             Gpu(f"gpu{n}", options.vram, options.bar, platform, media=options.media, model=model)

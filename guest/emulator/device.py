@@ -55,6 +55,8 @@ class Platform:
     """By the identity of the VRAM."""
     adversary: Adversary = field(default_factory=Adversary)
     """The delays; none by default."""
+    occupied: bool = False
+    """Whether a page fault stops other engines (``Engine.group``) until it is answered."""
 
     def owners_of(self, vram: Vram) -> Owners:
         """The owners of a VRAM's pages."""
@@ -126,6 +128,7 @@ class Gpu:
             platform.trace,
             platform.adversary,
             lambda: self.config.masters_bus,
+            platform.occupied,
         )
 
     def _make_regions(self) -> list[Region]:

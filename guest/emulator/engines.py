@@ -32,6 +32,19 @@ class Engine:
         """The kernel's name of its class."""
         return self.name.rstrip("0123456789")
 
+    @property
+    def group(self) -> str:
+        """Engines of one group make no progress while one of them is stuck on a page fault.
+
+        So xe_hw_engine_group_types.h; the groups are those of xe_hw_engine.c:xe_hw_engine_setup_groups. The copy engine
+        that the driver keeps for itself (xe_hw_engine.c: reserved_bcs_instance) serves faults, and is in none of them.
+        """
+        return self.name if self.name == RESERVED else _GROUPS[self.kind]
+
+
+RESERVED = "bcs8"
+RENDER = "render"
+_GROUPS = {"rcs": RENDER, "ccs": RENDER, "bcs": "copy", "vcs": "media", "vecs": "media"}
 
 MAIN = (
     Engine(name="rcs0", guc_class=0, logical=0, hw_class=0, instance=0, irq_offset=0, base=0x2000),

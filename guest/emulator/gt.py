@@ -39,6 +39,7 @@ class Gt:
         trace: Trace,
         adversary: Adversary,
         masters_bus: Callable[[], bool],
+        occupied: bool,
     ) -> None:
         self.name = name
         self.cache = memory.cache
@@ -49,7 +50,7 @@ class Gt:
         self.transport = Transport(name, ggtt, checks, self.interrupts.guc)
         self.agenda = Agenda(adversary.now)
         self.scheduler = Scheduler(
-            name, self._make_context, self._send, checks, trace, adversary, masters_bus
+            name, self._make_context, self._send, checks, trace, adversary, masters_bus, occupied
         )
         self.guc = Guc(
             name,

@@ -2,7 +2,9 @@
 """Scheduling of contexts.
 
 Contexts run in slices, round robin; one that waits for a semaphore or for the answer to a page fault is
-parked and stops no other, and never the driver's messages, which are handled between slices. Source of the
+parked, and never stops the driver's messages, which are handled between slices. A context that waits for the answer to
+a page fault may occupy its group of engines (``occupied``): the others of the group stop until the answer, or until it
+is disabled. Source of the
 states: drivers/gpu/drm/xe/xe_guc_submit.c (what the driver expects after registration, enable, disable and
 reset).
 """
@@ -20,7 +22,7 @@ from guest.emulator import hxg
 from guest.emulator.adversary import Adversary, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
-from guest.emulator.engines import Engine
+from guest.emulator.engines import RENDER, Engine
 from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
 from guest.emulator.klv import EXECUTION_UNITS
@@ -67,6 +69,7 @@ class Scheduler:
         trace: Trace,
         adversary: Adversary,
         masters_bus: Callable[[], bool],
+        occupied: bool,
     ) -> None:
         self._name = name
         self._make = make
@@ -75,11 +78,14 @@ class Scheduler:
         self._trace = trace
         self._adversary = adversary
         self._masters_bus = masters_bus
+        self._occupied = occupied
         self._groups: dict[int, _Group] = {}
         self._faults: Faults[Context | None] = Faults(name, checks, send)
         self._ready: deque[Context] = deque()
         self._waiting: list[Context] = []
         self._hung: list[Context] = []
+        self._stuck: list[Context] = []
+        """Contexts that wait for the answer to a page fault."""
         self._faulting: set[int] = set()
         """Address spaces that had a fault served."""
         self._poll_at = 0.0
@@ -93,6 +99,7 @@ class Scheduler:
         self._ready.clear()
         self._waiting.clear()
         self._hung.clear()
+        self._stuck.clear()
         self._faulting.clear()
         self._faults.clear()
 
@@ -189,6 +196,7 @@ class Scheduler:
             if context.unserved(fault.address) == UNSERVED:
                 self._checks.report("fault-not-served", self._name, address=fault.address, asid=context.asid)
             context.condition = Condition.RUNNABLE
+            self._stuck.remove(context)
             if group.enabled:
                 self._ready.append(context)
         else:
@@ -205,14 +213,16 @@ class Scheduler:
         if self._waiting and now >= self._poll_at:
             self._poll(now)
         late = self._adversary.now()
-        if able := [context for context in self._ready if context.not_before <= late]:
+        stuck = self._stuck_groups()
+        free = [context for context in self._ready if context.engine.group not in stuck]
+        if able := [context for context in free if context.not_before <= late]:
             context = able[self._adversary.pick(len(able))]
             self._ready.remove(context)
             if not self._masters_bus():
                 self._checks.report("no-bus-master", self._name, context=context.identity)
             self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
-        wanted = [context.not_before - late for context in self._ready]
+        wanted = [context.not_before - late for context in free]
         if self._hung:
             self._reset_hung(now)
             wanted.append(HANG_SECONDS / 4)
@@ -222,6 +232,12 @@ class Scheduler:
             self._faults.look(now)
             wanted.append(LOOK_SECONDS)
         return min(wanted, default=None)
+
+    def _stuck_groups(self) -> set[str]:
+        """The groups of engines that make no progress because of a page fault."""
+        if not self._occupied:
+            return set()
+        return {context.engine.group for context in self._stuck if self._groups[context.identity].enabled}
 
     def _take_up(self, group: _Group) -> None:
         tails: Sequence[int | None] | None = [None]
@@ -310,10 +326,11 @@ class Scheduler:
     def _fault(self, context: Context, stop: Stop) -> None:
         assert stop.fault is not None
         context.condition = Condition.FAULTED
+        self._stuck.append(context)
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
         number = self._faults.report(context, source, stop.fault)
-        if self._adversary.all_units_fault and engine.kind in ("rcs", "ccs"):
+        if self._adversary.all_units_fault and engine.group == RENDER:
             for fault in _of_other_units(stop.fault):
                 self._faults.report(None, source, fault)
         if self._trace.fault:
@@ -332,6 +349,8 @@ class Scheduler:
     def _retire(self, group: _Group) -> None:
         for context in group.members:
             self._leave_queues(context)
+            if context in self._stuck:
+                self._stuck.remove(context)
             context.occupies_engine(False)
             context.condition = Condition.DEAD
 

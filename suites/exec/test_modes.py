@@ -13,6 +13,7 @@ from fixtures.gate import Gate
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
 from fixtures.process import Caller
+from fixtures.userfault import Userfault
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
 from fixtures.xe.queue import Job
@@ -62,6 +63,27 @@ def test_suspended_job_goes_on(
     assert not running.done
     gate.open()
     running.wait()
+    landed(target, 0, first)
+
+
+@behaviour("exec.mode-switch")
+@acts("exec", "store")
+@needs("user-faults")
+def test_job_ends_while_fault_waits(
+    mirror_vm: Vm, make_vm: MakeVm, bo: MakeBo, memory: Memory, sentinel: Sentinel
+) -> None:
+    """A dma-fence job ends while a fault of a job on the same engine waits for user space."""
+    plain, made, target = make_vm(PLAIN), bo(PAGE), memory(PAGE, populate=False)
+    plain.map(made, AT)
+    first, second = sentinel(), sentinel()
+    with Userfault(target) as fault:
+        waiting = mirror_vm.queue().start(Batch().store_dword(target.address, first))
+        assert fault.waits() == 0
+        plain.queue().store(AT, second)
+        landed(made.map(), 0, second)
+        assert not waiting.done
+        fault.give(0, b"")
+        waiting.wait()
     landed(target, 0, first)
 
 

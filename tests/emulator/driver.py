@@ -51,9 +51,11 @@ AE = page_tables.ATOMIC
 NULL = page_tables.NULL
 
 
-def platform(trace: Trace | None = None, adversary: Adversary | None = None) -> Platform:
+def platform(
+    trace: Trace | None = None, adversary: Adversary | None = None, *, occupied: bool = False
+) -> Platform:
     """State that GPUs share; the test can read the reports."""
-    return Platform(Checks(), trace or Trace(), Clock(), {}, adversary or Adversary())
+    return Platform(Checks(), trace or Trace(), Clock(), {}, adversary or Adversary(), occupied)
 
 
 @dataclass
@@ -470,9 +472,10 @@ def machine(
     media_gt: bool = False,
     adversary: Adversary | None = None,
     model: str = "bmg",
+    occupied: bool = False,
 ) -> list[Driver]:
     """GPUs that reach each other, each started by a driver."""
-    shared = platform(adversary=adversary)
+    shared = platform(adversary=adversary, occupied=occupied)
     guest = Guest()
     gpus = [
         Gpu(f"gpu{index}", vram, bar or vram, shared, media=media_gt, model=MODELS[model])

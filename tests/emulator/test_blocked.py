@@ -9,7 +9,7 @@ import pytest
 
 from gpu import Batch
 from guest.emulator.hxg import Action
-from tests.emulator.driver import RW, Driver, Queue, Vm
+from tests.emulator.driver import RW, Driver, Queue, Vm, machine
 
 BATCH, DATA, OTHER, MISSING = 0x10_0000, 0x20_0000, 0x40_0000, 0x80_0000
 
@@ -89,3 +89,72 @@ def test_a_reset_of_the_function_ends_it(driver: Driver, vm: Vm, blocked: Queue)
     queue.run(queue.place(Batch().store_dword(OTHER, 9).end(), OTHER + 0x1_0000))
     assert driver.ram_u32(page) == 9
     assert not driver.received
+
+
+class Stuck:
+    """A GPU whose faults occupy their group of engines, and a context of one engine that waits for an answer."""
+
+    PAGE = OTHER + 0x1000
+
+    def __init__(self, engine: str) -> None:
+        self.driver = machine(occupied=True)[0]
+        self.vm = self.driver.vm(asid=5)
+        self.queue = self.driver.queue(self.vm, engine).register().enable()
+        self.word = self.driver.ram()
+        self.vm.map(self.PAGE, self.word)
+        self.queue.submit(self.queue.place(fault(), BATCH))
+        self.fault = self.driver.fault()
+
+    def runs(self, engine: str) -> bool:
+        """Whether a job of another context ends."""
+        queue = self.driver.queue(self.vm, engine).register().enable()
+        seqno = queue.submit(queue.place(Batch().store_dword(self.PAGE, 1).end(), OTHER + 0x1_0000))
+        self.driver.rest()
+        return queue.completed == seqno
+
+
+@pytest.mark.parametrize(
+    ("engine", "other", "runs"),
+    [
+        ("bcs0", "bcs0", False),
+        ("bcs0", "bcs8", True),
+        ("bcs0", "rcs0", True),
+        ("rcs0", "ccs0", False),
+        ("ccs0", "rcs0", False),
+        ("ccs0", "bcs0", True),
+    ],
+)
+def test_fault_stops_the_engines_of_its_group(engine: str, other: str, runs: bool) -> None:
+    stuck = Stuck(engine)
+    assert stuck.runs(other) == runs
+    assert not stuck.driver.checks.reports
+
+
+def test_waiting_context_of_a_stuck_group_does_not_go_on() -> None:
+    stuck = Stuck("rcs0")
+    driver, vm = stuck.driver, stuck.vm
+    queue = driver.queue(vm, "ccs0").register()
+    stuck.queue.disable()
+    gate = driver.ram()
+    vm.map(DATA, gate)
+    seqno = queue.enable().submit(queue.place(semaphore(), OTHER + 0x1_0000))
+    driver.rest()
+    stuck.queue.enable()
+    driver.guest.ram[gate] = 1
+    for _ in range(20):
+        driver.gpu.turn()
+    assert queue.completed == 0
+    vm.map(MISSING, driver.ram())
+    driver.answer_fault(stuck.fault)
+    driver.until(lambda: queue.completed == seqno)
+
+
+@pytest.mark.parametrize("end", ["answered", "refused", "disabled"])
+def test_stuck_group_goes_on_after_its_fault(end: str) -> None:
+    stuck = Stuck("bcs0")
+    if end == "disabled":
+        stuck.queue.disable()
+    else:
+        stuck.vm.map(MISSING, stuck.driver.ram())
+        stuck.driver.answer_fault(stuck.fault, served=end == "answered")
+    assert stuck.runs("bcs0")

@@ -114,7 +114,11 @@ ENTRY = """
         ("put:", "with:", "unexpected keyword argument 'with'"),
         ("shown_by: tests", "shown_by: luck", "its id, edits, breaks or shown_by is invalid"),
         ("id: a-b", "id: A B", "its id, edits, breaks or shown_by is invalid"),
-        ("shown_by: tests", "shown_by: tests\n  takes: luck", "takes is one of media, two-gpus, faults"),
+        (
+            "shown_by: tests",
+            "shown_by: tests\n  takes: luck",
+            "takes is one of media, occupied, two-gpus, faults",
+        ),
         ("breaks: [x.y]", "breaks: []", "its id, edits, breaks or shown_by is invalid"),
         ("shown_by: tests\n", "shown_by: tests\n" + ENTRY, "a-b is there twice"),
     ],

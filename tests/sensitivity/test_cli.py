@@ -120,6 +120,8 @@ def test_results_are_of_one_machine(
         (None, "7.3.4-deb1", (1, None, ""), True),
         ("media", "7.3.4-deb1", (1, None, ""), False),
         ("media", "7.3.4-deb1", (1, None, "--media --vram 1G"), True),
+        ("occupied", "7.3.4-deb1", (1, None, ""), False),
+        ("occupied", "7.3.4-deb1", (1, None, "--occupied"), True),
         ("two-gpus", "7.3.4-deb1", (1, None, ""), False),
         ("two-gpus", "7.3.4-deb1", (2, None, ""), True),
         ("faults", "7.3.4-deb1", (1, None, ""), False),
