@@ -260,6 +260,8 @@ class SpaceCache:
         """
         for level, passed in enumerate(self._passed):
             bits = reach(level)
+            if end - start < 1 << bits:
+                break
             for key in [key for key in passed if start <= key << bits and key + 1 << bits <= end]:
                 del passed[key]
         return sum(
