@@ -95,7 +95,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument(
         "--adversary", choices=tuple(MODES), default=USUAL,
-        help="amount of delay of TLB invalidations, changes of contexts, and jobs of the kernel (%(default)s)",
+        help="amount of delay of TLB invalidations and changes of contexts (%(default)s)",
     )  # fmt: skip
     parser.add_argument(
         "--occupied", action="store_true",

@@ -34,8 +34,6 @@ class Kind(enum.Enum):
     """A context is enabled, disabled or deregistered; what is asked for one context stays in order. The driver waits
     for 5 s (xe_guc_submit.c: disable_scheduling_deregister).
     """
-    COPY = "copy"
-    """A job of the kernel's own contexts, which copy memory and write page tables, begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +54,6 @@ MODES = {
         {
             Kind.FLUSH: 40 * MILLISECOND,
             Kind.CONTEXT: 100 * MILLISECOND,
-            Kind.COPY: 40 * MILLISECOND,
         },
         True,
     ),

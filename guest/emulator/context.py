@@ -74,8 +74,6 @@ class Context:
         self.condition = Condition.IDLE
         self.asid = 0
         self.hung_since = 0.0
-        self.not_before = 0.0
-        """When it may continue, if it is ready (Adversary.now)."""
         self.execution: Execution | None = None
         self._has_page_table = bool(descriptor & DESCRIPTOR_PPGTT)
         self._ggtt = surroundings.ggtt

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from gpu import GpuFault, Reason, Stop
 from guest.emulator import hxg
-from guest.emulator.adversary import Adversary, Kind
+from guest.emulator.adversary import Adversary
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import RENDER, Engine
@@ -212,17 +212,16 @@ class Scheduler:
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)
-        late = self._adversary.now()
         stuck = self._stuck_groups()
         free = [context for context in self._ready if context.engine.group not in stuck]
-        if able := [context for context in free if context.not_before <= late]:
-            context = able[self._adversary.pick(len(able))]
+        if free:
+            context = free[self._adversary.pick(len(free))]
             self._ready.remove(context)
             if not self._masters_bus():
                 self._checks.report("no-bus-master", self._name, context=context.identity)
             self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
-        wanted = [context.not_before - late for context in free]
+        wanted: list[float] = []
         if self._hung:
             self._reset_hung(now)
             wanted.append(HANG_SECONDS / 4)
@@ -245,11 +244,8 @@ class Scheduler:
             tails = group.queue.take(len(group.members))
         for index, context in enumerate(group.members):
             # With nothing new in a work queue, contexts that were off continue where they were.
-            idle = context.condition is Condition.IDLE
             if not context.load(tails[index] if tails is not None else context.tail):
                 self._checks.report("ring-tail", self._name, context=context.identity, tail=context.tail)
-            if idle and context.condition is Condition.RUNNABLE and not context.asid:
-                context.not_before = self._adversary.now() + self._adversary.delay(Kind.COPY, self._name)
             match context.condition:
                 case Condition.RUNNABLE:
                     context.occupies_engine(True)

@@ -154,22 +154,6 @@ def test_late_deregistration_is_no_obstacle_to_other_contexts(
     assert other.identity != queue.identity
 
 
-def test_jobs_of_the_kernel_are_late(driver: Driver, slow: Slow) -> None:
-    pages = [driver.ram(), driver.ram()]
-    queues = []
-    for asid, page in zip((5, 0), pages, strict=True):
-        vm = driver.vm(asid)
-        vm.map(DATA, page)
-        queues.append(driver.queue(vm).register().enable())
-    slow.late[Kind.COPY] = 2.0
-    jobs = [queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH)) for queue in queues]
-    driver.until(lambda: queues[0].completed == jobs[0])
-    work(driver)
-    assert [driver.ram_u32(page) for page in pages] == [7, 0]
-    slow.time = 2.0
-    driver.until(lambda: queues[1].completed == jobs[1])
-
-
 def test_any_context_that_is_ready_may_be_next(driver: Driver, slow: Slow) -> None:
     page = driver.ram()
     queues = []
@@ -224,7 +208,7 @@ def test_test_of_a_seed_draws_the_same_again() -> None:
     assert first == drawn("mild", 1, "a")
     assert first != drawn("mild", 2, "a")
     assert first != drawn("mild", 1, "b")
-    assert first != drawn("mild", 1, "a", Kind.COPY)
+    assert first != drawn("mild", 1, "a", Kind.CONTEXT)
 
 
 def test_what_was_drawn_before_a_test_does_not_matter() -> None:
