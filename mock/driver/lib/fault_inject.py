@@ -162,21 +162,21 @@ class FailSlab:
 
     def __init__(self, nth: Nth) -> None:
         self.attr = FaultAttr(nth)
-        self._ignore_gfp_wait = True
+        self._flags = {"ignore-gfp-wait": True, "cache-filter": False}
 
     def should_fail(self, task: int | None, caller: str) -> bool:
-        """should_failslab(), for an allocation that may sleep, as nearly all of the driver's do."""
-        return not self._ignore_gfp_wait and self.attr.should_fail(task, caller=caller)
+        """should_failslab(), for an allocation that may sleep, as nearly all of the driver's do, from a cache without
+        SLAB_FAILSLAB.
+        """
+        return not any(self._flags.values()) and self.attr.should_fail(task, caller=caller)
 
     def read(self, name: str) -> bytes | None:
-        if name == "ignore-gfp-wait":
-            return _yes_no(self._ignore_gfp_wait)
-        return self.attr.read(name)
+        return _yes_no(self._flags[name]) if name in self._flags else self.attr.read(name)
 
     def write(self, name: str, text: str) -> None:
         """Raises Refused(EINVAL)."""
-        if name == "ignore-gfp-wait":
-            self._ignore_gfp_wait = _bool(text)
+        if name in self._flags:
+            self._flags[name] = _bool(text)
         else:
             self.attr.write(name, text)
 
@@ -184,11 +184,9 @@ class FailSlab:
 class FailPageAlloc:
     """Allocations of pages (mm/fail_page_alloc.c)."""
 
-    _FLAGS = ("ignore-gfp-wait", "ignore-gfp-highmem")
-
     def __init__(self, nth: Nth) -> None:
         self.attr = FaultAttr(nth)
-        self._flags = dict.fromkeys(self._FLAGS, True)
+        self._flags = {"ignore-gfp-wait": True, "ignore-gfp-highmem": True}
         self._min_order = 1
 
     def should_fail(self, order: int, task: int | None) -> bool:

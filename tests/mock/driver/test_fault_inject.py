@@ -104,6 +104,10 @@ def test_the_nth_allocation_of_a_thread_fails() -> None:
         faults.kmalloc(TASK, errno.ENOBUFS)
     assert caught.value.code == errno.ENOBUFS
     assert faults.fail_nth(TASK) == b"0\n"
+    faults.write("failslab/cache-filter", b"Y")
+    faults.set_fail_nth(TASK, b"1")
+    faults.kmalloc(TASK)
+    assert faults.fail_nth(TASK) == b"1\n", "no cache is one that may fail"
     assert faults.read("failslab/times") == b"0\n"
     faults.kmalloc(TASK)
 
@@ -137,6 +141,7 @@ def test_files() -> None:
             refused(errno.EINVAL, faults, f"{directory}/{name}", b"x")
         refused(errno.EINVAL, faults, f"{directory}/probability", b"-1")
     assert faults.read("failslab/ignore-gfp-wait") == b"Y\n"
+    assert faults.read("failslab/cache-filter") == b"N\n"
     assert faults.read("fail_page_alloc/min-order") == b"1\n"
     refused(errno.EINVAL, faults, "failslab/ignore-gfp-wait", b"maybe")
     assert not faults.writable("fail_function/injectable")
