@@ -36,6 +36,15 @@ class Kind(enum.Enum):
     """
 
 
+class Failure(enum.Enum):
+    """Failures that a test may order; each happens once, during the test."""
+
+    FLUSH_UNANSWERED = "flush-unanswered"
+    """The next invalidation of pages takes effect and is never acknowledged."""
+    PROGRAM_RESET = "program-reset"
+    """The engine of a program's job that waits for a semaphore is reset: the one that has waited longest."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """Amount of delay: a share of the events (0 to 1), each by up to ``longest`` seconds."""
@@ -80,14 +89,26 @@ class Adversary:
         self._drawn: dict[str, int] = {}
         self.all_units_fault = False
         """Whether a page fault of a render or compute engine is one of all its execution units at once."""
+        self.failures: set[Failure] = set()
+        """Those that are ordered, and have not happened yet."""
 
     def begin(self, seed: int, test: str) -> None:
         """A test begins: draw from its own numbers."""
         self._seed, self._test = seed, test
         self.all_units_fault = False
+        self.failures.clear()
         self._drawn.clear()
         if self._trace.adversary:
             self._trace.line("-", "adversary", f"seed {seed}, {test}")
+
+    def fails(self, failure: Failure, device: str) -> bool:
+        """Whether something ordered happens now. It does not happen again."""
+        if failure not in self.failures:
+            return False
+        self.failures.remove(failure)
+        if self._trace.adversary:
+            self._trace.line(device, "adversary", f"{failure.value}, as ordered")
+        return True
 
     def delay(self, kind: Kind, device: str) -> float:
         """Delay in seconds of the next event of a kind; mostly 0."""

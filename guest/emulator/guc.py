@@ -13,6 +13,7 @@ from functools import partial
 
 from guest.emulator import engines, hxg, relay
 from guest.emulator.adversary import Adversary, Agenda
+from guest.emulator.adversary import Failure as Ordered
 from guest.emulator.adversary import Kind as Late
 from guest.emulator.checks import Checks
 from guest.emulator.ctb import Transport
@@ -304,6 +305,7 @@ class Guc:
 
     def _invalidate_later(self, message: Sequence[int], drop: Callable[[], int]) -> None:
         """Drop translations and acknowledge; the GPU uses them until then."""
+        of_pages = message[2] & 0xFF in (INVALIDATE_PAGES, INVALIDATE_CONTEXT_PAGES)
 
         def act() -> None:
             # Contexts run between messages, never during one: no access is under way with what is dropped.
@@ -311,7 +313,9 @@ class Guc:
             if self._trace.tlb:
                 shown = ", ".join(map(hex, message[1:]))
                 self._trace.line(self._name, "tlb", f"invalidated {dropped} ({shown})")
-            if message[1] != NO_ANSWER:
+            if message[1] == NO_ANSWER:
+                return
+            if not (of_pages and self._adversary.fails(Ordered.FLUSH_UNANSWERED, self._name)):
                 self.send([hxg.event(Action.TLB_INVALIDATION_DONE), message[1]])
 
         self._later(Late.FLUSH, Late.FLUSH, act)

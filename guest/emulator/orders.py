@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Orders from tests to the emulator: JSON lines, each acknowledged by one when it is done.
+"""Orders from tests to the emulator: JSON lines, each answered by one, with the failures still to come.
 
 {"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
 {"fault": "all-units"}: for the rest of the test, where one execution unit faults, all do.
+{"failure": a name in adversary.Failure}: it happens once, at the first occasion in the test.
+{}: nothing, but the answer.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ import contextlib
 import json
 import os
 
-from guest.emulator.adversary import Adversary
+from guest.emulator.adversary import Adversary, Failure
 from guest.emulator.checks import Checks
 
 ALL_UNITS_FAULT = {"fault": "all-units"}
@@ -48,8 +50,11 @@ class Orders:
             order = json.loads(line)
             if order == ALL_UNITS_FAULT:
                 self._adversary.all_units_fault = True
-            else:
+            elif "failure" in order:
+                self._adversary.failures.add(Failure(order["failure"]))
+            elif order != {}:
                 self._adversary.begin(int(order["seed"]), str(order["test"]))
         except (ValueError, KeyError, TypeError):
             self._checks.report("order-unknown", "-", order=line.decode(errors="replace")[:200])
-        os.write(self._descriptor, b"{}\n")
+        left = sorted(failure.value for failure in self._adversary.failures)
+        os.write(self._descriptor, json.dumps({"left": left}).encode() + b"\n")

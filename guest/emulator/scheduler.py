@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from gpu import GpuFault, Reason, Stop
 from guest.emulator import hxg
-from guest.emulator.adversary import Adversary
+from guest.emulator.adversary import Adversary, Failure
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import RENDER, Engine
@@ -31,6 +31,8 @@ from guest.emulator.trace import Trace
 
 SLICE_INSTRUCTIONS = 50
 SLICE_SECONDS = 0.002
+KERNEL = 0
+"""Address space of the kernel's own jobs."""
 SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """Seconds of the host's processor that a context which never stops leaves to the guest after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
@@ -212,6 +214,7 @@ class Scheduler:
         now = time.monotonic()
         if self._waiting and now >= self._poll_at:
             self._poll(now)
+        self._reset_waiting()
         stuck = self._stuck_groups()
         free = [context for context in self._ready if context.engine.group not in stuck]
         if free:
@@ -335,6 +338,14 @@ class Scheduler:
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung too long are reset, with their contexts."""
         for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
+            self._reset(context)
+
+    def _reset_waiting(self) -> None:
+        """Reset the engine of a program's job, if that is ordered and one waits."""
+        if Failure.PROGRAM_RESET not in self._adversary.failures:
+            return
+        context = next((one for one in self._waiting if one.asid != KERNEL), None)
+        if context is not None and self._adversary.fails(Failure.PROGRAM_RESET, self._name):
             self._reset(context)
 
     def _reset(self, context: Context) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gpu import Batch
-from guest.emulator.adversary import MODES, Adversary, Agenda, Kind
+from guest.emulator.adversary import MODES, Adversary, Agenda, Failure, Kind
 from guest.emulator.checks import Checks
 from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
 from guest.emulator.hxg import Action
@@ -252,7 +252,7 @@ def test_order_begins_a_test_and_is_answered(
     assert orders.serve()
     port.sendall(line[9:])
     assert orders.serve()
-    assert port.recv(100) == b"{}\n"
+    assert json.loads(port.recv(100)) == {"left": []}
     assert [adversary.delay(Kind.FLUSH, "gpu0") for _ in range(400)] == drawn("mild", 1, "a")
     assert not checks.reports
 
@@ -290,6 +290,67 @@ def test_order_for_faults_of_all_units_ends_with_its_test(
     assert not checks.reports
 
 
+@pytest.mark.parametrize("failure", Failure)
+def test_ordered_failure_is_told_until_it_happens(
+    ordering: tuple[socket.socket, Orders, Adversary, Checks], failure: Failure
+) -> None:
+    port, orders, adversary, checks = ordering
+
+    def left(order: dict[str, object]) -> list[str]:
+        port.sendall(json.dumps(order).encode() + b"\n")
+        assert orders.serve()
+        return json.loads(port.recv(100))["left"]  # type: ignore[no-any-return]
+
+    assert left({"failure": failure.value}) == left({}) == [failure.value]
+    assert adversary.fails(failure, "gpu0")
+    assert not adversary.fails(failure, "gpu0")
+    assert left({}) == []
+    assert left({"failure": failure.value}) == [failure.value]
+    assert left({"seed": 1, "test": "a"}) == []
+    assert not checks.reports
+
+
+def test_flush_that_is_ordered_to_be_unanswered_is_done(
+    driver: Driver, vm: Vm, queue: Queue, slow: Slow
+) -> None:
+    old, new = driver.ram(), driver.ram()
+    vm.map(DATA, old)
+    batch = queue.place(Batch().store_dword(DATA, 1).end(), BATCH)
+    queue.submit(batch)
+    driver.rest()
+    vm.map(DATA, new)
+    slow.failures.add(Failure.FLUSH_UNANSWERED)
+    driver.fast(Action.TLB_INVALIDATION, 1, FLUSHES | 3, 0, 0, 0, 0)  # not of pages
+    assert answers(driver, Action.TLB_INVALIDATION_DONE) == [[1]]
+    flush(driver, 2)
+    flush(driver, 3)
+    assert answers(driver, Action.TLB_INVALIDATION_DONE) == [[3]]
+    queue.submit(batch)
+    driver.rest()
+    assert driver.ram_u32(new) == 1
+    assert not driver.checks.reports
+
+
+def test_ordered_reset_takes_the_job_that_waits(driver: Driver, vm: Vm, queue: Queue, slow: Slow) -> None:
+    gate, data = driver.ram(), driver.ram()
+    vm.map(DATA + 0x8000, gate)
+    vm.map(DATA, data)
+    other = driver.queue(vm).register().enable()
+    first = queue.submit(
+        queue.place(Batch().semaphore_wait(DATA + 0x8000, 1).store_dword(DATA, 1).end(), BATCH)
+    )
+    driver.rest()
+    slow.failures.add(Failure.PROGRAM_RESET)
+    driver.until(lambda: driver.has(Action.CONTEXT_RESET_NOTIFICATION))
+    assert answers(driver, Action.CONTEXT_RESET_NOTIFICATION) == [[queue.identity]]
+    driver.guest.ram[gate] = 1
+    seqno = other.submit(other.place(Batch().store_dword(DATA + 4, 2).end(), BATCH + 0x1000))
+    driver.rest()
+    assert (queue.completed, other.completed) == (first - 1, seqno)
+    assert (driver.ram_u32(data), driver.ram_u32(data + 4)) == (0, 2)
+    assert not driver.checks.reports
+
+
 @pytest.mark.parametrize("line", [b"nonsense\n", b"[]\n", b'{"seed": 1}\n', b'{"seed": "x", "test": "a"}\n'])
 def test_unknown_order_is_reported_and_answered(
     ordering: tuple[socket.socket, Orders, Adversary, Checks], line: bytes
@@ -297,7 +358,7 @@ def test_unknown_order_is_reported_and_answered(
     port, orders, _, checks = ordering
     port.sendall(line)
     assert orders.serve()
-    assert port.recv(100) == b"{}\n"
+    assert json.loads(port.recv(100)) == {"left": []}
     assert [report["check"] for report in checks.reports] == ["order-unknown"]
 
 

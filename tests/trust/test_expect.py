@@ -188,7 +188,7 @@ BASE = {
     "two-engines", "three-engines", "xe2", "atomic", "interconnect", "range-attributes", "pxp", "debugfs",
     "svm-counters", "gt-reset", "root", "swap", "thp", "ksm", "hugepages", "coredump", "numa", "device-pages",
     "driver-unbind", "runtime-usage", "debugger-faults", "shared-vram", "core-dumps", "pinning", "notifier-size",
-    "fd-passing", "kernel-faults", "user-faults", "unit-faults", "blocking-unmap", "fork-events",
+    "fd-passing", "kernel-faults", "user-faults", "unit-faults", "gpu-failures", "blocking-unmap", "fork-events",
     "gpu-tlb", "bo-cpu-faults", "slab-counts",
 }  # fmt: skip
 
