@@ -143,6 +143,8 @@ def test_queues_with_chained_faults_end_at_reset(
     for number, one in enumerate(engines):
         batch = gate.batch().store_dword(buffer.address + 7 * number * PAGE, sentinel())
         jobs.append(mirror_vm.queue(one).start(batch))
+    # A reset ends the queues whose batches have begun; one that has not is started again after it.
+    gate.reached()
     with Userfault(buffer) as fault:
         gate.open()
         assert fault.waits() is not None, "nothing waits for a page that the GPU stores to"
