@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,13 @@ from tests.mock.transport.harness import (
     Client,
     Region,
     call,
-    fork,
+    child,
     in_child,
     run,
     wait_until,
 )
+
+_FD = struct.Struct("=i")
 
 
 def threads() -> list[int]:
@@ -141,19 +144,27 @@ def test_end_of_its_process_is_noticed(way: str) -> None:
     """Also by one who waits for a result: nothing is dropped after exec in what has the same address."""
     reader, writer = os.pipe()
     again, go = os.pipe()
-    pid = fork()
-    if pid == 0:
-        os.write(writer, bytes([create()]))
+
+    def body() -> None:
+        os.close(go)
+        os.write(writer, _FD.pack(create()))
         os.read(again, 1)
         if way == "exec":
-            os.execlp("sleep", "sleep", "60")
-        os._exit(0)
-    try:
+            os.dup2(again, 0)
+            os.execlp("cat", "cat")  # until the other end is closed
+
+    with (
+        child(body) as pid,
+        open(go, "wb", buffering=0) as run_on,
+        open(again, "rb"),
+        open(reader, "rb") as pipe,
+    ):
+        os.close(writer)
         process = pidfd.open_(pid)
-        adviser = Adviser(pidfd.take(process, os.read(reader, 1)[0]))
+        adviser = Adviser(pidfd.take(process, *_FD.unpack(pipe.read(_FD.size))))
         region = Region(PAGE, ANONYMOUS)
         assert adviser.result() is None
-        os.write(go, b"x")
+        run_on.write(b"x")
 
         def ended() -> bool:
             try:
@@ -165,10 +176,5 @@ def test_end_of_its_process_is_noticed(way: str) -> None:
         wait_until(ended)
         with pytest.raises(ProcessLookupError):
             adviser.madvise(region.address, region.address + PAGE, MADV_DONTNEED_LOCKED)
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        for fd in (reader, writer, again, go):
-            os.close(fd)
     adviser.close()
     os.close(process)
