@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_adviser_is_apart_from_the_program() -> None:
                 "import os; from tests.mock.transport.test_adviser import *\n"
                 "isolate(os.open(NODE, os.O_RDWR)); check_that_it_is_apart()"
             )
-            assert os.spawnlp(os.P_WAIT, "python", "python", "-c", program) == 0
+            assert os.spawnl(os.P_WAIT, sys.executable, sys.executable, "-c", program) == 0
 
         in_child(body)
         check_that_it_is_apart()
