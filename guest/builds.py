@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -66,6 +67,17 @@ class Build:
     @property
     def directory(self) -> Path:
         return directory(self.name)
+
+    @property
+    def changed(self) -> bool:
+        """Whether its source has changes that no commit has: its name ends like that of ``sources``."""
+        return bool(re.search(r"-d[0-9a-f]{8}$", self.release.removesuffix("+".join(("", *self.profiles)))))
+
+    @property
+    def current(self) -> bool:
+        """Whether the folder of make's output has this kernel still, and not one that was built there since."""
+        release = Path(self.out) / "include/config/kernel.release"
+        return release.is_file() and release.read_text().strip() == self.release
 
 
 def directory(name: str) -> Path:

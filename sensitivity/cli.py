@@ -51,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--kernel",
         metavar="NAME",
-        help="kernel built by svmcts kernel build (default: the newest without a profile)",
+        help="kernel built by svmcts kernel build (default: the newest without a profile and without changes)",
     )
     add(
         "--only",
@@ -198,14 +198,17 @@ class Stores:
 
 
 def kernel_of(name: str | None) -> builds.Build:
-    found = [one for one in builds.every() if (one.name == name if name else not one.profiles)]
+    plain = (one for one in builds.every() if not one.profiles and not one.changed)
+    found = [build for build in [builds.find(name)] if build] if name else list(plain)
     if not found:
         raise NoAnswerError(
             f"no kernel {name or 'was built'}{near(name or '', [one.name for one in builds.every()])}: "
             "svmcts kernel build --debian 7.3, svmcts kernel list"
         )
-    if not (Path(found[0].out) / "vmlinux").exists():
-        raise NoAnswerError(f"{found[0].out} has gone: build {found[0].name} again")
+    if not found[0].current:
+        raise NoAnswerError(
+            f"{found[0].out} has gone, or has another kernel since: build {found[0].name} again"
+        )
     return found[0]
 
 

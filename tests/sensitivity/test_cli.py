@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from common.answers import NoAnswerError
+from guest import builds
+from guest.builds import Build
 from reports import seeded
 from reports.seeded import Row
 from sensitivity import cli
@@ -163,3 +166,27 @@ def test_fault_with_a_reason_counts_only_if_it_is_found(
     assert "  b: equivalent" in lines
     cli._record([FAULT, EXCEPTED], stores)
     assert [row.fault for row in seeded.read()] == ["a"]
+
+
+def built(monkeypatch: pytest.MonkeyPatch, out: Path, *names: str) -> None:
+    """Kernels that were built, newest first; the folder of all has the last one's output."""
+    kernels = [Build(name, "tree", (), "", name, "", 1, "gcc", str(out)) for name in names]
+    monkeypatch.setattr(builds, "every", lambda: kernels)
+    monkeypatch.setattr(builds, "find", {one.name: one for one in kernels}.get)
+    (out / "include/config").mkdir(parents=True)
+    (out / "include/config/kernel.release").write_text(f"{names[-1]}\n")
+
+
+def test_faults_are_put_into_the_newest_kernel_without_changes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built(monkeypatch, tmp_path, "7.3.4-g7a2be35a71ba-dc1e400cb", "7.3.4-g7a2be35a71ba")
+    assert cli.kernel_of(None).name == "7.3.4-g7a2be35a71ba"
+
+
+def test_kernel_whose_output_is_of_another_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    built(monkeypatch, tmp_path, "7.3.4-g7a2be35a71ba", "7.3.4-g7a2be35a71ba-dc1e400cb")
+    with pytest.raises(NoAnswerError, match="has another kernel since: build 7"):
+        cli.kernel_of(None)
