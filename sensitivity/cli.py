@@ -207,7 +207,8 @@ def kernel_of(name: str | None) -> builds.Build:
         )
     if not found[0].current:
         raise NoAnswerError(
-            f"{found[0].out} has gone, or has another kernel since: build {found[0].name} again"
+            f"{found[0].out} has gone, or has another kernel since: remove {found[0].directory}, "
+            f"and build {found[0].name} again"
         )
     return found[0]
 
