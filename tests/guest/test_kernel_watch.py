@@ -176,7 +176,7 @@ def test_the_emulated_gpu_hears_of_a_test_before_it_begins(
     monkeypatch.setattr(kernel, "seed_of", lambda config: config.seed)
     item = Item()
     item.config = SimpleNamespace(seed=42)
-    os.write(gpu, b"{}\n")
+    os.write(gpu, b'{"left": []}\n')
     next(KernelWatch(log, None, GpuOrders(path)).pytest_runtest_setup(item))
     assert json.loads(os.read(gpu, 1000)) == {"test": Item.nodeid, "seed": 42}
 
