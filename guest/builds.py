@@ -70,8 +70,8 @@ class Build:
 
     @property
     def changed(self) -> bool:
-        """Whether its source has changes that no commit has: its name ends like that of ``sources``."""
-        return bool(re.search(r"-d[0-9a-f]{8}$", self.release.removesuffix("+".join(("", *self.profiles)))))
+        """Whether its source has changes that no commit has, by its name (sources.py)."""
+        return bool(re.search(r"-d[0-9a-f]{8}(-|$)", self.name))
 
     @property
     def current(self) -> bool:

@@ -198,19 +198,21 @@ class Stores:
 
 
 def kernel_of(name: str | None) -> builds.Build:
-    plain = (one for one in builds.every() if not one.profiles and not one.changed)
-    found = [build for build in [builds.find(name)] if build] if name else list(plain)
-    if not found:
+    if name:
+        found = builds.find(name)
+    else:
+        found = next((one for one in builds.every() if not one.profiles and not one.changed), None)
+    if found is None:
         raise NoAnswerError(
             f"no kernel {name or 'was built'}{near(name or '', [one.name for one in builds.every()])}: "
             "svmcts kernel build --debian 7.3, svmcts kernel list"
         )
-    if not found[0].current:
+    if not found.current:
         raise NoAnswerError(
-            f"{found[0].out} has gone, or has another kernel since: remove {found[0].directory}, "
-            f"and build {found[0].name} again"
+            f"{found.out} has gone, or has another kernel since: remove {found.directory}, "
+            f"and build {found.name} again"
         )
-    return found[0]
+    return found
 
 
 def _suite() -> str:

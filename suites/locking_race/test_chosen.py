@@ -219,9 +219,8 @@ def test_mapping_changes_while_range_waits(
             buffer.madvise(number, 0, half)
         fault.give(HELD * PAGE, b"")
         fault.close()
-        job.wait(
-            int(scale_timeout(2 * SECOND))
-        )  # ends before the emulated GPU complains, on the slowest kernel, too
+        # On the slowest kernel, too, this ends before the emulated GPU reports a fault without an answer.
+        job.wait(int(scale_timeout(2 * SECOND)))
     landed(buffer, target * PAGE + 8, value)
     if advice == "read":
         mprotect(buffer.address, half, READ_WRITE)
