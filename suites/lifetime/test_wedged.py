@@ -16,7 +16,7 @@ from fixtures.memory import allocate
 from fixtures.process import Child, state
 from fixtures.sizes import SZ_2M
 from fixtures.xe.device import Device
-from fixtures.xe.reset import wedge
+from fixtures.xe.reset import wedged
 from ioctl import xe
 
 pytestmark = [
@@ -50,8 +50,7 @@ def test_munmap_on_wedged_device_returns_or_waits(
     child = Child(use)
     try:
         assert os.read(ready, 1) == b"."
-        wedge(device)
-        try:
+        with wedged(device, unplug):
             with refused(errno.ECANCELED):
                 device.query(xe.DRM_XE_DEVICE_QUERY_CONFIG)
             os.write(tell_go, b".")
@@ -62,9 +61,6 @@ def test_munmap_on_wedged_device_returns_or_waits(
                 what="munmap to return or to wait",
             )
             chose(f"munmap on a wedged device {seen}")
-        finally:
-            with unplug(device):
-                pass
         ended = child.end(30)
         assert not ended.error, ended.error
         assert ended.result == value

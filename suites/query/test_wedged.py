@@ -12,7 +12,7 @@ from fixtures.given import OpenDevice, Unplug
 from fixtures.sizes import SZ_64K
 from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
-from fixtures.xe.reset import wedge
+from fixtures.xe.reset import wedged
 from fixtures.xe.sync import Syncobj
 from ioctl import xe
 
@@ -30,8 +30,7 @@ def test_ioctl_on_wedged_device_is_ecanceled(
     """Every ioctl gives ECANCELED on a wedged device, those of DRM and of a new descriptor included."""
     queue, bo = plain_vm.queue(), Bo(device, SZ_64K)
     plain_vm.map(bo, 1 << 32)
-    wedge(device)
-    try:
+    with wedged(device, unplug):
         for opened in device, open_device():
             for query in xe.DRM_XE_DEVICE_QUERY_CONFIG, xe.DRM_XE_DEVICE_QUERY_MEM_REGIONS:
                 with refused(errno.ECANCELED):
@@ -48,6 +47,3 @@ def test_ioctl_on_wedged_device_is_ecanceled(
             queue.submit(1 << 32)
         with refused(errno.ECANCELED):
             bo.map()
-    finally:
-        with unplug(device):
-            pass
