@@ -242,6 +242,24 @@ def assemble_root(told: dict[str, Any], modules: str) -> None:
         os.symlink(modules, release)
 
 
+def unpack_project(bundle: str, project: str) -> None:
+    """Mount the folders of a bundle (guest/bundle.py) over the host's, each with the files that the bundle has."""
+    if not bundle:
+        return
+    unpacked = f"{RIG}/unpacked"
+    mount("unpacked", unpacked, "tmpfs", "mode=0755")
+    with open(f"{RIG}/host{bundle}", "rb") as file:
+        entries = json.loads(file.readline())
+        for path, size, changed in entries:
+            target = f"{unpacked}/{path}"
+            os.makedirs(os.path.dirname(target), exist_ok=True)
+            with open(target, "wb") as copy:
+                copy.write(file.read(size))
+            os.utime(target, ns=(changed, changed))
+    for folder in os.listdir(unpacked):
+        mount(f"{unpacked}/{folder}", f"{ROOT}{project}/{folder}", "none", flags=MS_BIND)
+
+
 def settle(told: dict[str, Any]) -> None:
     """Set the time and seed the random numbers from the host: a copy of a saved machine has the old ones."""
     time.clock_settime(time.CLOCK_REALTIME, told["time"])
@@ -352,6 +370,7 @@ def run(config: dict[str, Any], status: Status) -> int:
     # In a process of its own: it takes a second, and other things can be done in the meantime.
     driver = fork(lambda: load_driver(told["driver"]))
     assemble_root(told, config["modules"])
+    unpack_project(told["bundle"], config["project"])
     status.report("root")
     if interpreter is not None and not told["interpreter"]:
         interpreter.dismiss()

@@ -17,7 +17,7 @@ from guest.environment import names
 from guest.kernels import Kernel
 
 RIG = PurePosixPath("/svmcts")  # as in guest/init.py
-MOUNT_POINTS = ("proc", "sys", "dev", "svmcts/host", "svmcts/layer", "svmcts/root")
+MOUNT_POINTS = ("proc", "sys", "dev", "svmcts/host", "svmcts/layer", "svmcts/root", "svmcts/unpacked")
 SOURCES = {name: Path(__file__).with_name(name) for name in ("init.py", "worker.py")}
 
 

@@ -3,8 +3,8 @@
 
 A waiting worker (guest/worker.py) imports it before its machine is saved, so that a copy need not: over 9p and under
 software emulation that takes longer than everything else between a start and the first verdict. The suites are not
-part of it: a worker collects them from the host's files. If files have changed since the template was made, the worker
-forgets what it imported, and imports it from the host's files.
+part of it: a worker collects them from the run's own files (guest/bundle.py). If files have changed since the template
+was made, the worker forgets what it imported, and imports it from those files.
 """
 
 from __future__ import annotations

@@ -16,6 +16,7 @@ from guest import (
     PROJECT,
     GuestError,
     accelerator,
+    bundle,
     cache,
     compiled,
     environment,
@@ -122,8 +123,10 @@ def run(
     """
     files = Files(new_directory(name), scratch)
     (files.directory / "owner").write_text(str(os.getpid()))
+    bundled = files.directory / bundle.NAME
     if not is_installed():
         compiled.refresh(environment.project_sources(PROJECT))
+        bundle.write(bundled, PROJECT)
     parts = prepared.parts(machine)
     instructions = Instructions(
         environment=passed_environment(files),
@@ -134,6 +137,7 @@ def run(
         command=command,
         interpreter=interpreter,
         terminal=terminal,
+        bundle="" if is_installed() else str(bundled),
     )
     start = chosen_start(parts)
     if interpreter and isinstance(start, warm.Warm) and not warm.is_current(start.template):
@@ -147,6 +151,7 @@ def run(
     finally:
         for module in files.directory.glob("*.ko"):  # as large as everything else of fifty runs
             module.unlink()
+        bundled.unlink(missing_ok=True)
     _record(outcome, files)
     return outcome, files
 

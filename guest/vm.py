@@ -83,7 +83,7 @@ class Instructions:
 
     ``driver`` is the modules to load (``Parts.driver``). Either ``command`` runs once the GPUs are present, or
     ``interpreter`` gets ready before that, and the host holds its input back. ``terminal`` is rows and columns if the
-    command gets a terminal.
+    command gets a terminal. ``bundle`` is a file with the project's folders (guest/bundle.py), if there is one.
     """
 
     environment: dict[str, str]
@@ -94,6 +94,7 @@ class Instructions:
     command: Sequence[str] = ()
     interpreter: Interpreter | None = None
     terminal: tuple[int, int] | None = None
+    bundle: str = ""
 
     def message(self) -> dict[str, object]:
         """The instructions with the current time, and a seed that no other guest gets."""
