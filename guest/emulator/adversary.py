@@ -41,6 +41,10 @@ class Failure(enum.Enum):
 
     FLUSH_UNANSWERED = "flush-unanswered"
     """The next invalidation of pages takes effect and is never acknowledged."""
+    KERNEL_RESET = "kernel-reset"
+    """The engine of the kernel's next job is reset in the middle of it. The context that repeats the job then waits for
+    a second, of the 5 s that the driver gives a job (xe_guc_submit.c: check_timeout).
+    """
     PROGRAM_RESET = "program-reset"
     """The engine of a program's job that waits for a semaphore is reset: the one that has waited longest."""
 
@@ -91,15 +95,27 @@ class Adversary:
         """Whether a page fault of a render or compute engine is one of all its execution units at once."""
         self.failures: set[Failure] = set()
         """Those that are ordered, and have not happened yet."""
+        self.ordered: set[Failure] = set()
+        """Those that are ordered, whether they have happened or not, until the test ends them."""
 
     def begin(self, seed: int, test: str) -> None:
         """A test begins: draw from its own numbers."""
         self._seed, self._test = seed, test
         self.all_units_fault = False
-        self.failures.clear()
+        self.end_failures()
         self._drawn.clear()
         if self._trace.adversary:
             self._trace.line("-", "adversary", f"seed {seed}, {test}")
+
+    def order(self, failure: Failure) -> None:
+        """A failure is to happen."""
+        self.failures.add(failure)
+        self.ordered.add(failure)
+
+    def end_failures(self) -> None:
+        """No failure happens any more, and what lasts of one ends."""
+        self.failures.clear()
+        self.ordered.clear()
 
     def fails(self, failure: Failure, device: str) -> bool:
         """Whether something ordered happens now. It does not happen again."""

@@ -4,7 +4,7 @@
 {"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
 {"fault": "all-units"}: for the rest of the test, where one execution unit faults, all do.
 {"failure": a name in adversary.Failure}: it happens once, at the first occasion in the test.
-{}: nothing, but the answer.
+{}: failures end: those still to come, after the answer, and what lasts of others.
 """
 
 from __future__ import annotations
@@ -51,10 +51,12 @@ class Orders:
             if order == ALL_UNITS_FAULT:
                 self._adversary.all_units_fault = True
             elif "failure" in order:
-                self._adversary.failures.add(Failure(order["failure"]))
+                self._adversary.order(Failure(order["failure"]))
             elif order != {}:
                 self._adversary.begin(int(order["seed"]), str(order["test"]))
         except (ValueError, KeyError, TypeError):
             self._checks.report("order-unknown", "-", order=line.decode(errors="replace")[:200])
         left = sorted(failure.value for failure in self._adversary.failures)
         os.write(self._descriptor, json.dumps({"left": left}).encode() + b"\n")
+        if line == b"{}":
+            self._adversary.end_failures()

@@ -33,6 +33,8 @@ SLICE_INSTRUCTIONS = 50
 SLICE_SECONDS = 0.002
 KERNEL = 0
 """Address space of the kernel's own jobs."""
+RESET_AFTER_INSTRUCTIONS, RESET_SECONDS = 8, 1.0
+"""Instructions of a job of the kernel before its engine is reset, and how long the next one is ready before it runs."""
 SPIN_INSTRUCTIONS, SPIN_PAUSE = 20_000, 0.001
 """Seconds of the host's processor that a context which never stops leaves to the guest after each slice."""
 POLL_FIRST, POLL_LAST = 0.0002, 0.002
@@ -90,6 +92,11 @@ class Scheduler:
         """Contexts that wait for the answer to a page fault."""
         self._faulting: set[int] = set()
         """Address spaces that had a fault served."""
+        self._kernel_waits = False
+        """The engine of a job of the kernel was reset, and none has run since."""
+        self._kernel_next: Context | None = None
+        self._kernel_from = 0.0
+        """The context that runs next in place of that job, and when."""
         self._poll_at = 0.0
         self._poll_step = POLL_FIRST
 
@@ -216,7 +223,12 @@ class Scheduler:
             self._poll(now)
         self._reset_waiting()
         stuck = self._stuck_groups()
-        free = [context for context in self._ready if context.engine.group not in stuck]
+        held = self._kernel_waits and self._kernel_is_held(now)
+        free = [
+            context
+            for context in self._ready
+            if context.engine.group not in stuck and not (held and context.asid == KERNEL)
+        ]
         if free:
             context = free[self._adversary.pick(len(free))]
             self._ready.remove(context)
@@ -225,6 +237,8 @@ class Scheduler:
             self._slice(context, now)
             return SPIN_PAUSE if self._ready and all(map(_spins, self._ready)) else 0.0
         wanted: list[float] = []
+        if held:
+            wanted.append(self._kernel_from - now)
         if self._hung:
             self._reset_hung(now)
             wanted.append(HANG_SECONDS / 4)
@@ -277,6 +291,9 @@ class Scheduler:
         self._poll_at = now + self._poll_step
 
     def _slice(self, context: Context, now: float) -> None:
+        if context.asid == KERNEL and Failure.KERNEL_RESET in self._adversary.failures:
+            self._reset_kernel(context)
+            return
         end = now + SLICE_SECONDS
         while self._run(context, SLICE_INSTRUCTIONS):
             if time.monotonic() >= end:
@@ -339,6 +356,27 @@ class Scheduler:
         """Engines that have hung too long are reset, with their contexts."""
         for context in [c for c in self._hung if now - c.hung_since >= HANG_SECONDS]:
             self._reset(context)
+
+    def _reset_kernel(self, context: Context) -> None:
+        """Reset the engine of the kernel's job, as ordered, in the middle of it."""
+        if self._run(context, RESET_AFTER_INSTRUCTIONS) and self._adversary.fails(
+            Failure.KERNEL_RESET, self._name
+        ):
+            self._kernel_waits = True
+            self._reset(context)
+
+    def _kernel_is_held(self, now: float) -> bool:
+        """Whether jobs of the kernel wait after that, each new context from its start."""
+        context = next((one for one in self._ready if one.asid == KERNEL), None)
+        if context is None:
+            return False
+        if Failure.KERNEL_RESET not in self._adversary.ordered:
+            self._kernel_waits = False
+            return False
+        if context is not self._kernel_next:
+            self._kernel_next, self._kernel_from = context, now + RESET_SECONDS
+        self._kernel_waits = now < self._kernel_from
+        return self._kernel_waits
 
     def _reset_waiting(self) -> None:
         """Reset the engine of a program's job, if that is ordered and one waits."""

@@ -3,13 +3,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import random
 
-from fixtures import acts, behaviour, gpu_fault, landed, needs, refused
+import pytest
+
+from fixtures import acts, behaviour, gpu_fault, gpu_sees, known, landed, needs, refused
 from fixtures.gate import Gate
-from fixtures.given import Memory, Sentinel
-from fixtures.memory import PAGE
+from fixtures.given import Memory, Sentinel, Unplug
+from fixtures.memory import PAGE, allocate
 from fixtures.plugin.kernel import GpuOrders
+from fixtures.seeds import page_of
+from fixtures.sizes import SZ_2M
+from fixtures.xe.device import Device
+from fixtures.xe.reset import replaced
 from fixtures.xe.vm import Vm
 from gpu import Batch
 
@@ -40,3 +48,38 @@ def test_engine_reset_bans_queue_of_its_batch(
     for place in range(4):
         landed(buffer, 4 * place, values[place])
     assert buffer.u32(16) == 0
+
+
+@behaviour("exec.engine-reset-copy", "migrate.data-preserved")
+@acts("load", "store")
+@needs("vram", "svm-vram", "driver-unbind")
+@pytest.mark.timeout(60)
+# 7.0 warns whenever the driver starts on a virtual function.
+@pytest.mark.kernel_log("xe_gt_mcr_get_nonterminated_steering")
+@known(
+    "A copy of the driver whose engine is reset once wedges the device",
+    first="7.0",
+    signature="the driver has declared the device wedged",
+    acts=(),
+    log="the kernel complained: *",
+)
+def test_copy_is_repeated_if_its_engine_is_reset(
+    device: Device,
+    mirror_vm: Vm,
+    sentinel: Sentinel,
+    rng: random.Random,
+    gpu_orders: GpuOrders,
+    unplug: Unplug,
+) -> None:
+    """Memory moves to VRAM although the engine is reset in the middle of the copy: the driver repeats it."""
+    at, value = page_of(SZ_2M), sentinel()
+    # The memory is unmapped before the driver is unbound, which has to evict it otherwise, by a copy.
+    with replaced(device, unplug), contextlib.closing(allocate(SZ_2M, align=SZ_2M)) as buffer:
+        buffer.write(0, data := rng.randbytes(SZ_2M))
+        with gpu_orders.failure("kernel-reset"):
+            mirror_vm.prefetch(buffer.address, SZ_2M, device.vram[0])
+        queue = mirror_vm.queue()
+        gpu_sees(queue, buffer.address + at, int.from_bytes(data[at : at + 4], "little"))
+        queue.store(buffer.address + at, value)
+        landed(buffer, at, value)
+        assert buffer.bytes() == data[:at] + value.to_bytes(4, "little") + data[at + 4 :]

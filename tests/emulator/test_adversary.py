@@ -301,12 +301,16 @@ def test_ordered_failure_is_told_until_it_happens(
         assert orders.serve()
         return json.loads(port.recv(100))["left"]  # type: ignore[no-any-return]
 
-    assert left({"failure": failure.value}) == left({}) == [failure.value]
+    for end, answer in (({}, [failure.value]), ({"seed": 1, "test": "a"}, [])):
+        assert left({"failure": failure.value}) == [failure.value]
+        assert left(end) == answer
+        assert not adversary.fails(failure, "gpu0")
+    assert left({"failure": failure.value}) == [failure.value]
     assert adversary.fails(failure, "gpu0")
     assert not adversary.fails(failure, "gpu0")
+    assert adversary.ordered == {failure}
     assert left({}) == []
-    assert left({"failure": failure.value}) == [failure.value]
-    assert left({"seed": 1, "test": "a"}) == []
+    assert not adversary.ordered
     assert not checks.reports
 
 
@@ -328,6 +332,40 @@ def test_flush_that_is_ordered_to_be_unanswered_is_done(
     queue.submit(batch)
     driver.rest()
     assert driver.ram_u32(new) == 1
+    assert not driver.checks.reports
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_ordered_reset_takes_a_job_of_the_kernel(
+    driver: Driver, vm: Vm, queue: Queue, slow: Slow, over: bool
+) -> None:
+    data = driver.ram()
+    vm.map(DATA, data)
+    kernel = driver.queue(driver.vm(0)).register().enable()
+    assert kernel.vm is not None
+    page = driver.ram()
+    kernel.vm.map(DATA, page)
+    slow.order(Failure.KERNEL_RESET)
+    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 1).end(), BATCH))
+    batch = Batch()
+    for word in range(20):
+        batch.store_dword(DATA + 4 * word, 1)
+    first = kernel.submit(kernel.place(batch.end(), BATCH))
+    driver.until(lambda: driver.has(Action.CONTEXT_RESET_NOTIFICATION))
+    assert answers(driver, Action.CONTEXT_RESET_NOTIFICATION) == [[kernel.identity]]
+    driver.rest()
+    assert (queue.completed, kernel.completed) == (seqno, first - 1)
+    assert driver.ram_u32(page + 4 * 19) == 0
+    again = driver.queue(driver.vm(0)).register().enable()
+    repeated = again.submit(again.place(Batch().end(), BATCH))
+    driver.rest()
+    assert again.completed == repeated - 1
+    if over:
+        slow.end_failures()
+        driver.rest()
+        assert again.completed == repeated
+    else:
+        driver.until(lambda: again.completed == repeated)
     assert not driver.checks.reports
 
 
