@@ -211,6 +211,48 @@ def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: 
     made.map()
 
 
+@behaviour("madvise.purge.per-vma", "madvise.purge.unmap-while-dontneed")
+@acts("refusal")
+@pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("start", [0, SZ_2M // 2, SZ_2M], ids=["all", "half", "none"])
+def test_unmapped_mapping_does_not_keep_a_bo(plain_vm: Vm, bo: MakeBo, start: int, late: bool) -> None:
+    """What is unmapped keeps no BO needed: after DONTNEED of the rest mmap gives EBUSY, after WILLNEED it succeeds."""
+    made = bo(SZ_2M)
+    for at in (AT, ELSEWHERE):
+        plain_vm.map(made, at)
+    if late:
+        plain_vm.purgeable(AT, SZ_2M, DONTNEED)
+        made.map()
+    if start < SZ_2M:
+        plain_vm.unmap(ELSEWHERE + start, SZ_2M - start)
+    if start:
+        plain_vm.purgeable(ELSEWHERE, start, DONTNEED)
+    if not late:
+        made.map()
+        plain_vm.purgeable(AT, SZ_2M, DONTNEED)
+    with refused(errno.EBUSY):
+        made.map()
+    plain_vm.purgeable(AT, SZ_2M, WILLNEED)
+    made.map()
+
+
+@behaviour("madvise.purge.per-vma", "madvise.purge.unmap-while-dontneed")
+@acts("store")
+def test_unmapped_dontneed_mapping_leaves_the_others_needed(
+    plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
+) -> None:
+    """UNMAP of a DONTNEED mapping changes nothing for a BO with another that is needed: mmap and VM_BIND succeed."""
+    made, value = bo(SZ_2M), sentinel()
+    for at in (AT, ELSEWHERE):
+        plain_vm.map(made, at)
+    plain_vm.purgeable(AT, SZ_2M, DONTNEED)
+    plain_vm.unmap(AT, SZ_2M)
+    mapped = made.map()
+    plain_vm.map(made, AT)
+    plain_vm.queue().store(AT + PAGE, value)
+    landed(mapped, PAGE, value)
+
+
 @behaviour("madvise.purge.shared")
 @acts("store", "ioctl")
 @needs("vram")
