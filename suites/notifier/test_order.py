@@ -155,6 +155,38 @@ def test_running_batch_stores_after_dontneed_are_kept(
     landed(buffer, kept, near)
 
 
+@behaviour("notifier.sync-with-syscall", "invalidate.munmap-no-stale-read", "invalidate.tlb-all-gts")
+@acts("store")
+@needs("media-gt")
+def test_running_batches_of_all_gts_use_replaced_pages(
+    mirror_vm: Vm, twice: Twice, memory: Memory, sentinel: Sentinel
+) -> None:
+    """Batches that run on each GT of a tile load from and store to memory that was mapped over what they used."""
+    results, old, new = memory(SZ_2M, shared=True), sentinel(), sentinel()
+    twice.used.set_u32(twice.at, old)
+    gts = [gt.gt_id for gt in mirror_vm.device.known_gts if gt.tile_id == 0]
+    stored, gates, jobs = [sentinel() for _ in gts], [Gate(memory(SZ_64K, shared=True)) for _ in gts], []
+    for number, (gt, gate) in enumerate(zip(gts, gates, strict=True)):
+        engine = next(engine for engine in mirror_vm.device.known_engines if engine.gt_id == gt)
+        result = results.address + 8 * number
+        batch = gate.hold(Batch().copy_mem(result, twice.address)).copy_mem(result + 4, twice.address)
+        batch.store_dword(twice.address + 4 + 4 * number, stored[number])
+        jobs.append(mirror_vm.queue(engine).start(batch))
+    for gate in gates:
+        gate.reached()
+    twice.used.remap_fresh(twice.gone, SZ_2M)
+    twice.used.set_u32(twice.at, new)
+    for gate, job in zip(gates, jobs, strict=True):
+        gate.open()
+        job.wait()
+    for number, value in enumerate(stored):
+        landed(results, 8 * number, old)
+        landed(results, 8 * number + 4, new)
+        landed(twice.used, twice.at + 4 + 4 * number, value)
+        assert not twice.other.u32(twice.at + 4 + 4 * number)
+    assert twice.other.u32(twice.at) == old
+
+
 @behaviour("notifier.waits-binds")
 @acts("store", "ioctl", "refusal")
 def test_munmap_and_waiting_bind_both_complete(
