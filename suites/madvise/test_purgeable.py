@@ -216,7 +216,7 @@ def test_dontneed_of_one_mapping_is_not_enough(plain_vm: Vm, bo: MakeBo, first: 
 @pytest.mark.parametrize("late", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("start", [0, SZ_2M // 2, SZ_2M], ids=["all", "half", "none"])
 def test_unmapped_mapping_does_not_keep_a_bo(plain_vm: Vm, bo: MakeBo, start: int, late: bool) -> None:
-    """What is unmapped keeps no BO needed: after DONTNEED of the rest mmap gives EBUSY, after WILLNEED it succeeds."""
+    """UNMAP of a mapping ends its say: after DONTNEED of the rest mmap gives EBUSY, after WILLNEED it succeeds."""
     made = bo(SZ_2M)
     for at in (AT, ELSEWHERE):
         plain_vm.map(made, at)
@@ -238,9 +238,7 @@ def test_unmapped_mapping_does_not_keep_a_bo(plain_vm: Vm, bo: MakeBo, start: in
 
 @behaviour("madvise.purge.per-vma", "madvise.purge.unmap-while-dontneed")
 @acts("store")
-def test_unmapped_dontneed_mapping_leaves_the_others_needed(
-    plain_vm: Vm, bo: MakeBo, sentinel: Sentinel
-) -> None:
+def test_unmapped_dontneed_mapping_takes_nothing_away(plain_vm: Vm, bo: MakeBo, sentinel: Sentinel) -> None:
     """UNMAP of a DONTNEED mapping changes nothing for a BO with another that is needed: mmap and VM_BIND succeed."""
     made, value = bo(SZ_2M), sentinel()
     for at in (AT, ELSEWHERE):
