@@ -119,7 +119,8 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    stores = Stores(build.name, options.gpus, options.adversary, options.emulator, iommu=options.iommu)
+    machine = Machine(options.gpus, emulator=shlex.split(options.emulator), iommu=options.iommu)
+    stores = Stores(build.name, machine, options.adversary)
     faults = _chosen(catalogue.load(), options)
     if options.list:
         for fault in faults:
@@ -141,7 +142,7 @@ def _main(options: argparse.Namespace) -> int:
         if time.monotonic() > end:
             print(f"out of time: {len(some)} faults are left")
             continue
-        _run(some, options, mode, build.name, builder, stores.of(some[0]), end)
+        _run(some, options, mode, build.name, machine, builder, stores.of(some[0]), end)
     if options.record:
         _record(faults, stores)
     print("\n".join(_summary(faults, stores)))
@@ -151,11 +152,8 @@ def _main(options: argparse.Namespace) -> int:
 class Stores:
     """Results of each mode of the device: a late device shows what another does not."""
 
-    def __init__(
-        self, kernel: str, gpus: int = 1, mode: str | None = None, emulator: str = "", *, iommu: bool = False
-    ) -> None:
-        self.kernel, self._gpus, self._mode, self._emulator = kernel, gpus, mode, emulator
-        self._iommu = iommu
+    def __init__(self, kernel: str, machine: Machine, mode: str | None = None) -> None:
+        self.kernel, self._machine, self._mode = kernel, machine, mode
         self._open: dict[str | None, Store] = {}
 
     def mode(self, fault: Fault) -> str | None:
@@ -166,9 +164,9 @@ class Stores:
         """Whether a fault matters on this machine and kernel."""
         here = {
             None: True,
-            "media": "--media" in self._emulator.split(),
-            "occupied": "--occupied" in self._emulator.split(),
-            "two-gpus": self._gpus > 1,
+            "media": "--media" in self._machine.emulator,
+            "occupied": "--occupied" in self._machine.emulator,
+            "two-gpus": self._machine.gpus > 1,
             "faults": "faults" in re.split(r"[-+]", self.kernel),
         }
         return here[fault.takes]
@@ -177,8 +175,7 @@ class Stores:
         """The results of a fault's mode."""
         mode = self.mode(fault)
         if mode not in self._open:
-            path = _path(self.kernel, self._gpus, mode, self._emulator, iommu=self._iommu)
-            self._open[mode] = Store.open(path)
+            self._open[mode] = Store.open(_path(self.kernel, self._machine, mode))
         return self._open[mode]
 
     def verdict(self, fault: Fault) -> str | None:
@@ -189,10 +186,10 @@ class Stores:
         """The machine that a fault is tried on, as recorded results name it."""
         mode = self.mode(fault)
         parts = [
-            f"{self._gpus} GPU{'s' * (self._gpus > 1)}",
+            f"{self._machine.gpus} GPU{'s' * (self._machine.gpus > 1)}",
             f"{mode} adversary" if mode else "",
-            "an IOMMU" if self._iommu else "",
-            self._emulator,
+            "an IOMMU" if self._machine.iommu else "",
+            shlex.join(self._machine.emulator),
         ]
         return ", ".join(filter(None, parts))
 
@@ -223,12 +220,12 @@ def _suite() -> str:
     return hashed.hexdigest()[:12]
 
 
-def _path(kernel: str, gpus: int, mode: str | None, emulator: str, *, iommu: bool) -> Path:
+def _path(kernel: str, machine: Machine, mode: str | None) -> Path:
     parts = [_suite(), kernel]
-    parts += [f"gpus-{gpus}"] if gpus > 1 else []
+    parts += [f"gpus-{machine.gpus}"] if machine.gpus > 1 else []
     parts += [f"adversary-{mode}"] if mode else []
-    parts += ["iommu"] if iommu else []
-    parts += [re.sub(r"\W+", "-", emulator).strip("-")] if emulator else []
+    parts += ["iommu"] if machine.iommu else []
+    parts += [re.sub(r"\W+", "-", shlex.join(machine.emulator)).strip("-")] if machine.emulator else []
     return RESULTS / f"{'+'.join(parts)}.jsonl"
 
 
@@ -283,20 +280,21 @@ def _run(
     options: argparse.Namespace,
     mode: str | None,
     kernel: str,
+    machine: Machine,
     builder: Builder,
     store: Store,
     end: float,
 ) -> None:
-    environment = environment_of(kernel, options.gpus, options.emulator, iommu=options.iommu)
+    environment = environment_of(kernel, machine)
     tests, breaks = proofs(), Breaks(Ledger.load(), builder.text)
 
     def files(ranks: Mapping[str, int]) -> list[str]:
         return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
-    guest = ["--kernel", kernel, "--gpus", str(options.gpus), *(["--adversary", mode] if mode else [])]
-    guest += ["--iommu"] if options.iommu else []
-    if options.emulator:
-        guest.append(f"--emulator={options.emulator}")  # one word: options begin with dashes
+    guest = ["--kernel", kernel, "--gpus", str(machine.gpus), *(["--adversary", mode] if mode else [])]
+    guest += ["--iommu"] if machine.iommu else []
+    if machine.emulator:
+        guest.append(f"--emulator={shlex.join(machine.emulator)}")  # one word: options begin with dashes
     store.path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=store.path.parent) as work:
         stock = stock_of(builder, Path(work) / "stock")
@@ -313,16 +311,13 @@ def _run(
         lots.run(ranked, lambda line: print(line, flush=True), end)
 
 
-def environment_of(
-    kernel: str, gpus: int = 1, emulator: str = "", *, iommu: bool = False
-) -> dict[str, object]:
+def environment_of(kernel: str, machine: Machine) -> dict[str, object]:
     """The environment of tests in a guest, as data. Raises GuestError."""
     from fixtures.plugin.environment import Environment
     from fixtures.plugin.expectations import of_guest
     from fixtures.plugin.guests import MACHINE, SOFTWARE
     from guest.emulator.__main__ import model_of
 
-    machine = Machine(gpus, emulator=shlex.split(emulator), iommu=iommu)
     prepared = run.prepare(kernel)
     expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
     timeout_scale = SOFTWARE if prepared.software else 1.0

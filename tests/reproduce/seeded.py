@@ -9,6 +9,7 @@ from pathlib import Path
 
 from common.answers import NoAnswerError
 from common.place import ROOT
+from guest.machine import Machine
 from reports.stream import Run, read
 from reproduce.trial import SECONDS, Guest, Runner
 from sensitivity import catalogue
@@ -78,7 +79,7 @@ def failures(work: Path, kernel: str | None) -> Iterator[tuple[str, str, Run | N
     A run that is in ``work`` already is read, not made again.
     """
     name = kernel_of(kernel).name
-    where, built = environment_of(name), modules(work, kernel)
+    where, built = environment_of(name, Machine()), modules(work, kernel)
     guests = _Guests(["--kernel", name, "--scratch", str(work / "runs")], work / "guest.log")
     try:
         for fault, files in FAULTS.items():

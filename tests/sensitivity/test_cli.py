@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from common.answers import NoAnswerError
 from guest import builds
 from guest.builds import Build
+from guest.machine import Machine
 from reports import seeded
 from reports.seeded import Row
 from sensitivity import cli
@@ -28,7 +28,7 @@ LATE = Fault("c", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "late")
 def stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stores:
     monkeypatch.setattr(cli, "RESULTS", tmp_path)
     monkeypatch.setattr(cli, "_suite", lambda: "s")
-    return Stores("k")
+    return Stores("k", Machine())
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_late_device_has_results_of_its_own(stores: Stores, tmp_path: Path) -> N
 
 
 def test_results_with_an_iommu_are_kept_apart(stores: Stores, tmp_path: Path) -> None:
-    chosen = Stores("k", iommu=True)
+    chosen = Stores("k", Machine(iommu=True))
     chosen.of(FAULT).add(Result("a", "found"))
     assert [path.name for path in tmp_path.iterdir()] == ["s+k+iommu.jsonl"]
     assert chosen.machine(FAULT) == "1 GPU, an IOMMU"
@@ -99,43 +99,48 @@ def test_faults_that_need_an_iommu_are_left_out_without_one(arguments: list[str]
 
 
 @pytest.mark.parametrize(
-    ("options", "name", "machine"),
+    ("machine", "mode", "name", "shown"),
     [
-        ((1, "mild"), "s+k+adversary-mild.jsonl", "1 GPU, mild adversary"),
-        ((2, None), "s+k+gpus-2.jsonl", "2 GPUs"),
-        ((1, None, "--vram 1G --media"), "s+k+vram-1G-media.jsonl", "1 GPU, --vram 1G --media"),
+        (Machine(), "mild", "s+k+adversary-mild.jsonl", "1 GPU, mild adversary"),
+        (Machine(2), None, "s+k+gpus-2.jsonl", "2 GPUs"),
+        (
+            Machine(emulator=["--vram", "1G", "--media"]),
+            None,
+            "s+k+vram-1G-media.jsonl",
+            "1 GPU, --vram 1G --media",
+        ),
     ],
     ids=["mild", "two", "media"],
 )
 def test_results_are_of_one_machine(
-    stores: Stores, tmp_path: Path, options: tuple[Any, ...], name: str, machine: str
+    stores: Stores, tmp_path: Path, machine: Machine, mode: str | None, name: str, shown: str
 ) -> None:
-    chosen = Stores("k", *options)
+    chosen = Stores("k", machine, mode)
     chosen.of(FAULT).add(Result("a", "found"))
     assert [path.name for path in tmp_path.iterdir()] == [name]
-    assert chosen.machine(FAULT) == machine
+    assert chosen.machine(FAULT) == shown
     assert stores.verdict(FAULT) is None
 
 
 @pytest.mark.parametrize(
-    ("takes", "kernel", "options", "here"),
+    ("takes", "kernel", "machine", "here"),
     [
-        (None, "7.3.4-deb1", (1, None, ""), True),
-        ("media", "7.3.4-deb1", (1, None, ""), False),
-        ("media", "7.3.4-deb1", (1, None, "--media --vram 1G"), True),
-        ("occupied", "7.3.4-deb1", (1, None, ""), False),
-        ("occupied", "7.3.4-deb1", (1, None, "--occupied"), True),
-        ("two-gpus", "7.3.4-deb1", (1, None, ""), False),
-        ("two-gpus", "7.3.4-deb1", (2, None, ""), True),
-        ("faults", "7.3.4-deb1", (1, None, ""), False),
-        ("faults", "7.3.4-deb1-lockdep+faults+debug-vm", (1, None, ""), True),
+        (None, "7.3.4-deb1", Machine(), True),
+        ("media", "7.3.4-deb1", Machine(), False),
+        ("media", "7.3.4-deb1", Machine(emulator=["--media", "--vram", "1G"]), True),
+        ("occupied", "7.3.4-deb1", Machine(), False),
+        ("occupied", "7.3.4-deb1", Machine(emulator=["--occupied"]), True),
+        ("two-gpus", "7.3.4-deb1", Machine(), False),
+        ("two-gpus", "7.3.4-deb1", Machine(2), True),
+        ("faults", "7.3.4-deb1", Machine(), False),
+        ("faults", "7.3.4-deb1-lockdep+faults+debug-vm", Machine(), True),
     ],
 )
 def test_fault_matters_on_the_machine_that_it_takes(
-    takes: str | None, kernel: str, options: tuple[Any, ...], here: bool
+    takes: str | None, kernel: str, machine: Machine, here: bool
 ) -> None:
     fault = Fault("a", "t", (Edit("x.c", "f", "a", "b"),), ("a.b",), "tests", takes=takes)
-    assert Stores(kernel, *options).matters(fault) is here
+    assert Stores(kernel, machine).matters(fault) is here
 
 
 def test_record_keeps_what_was_found_and_missed(
