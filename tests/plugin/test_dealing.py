@@ -72,6 +72,19 @@ def test_one_worker_keeps_the_order_of_files_but_for_those_that_disturb(suite):
     assert ran(suite) == [["short", "long", "longer", "other", "empties", "resets"]]
 
 
+def test_tests_of_a_lost_worker_keep_their_place(project):
+    """The worker of the first test dies with others in its hands, and a new one runs these before the rest."""
+    test = (
+        '@behaviour("demo.works")\n@acts("ioctl")\ndef test_NAME():\n    count("ioctl")\n'
+        '    with Path("order").open("a") as file:\n        file.write(f"{os.getpid()} NAME\\n")\n'
+    )
+    names = [f"{number:02}" for number in range(24)]
+    first, *others = (test.replace("NAME", name) for name in names)
+    project.suite("".join(["import os\nfrom pathlib import Path\n", first, "    os._exit(1)\n", *others]))
+    project.run("-n", "1")
+    assert sorted(ran(project), key=len) == [names[:1], names[1:]]
+
+
 def test_random_order_is_what_its_seed_says(suite):
     """A replay has the same order, and other seeds have others."""
     orders = []
