@@ -125,6 +125,33 @@ def test_fault_gathers_chunk_from_several_places(
     assert {offset: buffer.u32(offset) for offset in values} == values
 
 
+@behaviour("md.mixed-sources", "md.device-to-device-copy")
+@acts("load", "cpu-fault")
+@pytest.mark.parametrize(
+    "parts", [[0], [16], [31], [0, 1, 15, 31]], ids=["first", "middle", "last", "several"]
+)
+@pytest.mark.parametrize("taker", [0, 1])
+def test_fault_joins_remote_vram_with_sysmem(
+    make_vm: MakeVm, devices: list[Device], buffer: Buffer, sentinel: Sentinel, taker: int, parts: list[int]
+) -> None:
+    """If parts of a chunk are in the other GPU's VRAM and the rest in system memory, a fault joins them in VRAM."""
+    values, away = numbered(buffer, sentinel), [part * SZ_64K for part in parts]
+    other = make_vm(FAULTING, devices[1 - taker])
+    for offset in away:
+        other.mirror(buffer.address + offset, SZ_64K)
+        gpu_sees(other.queue(), buffer.address + offset, values[offset])
+    assert [offset for offset in values if not buffer.present(offset)] == away
+    vm = make_vm(FAULTING, devices[taker])
+    vm.mirror()
+    before, queue = devices[taker].vram_used(), vm.queue()
+    for offset, value in values.items():
+        gpu_sees(queue, buffer.address + offset, value)
+    assert devices[taker].vram_used() >= before + SZ_2M
+    assert not any(buffer.present(offset) for offset in range(0, SZ_2M, PAGE))
+    returned(buffer, 0, values[0].to_bytes(4, "little"))
+    assert {offset: buffer.u32(offset) for offset in values} == values
+
+
 @behaviour("md.contention", "p2p.atomics")
 @acts("store", "overlap")
 @needs("atomic")
