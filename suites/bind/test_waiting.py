@@ -15,7 +15,7 @@ from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
 from fixtures.memory import PAGE, PROT_READ
-from fixtures.sizes import SZ_1G, SZ_64K
+from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
 from fixtures.xe.device import Device
 from fixtures.xe.flags import MAP, MAP_USERPTR, MIRROR, UNMAP
@@ -83,6 +83,40 @@ def test_unmap_before_user_fence_signals_is_ebusy(
     plain_vm.queue().store(AT + 2 * SZ_64K - 4, value)
     landed(content, 2 * SZ_64K - 4, value)
     plain_vm.bind_and_wait(**change)
+
+
+@behaviour("bind.fence.after-effect")
+@acts("store")
+@pytest.mark.parametrize("what", ["bo", pytest.param("userptr", marks=needs("userptr"))])
+def test_waiting_map_fills_a_table_in_use(
+    plain_vm: Vm,
+    gate: tuple[Syncobj, Callable[[], Job]],
+    bo: MakeBo,
+    memory: Memory,
+    sentinel: Sentinel,
+    what: str,
+) -> None:
+    """A MAP that waits for a syncobj and has all pages of a page table but one binds each of them to its own memory."""
+    waiting_for, release = gate
+    size, fence, beside = SZ_2M - PAGE, UserFence(plain_vm.device), bo(PAGE)
+    plain_vm.map(beside, AT + size)  # the table is there, and is not replaced
+    syncs = [waiting_for.waiting(), fence.sync()]
+    if what == "bo":
+        target = bo(size)
+        content = target.map()
+        plain_vm.bind(MAP, addr=AT, range=size, obj=target.handle, syncs=syncs)
+    else:
+        content = memory(size)
+        plain_vm.bind(MAP_USERPTR, addr=AT, range=size, obj_offset=content.address, syncs=syncs)
+    assert not fence.signalled
+    release()
+    fence.wait()
+    values = {offset: sentinel() for offset in range(0, size, PAGE)}
+    plain_vm.queue().store_all({AT + offset: value for offset, value in values.items()})
+    landed(content, size - PAGE, values[size - PAGE])
+    assert {offset: content.u32(offset) for offset in values} == values
+    plain_vm.queue().store(AT + size, value := sentinel())
+    landed(beside.map(), 0, value)
 
 
 @behaviour("bind.cam.in-syncobj")

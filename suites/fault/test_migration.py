@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import mmap
 
+import pytest
+
 from fixtures import acts, behaviour, driver_only, each_home, gpu_fault, gpu_sees, kinds, landed, needs
-from fixtures.given import MakeBo, Memory, Sentinel
-from fixtures.memory import PAGE, Buffer
-from fixtures.sizes import SZ_1M, SZ_2M
+from fixtures.given import MakeBo, MakeVm, Memory, Sentinel
+from fixtures.memory import PAGE, Buffer, numbered
+from fixtures.sizes import SZ_1M, SZ_2M, SZ_64K
 from fixtures.xe.counters import Counters
 from fixtures.xe.device import Device
 from fixtures.xe.flags import ATOMIC
 from fixtures.xe.queue import Queue
-from fixtures.xe.vm import Vm
+from fixtures.xe.vm import FAULTING, Vm
 from gpu import Batch
 from ioctl import xe
 
@@ -141,3 +143,29 @@ def test_fault_with_vram_full_is_served(
     for buffer, value in stored.items():
         landed(buffer, 0, value)
     assert [content.u32(part - 4) for content in objects] == words
+
+
+@behaviour("range.no-mixed-svm", "fault.default-location")
+@acts("store", "load")
+@needs("svm-vram")
+@pytest.mark.parametrize("pieces", [2, 16])
+def test_fault_on_pieces_in_vram_is_served(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, pieces: int
+) -> None:
+    """A fault on a range whose pages came to VRAM in several pieces is served, with the data of each piece."""
+    buffer, other, vm = memory(SZ_64K, align=SZ_64K), make_vm(FAULTING), make_vm(FAULTING)
+    values = numbered(buffer, sentinel, range(0, SZ_64K, PAGE))
+    size = SZ_64K // pieces
+    for piece in range(0, SZ_64K, size):
+        other.mirror(buffer.address + piece, size)
+        for offset in range(piece, piece + size, PAGE):
+            gpu_sees(other.queue(), buffer.address + offset, values[offset])
+    assert not any(buffer.present(offset) for offset in values)
+    vm.mirror(buffer.address, SZ_64K)
+    queue = vm.queue()
+    for offset in (0, SZ_64K // 2, SZ_64K - PAGE):
+        gpu_sees(queue, buffer.address + offset, values[offset])
+        values[offset] = sentinel()
+        queue.store(buffer.address + offset, values[offset])
+    landed(buffer, SZ_64K - PAGE, values[SZ_64K - PAGE])
+    assert {offset: buffer.u32(offset) for offset in values} == values

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, needs, refused
+from fixtures import acts, behaviour, gpu_sees, needs, refused, wait_until
 from fixtures.given import MakeBo, MakeVm, Sentinel
 from fixtures.xe.device import Device
 from fixtures.xe.flags import DONTNEED, SCRATCH, WILLNEED
@@ -44,3 +44,27 @@ def test_purged_bo_cannot_be_used_again(
     with refused():
         vm.bind(addr=ELSEWHERE, range=part, obj=target.handle)
     assert queue.load(AT) != value
+
+
+@behaviour("madvise.purge.once-purged")
+@acts("load", "ioctl")
+def test_purged_bo_gets_no_vram_again(
+    device: Device, make_vm: MakeVm, bo: MakeBo, sentinel: Sentinel
+) -> None:
+    """A batch in a VM with a purged BO runs, and gives the BO no VRAM again, although there is some."""
+    vm = make_vm(PLAIN | SCRATCH)
+    region, queue, value = device.vram[0], vm.queue(), sentinel()
+    part, before = device.region(region).total_size // PARTS, device.vram_used()
+    target = bo(part, placement=1 << region)
+    vm.map(target, AT)
+    queue.store(AT, value)
+    gpu_sees(queue, AT, value)
+    vm.purgeable(AT, part, DONTNEED)
+    others = [bo(part, placement=1 << region) for _ in range(PARTS)]
+    assert vm.purgeable(AT, part, WILLNEED) == 0
+    for other in others:
+        other.close()
+    wait_until(lambda: device.vram_used() < before + part // 2, what="free VRAM")
+    for at in (AT, AT + part - 4):
+        assert queue.load(at) != value
+    assert device.vram_used() < before + part // 2
