@@ -98,8 +98,8 @@ def test_waiting_map_fills_a_table_in_use(
 ) -> None:
     """A MAP that waits for a syncobj and has all pages of a page table but one binds each of them to its own memory."""
     waiting_for, release = gate
-    size, fence, beside = SZ_2M - PAGE, UserFence(plain_vm.device), bo(PAGE)
-    plain_vm.map(beside, AT + size)  # the table is there, and is not replaced
+    size, fence, neighbour = SZ_2M - PAGE, UserFence(plain_vm.device), bo(PAGE)
+    plain_vm.map(neighbour, AT + size)  # the table is there, and is not replaced
     syncs = [waiting_for.waiting(), fence.sync()]
     if what == "bo":
         target = bo(size)
@@ -116,7 +116,7 @@ def test_waiting_map_fills_a_table_in_use(
     landed(content, size - PAGE, values[size - PAGE])
     assert {offset: content.u32(offset) for offset in values} == values
     plain_vm.queue().store(AT + size, value := sentinel())
-    landed(beside.map(), 0, value)
+    landed(neighbour.map(), 0, value)
 
 
 @behaviour("bind.cam.in-syncobj")
