@@ -29,6 +29,7 @@ from fixtures.xe.flags import (
 from fixtures.xe.sync import UserFence
 from fixtures.xe.vm import Vm
 from ioctl import xe
+from suites.negative.values import RESERVED_PAT
 
 AT = 0x10_0000
 """A GPU address at which nothing is bound."""
@@ -302,7 +303,7 @@ def test_pat_index_out_of_range_is_einval(
 
 @acts("refusal")
 @needs("xe2")
-@pytest.mark.parametrize("index", [17, 19])  # 16 is one of Xe3 (xe_pat.c:xe3_lpg_pat_table)
+@pytest.mark.parametrize("index", RESERVED_PAT)
 @of_op(behaviour("bind.pat.reserved"))
 def test_reserved_pat_index_is_einval(plain_vm: Vm, bo: MakeBo, memory: Memory, op: int, index: int) -> None:
     """A PAT index that the hardware reserves gives EINVAL for a MAP; with this driver for every op."""

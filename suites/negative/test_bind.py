@@ -44,6 +44,7 @@ from suites.negative import syncs
 from suites.negative.places import AT, Neighbour, areas, whole
 from suites.negative.values import (
     KERNEL,
+    RESERVED_PAT,
     beyond,
     create_queue,
     no_extensions,
@@ -57,8 +58,6 @@ from suites.negative.values import (
 pytestmark = needs("range-attributes")
 
 OP = ctypes.sizeof(xe.drm_xe_vm_bind_op)
-RESERVED_PAT = (17, 19)
-"""Indices that the tables of Xe2 and Xe3 leave out (xe_pat.c: xe2_pat_table, xe3_lpg_pat_table)."""
 
 
 def beyond_space(call: Call, _: str) -> list[tuple[int, int]]:

@@ -22,7 +22,15 @@ from fixtures.xe.flags import ATOMIC, DEFAULT_SYSTEM, DONTNEED, PAT, PREFERRED_L
 from fixtures.xe.vm import Vm
 from ioctl import xe
 from suites.negative.places import AT, areas
-from suites.negative.values import beyond, looping_chain, off_page, strange_vms, unreadable, unwritable
+from suites.negative.values import (
+    RESERVED_PAT,
+    beyond,
+    looping_chain,
+    off_page,
+    strange_vms,
+    unreadable,
+    unwritable,
+)
 
 pytestmark = needs("range-attributes")
 
@@ -95,7 +103,7 @@ PAT_ROWS = Table(
     ),
     row(
         "pat_index.val",
-        (16, 19),
+        RESERVED_PAT,
         EINVAL,
         behaviour("madvise.pat.reserved-entry"),
         needs("xe2"),

@@ -25,6 +25,8 @@ KERNEL = 0xFFFF_8000_0000_0000
 """An address that is the kernel's (x86-64)."""
 NON_CANONICAL = 0x8000_0000_0000_0000
 """An address that no page can have (x86-64)."""
+RESERVED_PAT = (17, 19)
+"""PAT indices that the tables of Xe2 and Xe3 leave out (xe_pat.c: xe2_pat_table, xe3_lpg_pat_table)."""
 Extensions = ctypes.Array[xe.drm_xe_ext_set_property]
 SEEN = 24
 """Ids that ``alive`` looks at: more than a test makes."""
