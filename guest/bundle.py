@@ -14,14 +14,8 @@ from pathlib import Path
 
 from guest import compiled
 
-FOLDERS = (
-    "suites",
-    "fixtures",
-    "ioctl",
-    "gpu",
-    "common",
-    "behaviours",
-)  # all of them: without output of runs
+FOLDERS = ("suites", "fixtures", "ioctl", "gpu", "common", "behaviours")
+"""Folders without output of runs: the guest gets all that is in them."""
 NAME = "project.bundle"
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -14,9 +14,10 @@ import pytest
 from fixtures import acts, behaviour, known, landed, needs, refused, wait_until
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeSyncobj, Memory, Sentinel
-from fixtures.memory import PAGE, PROT_READ
+from fixtures.memory import PAGE, PROT_READ, Buffer
 from fixtures.sizes import SZ_1G, SZ_2M, SZ_64K
 from fixtures.userfault import Userfault
+from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
 from fixtures.xe.flags import MAP, MAP_USERPTR, MIRROR, UNMAP
 from fixtures.xe.queue import Job
@@ -47,6 +48,16 @@ def gate(
     return done, release
 
 
+def bind_at(vm: Vm, memory: Bo | Buffer, size: int, syncs: Sequence[xe.drm_xe_sync]) -> Buffer:
+    """Bind a BO, or memory of the process as a userptr, at ``AT``, without waiting; returns what the CPU sees of it."""
+    if isinstance(memory, Buffer):
+        vm.bind(MAP_USERPTR, addr=AT, range=size, obj_offset=memory.address, syncs=syncs)
+        return memory
+    content = memory.map()
+    vm.bind(MAP, addr=AT, range=size, obj=memory.handle, syncs=syncs)
+    return content
+
+
 @behaviour("bind.ufence.busy")
 @acts("refusal", "store")
 @pytest.mark.parametrize("what", ["bo", pytest.param("userptr", marks=needs("userptr"))])
@@ -64,13 +75,7 @@ def test_unmap_before_user_fence_signals_is_ebusy(
     waiting_for, release = gate
     fence = UserFence(plain_vm.device)
     syncs = [waiting_for.waiting(), fence.sync()]
-    if what == "bo":
-        target = bo(2 * SZ_64K)
-        content = target.map()
-        plain_vm.bind(MAP, addr=AT, range=2 * SZ_64K, obj=target.handle, syncs=syncs)
-    else:
-        content = memory(2 * SZ_64K)
-        plain_vm.bind(MAP_USERPTR, addr=AT, range=2 * SZ_64K, obj_offset=content.address, syncs=syncs)
+    content = bind_at(plain_vm, bo(2 * SZ_64K) if what == "bo" else memory(2 * SZ_64K), 2 * SZ_64K, syncs)
     assert not fence.signalled
     size = SZ_64K if how.endswith("part") else 2 * SZ_64K
     change: dict[str, Any] = {"addr": AT, "range": size}
@@ -101,13 +106,7 @@ def test_waiting_map_fills_a_table_in_use(
     size, fence, neighbour = SZ_2M - PAGE, UserFence(plain_vm.device), bo(PAGE)
     plain_vm.map(neighbour, AT + size)  # the table is there, and is not replaced
     syncs = [waiting_for.waiting(), fence.sync()]
-    if what == "bo":
-        target = bo(size)
-        content = target.map()
-        plain_vm.bind(MAP, addr=AT, range=size, obj=target.handle, syncs=syncs)
-    else:
-        content = memory(size)
-        plain_vm.bind(MAP_USERPTR, addr=AT, range=size, obj_offset=content.address, syncs=syncs)
+    content = bind_at(plain_vm, bo(size) if what == "bo" else memory(size), size, syncs)
     assert not fence.signalled
     release()
     fence.wait()
