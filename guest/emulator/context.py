@@ -64,6 +64,19 @@ class Surroundings:
     """Gets each instruction as text."""
 
 
+@dataclass(slots=True)
+class Unserved:
+    """Faults at a page that were all acknowledged as served, while it is still missing."""
+
+    page: int
+    moment: int
+    """Moment of the first answer, see ``Clock``."""
+    since: float
+    """Its time in seconds."""
+    answers: int = 1
+    reported: bool = False
+
+
 class Context:
     """A context that the driver registered. Its image is read when it is scheduled for the first time."""
 
@@ -83,8 +96,7 @@ class Context:
         self._running_since: int | None = None
         self._idle_at = 0  # instructions done when it was idle last
         self._space: PageTableSpace | None = None
-        self._unserved: tuple[int, int, int] | None = None
-        """The page of a fault that was answered and is still missing, since when (see ``Clock``), and how often."""
+        self._unserved: Unserved | None = None
 
     def load(self, tail: int | None = None) -> bool:
         """Read what the driver wrote into the image: first everything, later the ring's tail.
@@ -106,20 +118,19 @@ class Context:
             self._idle_at = self.execution.retired
         return forward
 
-    def unserved(self, address: int) -> int:
-        """Consecutive faults at an address that were acknowledged as served, including this one, without a page there.
+    def unserved(self, address: int, now: float) -> Unserved | None:
+        """A fault at an address is acknowledged as served: those it belongs to, if there is still no page.
 
         Not what was taken away again: the driver invalidates that.
         """
-        space = self._space
+        space, before = self._space, self._unserved
         if space is None or space.maps(address):
             self._unserved = None
-            return 0
-        page, since, times = self._unserved or (-1, 0, 0)
-        if page != address >> 12 or space.withdrawn_since(address, since):
-            since, times = space.moment(), 0
-        self._unserved = address >> 12, since, times + 1
-        return times + 1
+        elif before is None or before.page != address >> 12 or space.withdrawn_since(address, before.moment):
+            self._unserved = Unserved(address >> 12, space.moment(), now)
+        else:
+            before.answers += 1
+        return self._unserved
 
     def _start(self) -> None:
         state = memoryview(self._ggtt.read(self._state_address, 4 * STATE_DWORDS)).cast("I")

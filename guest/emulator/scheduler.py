@@ -42,8 +42,12 @@ POLL_FIRST, POLL_LAST = 0.0002, 0.002
 _REACH = 2 << 20
 LOOK_SECONDS = 1.0
 """Between two looks at faults that are not answered."""
-UNSERVED = 8
-"""Answers to one fault, with the page still missing, before that is reported: a bind may be complete a little later."""
+UNSERVED, UNSERVED_SECONDS = 8, 1.0
+"""Answers to one fault, and time from the first of them, with the page still missing, before that is reported.
+
+A fault on a bo whose bind has yet to run is answered at once (xe_pagefault_handle_vma), so it is repeated until the
+bind is complete, as often as the host is fast.
+"""
 HANG_SECONDS = 0.64
 """Time an engine may hang before it is reset: the driver's default preemption timeout (XE_SCHED preempt 640
 ms).
@@ -202,7 +206,15 @@ class Scheduler:
         group = self._groups[context.identity]
         if served:
             self._faulting.add(context.asid)
-            if context.unserved(fault.address) == UNSERVED:
+            now = time.monotonic()
+            unserved = context.unserved(fault.address, now)
+            if (
+                unserved is not None
+                and not unserved.reported
+                and unserved.answers >= UNSERVED
+                and now - unserved.since >= UNSERVED_SECONDS
+            ):
+                unserved.reported = True
                 self._checks.report("fault-not-served", self._name, address=fault.address, asid=context.asid)
             context.condition = Condition.RUNNABLE
             self._stuck.remove(context)

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from gpu import Batch
-from guest.emulator import device, faults
+from guest.emulator import device, faults, scheduler
 from guest.emulator.context import RING_TAIL
 from guest.emulator.hxg import Action
 from guest.emulator.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
@@ -51,15 +51,32 @@ def test_fault_that_is_answered_is_not_reported(
     assert not reported(driver)
 
 
-def test_fault_unserved_is_reported(driver: Driver, queue: Queue) -> None:
+def test_fault_unserved_is_reported_once(
+    driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "UNSERVED_SECONDS", 0.0)
     store(queue)
     for _ in range(UNSERVED):
         assert not reported(driver)
         driver.answer_fault(driver.fault())
+    driver.answer_fault(driver.fault())
     assert reported(driver) == ["fault-not-served"]
 
 
-def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(driver: Driver, queue: Queue) -> None:
+def test_fault_whose_bind_is_late_is_not_unserved(
+    driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "UNSERVED_SECONDS", 3600.0)
+    store(queue)
+    for _ in range(10 * UNSERVED):
+        driver.answer_fault(driver.fault())
+    assert not reported(driver)
+
+
+def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(
+    driver: Driver, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "UNSERVED_SECONDS", 0.0)
     store(queue)
     for _ in range(2 * UNSERVED):
         driver.answer_fault(driver.fault())
@@ -67,7 +84,10 @@ def test_fault_of_a_page_that_is_taken_away_again_is_not_unserved(driver: Driver
     assert not reported(driver)
 
 
-def test_fault_that_is_served_at_last_begins_to_count_again(driver: Driver, vm: Vm, queue: Queue) -> None:
+def test_fault_that_is_served_at_last_begins_to_count_again(
+    driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "UNSERVED_SECONDS", 0.0)
     for _ in range(2):
         seqno = store(queue)
         for _ in range(UNSERVED - 1):

@@ -9,7 +9,7 @@ import pytest
 
 from gpu import Batch
 from gpu import commands as c
-from guest.emulator import tlb
+from guest.emulator import scheduler, tlb
 from guest.emulator.hxg import Action
 from guest.emulator.scheduler import UNSERVED
 from tests.emulator.driver import AE, LOCAL, RAM, RW, Driver, Queue, Vm, machine
@@ -186,8 +186,9 @@ def test_directory_entry_is_kept_until_all_of_it_is_invalidated(
 
 
 def test_fault_that_a_kept_directory_entry_causes_again_is_reported(
-    driver: Driver, vm: Vm, queue: Queue
+    driver: Driver, vm: Vm, queue: Queue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(scheduler, "UNSERVED_SECONDS", 0.0)
     other = OtherTable(driver, vm, queue)
     other.replace(driver.ram())
     driver.guest.ram[other.poller.gate] = 2
