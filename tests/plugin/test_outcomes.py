@@ -182,6 +182,22 @@ def test_known_complaint_of_the_kernel_belongs_to_the_failure(project, log, outc
 
 
 @pytest.mark.parametrize(
+    ("needs", "body", "outcome"),
+    [
+        (("page-faults",), FAILS_SO, "KNOWN"),
+        (("page-faults",), "", "XPASS"),
+        (("page-faults", "vram"), FAILS_SO, "FAIL"),
+        (("page-faults", "vram"), "", "PASS"),
+    ],
+    ids=["fails-there", "passes-there", "fails-elsewhere", "passes-elsewhere"],
+)
+def test_known_holds_on_machines_that_show_it(project, needs, body, outcome):
+    project.suite(KNOWN.format(f", needs={needs}") + "def test_x():\n    count('ioctl')\n" + body)
+    project.run()
+    assert project.outcomes() == {"mock/bmg test_x": outcome}
+
+
+@pytest.mark.parametrize(
     ("given", "why"),
     [
         ("signature='*'", "the signature '*' has no word that says what fails"),
@@ -189,6 +205,7 @@ def test_known_complaint_of_the_kernel_belongs_to_the_failure(project, log, outc
         ("signature='so it is', log='*'", "the log '*' has no word that says"),
         ("signature='so it is', acts=('stor',)", "the act 'stor' is not a kind of act (did you mean store?)"),
         ("signature='so it is', last='new'", "'new' is not a kernel version"),
+        ("signature='so it is', needs=('iomu',)", "'iomu' is not a capability (did you mean iommu?)"),
     ],
 )
 def test_known_that_fits_too_much_is_refused(project, given, why):
