@@ -233,25 +233,33 @@ class Campaign:
             self._end()
 
     def check(self, say: Callable[[str], None]) -> None:
-        """Run the tests that noticed a fault on the driver without one."""
+        """Run the tests that noticed a fault on the driver without one. A lost guest costs one of them."""
         noticed = {result.by for result in self._store.results.values() if result.by}
         new = sorted(noticed - {test for test, outcome in self._store.control.items() if outcome != "lost"})
         if not new:
             return
         say(f"control: {len(new)} tests on the driver without a fault")
-        files = sorted({test.partition("::")[0] for test in new})
-        self._end()
-        running = ""
+        while new:
+            self._end()
+            new = self._control(new, say)
+
+    def _control(self, tests: list[str], say: Callable[[str], None]) -> list[str]:
+        """Run tests on the driver without a fault. Returns those that it did not come to, as one lost the guest."""
+        running, left = "", set(tests)
         try:
-            order = {**self._order(self._stock, {}, files), "only": new, "stop": False, "first": len(new)}
+            files = sorted({test.partition("::")[0] for test in tests})
+            order = {**self._order(self._stock, {}, files), "only": tests, "stop": False, "first": len(tests)}
             for answer in self._inside().order(order):
                 running = answer.get("begins", running)
                 if "test" in answer:
                     self._store.add_control(answer["test"], answer["outcome"])
+                    left.remove(answer["test"])
         except LostError as lost:
             say(f"control: {running or 'no test'}: {lost}")
-            if running:
+            if running in left:
                 self._store.add_control(running, "lost")
+                return sorted(left - {running})
+        return []
 
     def _answer(self, name: str, modules: Mapping[str, Path], ranks: Mapping[str, int]) -> Result:
         """Run a fault's tests; failures that may have another reason than the fault are repeated."""

@@ -27,7 +27,11 @@ from ioctl import xe
 
 AT = 0x20_0000_0000
 """A GPU address at which nothing is bound."""
-WARM_UP, ROUNDS = 15, 30
+WARM_UP, ROUNDS, MORE_ROUNDS = 15, 30, 300
+"""Before the first look, until the next, and in all if a cache has grown by then.
+
+An integrated GPU clears its bos by jobs, whose fences stay as those of moves to VRAM do, up to about 600 of them.
+"""
 EACH = 4
 """Objects of a path in each round."""
 LEAKED = 0.6
@@ -37,7 +41,7 @@ and of the rounds before, are freed. A leak of 120 was seen as 105.
 LAZY = ("vmap_area",)
 """Caches whose objects are freed in bulk, later than what they were for (mm/vmalloc.c: lazy_max_pages)."""
 
-pytestmark = [needs("root", "slab-counts", "page-faults"), pytest.mark.timeout(120)]
+pytestmark = [needs("root", "slab-counts", "page-faults"), pytest.mark.timeout(240)]
 
 
 def lent() -> dict[str, int]:
@@ -128,18 +132,21 @@ def test_no_kernel_cache_grows_with_rounds(
     one = path(device)
     for _ in range(WARM_UP):
         one()
-    before = lent()
-    for _ in range(ROUNDS):
-        one()
-    count("ioctl")
+    before, done = lent(), 0
     left: dict[str, int] = {}
 
     def given_back() -> bool:
         left.clear()
-        left.update(kept(before, ROUNDS))
+        left.update(kept(before, done))
         return not left
 
-    with suppress(pytest.fail.Exception):  # which does not name the caches
-        wait_until(given_back, 10, what="the release of kernel memory")
-    if left:
-        pytest.fail(f"objects that {ROUNDS} rounds of {EACH} left in caches of the kernel: {left}")
+    for rounds in (ROUNDS, MORE_ROUNDS):
+        while done < rounds:
+            one()
+            done += 1
+        count("ioctl")
+        with suppress(pytest.fail.Exception):  # which does not name the caches
+            wait_until(given_back, 10, what="the release of kernel memory")
+        if not left:
+            return
+    pytest.fail(f"objects that {done} rounds of {EACH} left in caches of the kernel: {left}")

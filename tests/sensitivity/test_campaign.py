@@ -38,14 +38,16 @@ class PlayedBuilder:
 class PlayedGuest:
     """Answers orders from a list of scripts; of the driver without a fault, as ``control`` says."""
 
-    def __init__(self, scripts: list[Script], control: str) -> None:
-        self.scripts, self.control = scripts, control
+    def __init__(self, scripts: list[Script], control: str, kills: str = "") -> None:
+        self.scripts, self.control, self.kills = scripts, control, kills
         self.orders: list[Mapping[str, Any]] = []
         self.closed = 0
 
     def order(self, order: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         self.orders.append(order)
-        only: Script = [step for test in order.get("only", ()) for step in ran(test, self.control)]
+        only: Script = []
+        for test in order.get("only", ()):
+            only += [{"begins": test}, LostError("hung")] if test == self.kills else ran(test, self.control)
         stock = order["modules"]["xe"] == "stock/xe.ko"
         for step in [*only, CONTROL_ENDS] if stock and "only" in order else self.scripts.pop(0):
             if isinstance(step, Exception):
@@ -116,6 +118,20 @@ def test_modules_of_fault_and_of_control_are_loaded(judged: Any) -> None:
 def test_test_that_the_driver_fails_without_a_fault_is_no_answer(judged: Any, outcome: str) -> None:
     store, _, _ = judged([*ran(TEST, "failed"), ENDS], control=outcome)
     assert store.verdict("f0") == "no-answer"
+
+
+def test_guest_lost_in_the_control_costs_one_test(tmp_path: Path) -> None:
+    guest = PlayedGuest([], "passed", kills=TEST)
+    plan = Plan({}, 100, 1, lambda _: ["suites/a/test_a.py"])
+    store = Store.open(tmp_path / "results.jsonl")
+    for name, by in (("a", TEST), ("b", OTHER)):
+        store.add(Result(name, "found", by=by))
+    stock = {"xe": Path("stock/xe.ko"), "drm_gpusvm_helper": Path("stock/h.ko")}
+    campaign = Campaign(plan, PlayedBuilder(), lambda: guest, store, stock, tmp_path)
+    said: list[str] = []
+    campaign.check(said.append)
+    assert store.control == {TEST: "lost", OTHER: "passed"}
+    assert said[1:] == [f"control: {TEST}: hung"]
 
 
 def test_found_needs_the_control(tmp_path: Path) -> None:
