@@ -123,12 +123,7 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    machine = Machine(
-        options.gpus,
-        options=[CLEARS],
-        emulator=shlex.split(options.emulator),
-        iommu=options.iommu,
-    )
+    machine = Machine(options.gpus, emulator=shlex.split(options.emulator), iommu=options.iommu)
     stores = Stores(build.name, machine, options.adversary)
     faults = _chosen(catalogue.load(), options)
     if options.list:
@@ -300,7 +295,8 @@ def _run(
     def files(ranks: Mapping[str, int]) -> list[str]:
         return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
-    guest = ["--kernel", kernel, "--gpus", str(machine.gpus), *(["--adversary", mode] if mode else [])]
+    guest = ["--kernel", kernel, "--gpus", str(machine.gpus), "--append", CLEARS]
+    guest += ["--adversary", mode] if mode else []
     guest += ["--iommu"] if machine.iommu else []
     if machine.emulator:
         guest.append(f"--emulator={shlex.join(machine.emulator)}")  # one word: options begin with dashes
@@ -328,7 +324,8 @@ def environment_of(kernel: str, machine: Machine) -> dict[str, object]:
     from guest.emulator.__main__ import model_of
 
     prepared = run.prepare(kernel)
-    expected = of_guest.expectation(machine, prepared.kernel.version, prepared.kernel.options)
+    options = {**prepared.kernel.options, "INIT_ON_ALLOC_DEFAULT_ON": "y"}  # what CLEARS makes of it
+    expected = of_guest.expectation(machine, prepared.kernel.version, options)
     timeout_scale = SOFTWARE if prepared.software else 1.0
     return Environment(
         f"guest/{kernel}",
