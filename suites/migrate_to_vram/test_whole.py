@@ -179,24 +179,36 @@ def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, 
 )
 @acts("load", "migrate")
 @needs("svm-counters", "cpu-addr-mirror")
-@pytest.mark.parametrize("at", [0, SZ_2M // 2, SZ_2M - SZ_64K], ids=["first", "middle", "last"])
+@pytest.mark.parametrize(
+    ("at", "populated"),
+    [(at, populated) for populated in (True, False) for at in (0, SZ_2M // 2, SZ_2M - SZ_64K)],
+    ids=["first", "middle", "last", "first-alone", "middle-alone", "last-alone"],
+)
 def test_chunk_partly_in_vram_keeps_its_data(
-    make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int
+    make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int, populated: bool
 ) -> None:
-    """If 64 KiB of 2 MiB are in VRAM already, data is right wherever the rest goes; this driver evicts them once."""
+    """If 64 KiB of 2 MiB are in VRAM already, all moves there and keeps its data, and where there is none, zeros.
+
+    This driver evicts them once.
+    """
     values = marked(buffer, sentinel)
     part, whole = make_vm(FAULTING), make_vm(FAULTING)
     part.mirror(buffer.address + at, SZ_64K)
     whole.mirror()
     gpu_sees(part.queue(), buffer.address + at, values[at])
     assert everywhere(buffer) == {False, True}
+    if not populated:
+        for start, end in ((0, at), (at + SZ_64K, SZ_2M)):
+            if start < end:
+                buffer.madvise(mmap.MADV_DONTNEED, start, end - start)
+        values = {offset: value if at <= offset < at + SZ_64K else 0 for offset, value in values.items()}
     before, queue = counters.snapshot(), whole.queue()
     gpu_sees(queue, buffer.address, values[0])
     with driver_only("obs.size-class-counters"):
         counters.rose("svm_2M_migrate_count", since=before, by=1)
     with driver_only("cpu-fault.stats"):
         counters.rose("svm_cpu_copy_kb", since=before, by=SZ_64K >> 10)
-    chose(f"a range partly in VRAM: {'moves whole' if everywhere(buffer) == {False} else 'stays apart'}")
+    assert everywhere(buffer) == {False}
     for offset, value in values.items():
         gpu_sees(queue, buffer.address + offset, value)
     gpu_sees(part.queue(), buffer.address + at, values[at])
