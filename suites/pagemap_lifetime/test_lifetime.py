@@ -362,3 +362,31 @@ def test_rebound_device_works_on_same_memory(
     vm = make(open_device())
     use(vm, buffer, sentinel())
     vm.close()
+
+
+@behaviour("pml.remove-no-crash")
+@acts("load")
+@observed
+@needs("driver-unbind")
+@STARTS_LOUDLY
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("pagemap", ["unused", "none"])
+def test_driver_unbind_frees_unused_pagemap(
+    slot: Slot,
+    device: Device,
+    unplug: Unplug,
+    buffer: Buffer,
+    open_device: OpenDevice,
+    sentinel: Sentinel,
+    pagemap: str,
+) -> None:
+    """Unbinding frees page descriptors without a user, if there are any, and the device works when bound again."""
+    if pagemap == "unused":
+        Vm(device, FAULTING).close()
+    with unplug(device):
+        pass
+    wait_until(lambda: not slot.page_descriptors, what="the end of page descriptors, without pressure")
+    slot.bind()
+    vm = make(open_device())
+    use(vm, buffer, sentinel())
+    vm.close()
