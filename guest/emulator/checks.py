@@ -26,6 +26,7 @@ NAMES = {
     "translation-outlives-dma": "memory was unmapped for DMA, and the GPU could still reach it by a cached translation",
     "dma-read-only": "a store to memory that is mapped for reads by the device only",
     "table-missing": "a page table entry leads to a bus address where nothing answers",
+    "hint-64k": "a page table entry says that it is one of a 64 KiB page, and its memory is not aligned as such",
     "no-memory": "a translation leads to a bus address where nothing answers",
     "ggtt-missing": "an access through a GGTT entry that is not present",
     "fault-answered-twice": "a page fault was answered more than once",

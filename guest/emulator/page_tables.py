@@ -18,6 +18,8 @@ WRITABLE = 1 << 1
 COMPACT = 1 << 6
 """In a directory entry of level 1: the table below has 32 entries of 64 KiB each."""
 HUGE = 1 << 7
+PAGE_OF_64K = 1 << 8
+"""In an entry for 4 KiB: it and its 15 neighbours are for 64 KiB of contiguous and aligned memory (PS64)."""
 NULL = 1 << 9
 ATOMIC = 1 << 10
 LOCAL_MEMORY = 1 << 11

@@ -220,8 +220,11 @@ class PageTableSpace:
             span = Span(memory.vram.view[address : address + size], memory.vram, address)
         else:
             span = None
+        virtual = cached.start + (index << cached.shift)
         if span is None:
-            self._no_memory(cached.start + (index << cached.shift), entry)
+            self._no_memory(virtual, entry)
+        if entry & page_tables.PAGE_OF_64K and cached.shift == 12 and (address ^ virtual) & 0xF000:
+            memory.checks.report("hint-64k", memory.name, asid=self.asid, page=virtual, entry=entry)
         return span
 
     def _load(self, piece: _Piece) -> bytes:

@@ -138,6 +138,23 @@ def test_userptrs_of_one_memory_alias(make_vm: MakeVm, memory: Memory, sentinel:
     gpu_sees(second.queue(), AT, value)
 
 
+@behaviour("userptr.hugetlb-thp")
+@acts("store")
+@needs("hugepages")
+@MODES
+@pytest.mark.parametrize("shift", [PAGE, SZ_64K - PAGE], ids=["page", "64K-less-page"])
+def test_userptr_shifted_within_huge_page_is_usable(
+    make_vm: MakeVm, memory: Memory, sentinel: Sentinel, mode: int, shift: int
+) -> None:
+    """A userptr of contiguous memory that is aligned as no large page of the GPU is has each page at its own place."""
+    vm, buffer, size = make_vm(mode), memory(SZ_2M, align=SZ_2M, huge=True), 2 * SZ_64K
+    vm.map_userptr(AT, buffer.address + shift, size)
+    values = {offset: sentinel() for offset in range(0, size, PAGE)}
+    vm.queue().store_all({AT + offset: value for offset, value in values.items()})
+    for offset, value in values.items():
+        landed(buffer, shift + offset, value)
+
+
 @behaviour("userptr.partial-unbind")
 @acts("store")
 @needs("range-attributes")

@@ -11,9 +11,10 @@ from gpu import Batch
 from guest.emulator import device, faults, scheduler
 from guest.emulator.context import RING_TAIL
 from guest.emulator.hxg import Action
+from guest.emulator.page_tables import PAGE_OF_64K
 from guest.emulator.pci import COMMAND, COMMAND_MASTER, COMMAND_MEMORY
 from guest.emulator.scheduler import UNSERVED
-from tests.emulator.driver import Driver, Queue, Vm
+from tests.emulator.driver import RW, Driver, Queue, Vm
 
 BATCH, DATA = 0x10_0000, 0x20_0000
 
@@ -99,6 +100,22 @@ def test_fault_that_is_served_at_last_begins_to_count_again(
         vm.unmap(DATA)
         driver.invalidate(5, DATA, 4096)
     assert not reported(driver)
+
+
+@pytest.mark.parametrize(
+    ("offset", "hint", "reports"),
+    [(0, PAGE_OF_64K, []), (0xF000, PAGE_OF_64K, ["hint-64k"]), (0xF000, 0, [])],
+    ids=["aligned", "not-aligned", "without-hint"],
+)
+def test_hint_of_a_64k_page_needs_aligned_memory(
+    driver: Driver, vm: Vm, queue: Queue, offset: int, hint: int, reports: list[str]
+) -> None:
+    memory = driver.ram(2 << 16) + 0xFFFF & -(1 << 16)
+    vm.map(DATA, memory + offset, 1 << 16, RW | hint)
+    seqno = store(queue)
+    driver.until(lambda: queue.completed == seqno)
+    assert driver.ram_u32(memory + offset) == 7
+    assert reported(driver) == reports
 
 
 @pytest.mark.parametrize(("command", "reports"), [(COMMAND_MEMORY, 1), (COMMAND_MEMORY | COMMAND_MASTER, 0)])
