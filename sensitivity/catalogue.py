@@ -26,7 +26,9 @@ TAKES = {
     "media": "--emulator=--media",
     "occupied": "--emulator=--occupied",
     "two-gpus": "--gpus 2",
+    "far-gpus": "--gpus 2 --topology far",
     "faults": "--kernel NAME, one built with --profile faults",
+    "lockdep": "--kernel NAME, one built with --profile lockdep",
 }
 """Machines and kernels on which alone a fault matters, and the options by which a guest is one."""
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")

@@ -20,7 +20,7 @@ from common.near import near
 from common.place import ROOT, written
 from guest import GuestError, builds, run
 from guest.emulator.adversary import MODES, STRONG
-from guest.machine import Machine
+from guest.machine import Machine, Topology
 from reports import seeded
 from reports.ledger import Ledger
 from reports.marks import proofs
@@ -85,6 +85,13 @@ def parser() -> argparse.ArgumentParser:
     add("--minutes", type=float, default=1e6, help="start no new fault after this time")
     add("--gpus", type=int, choices=(1, 2), default=1, help="emulated GPUs of the guest (default: 1)")
     add(
+        "--topology",
+        type=Topology,
+        choices=tuple(Topology),
+        default=Topology.NEAR,
+        help="two GPUs behind one switch, or far from each other, without p2p (default: %(default)s)",
+    )
+    add(
         "--adversary",
         choices=tuple(MODES),
         help=f"how late the emulated GPUs respond (docs/emulator.md; default: {STRONG} for faults that only a late "
@@ -123,7 +130,9 @@ def _main(options: argparse.Namespace) -> int:
     builder = Builder(Path(build.out))
     if options.generate is not None:
         return _generate(builder, options.generate, options.seed)
-    machine = Machine(options.gpus, emulator=shlex.split(options.emulator), iommu=options.iommu)
+    machine = Machine(
+        options.gpus, options.topology, emulator=shlex.split(options.emulator), iommu=options.iommu
+    )
     stores = Stores(build.name, machine, options.adversary)
     faults = _chosen(catalogue.load(), options)
     if options.list:
@@ -166,12 +175,15 @@ class Stores:
 
     def matters(self, fault: Fault) -> bool:
         """Whether a fault matters on this machine and kernel."""
+        profiles = re.split(r"[-+]", self.kernel)
         here = {
             None: True,
             "media": "--media" in self._machine.emulator,
             "occupied": "--occupied" in self._machine.emulator,
             "two-gpus": self._machine.gpus > 1,
-            "faults": "faults" in re.split(r"[-+]", self.kernel),
+            "far-gpus": _apart(self._machine),
+            "faults": "faults" in profiles,
+            "lockdep": "lockdep" in profiles,
         }
         return here[fault.takes]
 
@@ -190,7 +202,7 @@ class Stores:
         """The machine that a fault is tried on, as recorded results name it."""
         mode = self.mode(fault)
         parts = [
-            f"{self._machine.gpus} GPU{'s' * (self._machine.gpus > 1)}",
+            f"{self._machine.gpus} {'far ' * _apart(self._machine)}GPU{'s' * (self._machine.gpus > 1)}",
             f"{mode} adversary" if mode else "",
             "an IOMMU" if self._machine.iommu else "",
             shlex.join(self._machine.emulator),
@@ -224,9 +236,15 @@ def _suite() -> str:
     return hashed.hexdigest()[:12]
 
 
+def _apart(machine: Machine) -> bool:
+    """Whether it has GPUs that do not reach each other's memory."""
+    return machine.gpus > 1 and machine.topology is Topology.FAR
+
+
 def _path(kernel: str, machine: Machine, mode: str | None) -> Path:
     parts = [_suite(), kernel]
     parts += [f"gpus-{machine.gpus}"] if machine.gpus > 1 else []
+    parts += ["far"] if _apart(machine) else []
     parts += [f"adversary-{mode}"] if mode else []
     parts += ["iommu"] if machine.iommu else []
     parts += [re.sub(r"\W+", "-", shlex.join(machine.emulator)).strip("-")] if machine.emulator else []
@@ -296,6 +314,7 @@ def _run(
         return ["suites"] if options.all else files_of(ranks, tests, options.tests)
 
     guest = ["--kernel", kernel, "--gpus", str(machine.gpus), "--append", CLEARS]
+    guest += ["--topology", machine.topology]
     guest += ["--adversary", mode] if mode else []
     guest += ["--iommu"] if machine.iommu else []
     if machine.emulator:

@@ -10,7 +10,7 @@ import pytest
 from common.answers import NoAnswerError
 from guest import builds
 from guest.builds import Build
-from guest.machine import Machine
+from guest.machine import Machine, Topology
 from reports import seeded
 from reports.seeded import Row
 from sensitivity import cli
@@ -103,6 +103,7 @@ def test_faults_that_need_an_iommu_are_left_out_without_one(arguments: list[str]
     [
         (Machine(), "mild", "s+k+adversary-mild.jsonl", "1 GPU, mild adversary"),
         (Machine(2), None, "s+k+gpus-2.jsonl", "2 GPUs"),
+        (Machine(2, Topology.FAR), None, "s+k+gpus-2+far.jsonl", "2 far GPUs"),
         (
             Machine(emulator=["--vram", "1G", "--media"]),
             None,
@@ -110,7 +111,7 @@ def test_faults_that_need_an_iommu_are_left_out_without_one(arguments: list[str]
             "1 GPU, --vram 1G --media",
         ),
     ],
-    ids=["mild", "two", "media"],
+    ids=["mild", "two", "far", "media"],
 )
 def test_results_are_of_one_machine(
     stores: Stores, tmp_path: Path, machine: Machine, mode: str | None, name: str, shown: str
@@ -132,6 +133,10 @@ def test_results_are_of_one_machine(
         ("occupied", "7.3.4-deb1", Machine(emulator=["--occupied"]), True),
         ("two-gpus", "7.3.4-deb1", Machine(), False),
         ("two-gpus", "7.3.4-deb1", Machine(2), True),
+        ("far-gpus", "7.3.4-deb1", Machine(2), False),
+        ("far-gpus", "7.3.4-deb1", Machine(2, Topology.FAR), True),
+        ("lockdep", "7.3.4-deb1-faults", Machine(), False),
+        ("lockdep", "7.3.4-deb1-lockdep+faults+debug-vm", Machine(), True),
         ("faults", "7.3.4-deb1", Machine(), False),
         ("faults", "7.3.4-deb1-lockdep+faults+debug-vm", Machine(), True),
     ],
