@@ -187,7 +187,7 @@ def test_mprotect_of_memory_in_vram_takes_effect(mirror_vm: Vm, buffer: Buffer, 
 def test_chunk_partly_in_vram_keeps_its_data(
     make_vm: MakeVm, buffer: Buffer, sentinel: Sentinel, counters: Counters, at: int, populated: bool
 ) -> None:
-    """If 64 KiB of 2 MiB are in VRAM already, all moves there and keeps its data, and where there is none, zeros.
+    """If 64 KiB of 2 MiB are in VRAM already, all moves there with its data, and with zeros for pages without any.
 
     This driver evicts them once.
     """

@@ -90,7 +90,7 @@ def pinning(make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> Iterator[Pin
 
 @behaviour("exec.userptr-retry")
 @acts("store")
-def test_userptr_invalidated_after_its_pin_is_pinned_again(pinning: Pinning) -> None:
+def test_exec_pins_userptr_invalidated_meanwhile(pinning: Pinning) -> None:
     """EXEC succeeds when memory is replaced that it has pinned already, and its batch stores into the new memory."""
     pinning.buffers[0].remap_fresh()
     pinning.go_on()
