@@ -15,12 +15,15 @@ import pytest
 from fixtures import acts, behaviour, failing, landed, needs, refused
 from fixtures.given import MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
-from fixtures.xe.flags import UNMAP
+from fixtures.xe.flags import ATOMIC, AUTORESET, UNMAP
 from fixtures.xe.vm import FAULTING, Vm
+from ioctl import xe
 
 pytestmark = [
     needs("page-faults", "fault-injection"),
-    pytest.mark.kernel_log("Garbage collection failed|Trying to schedule after vm is closed or banned"),
+    pytest.mark.kernel_log(
+        "Garbage collection failed|New VMA MAP failed|Trying to schedule after vm is closed or banned"
+    ),
 ]
 
 
@@ -50,3 +53,29 @@ def test_failed_range_unmap_bans_vm(
     another.mirror()
     another.queue().store(kept.address, values[2])
     landed(kept, 0, values[2])
+
+
+@behaviour("gc.failure-bans-vm")
+@acts("refusal", "store")
+@needs("range-attributes")
+def test_failed_autoreset_bans_vm(fault_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
+    """If there is no memory for the area whose advice is reset, VM_BIND gives ENOENT and EXEC ECANCELED."""
+    buffer, kept = memory(3 * PAGE), memory(PAGE)
+    fault_vm.mirror(flags=AUTORESET)
+    fault_vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)
+    queue = fault_vm.queue()
+    for target in (kept, buffer):
+        queue.store(target.address, value := sentinel())
+        landed(target, 0, value)
+    gone: dict[str, Any] = {"addr": buffer.address, "range": PAGE}
+    with failing.allocation_in("drm_gpuvm_sm_map_ops_create"), refused(errno.ENOENT):
+        buffer.munmap(0, PAGE)
+        fault_vm.bind(UNMAP, **gone)  # which waits for the collector first
+    with refused(errno.ENOENT):
+        fault_vm.bind(UNMAP, **gone)
+    with refused(errno.ECANCELED):
+        queue.submit(kept.address)
+    another = make_vm(FAULTING)
+    another.mirror()
+    another.queue().store(kept.address, value := sentinel())
+    landed(kept, 0, value)

@@ -18,7 +18,7 @@ from typing import TypeVar
 
 import pytest
 
-from fixtures import acts, behaviour, gpu_sees, known, landed, needs, returned, wait_until
+from fixtures import acts, behaviour, failing, gpu_sees, known, landed, needs, refused, returned, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeVm, Memory, OpenDevice, Sentinel, Unplug
@@ -98,6 +98,23 @@ def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device: Open
     chose(f"{len(slot.page_descriptors)} sets of page descriptors before the first VM in fault mode")
     vm = Vm(device, FAULTING)
     assert len(slot.page_descriptors) == len(device.vram)
+    vm.close()
+
+
+@behaviour("vm.create.failed-create-no-leak", "pml.lazy-creation")
+@acts("refusal", "load")
+@observed
+@needs("fault-injection")
+def test_vm_create_without_memory_for_owner_is_enomem(
+    slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
+) -> None:
+    """If there is no memory for the owner of the first page descriptors, VM_CREATE gives ENOMEM and leaves none."""
+    device = open_device()
+    with failing.allocation_in("drm_pagemap_acquire_owner"), refused(errno.ENOMEM):
+        Vm(device, FAULTING)
+    wait_until(lambda: gone(slot), what="the release of unused page descriptors")
+    vm = make(device)
+    use(vm, buffer, sentinel())
     vm.close()
 
 
