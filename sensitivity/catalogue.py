@@ -110,11 +110,12 @@ def _placed(fault: Fault) -> Fault:
 def _made(entry: dict[str, Any]) -> Fault:
     given = dict(entry)
     name, excepted, takes = str(given.pop("id", None)), given.pop("excepted", None), given.pop("takes", None)
+    breaks = tuple(given.pop("breaks", ()))
     try:
         kind = name.split(":")[2]
         edit = Edit(**given)
         title = f"{KINDS[kind]}: {edit.find}"
-        return _placed(Fault(name, title, (edit,), (), "tests", kind, excepted, takes=takes))
+        return _placed(Fault(name, title, (edit,), breaks, "tests", kind, excepted, takes=takes))
     except (KeyError, TypeError, IndexError) as error:
         raise CatalogueError(f"generated fault {name}: {error}") from None
 
