@@ -29,6 +29,8 @@ _ATOMIC = xe.DRM_XE_MEM_RANGE_ATTR_ATOMIC
 _PAT = xe.DRM_XE_MEM_RANGE_ATTR_PAT
 _PURGEABLE = xe.DRM_XE_VMA_ATTR_PURGEABLE_STATE
 _MAX_ALLOCATION = 0x7FFF_FFFF
+_FIRST_VMAS = 8
+"""Areas for which MADVISE has room at first; twice as many each time (get_vmas: max_vmas)."""
 
 
 def madvise(call: Call, args: Any) -> Blocking[None]:
@@ -45,8 +47,15 @@ def madvise(call: Call, args: Any) -> Blocking[None]:
     pagemap = _pagemap(call, vm, args)
     start = args.start & ((1 << vm.device.profile.va_bits) - 1)
     end = start + args.range
+    faults, tid = call.device.machine.faults, call.task.tid
+    faults.kmalloc(tid)  # the operations that split areas (xe_vm_alloc_madvise_vma)
     split(vm, start, end)
     vmas = list(vm.vmas.overlapping(start, end))
+    room = _FIRST_VMAS
+    faults.kmalloc(tid)  # the list of areas (get_vmas)
+    while room < len(vmas):
+        room *= 2
+        faults.kmalloc(tid)
     _check(vm, vmas, args)
     purged = False
     for vma in vmas:
