@@ -18,7 +18,11 @@ from fixtures.xe.vm import Vm
 PIECES = 8
 """CPU mappings of a range."""
 
-pytestmark = [needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror"), disturbs("it fills the VRAM")]
+pytestmark = [
+    needs("page-faults", "vram", "svm-vram", "cpu-addr-mirror"),
+    disturbs("it fills the VRAM"),
+    pytest.mark.usefixtures("vram_given_back"),
+]
 
 
 @behaviour("evict.cpu-touch-frees")

@@ -36,6 +36,7 @@ OTHERS = 4
 pytestmark = [
     needs("page-faults", "svm-vram", "userptr", "device-pages", "root", "blocking-unmap"),
     disturbs("it fills the VRAM"),
+    pytest.mark.usefixtures("vram_given_back"),
     pytest.mark.timeout(60),
 ]
 

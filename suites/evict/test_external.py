@@ -14,7 +14,7 @@ from fixtures.sizes import SZ_1M
 from fixtures.xe.bo import SYSTEM
 from fixtures.xe.device import Device
 
-pytestmark = disturbs("it fills the VRAM")
+pytestmark = [disturbs("it fills the VRAM"), pytest.mark.usefixtures("vram_given_back")]
 
 ADDRESS = 1 << 32
 LANDMARKS = 8

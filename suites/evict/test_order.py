@@ -13,7 +13,7 @@ from fixtures.xe.device import Device
 
 ADDRESS = 1 << 32
 
-pytestmark = disturbs("it fills the VRAM")
+pytestmark = [disturbs("it fills the VRAM"), pytest.mark.usefixtures("vram_given_back")]
 
 
 @behaviour("evict.exec-lru")

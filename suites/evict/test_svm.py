@@ -32,6 +32,7 @@ from ioctl import xe
 pytestmark = [
     needs("page-faults", "vram", "svm-vram"),
     disturbs("it fills the VRAM"),
+    pytest.mark.usefixtures("vram_given_back"),
     pytest.mark.timeout(60),
 ]
 
