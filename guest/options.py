@@ -33,13 +33,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         help="replaces the kernel's module of the same name; may be repeated",
     )
     add("--gpus", type=int, choices=(0, 1, 2), default=1, help="emulated GPUs (default: %(default)s)")
-    add(
-        "--topology",
-        type=Topology,
-        choices=tuple(Topology),
-        default=Topology.NEAR,
-        help="two GPUs behind one switch, or far from each other, without p2p (default: %(default)s)",
-    )
+    add_topology(parser)
     add("--memory", type=int, default=4, metavar="GIB", help="the guest's memory (default: %(default)s)")
     add(
         "--append", action="append", default=[], metavar="PARAMETER", help="kernel parameter; may be repeated"
@@ -61,6 +55,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="OPTIONS",
         help="options of the emulated GPUs, as in '--vram 1G --trace guc' (python -m guest.emulator --help)",
+    )
+
+
+def add_topology(parser: argparse.ArgumentParser) -> None:
+    """Add ``--topology``."""
+    parser.add_argument(
+        "--topology",
+        type=Topology,
+        choices=tuple(Topology),
+        default=Topology.NEAR,
+        help="two GPUs behind one switch, or far from each other, without p2p (default: %(default)s)",
     )
 
 

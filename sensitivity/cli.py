@@ -21,6 +21,7 @@ from common.place import ROOT, written
 from guest import GuestError, builds, run
 from guest.emulator.adversary import MODES, STRONG
 from guest.machine import Machine, Topology
+from guest.options import add_topology
 from reports import seeded
 from reports.ledger import Ledger
 from reports.marks import proofs
@@ -84,13 +85,7 @@ def parser() -> argparse.ArgumentParser:
     add("--again", action="store_true", help="discard existing results")
     add("--minutes", type=float, default=1e6, help="start no new fault after this time")
     add("--gpus", type=int, choices=(1, 2), default=1, help="emulated GPUs of the guest (default: 1)")
-    add(
-        "--topology",
-        type=Topology,
-        choices=tuple(Topology),
-        default=Topology.NEAR,
-        help="two GPUs behind one switch, or far from each other, without p2p (default: %(default)s)",
-    )
+    add_topology(made)
     add(
         "--adversary",
         choices=tuple(MODES),

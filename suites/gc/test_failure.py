@@ -59,7 +59,7 @@ def test_failed_range_unmap_bans_vm(
 @acts("refusal", "store")
 @needs("range-attributes")
 def test_failed_autoreset_bans_vm(fault_vm: Vm, make_vm: MakeVm, memory: Memory, sentinel: Sentinel) -> None:
-    """If there is no memory for the area whose advice is reset, VM_BIND gives ENOENT and EXEC ECANCELED."""
+    """An autoreset that finds no memory bans the VM: VM_BIND then gives ENOENT, and EXEC gives ECANCELED."""
     buffer, kept = memory(3 * PAGE), memory(PAGE)
     fault_vm.mirror(flags=AUTORESET)
     fault_vm.madvise(buffer.address, buffer.size, ATOMIC, val=xe.DRM_XE_ATOMIC_CPU)

@@ -108,7 +108,7 @@ def test_pagemap_is_created_by_first_fault_mode_vm(slot: Slot, open_device: Open
 def test_vm_create_without_memory_for_owner_is_enomem(
     slot: Slot, open_device: OpenDevice, buffer: Buffer, sentinel: Sentinel
 ) -> None:
-    """If there is no memory for the owner of the first page descriptors, VM_CREATE gives ENOMEM and leaves none."""
+    """VM_CREATE that cannot allocate the owner of page descriptors gives ENOMEM, and leaves none behind."""
     device = open_device()
     with failing.allocation_in("drm_pagemap_acquire_owner"), refused(errno.ENOMEM):
         Vm(device, FAULTING)
