@@ -3,7 +3,10 @@
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# python3, or one that is faster; looked for only where an environment is made.
+ifeq ($(origin PYTHON),undefined)
+PYTHON = $(eval PYTHON := $(or $(shell python3 installed/interpreter.py),python3))$(PYTHON)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 PLATFORMS ?= lnl bmg bmg2

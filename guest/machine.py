@@ -137,8 +137,9 @@ def processor(accelerator: str) -> str:
 
     Without la57 there is a level less in every page walk. With erms or fsrm the kernel and libc copy and clear memory
     by ``rep movsb``, where a byte costs QEMU as much as a word of the usual loops: a page takes ten times as long.
+    With smap each copy from or to a program changes the table of translations that QEMU uses, twice.
     """
-    return "max,la57=off,erms=off,fsrm=off" if accelerator.startswith("tcg") else "max"
+    return "max,la57=off,erms=off,fsrm=off,smap=off" if accelerator.startswith("tcg") else "max"
 
 
 def memory_nodes(machine: Machine, files: Sequence[str]) -> list[str]:

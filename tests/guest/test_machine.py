@@ -125,9 +125,9 @@ def test_there_is_room_for_the_vram_of_a_gpu_that_is_plugged_in_later() -> None:
     assert "pci=hpmmioprefsize=8G" in parameters(Machine())
 
 
-def test_memory_is_not_copied_byte_by_byte_in_software() -> None:
+def test_memory_is_copied_the_fast_way_in_software() -> None:
     line = words(Machine())
-    assert {"erms=off", "fsrm=off"} <= set(line[line.index("-cpu") + 1].split(","))
+    assert {"erms=off", "fsrm=off", "smap=off"} <= set(line[line.index("-cpu") + 1].split(","))
     line = command_line(Machine(), wiring(), "kvm")
     assert line[line.index("-cpu") + 1] == "max"
 
