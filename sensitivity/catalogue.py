@@ -25,6 +25,7 @@ SHOWN_BY = {
 TAKES = {
     "media": "--emulator=--media",
     "occupied": "--emulator=--occupied",
+    "ptl": "--emulator='--platform ptl'",
     "two-gpus": "--gpus 2",
     "far-gpus": "--gpus 2 --topology far",
     "faults": "--kernel NAME, one built with --profile faults",

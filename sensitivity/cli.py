@@ -175,6 +175,7 @@ class Stores:
             None: True,
             "media": "--media" in self._machine.emulator,
             "occupied": "--occupied" in self._machine.emulator,
+            "ptl": "ptl" in self._machine.emulator,
             "two-gpus": self._machine.gpus > 1,
             "far-gpus": _apart(self._machine),
             "faults": "faults" in profiles,

@@ -49,6 +49,15 @@ class Failure(enum.Enum):
     """The engine of a program's job that waits for a semaphore is reset: the one that has waited longest."""
 
 
+class UnitFaults(enum.Enum):
+    """Faults that come with those of a render or compute engine, if a test orders them."""
+
+    ALL_UNITS = "all-units"
+    """All other execution units, each on another page of the same 2 MiB."""
+    PREFETCH = "prefetch"
+    """A prefetch of the next page."""
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     """Amount of delay: a share of the events (0 to 1), each by up to ``longest`` seconds."""
@@ -91,8 +100,8 @@ class Adversary:
         self._seed = 0
         self._test = ""
         self._drawn: dict[str, int] = {}
-        self.all_units_fault = False
-        """Whether a page fault of a render or compute engine is one of all its execution units at once."""
+        self.unit_faults: set[UnitFaults] = set()
+        """Those that come with each page fault of a render or compute engine."""
         self.failures: set[Failure] = set()
         """Those that are ordered, and have not happened yet."""
         self.ordered: set[Failure] = set()
@@ -101,7 +110,7 @@ class Adversary:
     def begin(self, seed: int, test: str) -> None:
         """A test begins: draw from its own numbers."""
         self._seed, self._test = seed, test
-        self.all_units_fault = False
+        self.unit_faults.clear()
         self.end_failures()
         self._drawn.clear()
         if self._trace.adversary:

@@ -29,15 +29,21 @@ NOT_PRESENT, WRITE_VIOLATION, ATOMIC_VIOLATION = 0, 1, 2
 VALID = 1 << 0
 UNSUCCESSFUL = 1 << 1
 """The bit's name in the driver is SUCCESS; it is set when the fault was *not* served."""
+PREFETCH = 1 << 6
+"""In the second dword; repeated where a prefetch was not served (guc_ack_fault)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The engine that faulted: its hardware class, its instance, and the address space."""
+    """The engine that faulted: its hardware class, its instance, and the address space.
+
+    With ``prefetch``, it fetches ahead, and continues if the fault is not served (Xe3 and later).
+    """
 
     engine_class: int
     instance: int
     asid: int
+    prefetch: bool = False
 
 
 def describe(number: int, source: Source, fault: GpuFault) -> list[int]:
@@ -50,7 +56,7 @@ def describe(number: int, source: Source, fault: GpuFault) -> list[int]:
     return [
         fault.level & 7 | source.instance << 19 | source.engine_class << 25 | (number & 0xF) << 28,
         number >> 4 & 0xFFF | source.asid << 12,
-        fault.access.value | kind << 2 | page & 0xFFFF_F000,
+        fault.access.value | kind << 2 | source.prefetch << 11 | page & 0xFFFF_F000,
         page >> 32,
     ]
 
@@ -95,16 +101,18 @@ class Faults(Generic[Who]):
         self._answered.append(number)
         self._since.pop(number, None)
         who, source, fault = waiting
+        served = not first & UNSUCCESSFUL
         asid, instance, engine_class = first >> 12, second >> 7 & 0x3F, second >> 13 & 7
-        if (asid, instance, engine_class) != (source.asid, source.instance, source.engine_class):
+        prefetch = bool(second & PREFETCH)
+        if Source(engine_class, instance, asid, prefetch or (served and source.prefetch)) != source:
             self._checks.report(
                 "message-unknown",
                 self._name,
-                "an answer to a page fault with another ASID or engine than the fault had",
+                "an answer to a page fault with another ASID, engine or prefetch bit than the fault had",
                 asid=asid,
                 number=number,
             )
-        return who, fault, not first & UNSUCCESSFUL
+        return who, fault, served
 
     def look(self, now: float) -> None:
         """Report faults that were not answered for too long, each once."""

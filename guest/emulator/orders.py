@@ -2,7 +2,7 @@
 """Orders from tests to the emulator: JSON lines, each answered by one, with the failures still to come.
 
 {"test": node id, "seed": the run's seed}: a test begins, what comes late is drawn for it (adversary.py).
-{"fault": "all-units"}: for the rest of the test, where one execution unit faults, all do.
+{"fault": a name in adversary.UnitFaults}: for the rest of the test, page faults of execution units come with others.
 {"failure": a name in adversary.Failure}: it happens once, at the first occasion in the test.
 {}: failures end: those still to come, after the answer, and what lasts of others.
 """
@@ -13,10 +13,9 @@ import contextlib
 import json
 import os
 
-from guest.emulator.adversary import Adversary, Failure
+from guest.emulator.adversary import Adversary, Failure, UnitFaults
 from guest.emulator.checks import Checks
 
-ALL_UNITS_FAULT = {"fault": "all-units"}
 _MOST = 1 << 16
 
 
@@ -48,8 +47,8 @@ class Orders:
     def _obey(self, line: bytes) -> None:
         try:
             order = json.loads(line)
-            if order == ALL_UNITS_FAULT:
-                self._adversary.all_units_fault = True
+            if "fault" in order:
+                self._adversary.unit_faults.add(UnitFaults(order["fault"]))
             elif "failure" in order:
                 self._adversary.order(Failure(order["failure"]))
             elif order != {}:

@@ -15,17 +15,18 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from gpu import GpuFault, Reason, Stop
+from gpu import Access, GpuFault, Reason, Stop
 from guest.emulator import hxg
-from guest.emulator.adversary import Adversary, Failure
+from guest.emulator.adversary import Adversary, Failure, UnitFaults
 from guest.emulator.checks import Checks
 from guest.emulator.context import Condition, Context
 from guest.emulator.engines import RENDER, Engine
 from guest.emulator.faults import Faults, Source
 from guest.emulator.hxg import Action
 from guest.emulator.klv import EXECUTION_UNITS
+from guest.emulator.memory import PAGE
 from guest.emulator.parallel import WorkQueue
 from guest.emulator.trace import Trace
 
@@ -195,7 +196,7 @@ class Scheduler:
         if (answer := self._faults.answer(first, second)) is None:
             return
         context, fault, served = answer
-        if context is None:  # of a unit that only faults, see _of_other_units
+        if context is None:  # of a unit that only faults, see _fault_in_units
             return
         if self._trace.fault:
             self._trace.line(
@@ -358,11 +359,19 @@ class Scheduler:
         engine = context.engine
         source = Source(engine.hw_class, engine.instance, context.asid)
         number = self._faults.report(context, source, stop.fault)
-        if self._adversary.all_units_fault and engine.group == RENDER:
-            for fault in _of_other_units(stop.fault):
-                self._faults.report(None, source, fault)
+        if engine.group == RENDER:
+            self._fault_in_units(source, stop.fault)
         if self._trace.fault:
             self._trace.line(self._name, "fault", f"{context}: {stop} (number {number})")
+
+    def _fault_in_units(self, source: Source, fault: GpuFault) -> None:
+        """The faults that come with another one, as ordered. No context waits for them."""
+        if UnitFaults.ALL_UNITS in self._adversary.unit_faults:
+            for other in _of_other_units(fault):
+                self._faults.report(None, source, other)
+        if UnitFaults.PREFETCH in self._adversary.unit_faults:
+            ahead = GpuFault(fault.address + PAGE, Access.READ, fault.level)
+            self._faults.report(None, replace(source, prefetch=True), ahead)
 
     def _reset_hung(self, now: float) -> None:
         """Engines that have hung too long are reset, with their contexts."""

@@ -8,13 +8,19 @@ from collections.abc import Iterator
 
 import pytest
 
-from fixtures import acts, behaviour, needs, wait_until
+from fixtures import acts, behaviour, driver_only, landed, needs, wait_until
 from fixtures.choices import chose
 from fixtures.counting import count
+from fixtures.given import Memory, Sentinel
 from fixtures.kmsg import KernelLog
 from fixtures.memory import PAGE
+from fixtures.plugin.kernel import GpuOrders
+from fixtures.sizes import SZ_64K
 from fixtures.xe.checks import stores_fail
+from fixtures.xe.counters import Counters
+from fixtures.xe.device import Device
 from fixtures.xe.vm import Vm
+from suites.exec.held import away
 
 FIRST = 1 << 33
 """Address of the first fault, above 32 bits; nothing is bound in the VM there."""
@@ -67,3 +73,27 @@ def test_logged_faults_are_in_fault_list(fault_vm: Vm, log: KernelLog, number: i
     wait_until(lambda: len(logged(log, found)) >= number, what=f"{number} faults in the log")
     assert found[:kept] == listed
     count("refusal")
+
+
+@behaviour("obs.invalid-prefetch-counter")
+@acts("store")
+@needs("unit-prefetches", "svm-counters")
+def test_refused_prefetch_is_counted_not_logged(
+    device: Device,
+    mirror_vm: Vm,
+    memory: Memory,
+    sentinel: Sentinel,
+    counters: Counters,
+    gpu_orders: GpuOrders,
+    log: KernelLog,
+) -> None:
+    """A page fetched ahead that cannot be served is counted, and not in the kernel's log."""
+    buffer, value, before = memory(2 * SZ_64K, align=2 * SZ_64K), sentinel(), counters.snapshot()
+    buffer.munmap(SZ_64K, SZ_64K)
+    gpu_orders.units_prefetch()
+    mirror_vm.queue(away(device)).store(buffer.address + SZ_64K - PAGE, value)
+    landed(buffer, SZ_64K - PAGE, value)
+    wait_until(mirror_vm.faults, what="the prefetch beyond the end")
+    with driver_only("obs.invalid-prefetch-counter"):
+        counters.rose("invalid_prefetch_pagefault_count", since=before, by=1)
+        assert logged(log, []) == []

@@ -257,11 +257,11 @@ class Driver:
         )
         assert self.take(Action.TLB_INVALIDATION_DONE) == [seqno]
 
-    def answer_fault(self, fault: Sequence[int], served: bool = True) -> None:
+    def answer_fault(self, fault: Sequence[int], served: bool = True, prefetch: bool = False) -> None:
         """PAGE_FAULT_RES_DESC for the four dwords of a fault."""
         number = fault[0] >> 28 | (fault[1] & 0xFFF) << 4
         first = 1 | (0 if served else 2) | 1 << 10 | fault[1] & 0xFFFF_F000
-        second = (fault[0] >> 19 & 0x3F) << 7 | (fault[0] >> 25 & 7) << 13 | number << 16
+        second = (fault[0] >> 19 & 0x3F) << 7 | (fault[0] >> 25 & 7) << 13 | number << 16 | prefetch << 6
         self.fast(Action.PAGE_FAULT_RESPONSE, first, second)
 
     # Address spaces and contexts

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from gpu import Batch
-from guest.emulator.adversary import MODES, Adversary, Agenda, Failure, Kind
+from guest.emulator.adversary import MODES, Adversary, Agenda, Failure, Kind, UnitFaults
 from guest.emulator.checks import Checks
 from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
 from guest.emulator.hxg import Action
@@ -19,6 +19,9 @@ from guest.emulator.orders import Orders
 from tests.emulator.driver import Driver, Queue, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
+PAGE = 0x1000
+PREFETCHED = 1 << 11
+"""In the third dword of a fault (xe_guc_fwif.h: PFD_PREFETCH)."""
 
 
 class Slow(Adversary):
@@ -261,7 +264,7 @@ def test_order_begins_a_test_and_is_answered(
 def test_ordered_faults_of_all_units_are_each_answered(
     driver: Driver, vm: Vm, slow: Slow, engine: str, reports: int
 ) -> None:
-    slow.all_units_fault = True
+    slow.unit_faults.add(UnitFaults.ALL_UNITS)
     queue = driver.queue(vm, engine).register().enable()
     seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
     driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
@@ -279,14 +282,38 @@ def test_ordered_faults_of_all_units_are_each_answered(
     assert not driver.checks.reports
 
 
-def test_order_for_faults_of_all_units_ends_with_its_test(
-    ordering: tuple[socket.socket, Orders, Adversary, Checks],
+@pytest.mark.parametrize("served", [True, False])
+@pytest.mark.parametrize("repeated", [True, False])
+def test_ordered_prefetch_holds_no_context_up(
+    driver: Driver, vm: Vm, slow: Slow, served: bool, repeated: bool
+) -> None:
+    """The batch continues whatever the answer, and an answer that refuses has to repeat the bit."""
+    slow.unit_faults.add(UnitFaults.PREFETCH)
+    queue = driver.queue(vm, "ccs0").register().enable()
+    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
+    demanded, ahead = answers(driver, Action.REPORT_PAGE_FAULT)
+    assert [fault[2] & PREFETCHED for fault in (demanded, ahead)] == [0, PREFETCHED]
+    assert (ahead[2] & ~PREFETCHED, ahead[3]) == (DATA + PAGE & 0xFFFF_F000, DATA + PAGE >> 32)
+    driver.answer_fault(ahead, served, prefetch=repeated)
+    page = driver.ram()
+    vm.map(DATA, page)
+    driver.answer_fault(demanded)
+    driver.rest()
+    assert (queue.completed, driver.ram_u32(page)) == (seqno, 7)
+    reported = [report["check"] for report in driver.checks.reports]
+    assert reported == ([] if served or repeated else ["message-unknown"])
+
+
+@pytest.mark.parametrize("kind", UnitFaults)
+def test_order_for_faults_of_units_ends_with_its_test(
+    ordering: tuple[socket.socket, Orders, Adversary, Checks], kind: UnitFaults
 ) -> None:
     port, orders, adversary, checks = ordering
-    for line, ordered in ((b'{"fault": "all-units"}\n', True), (b'{"seed": 1, "test": "a"}\n', False)):
-        port.sendall(line)
+    for order, ordered in (({"fault": kind.value}, {kind}), ({"seed": 1, "test": "a"}, set())):
+        port.sendall(json.dumps(order).encode() + b"\n")
         assert orders.serve()
-        assert adversary.all_units_fault == ordered
+        assert adversary.unit_faults == ordered
     assert not checks.reports
 
 

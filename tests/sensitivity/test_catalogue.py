@@ -117,7 +117,7 @@ ENTRY = """
         (
             "shown_by: tests",
             "shown_by: tests\n  takes: luck",
-            "takes is one of media, occupied, two-gpus, far-gpus, faults, lockdep",
+            "takes is one of media, occupied, ptl, two-gpus, far-gpus, faults, lockdep",
         ),
         ("breaks: [x.y]", "breaks: []", "its id, edits, breaks or shown_by is invalid"),
         ("shown_by: tests\n", "shown_by: tests\n" + ENTRY, "a-b is there twice"),
