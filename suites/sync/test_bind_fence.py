@@ -21,6 +21,7 @@ from fixtures import (
     refused,
     wait_until,
 )
+from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
 from fixtures.memory import PAGE
@@ -133,10 +134,35 @@ def test_in_syncobj_without_fence_is_einval(
 
 @behaviour("sync.ufence-order")
 @acts("ioctl")
-def test_bind_fences_are_written_in_order(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
-    """User fences of binds of one queue are written in the order of submission."""
-    made, words = bo(SZ_2M), memory(PAGE)
-    mapped, door = made.map(), bo(PAGE)
+def test_bind_fence_waits_for_earlier_binds(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
+    """A user fence of a bind that need not wait is not written before an earlier bind of its queue is done."""
+    made, door, words = bo(SZ_2M), bo(PAGE), memory(PAGE)
+    gate = door.map()
+    plain_vm.map(door, AT - SZ_2M)
+    values = [fence_value() for _ in range(6)]
+    held = [Syncobj(plain_vm.device) for _ in values]
+    jobs = [  # before all binds, which they would wait for
+        plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M + 64 * n, 1), [syncobj.sync()])
+        for n, syncobj in enumerate(held)
+    ]
+    for n, value in enumerate(values):
+        syncs = [user_fence(words.address + 8 * n, value), held[n].waiting()]
+        plain_vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
+    for n in reversed(range(1, len(values))):
+        gate.set_u32(64 * n, 1)
+        jobs[n].wait()
+        assert [words.u64(8 * number) for number in range(len(values))] == [0] * len(values)
+    gate.set_u32(0, 1)
+    wait_until(lambda: [words.u64(8 * n) for n in range(len(values))] == values, what="the user fences")
+    jobs[0].wait()
+    count("ioctl")
+
+
+@behaviour("sync.bind-ufence-cpu-address", "sync.ufence-order")
+@acts("ioctl")
+def test_bind_fences_of_burst_are_all_written(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
+    """User fences of binds that end together are all written."""
+    made, words, door = bo(SZ_2M), memory(PAGE), bo(PAGE)
     gate = door.map()
     plain_vm.map(door, AT - SZ_2M)
     held = Syncobj(plain_vm.device)
@@ -145,19 +171,22 @@ def test_bind_fences_are_written_in_order(plain_vm: Vm, bo: MakeBo, memory: Memo
     for n, value in enumerate(values):
         syncs = [user_fence(words.address + 8 * n, value), *([held.waiting()] if n == 0 else [])]
         plain_vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
-    assert [words.u64(8 * n) for n in range(32)] == [0] * 32
+    assert [words.u64(8 * n) for n in range(len(values))] == [0] * len(values)
     gate.set_u32(0, 1)
+    overtaken = 0
 
     def written() -> bool:
+        nonlocal overtaken
+        # Looked at from the last to the first, since more of them are written meanwhile.
         seen = [words.u64(8 * n) == value for n, value in reversed(list(enumerate(values)))]
-        # Looked at from the last to the first: none may be missing below one that is there.
-        assert all(itertools.dropwhile(lambda there: not there, seen))
+        overtaken += not all(itertools.dropwhile(lambda there: not there, seen))
         return all(seen)
 
-    wait_until(written, what="the last user fence")
+    wait_until(written, what="the user fences")
     job.wait()
     count("ioctl")
-    assert mapped.u32(0) == 0
+    # docs/findings.md: "User fences of one bind queue overtake each other"
+    chose(f"user fences of a burst of binds are {'not all' if overtaken else 'all'} seen in order")
 
 
 @behaviour("sync.ufence-reuse-after-wake")
