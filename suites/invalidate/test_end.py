@@ -88,7 +88,7 @@ def test_unmapped_memory_reads_zero_with_scratch(
     address = buffer.address
     buffer.munmap()
     vm.unmap(address, SZ_2M)
-    # A MAP waits for the flush after the collection, and UNMAP does not (docs/findings.md: "UNMAP of a mirror does not wait
+    # MAP waits for the flush after the collection, UNMAP does not (docs/findings.md: "UNMAP of a mirror does not wait
     # for the page tables of what was collected").
     vm.map(bo(SZ_64K), AT, flags=IMMEDIATE)
     gpu_sees(queue, address, 0)
