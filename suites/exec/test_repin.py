@@ -31,9 +31,10 @@ pytestmark = needs("userptr", "user-faults")
 
 
 class Stores:
-    """An EXEC, in its own thread, of a batch that stores a value through each userptr."""
+    """An EXEC, in its own thread, of a batch that stores a value through each userptr, at ``offset``."""
 
-    def __init__(self, queue: Queue, sentinel: Sentinel) -> None:
+    def __init__(self, queue: Queue, sentinel: Sentinel, offset: int) -> None:
+        self._offset = offset
         self._values = sentinel(), sentinel()
         self._queue = queue
         self._jobs: list[Job] = []
@@ -42,7 +43,7 @@ class Stores:
     def _start(self) -> None:
         batch = Batch()
         for address, value in zip(AT, self._values, strict=True):
-            batch.store_dword(address, value)
+            batch.store_dword(address + self._offset, value)
         self._jobs.append(self._queue.start(batch))
 
     def land(self, buffers: tuple[Buffer, Buffer]) -> None:
@@ -51,7 +52,7 @@ class Stores:
         assert self.call.end() == 0
         self._jobs[0].wait()
         for buffer, value in zip(buffers, self._values, strict=True):
-            landed(buffer, 0, value)
+            landed(buffer, self._offset, value)
 
 
 class Pinning:
@@ -67,7 +68,7 @@ class Pinning:
         self._page = Userfault(self.buffers[1])
         for buffer in self.buffers:
             buffer.madvise(mmap.MADV_DONTNEED)
-        self.stores = Stores(queue, sentinel)
+        self.stores = Stores(queue, sentinel, 0)
         if self._page.waits() != 0:
             missed("EXEC does not ask for the page of an invalidated userptr")
 
@@ -101,9 +102,9 @@ def test_exec_pins_userptr_invalidated_meanwhile(pinning: Pinning) -> None:
 @acts("store")
 def test_exec_that_waits_for_pins_of_another_succeeds(pinning: Pinning, sentinel: Sentinel) -> None:
     """Two EXECs that both find an invalidated userptr succeed, although the first leaves the second nothing to pin."""
-    second = Stores(pinning.other_queue, sentinel)
+    second = Stores(pinning.other_queue, sentinel, PAGE - 4)
     if not second.call.waits():
         missed(f"the second EXEC does not wait for the first: {second.call.error}")
     pinning.go_on()
-    assert pinning.stores.call.end() == 0
+    pinning.stores.land(pinning.buffers)
     second.land(pinning.buffers)
