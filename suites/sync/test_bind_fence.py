@@ -24,9 +24,10 @@ from fixtures import (
 from fixtures.choices import chose
 from fixtures.counting import count
 from fixtures.given import MakeBo, MakeSyncobj, MakeVm, Memory, Sentinel
-from fixtures.memory import PAGE
+from fixtures.memory import PAGE, Buffer
 from fixtures.seeds import fence_value
 from fixtures.sizes import SZ_2M
+from fixtures.xe.bo import Bo
 from fixtures.xe.device import Device
 from fixtures.xe.flags import UNMAP
 from fixtures.xe.sync import Syncobj, user_fence, wait_user_fence
@@ -132,6 +133,21 @@ def test_in_syncobj_without_fence_is_einval(
     vm.map(made, AT)
 
 
+def bind_each(vm: Vm, made: Bo, words: Buffer, values: list[int], held: list[Syncobj]) -> None:
+    """Bind a page of an object for each value, which becomes the word of that number when the bind is done.
+
+    The first ones wait for a syncobj each.
+    """
+    for n, (value, syncobj) in enumerate(itertools.zip_longest(values, held)):
+        syncs = [user_fence(words.address + 8 * n, value), *([syncobj.waiting()] if syncobj else [])]
+        vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
+
+
+def first_words(words: Buffer, number: int) -> list[int]:
+    """The words of that many binds. The last is read first, since more of them are written meanwhile."""
+    return [words.u64(8 * n) for n in reversed(range(number))][::-1]
+
+
 @behaviour("sync.ufence-order")
 @acts("ioctl")
 def test_bind_fence_waits_for_earlier_binds(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
@@ -145,15 +161,13 @@ def test_bind_fence_waits_for_earlier_binds(plain_vm: Vm, bo: MakeBo, memory: Me
         plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M + 64 * n, 1), [syncobj.sync()])
         for n, syncobj in enumerate(held)
     ]
-    for n, value in enumerate(values):
-        syncs = [user_fence(words.address + 8 * n, value), held[n].waiting()]
-        plain_vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
+    bind_each(plain_vm, made, words, values, held)
     for n in reversed(range(1, len(values))):
         gate.set_u32(64 * n, 1)
         jobs[n].wait()
-        assert [words.u64(8 * number) for number in range(len(values))] == [0] * len(values)
+        assert first_words(words, len(values)) == [0] * len(values)
     gate.set_u32(0, 1)
-    wait_until(lambda: [words.u64(8 * n) for n in range(len(values))] == values, what="the user fences")
+    wait_until(lambda: first_words(words, len(values)) == values, what="the user fences")
     jobs[0].wait()
     count("ioctl")
 
@@ -163,28 +177,26 @@ def test_bind_fence_waits_for_earlier_binds(plain_vm: Vm, bo: MakeBo, memory: Me
 def test_bind_fences_of_burst_are_all_written(plain_vm: Vm, bo: MakeBo, memory: Memory) -> None:
     """User fences of binds that end together are all written."""
     made, words, door = bo(SZ_2M), memory(PAGE), bo(PAGE)
-    gate = door.map()
+    mapped, gate = made.map(), door.map()
     plain_vm.map(door, AT - SZ_2M)
     held = Syncobj(plain_vm.device)
     job = plain_vm.queue().start(Batch().semaphore_wait(AT - SZ_2M, 1), [held.sync()])
     values = [fence_value() for _ in range(32)]
-    for n, value in enumerate(values):
-        syncs = [user_fence(words.address + 8 * n, value), *([held.waiting()] if n == 0 else [])]
-        plain_vm.bind(addr=AT + n * PAGE, range=PAGE, obj=made.handle, obj_offset=n * PAGE, syncs=syncs)
-    assert [words.u64(8 * n) for n in range(len(values))] == [0] * len(values)
+    bind_each(plain_vm, made, words, values, [held])
+    assert first_words(words, len(values)) == [0] * len(values)
     gate.set_u32(0, 1)
-    overtaken = 0
+    overtaken = False
 
     def written() -> bool:
         nonlocal overtaken
-        # Looked at from the last to the first, since more of them are written meanwhile.
-        seen = [words.u64(8 * n) == value for n, value in reversed(list(enumerate(values)))]
-        overtaken += not all(itertools.dropwhile(lambda there: not there, seen))
-        return all(seen)
+        there = [word == value for word, value in zip(first_words(words, len(values)), values, strict=True)]
+        overtaken |= there != sorted(there, reverse=True)
+        return all(there)
 
     wait_until(written, what="the user fences")
     job.wait()
     count("ioctl")
+    assert mapped.u32(0) == 0
     # docs/findings.md: "User fences of one bind queue overtake each other"
     chose(f"user fences of a burst of binds are {'not all' if overtaken else 'all'} seen in order")
 

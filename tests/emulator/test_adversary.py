@@ -15,11 +15,11 @@ from guest.emulator.checks import Checks
 from guest.emulator.guc import INVALIDATE_FLUSHES as FLUSHES
 from guest.emulator.hxg import Action
 from guest.emulator.klv import EXECUTION_UNITS
+from guest.emulator.memory import PAGE
 from guest.emulator.orders import Orders
 from tests.emulator.driver import Driver, Queue, Vm, machine
 
 BATCH, DATA = 0x10_0000, 0x20_0000
-PAGE = 0x1000
 PREFETCHED = 1 << 11
 """In the third dword of a fault (xe_guc_fwif.h: PFD_PREFETCH)."""
 
@@ -260,15 +260,20 @@ def test_order_begins_a_test_and_is_answered(
     assert not checks.reports
 
 
+def faulting(driver: Driver, vm: Vm, engine: str) -> tuple[Queue, int, list[list[int]]]:
+    """A queue whose batch stores 7 at DATA, where nothing is mapped; the number of its job, and the faults."""
+    queue = driver.queue(vm, engine).register().enable()
+    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
+    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
+    return queue, seqno, answers(driver, Action.REPORT_PAGE_FAULT)
+
+
 @pytest.mark.parametrize(("engine", "reports"), [("ccs0", EXECUTION_UNITS), ("bcs0", 1)])
 def test_ordered_faults_of_all_units_are_each_answered(
     driver: Driver, vm: Vm, slow: Slow, engine: str, reports: int
 ) -> None:
     slow.unit_faults.add(UnitFaults.ALL_UNITS)
-    queue = driver.queue(vm, engine).register().enable()
-    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
-    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
-    faults = answers(driver, Action.REPORT_PAGE_FAULT)
+    queue, seqno, faults = faulting(driver, vm, engine)
     addresses = {fault[2] & 0xFFFF_F000 | fault[3] << 32 for fault in faults}
     assert len(faults) == len(addresses) == reports
     assert {address & -(2 << 20) for address in addresses} == {DATA}
@@ -289,10 +294,7 @@ def test_ordered_prefetch_holds_no_context_up(
 ) -> None:
     """The batch continues whatever the answer, and an answer that refuses has to repeat the bit."""
     slow.unit_faults.add(UnitFaults.PREFETCH)
-    queue = driver.queue(vm, "ccs0").register().enable()
-    seqno = queue.submit(queue.place(Batch().store_dword(DATA, 7).end(), BATCH))
-    driver.until(lambda: driver.has(Action.REPORT_PAGE_FAULT))
-    demanded, ahead = answers(driver, Action.REPORT_PAGE_FAULT)
+    queue, seqno, (demanded, ahead) = faulting(driver, vm, "ccs0")
     assert [fault[2] & PREFETCHED for fault in (demanded, ahead)] == [0, PREFETCHED]
     assert (ahead[2] & ~PREFETCHED, ahead[3]) == (DATA + PAGE & 0xFFFF_F000, DATA + PAGE >> 32)
     driver.answer_fault(ahead, served, prefetch=repeated)
